@@ -1,0 +1,198 @@
+"""The contract between the harness and a family of chips, and the implementation most share.
+
+A backend is a declaration: class attributes say how the chip is reached, and a few methods say
+what PyTorch cannot. What a subclass leaves out is inherited, or honestly absent. Code above
+this package never asks for a vendor's name.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import msgspec
+
+from ..errors import BackendError
+from ..records import Device
+
+if TYPE_CHECKING:
+    import torch
+
+API_VERSION = 1
+
+
+class Telemetry(msgspec.Struct, kw_only=True, frozen=True):
+    """What a device says of itself now; None where it does not say.
+
+    Clock in MHz (``clock_max``: the highest it would run), temperature in °C, power in W,
+    memory in bytes. ``throttled`` is the reason in words, empty when it runs freely.
+    """
+
+    clock: float | None = None
+    clock_max: float | None = None
+    temperature: float | None = None
+    power: float | None = None
+    memory_used: int | None = None
+    throttled: str = ""
+    errors: dict[str, int] = {}
+
+
+class Backend:
+    """How a family of chips is reached: the whole contract (`API_VERSION` 1).
+
+    Everything runs in a process of its own with ``TORCH_DEVICE_BACKEND_AUTOLOAD=0``; only the
+    chosen backend's ``module`` is imported there. ``present`` and ``devices`` are also called in
+    a probe process, so a plugin that crashes takes nothing else down.
+    """
+
+    api_version: ClassVar[int] = API_VERSION
+    name: ClassVar[str] = ""
+    """The word users write after ``--backend``."""
+    device_type: ClassVar[str] = ""
+    """PyTorch's device type (``torch.device(device_type, index)``)."""
+    module: ClassVar[str | None] = None
+    """Module whose import makes the device type known to PyTorch; None where it is built in."""
+    collectives: ClassVar[str] = "gloo"
+    """Name of the ``torch.distributed`` backend."""
+    visible_devices: ClassVar[str | None] = None
+    """Environment variable that limits which devices a process sees."""
+    ray_resource: ClassVar[str | None] = None
+    """Ray's name for one device; None where Ray counts none."""
+    kubernetes_resource: ClassVar[str | None] = None
+    slurm_gres: ClassVar[str | None] = None
+    stand_in: ClassVar[bool] = False
+    """True where the device only stands in for an accelerator; its records say so."""
+    priority: ClassVar[int] = 50
+    """Backends are probed from low to high: imitators of another stack come before it."""
+
+    def present(self) -> str:
+        """Empty if this node seems to carry such devices, else why not. Cheap: no torch import."""
+        raise NotImplementedError
+
+    def devices(self) -> list[Device]:
+        """All devices of this node. Raises `BackendError` if the stack is there but broken."""
+        raise NotImplementedError
+
+    def environment(self, indices: list[int], index: int) -> dict[str, str]:
+        """Environment of the rank process that drives device ``index`` of the claimed ``indices``.
+
+        Every rank sees all claimed devices: a rank that sees one cannot copy to its peers.
+        """
+        return {self.visible_devices: ",".join(map(str, indices))} if self.visible_devices else {}
+
+    def load(self) -> None:
+        """Import what makes the device type usable. Raises `BackendError` with the cause."""
+        raise NotImplementedError
+
+    def open(self, index: int) -> torch.device:
+        """Make device ``index`` (counted among the visible ones) current and return it."""
+        raise NotImplementedError
+
+    def synchronize(self, device: torch.device) -> None:
+        """Wait until the device has finished all work given to it."""
+        raise NotImplementedError
+
+    def event(self) -> Any | None:
+        """A new timing event (``record()``, ``elapsed_time(end)`` in ms) or None: host timer."""
+        raise NotImplementedError
+
+    def memory_peak(self, device: torch.device, *, reset: bool = False) -> int | None:
+        """Peak bytes allocated since the last reset; None where it cannot be known."""
+        return None
+
+    def telemetry(self, index: int) -> Telemetry:
+        """Clocks, temperature, power, throttling, error counters of device ``index`` of the node."""
+        return Telemetry()
+
+    def busy(self, index: int) -> str:
+        """Who else uses device ``index`` of the node (process names and ids), empty if nobody."""
+        return ""
+
+    def arch(self, device: torch.device) -> str | None:
+        """Triton's architecture (``sm_90``, ``gfx942``, ``generic``) or None: no Triton target."""
+        return None
+
+
+class TorchBackend(Backend):
+    """Everything that ``torch.<device_type>`` and ``torch.accelerator`` can say for a backend."""
+
+    def _torch(self) -> Any:
+        """The module ``torch.<device_type>``."""
+        import torch
+
+        module = getattr(torch, self.device_type, None)
+        if module is None:
+            raise BackendError(
+                f"torch has no module torch.{self.device_type}",
+                where=f"backend {self.name}",
+                hint=f"install the vendor's PyTorch extension ({self.module or self.name})",
+            )
+        return module
+
+    def load(self) -> None:
+        if self.module is None:
+            return
+        try:
+            importlib.import_module(self.module)
+        except Exception as error:  # a vendor's import may raise anything
+            raise BackendError(
+                f"import {self.module} failed: {type(error).__name__}: {error}",
+                where=f"backend {self.name}",
+                hint="check that its version fits this torch",
+            ) from error
+
+    def present(self) -> str:
+        if self.module is None:
+            return ""
+        import importlib.util
+
+        found = importlib.util.find_spec(self.module.partition(".")[0])
+        return "" if found else f"Python module {self.module} is not installed"
+
+    def devices(self) -> list[Device]:
+        self.load()
+        module = self._torch()
+        found = []
+        for index in range(module.device_count()):
+            properties = self._properties(index)
+            name = str(getattr(properties, "name", None) or self.device_type)
+            memory = int(getattr(properties, "total_memory", 0))
+            serial = str(getattr(properties, "uuid", ""))
+            found.append(
+                Device(
+                    index=index,
+                    backend=self.name,
+                    name=name,
+                    memory=memory,
+                    serial=serial,
+                    lane=f"{self.name}:{index}",
+                )
+            )
+        return found
+
+    def _properties(self, index: int) -> Any:
+        ask = getattr(self._torch(), "get_device_properties", None)
+        return ask(index) if ask is not None else None
+
+    def open(self, index: int) -> torch.device:
+        import torch
+
+        self._torch().set_device(index)
+        return torch.device(self.device_type, index)
+
+    def synchronize(self, device: torch.device) -> None:
+        self._torch().synchronize(device)
+
+    def event(self) -> Any | None:
+        # torch.Event needs the generic device runtime, which not every vendor build has.
+        maker = getattr(self._torch(), "Event", None)
+        return maker(enable_timing=True) if maker is not None else None
+
+    def memory_peak(self, device: torch.device, *, reset: bool = False) -> int | None:
+        module = self._torch()
+        try:
+            if reset:
+                module.reset_peak_memory_stats(device)
+            return int(module.max_memory_allocated(device))
+        except (AttributeError, RuntimeError):
+            return None

@@ -1,0 +1,150 @@
+"""Typed loading of everything in ``configs/``. (Types first; the loader follows.)"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import msgspec
+
+from .errors import ConfigError
+
+FigureStatus = Literal["vendor", "third-party", "measured", "disputed"]
+
+
+class Figure(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
+    """One datasheet figure with where it comes from."""
+
+    value: float
+    dtype: str | None = None
+    source: str
+    date: str
+    status: FigureStatus
+    note: str = ""
+
+
+class Chip(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
+    """One product's datasheet (``configs/chips/*.yaml``). What is not listed is unknown.
+
+    ``flops`` per dtype, dense, FLOP/s; ``memory`` B; ``memory_bandwidth`` B/s; ``link``
+    unidirectional B/s of one device to its peers in the node; ``host_link`` B/s one direction;
+    ``tdp`` W. ``match`` are substrings of the device name that a backend reports (lower case).
+    """
+
+    name: str
+    vendor: str
+    match: list[str] = []
+    simulated: bool = False
+    flops: dict[str, Figure] = {}
+    memory: Figure | None = None
+    memory_bandwidth: Figure | None = None
+    link: Figure | None = None
+    host_link: Figure | None = None
+    network: Figure | None = None
+    tdp: Figure | None = None
+
+    def peak(self, dtype: str) -> float | None:
+        """FLOP/s of dense matrix products in ``dtype``; None where the datasheet is silent."""
+        figure = self.flops.get(dtype)
+        return figure.value if figure is not None and figure.status != "disputed" else None
+
+
+class Entry(msgspec.Struct, kw_only=True, frozen=True):
+    """One line of a suite: a benchmark, its axes as written (lists and sweeps unexpanded).
+
+    ``place`` holds the placement keys: ``over`` (group scope: node, all, or a label),
+    ``of`` (pair scope: node or device), ``schedule`` (full, sample), ``matchings``, ``seed``.
+    ``rule`` overrides keys of the suite's rule; ``where`` is ``file:line``.
+    """
+
+    benchmark: str
+    axes: dict[str, Any]
+    place: dict[str, Any] = {}
+    rule: dict[str, float] = {}
+    where: str = ""
+
+
+class StageConfig(msgspec.Struct, kw_only=True, frozen=True):
+    """A stage of a suite; it starts when the stages in ``needs`` have ended."""
+
+    name: str
+    needs: list[str] = []
+    entries: list[Entry] = []
+    repeats: int = 1
+    where: str = ""
+
+
+class Suite(msgspec.Struct, kw_only=True, frozen=True):
+    """A suite: stages of benchmarks and the stopping rule that they share.
+
+    ``rule`` has the fields of `bench.timing.Rule` (seconds and ratios). ``text`` is the file.
+    """
+
+    name: str
+    description: str = ""
+    stages: list[StageConfig] = []
+    rule: dict[str, float] = {}
+    text: str = ""
+
+
+class Fault(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
+    """An injected fault of a simulated fleet.
+
+    ``kind``: ``slow`` multiplies rates of the matching metrics by ``factor`` (times are divided),
+    ``wrong`` fails the sanity check, ``crash`` fails the benchmark, ``dead`` loses the node from
+    stage ``stage`` on, ``link`` slows one pair (``node``, ``peer``). ``device`` limits the fault
+    to one device of the node, ``benchmark`` to one benchmark (None: all).
+    """
+
+    kind: Literal["slow", "wrong", "crash", "dead", "link"]
+    node: int
+    peer: int | None = None
+    device: int | None = None
+    benchmark: str | None = None
+    factor: float = 1.0
+    stage: str | None = None
+
+
+class Cluster(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
+    """A simulated fleet (``configs/clusters/*.yaml``).
+
+    ``between`` and ``within`` are relative standard deviations: of devices around the chip's
+    mean (fixed for a device and metric), and of repeats around the device's own mean.
+    ``efficiency`` scales what the datasheet predicts to what is achieved.
+    """
+
+    name: str
+    description: str = ""
+    chip: str
+    nodes: int
+    devices: int
+    seed: int = 0
+    between: float = 0.01
+    within: float = 0.005
+    efficiency: float = 0.85
+    rack: int = 16
+    link_latency: float = 2e-6
+    network_latency: float = 5e-6
+    faults: list[Fault] = []
+
+
+class ProfileMetric(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
+    """One line of a profile: which metric, of which benchmark and axes, against what.
+
+    ``reference``: ``datasheet`` (what `expected` predicts), a number in the metric's unit
+    (``target``), or ``none``. ``where`` selects cases by axes.
+    """
+
+    benchmark: str
+    metric: str
+    where: dict[str, Any] = {}
+    weight: float = 1.0
+    reference: Literal["datasheet", "target", "none"] = "datasheet"
+    target: float | None = None
+
+
+class Profile(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
+    """A profile (``configs/profiles/*.yaml``): categories of metrics with weights."""
+
+    name: str
+    description: str = ""
+    categories: dict[str, list[ProfileMetric]]

@@ -1,0 +1,185 @@
+"""The result schema: what a run declares once (``run.json``) and its rows (``measurements.jsonl``).
+
+A *case* is one benchmark with fixed axes and one of its metrics; a *schedule* says by a rule
+which groups of ranks a case is measured on; a *row* is one metric of one case on one group.
+A rank is the index of a device in the inventory: nodes in order, devices of a node in order.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal, TypeAlias
+
+import msgspec
+
+SCHEMA = 1
+
+Better: TypeAlias = Literal["higher", "lower"]
+Scope: TypeAlias = Literal["device", "node", "pair", "group"]
+Status: TypeAlias = Literal["ok", "failed", "invalid", "contended", "skipped", "missing"]
+Provenance: TypeAlias = Literal["measured", "stand-in", "simulated", "imported"]
+
+STATUSES: tuple[Status, ...] = ("ok", "failed", "invalid", "contended", "skipped", "missing")
+PROVENANCES: tuple[Provenance, ...] = ("measured", "stand-in", "simulated", "imported")
+STATUS_MEANING: dict[Status, str] = {
+    "ok": "measured, its sanity check held, the host was quiet",
+    "failed": "the benchmark raised, crashed, ran out of memory or out of time",
+    "invalid": "the sanity check did not hold, or the device throttled: the value does not count",
+    "contended": "measured while other work ran on its cores: the value does not count",
+    "skipped": "cannot be measured on this device, for the reason given",
+    "missing": "nobody answered: a node or agent was lost before it could report",
+}
+
+
+class Row(msgspec.Struct, array_like=True, frozen=True):
+    """One measured metric of one case on one group.
+
+    ``value``, ``low`` and ``high`` are in the case's unit: median and 95 % order-statistic
+    interval over ``n`` samples of this repeat (None where nothing was measured). ``time`` is
+    seconds since the run began. ``conditions`` indexes `Header.conditions`; -1 where unknown.
+    """
+
+    case: int
+    group: int
+    repeat: int
+    time: float
+    value: float | None
+    low: float | None
+    high: float | None
+    n: int
+    status: Status
+    conditions: int
+    provenance: Provenance
+    reason: str
+
+
+class Measure(msgspec.Struct, frozen=True):
+    """A metric that a benchmark declares: name, unit (SI, bytes are B) and which way is better."""
+
+    name: str
+    unit: str
+    better: Better
+
+
+class Case(msgspec.Struct, frozen=True):
+    """A benchmark with fixed axes and one metric. ``id`` is its index in `Header.cases`.
+
+    ``source`` is the hash of the code that defines the measurement: figures of different
+    sources are never compared.
+    """
+
+    id: int
+    stage: str
+    benchmark: str
+    axes: dict[str, Any]
+    scope: Scope
+    metric: str
+    unit: str
+    better: Better
+    source: str
+    schedule: int
+
+    def label(self) -> str:
+        """``gemm[shape=1024x1024x1024,dtype=fp32]``, without the metric."""
+        axes = ",".join(f"{key}={value}" for key, value in self.axes.items())
+        return f"{self.benchmark}[{axes}]" if axes else self.benchmark
+
+
+class Device(msgspec.Struct, kw_only=True, frozen=True):
+    """What a backend says of one device. Memory in bytes; ``chip`` names a datasheet if one fits.
+
+    ``lane`` names the physical resource that the device lives on: devices that share a lane
+    (cores of one NUMA node, say) are measured one after the other.
+    """
+
+    index: int
+    backend: str
+    name: str
+    chip: str | None = None
+    serial: str = ""
+    memory: int = 0
+    firmware: str = ""
+    lane: str = ""
+    facts: dict[str, Any] = {}
+
+
+class Node(msgspec.Struct, kw_only=True, frozen=True):
+    """One node: identity (machine id, boot id), how to reach it, and what it carries."""
+
+    id: str
+    name: str
+    machine: str = ""
+    address: str = ""
+    backend: str = ""
+    devices: tuple[Device, ...] = ()
+    labels: dict[str, str] = {}
+    facts: dict[str, Any] = {}
+    problem: str = ""
+
+
+class DeviceGroup(msgspec.Struct, kw_only=True, frozen=True):
+    """Many alike nodes in one line: ``count`` nodes of ``devices`` devices each (simulated fleets)."""
+
+    count: int
+    devices: int
+    chip: str
+    backend: str = "sim"
+    prefix: str = "node"
+
+
+class Conditions(msgspec.Struct, kw_only=True, frozen=True):
+    """Under which conditions a value was taken; equal conditions are stored once.
+
+    Frequencies in MHz, temperature in °C, power in W; None where the host does not say.
+    """
+
+    nice: int | None = None
+    affinity: str = ""
+    threads: int | None = None
+    governor: str = ""
+    frequency: float | None = None
+    temperature: float | None = None
+    power: float | None = None
+    throttled: str = ""
+    timer: str = ""
+    shared: bool = False
+
+
+class ScheduleSpec(msgspec.Struct, kw_only=True, frozen=True):
+    """A rule that yields the groups of a case; `bench.cluster.rounds` interprets it."""
+
+    kind: str
+    scope: Scope
+    arguments: dict[str, Any] = {}
+
+
+class Header(msgspec.Struct, kw_only=True):
+    """``run.json``: everything that rows refer to by id."""
+
+    schema: int = SCHEMA
+    id: str
+    suite: str
+    suite_text: str = ""
+    started: str  # ISO 8601, UTC
+    finished: str | None = None
+    state: Literal["running", "complete", "interrupted", "failed"] = "running"
+    executor: str
+    command: list[str] = []
+    provenance: Provenance
+    environment: dict[str, Any] = {}
+    nodes: list[Node] = []
+    fleet: DeviceGroup | None = None
+    cases: list[Case] = []
+    schedules: list[ScheduleSpec] = []
+    conditions: list[Conditions] = []
+    stages: list[dict[str, Any]] = []
+    events: list[dict[str, Any]] = []
+
+
+class Samples(msgspec.Struct, array_like=True, frozen=True):
+    """All samples behind a row (``samples.jsonl``): seconds per call, ``calls`` calls a sample."""
+
+    case: int
+    group: int
+    repeat: int
+    calls: int
+    seconds: list[float]

@@ -1,0 +1,237 @@
+"""The measuring loop: timers, warm-up, stopping rule, cache flush, throttle guard.
+
+The loop knows nothing of backends or groups. It is given a timer, a step, and callables for
+what happens outside the timed region.
+"""
+
+from __future__ import annotations
+
+import gc
+import time
+from collections.abc import Callable
+from typing import Any, Protocol
+
+import msgspec
+import numpy as np
+
+from .stats import Array, median_interval, relative_half_width
+
+Step = Callable[[], object]
+
+
+class Rule(msgspec.Struct, kw_only=True, frozen=True):
+    """When to stop: the median is known to ``precision``, or ``budget`` seconds are over.
+
+    ``precision`` is the relative half-width of the 95 % interval of the median. ``warmup`` and
+    ``budget`` are seconds; ``block`` is how long to measure between two looks.
+    """
+
+    precision: float = 0.01
+    budget: float = 1.0
+    warmup: float = 0.1
+    block: float = 0.05
+    min_samples: int = 10
+    max_samples: int = 20_000
+    sustained: float = 0.0
+    """Run back to back for at least this many seconds and keep the second half (0: burst)."""
+
+
+class Timing(msgspec.Struct, kw_only=True):
+    """Samples (seconds per call, one per timed batch of ``calls`` calls) and why it stopped."""
+
+    seconds: Any  # Array
+    calls: int
+    stopped: str  # "precision" | "budget" | "samples"
+    timer: str
+    throttled: int = 0
+    """Samples that were taken while the device throttled and are not in ``seconds``."""
+    elapsed: float = 0.0
+
+    @property
+    def interval(self) -> tuple[float, float, float]:
+        """Median, low and high in seconds per call."""
+        return median_interval(self.seconds)
+
+
+class Timer(Protocol):
+    """Times batches. ``resolution`` is the shortest span it can tell, in seconds."""
+
+    name: str
+    resolution: float
+
+    def run(self, step: Step, calls: int, samples: int, between: Step | None) -> Array:
+        """Seconds per call of ``samples`` batches of ``calls`` calls each."""
+        ...
+
+
+class HostTimer:
+    """Wall clock around the calls and, on an asynchronous device, a synchronisation after them."""
+
+    name = "host"
+
+    def __init__(self, synchronize: Step | None = None) -> None:
+        self._synchronize = synchronize
+        self.resolution = 1e-7 if synchronize is None else 1e-5
+
+    def run(self, step: Step, calls: int, samples: int, between: Step | None) -> Array:
+        clock = time.perf_counter_ns
+        synchronize = self._synchronize
+        spans = np.empty(samples, dtype=np.float64)
+        for index in range(samples):
+            if between is not None:
+                between()
+            if synchronize is not None:
+                synchronize()
+            if calls == 1:
+                start = clock()
+                step()
+            else:
+                start = clock()
+                for _ in range(calls):
+                    step()
+            if synchronize is not None:
+                synchronize()
+            spans[index] = clock() - start
+        spans *= 1e-9 / calls
+        return spans
+
+
+class EventTimer:
+    """Device events around the calls; one synchronisation after all batches."""
+
+    name = "device"
+    resolution = 2e-6
+
+    def __init__(self, event: Callable[[], Any], synchronize: Step) -> None:
+        self._event = event
+        self._synchronize = synchronize
+
+    def run(self, step: Step, calls: int, samples: int, between: Step | None) -> Array:
+        marks = [(self._event(), self._event()) for _ in range(samples)]
+        for begin, end in marks:
+            if between is not None:
+                between()
+            begin.record()
+            for _ in range(calls):
+                step()
+            end.record()
+        self._synchronize()
+        return np.array([begin.elapsed_time(end) for begin, end in marks]) * 1e-3 / calls
+
+
+def measure(
+    step: Step,
+    timer: Timer,
+    rule: Rule,
+    *,
+    between: Step | None = None,
+    refresh: Step | None = None,
+    refresh_every: int = 0,
+    agree: Callable[[tuple[int, ...]], tuple[int, ...]] | None = None,
+    throttled: Callable[[], bool] | None = None,
+    per_sample: bool = False,
+) -> Timing:
+    """Time ``step`` until the rule is met.
+
+    Args:
+        step: The work of one call.
+        timer: Host or device timer.
+        rule: Warm-up, precision, budget.
+        between: Called before every sample, outside the timed region (flush or rotate caches).
+        refresh: Called at least every ``refresh_every`` calls, outside the timed region (new
+            data where calls change their input in place).
+        agree: Where several ranks measure together: takes this rank's proposal and returns that
+            of rank 0, outside the timed region. All ranks then run the same number of calls.
+        throttled: Asked after every block; its samples are counted but not used if true.
+        per_sample: Time every call by itself, however short (latency distributions).
+
+    Returns:
+        Samples in seconds per call, in the order taken.
+    """
+    share = agree or (lambda proposal: proposal)
+    began = time.perf_counter()
+    per_call = _warm_up(step, timer, rule, between, refresh, refresh_every, share)
+    calls = 1 if per_sample else max(1, int(np.ceil(500 * timer.resolution / max(per_call, 1e-9))))
+    if refresh_every:
+        calls = min(calls, refresh_every)
+    (calls,) = share((calls,))
+
+    kept: list[Array] = []
+    lost = 0
+    count = 0
+    start = time.perf_counter()
+    collecting = gc.isenabled()
+    gc.disable()
+    try:
+        while True:
+            samples = int(np.clip(rule.block / max(per_call * calls, 1e-9), 1, 512))
+            if refresh_every:
+                samples = max(1, min(samples, refresh_every // calls))
+            samples = min(samples, max(1, rule.max_samples - count))
+            (samples,) = share((samples,))
+            if refresh is not None:
+                refresh()
+            block = timer.run(step, calls, samples, between)
+            if throttled is not None and throttled():
+                lost += samples
+                # A throttled device needs rest, not more work; the budget bounds the wait.
+                time.sleep(min(0.2, rule.budget / 10))
+            else:
+                kept.append(block)
+                count += samples
+            stopped = _stop(kept, count, time.perf_counter() - start, rule)
+            (code,) = share((_STOPS.index(stopped),))
+            if code:
+                break
+    finally:
+        if collecting:
+            gc.enable()
+    seconds = np.concatenate(kept) if kept else np.empty(0)
+    if rule.sustained and seconds.size > 1:
+        seconds = seconds[seconds.size // 2 :]
+    return Timing(
+        seconds=seconds,
+        calls=calls,
+        stopped=_STOPS[code],
+        timer=timer.name,
+        throttled=lost,
+        elapsed=time.perf_counter() - began,
+    )
+
+
+_STOPS = ("", "precision", "budget", "samples")
+
+
+def _stop(kept: list[Array], count: int, elapsed: float, rule: Rule) -> str:
+    if elapsed >= max(rule.budget, rule.sustained):
+        return "budget"
+    if count >= rule.max_samples:
+        return "samples"
+    if elapsed < rule.sustained or count < rule.min_samples:
+        return ""
+    return "precision" if relative_half_width(np.concatenate(kept)) <= rule.precision else ""
+
+
+def _warm_up(
+    step: Step,
+    timer: Timer,
+    rule: Rule,
+    between: Step | None,
+    refresh: Step | None,
+    refresh_every: int,
+    share: Callable[[tuple[int, ...]], tuple[int, ...]],
+) -> float:
+    """Run at least two calls and ``rule.warmup`` seconds; the estimate of seconds per call."""
+    start = time.perf_counter()
+    calls = 1
+    per_call = 0.0
+    while True:
+        if refresh is not None:
+            refresh()
+        per_call = float(timer.run(step, calls, 1, between)[0])
+        enough = calls > 1 and time.perf_counter() - start >= rule.warmup
+        longest = refresh_every or 1_000_000
+        wanted = int(np.clip(rule.warmup / 4 / max(per_call, 1e-9), 2, min(longest, calls * 16)))
+        calls, done = share((wanted, int(enough)))
+        if done:
+            return per_call

@@ -1,0 +1,4 @@
+"""The benchmarks, one file a family. Importing a declaration imports no torch."""
+
+BUILT_IN = ("gemm", "stream", "transfer", "launch", "collectives", "pairs", "train")
+"""Modules of this package that register benchmarks when imported."""

@@ -1,0 +1,257 @@
+"""What a benchmark is: a struct whose fields are its axes, with five short methods.
+
+A benchmark knows no Ray, no files and no vendor. The runner (`bench.workloads.runner`) calls
+``setup``, ``check``, times ``step``, calls ``check`` again and turns ``metrics`` into rows.
+Declarations import no torch: import it inside the methods.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+import sys
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
+
+import msgspec
+
+from ..errors import Unmeasurable, UsageError
+from ..records import Measure, Scope
+from ..timing import Rule, Timing
+from ..units import format_size, parse_size
+
+if TYPE_CHECKING:
+    import torch
+
+    from ..backends.base import Backend
+    from ..configs import Chip
+
+__all__ = [
+    "Benchmark",
+    "Bytes",
+    "Check",
+    "Context",
+    "Facts",
+    "Measure",
+    "Metric",
+    "Shape",
+    "Unmeasurable",
+    "benchmark",
+    "registry",
+]
+
+
+class Bytes(int):
+    """A size axis: ``64MiB`` in a suite, an int in code; sweeps as ``1KiB..64MiB x4``."""
+
+    def __str__(self) -> str:
+        return format_size(int(self))
+
+
+class Shape(tuple[int, ...]):
+    """A shape axis: ``1024x1024x512`` in a suite (M×N×K for a matrix product), a tuple in code."""
+
+    def __str__(self) -> str:
+        return "x".join(map(str, self))
+
+
+def decode_axis(kind: type, value: Any) -> Any:
+    """msgspec ``dec_hook`` for the axis types of this module. Raises ValueError with a sentence."""
+    if kind is Bytes:
+        return Bytes(parse_size(value))
+    if kind is Shape:
+        parts = value.split("x") if isinstance(value, str) else value
+        try:
+            shape = Shape(int(part) for part in parts)
+        except (TypeError, ValueError):
+            raise ValueError(f"{value!r} is not a shape; write for example 1024x1024x512") from None
+        if not shape or min(shape) < 1:
+            raise ValueError(f"every extent of shape {value!r} must be positive")
+        return shape
+    raise NotImplementedError(kind)
+
+
+def plain_axis(value: Any) -> Any:
+    """An axis value as it is written into records: strings and numbers."""
+    return str(value) if isinstance(value, (Bytes, Shape)) else value
+
+
+class Metric(msgspec.Struct, frozen=True):
+    """One measured metric. ``samples`` (in the metric's unit) give median and interval.
+
+    A metric without samples is a single ``value`` (peak memory, an error, a count).
+    """
+
+    name: str
+    samples: Any = None  # Array
+    value: float | None = None
+
+
+class Check(msgspec.Struct, frozen=True):
+    """A sanity check's outcome: ``detail`` says what was compared, with the figures."""
+
+    ok: bool
+    detail: str = ""
+
+    def __bool__(self) -> bool:
+        return self.ok
+
+
+class Facts(msgspec.Struct, kw_only=True, frozen=True):
+    """What ``expected`` may know: the chip's datasheet and the group's place in the topology.
+
+    ``ranks`` is the group's size, ``nodes`` how many nodes it spans, ``per_node`` devices a node.
+    ``link`` and ``network`` are unidirectional bytes/s of one device inside a node and of one
+    node; ``latency`` seconds of one hop. None where unknown: then the expectation is absent.
+    """
+
+    chip: Chip | None
+    ranks: int = 1
+    nodes: int = 1
+    per_node: int = 1
+    link: float | None = None
+    network: float | None = None
+    link_latency: float | None = None
+    network_latency: float | None = None
+
+
+class Context(msgspec.Struct, kw_only=True):
+    """Where a benchmark runs: this rank's device and, for pairs and groups, the process group.
+
+    ``rank`` and ``size`` are within the group; ``group`` is the device's ``torch.distributed``
+    process group (None for device and node scope alone); ``agree`` returns rank 0's tuple of
+    integers on every rank, ``gather`` every rank's floats on every rank (both over the host
+    network, never inside a timed region). ``cache`` is bytes of the last-level cache, ``memory``
+    bytes that this device may use; ``arch`` is Triton's target or None; ``cores`` this rank's.
+    """
+
+    backend: Backend
+    device: torch.device
+    index: int = 0
+    rank: int = 0
+    size: int = 1
+    group: Any = None
+    agree: Callable[[tuple[int, ...]], tuple[int, ...]] | None = None
+    gather: Callable[[list[float]], list[list[float]]] | None = None
+    cache: int = 0
+    memory: int = 0
+    arch: str | None = None
+    chip: Chip | None = None
+    seed: int = 0
+
+
+class Benchmark(msgspec.Struct, kw_only=True, dict=True):
+    """Base of all benchmarks; subclass it, give the axes as fields, decorate with `benchmark`."""
+
+    name: ClassVar[str] = ""
+    scope: ClassVar[Scope] = "device"
+    measures: ClassVar[tuple[Measure, ...]] = ()
+    """Every metric that `metrics` may yield, first the one that reports lead with."""
+    timed: ClassVar[str] = "device"
+    """``device``: device events where the chip has them. ``host``: always the wall clock."""
+    asynchronous: ClassVar[bool] = False
+    """With the host timer, do not synchronise the device (measures the launch itself)."""
+    per_sample: ClassVar[bool] = False
+    """Time every call by itself, for latency distributions."""
+    flush: ClassVar[bool] = False
+    """Evict the last-level cache before every sample."""
+
+    def setup(self, context: Context) -> None:
+        """Allocate and fill. Raises `Unmeasurable` with the reason where this cannot be done."""
+
+    def step(self) -> None:
+        """The work that is timed."""
+        raise NotImplementedError
+
+    def refresh(self) -> None:
+        """New data, outside the timed region; called if `lifetime` is positive."""
+
+    def lifetime(self) -> int:
+        """Calls that one `refresh` lasts (where calls change their input in place); 0: for ever."""
+        return 0
+
+    def check(self) -> Check:
+        """Must hold before the first and after the last sample, or no figure counts."""
+        raise NotImplementedError
+
+    def metrics(self, timing: Timing) -> Iterator[Metric]:
+        """What the samples (seconds per call) mean."""
+        raise NotImplementedError
+
+    def teardown(self) -> None:
+        """Free what `setup` took; called whatever happened."""
+        self.__dict__.clear()
+
+    def expected(self, facts: Facts) -> dict[str, float]:
+        """Value per metric that datasheet and topology predict; a metric left out is unknown."""
+        return {}
+
+    def rule(self, rule: Rule) -> Rule:
+        """The suite's stopping rule, adapted to what this benchmark needs."""
+        return rule
+
+
+_REGISTRY: dict[str, type[Benchmark]] = {}
+B = TypeVar("B", bound=type[Benchmark])
+
+
+def benchmark(*, scope: Scope, name: str | None = None) -> Callable[[B], B]:
+    """Class decorator: register a benchmark under its lower-case class name."""
+
+    def register(cls: B) -> B:
+        cls.name = name or cls.__name__.lower()
+        cls.scope = scope
+        if not cls.measures:
+            raise TypeError(f"benchmark {cls.name} declares no measures")
+        _REGISTRY[cls.name] = cls
+        return cls
+
+    return register
+
+
+def registry() -> dict[str, type[Benchmark]]:
+    """All benchmarks by name: built-in ones and those that have been registered by plugins."""
+    import importlib
+
+    from . import BUILT_IN  # the list of module names lives in the package
+
+    for module in BUILT_IN:
+        importlib.import_module(f"{__package__}.{module}")
+    return dict(_REGISTRY)
+
+
+def source_hash(cls: type[Benchmark]) -> str:
+    """Twelve hex digits of SHA-256 over the defining module's source: changes when it changes."""
+    try:
+        text = inspect.getsource(sys.modules[cls.__module__])
+    except (OSError, TypeError):
+        text = cls.__qualname__
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def make(name: str, axes: dict[str, Any]) -> Benchmark:
+    """A benchmark from its name and axes. Raises `UsageError` naming the axis."""
+    from ..errors import unknown
+
+    known = registry()
+    if name not in known:
+        raise unknown("benchmark", name, known)
+    cls = known[name]
+    fields = axis_fields(cls)
+    for key in axes:
+        if key not in fields:
+            raise unknown(f"axis of {name}", key, fields)
+    try:
+        return msgspec.convert(axes, cls, dec_hook=decode_axis)
+    except msgspec.ValidationError as error:
+        raise UsageError(f"{name}: {error}") from None
+
+
+def axis_fields(cls: type[Benchmark]) -> dict[str, msgspec.structs.FieldInfo]:
+    """The axes of a benchmark, by name."""
+    return {field.name: field for field in msgspec.structs.fields(cls)}
+
+
+def axes_of(instance: Benchmark) -> dict[str, Any]:
+    """All axes of a benchmark with their values, defaults included, as records write them."""
+    return {key: plain_axis(getattr(instance, key)) for key in axis_fields(type(instance))}

@@ -1,0 +1,139 @@
+"""Runs one benchmark on this rank: set-up, sanity, timing, sanity again, metrics."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from ..errors import Unmeasurable
+from ..records import Status
+from ..stats import median_interval
+from ..timing import EventTimer, HostTimer, Rule, Timer, Timing, measure
+from .base import Benchmark, Check, Context
+
+
+class Value(msgspec.Struct, frozen=True):
+    """One metric of an outcome: median, interval, number of samples (None: nothing measured)."""
+
+    metric: str
+    value: float | None
+    low: float | None
+    high: float | None
+    n: int
+
+
+class Outcome(msgspec.Struct, kw_only=True):
+    """What came of one benchmark on one rank. ``calls`` and ``seconds`` are its raw samples."""
+
+    status: Status
+    reason: str = ""
+    values: list[Value] = []
+    calls: int = 0
+    seconds: list[float] = []
+    timer: str = ""
+    stopped: str = ""
+
+
+def run(
+    bench: Benchmark,
+    context: Context,
+    rule: Rule,
+    *,
+    throttled: Callable[[], bool] | None = None,
+) -> Outcome:
+    """Measure ``bench``. Raises what the benchmark raises, except `Unmeasurable`.
+
+    The outcome is ``skipped`` with the benchmark's reason, ``invalid`` if a sanity check did not
+    hold on any rank or if only throttled samples could be had, else ``ok``.
+    """
+    rule = bench.rule(rule)
+    try:
+        try:
+            bench.setup(context)
+            problem = ""
+        except Unmeasurable as error:
+            problem = error.message
+        # All ranks of a group must take the same way: one that cannot stops all.
+        if _anyone(context, bool(problem)):
+            return Outcome(status="skipped", reason=problem or "another rank cannot measure this")
+        bad = _failed_check(bench, context, "before")
+        if bad is not None:
+            return bad
+        timing = measure(
+            bench.step,
+            timer_for(bench, context),
+            rule,
+            between=_flusher(context) if bench.flush else None,
+            refresh=bench.refresh if bench.lifetime() else None,
+            refresh_every=bench.lifetime(),
+            agree=context.agree,
+            throttled=throttled,
+            per_sample=bench.per_sample,
+        )
+        if bench.lifetime():
+            bench.refresh()
+        bad = _failed_check(bench, context, "after")
+        if bad is not None:
+            return bad
+        if timing.seconds.size == 0:
+            return Outcome(status="invalid", reason="the device throttled during every sample")
+        return _outcome(bench, timing)
+    finally:
+        bench.teardown()
+
+
+def timer_for(bench: Benchmark, context: Context) -> Timer:
+    """Device events where the benchmark wants them and the device has them, else the wall clock."""
+    backend, device = context.backend, context.device
+    synchronize = partial(backend.synchronize, device)
+    if bench.timed == "device" and backend.event() is not None:
+        return EventTimer(backend.event, synchronize)
+    immediate = bench.asynchronous or device.type == "cpu"
+    return HostTimer(None if immediate else synchronize)
+
+
+def _outcome(bench: Benchmark, timing: Timing) -> Outcome:
+    values = []
+    for metric in bench.metrics(timing):
+        if metric.samples is not None:
+            samples = np.asarray(metric.samples, dtype=np.float64)
+            value, low, high = median_interval(samples)
+            values.append(Value(metric.name, value, low, high, int(samples.size)))
+        else:
+            values.append(Value(metric.name, metric.value, metric.value, metric.value, 1))
+    return Outcome(
+        status="ok",
+        values=values,
+        calls=timing.calls,
+        seconds=[float(s) for s in timing.seconds],
+        timer=timing.timer,
+        stopped=timing.stopped,
+        reason=f"{timing.throttled} throttled samples left out" if timing.throttled else "",
+    )
+
+
+def _failed_check(bench: Benchmark, context: Context, when: str) -> Outcome | None:
+    check: Check = bench.check()
+    if not _anyone(context, not check.ok):
+        return None
+    detail = check.detail if not check.ok else "the check failed on another rank of the group"
+    return Outcome(status="invalid", reason=f"sanity check {when} measuring failed: {detail}")
+
+
+def _anyone(context: Context, mine: bool) -> bool:
+    if context.gather is None:
+        return mine
+    return any(flags[0] for flags in context.gather([float(mine)]))
+
+
+def _flusher(context: Context) -> Callable[[], Any]:
+    """Evicts the last-level cache: fills a buffer of twice its size (at least 8 MiB)."""
+    import torch
+
+    size = max(2 * context.cache, 8 << 20)
+    buffer = torch.empty(size // 4, dtype=torch.int32, device=context.device)
+    return buffer.zero_
