@@ -64,7 +64,8 @@ class Case(msgspec.Struct, frozen=True):
     """A benchmark with fixed axes and one metric. ``id`` is its index in `Header.cases`.
 
     ``source`` is the hash of the code that defines the measurement: figures of different
-    sources are never compared.
+    sources are never compared. ``expected`` is the value that datasheet and topology predict, in
+    ``unit``; None where it is unknown.
     """
 
     id: int
@@ -77,6 +78,7 @@ class Case(msgspec.Struct, frozen=True):
     better: Better
     source: str
     schedule: int
+    expected: float | None = None
 
     def label(self) -> str:
         """``gemm[shape=1024x1024x1024,dtype=fp32]``, without the metric."""
@@ -145,11 +147,16 @@ class Conditions(msgspec.Struct, kw_only=True, frozen=True):
 
 
 class ScheduleSpec(msgspec.Struct, kw_only=True, frozen=True):
-    """A rule that yields the groups of a case; `bench.cluster.rounds` interprets it."""
+    """A rule that yields the groups of a case; `bench.cluster.rounds` interprets it.
+
+    ``groups`` is how many it yields on the run's inventory (None: not counted yet): what is
+    reported about a case is a share of this, not of the groups that happened to answer.
+    """
 
     kind: str
     scope: Scope
     arguments: dict[str, Any] = {}
+    groups: int | None = None
 
 
 class Header(msgspec.Struct, kw_only=True):
