@@ -1,12 +1,10 @@
-"""Typed loading of everything in ``configs/``. (Types first; the loader follows.)"""
+"""The types of everything in ``configs/``: frozen, plain, and silent about where they came from."""
 
 from __future__ import annotations
 
 from typing import Any, Literal
 
 import msgspec
-
-from .errors import ConfigError
 
 FigureStatus = Literal["vendor", "third-party", "measured", "disputed"]
 
@@ -127,11 +125,31 @@ class Cluster(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=T
     faults: list[Fault] = []
 
 
+class ModelConfig(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
+    """A Llama-style transformer (``configs/models/*.yaml``).
+
+    ``dim`` is the width, ``ffn`` the inner width of the SwiGLU block, ``kv_heads`` the heads of
+    keys and values (grouped-query attention), ``vocab`` the number of tokens, ``seq`` the
+    sequence length in tokens.
+    """
+
+    name: str
+    description: str = ""
+    dim: int
+    layers: int
+    heads: int
+    kv_heads: int
+    ffn: int
+    vocab: int
+    seq: int
+
+
 class ProfileMetric(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
     """One line of a profile: which metric, of which benchmark and axes, against what.
 
     ``reference``: ``datasheet`` (what `expected` predicts), a number in the metric's unit
-    (``target``), or ``none``. ``where`` selects cases by axes.
+    (``target``), or ``none``: shown, not scored. ``where`` selects cases by axes: a value, a list
+    of values, or ``largest``, the largest size or shape that the run measured.
     """
 
     benchmark: str

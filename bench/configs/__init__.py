@@ -1,0 +1,43 @@
+"""Typed loading of everything in ``configs/``, by name or by path."""
+
+from .load import load_chip, load_chips, load_cluster, load_model, load_profile, load_suite
+from .search import Kind, names, path_of
+from .suite import PLACEMENT, RULE
+from .types import (
+    Chip,
+    Cluster,
+    Entry,
+    Fault,
+    Figure,
+    FigureStatus,
+    ModelConfig,
+    Profile,
+    ProfileMetric,
+    StageConfig,
+    Suite,
+)
+
+__all__ = [
+    "PLACEMENT",
+    "RULE",
+    "Chip",
+    "Cluster",
+    "Entry",
+    "Fault",
+    "Figure",
+    "FigureStatus",
+    "Kind",
+    "ModelConfig",
+    "Profile",
+    "ProfileMetric",
+    "StageConfig",
+    "Suite",
+    "load_chip",
+    "load_chips",
+    "load_cluster",
+    "load_model",
+    "load_profile",
+    "load_suite",
+    "names",
+    "path_of",
+]

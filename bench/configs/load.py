@@ -1,0 +1,127 @@
+"""Loading by name or by path: what the rest of the house calls."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TypeVar
+
+from .document import Document, Place, read_document
+from .search import Kind, available, is_path, path_of
+from .suite import parse_suite
+from .typed import convert
+from .types import Chip, Cluster, Figure, ModelConfig, Profile, Suite
+
+T = TypeVar("T", Chip, Cluster, ModelConfig, Profile)
+
+
+def load_suite(name: str | Path) -> Suite:
+    """A suite by name or path.
+
+    Like all loaders here, raises `UsageError` with the list for an unknown name, and
+    `ConfigError` with ``file:line`` for a file that does not say what it must.
+    """
+    path, wanted = _find("suites", name)
+    document = read_document(path)
+    suite = parse_suite(document)
+    _check_name(document, suite.name, wanted)
+    return suite
+
+
+def load_profile(name: str | Path) -> Profile:
+    """A profile by name or path; weights are positive, targets are there where they are used."""
+    document, profile = _load(Profile, *_find("profiles", name))
+    for category, metrics in profile.categories.items():
+        for index, metric in enumerate(metrics):
+            place = ("categories", category, index)
+            if metric.weight <= 0:
+                raise document.error(
+                    (*place, "weight"),
+                    "must be positive",
+                    "to show a metric without scoring it, write reference: none",
+                )
+            if (metric.reference == "target") != (metric.target is not None):
+                raise document.error(
+                    place, "give a target with reference: target, and only with it"
+                )
+            if metric.target is not None and metric.target <= 0:
+                raise document.error((*place, "target"), "must be positive")
+    return profile
+
+
+def load_cluster(name: str | Path) -> Cluster:
+    """A simulated fleet by name or path; its faults are inside the fleet."""
+    document, cluster = _load(Cluster, *_find("clusters", name))
+    for key in ("nodes", "devices", "rack"):
+        if getattr(cluster, key) < 1:
+            raise document.error((key,), "must be at least 1")
+    for key in ("between", "within", "link_latency", "network_latency"):
+        if getattr(cluster, key) < 0:
+            raise document.error((key,), "must not be negative")
+    if not 0 < cluster.efficiency <= 1:
+        raise document.error(("efficiency",), "must be above 0 and at most 1")
+    for index, fault in enumerate(cluster.faults):
+        place = ("faults", index)
+        limits = {"node": cluster.nodes, "peer": cluster.nodes, "device": cluster.devices}
+        for key, limit in limits.items():
+            number = getattr(fault, key)
+            if number is not None and not 0 <= number < limit:
+                raise document.error((*place, key), f"must be 0 to {limit - 1}, not {number}")
+        if (fault.kind == "link") != (fault.peer is not None):
+            raise document.error(place, "give a peer with kind: link, and only with it")
+        if fault.peer == fault.node:
+            raise document.error((*place, "peer"), "must be another node")
+        if fault.factor <= 0:
+            raise document.error((*place, "factor"), "must be positive")
+    return cluster
+
+
+def load_model(name: str | Path) -> ModelConfig:
+    """A transformer by name or path; its extents are positive and its heads divide evenly."""
+    document, model = _load(ModelConfig, *_find("models", name))
+    for key in ("dim", "layers", "heads", "kv_heads", "ffn", "vocab", "seq"):
+        if getattr(model, key) < 1:
+            raise document.error((key,), "must be at least 1")
+    if model.dim % model.heads:
+        raise document.error(("heads",), f"must divide dim ({model.dim})")
+    if model.heads % model.kv_heads:
+        raise document.error(("kv_heads",), f"must divide heads ({model.heads})")
+    return model
+
+
+def load_chip(name: str | Path) -> Chip:
+    """A chip's datasheet by name or path; its figures are positive."""
+    return _chip(*_find("chips", name))
+
+
+def load_chips() -> dict[str, Chip]:
+    """Every chip that is known, by name. Raises `ConfigError` for the first broken file."""
+    return {name: _chip(path, name) for name, path in sorted(available("chips").items())}
+
+
+def _chip(path: Path, name: str | None) -> Chip:
+    document, chip = _load(Chip, path, name)
+    figures: dict[Place, Figure | None] = {("flops", t): f for t, f in chip.flops.items()}
+    for key in ("memory", "memory_bandwidth", "link", "host_link", "network", "tdp"):
+        figures[(key,)] = getattr(chip, key)
+    for place, figure in figures.items():
+        if figure is not None and figure.value <= 0:
+            raise document.error((*place, "value"), "must be positive; leave out what is unknown")
+    return chip
+
+
+def _find(kind: Kind, name: str | Path) -> tuple[Path, str | None]:
+    """The file, and the name it must carry: None for a path, which may hold any."""
+    return path_of(kind, name), None if is_path(name) else str(name)
+
+
+def _load(struct: type[T], path: Path, name: str | None) -> tuple[Document, T]:
+    document = read_document(path)
+    loaded = convert(document, struct)
+    _check_name(document, loaded.name, name)
+    return document, loaded
+
+
+def _check_name(document: Document, said: str, name: str | None) -> None:
+    """A file that is found by its name must carry it, or one thing would have two names."""
+    if name is not None and said != name:
+        raise document.error(("name",), f"must be {name!r}, as the file is called, not {said!r}")
