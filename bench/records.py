@@ -16,6 +16,7 @@ SCHEMA = 1
 Better: TypeAlias = Literal["higher", "lower"]
 Scope: TypeAlias = Literal["device", "node", "pair", "group"]
 Status: TypeAlias = Literal["ok", "failed", "invalid", "contended", "skipped", "missing"]
+RunState: TypeAlias = Literal["running", "complete", "interrupted", "failed"]
 Provenance: TypeAlias = Literal["measured", "stand-in", "simulated", "imported"]
 
 STATUSES: tuple[Status, ...] = ("ok", "failed", "invalid", "contended", "skipped", "missing")
@@ -168,7 +169,7 @@ class Header(msgspec.Struct, kw_only=True):
     suite_text: str = ""
     started: str  # ISO 8601, UTC
     finished: str | None = None
-    state: Literal["running", "complete", "interrupted", "failed"] = "running"
+    state: RunState = "running"
     executor: str
     command: list[str] = []
     provenance: Provenance

@@ -68,7 +68,7 @@ def mad(samples: npt.ArrayLike) -> float:
     return float(1.4826 * np.median(np.abs(values - np.median(values))))
 
 
-def geometric_mean(values: npt.ArrayLike, weights: npt.ArrayLike | None = None) -> float:
+def geometric_mean(values: npt.ArrayLike, weights: Array | None = None) -> float:
     """Weighted geometric mean of positive values; NaN where there is none."""
     array = np.asarray(values, dtype=np.float64)
     if array.size == 0:

@@ -31,7 +31,7 @@ class Rule(msgspec.Struct, kw_only=True, frozen=True):
     warmup: float = 0.1
     block: float = 0.05
     min_samples: int = 10
-    max_samples: int = 20_000
+    max_samples: int = 5_000
     sustained: float = 0.0
     """Run back to back for at least this many seconds and keep the second half (0: burst)."""
 

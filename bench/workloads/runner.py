@@ -16,6 +16,10 @@ from ..timing import EventTimer, HostTimer, Rule, Timer, Timing, measure
 from .base import Benchmark, Check, Context
 
 
+ELSEWHERE = "on another rank of the group"
+"""In reasons of a rank whose own part went well; the reason proper is the other rank's."""
+
+
 class Value(msgspec.Struct, frozen=True):
     """One metric of an outcome: median, interval, number of samples (None: nothing measured)."""
 
@@ -59,7 +63,7 @@ def run(
             problem = error.message
         # All ranks of a group must take the same way: one that cannot stops all.
         if _anyone(context, bool(problem)):
-            return Outcome(status="skipped", reason=problem or "another rank cannot measure this")
+            return Outcome(status="skipped", reason=problem or f"cannot be measured {ELSEWHERE}")
         bad = _failed_check(bench, context, "before")
         if bad is not None:
             return bad
@@ -120,7 +124,7 @@ def _failed_check(bench: Benchmark, context: Context, when: str) -> Outcome | No
     check: Check = bench.check()
     if not _anyone(context, not check.ok):
         return None
-    detail = check.detail if not check.ok else "the check failed on another rank of the group"
+    detail = check.detail if not check.ok else f"the check failed {ELSEWHERE}"
     return Outcome(status="invalid", reason=f"sanity check {when} measuring failed: {detail}")
 
 

@@ -1,0 +1,343 @@
+"""The agent of one node: owns its ranks, meets other agents, gives pages to the driver.
+
+Runs its own event loop in a thread of its own, inside a Ray actor or inside the driver's
+process (local executor): the same code in both.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import secrets
+import sys
+import threading
+from collections.abc import Coroutine
+from typing import Any, TypeVar
+
+import msgspec
+
+from ..configs import Chip
+from ..records import Conditions, Node, Provenance, Row, Samples
+from .coordinator import Coordinator
+from .executor import PAGE_BYTES, Event, Page, Progress
+from .party import Party, Visit
+from .plan import Job
+from .ranks import RankLost, RankProcess, cpus_of
+from .wire import Clock, LaunchSpec
+
+T = TypeVar("T")
+
+
+class AgentSpec(msgspec.Struct, kw_only=True, frozen=True):
+    """What an agent is started with. ``samples``: which raw samples travel to the driver."""
+
+    token: str
+    backend: str | None = None
+    share: bool = False
+    samples: str = "all"
+    address: str = "127.0.0.1"
+
+
+class Order(msgspec.Struct, kw_only=True):
+    """A stage for one agent: its visits, and how to reach those it meets there.
+
+    ``steps`` is the range of the stage's step numbers, which are unique in a run;
+    ``beside`` are the nodes on the same physical machine (this one included), which keep step
+    with each other; ``offset`` is seconds since the run began when the order was sent.
+    """
+
+    node: int
+    jobs: list[list[Job]]
+    visits: list[Visit]
+    steps: tuple[int, int]
+    names: dict[int, str]
+    addresses: dict[int, str]
+    beside: list[int]
+    offset: float
+    seed: int
+    provenance: Provenance
+    chips: dict[str, Chip] = {}
+
+
+class Agent:
+    """Everything that happens on one node. Public methods may be called from any thread."""
+
+    def __init__(self, spec: AgentSpec) -> None:
+        self.spec = spec
+        self.node: Node | None = None
+        self._ranks: dict[int, RankProcess] = {}
+        self._starting: dict[int, asyncio.Lock] = {}
+        self._outbox = Outbox(spec.samples)
+        self._stage: asyncio.Task[None] | None = None
+        self._order: Order | None = None
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
+        self._thread.start()
+        self._meeting: Coordinator = self._call(self._listen())
+
+    def _call(self, work: Coroutine[Any, Any, T]) -> T:
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result()
+
+    async def _listen(self) -> Coordinator:
+        meeting = Coordinator(self, self.spec.token)
+        await meeting.listen(self.spec.address)
+        return meeting
+
+    # ---- what the driver calls ----
+
+    def describe(self) -> Node:
+        """What this node is and carries; devices in use by others are left out unless shared."""
+        from .describe import describe
+
+        self.node = describe(self.spec.backend, self.spec.share, self._meeting.address)
+        return self.node
+
+    def start(self, order: Order) -> None:
+        """Begin a stage."""
+        self._order = order
+        self.clock = Clock(order.offset)
+        self._outbox.begin(order.names[order.node], sum(len(v.jobs) for v in order.visits))
+
+        async def begin() -> None:
+            self._stage = asyncio.create_task(self._run(order))
+
+        self._call(begin())
+
+    def page(self, timeout: float = 1.0) -> tuple[bytes, bool]:
+        """(an encoded `Page`, whether the stage has ended and this is its last page)."""
+
+        async def wait() -> tuple[bytes, bool]:
+            stage = self._stage
+            if stage is not None and not stage.done() and not self._outbox.waiting:
+                await asyncio.wait([stage], timeout=timeout)
+            ended = stage is None or stage.done()
+            text = msgspec.json.encode(self._outbox.take())
+            return text, ended and not self._outbox.waiting
+
+        return self._call(wait())
+
+    def cancel(self) -> None:
+        """End the stage; ranks are killed, for they may be stuck."""
+
+        async def end() -> None:
+            if self._stage is not None and not self._stage.done():
+                self._stage.cancel()
+                await asyncio.wait([self._stage], timeout=5)
+            for device in list(self._ranks):
+                self.discard(device)
+
+        self._call(end())
+
+    def close(self) -> None:
+        """Kill all ranks, hang up and end the event loop."""
+        self.cancel()
+        self._call(self._meeting.close())
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join(5)
+
+    def rank_pids(self) -> list[int]:
+        """Process ids of the running ranks (to find them in a process list)."""
+        return [rank.pid for rank in self._ranks.values() if rank.pid is not None]
+
+    # ---- the stage ----
+
+    async def _run(self, order: Order) -> None:
+        try:
+            await self._meeting.begin(order)
+            wanted = {d for v in order.visits for n, ds in v.members if n == order.node for d in ds}
+            warm = [asyncio.create_task(self._warm(device)) for device in sorted(wanted)]
+            by_step: dict[int, list[Visit]] = {}
+            for visit in order.visits:
+                by_step.setdefault(visit.step, []).append(visit)
+            await asyncio.gather(*warm)
+            # Nodes that share a machine pass every step together; others only have their own.
+            every = range(*order.steps) if len(order.beside) > 1 else sorted(by_step)
+            for step in every:
+                await self._meeting.barrier(step)
+                await asyncio.gather(*(self._meeting.visit(v) for v in by_step.get(step, [])))
+        except asyncio.CancelledError:
+            raise
+        except Exception as error:
+            import traceback
+
+            traceback.print_exc()
+            self.event("warning", f"the agent failed: {type(error).__name__}: {error}")
+        finally:
+            self._outbox.finish()
+
+    async def _warm(self, device: int) -> None:
+        """Start a rank ahead of need; if that fails, the first visit reports it."""
+        try:
+            await self.supply(device)
+        except RankLost:
+            self.discard(device)
+
+    async def supply(self, device: int) -> RankProcess:
+        """The running rank process of a device. Raises `RankLost` if it does not start."""
+        async with self._starting.setdefault(device, asyncio.Lock()):
+            running = self._ranks.get(device)
+            if running is not None:
+                return running
+            process = RankProcess(self._launch_spec(device))
+            self._ranks[device] = process
+            try:
+                await process.start()
+            except RankLost as error:
+                self.discard(device)
+                raise RankLost(f"did not start: {error}", hang=error.hang) from None
+            return process
+
+    def discard(self, device: int) -> None:
+        """Kill the rank process of a device; the next `supply` starts another."""
+        process = self._ranks.pop(device, None)
+        if process is not None:
+            process.kill()
+
+    def party(self, visit: Visit) -> Party:
+        """This node's part in a visit's group."""
+        assert self._order is not None
+        first = 0
+        size = sum(len(devices) for _, devices in visit.members)
+        for node, devices in visit.members:
+            if node == self._order.node:
+                return Party(devices, first, size, self.host, self.supply, self.discard)
+            first += len(devices)
+        raise AssertionError("a visit that this node has no part in")
+
+    @property
+    def host(self) -> str:
+        """The address under which this node's ranks are reachable."""
+        return self._meeting.address.rpartition(":")[0]
+
+    def _launch_spec(self, place: int) -> LaunchSpec:
+        assert self.node is not None
+        assert self._order is not None
+        device = self.node.devices[place]
+        claimed = [d.index for d in self.node.devices]
+        backend = get_backend(device.backend)
+        cpus = cpus_of(device.facts, place, len(claimed))
+        environment = {
+            "OMP_NUM_THREADS": str(len(cpus)),
+            **backend.environment(claimed, device.index),
+        }
+        if self.host.startswith("127."):
+            # gloo asks the host name for an interface; with all nodes on loopback that may fail.
+            environment.setdefault("GLOO_SOCKET_IFNAME", os.environ.get("GLOO_SOCKET_IFNAME", "lo"))
+        chip = self._order.chips.get(device.chip or "")
+        return LaunchSpec(
+            python=sys.executable,
+            environment=environment,
+            directory=os.getcwd(),
+            backend=device.backend,
+            index=device.index,
+            local=claimed.index(device.index),
+            devices=claimed,
+            cpus=cpus,
+            memory=device.memory,
+            chip=msgspec.to_builtins(chip) if chip is not None else None,
+            shared=self.spec.share,
+        )
+
+    # ---- what the coordinator reports ----
+
+    def record(
+        self, rows: list[Row], conditions: Conditions | None, samples: Samples | None
+    ) -> None:
+        """Put rows (whose conditions index 0, or -1) and their samples into the outbox."""
+        self._outbox.add(rows, conditions, samples)
+
+    def progress(self, done: int, current: str) -> None:
+        """Note finished jobs and what runs now."""
+        self._outbox.progress(done, current)
+
+    def event(self, kind: str, text: str) -> None:
+        """Tell the driver that something happened here."""
+        node = self.node.name if self.node is not None else ""
+        self._outbox.events.append(Event(time=self.clock.now(), kind=kind, text=text, node=node))
+
+
+def get_backend(name: str) -> Any:
+    """The backend object of a device of this node."""
+    from ..backends.registry import get
+
+    return get(name)
+
+
+class Outbox:
+    """What waits for the driver, handed over in pages of at most `PAGE_BYTES`."""
+
+    def __init__(self, mode: str) -> None:
+        self._mode = mode
+        self._items: list[tuple[list[Row], Conditions | None, int]] = []
+        self._samples: list[Samples] = []
+        self._held: list[Samples] = []
+        self.events: list[Event] = []
+        self._progress = Progress()
+        self._changed = False
+
+    def begin(self, node: str, total: int) -> None:
+        """A new stage of ``total`` jobs."""
+        self._progress = Progress(node=node, total=total)
+        self._changed = True
+
+    def add(self, rows: list[Row], conditions: Conditions | None, samples: Samples | None) -> None:
+        """Queue the rows of one job; its samples wait for the end of the stage."""
+        self._items.append((rows, conditions, 100 * len(rows)))
+        if samples is not None and self._wants(rows):
+            self._held.append(samples)
+
+    def _wants(self, rows: list[Row]) -> bool:
+        if self._mode != "suspects":
+            return self._mode == "all"
+        return any(row.status != "ok" or _wide(row) for row in rows)
+
+    def progress(self, done: int, current: str) -> None:
+        """Note finished jobs and what runs now."""
+        old = self._progress
+        self._progress = msgspec.structs.replace(old, done=old.done + done, current=current)
+        self._changed = True
+
+    def finish(self) -> None:
+        """The stage has ended: its samples may travel now, where they disturb nothing."""
+        self._samples.extend(self._held)
+        self._held.clear()
+
+    @property
+    def waiting(self) -> bool:
+        """Whether a page would carry anything but progress."""
+        return bool(self._items or self._samples or self.events)
+
+    def take(self) -> Page:
+        """The next page."""
+        page = Page(events=self.events)
+        self.events = []
+        size = 0
+        known: dict[Conditions, int] = {}
+        while self._items and size < PAGE_BYTES:
+            rows, conditions, weight = self._items.pop(0)
+            size += weight
+            if conditions is not None:
+                index = known.setdefault(conditions, len(known))
+                rows = [msgspec.structs.replace(row, conditions=index) for row in rows]
+            page.rows.extend(rows)
+        page.conditions = list(known)
+        while self._samples and not self._items and size < PAGE_BYTES:
+            samples = self._samples.pop(0)
+            size += 14 * len(samples.seconds)
+            page.samples.append(samples)
+        if self._changed:
+            page.progress = [self._progress]
+            self._changed = False
+        return page
+
+
+def _wide(row: Row) -> bool:
+    """Whether the interval is wider than ±5 % of the value."""
+    if row.value is None or row.low is None or row.high is None or not row.value:
+        return False
+    return (row.high - row.low) / 2 > 0.05 * abs(row.value)
+
+
+def new_token() -> str:
+    """A secret that agents of one run share."""
+    return secrets.token_hex(16)

@@ -1,0 +1,255 @@
+"""The executor over agents, wherever they live: gives them their orders, collects their pages.
+
+A `Hub` knows how agents are reached (in this process, or as Ray actors); everything else,
+above all what happens when one of them is lost, is the same.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping
+from typing import Protocol
+
+import msgspec
+
+from ..configs import Chip
+from ..errors import InfraError
+from ..records import Node, Provenance, Row
+from .agent import Order
+from .executor import Done, Event, Page
+from .inventory import Inventory
+from .party import Visit
+from .plan import Job, Plan, Stage, schedules_of, steps
+from .wire import Clock
+
+
+class Arrived(msgspec.Struct, frozen=True):
+    """What a poll brought from one node: a page, or the news that its agent is lost."""
+
+    node: int
+    page: bytes = b""
+    ended: bool = False
+    lost: str = ""
+
+
+class Hub(Protocol):
+    """How agents are reached. Nodes are counted in the order of `nodes`."""
+
+    name: str
+
+    def nodes(self) -> list[Node]:
+        """Start the agents and ask every node what it carries."""
+        ...
+
+    def start(self, node: int, order: Order) -> None:
+        """Give a node its stage; a failure shows at the next `poll`."""
+        ...
+
+    def poll(self, timeout: float) -> list[Arrived]:
+        """Pages and losses of nodes whose stage runs, waiting at most ``timeout`` seconds."""
+        ...
+
+    def cancel(self) -> None:
+        """End the stage on every node."""
+        ...
+
+    def close(self) -> None:
+        """End the agents, and a cluster that was started for them."""
+        ...
+
+
+Key = tuple[int, int, int]
+"""(first case of a job, group, repeat)."""
+
+
+class AgentExecutor:
+    """Runs stages on agents. A dead node costs its own measurements and nothing else."""
+
+    def __init__(self, hub: Hub, chips: Mapping[str, Chip], *, seed: int = 0) -> None:
+        self.hub = hub
+        self.name = hub.name
+        self.provenance: Provenance = "measured"
+        self.clock = Clock(0.0)
+        self._chips = dict(chips)
+        self._seed = seed
+        self._inventory: Inventory | None = None
+        self._lost: dict[int, str] = {}
+        self._pending: dict[Key, tuple[Visit, Job]] = {}
+        self._running: set[int] = set()
+        self._rows: list[Row] = []
+        self._deadline = 0.0
+        self._step = 0
+        self._visit = 0
+
+    def inventory(self) -> Inventory:
+        """Start agents and ask them; nodes without a usable device stay in the list, empty."""
+        nodes = self.hub.nodes()
+        if not any(node.devices for node in nodes):
+            problems = "; ".join(f"{n.name}: {n.problem or 'no device'}" for n in nodes)
+            raise InfraError(
+                f"no node has a device to measure ({problems})",
+                hint="see `hengsuan doctor`; --share measures devices that others use too",
+            )
+        self._lost = {i: node.problem for i, node in enumerate(nodes) if not node.devices}
+        self._inventory = Inventory(nodes)
+        self.provenance = _provenance(self._inventory)
+        return self._inventory
+
+    def start(self, plan: Plan, stage: Stage, done: Done) -> None:
+        """Walk the stage once, give every node the visits that it has a part in."""
+        inventory = self._inventory
+        assert inventory is not None
+        names = {i: inventory.name(i) for i in range(inventory.node_count)}
+        visits: dict[int, list[Visit]] = {}
+        first_step, limit = self._step, 0.0
+        self._pending, self._rows = {}, []
+        for step in steps(stage, schedules_of(plan, inventory)):
+            jobs = stage.blocks[step.block].jobs
+            limit += sum(job.limit for job in jobs) + 120.0
+            for batch in step.groups:
+                for group, ranks in zip(batch.ids.tolist(), batch.ranks.tolist(), strict=True):
+                    wanted = [
+                        index
+                        for index, job in enumerate(jobs)
+                        if (job.case, group, step.repeat) not in done
+                    ]
+                    if wanted:
+                        visit = self._make_visit(step.block, step.repeat, group, ranks, wanted)
+                        self._assign(visit, jobs, visits)
+            self._step += 1
+        self._deadline = time.monotonic() + limit
+        addresses = {i: node.address for i, node in enumerate(inventory.nodes)}
+        self._running = set()
+        for node, mine in visits.items():
+            met = {n for visit in mine for n, _ in visit.members}
+            beside = [
+                int(i)
+                for i in (inventory.machines == inventory.machines[node]).nonzero()[0]
+                if int(i) in visits
+            ]
+            met.update(beside)
+            order = Order(
+                node=node,
+                jobs=[block.jobs for block in stage.blocks],
+                visits=mine,
+                steps=(first_step, self._step),
+                names={n: names[n] for n in met},
+                addresses={n: addresses[n] for n in met},
+                beside=beside,
+                offset=self.clock.now(),
+                seed=self._seed,
+                provenance=self.provenance,
+                chips=self._chips,
+            )
+            self._running.add(node)
+            self.hub.start(node, order)
+
+    def _make_visit(
+        self, block: int, repeat: int, group: int, ranks: list[int], jobs: list[int]
+    ) -> Visit:
+        assert self._inventory is not None
+        members: dict[int, list[int]] = {}
+        for rank, node in zip(ranks, self._inventory.node_of(ranks).tolist(), strict=True):
+            members.setdefault(node, []).append(rank - int(self._inventory.starts[node]))
+        self._visit += 1
+        return Visit(
+            id=self._visit,
+            step=self._step,
+            block=block,
+            repeat=repeat,
+            group=group,
+            members=sorted(members.items()),
+            jobs=jobs,
+        )
+
+    def _assign(self, visit: Visit, jobs: list[Job], visits: dict[int, list[Visit]]) -> None:
+        nodes = [node for node, _ in visit.members]
+        gone = next((node for node in nodes if node in self._lost), None)
+        if gone is not None:
+            for index in visit.jobs:
+                self._missing(visit, jobs[index], gone)
+            return
+        for index in visit.jobs:
+            self._pending[jobs[index].case, visit.group, visit.repeat] = visit, jobs[index]
+        for node in nodes:
+            visits.setdefault(node, []).append(visit)
+
+    def pages(self) -> Iterator[Page]:
+        """Pages until every node has ended its stage or is lost; last, what is missing."""
+        decoder = msgspec.json.Decoder(Page)
+        while self._running:
+            for arrived in self.hub.poll(1.0):
+                if arrived.lost:
+                    yield self._lose(arrived.node, arrived.lost)
+                    continue
+                page = decoder.decode(arrived.page)
+                for row in page.rows:
+                    self._pending.pop((row.case, row.group, row.repeat), None)
+                if arrived.ended:
+                    self._running.discard(arrived.node)
+                yield page
+            if time.monotonic() > self._deadline:
+                for node in sorted(self._running):
+                    yield self._lose(node, "did not end the stage in time")
+            yield Page()
+        for visit, job in self._pending.values():
+            gone = next((node for node, _ in visit.members if node in self._lost), None)
+            self._missing(visit, job, gone)
+        self._pending = {}
+        if self._rows:
+            yield Page(rows=self._rows)
+            self._rows = []
+
+    def cancel(self) -> None:
+        """End the running stage everywhere."""
+        self.hub.cancel()
+
+    def close(self) -> None:
+        """End the agents."""
+        self.hub.close()
+
+    def _lose(self, node: int, reason: str) -> Page:
+        assert self._inventory is not None
+        self._running.discard(node)
+        self._lost.setdefault(node, reason)
+        name = self._inventory.name(node)
+        event = Event(time=self.clock.now(), kind="agent-lost", text=reason, node=name)
+        return Page(events=[event])
+
+    def _missing(self, visit: Visit, job: Job, gone: int | None) -> None:
+        assert self._inventory is not None
+        if gone is None:
+            leader = self._inventory.name(visit.members[0][0])
+            reason = f"node {leader} ended the stage without reporting"
+        else:
+            reason = f"node {self._inventory.name(gone)}: {self._lost[gone]}"
+        self._rows.extend(
+            Row(
+                case=job.case + offset,
+                group=visit.group,
+                repeat=visit.repeat,
+                time=self.clock.now(),
+                value=None,
+                low=None,
+                high=None,
+                n=0,
+                status="missing",
+                conditions=-1,
+                provenance=self.provenance,
+                reason=reason,
+            )
+            for offset in range(len(job.metrics))
+        )
+
+
+def _provenance(inventory: Inventory) -> Provenance:
+    """``stand-in`` where the devices only stand in for accelerators. Mixed fleets are refused."""
+    from ..backends.registry import get
+
+    kinds = {bool(get(name).stand_in) for name in inventory.backends()}
+    if len(kinds) > 1:
+        raise InfraError(
+            "stand-in and real devices in one run would mix their records",
+            hint="choose one kind with --backend",
+        )
+    return "stand-in" if kinds == {True} else "measured"

@@ -1,0 +1,284 @@
+"""How agents meet: links between them, barriers, and the visits they lead or follow.
+
+The agent of a group's lowest node leads its visit. Members dial the leader, say that they have
+arrived, and then do what it tells them: open the group, run a job, close. Whoever loses the
+other's heartbeat drops the visit and goes on; nobody waits for the dead.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from typing import TYPE_CHECKING
+
+from .lead import Lead
+from .party import Party, Visit
+from .wire import (
+    LIMIT,
+    Arrive,
+    Barrier,
+    Command,
+    Link,
+    LinkLost,
+    Reply,
+)
+
+if TYPE_CHECKING:
+    from .agent import Agent, Order
+
+DIAL = 10.0
+"""Seconds to reach another agent."""
+LATE = 30.0
+"""Seconds after which a member that has not dialled is asked whether it lives."""
+
+
+class Coordinator:
+    """One agent's meetings with the others."""
+
+    def __init__(self, agent: Agent, token: str) -> None:
+        self.agent = agent
+        self.address = ""
+        self._token = token
+        self._server: asyncio.Server | None = None
+        self._links: dict[int, Link] = {}
+        """Links by node: dialled by members to their leaders, or accepted from members."""
+        self._readers: dict[int, asyncio.Task[None]] = {}
+        self._lost: dict[int, str] = {}
+        self._waiting: dict[tuple[object, ...], asyncio.Future[object]] = {}
+        self._early: dict[tuple[object, ...], object] = {}
+        self._commands: dict[tuple[int, int], asyncio.Queue[Command | None]] = {}
+        self._ready: dict[int, set[int]] = {}
+        self._locks: dict[int, asyncio.Lock] = {}
+        self._order: Order | None = None
+
+    @property
+    def order(self) -> Order:
+        """The stage's order. Nothing asks for it before `begin`."""
+        assert self._order is not None
+        return self._order
+
+    async def listen(self, address: str) -> None:
+        """Accept links on any free port of ``address``."""
+        self._server = await asyncio.start_server(self._accept, address, 0, limit=LIMIT)
+        port = self._server.sockets[0].getsockname()[1]
+        self.address = f"{address}:{port}"
+
+    async def begin(self, order: Order) -> None:
+        """Dial everyone whom this node will follow in the stage."""
+        self._order = order
+        leaders = {visit.members[0][0] for visit in order.visits}
+        if len(order.beside) > 1:
+            leaders.add(order.beside[0])
+        others = sorted(leaders - {order.node})
+        await asyncio.gather(*(self._reach(node) for node in others))
+
+    async def close(self) -> None:
+        """Hang up everywhere."""
+        for task in self._readers.values():
+            task.cancel()
+        for link in self._links.values():
+            link.close()
+        if self._server is not None:
+            self._server.close()
+
+    # ---- links ----
+
+    async def _reach(self, node: int) -> None:
+        """Dial a node that leads; a node that cannot be reached is lost."""
+        async with self._locks.setdefault(node, asyncio.Lock()):
+            if node in self._links or node in self._lost:
+                return
+            try:
+                link = await Link.dial(
+                    self.order.addresses[node], self.order.node, self._token, DIAL
+                )
+            except LinkLost as error:
+                self._lose(node, str(error))
+                return
+            self._adopt(node, link)
+
+    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        link = Link(reader, writer)
+        try:
+            node = await link.welcome(self._token)
+        except LinkLost:
+            link.close()
+            return
+        self._lost.pop(node, None)
+        self._adopt(node, link)
+
+    def _adopt(self, node: int, link: Link) -> None:
+        self._links[node] = link
+        self._readers[node] = asyncio.create_task(self._read(node, link))
+
+    async def _read(self, node: int, link: Link) -> None:
+        try:
+            while True:
+                message = await link.receive()
+                if isinstance(message, Arrive):
+                    self._resolve(("arrive", node, message.visit), message)
+                elif isinstance(message, Reply):
+                    self._resolve(("reply", node, message.visit, message.number), message)
+                elif isinstance(message, Command):
+                    self._inbox(node, message.visit).put_nowait(message)
+                elif isinstance(message, Barrier):
+                    self._at_barrier(node, message.step)
+        except LinkLost as error:
+            self._lose(node, str(error))
+        finally:
+            link.close()
+
+    def _lose(self, node: int, reason: str) -> None:
+        """Everyone here who waits for the node learns that it is gone."""
+        self._lost[node] = reason
+        self._links.pop(node, None)
+        for key, future in list(self._waiting.items()):
+            if key[1] == node and not future.done():
+                future.set_exception(LinkLost(reason))
+        for (leader, _), inbox in self._commands.items():
+            if leader == node:
+                inbox.put_nowait(None)
+        for step in list(self._ready):
+            self._release(step)
+
+    async def _await(self, key: tuple[object, ...]) -> object:
+        """The message under ``key`` (kind, node, ...). Raises `LinkLost` if the node is gone."""
+        node = key[1]
+        assert isinstance(node, int)
+        if key in self._early:
+            return self._early.pop(key)
+        if node in self._lost:
+            raise LinkLost(self._lost[node])
+        future: asyncio.Future[object] = asyncio.get_running_loop().create_future()
+        self._waiting[key] = future
+        try:
+            return await future
+        finally:
+            self._waiting.pop(key, None)
+
+    def _resolve(self, key: tuple[object, ...], message: object) -> None:
+        future = self._waiting.get(key)
+        if future is not None and not future.done():
+            future.set_result(message)
+        else:
+            self._early[key] = message
+
+    def _inbox(self, leader: int, visit: int) -> asyncio.Queue[Command | None]:
+        return self._commands.setdefault((leader, visit), asyncio.Queue())
+
+    # ---- barriers between nodes of one machine ----
+
+    async def barrier(self, step: int) -> None:
+        """Wait for the nodes on the same machine, so that their cores measure one at a time."""
+        beside = self.order.beside
+        if len(beside) < 2:
+            return
+        leader = beside[0]
+        if leader in self._lost:
+            return
+        wait = asyncio.create_task(self._await(("barrier", leader, step)))
+        if leader == self.order.node:
+            self._ready.setdefault(step, set()).add(leader)
+            await asyncio.sleep(0)  # let the wait begin before it is released
+            self._release(step)
+        else:
+            self._links[leader].send(Barrier(step))
+        with contextlib.suppress(LinkLost):
+            await wait
+
+    def _at_barrier(self, node: int, step: int) -> None:
+        """A barrier line: from the leader it is a release, from a member a report."""
+        if ("barrier", node, step) in self._waiting:
+            self._resolve(("barrier", node, step), Barrier(step))
+        else:
+            # Possibly before this node's own stage has begun; steps are unique in a run.
+            self._ready.setdefault(step, set()).add(node)
+            self._release(step)
+
+    def _release(self, step: int) -> None:
+        if self._order is None or self._order.node not in self._ready[step]:
+            return
+        mine = self.order.node
+        others = [n for n in self.order.beside if n != mine and n not in self._lost]
+        if all(node in self._ready[step] for node in others):
+            del self._ready[step]
+            for node in others:
+                self._links[node].send(Barrier(step))
+            self._resolve(("barrier", mine, step), Barrier(step))
+
+    # ---- visits ----
+
+    async def visit(self, visit: Visit) -> None:
+        """Take part in a visit, as its leader or as a member."""
+        if visit.members[0][0] == self.order.node:
+            await Lead(self, visit).run()
+        else:
+            await self._follow(visit)
+
+    async def arrival(self, node: int, visit: int) -> None:
+        """Wait until a member has come. Raises `LinkLost` if it is gone."""
+        waiting = asyncio.create_task(self._await(("arrive", node, visit)))
+        while True:
+            done, _ = await asyncio.wait([waiting], timeout=LATE)
+            if done:
+                waiting.result()
+                return
+            if node not in self._links:
+                try:
+                    probe = await Link.dial(self.order.addresses[node], -1, self._token, DIAL)
+                    probe.close()
+                except LinkLost as error:
+                    self._lose(node, str(error))
+
+    def command(self, node: int, command: Command) -> None:
+        """Tell a member what to do; lost members are noticed at `reply`."""
+        link = self._links.get(node)
+        if link is not None:
+            link.send(command)
+
+    async def reply(self, node: int, command: Command) -> Reply:
+        """A member's answer to a command. Raises `LinkLost`."""
+        message = await self._await(("reply", node, command.visit, command.number))
+        assert isinstance(message, Reply)
+        return message
+
+    async def _follow(self, visit: Visit) -> None:
+        leader = visit.members[0][0]
+        await self._reach(leader)
+        link = self._links.get(leader)
+        if link is None:
+            return  # the driver notes what is missing
+        party = self.agent.party(visit)
+        inbox = self._inbox(leader, visit.id)
+        link.send(Arrive(visit.id))
+        work: asyncio.Task[None] | None = None
+        try:
+            while True:
+                command = await inbox.get()
+                if command is None:
+                    party.abort()
+                    return
+                if command.do == "abort":
+                    party.abort()
+                elif command.do == "close":
+                    if work is not None:
+                        await work
+                    await party.close()
+                    return
+                else:
+                    if work is not None:
+                        await work
+                    work = asyncio.create_task(self._obey(link, party, visit, command))
+        finally:
+            self._commands.pop((leader, visit.id), None)
+            if work is not None:
+                await asyncio.wait([work], timeout=10)
+            self.agent.progress(len(visit.jobs), "")
+
+    async def _obey(self, link: Link, party: Party, visit: Visit, command: Command) -> None:
+        if command.do == "open":
+            reports = await party.open(command.store)
+        else:
+            job = self.order.jobs[visit.block][command.job]
+            reports = await party.run(job, self.order.seed)
+        link.send(Reply(visit.id, command.number, reports))

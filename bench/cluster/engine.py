@@ -1,0 +1,327 @@
+"""One run from plan to finished folder: stages in order, pages into the journal, losses counted."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import time
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any, Protocol
+
+import msgspec
+
+from ..configs import Chip, Suite
+from ..errors import Exit, HengsuanError, UsageError
+from ..records import STATUSES, Header, RunState, Status
+from .executor import Done, Executor, Page
+from .inventory import Inventory
+from .journal import Journal
+from .plan import Plan, Stage, plan, schedules_of
+from .wire import Clock
+
+
+class Observer(Protocol):
+    """Who watches a run: the terminal, or nobody."""
+
+    def begin(self, header: Header, made: Plan, inventory: Inventory, folder: Path) -> None:
+        """The run folder exists and measuring begins."""
+        ...
+
+    def stage(self, stage: Stage, jobs: int) -> None:
+        """A stage of so many jobs (a job on one group) begins."""
+        ...
+
+    def page(self, page: Page) -> None:
+        """A page came in and is safe in the journal (or an empty one, as a heartbeat)."""
+        ...
+
+    def end(self, state: str, counts: Mapping[Status, int]) -> None:
+        """The run has ended."""
+        ...
+
+
+class Silent:
+    """An observer that says nothing."""
+
+    def begin(self, header: Header, made: Plan, inventory: Inventory, folder: Path) -> None:
+        """Nothing."""
+
+    def stage(self, stage: Stage, jobs: int) -> None:
+        """Nothing."""
+
+    def page(self, page: Page) -> None:
+        """Nothing."""
+
+    def end(self, state: str, counts: Mapping[Status, int]) -> None:
+        """Nothing."""
+
+
+class Finished(msgspec.Struct, kw_only=True):
+    """How a run ended: where it lies, rows by status, nodes and ranks that were lost."""
+
+    folder: Path
+    header: Header
+    counts: dict[Status, int]
+    lost: list[str]
+
+    @property
+    def exit(self) -> Exit:
+        """The exit code of `hengsuan run`: contended and skipped rows are said, not failed.
+
+        Lost nodes, crashed ranks and raised exceptions are infrastructure (4), a sanity check
+        that did not hold is a finding (1), and a run without one good row is inconclusive (3).
+        """
+        held: list[int] = []
+        if self.header.state == "interrupted":
+            held.append(Exit.INTERRUPTED)
+        if self.lost or self.counts.get("failed") or self.counts.get("missing"):
+            held.append(Exit.INFRASTRUCTURE)
+        if self.counts.get("invalid"):
+            held.append(Exit.FINDING)
+        if not self.counts.get("ok") and not self.counts.get("contended"):
+            held.append(Exit.INCONCLUSIVE)
+        return Exit.worst(held)
+
+
+def execute(
+    suite: Suite,
+    executor: Executor,
+    results: Path,
+    run_id: str,
+    *,
+    chips: Mapping[str, Chip],
+    command: list[str],
+    environment: Mapping[str, Any],
+    observer: Observer | None = None,
+    resume: tuple[Header, Done, float] | None = None,
+) -> Finished:
+    """Run a suite to its end. Closes the executor.
+
+    Args:
+        suite: What to measure.
+        executor: Where.
+        results: Folder that holds runs.
+        run_id: Name of the run's folder.
+        chips: Datasheets by name.
+        command: The command line, for the record.
+        environment: Versions and variables, for the record.
+        observer: Told of everything that happens.
+        resume: The header of a run to continue, which rows it has, and the time of its last one.
+
+    Raises:
+        InfraError: nothing can be measured or written; nothing has been measured yet.
+        UsageError: the suite does not fit, or the run to resume was made on other nodes.
+    """
+    watcher = observer or Silent()
+    with contextlib.ExitStack() as stack:
+        stack.callback(executor.close)
+        inventory = executor.inventory()
+        made = plan(suite, inventory, chips)
+        if resume is not None:
+            header, done, offset = resume
+            _same(header, made, inventory)
+            header.state, header.finished = "running", None
+            journal = Journal.resume(results / run_id, header)
+        else:
+            done, offset = Done(), 0.0
+            header = _header(suite, executor, inventory, made, run_id, command, environment)
+            journal = Journal.create(results, header, rows=row_count(made, inventory))
+        stack.callback(journal.close)
+        run = _Run(executor, journal, watcher, made, inventory, done)
+        watcher.begin(header, made, inventory, journal.folder)
+        run.go(offset)
+        return Finished(
+            folder=journal.folder, header=header, counts=dict(run.counts), lost=run.lost
+        )
+
+
+class _Run:
+    def __init__(
+        self,
+        executor: Executor,
+        journal: Journal,
+        observer: Observer,
+        made: Plan,
+        inventory: Inventory,
+        done: Done,
+    ) -> None:
+        self.executor = executor
+        self.journal = journal
+        self.observer = observer
+        self.plan = made
+        self.inventory = inventory
+        self.done = done
+        self.counts: Counter[Status] = Counter()
+        self.lost: list[str] = []
+
+    def go(self, offset: float) -> None:
+        header = self.journal.header
+        self.executor.clock = Clock(offset)
+        state: RunState = "failed"
+        try:
+            with _terminable():
+                for stage in self.plan.stages:
+                    self._stage(stage)
+            state = "complete"
+        except KeyboardInterrupt:
+            state = "interrupted"
+            # A second Ctrl-C must not leave ranks behind.
+            with _deaf():
+                self.executor.cancel()
+        finally:
+            header.state = state
+            header.finished = _now()
+            self.journal.save()
+            self.observer.end(state, self.counts)
+
+    def _stage(self, stage: Stage) -> None:
+        began = self.executor.clock.now()
+        before = self.counts.copy()
+        self.observer.stage(stage, job_count(self.plan, stage, self.inventory))
+        self.executor.start(self.plan, stage, self.done)
+        for page in self.executor.pages():
+            self.journal.write(page)
+            self._count(page)
+            self.observer.page(page)
+        self.journal.header.stages.append(
+            {
+                "name": stage.name,
+                "began": began,
+                "seconds": round(self.executor.clock.now() - began, 3),
+                "rows": dict(self.counts - before),
+            }
+        )
+        self.journal.save()
+
+    def _count(self, page: Page) -> None:
+        for row in page.rows:
+            self.counts[row.status] += 1
+        if page.columns is not None:
+            import numpy as np
+
+            found = np.bincount(page.columns.status, minlength=len(STATUSES))
+            for status, count in zip(STATUSES, found.tolist(), strict=True):
+                if count:
+                    self.counts[status] += count
+        for event in page.events:
+            if event.kind in ("agent-lost", "rank-lost"):
+                self.lost.append(f"{event.node}: {event.text}")
+
+
+def job_count(made: Plan, stage: Stage, inventory: Inventory) -> int:
+    """How many jobs (a benchmark on one group, once) a stage has."""
+    schedules = schedules_of(made, inventory)
+    each = (len(block.jobs) * schedules[block.schedule].size for block in stage.blocks)
+    return stage.repeats * sum(each)
+
+
+def row_count(made: Plan, inventory: Inventory) -> int:
+    """How many rows the plan gives."""
+    schedules = schedules_of(made, inventory)
+    return sum(
+        stage.repeats * len(job.metrics) * schedules[block.schedule].size
+        for stage in made.stages
+        for block in stage.blocks
+        for job in block.jobs
+    )
+
+
+def _header(
+    suite: Suite,
+    executor: Executor,
+    inventory: Inventory,
+    made: Plan,
+    run_id: str,
+    command: list[str],
+    environment: Mapping[str, Any],
+) -> Header:
+    return Header(
+        id=run_id,
+        suite=suite.name,
+        suite_text=suite.text,
+        started=_now(),
+        executor=executor.name,
+        command=command,
+        provenance=executor.provenance,
+        environment=dict(environment),
+        nodes=inventory.nodes,
+        fleet=inventory.fleet,
+        cases=made.cases,
+        schedules=made.schedules,
+        events=[{"time": 0.0, "kind": "warning", "text": note, "node": ""} for note in made.notes],
+    )
+
+
+def _same(header: Header, made: Plan, inventory: Inventory) -> None:
+    """A run continues only where it was begun: same cases, same devices in the same order."""
+    if header.cases != made.cases:
+        raise UsageError(
+            f"run {header.id} was planned with other benchmarks, axes or code",
+            hint="its code or suite has changed since; start a new run",
+        )
+    was, now = _devices(Inventory(header.nodes, header.fleet)), _devices(inventory)
+    if was != now:
+        raise UsageError(
+            f"run {header.id} was made on {len(was)} device(s), here are {len(now)} or others",
+            hint="resume it on the same nodes, or start a new run",
+        )
+
+
+def _devices(inventory: Inventory) -> list[str]:
+    """Identity of every device in rank order."""
+    if inventory.fleet is not None:
+        return [str(inventory.fleet)]
+    return [
+        f"{node.machine}/{device.backend}/{device.index}/{device.serial}"
+        for node in inventory.nodes
+        for device in node.devices
+    ]
+
+
+def _now() -> str:
+    return datetime.now(timezone.utc).isoformat(timespec="seconds")
+
+
+@contextlib.contextmanager
+def _terminable() -> Iterator[None]:
+    """SIGTERM ends a run as Ctrl-C does: flushed, and with nobody left behind."""
+
+    def interrupt(number: int, frame: object) -> None:
+        raise KeyboardInterrupt
+
+    try:
+        old = signal.signal(signal.SIGTERM, interrupt)
+    except ValueError:  # not the main thread: whoever runs us there handles signals
+        yield
+        return
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, old)
+
+
+@contextlib.contextmanager
+def _deaf() -> Iterator[None]:
+    """Ignore further interrupts while cleaning up."""
+    try:
+        old = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    except ValueError:
+        yield
+        return
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, old)
+
+
+def new_run_id(suite: str, folder: Path) -> str:
+    """``20261124-101530-quick``, with a number behind it if that run exists."""
+    stem = f"{time.strftime('%Y%m%d-%H%M%S', time.gmtime())}-{suite}"
+    for number in range(1000):
+        name = stem if number == 0 else f"{stem}-{number}"
+        if not (folder / name).exists():
+            return name
+    raise HengsuanError(f"{folder} holds a thousand runs of this second")

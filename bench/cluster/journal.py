@@ -1,0 +1,203 @@
+"""Writes a run folder so that a kill at any moment loses at most the page under way.
+
+``measurements.jsonl`` only grows, by whole lines and whole pages; ``run.json`` is replaced
+atomically, and always before a row that refers to something new in it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from ..errors import InfraError, UsageError
+from ..records import PROVENANCES, STATUSES, Conditions, Header, Row, Samples
+from .executor import Page
+
+RUN, ROWS, SAMPLES = "run.json", "measurements.jsonl", "samples.jsonl"
+_BLOCK = 200_000
+"""Rows that are turned into text at once: bounds memory without slowing the encoder."""
+
+
+class Journal:
+    """The open folder of one run."""
+
+    def __init__(self, folder: Path, header: Header, mode: str) -> None:
+        self.folder = folder
+        self.header = header
+        self._encoder = msgspec.json.Encoder()
+        self._known = {condition: i for i, condition in enumerate(header.conditions)}
+        self._rows = (folder / ROWS).open(mode)
+        self._samples = (folder / SAMPLES).open(mode)
+        self.save()
+
+    @classmethod
+    def create(cls, results: Path, header: Header, *, rows: int) -> Journal:
+        """Make ``results/<header.id>``, before anything is measured.
+
+        Args:
+            results: Folder that holds runs; made if missing.
+            header: Written as ``run.json``.
+            rows: How many rows the plan will give at most; their space must be free.
+
+        Raises:
+            InfraError: the folder cannot be written or the disk is too full.
+            UsageError: the run exists.
+        """
+        folder = results / header.id
+        try:
+            results.mkdir(parents=True, exist_ok=True)
+            folder.mkdir()
+        except FileExistsError:
+            raise UsageError(
+                f"run {header.id} exists in {results}", hint="continue it with --resume"
+            ) from None
+        except OSError as error:
+            raise _unwritable(results, error) from None
+        need = 1_000_000 + 100 * rows
+        free = shutil.disk_usage(folder).free
+        if free < need:
+            with contextlib.suppress(OSError):
+                folder.rmdir()
+            raise InfraError(
+                f"{results} has {free / 1e6:.0f} MB free; this plan may write {need / 1e6:.0f} MB",
+                hint="free space, or choose another folder with --out",
+            )
+        try:
+            return cls(folder, header, "wb")
+        except OSError as error:
+            raise _unwritable(folder, error) from None
+
+    @classmethod
+    def resume(cls, folder: Path, header: Header) -> Journal:
+        """Open a run again; a half-written last line is cut off first."""
+        try:
+            for name in (ROWS, SAMPLES):
+                _cut_half_line(folder / name)
+            return cls(folder, header, "ab")
+        except OSError as error:
+            raise _unwritable(folder, error) from None
+
+    def write(self, page: Page) -> None:
+        """Append a page: first what its rows refer to, then its rows, then their samples."""
+        try:
+            if page.columns is not None:
+                self._write_columns(page.columns)
+            if page.events:
+                self.header.events.extend(msgspec.to_builtins(event) for event in page.events)
+            ids = [self._condition(condition) for condition in page.conditions]
+            if page.events or len(self._known) > len(self.header.conditions):
+                self.header.conditions = list(self._known)
+                self.save()
+            rows = [_renumbered(row, ids) for row in page.rows]
+            self._append(self._rows, rows)
+            self._append(self._samples, page.samples)
+        except OSError as error:
+            raise _unwritable(self.folder, error) from None
+
+    def add(self, rows: Sequence[Row]) -> None:
+        """Append rows of the engine's own (what is missing)."""
+        self.write(Page(rows=list(rows)))
+
+    def save(self) -> None:
+        """Replace ``run.json`` atomically."""
+        text = msgspec.json.format(msgspec.json.encode(self.header), indent=1)
+        temporary = self.folder / f".{RUN}.{os.getpid()}"
+        with temporary.open("wb") as file:
+            file.write(text + b"\n")
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(self.folder / RUN)
+
+    def close(self) -> None:
+        """Flush and close; the header is saved as it stands."""
+        self._rows.close()
+        self._samples.close()
+        self.save()
+
+    def _condition(self, condition: Conditions) -> int:
+        return self._known.setdefault(condition, len(self._known))
+
+    def _append(self, file: Any, items: Sequence[Row | Samples]) -> None:
+        if not items:
+            return
+        file.write(self._encoder.encode_lines(items))
+        file.flush()
+        os.fsync(file.fileno())
+
+    def _write_columns(self, columns: Any) -> None:
+        """Rows from numpy columns, in blocks; the same text as row by row."""
+        count = len(columns.case)
+        statuses = np.array(STATUSES, dtype=object)
+        provenances = np.array(PROVENANCES, dtype=object)
+        for start in range(0, count, _BLOCK):
+            part = slice(start, min(start + _BLOCK, count))
+            reasons = [""] * (part.stop - part.start)
+            for index, reason in columns.reasons.items():
+                if part.start <= index < part.stop:
+                    reasons[index - part.start] = reason
+            fields = (
+                columns.case[part].tolist(),
+                columns.group[part].tolist(),
+                columns.repeat[part].tolist(),
+                columns.time[part].tolist(),
+                _floats(columns.value[part]),
+                _floats(columns.low[part]),
+                _floats(columns.high[part]),
+                columns.n[part].tolist(),
+                statuses[columns.status[part]].tolist(),
+                columns.conditions[part].tolist(),
+                provenances[columns.provenance[part]].tolist(),
+                reasons,
+            )
+            self._rows.write(self._encoder.encode_lines(list(zip(*fields, strict=True))))
+        self._rows.flush()
+
+
+def _floats(values: np.ndarray[Any, np.dtype[np.float64]]) -> list[float | None]:
+    """Seven significant digits, which is more than any measurement knows; NaN becomes null."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        digits = 6 - np.floor(np.log10(np.abs(values)))
+    finite = np.isfinite(digits)
+    scale = 10.0 ** np.where(finite, np.abs(digits), 0.0)
+    # Divide by an exact power of ten where possible: the shortest repr is then seven digits.
+    scaled = np.where(digits >= 0, np.rint(values * scale) / scale, np.rint(values / scale) * scale)
+    rounded = np.where(finite, scaled, values)
+    items: list[float | None] = rounded.tolist()
+    for index in np.flatnonzero(np.isnan(values)).tolist():
+        items[index] = None
+    return items
+
+
+def _renumbered(row: Row, ids: list[int]) -> Row:
+    if row.conditions < 0 or not ids:
+        return row
+    return msgspec.structs.replace(row, conditions=ids[row.conditions])
+
+
+def _cut_half_line(path: Path) -> None:
+    with path.open("a+b") as file:
+        end = file.seek(0, os.SEEK_END)
+        while end > 0:
+            start = max(0, end - 65536)
+            file.seek(start)
+            newline = file.read(end - start).rfind(b"\n")
+            if newline >= 0:
+                file.truncate(start + newline + 1)
+                return
+            end = start
+        file.truncate(0)
+
+
+def _unwritable(path: Path, error: OSError) -> InfraError:
+    return InfraError(
+        f"cannot write: {error.strerror or error}",
+        where=str(path),
+        hint="make the folder writable and free space, or choose another with --out",
+    )

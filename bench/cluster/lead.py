@@ -1,0 +1,219 @@
+"""Leading a visit: form the group, run its jobs one by one, turn reports into rows."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from ..records import Row, Samples, Status
+from ..workloads.runner import ELSEWHERE, Outcome
+from .party import Visit, culprit
+from .plan import Job
+from .wire import Command, LinkLost, Report, Result
+
+if TYPE_CHECKING:
+    from .coordinator import Coordinator
+
+GIVE_UP = 3
+"""Groups whose ranks are lost this often in a row are not tried again in the same visit."""
+
+
+class _NodeLost(Exception):
+    """A member's node is gone; nothing more can be measured on this group."""
+
+
+class Lead:
+    """One visit, led by this agent."""
+
+    def __init__(self, meeting: Coordinator, visit: Visit) -> None:
+        self._meeting = meeting
+        self._agent = meeting.agent
+        self._order = meeting.order
+        self._visit = visit
+        self._party = self._agent.party(visit)
+        self._members = [node for node, _ in visit.members[1:]]
+        self._number = 0
+        self._open = False
+        self._places = [
+            (node, place) for node, places in visit.members for place in places
+        ]  # by rank
+
+    async def run(self) -> None:
+        """Run all jobs of the visit; every job ends in rows, whatever happens."""
+        jobs = [self._order.jobs[self._visit.block][index] for index in self._visit.jobs]
+        gone = ""
+        losses = 0
+        try:
+            await asyncio.gather(*(self._arrival(node) for node in self._members))
+        except _NodeLost as error:
+            gone = str(error)
+        for index, job in zip(self._visit.jobs, jobs, strict=True):
+            self._agent.progress(0, job.benchmark)
+            if gone:
+                self._empty(job, "missing", gone)
+            elif losses >= GIVE_UP:
+                reason = f"not tried: ranks of this group were lost {losses} times in a row"
+                self._empty(job, "failed", reason)
+            else:
+                try:
+                    lost = await self._job(index, job)
+                    losses = losses + 1 if lost else 0
+                except _NodeLost as error:
+                    gone = str(error)
+                    self._party.abort()
+                    self._empty(job, "missing", gone)
+            self._agent.progress(1, "")
+        self._tell("close")
+        await self._party.close()
+
+    async def _arrival(self, node: int) -> None:
+        try:
+            await self._meeting.arrival(node, self._visit.id)
+        except LinkLost as error:
+            raise _NodeLost(f"node {self._order.names[node]} was lost: {error}") from None
+
+    async def _job(self, index: int, job: Job) -> bool:
+        """Run one job; whether a rank was lost by it."""
+        if not self._open:
+            fault = culprit(await self._form())
+            if fault is not None:
+                self._fault(job, fault)
+                return True
+            self._open = True
+        reports = await self._everyone("run", job=index)
+        fault = culprit(reports)
+        if fault is not None:
+            self._open = False
+            self._fault(job, fault)
+            return fault.fault != "raised"
+        results = [report.result for report in reports if report.result is not None]
+        self._measured(job, results)
+        return False
+
+    async def _form(self) -> list[Report]:
+        """Rendezvous: rank 0 hosts the store, everyone joins it."""
+        hosted = await self._party.host_store()
+        if hosted.fault:
+            return [hosted]
+        return await self._everyone("open", store=hosted.store)
+
+    async def _everyone(self, do: str, *, job: int = -1, store: str = "") -> list[Report]:
+        """All ranks' reports, in rank order. At the first fault the other nodes are stopped."""
+        command = self._tell(do, job=job, store=store)
+        if do == "open":
+            own = asyncio.create_task(self._party.open(store))
+        else:
+            work = self._order.jobs[self._visit.block][job]
+            own = asyncio.create_task(self._party.run(work, self._order.seed))
+        answers = [asyncio.create_task(self._answer(node, command)) for node in self._members]
+        tasks = [own, *answers]
+        pending: set[asyncio.Task[list[Report]]] = set(tasks)
+        stopped = False
+        while pending:
+            done, pending = await asyncio.wait(pending, return_when=asyncio.FIRST_COMPLETED)
+            if not stopped and any(culprit(task.result()) for task in done):
+                stopped = True
+                self._tell("abort")
+                self._party.abort()
+        reports = [report for task in tasks for report in task.result()]
+        lost = next((report for report in reports if report.fault == "gone"), None)
+        if lost is not None:
+            raise _NodeLost(lost.reason)
+        return sorted(reports, key=lambda report: report.rank)
+
+    async def _answer(self, node: int, command: Command) -> list[Report]:
+        try:
+            return (await self._meeting.reply(node, command)).reports
+        except LinkLost as error:
+            reason = f"node {self._order.names[node]} was lost: {error}"
+            return [Report(rank=-1, fault="gone", reason=reason)]
+
+    def _tell(self, do: str, *, job: int = -1, store: str = "") -> Command:
+        self._number += 1
+        command = Command(self._visit.id, self._number, do, job, store)
+        for node in self._members:
+            self._meeting.command(node, command)
+        return command
+
+    # ---- rows ----
+
+    def _measured(self, job: Job, results: list[Result]) -> None:
+        outcome = results[0].outcome
+        status, reason = _judge([result.outcome for result in results])
+        noisy = [(rank, r.contention) for rank, r in enumerate(results) if r.contention]
+        if status == "ok" and noisy:
+            rank, why = noisy[0]
+            status, reason = "contended", f"{self._rank_name(rank)}: {why}"
+        if status in ("failed", "invalid"):
+            self._agent.event("warning", f"{job.benchmark}: {reason}")
+        values = {value.metric: value for value in outcome.values}
+        rows = []
+        for offset, metric in enumerate(job.metrics):
+            value = values.get(metric)
+            if value is None or value.value is None:
+                absent: Status = "skipped" if status in ("ok", "contended") else status
+                why = reason if absent == status else "no value here: its reference is unknown"
+                rows.append(self._row(job, offset, absent, why))
+            else:
+                rows.append(
+                    Row(
+                        case=job.case + offset,
+                        group=self._visit.group,
+                        repeat=self._visit.repeat,
+                        time=self._agent.clock.now(),
+                        value=value.value,
+                        low=value.low,
+                        high=value.high,
+                        n=value.n,
+                        status=status,
+                        conditions=0,
+                        provenance=self._order.provenance,
+                        reason=reason,
+                    )
+                )
+        self._agent.record(rows, results[0].conditions, self._samples(job, outcome))
+
+    def _samples(self, job: Job, outcome: Outcome) -> Samples | None:
+        if not outcome.seconds:
+            return None
+        seconds = [float(f"{value:.6e}") for value in outcome.seconds]
+        visit = self._visit
+        return Samples(job.case, visit.group, visit.repeat, outcome.calls, seconds)
+
+    def _fault(self, job: Job, fault: Report) -> None:
+        reason = f"{self._rank_name(fault.rank)}: {fault.reason}"
+        kind = "warning" if fault.fault == "raised" else "rank-lost"
+        self._agent.event(kind, f"{job.benchmark}: {reason}")
+        self._empty(job, "failed", reason)
+
+    def _empty(self, job: Job, status: Status, reason: str) -> None:
+        rows = [self._row(job, offset, status, reason) for offset in range(len(job.metrics))]
+        self._agent.record(rows, None, None)
+
+    def _row(self, job: Job, offset: int, status: Status, reason: str) -> Row:
+        visit = self._visit
+        return Row(
+            case=job.case + offset,
+            group=visit.group,
+            repeat=visit.repeat,
+            time=self._agent.clock.now(),
+            value=None,
+            low=None,
+            high=None,
+            n=0,
+            status=status,
+            conditions=-1,
+            provenance=self._order.provenance,
+            reason=reason,
+        )
+
+    def _rank_name(self, rank: int) -> str:
+        node, place = self._places[rank]
+        return f"rank {rank} ({self._order.names[node]}/{place})"
+
+
+def _judge(outcomes: list[Outcome]) -> tuple[Status, str]:
+    """Status and reason of a group from those of its ranks: the most telling one."""
+    order: list[Status] = ["invalid", "skipped", "ok"]
+    worst = min(outcomes, key=lambda o: (order.index(o.status), ELSEWHERE in o.reason))
+    return worst.status, worst.reason

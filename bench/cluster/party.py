@@ -1,0 +1,195 @@
+"""One node's part of a group: the local ranks that open, run and close together."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any
+
+import msgspec
+
+from .plan import Job
+from .ranks import RankLost, RankProcess
+from .wire import Close, Failed, Open, Opened, Report, Result, Run
+
+GRACE = 3.0
+"""Seconds that other ranks get, after the first fault, to say what they know of its cause."""
+OPEN_LIMIT = 60.0
+"""Seconds in which a group must form."""
+
+Supply = Callable[[int], Awaitable[RankProcess]]
+"""Gives the running process of a device, starting it if need be. Raises `RankLost`."""
+Discard = Callable[[int], None]
+"""Kills the process of a device: its state cannot be trusted any more."""
+
+
+class Party:
+    """The ranks of one node in one group.
+
+    Args:
+        devices: Places of this node's devices (index into the node's devices), in rank order.
+        first: Rank of the first of them within the group.
+        size: Ranks of the whole group.
+        host: Address under which rank 0 is reachable by the others.
+    """
+
+    def __init__(
+        self, devices: list[int], first: int, size: int, host: str, supply: Supply, discard: Discard
+    ) -> None:
+        self.devices = devices
+        self.first = first
+        self.size = size
+        self.is_open = False
+        self._host = host
+        self._supply = supply
+        self._discard = discard
+        self._running: list[asyncio.Task[Report]] = []
+
+    async def host_store(self) -> Report:
+        """Rank 0 opens the group's store; the report carries its address."""
+        if self.size == 1:
+            return Report(rank=0, store="alone")
+        return (await self._all(lambda place: self._host_store(), [0]))[0]
+
+    async def open(self, store: str) -> list[Report]:
+        """Join the group; rank 0, which hosts the store, completes its own opening."""
+        reports = await self._all(lambda place: self._open(place, store))
+        self.is_open = not any(report.fault for report in reports)
+        return reports
+
+    async def run(self, job: Job, seed: int) -> list[Report]:
+        """Run a job on every rank; ends at the first fault, a grace later."""
+        command = Run(job.benchmark, job.axes, job.rule, seed)
+        return await self._all(lambda place: self._run(place, command, job.limit))
+
+    async def close(self) -> None:
+        """Leave the group."""
+        if self.is_open and self.size > 1:
+            await self._all(self._close)
+        self.is_open = False
+
+    def abort(self) -> None:
+        """End what runs; its reports say *aborted*."""
+        for task in self._running:
+            task.cancel()
+
+    async def _host_store(self) -> Report:
+        process = await self._supply(self.devices[0])
+        reply = await process.ask(Open(0, self.size, self._host, "", OPEN_LIMIT), OPEN_LIMIT)
+        return _opened(0, reply)
+
+    async def _open(self, place: int, store: str) -> Report:
+        rank = self.first + place
+        process = await self._supply(self.devices[place])
+        if self.size == 1:
+            return Report(rank=rank)
+        if rank == 0:
+            return _opened(rank, await process.answer(OPEN_LIMIT))
+        command = Open(rank, self.size, self._host, store, OPEN_LIMIT)
+        return _opened(rank, await process.ask(command, OPEN_LIMIT + 5))
+
+    async def _run(self, place: int, command: Run, limit: float) -> Report:
+        process = await self._supply(self.devices[place])
+        reply = await process.ask(command, limit)
+        rank = self.first + place
+        if isinstance(reply, Result):
+            return Report(rank=rank, result=reply)
+        return Report(rank=rank, fault="raised", reason=_reason(reply))
+
+    async def _close(self, place: int) -> Report:
+        process = await self._supply(self.devices[place])
+        reply = await process.ask(Close(), OPEN_LIMIT)
+        fault = "raised" if isinstance(reply, Failed) else ""
+        return Report(rank=self.first + place, fault=fault)
+
+    async def _all(
+        self,
+        work: Callable[[int], Coroutine[Any, Any, Report]],
+        places: list[int] | None = None,
+    ) -> list[Report]:
+        chosen = places if places is not None else list(range(len(self.devices)))
+        tasks = [asyncio.create_task(self._guarded(work, place)) for place in chosen]
+        self._running = tasks
+        pending = set(tasks)
+        faulty = False
+        while pending:
+            done, pending = await asyncio.wait(
+                pending,
+                timeout=GRACE if faulty else None,
+                return_when=asyncio.FIRST_COMPLETED,
+            )
+            if faulty and not done:
+                break
+            faulty = faulty or any(task.cancelled() or task.result().fault for task in done)
+        for task in pending:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        reports = []
+        for place, task in zip(chosen, tasks, strict=True):
+            rank = self.first + place
+            reports.append(
+                Report(rank=rank, fault="aborted", reason="ended because another rank failed")
+                if task.cancelled()
+                else task.result()
+            )
+        if any(report.fault for report in reports):
+            # Whoever was in a broken group may be stuck in its library: start afresh.
+            self.is_open = False
+            for device in self.devices:
+                self._discard(device)
+        return reports
+
+    async def _guarded(
+        self, work: Callable[[int], Coroutine[Any, Any, Report]], place: int
+    ) -> Report:
+        try:
+            return await work(place)
+        except RankLost as error:
+            fault = "hang" if error.hang else ("limit" if error.busy else "lost")
+            return Report(rank=self.first + place, fault=fault, reason=str(error))
+
+
+def _opened(rank: int, reply: object) -> Report:
+    if isinstance(reply, Opened):
+        return Report(rank=rank, store=reply.store)
+    return Report(rank=rank, fault="raised", reason=f"joining the group: {_reason(reply)}")
+
+
+def _reason(reply: object) -> str:
+    return reply.reason if isinstance(reply, Failed) else f"unexpected reply {reply!r:.100}"
+
+
+_SEVERITY = {"lost": 0, "hang": 1, "gone": 0, "raised": 2, "limit": 3, "aborted": 4}
+
+
+def culprit(reports: list[Report]) -> Report | None:
+    """The report that explains best why a group failed; None if no rank failed.
+
+    A process that died explains exceptions in its peers; a silent one explains their waiting.
+    Among exceptions, one that is not about a broken connection comes first.
+    """
+    faulty = [report for report in reports if report.fault]
+    if not faulty:
+        return None
+    return min(faulty, key=lambda r: (_SEVERITY[r.fault], _is_echo(r.reason), r.rank))
+
+
+def _is_echo(reason: str) -> bool:
+    words = ("onnection", "peer", "Timed out", "timed out", "Broken pipe", "aborted")
+    return any(word in reason for word in words)
+
+
+class Visit(msgspec.Struct, kw_only=True, frozen=True):
+    """One group's turn in a stage.
+
+    ``members`` are (node, places of its devices) in rank order, the leader first; ``jobs`` are
+    indices into the block's jobs. ``id`` is unique in a run, ``step`` orders visits in a stage.
+    """
+
+    id: int
+    step: int
+    block: int
+    repeat: int
+    group: int
+    members: list[tuple[int, list[int]]]
+    jobs: list[int]

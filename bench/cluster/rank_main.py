@@ -1,0 +1,265 @@
+"""The rank process: one device, commands from its agent, results back.
+
+Started as ``python -m bench.cluster.rank_main`` by `bench.cluster.ranks`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import faulthandler
+import os
+import queue
+import socket
+import sys
+import threading
+from datetime import timedelta
+from typing import Any
+
+import msgspec
+
+from .. import host
+from ..backends.base import Backend
+from ..backends.registry import get
+from ..configs import Chip
+from ..records import Conditions
+from ..workloads.base import Context, make
+from ..workloads.runner import Outcome, run
+from .ranks import CHANNEL
+from .wire import (
+    PROTOCOL,
+    Close,
+    Closed,
+    Failed,
+    LaunchSpec,
+    Open,
+    Opened,
+    Ping,
+    Pong,
+    Ready,
+    Result,
+    Run,
+    ToRank,
+    line,
+)
+
+
+class Rank:
+    """This process's device and, while it is in one, its group."""
+
+    def __init__(self, spec: LaunchSpec, backend: Backend) -> None:
+        self.spec = spec
+        self.backend = backend
+        self.device: Any = backend.open(spec.local)
+        self.chip = msgspec.convert(spec.chip, Chip) if spec.chip is not None else None
+        self.rank, self.size = 0, 1
+        self._group: Any = None
+        self._control: Any = None
+        self._store: Any = None
+
+    def open(self, command: Open) -> Opened:
+        """Join a group; the device's collective library for data, gloo for control."""
+        import torch.distributed as dist
+
+        self.rank, self.size = command.rank, command.size
+        if command.size == 1:
+            return Opened("")
+        timeout = timedelta(seconds=command.timeout)
+        address, _, port = (command.store or f"{command.host}:0").rpartition(":")
+        master = not command.store
+        store = dist.TCPStore(
+            address,
+            int(port),
+            command.size,
+            is_master=master,
+            timeout=timeout,
+            wait_for_workers=False,
+        )
+        self._store = store
+        if master:
+            # The others need the port before the group can form.
+            _channel.send(Opened(f"{address}:{store.port}"))
+        dist.init_process_group(
+            self.backend.collectives,
+            store=dist.PrefixStore("group", store),
+            rank=command.rank,
+            world_size=command.size,
+            timeout=timeout,
+            device_id=None if self.device.type == "cpu" else self.device,
+        )
+        self._group = dist.group.WORLD
+        self._control = dist.new_group(backend="gloo", timeout=timeout)
+        return Opened(command.store or "ready")
+
+    def close(self) -> Closed:
+        """Leave the group."""
+        import torch.distributed as dist
+
+        if self._group is not None:
+            dist.destroy_process_group()
+        self._group = self._control = self._store = None
+        self.rank, self.size = 0, 1
+        return Closed()
+
+    def measure(self, command: Run) -> Result:
+        """Run one benchmark and say under which conditions."""
+        grouped = self.size > 1
+        context = Context(
+            backend=self.backend,
+            device=self.device,
+            index=self.spec.index,
+            rank=self.rank,
+            size=self.size,
+            group=self._group,
+            agree=self._agree if grouped else None,
+            gather=self._gather if grouped else None,
+            cache=host.last_level_cache() or 0,
+            memory=self.spec.memory,
+            arch=self.backend.arch(self.device),
+            chip=self.chip,
+            seed=command.seed,
+        )
+        telemetry = self.backend.telemetry
+        bench = make(command.benchmark, command.axes)
+        watch = host.Contention.begin(self.spec.cpus)
+        outcome = run(
+            bench,
+            context,
+            command.rule,
+            throttled=lambda: bool(telemetry(self.spec.index).throttled),
+        )
+        contention = watch.end().contended()
+        return Result(outcome, self._conditions(outcome), contention)
+
+    def _conditions(self, outcome: Outcome) -> Conditions:
+        now = self.backend.telemetry(self.spec.index)
+        clock = now.clock or host.frequency(self.spec.cpus)
+        return Conditions(
+            nice=os.getpriority(os.PRIO_PROCESS, 0),
+            affinity=host.compact(os.sched_getaffinity(0)),
+            threads=host.threads(),
+            governor=host.governor(self.spec.cpus) or "",
+            # Rounded, so that equal conditions are stored once.
+            frequency=_rounded(clock, 50),
+            temperature=_rounded(now.temperature, 5),
+            power=_rounded(now.power, 20),
+            throttled=now.throttled,
+            timer=outcome.timer,
+            shared=self.spec.shared,
+        )
+
+    def _agree(self, mine: tuple[int, ...]) -> tuple[int, ...]:
+        import torch
+        import torch.distributed as dist
+
+        tensor = torch.tensor(mine, dtype=torch.int64)
+        dist.broadcast(tensor, 0, group=self._control)
+        return tuple(tensor.tolist())
+
+    def _gather(self, mine: list[float]) -> list[list[float]]:
+        import torch
+        import torch.distributed as dist
+
+        tensor = torch.tensor(mine, dtype=torch.float64)
+        every = [torch.empty_like(tensor) for _ in range(self.size)]
+        dist.all_gather(every, tensor, group=self._control)
+        return [one.tolist() for one in every]
+
+
+def _rounded(value: float | None, step: float) -> float | None:
+    return None if value is None else round(value / step) * step
+
+
+class _Channel:
+    """Lines to and from the agent; a thread reads, so that pings are answered while we work."""
+
+    def __init__(self) -> None:
+        self._socket = socket.socket(fileno=int(os.environ[CHANNEL]))
+        self._file = self._socket.makefile("rb")
+        self._lock = threading.Lock()
+        self.commands: queue.Queue[Any] = queue.Queue()
+
+    def spec(self) -> LaunchSpec:
+        return msgspec.json.decode(self._file.readline(), type=LaunchSpec)
+
+    def listen(self) -> None:
+        threading.Thread(target=self._listen, daemon=True).start()
+
+    def _listen(self) -> None:
+        decoder = msgspec.json.Decoder(ToRank)
+        for text in self._file:
+            command = decoder.decode(text)
+            if isinstance(command, Ping):
+                self.send(Pong())
+            else:
+                self.commands.put(command)
+        os._exit(0)  # the agent is gone
+
+    def send(self, message: Any) -> None:
+        with self._lock:
+            self._socket.sendall(line(message))
+
+
+_channel: _Channel
+
+
+def main() -> None:
+    """Serve commands until the agent hangs up."""
+    global _channel
+    host.die_with_parent()
+    faulthandler.enable()
+    _channel = _Channel()
+    spec = _channel.spec()
+    _channel.listen()
+    if spec.version != PROTOCOL:
+        _channel.send(Failed(f"launch spec version {spec.version}; this code speaks {PROTOCOL}"))
+        return
+    if spec.cpus:
+        # Before torch is imported: thread pools are sized by what the process may use.
+        with contextlib.suppress(OSError):
+            os.sched_setaffinity(0, spec.cpus)
+    try:
+        backend = get(spec.backend)
+        backend.load()
+        rank = Rank(spec, backend)
+    except BaseException as error:  # a vendor's stack may raise anything, SystemExit included
+        _channel.send(Failed(_sentence(error)))
+        return
+    _channel.send(Ready(PROTOCOL, os.getpid(), _versions()))
+    while True:
+        command = _channel.commands.get()
+        try:
+            reply: Any
+            if isinstance(command, Open):
+                reply = rank.open(command)
+            elif isinstance(command, Close):
+                reply = rank.close()
+            else:
+                reply = rank.measure(command)
+        except BaseException as error:
+            import traceback
+
+            traceback.print_exc()
+            reply = Failed(_sentence(error))
+        _channel.send(reply)
+
+
+def _sentence(error: BaseException) -> str:
+    text = " ".join(str(error).split())[:400]
+    kind = type(error).__name__
+    if isinstance(error, MemoryError) or kind == "OutOfMemoryError" or "allocate memory" in text:
+        return f"out of memory: {text}"
+    return f"{kind}: {text}" if text else kind
+
+
+def _versions() -> dict[str, str]:
+    modules = ("torch", "triton", "numpy")
+    found = {"python": sys.version.split()[0]}
+    for name in modules:
+        module = sys.modules.get(name)
+        if module is not None:
+            found[name] = str(getattr(module, "__version__", "?"))
+    return found
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,218 @@
+"""Rank processes as their agent sees them: start, ask, notice death, kill.
+
+A rank is a process of its own, in its own session, so that a crashing or hanging vendor driver
+takes nothing else down. It dies with its agent (parent-death signal and a closed socket).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+
+import msgspec
+
+from .wire import LIMIT, PROTOCOL, Failed, FromRank, LaunchSpec, Ping, Pong, Ready, ToRank, line
+
+CHANNEL = "HENGSUAN_CHANNEL"
+START_LIMIT = 120.0
+"""Seconds that a rank may take to import its stack; a cold network file system is slow."""
+
+
+class RankLost(Exception):
+    """The process cannot be used any more; the text says why.
+
+    ``hang``: it is there and shows no sign of life. ``busy``: it lives, and is over its limit.
+    """
+
+    def __init__(self, reason: str, *, hang: bool = False, busy: bool = False) -> None:
+        super().__init__(reason)
+        self.hang = hang
+        self.busy = busy
+
+
+class RankProcess:
+    """One rank process. Not safe for two commands at once; `ping` may come any time."""
+
+    def __init__(self, spec: LaunchSpec) -> None:
+        self.spec = spec
+        self.versions: dict[str, str] = {}
+        self._process: subprocess.Popen[bytes] | None = None
+        self._decoder = msgspec.json.Decoder(FromRank)
+        self._pongs: asyncio.Queue[None] = asyncio.Queue()
+        self._replies: asyncio.Queue[object] = asyncio.Queue()
+        self._reading: asyncio.Task[None] | None = None
+        self._log = tempfile.TemporaryFile()
+        self._kills = _oom_kills()
+
+    @property
+    def pid(self) -> int | None:
+        """Process id while it runs."""
+        process = self._process
+        return process.pid if process is not None and process.poll() is None else None
+
+    async def start(self) -> None:
+        """Spawn and wait until it is ready. Raises `RankLost`."""
+        ours, theirs = socket.socketpair()
+        with theirs:
+            environment = rank_environment(self.spec.environment)
+            environment[CHANNEL] = str(theirs.fileno())
+            # Spawned from the agent's event-loop thread, which lives as long as the agent: the
+            # parent-death signal fires when the *thread* that forked ends.
+            self._process = subprocess.Popen(
+                [self.spec.python, "-m", "bench.cluster.rank_main"],
+                env=environment,
+                cwd=self.spec.directory,
+                stdin=subprocess.DEVNULL,
+                stdout=self._log,
+                stderr=subprocess.STDOUT,
+                pass_fds=[theirs.fileno()],
+                start_new_session=True,
+            )
+        reader, self._writer = await asyncio.open_connection(sock=ours, limit=LIMIT)
+        self._reading = asyncio.get_running_loop().create_task(self._read(reader))
+        self._writer.write(line(self.spec))
+        try:
+            ready = await asyncio.wait_for(self._next(), START_LIMIT)
+        except asyncio.TimeoutError:
+            raise RankLost(f"not ready after {START_LIMIT:g} s", hang=True) from None
+        if isinstance(ready, Failed):
+            raise RankLost(ready.reason)
+        if not isinstance(ready, Ready) or ready.protocol != PROTOCOL:
+            raise RankLost(f"speaks another protocol than {PROTOCOL}")
+        self.versions = ready.versions
+
+    async def ask(self, command: ToRank, limit: float) -> object:
+        """Send a command and await its reply. Raises `RankLost` on death or after ``limit`` s."""
+        with contextlib.suppress(OSError):
+            self._writer.write(line(command))
+        return await self.answer(limit)
+
+    async def answer(self, limit: float) -> object:
+        """The next reply. Raises `RankLost` on death or after ``limit`` seconds."""
+        try:
+            return await asyncio.wait_for(self._next(), limit)
+        except asyncio.TimeoutError:
+            if await self.ping():
+                raise RankLost(f"not done at its limit of {limit:g} s", busy=True) from None
+            raise RankLost(f"hangs: no sign of life after {limit:g} s", hang=True) from None
+
+    async def ping(self, timeout: float = 2.0) -> bool:
+        """Whether the process still reacts (a thread of its own answers)."""
+        while not self._pongs.empty():
+            self._pongs.get_nowait()
+        with contextlib.suppress(OSError):
+            self._writer.write(line(Ping()))
+        try:
+            await asyncio.wait_for(self._pongs.get(), timeout)
+        except asyncio.TimeoutError:
+            return False
+        return True
+
+    def kill(self) -> None:
+        """Kill the process and everything that it started."""
+        process = self._process
+        if process is None:
+            return
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(process.pid, signal.SIGKILL)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(10)
+        if self._reading is not None:
+            self._reading.cancel()
+            self._writer.close()
+        self._log.close()
+
+    async def _next(self) -> object:
+        reply = await self._replies.get()
+        if isinstance(reply, RankLost):
+            raise reply
+        return reply
+
+    async def _read(self, reader: asyncio.StreamReader) -> None:
+        while True:
+            try:
+                text = await reader.readline()
+                reply = self._decoder.decode(text) if text else None
+            except (OSError, ValueError) as error:
+                self._replies.put_nowait(RankLost(f"broke the protocol: {error}"))
+                return
+            if reply is None:
+                reason = await asyncio.get_running_loop().run_in_executor(None, self._obituary)
+                self._replies.put_nowait(RankLost(reason))
+                return
+            if isinstance(reply, Pong):
+                self._pongs.put_nowait(None)
+            else:
+                self._replies.put_nowait(reply)
+
+    def _obituary(self) -> str:
+        """How the process ended, with the last words of its log."""
+        assert self._process is not None
+        try:
+            code = self._process.wait(5)
+        except subprocess.TimeoutExpired:
+            return "closed its channel"
+        words = self._last_words()
+        if code >= 0:
+            return f"exited with code {code}{words}"
+        name = signal.Signals(-code).name
+        if -code == signal.SIGKILL and _oom_kills() > self._kills:
+            return f"killed by the kernel: out of memory{words}"
+        return f"crashed with {name}{words}"
+
+    def _last_words(self) -> str:
+        try:
+            end = self._log.seek(0, os.SEEK_END)
+            self._log.seek(max(0, end - 2000))
+            lines = self._log.read().decode(errors="replace").strip().splitlines()
+        except (OSError, ValueError):
+            return ""
+        said = [text for text in lines if text.strip()]
+        return f"; it said: {said[-1].strip()[:300]}" if said else ""
+
+
+def rank_environment(extra: Mapping[str, str]) -> dict[str, str]:
+    """This process's environment, made fit for a rank.
+
+    No vendor plugin loads itself into torch; the package is importable wherever it lies.
+    """
+    root = str(Path(__file__).resolve().parents[2])
+    paths = [path for path in os.environ.get("PYTHONPATH", "").split(os.pathsep) if path]
+    if root not in paths:
+        paths.append(root)
+    return {
+        **os.environ,
+        "TORCH_DEVICE_BACKEND_AUTOLOAD": "0",
+        "PYTHONPATH": os.pathsep.join(paths),
+        "PYTHONUNBUFFERED": "1",
+        **extra,
+    }
+
+
+def _oom_kills() -> int:
+    """How many processes the kernel has killed for lack of memory since it started."""
+    for path, key in (("/sys/fs/cgroup/memory.events", "oom_kill"), ("/proc/vmstat", "oom_kill")):
+        with contextlib.suppress(OSError, ValueError, IndexError):
+            for text in Path(path).read_text().splitlines():
+                name, _, value = text.partition(" ")
+                if name == key:
+                    return int(value)
+    return 0
+
+
+def cpus_of(facts: Mapping[str, object], place: int, devices: int) -> list[int]:
+    """The cores of one rank: those of its device if it names them, else an equal share."""
+    named = facts.get("cpus")
+    if isinstance(named, (list, tuple)) and named:
+        return [int(cpu) for cpu in named]
+    allowed = sorted(os.sched_getaffinity(0))
+    share = max(1, len(allowed) // max(1, devices))
+    start = (place * share) % len(allowed)
+    return allowed[start : start + share]

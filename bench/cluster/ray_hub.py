@@ -1,0 +1,230 @@
+"""Agents as Ray actors, one a node. Ray places them and carries pages; it measures nothing."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import msgspec
+
+from ..errors import InfraError, UsageError
+from ..records import Node
+from .agent import Agent, AgentSpec, Order
+from .agents import Arrived
+
+EMBEDDED = "local"
+START_LIMIT = 120.0
+"""Seconds in which an agent must have come up and described its node."""
+WAVE = 200
+"""Agents that are started at once: registration storms stall a large cluster."""
+SILENCE = 30.0
+"""Seconds without an answer after which an agent is lost; Ray itself takes over a minute."""
+
+_QUIET = {
+    "RAY_worker_niceness": "0",  # Ray's default of 15 would be measured
+    "RAY_enable_metrics_collection": "0",
+    "RAY_task_events_report_interval_ms": "0",
+    "RAY_enable_timeline": "0",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    "RAY_DEDUP_LOGS": "0",
+    "RAY_TQDM": "0",
+}
+
+
+class RayHub:
+    """Agents on the nodes of a Ray cluster.
+
+    Args:
+        spec: What agents are started with (its ``address`` is chosen here).
+        address: ``local`` starts a cluster for this run alone; else a running cluster's address.
+        nodes: Only these nodes (names or addresses); None: all.
+    """
+
+    name = "ray"
+
+    def __init__(self, spec: AgentSpec, address: str, nodes: list[str] | None = None) -> None:
+        self._spec = spec
+        self._address = address
+        self._wanted = nodes
+        self._actors: list[Any] = []
+        self._pulls: dict[Any, tuple[int, float]] = {}
+        self._idle: set[int] = set()
+        self._ray = _import_ray()
+        self._connect()
+
+    def _connect(self) -> None:
+        embedded = self._address == EMBEDDED
+        if embedded:
+            # It listens on every interface: a token keeps strangers from running code here.
+            os.environ.update(_QUIET, RAY_AUTH_MODE="token", RAY_AUTH_TOKEN=secrets.token_hex(16))
+        try:
+            # Plain init() may join a stale cluster that somebody left on this machine.
+            extra = {"include_dashboard": False, "object_store_memory": 80_000_000}
+            self._ray.init(
+                address=EMBEDDED if embedded else self._address,
+                log_to_driver=False,
+                logging_level="ERROR",
+                configure_logging=False,
+                **(extra if embedded else {}),
+            )
+        except Exception as error:  # ConnectionError, ValueError, RuntimeError by cause
+            raise InfraError(
+                f"cannot start or join Ray: {_first_line(error)}",
+                where=f"address {self._address}",
+                hint="is the cluster up (`ray status --address ...`) and its token known here?",
+            ) from None
+
+    def nodes(self) -> list[Node]:
+        listed = self._choose([node for node in self._ray.nodes() if node["Alive"]])
+        one_machine = len({node["NodeManagerAddress"] for node in listed}) == 1
+        described: list[Node] = []
+        for wave in _waves(listed, WAVE):
+            pending = []
+            for node in wave:
+                host = "127.0.0.1" if one_machine else node["NodeManagerAddress"]
+                actor = self._actor(node, host)
+                self._actors.append(actor)
+                pending.append(actor.describe.remote())
+            deadline = time.monotonic() + START_LIMIT
+            for node, ref in zip(wave, pending, strict=True):
+                described.append(self._described(node, ref, deadline))
+        return described
+
+    def _choose(self, listed: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        # A head that offers neither cores nor devices is there to manage, not to be measured.
+        useful = [n for n in listed if any(k in n["Resources"] for k in _claimable(n))]
+        if self._wanted is not None:
+            names = {key for node in useful for key in _names(node)}
+            for name in self._wanted:
+                if name not in names:
+                    raise UsageError(
+                        f"no node {name!r} in the cluster",
+                        hint=f"nodes: {', '.join(sorted(names))}",
+                    )
+            useful = [n for n in useful if not _names(n).isdisjoint(self._wanted)]
+        if not useful:
+            raise InfraError("the Ray cluster has no node with cores or devices")
+        return sorted(useful, key=lambda n: (n["NodeManagerAddress"], n["NodeID"]))
+
+    def _actor(self, node: dict[str, Any], host: str) -> Any:
+        from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+        # All of the node's devices and cores: nobody else is placed there while we measure.
+        claims = {} if self._spec.share else {k: node["Resources"][k] for k in _claimable(node)}
+        cpus, gpus = claims.pop("CPU", 0), claims.pop("GPU", 0)
+        return (
+            self._ray.remote(Agent)
+            .options(
+                num_cpus=cpus,
+                num_gpus=gpus,
+                resources=claims,
+                max_restarts=0,
+                max_task_retries=0,
+                max_concurrency=4,
+                scheduling_strategy=NodeAffinitySchedulingStrategy(node["NodeID"], soft=False),
+            )
+            .remote(msgspec.structs.replace(self._spec, address=host))
+        )
+
+    def _described(self, node: dict[str, Any], ref: Any, deadline: float) -> Node:
+        name = node["NodeManagerHostname"]
+        labels = {k: v for k, v in node.get("Labels", {}).items() if not k.startswith("ray.io/")}
+        try:
+            known: Node = self._ray.get(ref, timeout=max(1.0, deadline - time.monotonic()))
+        except self._ray.exceptions.GetTimeoutError:
+            why = "its agent did not come up: other Ray work holds its cores or devices (--share)"
+            return Node(id=node["NodeID"], name=name, labels=labels, problem=why)
+        except Exception as error:  # whatever the agent raised, wrapped by Ray
+            why = f"its agent failed: {_first_line(error)}"
+            return Node(id=node["NodeID"], name=name, labels=labels, problem=why)
+        labels = {**known.labels, **labels}
+        return msgspec.structs.replace(known, id=node["NodeID"], labels=labels)
+
+    def start(self, node: int, order: Order) -> None:
+        # A failure shows when the first page is pulled: the actor is dead then.
+        self._actors[node].start.remote(order)
+        self._pull(node)
+
+    def _pull(self, node: int) -> None:
+        self._pulls[self._actors[node].page.remote(1.0)] = (node, time.monotonic())
+
+    def poll(self, timeout: float) -> list[Arrived]:
+        refs = list(self._pulls)
+        if not refs:
+            return []
+        ready, _ = self._ray.wait(refs, num_returns=1, timeout=timeout)
+        if ready:  # whatever else is there comes along
+            more, _ = self._ray.wait(refs, num_returns=len(refs), timeout=0)
+            ready = more or ready
+        news = []
+        for ref in ready:
+            node, _ = self._pulls.pop(ref)
+            try:
+                page, ended = self._ray.get(ref, timeout=10)
+            except Exception as error:  # RayActorError and kin: a death is a result
+                news.append(Arrived(node, lost=f"its agent was lost ({_first_line(error)})"))
+                continue
+            news.append(Arrived(node, page, ended))
+            if not ended:
+                self._pull(node)
+        now = time.monotonic()
+        for ref, (node, since) in list(self._pulls.items()):
+            if now - since > SILENCE:
+                del self._pulls[ref]
+                news.append(Arrived(node, lost=f"its agent did not answer for {SILENCE:g} s"))
+        return news
+
+    def cancel(self) -> None:
+        refs = [actor.cancel.remote() for actor in self._actors]
+        self._ray.wait(refs, num_returns=len(refs), timeout=10)
+        self._pulls.clear()
+
+    def close(self) -> None:
+        with contextlib.suppress(Exception):  # some may be dead; the rest must still be told
+            refs = [actor.close.remote() for actor in self._actors]
+            self._ray.wait(refs, num_returns=len(refs), timeout=10)
+        for actor in self._actors:
+            with contextlib.suppress(Exception):
+                self._ray.kill(actor)
+        self._ray.shutdown()
+
+
+def _import_ray() -> Any:
+    try:
+        import ray
+    except ImportError:
+        raise InfraError(
+            "Ray is not installed",
+            hint="pip install 'hengsuan[run]', or measure this machine alone: --executor local",
+        ) from None
+    return ray
+
+
+def _claimable(node: dict[str, Any]) -> list[str]:
+    """Resources of a node that stand for cores and devices, not for memory or for the node."""
+    standard = ("memory", "object_store_memory")
+    return [
+        key
+        for key, amount in node["Resources"].items()
+        if amount > 0 and key not in standard and ":" not in key
+    ]
+
+
+def _names(node: dict[str, Any]) -> set[str]:
+    return {node["NodeManagerHostname"], node["NodeManagerAddress"], node["NodeID"]}
+
+
+def _first_line(error: BaseException) -> str:
+    lines = str(error).strip().splitlines() or [""]
+    # Ray puts the cause of a remote exception last, its traceback before it.
+    remote = type(error).__name__ == "RayTaskError" or len(lines) > 20
+    return f"{type(error).__name__}: {(lines[-1] if remote else lines[0]).strip()[:300]}"
+
+
+def _waves(items: list[Any], size: int) -> Iterator[list[Any]]:
+    for start in range(0, len(items), size):
+        yield items[start : start + size]

@@ -1,0 +1,272 @@
+"""The two versioned protocols: agent ⇄ rank process (over a socket pair), agent ⇄ agent (TCP).
+
+Both are lines of JSON, one message a line, decoded into the tagged structs below. An empty line
+between agents is a heartbeat.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hmac
+import time
+from typing import Any, TypeVar, Union
+
+import msgspec
+
+from ..records import Conditions
+from ..timing import Rule
+from ..workloads.runner import Outcome
+
+PROTOCOL = 1
+HEARTBEAT = 2.0
+"""Seconds between heartbeats of a link."""
+SILENCE = 12.0
+"""Seconds without a line after which the other side of a link is lost."""
+LIMIT = 64 * 1024 * 1024
+"""Bytes of the longest line that is accepted."""
+
+
+class LaunchSpec(msgspec.Struct, kw_only=True, frozen=True):
+    """How a rank process is started, and the first line that it reads.
+
+    ``index`` is the device among the node's, ``local`` its place among the claimed ``devices``
+    (what the process sees); ``cpus`` are the cores it may use.
+    """
+
+    version: int = PROTOCOL
+    python: str
+    environment: dict[str, str]
+    directory: str
+    backend: str
+    index: int
+    local: int
+    devices: list[int]
+    cpus: list[int]
+    memory: int = 0
+    chip: Any = None
+    shared: bool = False
+
+
+# ---- agent → rank ----
+
+
+class Open(msgspec.Struct, tag=True):
+    """Join a group of ``size`` as ``rank``; rank 0 hosts the store when ``store`` is empty."""
+
+    rank: int
+    size: int
+    host: str
+    store: str
+    timeout: float
+
+
+class Run(msgspec.Struct, tag=True):
+    """Measure a benchmark with fixed axes on the open group."""
+
+    benchmark: str
+    axes: dict[str, Any]
+    rule: Rule
+    seed: int
+
+
+class Close(msgspec.Struct, tag=True):
+    """Leave the group."""
+
+
+class Ping(msgspec.Struct, tag=True):
+    """Answered by a thread of its own, so that a waiting rank differs from a stopped one."""
+
+
+# ---- rank → agent ----
+
+
+class Ready(msgspec.Struct, tag=True):
+    """The process is up: protocol version, process id, versions of what it imported."""
+
+    protocol: int
+    pid: int
+    versions: dict[str, str]
+
+
+class Opened(msgspec.Struct, tag=True):
+    """In the group; ``store`` is ``host:port`` of the store that rank 0 hosts."""
+
+    store: str
+
+
+class Closed(msgspec.Struct, tag=True):
+    """Out of the group."""
+
+
+class Result(msgspec.Struct, tag=True):
+    """What came of a `Run` on this rank. ``contention`` is the reason in words, or empty."""
+
+    outcome: Outcome
+    conditions: Conditions
+    contention: str = ""
+
+
+class Failed(msgspec.Struct, tag=True):
+    """A command raised. The process is replaced, for its state cannot be trusted."""
+
+    reason: str
+
+
+class Pong(msgspec.Struct, tag=True):
+    """The process is alive, whatever its main thread does."""
+
+
+ToRank = Union[Open, Run, Close, Ping]  # noqa: UP007  (read by msgspec at run time)
+FromRank = Union[Ready, Opened, Closed, Result, Failed, Pong]  # noqa: UP007
+
+
+# ---- agent ⇄ agent ----
+
+
+class Hello(msgspec.Struct, tag=True):
+    """First line of a link: who dials, with the run's token."""
+
+    protocol: int
+    node: int
+    token: str
+
+
+class Arrive(msgspec.Struct, tag=True):
+    """A member has come to a visit and waits for its leader's commands."""
+
+    visit: int
+
+
+class Command(msgspec.Struct, tag=True):
+    """Leader → member: do this on your ranks of the visit's group. ``close`` ends the visit."""
+
+    visit: int
+    number: int
+    do: str  # "open" | "run" | "abort" | "close"
+    job: int = -1
+    store: str = ""
+    timeout: float = 0.0
+
+
+class Reply(msgspec.Struct, tag=True):
+    """Member → leader: one report a rank, in the order of the group's ranks."""
+
+    visit: int
+    number: int
+    reports: list[Report]
+
+
+class Barrier(msgspec.Struct, tag=True):
+    """This node is ready for a step (member → leader), or may begin it (leader → member)."""
+
+    step: int
+
+
+class Report(msgspec.Struct, kw_only=True):
+    """How a command ended on one rank of a group.
+
+    ``fault`` is empty, or ``lost`` (the process died), ``hang`` (does not answer), ``raised``,
+    ``aborted`` (ended because another rank failed).
+    """
+
+    rank: int
+    fault: str = ""
+    reason: str = ""
+    store: str = ""
+    result: Result | None = None
+
+
+Message = Union[Hello, Arrive, Command, Reply, Barrier]  # noqa: UP007
+M = TypeVar("M")
+
+_encode = msgspec.json.Encoder().encode
+
+
+def line(message: Any) -> bytes:
+    """One message as a line."""
+    return _encode(message) + b"\n"
+
+
+class LinkLost(Exception):
+    """The other agent closed the connection or fell silent; the text says which."""
+
+
+class Link:
+    """A connection between two agents, with heartbeats both ways."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._reader = reader
+        self._writer = writer
+        self._decoder = msgspec.json.Decoder(Message)
+        self._beat = asyncio.get_running_loop().create_task(self._heartbeat())
+        self.node = -1
+
+    @classmethod
+    async def dial(cls, address: str, node: int, token: str, timeout: float) -> Link:
+        """Connect to an agent and say hello. Raises `LinkLost`."""
+        host, _, port = address.rpartition(":")
+        try:
+            reader, writer = await asyncio.wait_for(
+                asyncio.open_connection(host, int(port), limit=LIMIT), timeout
+            )
+        except (OSError, asyncio.TimeoutError) as error:
+            raise LinkLost(f"cannot connect to {address}: {error or 'no answer'}") from None
+        link = cls(reader, writer)
+        link.send(Hello(PROTOCOL, node, token))
+        return link
+
+    async def welcome(self, token: str) -> int:
+        """The dialling node's index. Raises `LinkLost` for a stranger or another version."""
+        message = await self.receive()
+        if not isinstance(message, Hello) or not hmac.compare_digest(message.token, token):
+            raise LinkLost("not an agent of this run")
+        if message.protocol != PROTOCOL:
+            raise LinkLost(f"speaks protocol {message.protocol}, this agent {PROTOCOL}")
+        self.node = message.node
+        return message.node
+
+    def send(self, message: Any) -> None:
+        """Queue a message; a broken connection shows at the next `receive`."""
+        if not self._writer.is_closing():
+            self._writer.write(line(message))
+
+    async def receive(self) -> Any:
+        """The next message. Raises `LinkLost` when the link closes or falls silent."""
+        while True:
+            try:
+                text = await asyncio.wait_for(self._reader.readline(), SILENCE)
+            except asyncio.TimeoutError:
+                raise LinkLost(f"silent for {SILENCE:g} s") from None
+            except (OSError, ValueError) as error:
+                raise LinkLost(f"connection broken: {error}") from None
+            if not text:
+                raise LinkLost("connection closed")
+            if text == b"\n":
+                continue
+            try:
+                return self._decoder.decode(text)
+            except msgspec.DecodeError as error:
+                raise LinkLost(f"spoke nonsense: {error}") from None
+
+    async def _heartbeat(self) -> None:
+        with contextlib.suppress(OSError):
+            while not self._writer.is_closing():
+                self._writer.write(b"\n")
+                await asyncio.sleep(HEARTBEAT)
+
+    def close(self) -> None:
+        """Hang up."""
+        self._beat.cancel()
+        self._writer.close()
+
+
+class Clock:
+    """Seconds since the run began, without trusting that nodes agree on the time of day."""
+
+    def __init__(self, offset: float) -> None:
+        self._zero = time.monotonic() - offset
+
+    def now(self) -> float:
+        """Seconds since the run began, to the millisecond."""
+        return round(time.monotonic() - self._zero, 3)
