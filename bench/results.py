@@ -1,0 +1,319 @@
+"""Reading run folders: the header, and rows as columns that analysis can do arithmetic on.
+
+A run folder holds ``run.json`` and ``measurements.jsonl`` (`bench.records` says what is in
+them). Rows are decoded in blocks, straight into numpy columns: millions of them never exist as
+objects at one time. A last line without its newline was cut off by a kill, and is not a row.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from .errors import InfraError, UsageError, unknown
+from .records import PROVENANCES, SCHEMA, STATUSES, Header, Provenance, Row, Status
+
+RUN, ROWS = "run.json", "measurements.jsonl"
+_BLOCK = 1 << 22
+"""Bytes that are decoded at once: about 50,000 rows."""
+
+_Fields = tuple[
+    int,
+    int,
+    int,
+    float,
+    float | None,
+    float | None,
+    float | None,
+    int,
+    Status,
+    int,
+    Provenance,
+    str,
+]
+# Text that is no UTF-8, and brackets without end, are not `msgspec.DecodeError`.
+_UNDECODABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+_STATUS = {status: index for index, status in enumerate(STATUSES)}
+_PROVENANCE = {provenance: index for index, provenance in enumerate(PROVENANCES)}
+
+
+class Columns(msgspec.Struct, kw_only=True):
+    """Rows as arrays of one length, in the order they were written.
+
+    ``case``, ``repeat``, ``n`` and ``conditions`` are int32, ``group`` int64, ``time``,
+    ``value``, ``low`` and ``high`` float64 (NaN where nothing was measured), ``status`` and
+    ``provenance`` int8 (indices into `records.STATUSES` and `records.PROVENANCES`). ``reasons``
+    maps the index of a row to its reason; rows without one are not in it.
+    """
+
+    case: Any
+    group: Any
+    repeat: Any
+    time: Any
+    value: Any
+    low: Any
+    high: Any
+    n: Any
+    status: Any
+    conditions: Any
+    provenance: Any
+    reasons: dict[int, str] = {}
+
+    def __len__(self) -> int:
+        return len(self.case)
+
+
+_DTYPES: dict[str, type[np.generic]] = {
+    "case": np.int32,
+    "group": np.int64,
+    "repeat": np.int32,
+    "time": np.float64,
+    "value": np.float64,
+    "low": np.float64,
+    "high": np.float64,
+    "n": np.int32,
+    "status": np.int8,
+    "conditions": np.int32,
+    "provenance": np.int8,
+}
+
+
+class RunReader:
+    """One run folder.
+
+    Attributes:
+        path: The folder.
+        header: ``run.json``.
+
+    Raises:
+        UsageError: there is no run at this path, or it is of another schema version.
+        InfraError: ``run.json`` cannot be read or is damaged.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        self.header = _read_header(self.path)
+
+    def columns(self) -> Columns:
+        """All rows as columns.
+
+        Raises:
+            InfraError: a line is no row, or refers to a case that the header does not declare;
+                ``where`` is ``file:line``.
+        """
+        decoder = msgspec.json.Decoder(_Fields)
+        blocks: list[list[Any]] = []
+        reasons: dict[int, str] = {}
+        count = 0
+        with _no_collection():
+            for first, block in self._blocks():
+                rows = self._decode(decoder, block, first)
+                if not rows:
+                    continue
+                blocks.append(self._arrays(rows, first))
+                reasons.update((count + i, row[-1]) for i, row in enumerate(rows) if row[-1])
+                count += len(rows)
+        columns = {}
+        for index, (name, dtype) in enumerate(_DTYPES.items()):
+            parts = [block[index] for block in blocks]
+            columns[name] = np.concatenate(parts) if parts else np.empty(0, dtype)
+        return Columns(**columns, reasons=reasons)
+
+    def _arrays(self, rows: list[Any], first: int) -> list[Any]:
+        fields: list[Any] = list(zip(*rows, strict=True))[:-1]
+        fields[8] = [_STATUS[status] for status in fields[8]]
+        fields[10] = [_PROVENANCE[provenance] for provenance in fields[10]]
+        try:
+            arrays = [
+                np.array(field, dtype=dtype)
+                for field, dtype in zip(fields, _DTYPES.values(), strict=True)
+            ]
+        except OverflowError:
+            largest = [max(map(abs, (*row[:3], row[7], row[9]))) for row in rows]
+            index = largest.index(max(largest))
+            raise self._damaged(index, first, f"{largest[index]} is out of range") from None
+        case, declared = arrays[0], len(self.header.cases)
+        strange = np.flatnonzero((case < 0) | (case >= declared))
+        if strange.size:
+            index = int(strange[0])
+            why = f"it is of case {case[index]}, and {RUN} declares {declared} cases"
+            raise self._damaged(index, first, why)
+        return arrays
+
+    def rows(self) -> Iterator[Row]:
+        """All rows, one by one. Raises as `columns` does for a line that is no row."""
+        decoder = msgspec.json.Decoder(Row)
+        for first, block in self._blocks():
+            yield from self._decode(decoder, block, first)
+
+    def _blocks(self) -> Iterator[tuple[int, bytes]]:
+        """Whole lines of the file, with the number of the first line of each block."""
+        path = self.path / ROWS
+        line, rest = 1, b""
+        try:
+            with path.open("rb") as file:
+                while data := file.read(_BLOCK):
+                    data = rest + data
+                    end = data.rfind(b"\n") + 1
+                    rest = data[end:]
+                    if end:
+                        yield line, data[:end]
+                        line += data.count(b"\n", 0, end)
+        except FileNotFoundError:
+            return  # the run ended before its first row
+        except OSError as error:
+            raise _unreadable(path, error) from None
+
+    def _decode(self, decoder: Any, block: bytes, first: int) -> list[Any]:
+        try:
+            rows: list[Any] = decoder.decode_lines(block)
+        except _UNDECODABLE:
+            index, why = _first_bad_line(decoder, block)
+            raise self._damaged(index, first, why) from None
+        return rows
+
+    def _damaged(self, index: int, first: int, why: str) -> InfraError:
+        return InfraError(
+            f"this line is no measurement: {why}",
+            where=f"{self.path / ROWS}:{first + index}",
+            hint="the file was changed or its disk is failing; delete the line to read the rest",
+        )
+
+
+class RunInfo(msgspec.Struct, kw_only=True):
+    """One line of a list of runs. ``problem`` says why a folder cannot be read, else empty."""
+
+    path: str = ""
+    schema: int = 0
+    id: str
+    suite: str = ""
+    started: str = ""
+    finished: str | None = None
+    state: str = ""
+    executor: str = ""
+    provenance: str = ""
+    problem: str = ""
+
+
+def list_runs(folder: str | Path) -> list[RunInfo]:
+    """The runs in a folder, oldest first; empty where there is no such folder."""
+    try:
+        paths = [path for path in Path(folder).iterdir() if (path / RUN).is_file()]
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        raise _unreadable(Path(folder), error) from None
+    found = []
+    for path in paths:
+        try:
+            info = msgspec.json.decode(_checked(path), type=RunInfo)
+        except (UsageError, InfraError) as error:
+            info = RunInfo(id=path.name, problem=error.message)
+        except _UNDECODABLE as error:
+            info = RunInfo(id=path.name, problem=f"{RUN} is damaged: {error}")
+        info.path = str(path)
+        found.append(info)
+    return sorted(found, key=lambda info: (info.started, info.id))
+
+
+def find_run(run: str | Path, folder: str | Path) -> Path:
+    """The folder of a run, given by path, by id, or by the beginning of an id that only it has.
+
+    Raises `UsageError` with the runs in ``folder`` if none or several answer to it.
+    """
+    path = Path(run)
+    if path.name == RUN:
+        path = path.parent
+    if isinstance(run, Path) or os.sep in run or (path / RUN).is_file():
+        if not (path / RUN).is_file():
+            raise UsageError(f"no run here: {path} holds no {RUN}")
+        return path
+    ids = {info.path: info.id for info in list_runs(folder)}
+    exact = [Path(where) for where, name in ids.items() if run in (name, Path(where).name)]
+    begun = [Path(where) for where, name in ids.items() if run and name.startswith(run)]
+    if len(exact) == 1 or len(begun) == 1:
+        return (exact or begun)[0]
+    if begun:
+        several = ", ".join(sorted(path.name for path in begun))
+        raise UsageError(f"several runs begin with {run!r}", hint=f"which of {several}?")
+    raise unknown("run", run, ids.values())
+
+
+@contextlib.contextmanager
+def _no_collection() -> Iterator[None]:
+    """Rows are tuples of scalars, without cycles: looking for some costs a quarter of the time."""
+    collecting = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if collecting:
+            gc.enable()
+
+
+def _first_bad_line(decoder: Any, block: bytes) -> tuple[int, str]:
+    """Index in ``block`` and problem of the first line that does not decode."""
+    for index, line in enumerate(block.split(b"\n")):
+        if line.strip():
+            problem = _problem(decoder, line)
+            if problem:
+                return index, problem
+    return 0, "it cannot be decoded"
+
+
+def _problem(decoder: Any, line: bytes) -> str:
+    try:
+        decoder.decode(line)
+    except _UNDECODABLE as error:
+        return str(error)
+    return ""
+
+
+class _Version(msgspec.Struct):
+    schema: int
+
+
+def _checked(path: Path) -> bytes:
+    """``run.json`` as bytes, once its schema is known to be ours."""
+    file = path / RUN
+    try:
+        raw = file.read_bytes()
+    except (FileNotFoundError, NotADirectoryError):
+        raise UsageError(f"no run here: {path} holds no {RUN}") from None
+    except OSError as error:
+        raise _unreadable(file, error) from None
+    try:
+        version = msgspec.json.decode(raw, type=_Version).schema
+    except _UNDECODABLE as error:
+        raise InfraError(f"{RUN} is damaged: {error}", where=str(file)) from None
+    if version != SCHEMA:
+        which = "newer" if version > SCHEMA else "older"
+        raise UsageError(
+            f"results of schema {version}; this hengsuan reads schema {SCHEMA}",
+            where=str(file),
+            hint=f"read it with the {which} hengsuan that wrote it",
+        )
+    return raw
+
+
+def _read_header(path: Path) -> Header:
+    raw = _checked(path)
+    try:
+        return msgspec.json.decode(raw, type=Header)
+    except _UNDECODABLE as error:
+        raise InfraError(f"{RUN} is damaged: {error}", where=str(path / RUN)) from None
+
+
+def _unreadable(path: Path, error: OSError) -> InfraError:
+    return InfraError(
+        f"cannot read: {error.strerror or error}",
+        where=str(path),
+        hint="check its permissions and its disk",
+    )
