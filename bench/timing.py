@@ -152,6 +152,9 @@ def measure(
     began = time.perf_counter()
     per_call = _warm_up(step, timer, rule, between, refresh, refresh_every, share)
     calls = 1 if per_sample else max(1, int(np.ceil(500 * timer.resolution / max(per_call, 1e-9))))
+    if rule.sustained:
+        # Long enough batches that the wanted time ends before the samples do.
+        calls = max(calls, int(np.ceil(1.5 * rule.sustained / rule.max_samples / per_call)))
     if refresh_every:
         calls = min(calls, refresh_every)
     (calls,) = share((calls,))
@@ -205,9 +208,11 @@ _STOPS = ("", "precision", "budget", "samples")
 def _stop(kept: list[Array], count: int, elapsed: float, rule: Rule) -> str:
     if elapsed >= max(rule.budget, rule.sustained):
         return "budget"
+    if elapsed < rule.sustained:
+        return ""
     if count >= rule.max_samples:
         return "samples"
-    if elapsed < rule.sustained or count < rule.min_samples:
+    if count < rule.min_samples:
         return ""
     return "precision" if relative_half_width(np.concatenate(kept)) <= rule.precision else ""
 

@@ -21,10 +21,17 @@ class Inventory:
         starts: int64[nodes + 1]; node ``i`` carries ranks ``starts[i]`` to ``starts[i + 1] - 1``.
         lanes: int64[ranks]; devices of equal lane are measured one after the other.
         machines: int64[nodes]; nodes of equal machine share one physical host.
+        latency: Seconds of one hop inside a node and between nodes, where they are known.
     """
 
-    def __init__(self, nodes: Sequence[Node] = (), fleet: DeviceGroup | None = None) -> None:
+    def __init__(
+        self,
+        nodes: Sequence[Node] = (),
+        fleet: DeviceGroup | None = None,
+        latency: tuple[float, float] | None = None,
+    ) -> None:
         self.nodes = list(nodes)
+        self.latency = latency
         self.fleet = fleet
         if fleet is not None:
             self.starts = np.arange(fleet.count + 1, dtype=np.int64) * fleet.devices

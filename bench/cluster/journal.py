@@ -53,11 +53,11 @@ class Journal:
         folder = results / header.id
         try:
             results.mkdir(parents=True, exist_ok=True)
+            if folder.exists():
+                raise UsageError(
+                    f"run {header.id} exists in {results}", hint="continue it with --resume"
+                )
             folder.mkdir()
-        except FileExistsError:
-            raise UsageError(
-                f"run {header.id} exists in {results}", hint="continue it with --resume"
-            ) from None
         except OSError as error:
             raise _unwritable(results, error) from None
         need = 1_000_000 + 100 * rows
@@ -116,10 +116,12 @@ class Journal:
         temporary.replace(self.folder / RUN)
 
     def close(self) -> None:
-        """Flush and close; the header is saved as it stands."""
-        self._rows.close()
-        self._samples.close()
-        self.save()
+        """Flush and close; the header is saved as it stands, if the disk still takes it."""
+        for file in (self._rows, self._samples):
+            with contextlib.suppress(OSError):  # said already when the page was written
+                file.close()
+        with contextlib.suppress(OSError):
+            self.save()
 
     def _condition(self, condition: Conditions) -> int:
         return self._known.setdefault(condition, len(self._known))
@@ -164,11 +166,13 @@ def _floats(values: np.ndarray[Any, np.dtype[np.float64]]) -> list[float | None]
     """Seven significant digits, which is more than any measurement knows; NaN becomes null."""
     with np.errstate(divide="ignore", invalid="ignore"):
         digits = 6 - np.floor(np.log10(np.abs(values)))
-    finite = np.isfinite(digits)
-    scale = 10.0 ** np.where(finite, np.abs(digits), 0.0)
+    usual = np.abs(digits) < 290  # neither zero, nor NaN, nor at the edge of what a float holds
+    scale = 10.0 ** np.where(usual, np.abs(digits), 0.0)
+    plain = np.where(usual, values, 0.0)
     # Divide by an exact power of ten where possible: the shortest repr is then seven digits.
-    scaled = np.where(digits >= 0, np.rint(values * scale) / scale, np.rint(values / scale) * scale)
-    rounded = np.where(finite, scaled, values)
+    down = np.rint(plain * np.where(digits >= 0, scale, 1.0)) / scale
+    up = np.rint(plain / scale) * scale
+    rounded = np.where(usual, np.where(digits >= 0, down, up), values)
     items: list[float | None] = rounded.tolist()
     for index in np.flatnonzero(np.isnan(values)).tolist():
         items[index] = None

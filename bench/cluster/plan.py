@@ -222,6 +222,8 @@ class _Builder:
             per_node=max(1, len(group) // max(1, nodes)),
             link=link,
             network=network,
+            link_latency=self.inventory.latency[0] if self.inventory.latency else None,
+            network_latency=self.inventory.latency[1] if self.inventory.latency else None,
         )
 
     def _spec(self, cls: type[Benchmark], place: dict[str, Any]) -> ScheduleSpec:

@@ -7,6 +7,7 @@ Declarations import no torch: import it inside the methods.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import inspect
 import sys
@@ -210,14 +211,37 @@ def benchmark(*, scope: Scope, name: str | None = None) -> Callable[[B], B]:
 
 
 def registry() -> dict[str, type[Benchmark]]:
-    """All benchmarks by name: built-in ones and those that have been registered by plugins."""
+    """All benchmarks by name: built-in ones, and those of plugins that could be imported.
+
+    Plugins register by importing a module named in the entry-point group
+    ``hengsuan.benchmarks``; one that raises is in `problems`, and nothing else breaks.
+    """
     import importlib
 
     from . import BUILT_IN  # the list of module names lives in the package
 
     for module in BUILT_IN:
         importlib.import_module(f"{__package__}.{module}")
+    _load_plugins()
     return dict(_REGISTRY)
+
+
+@functools.cache
+def _load_plugins() -> dict[str, str]:
+    from importlib.metadata import entry_points
+
+    broken = {}
+    for entry in entry_points(group="hengsuan.benchmarks"):
+        try:
+            entry.load()
+        except BaseException as error:  # a plugin may raise anything, SystemExit included
+            broken[entry.name] = f"{type(error).__name__}: {error}"
+    return broken
+
+
+def problems() -> dict[str, str]:
+    """Benchmark plugins that could not be imported, with what they raised."""
+    return dict(_load_plugins())
 
 
 def source_hash(cls: type[Benchmark]) -> str:

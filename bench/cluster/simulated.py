@@ -1,0 +1,204 @@
+"""The simulated executor: what datasheet and topology predict × noise × faults, in virtual time.
+
+Every record is marked *simulated*. Values are drawn from seeds alone: the same cluster file
+gives the same run, whatever the order or the number of calls. All arithmetic is over arrays, so
+that a fleet of ten thousand nodes fits into one process.
+"""
+
+from __future__ import annotations
+
+import math
+import zlib
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ..configs import Chip, Cluster, Fault
+from ..errors import ConfigError
+from ..records import PROVENANCES, STATUSES, Case, DeviceGroup, Provenance
+from ..results import Columns
+from .executor import Done, Page, Progress
+from .inventory import Inventory
+from .plan import Job, Plan, Stage, Step, schedules_of, steps
+from .rounds import Groups
+from .wire import Clock
+
+SAMPLES = 30
+"""Samples that a simulated measurement stands for."""
+_STATUS: dict[str, int] = {status: index for index, status in enumerate(STATUSES)}
+_SIMULATED = PROVENANCES.index("simulated")
+Floats = npt.NDArray[np.float64]
+Bools = npt.NDArray[np.bool_]
+
+
+class SimulatedExecutor:
+    """A fleet that a cluster file describes.
+
+    Args:
+        cluster: Size, noise and faults.
+        chips: Datasheets; the cluster's chip must be among them.
+
+    Raises:
+        ConfigError: the chip is unknown, or a fault names a node or device that is not there.
+    """
+
+    name = "simulated"
+    provenance: Provenance = "simulated"
+
+    def __init__(self, cluster: Cluster, chips: dict[str, Chip]) -> None:
+        if cluster.chip not in chips:
+            raise ConfigError(
+                f"cluster {cluster.name} is made of chip {cluster.chip!r}, which has no datasheet",
+                hint="see `hengsuan show chips`",
+            )
+        for fault in cluster.faults:
+            _exists(fault, cluster)
+        self.cluster = cluster
+        self.clock = Clock(0.0)
+        self._virtual = 0.0
+        self._dead: set[int] = set()
+        self._work: Iterator[Page] = iter(())
+        self._cancelled = False
+        self._inventory = Inventory(
+            fleet=DeviceGroup(count=cluster.nodes, devices=cluster.devices, chip=cluster.chip),
+            latency=(cluster.link_latency, cluster.network_latency),
+        )
+
+    def inventory(self) -> Inventory:
+        return self._inventory
+
+    def start(self, plan: Plan, stage: Stage, done: Done) -> None:
+        self._dead.update(
+            fault.node
+            for fault in self.cluster.faults
+            if fault.kind == "dead" and fault.stage in (None, stage.name)
+        )
+        self._work = self._measure(plan, stage, done)
+
+    def pages(self) -> Iterator[Page]:
+        for page in self._work:
+            if self._cancelled:
+                return
+            yield page
+
+    def cancel(self) -> None:
+        self._cancelled = True
+
+    def close(self) -> None:
+        self._work = iter(())
+
+    def _measure(self, plan: Plan, stage: Stage, done: Done) -> Iterator[Page]:
+        for step in steps(stage, schedules_of(plan, self._inventory)):
+            for job in stage.blocks[step.block].jobs:
+                finished = 0
+                for groups in step.groups:
+                    left = _without(groups, job, step, done)
+                    if left.ids.size:
+                        for case in plan.cases[job.case : job.case + len(job.metrics)]:
+                            yield Page(columns=self._columns(case, left, step.repeat))
+                    finished += groups.ids.size
+                self._virtual += job.rule.warmup + job.rule.budget
+                yield Page(progress=[Progress(done=finished, current=job.benchmark)])
+
+    def _columns(self, case: Case, groups: Groups, repeat: int) -> Columns:
+        count = groups.ids.size
+        status = np.full(count, _STATUS["ok"], dtype=np.int8)
+        reasons: dict[int, str] = {}
+        if case.expected is None:
+            value = np.full(count, np.nan)
+            status[:] = _STATUS["skipped"]
+            reasons = dict.fromkeys(range(count), "nothing predicts it")
+        else:
+            speed = self._speed(case, groups, repeat)
+            # Efficiency and speed act on rates; a time is the longer, the slower the device.
+            value = case.expected * speed if case.better == "higher" else case.expected / speed
+        self._break(case, groups, status, reasons)
+        value = np.where(status == _STATUS["ok"], value, np.nan)
+        half = 1.96 * math.sqrt(math.pi / 2) * self.cluster.within / math.sqrt(SAMPLES)
+        return Columns(
+            case=np.full(count, case.id, dtype=np.int32),
+            group=groups.ids,
+            repeat=np.full(count, repeat, dtype=np.int32),
+            time=np.full(count, round(self._virtual, 3)),
+            value=value,
+            low=value * (1 - half),
+            high=value * (1 + half),
+            n=np.where(np.isnan(value), 0, SAMPLES).astype(np.int32),
+            status=status,
+            conditions=np.full(count, -1, dtype=np.int32),
+            provenance=np.full(count, _SIMULATED, dtype=np.int8),
+            reasons=reasons,
+        )
+
+    def _speed(self, case: Case, groups: Groups, repeat: int) -> Floats:
+        """Speed of each group relative to prediction: its slowest device's, times noise."""
+        cluster = self.cluster
+        label = zlib.crc32(f"{case.label()}/{case.metric}".encode())
+        own = np.random.default_rng([cluster.seed, label])
+        devices = own.lognormal(0.0, cluster.between, self._inventory.size)
+        for fault in cluster.faults:
+            if fault.kind == "slow" and fault.benchmark in (None, case.benchmark):
+                devices[self._ranks(fault)] *= fault.factor
+        drawn = np.random.default_rng([cluster.seed, label, repeat + 1, int(groups.ids[0])])
+        noise = drawn.lognormal(0.0, cluster.within, groups.ids.size)
+        speed = cluster.efficiency * devices[groups.ranks].min(axis=1) * noise
+        for fault in cluster.faults:
+            if fault.kind == "link" and fault.benchmark in (None, case.benchmark):
+                speed[self._between(groups, fault)] *= fault.factor
+        return np.asarray(speed)
+
+    def _break(
+        self, case: Case, groups: Groups, status: npt.NDArray[np.int8], reasons: dict[int, str]
+    ) -> None:
+        for fault in self.cluster.faults:
+            if fault.kind in ("wrong", "crash") and fault.benchmark in (None, case.benchmark):
+                hit = np.isin(groups.ranks, self._ranks(fault)).any(axis=1)
+                kind = "invalid" if fault.kind == "wrong" else "failed"
+                why = "sanity check failed" if fault.kind == "wrong" else "crashed"
+                self._mark(hit, status, reasons, kind, f"{why} (injected fault)")
+        for node in sorted(self._dead):
+            ranks = self._inventory.ranks_of(node)
+            hit = ((groups.ranks >= ranks.start) & (groups.ranks < ranks.stop)).any(axis=1)
+            why = f"node {self._inventory.name(node)} is dead (injected fault)"
+            self._mark(hit, status, reasons, "missing", why)
+
+    def _mark(self, hit: Bools, status: Any, reasons: dict[int, str], kind: str, why: str) -> None:
+        for index in np.flatnonzero(hit).tolist():
+            status[index] = _STATUS[kind]
+            reasons[index] = why
+
+    def _ranks(self, fault: Fault) -> list[int]:
+        ranks = self._inventory.ranks_of(fault.node)
+        return list(ranks) if fault.device is None else [ranks[fault.device]]
+
+    def _between(self, groups: Groups, fault: Fault) -> Bools:
+        """Which groups are made of exactly the two nodes of a link."""
+        nodes = self._inventory.node_of(groups.ranks)
+        both = ((nodes == fault.node) | (nodes == fault.peer)).all(axis=1)
+        return np.asarray(both & (nodes.min(axis=1) != nodes.max(axis=1)))
+
+
+def _without(groups: Groups, job: Job, step: Step, done: Done) -> Groups:
+    """The groups whose rows of this job are not there yet."""
+    if not len(done):
+        return groups
+    keep = np.array(
+        [(job.case, group, step.repeat) not in done for group in groups.ids.tolist()], dtype=bool
+    )
+    return Groups(groups.ids[keep], groups.ranks[keep])
+
+
+def _exists(fault: Fault, cluster: Cluster) -> None:
+    for node in (fault.node, fault.peer):
+        if node is not None and not 0 <= node < cluster.nodes:
+            raise ConfigError(
+                f"cluster {cluster.name}: a fault names node {node}; nodes are 0 to "
+                f"{cluster.nodes - 1}"
+            )
+    if fault.device is not None and not 0 <= fault.device < cluster.devices:
+        raise ConfigError(
+            f"cluster {cluster.name}: a fault names device {fault.device}; devices are 0 to "
+            f"{cluster.devices - 1}"
+        )

@@ -1,0 +1,106 @@
+"""Benchmarks that fail in every way that real ones do, installed as a plugin would be."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Iterator
+from typing import Literal
+
+from bench.records import Measure
+from bench.timing import Timing
+from bench.workloads.base import Benchmark, Check, Context, Metric, benchmark
+
+TIME = (Measure("time", "s", "lower"),)
+
+
+class _Timed(Benchmark):
+    def check(self) -> Check:
+        return Check(True)
+
+    def metrics(self, timing: Timing) -> Iterator[Metric]:
+        yield Metric("time", samples=timing.seconds)
+
+
+@benchmark(scope="device")
+class Fixed(_Timed):
+    """Sleeps for a fixed time; ``tag`` makes distinct cases."""
+
+    measures = TIME
+    seconds: float = 0.001
+    tag: int = 0
+
+    def step(self) -> None:
+        time.sleep(self.seconds)
+
+
+@benchmark(scope="device")
+class Faulty(_Timed):
+    """Fails in ``kind``'s way; on ``device`` only where it is not negative."""
+
+    measures = TIME
+    kind: Literal["segv", "hang", "stop", "oom", "raise", "wrong", "exit", "kill"] = "raise"
+    device: int = -1
+
+    def setup(self, context: Context) -> None:
+        self.hit = self.device in (-1, context.index)
+
+    def check(self) -> Check:
+        return Check(not (self.hit and self.kind == "wrong"), "1 + 1 = 3")
+
+    def step(self) -> None:
+        if self.hit:
+            fail(self.kind)
+
+
+@benchmark(scope="group")
+class FaultyGroup(_Timed):
+    """An all-reduce in which rank ``victim`` fails."""
+
+    measures = TIME
+    kind: Literal["segv", "hang", "stop", "oom", "raise", "wrong", "exit", "kill", "none"] = "none"
+    victim: int = 1
+
+    def setup(self, context: Context) -> None:
+        import torch
+
+        self.context = context
+        self.tensor = torch.ones(1024)
+        self.calls = 0
+
+    def check(self) -> Check:
+        return Check(not (self.kind == "wrong" and self.context.rank == self.victim), "2 != 3")
+
+    def lifetime(self) -> int:
+        return 50
+
+    def refresh(self) -> None:
+        self.tensor.fill_(1.0)
+
+    def step(self) -> None:
+        import torch.distributed as dist
+
+        self.calls += 1
+        if self.calls > 3 and self.context.rank == self.victim:
+            fail(self.kind)
+        dist.all_reduce(self.tensor, group=self.context.group)
+
+
+def fail(kind: str) -> None:
+    if kind == "segv":
+        os.kill(os.getpid(), signal.SIGSEGV)
+    elif kind == "kill":
+        os.kill(os.getpid(), signal.SIGKILL)
+    elif kind == "stop":
+        os.kill(os.getpid(), signal.SIGSTOP)
+    elif kind == "hang":
+        time.sleep(3600)
+    elif kind == "oom":
+        import torch
+
+        torch.empty(1 << 50)
+    elif kind == "exit":
+        os._exit(7)
+    elif kind == "raise":
+        raise ValueError("the driver returned error 719")

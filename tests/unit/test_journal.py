@@ -1,0 +1,186 @@
+"""The run folder survives kills, full disks and read-only folders, and reads back what was written."""
+
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from bench.cluster.executor import Event, Page
+from bench.cluster.journal import Journal, _floats
+from bench.errors import InfraError, UsageError
+from bench.records import Conditions, Header, Row, Samples
+from bench.results import Columns, RunReader
+
+
+def header(name="run"):
+    return Header(
+        id=name,
+        suite="s",
+        started="2026-01-01T00:00:00+00:00",
+        executor="local",
+        provenance="stand-in",
+    )
+
+
+def row(case=0, group=0, value=1.5, conditions=0, reason="", status="ok"):
+    return Row(case, group, 0, 0.5, value, value, value, 3, status, conditions, "stand-in", reason)
+
+
+def test_rows_conditions_samples_and_events_read_back(tmp_path):
+    journal = Journal.create(tmp_path, header(), rows=10)
+    quiet, noisy = Conditions(nice=0), Conditions(nice=15)
+    journal.write(Page(rows=[row(0, conditions=0)], conditions=[quiet]))
+    journal.write(
+        Page(
+            rows=[row(1, conditions=1, reason="été"), row(2, conditions=0)],
+            conditions=[quiet, noisy],
+            samples=[Samples(1, 0, 0, 4, [1.0, 2.0])],
+            events=[Event(time=1.0, kind="warning", text="hot", node="n")],
+        )
+    )
+    journal.close()
+    reader = RunReader(tmp_path / "run")
+    rows = list(reader.rows())
+    assert [r.conditions for r in rows] == [0, 1, 0]
+    assert rows[1].reason == "été"
+    assert reader.header.conditions == [quiet, noisy]
+    assert reader.header.events[0]["text"] == "hot"
+    assert (tmp_path / "run" / "samples.jsonl").read_text() == "[1,0,0,4,[1.0,2.0]]\n"
+
+
+def test_columns_are_written_as_rows_are(tmp_path):
+    journal = Journal.create(tmp_path, header(), rows=10)
+    value = np.array([1.23456789e9, np.nan, 0.0])
+    journal.write(
+        Page(
+            columns=Columns(
+                case=np.array([0, 1, 2], dtype=np.int32),
+                group=np.array([7, 8, 9]),
+                repeat=np.zeros(3, dtype=np.int32),
+                time=np.full(3, 0.5),
+                value=value,
+                low=value,
+                high=value,
+                n=np.array([3, 0, 1], dtype=np.int32),
+                status=np.array([0, 5, 0], dtype=np.int8),
+                conditions=np.full(3, -1, dtype=np.int32),
+                provenance=np.full(3, 2, dtype=np.int8),
+                reasons={1: "node dead"},
+            )
+        )
+    )
+    journal.close()
+    rows = list(RunReader(tmp_path / "run").rows())
+    assert rows[0] == Row(0, 7, 0, 0.5, *[1.234568e9] * 3, 3, "ok", -1, "simulated", "")
+    assert rows[1].value is None
+    assert rows[1].status == "missing"
+    assert rows[1].reason == "node dead"
+    assert rows[2].value == 0.0
+
+
+@given(st.lists(st.floats(allow_nan=False, allow_infinity=False, width=64), min_size=1))
+@settings(max_examples=50, deadline=None)
+def test_floats_keep_seven_digits(values):
+    for given_value, kept in zip(values, _floats(np.array(values)), strict=True):
+        assert kept == pytest.approx(given_value, rel=1e-6, abs=1e-300)
+
+
+def test_a_half_written_line_is_cut_off_on_resume(tmp_path):
+    journal = Journal.create(tmp_path, header(), rows=10)
+    journal.write(Page(rows=[row(0), row(1)], conditions=[Conditions()]))
+    journal.close()
+    path = tmp_path / "run" / "measurements.jsonl"
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-5])
+    assert len(list(RunReader(tmp_path / "run").rows())) == 1
+    again = Journal.resume(tmp_path / "run", RunReader(tmp_path / "run").header)
+    again.write(Page(rows=[row(1)], conditions=[Conditions()]))
+    again.close()
+    assert path.read_bytes() == whole
+
+
+WRITER = """
+    import sys
+    from pathlib import Path
+    from bench.cluster.executor import Page
+    from bench.cluster.journal import Journal
+    from bench.records import Conditions, Header, Row
+    header = Header(id="run", suite="s", started="", executor="local", provenance="stand-in")
+    journal = Journal.create(Path(sys.argv[1]), header, rows=10)
+    number = 0
+    while True:
+        rows = [Row(number + i, 0, 0, 0.5, 1.0, 1.0, 1.0, 3, "ok", 0, "stand-in", "x" * 50)
+                for i in range(500)]
+        journal.write(Page(rows=rows, conditions=[Conditions(nice=number % 7)]))
+        number += 500
+        print(number, flush=True)
+"""
+
+
+@pytest.mark.parametrize("attempt", range(3))
+def test_sigkill_loses_at_most_the_page_under_way(tmp_path, attempt):
+    process = subprocess.Popen(
+        [sys.executable, "-c", textwrap.dedent(WRITER), str(tmp_path)],
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    reported = 0
+    stop = time.monotonic() + 1.0 + attempt / 7
+    while time.monotonic() < stop or not reported:
+        reported = int(process.stdout.readline())
+    os.kill(process.pid, signal.SIGKILL)
+    rest = process.stdout.read().split()
+    process.wait()
+    reported = int(rest[-1]) if rest else reported
+    reader = RunReader(tmp_path / "run")
+    rows = list(reader.rows())
+    assert [r.case for r in rows] == list(range(len(rows)))
+    assert len(rows) >= reported
+    assert all(r.conditions < len(reader.header.conditions) for r in rows)
+
+
+def test_an_existing_run_is_never_overwritten(tmp_path):
+    Journal.create(tmp_path, header(), rows=1).close()
+    with pytest.raises(UsageError, match="exists"):
+        Journal.create(tmp_path, header(), rows=1)
+
+
+def test_a_full_disk_is_said_before_measuring(tmp_path):
+    with pytest.raises(InfraError, match="MB free"):
+        Journal.create(tmp_path, header(), rows=10**15)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_folder_that_cannot_be_written_is_said_before_measuring(tmp_path):
+    (tmp_path / "file").write_text("not a folder")
+    with pytest.raises(InfraError, match="cannot write"):
+        Journal.create(tmp_path / "file", header(), rows=1)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="mounting a small file system needs root")
+def test_a_disk_that_fills_up_while_measuring_is_a_sentence(tmp_path):
+    small = tmp_path / "small"
+    small.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", str(small)], capture_output=True
+    )
+    if mounted.returncode:
+        pytest.skip(f"cannot mount here: {mounted.stderr.decode().strip()}")
+    try:
+        journal = Journal.create(small, header(), rows=10)
+        page = Page(rows=[row(i) for i in range(500)], conditions=[Conditions()])
+        with pytest.raises(InfraError, match="No space left"):
+            for _ in range(1000):
+                journal.write(page)
+        journal.close()
+        kept = list(RunReader(small / "run").rows())
+        assert len(kept) >= 500
+    finally:
+        subprocess.run(["umount", str(small)], check=True)

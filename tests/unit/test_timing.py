@@ -1,0 +1,161 @@
+"""The measuring loop: when it stops, what it leaves out, and that ranks stay in step."""
+
+import threading
+
+import numpy as np
+import pytest
+
+from bench.timing import EventTimer, HostTimer, Rule, measure
+
+
+class FakeTimer:
+    """Gives prescribed times and counts what it is asked to run."""
+
+    name = "fake"
+    resolution = 1e-9
+
+    def __init__(self, span):
+        self.span = span
+        self.calls = 0
+
+    def run(self, step, calls, samples, between):
+        for _ in range(samples):
+            if between is not None:
+                between()
+            for _ in range(calls):
+                step()
+        self.calls += calls * samples
+        return np.array([self.span(self.calls + i) for i in range(samples)])
+
+
+def test_stops_when_the_median_is_known():
+    timing = measure(
+        lambda: None, FakeTimer(lambda _: 1e-3), Rule(budget=30, warmup=0, min_samples=10)
+    )
+    assert timing.stopped == "precision"
+    assert timing.seconds.size >= 10
+
+
+def test_stops_at_the_budget_when_the_spread_stays_wide():
+    spans = np.random.default_rng(0).lognormal(0, 2, 1_000_000) * 1e-3
+    timing = measure(lambda: None, FakeTimer(lambda i: spans[i]), Rule(budget=0.05, warmup=0))
+    assert timing.stopped in ("budget", "samples")
+
+
+def test_short_calls_are_timed_in_batches_long_calls_are_not():
+    timing = measure(lambda: None, HostTimer(), Rule(budget=0.1, warmup=0.01))
+    assert timing.calls > 10
+    single = measure(lambda: None, HostTimer(), Rule(budget=0.1, warmup=0.01), per_sample=True)
+    assert single.calls == 1
+
+
+def test_refresh_comes_before_its_calls_run_out():
+    left = {"calls": 0}
+
+    def refresh():
+        left["calls"] = 7
+
+    def step():
+        left["calls"] -= 1
+        assert left["calls"] >= 0
+
+    timing = measure(
+        step, HostTimer(), Rule(budget=0.05, warmup=0.01), refresh=refresh, refresh_every=7
+    )
+    assert timing.calls <= 7
+
+
+def test_throttled_blocks_are_counted_and_left_out():
+    answers = iter([True, True] + [False] * 10_000)
+    timing = measure(
+        lambda: None,
+        FakeTimer(lambda _: 1e-3),
+        Rule(budget=5, warmup=0),
+        throttled=lambda: next(answers),
+    )
+    assert timing.throttled > 0
+    assert timing.seconds.size > 0
+
+
+def test_always_throttled_gives_no_sample():
+    timing = measure(
+        lambda: None, FakeTimer(lambda _: 1e-3), Rule(budget=0.2, warmup=0), throttled=lambda: True
+    )
+    assert timing.seconds.size == 0
+    assert timing.stopped == "budget"
+
+
+def test_between_runs_before_every_sample_outside_the_span():
+    seen = []
+    timing = measure(
+        lambda: seen.append("step"),
+        HostTimer(),
+        Rule(budget=0.02, warmup=0, max_samples=20),
+        between=lambda: seen.append("flush"),
+        per_sample=True,
+    )
+    assert seen.count("flush") >= timing.seconds.size
+    assert seen[0] == "flush"
+
+
+def test_sustained_runs_its_time_and_keeps_the_second_half():
+    calls = []
+    timing = measure(
+        lambda: calls.append(0),
+        HostTimer(),
+        Rule(budget=0.1, warmup=0.01, sustained=0.2, max_samples=100),
+    )
+    assert timing.elapsed >= 0.2
+    assert timing.seconds.size * timing.calls < len(calls) * 0.6
+
+
+def test_ranks_run_the_same_number_of_calls():
+    """Two threads with clocks of their own follow rank 0's decisions."""
+    barrier = threading.Barrier(2, timeout=20)
+    proposals = [None, None]
+
+    def agree_for(rank):
+        def agree(mine):
+            proposals[rank] = mine
+            barrier.wait()
+            chosen = proposals[0]
+            barrier.wait()
+            return chosen
+
+        return agree
+
+    calls = [0, 0]
+    spans = np.random.default_rng(1).lognormal(0, 0.5, (2, 1_000_000)) * 1e-4
+
+    def work(rank):
+        def step():
+            calls[rank] += 1
+
+        timer = FakeTimer(lambda i: spans[rank][i])
+        measure(step, timer, Rule(budget=0.2, warmup=0.01), agree=agree_for(rank))
+
+    threads = [threading.Thread(target=work, args=(rank,)) for rank in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(30)
+    assert calls[0] == calls[1] > 0
+
+
+def test_event_timer_reads_device_events():
+    class Event:
+        now = 0.0
+
+        def record(self):
+            self.at = Event.now
+
+        def elapsed_time(self, end):
+            return end.at - self.at
+
+    def step():
+        Event.now += 2.0  # milliseconds
+
+    synchronised = []
+    timer = EventTimer(Event, lambda: synchronised.append(True))
+    assert timer.run(step, 3, 4, None) == pytest.approx([2e-3] * 4)
+    assert synchronised == [True]
