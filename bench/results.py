@@ -261,7 +261,7 @@ def _no_collection() -> Iterator[None]:
 def _first_bad_line(decoder: Any, block: bytes) -> tuple[int, str]:
     """Index in ``block`` and problem of the first line that does not decode."""
     for index, line in enumerate(block.split(b"\n")):
-        if line.strip():
+        if line.strip(b" \t\r"):
             problem = _problem(decoder, line)
             if problem:
                 return index, problem

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from ..records import PROVENANCES, STATUSES, Case, Header, Provenance, Status
+from ..records import PROVENANCES, STATUSES, Case, Header, Provenance, ScheduleSpec, Status
 from ..results import Columns, RunReader
 
 _OK = STATUSES.index("ok")
@@ -15,22 +17,27 @@ _OK = STATUSES.index("ok")
 class CaseSummary(msgspec.Struct, kw_only=True):
     """One case over all its groups; values are medians over repeats, in the case's unit.
 
-    ``statuses`` counts rows by status. ``groups`` is how many groups have a value; ``median``,
-    ``p5`` and ``p95`` are over these, ``worst`` is that of ``worst_group``; None without any.
-    ``reason`` is the most frequent reason of rows that are not ok.
+    ``name`` is the case's label and, where several devices take part, which ones.
+    ``statuses`` counts rows by status, ``reasons`` holds the most frequent reason of each status
+    but ok. ``seen`` is how many groups have any row, ``groups`` how many have a value; ``median``,
+    ``p5`` and ``p95`` are over these, ``best`` and ``worst`` the extremes (the better direction
+    first), ``worst_group`` who that was; None without any.
     """
 
     case: Case
+    name: str
     rows: int
     statuses: dict[Status, int]
     provenances: list[Provenance]
+    seen: int
     groups: int
     median: float | None = None
     p5: float | None = None
     p95: float | None = None
+    best: float | None = None
     worst: float | None = None
     worst_group: int | None = None
-    reason: str = ""
+    reasons: dict[Status, str] = {}
 
 
 def summary(reader: RunReader) -> list[CaseSummary]:
@@ -48,18 +55,32 @@ def summarize(header: Header, columns: Columns) -> list[CaseSummary]:
         groups, medians = group_medians(columns, rows)
         one = CaseSummary(
             case=case,
+            name=f"{case.label()}{_members(header.schedules[case.schedule])}",
             rows=int(rows.size),
             statuses={s: n for s, n in zip(STATUSES, counts, strict=True) if n},
             provenances=[PROVENANCES[index] for index in used],
+            seen=int(np.unique(columns.group[rows]).size),
             groups=int(groups.size),
-            reason=reasons.get(case.id, ""),
+            reasons=reasons.get(case.id, {}),
         )
         if groups.size:
-            worst = int(medians.argmin() if case.better == "higher" else medians.argmax())
+            ends = int(medians.argmin()), int(medians.argmax())
+            worst, best = ends if case.better == "higher" else ends[::-1]
             one.p5, one.median, one.p95 = np.percentile(medians, (5, 50, 95)).tolist()
+            one.best = float(medians[best])
             one.worst, one.worst_group = float(medians[worst]), int(groups[worst])
         found.append(one)
     return found
+
+
+def _members(spec: ScheduleSpec) -> str:
+    """The same benchmark may be measured over each node and over all of them."""
+    if spec.scope == "pair":
+        return f" of {spec.arguments.get('of', 'device')}s"
+    if spec.scope == "group":
+        over = {"nodes": "each node", "all": "all devices"}
+        return f" over {over.get(spec.kind) or 'each ' + str(spec.arguments.get('key'))}"
+    return ""
 
 
 def rows_by_case(columns: Columns, cases: int) -> list[npt.NDArray[np.intp]]:
@@ -84,10 +105,15 @@ def group_medians(
     return groups, (value[low] + value[high]) / 2
 
 
-def _most_frequent_reasons(columns: Columns) -> dict[int, str]:
-    counts: dict[int, dict[str, int]] = {}
+def _most_frequent_reasons(columns: Columns) -> dict[int, dict[Status, str]]:
+    """Per case and status, except ok, the reason that most rows give."""
+    counts: dict[tuple[int, int], Counter[str]] = {}
     for index, reason in columns.reasons.items():
-        if columns.status[index] != _OK:
-            said = counts.setdefault(int(columns.case[index]), {})
-            said[reason] = said.get(reason, 0) + 1
-    return {case: max(said, key=said.__getitem__) for case, said in counts.items()}
+        key = int(columns.case[index]), int(columns.status[index])
+        counts.setdefault(key, Counter())[reason] += 1
+    found: dict[int, dict[Status, str]] = {}
+    for (case, status), counted in counts.items():
+        if status != _OK:
+            ((reason, _),) = counted.most_common(1)
+            found.setdefault(case, {})[STATUSES[status]] = reason
+    return found

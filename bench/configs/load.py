@@ -9,7 +9,7 @@ from .document import Document, Place, read_document
 from .search import Kind, available, is_path, path_of
 from .suite import parse_suite
 from .typed import convert
-from .types import Chip, Cluster, Figure, ModelConfig, Profile, Suite
+from .types import Chip, Cluster, Figure, ModelConfig, Profile, ProfileMetric, Suite
 
 T = TypeVar("T", Chip, Cluster, ModelConfig, Profile)
 
@@ -32,20 +32,27 @@ def load_profile(name: str | Path) -> Profile:
     document, profile = _load(Profile, *_find("profiles", name))
     for category, metrics in profile.categories.items():
         for index, metric in enumerate(metrics):
-            place = ("categories", category, index)
-            if metric.weight <= 0:
-                raise document.error(
-                    (*place, "weight"),
-                    "must be positive",
-                    "to show a metric without scoring it, write reference: none",
-                )
-            if (metric.reference == "target") != (metric.target is not None):
-                raise document.error(
-                    place, "give a target with reference: target, and only with it"
-                )
-            if metric.target is not None and metric.target <= 0:
-                raise document.error((*place, "target"), "must be positive")
+            _check_metric(document, metric, ("categories", category, index))
     return profile
+
+
+def _check_metric(document: Document, metric: ProfileMetric, place: Place) -> None:
+    for axis, wanted in metric.where.items():
+        for value in wanted if isinstance(wanted, list) else [wanted]:
+            if value is None or isinstance(value, (list, dict)):
+                raise document.error(
+                    (*place, "where", axis), "must be a value, a list of values or largest"
+                )
+    if metric.weight <= 0:
+        raise document.error(
+            (*place, "weight"),
+            "must be positive",
+            "to show a metric without scoring it, write reference: none",
+        )
+    if (metric.reference == "target") != (metric.target is not None):
+        raise document.error(place, "give a target with reference: target, and only with it")
+    if metric.target is not None and metric.target <= 0:
+        raise document.error((*place, "target"), "must be positive")
 
 
 def load_cluster(name: str | Path) -> Cluster:
@@ -54,7 +61,7 @@ def load_cluster(name: str | Path) -> Cluster:
     for key in ("nodes", "devices", "rack"):
         if getattr(cluster, key) < 1:
             raise document.error((key,), "must be at least 1")
-    for key in ("between", "within", "link_latency", "network_latency"):
+    for key in ("seed", "between", "within", "link_latency", "network_latency"):
         if getattr(cluster, key) < 0:
             raise document.error((key,), "must not be negative")
     if not 0 < cluster.efficiency <= 1:

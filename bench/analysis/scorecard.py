@@ -1,0 +1,321 @@
+"""The scorecard: what was achieved, against what the datasheet and the topology predict.
+
+A pure function of a run and a profile. The efficiency of a metric is achieved over reference
+(reference over achieved where lower is better); a category is the weighted geometric mean of
+its metrics, the overall score that of all metrics, from 0 to 100. The geometric mean is the one
+whose ranking does not depend on the unit or machine that figures are normalised by (Fleming and
+Wallace, *How not to lie with statistics*, CACM 1986). An efficiency above 1 counts as 1 and is a
+finding: either the datasheet or the measurement is wrong.
+
+A score never stands without its *coverage*: the weight of what could be scored, times the share
+of groups that answered, over the weight of all that the profile asks for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from ..configs import Chip, Profile, ProfileMetric
+from ..errors import UsageError
+from ..records import PROVENANCES, STATUS_MEANING, STATUSES, Case, Header, Provenance, Status
+from ..results import Columns
+from ..stats import geometric_mean
+from ..units import format_value, parse_size
+from .summary import CaseSummary, summarize
+
+TOLERANCE = 0.05
+"""How far above its reference a metric may lie before that is a finding."""
+
+
+class MetricScore(msgspec.Struct, kw_only=True):
+    """One case of a profile's line.
+
+    ``achieved`` is the median over groups of their medians over repeats, ``p5`` and ``p95`` the
+    spread over groups, ``reference`` what it is compared with, all in ``unit``; ``efficiency``
+    their ratio, not capped. ``coverage`` is the share of the expected groups that have a value.
+    ``scored`` is false for lines that are only shown. ``absent`` says why there is no
+    efficiency, and is empty where there is one.
+    """
+
+    name: str
+    metric: str
+    case: int | None = None
+    unit: str = ""
+    weight: float = 1.0
+    scored: bool = True
+    achieved: float | None = None
+    p5: float | None = None
+    p95: float | None = None
+    reference: float | None = None
+    reference_from: str = ""
+    efficiency: float | None = None
+    groups: int = 0
+    expected_groups: int = 0
+    coverage: float = 0.0
+    absent: str = ""
+
+
+class Category(msgspec.Struct, kw_only=True):
+    """A category of the profile; ``score`` is 0 to 100, None where nothing could be scored."""
+
+    name: str
+    score: float | None
+    coverage: float
+    metrics: list[MetricScore]
+
+
+class Finding(msgspec.Struct, kw_only=True):
+    """Something that a reader of the score must know, as a sentence.
+
+    ``kind``: a status (``failed``, ``invalid``, ...), ``above-reference`` or ``incomplete``.
+    """
+
+    kind: str
+    name: str
+    text: str
+
+
+class Scorecard(msgspec.Struct, kw_only=True):
+    """The scores of one run. ``overall`` is 0 to 100, None where nothing could be scored."""
+
+    run: str
+    suite: str
+    profile: str
+    provenance: Provenance
+    overall: float | None
+    coverage: float
+    categories: list[Category]
+    findings: list[Finding]
+
+
+def scorecard(
+    header: Header, columns: Columns, profile: Profile, chips: Mapping[str, Chip]
+) -> Scorecard:
+    """Score a run. Only rows with status ok count.
+
+    Args:
+        header: The run's header.
+        columns: Its rows.
+        profile: What counts, and how much.
+        chips: Datasheets by name, to say what references rest on.
+
+    Raises:
+        UsageError: the run mixes provenances, or the profile asks for the largest of an axis
+            that has no order.
+    """
+    provenance = _provenance(header, columns)
+    summaries = summarize(header, columns)
+    source, silent = _datasheet(header, chips)
+    categories = []
+    for name, lines in profile.categories.items():
+        metrics = []
+        for line in lines:
+            found = _select(line, summaries)
+            if not found:
+                metrics.append(_unmatched(line, header.suite))
+            metrics.extend(_score(line, one, len(found), header, source, silent) for one in found)
+        score, coverage = _mean(metrics)
+        categories.append(Category(name=name, score=score, coverage=coverage, metrics=metrics))
+    overall, coverage = _mean([metric for one in categories for metric in one.metrics])
+    return Scorecard(
+        run=header.id,
+        suite=header.suite,
+        profile=profile.name,
+        provenance=provenance,
+        overall=overall,
+        coverage=coverage,
+        categories=categories,
+        findings=[*_incomplete(header), *_above(summaries), *_statuses(summaries)],
+    )
+
+
+def _provenance(header: Header, columns: Columns) -> Provenance:
+    used = np.unique(columns.provenance[columns.status == STATUSES.index("ok")]).tolist()
+    if len(used) > 1:
+        names = ", ".join(PROVENANCES[index] for index in used)
+        raise UsageError(
+            f"run {header.id} holds values of several provenances ({names}), "
+            "which cannot be scored together",
+            hint="give each its own run",
+        )
+    return PROVENANCES[used[0]] if used else header.provenance
+
+
+def _datasheet(header: Header, chips: Mapping[str, Chip]) -> tuple[str, str]:
+    """What references rest on, and why a case may have none."""
+    if header.fleet is not None:
+        kinds: list[tuple[str | None, str]] = [(header.fleet.chip, header.fleet.chip)]
+    else:
+        devices = (device for node in header.nodes for device in node.devices)
+        kinds = list(dict.fromkeys((device.chip, device.name) for device in devices))
+    names = sorted({chip or name for chip, name in kinds})
+    if len(names) > 1:
+        return "", f"no common reference: devices of several kinds ({', '.join(names)})"
+    if not names:
+        return "", "no reference: the run has no devices"
+    (name,) = names
+    if name not in chips:
+        return "", f"no reference: no datasheet of {name!r} is known"
+    return f"datasheet of {name}", f"no reference: the datasheet of {name} does not predict it"
+
+
+def _select(line: ProfileMetric, summaries: list[CaseSummary]) -> list[CaseSummary]:
+    """The cases that a line of a profile means."""
+    found = [
+        one
+        for one in summaries
+        if (one.case.benchmark, one.case.metric) == (line.benchmark, line.metric)
+        and all(
+            wanted == "largest" or _matches(one.case.axes.get(axis), wanted)
+            for axis, wanted in line.where.items()
+        )
+    ]
+    for axis in (axis for axis, wanted in line.where.items() if wanted == "largest"):
+        extents = [_extent(one.case, axis) for one in found]
+        largest = max(extents, default=0)
+        found = [one for one, extent in zip(found, extents, strict=True) if extent == largest]
+    return found
+
+
+def _matches(value: Any, wanted: Any) -> bool:
+    return str(value) in map(str, wanted if isinstance(wanted, list) else [wanted])
+
+
+def _extent(case: Case, axis: str) -> int:
+    """Bytes of a size, elements of a shape."""
+    value = case.axes.get(axis)
+    try:
+        if isinstance(value, str) and "x" in value:
+            return int(np.prod([int(part) for part in value.split("x")], dtype=object))
+        return parse_size(value)  # type: ignore[arg-type]
+    except ValueError:
+        raise UsageError(
+            f"{case.label()} has no largest {axis}: {value!r} is neither a size nor a shape",
+            hint="name the values in the profile",
+        ) from None
+
+
+def _unmatched(line: ProfileMetric, suite: str) -> MetricScore:
+    where = ",".join(f"{axis}={value}" for axis, value in line.where.items())
+    return MetricScore(
+        name=f"{line.benchmark}[{where}]" if where else line.benchmark,
+        metric=line.metric,
+        weight=line.weight,
+        scored=line.reference != "none",
+        absent=f"the suite {suite} does not measure it",
+    )
+
+
+def _score(
+    line: ProfileMetric, one: CaseSummary, share: int, header: Header, source: str, silent: str
+) -> MetricScore:
+    case = one.case
+    declared = header.schedules[case.schedule].groups
+    expected = one.seen if declared is None else declared
+    target = line.reference == "target"
+    score = MetricScore(
+        name=one.name,
+        metric=case.metric,
+        case=case.id,
+        unit=case.unit,
+        weight=line.weight / share,
+        scored=line.reference != "none",
+        achieved=one.median,
+        p5=one.p5,
+        p95=one.p95,
+        groups=one.groups,
+        expected_groups=expected,
+        coverage=one.groups / expected if expected else 0.0,
+    )
+    if line.reference != "none":
+        score.reference = line.target if target else case.expected
+        if score.reference is not None:
+            score.reference_from = "profile" if target else source
+    if one.median is None:
+        score.absent = _unmeasured(one, expected)
+    elif not score.scored:
+        score.absent = "shown only: the profile compares it with nothing"
+    elif score.reference is None:
+        score.absent = silent
+    else:
+        score.efficiency = _ratio(one.median, score.reference, case)
+        if score.efficiency is None:
+            score.absent = f"no ratio of {one.median:g} to {score.reference:g} can be taken"
+    return score
+
+
+def _unmeasured(one: CaseSummary, expected: int) -> str:
+    if not expected:
+        return "no group for it here"
+    if not one.statuses:
+        return "not reached"
+    status = max(one.statuses, key=one.statuses.__getitem__)
+    if status == "ok":
+        return "measured, but it gave no value"
+    return f"{status}: {one.reasons.get(status) or STATUS_MEANING[status]}"
+
+
+def _ratio(value: float, reference: float, case: Case) -> float | None:
+    """How near ``value`` comes to ``reference``: 1 is there, above 1 is beyond."""
+    over, under = (value, reference) if case.better == "higher" else (reference, value)
+    return over / under if over >= 0 and under > 0 else None
+
+
+def _mean(metrics: list[MetricScore]) -> tuple[float | None, float]:
+    """(score from 0 to 100, coverage from 0 to 1) of some metrics."""
+    wanted = [metric for metric in metrics if metric.scored]
+    found = [metric for metric in wanted if metric.efficiency is not None]
+    weights = np.array([metric.weight for metric in found])
+    # What is beyond its reference is capped: one wrong datasheet must not lift the rest.
+    capped = [min(metric.efficiency or 0.0, 1.0) for metric in found]
+    covered = sum(metric.weight * metric.coverage for metric in found)
+    asked = sum(metric.weight for metric in wanted)
+    score = 100 * geometric_mean(capped, weights) if found else None
+    return score, covered / asked if asked else 0.0
+
+
+def _incomplete(header: Header) -> list[Finding]:
+    if header.state == "complete":
+        return []
+    return [
+        Finding(kind="incomplete", name=header.id, text=f"the run is {header.state}, not complete")
+    ]
+
+
+def _above(summaries: list[CaseSummary]) -> list[Finding]:
+    """Cases whose best group is further above the prediction than any measurement may be."""
+    findings = []
+    for one in summaries:
+        case = one.case
+        if one.best is None or case.expected is None:
+            continue
+        ratio = _ratio(one.best, case.expected, case)
+        if ratio is not None and ratio > 1 + TOLERANCE:
+            text = (
+                f"{case.metric} {format_value(one.best, case.unit)} is {ratio - 1:.0%} better than "
+                f"the {format_value(case.expected, case.unit)} that datasheet and topology allow: "
+                "one of them is wrong"
+            )
+            findings.append(Finding(kind="above-reference", name=one.name, text=text))
+    return findings
+
+
+def _statuses(summaries: list[CaseSummary]) -> list[Finding]:
+    """Per benchmark and status, how many rows do not count, and the most frequent reason.
+
+    The metrics of a benchmark share its fate, so they are told once.
+    """
+    told: dict[tuple[str, str, Status], Finding] = {}
+    for one in summaries:
+        for status, count in one.statuses.items():
+            if status != "ok":
+                rows = f"{count} of {one.rows} measurements {status}"
+                text = f"{rows}: {one.reasons.get(status) or STATUS_MEANING[status]}"
+                key = (one.case.stage, one.name, status)
+                told.setdefault(key, Finding(kind=status, name=one.name, text=text))
+    order = {status: index for index, status in enumerate(STATUSES)}
+    return sorted(told.values(), key=lambda finding: order[finding.kind])  # type: ignore[index]
