@@ -164,7 +164,7 @@ class SimulatedExecutor:
             why = f"node {self._inventory.name(node)} is dead (injected fault)"
             self._mark(hit, status, reasons, "missing", why)
 
-    def _mark(self, hit: Bools, status: Any, reasons: dict[int, str], kind: str, why: str) -> None:
+    def _mark(self, hit: Any, status: Any, reasons: dict[int, str], kind: str, why: str) -> None:
         for index in np.flatnonzero(hit).tolist():
             status[index] = _STATUS[kind]
             reasons[index] = why

@@ -1,0 +1,99 @@
+"""Which backends there are: built-in ones, and those of other distributions.
+
+A plugin names its class in the entry-point group ``hengsuan.backends``. One that cannot be
+imported is listed with its error and breaks nothing. A plugin may replace a built-in backend by
+taking its name. ``HENGSUAN_BACKENDS=a,b`` limits the list.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import os
+from collections.abc import Iterable
+from importlib.metadata import entry_points
+
+import msgspec
+
+from ..configs import Chip
+from ..errors import BackendError, unknown
+from .base import API_VERSION, Backend
+
+BUILT_IN = {"cuda": "bench.backends.cuda:Cuda", "cpu": "bench.backends.cpu:Cpu"}
+
+
+class Listed(msgspec.Struct, frozen=True):
+    """A backend by name: where it comes from, and why it cannot be used (empty: it can)."""
+
+    name: str
+    origin: str
+    problem: str = ""
+
+
+@functools.cache
+def _origins() -> dict[str, tuple[str, str]]:
+    """Name → (``module:Class``, distribution)."""
+    found = {name: (path, "built in") for name, path in BUILT_IN.items()}
+    for entry in entry_points(group="hengsuan.backends"):
+        origin = entry.dist.name if entry.dist is not None else entry.value
+        found[entry.name] = (entry.value, origin)
+    allowed = [name for name in os.environ.get("HENGSUAN_BACKENDS", "").split(",") if name]
+    return {name: found[name] for name in found if not allowed or name in allowed}
+
+
+@functools.cache
+def _load(name: str) -> Backend | str:
+    """The backend, or in a sentence why it cannot be used."""
+    path, _ = _origins()[name]
+    module, _, attribute = path.partition(":")
+    try:
+        cls = getattr(importlib.import_module(module), attribute)
+        version = getattr(cls, "api_version", None)
+        if version != API_VERSION:
+            return f"speaks version {version} of the backend contract, this harness {API_VERSION}"
+        backend = cls()
+    except BaseException as error:  # a plugin may raise anything, SystemExit included
+        if isinstance(error, KeyboardInterrupt):
+            raise
+        return f"import of {path} failed: {type(error).__name__}: {error}"
+    if not isinstance(backend, Backend):
+        return f"{path} is no subclass of bench.backends.base.Backend"
+    if backend.name != name:
+        return f"{path} calls itself {backend.name!r}; its entry point calls it {name!r}"
+    return backend
+
+
+def get(name: str) -> Backend:
+    """The backend of that name.
+
+    Raises:
+        UsageError: nothing answers to the name (lists what there is).
+        BackendError: it is there and cannot be used.
+    """
+    if name not in _origins():
+        raise unknown("backend", name, _origins())
+    found = _load(name)
+    if isinstance(found, str):
+        raise BackendError(found, where=f"backend {name}")
+    return found
+
+
+def listing() -> list[Listed]:
+    """Every backend, usable or not, in the order in which they are probed."""
+    loaded = {name: _load(name) for name in _origins()}
+
+    def order(name: str) -> tuple[int, str]:
+        found = loaded[name]
+        return (found.priority if isinstance(found, Backend) else 0, name)
+
+    return [
+        Listed(name, _origins()[name][1], found if isinstance(found := loaded[name], str) else "")
+        for name in sorted(loaded, key=order)
+    ]
+
+
+def match_chip(device_name: str, chips: Iterable[Chip]) -> Chip | None:
+    """The datasheet whose ``match`` fits the device's name best (longest); None if none does."""
+    name = device_name.lower()
+    fitting = [(len(word), chip) for chip in chips for word in chip.match if word.lower() in name]
+    return max(fitting, key=lambda pair: pair[0])[1] if fitting else None

@@ -1,0 +1,56 @@
+"""What this node is and carries: identity, devices of the chosen backend, host facts."""
+
+from __future__ import annotations
+
+import os
+
+import msgspec
+
+from .. import host
+from ..backends.probe import discover
+from ..backends.registry import get, match_chip
+from ..configs import load_chips
+from ..records import Device, Node
+
+
+def describe(backend: str | None, share: bool, address: str) -> Node:
+    """Probe this node.
+
+    Args:
+        backend: Only this backend; None takes the first accelerator that answers, else the CPU.
+        share: Keep devices that other processes use (their records say so).
+        address: The agent's control address, for the inventory.
+
+    Returns:
+        The node; without devices its ``problem`` says why.
+    """
+    found = discover(backend)
+    chosen = next((probe for probe in found if probe.devices), None)
+    problems = [f"{probe.name}: {probe.problem}" for probe in found if probe.problem]
+    devices: list[Device] = []
+    if chosen is not None:
+        chips = list(load_chips().values())
+        driver = get(chosen.name)
+        for device in chosen.devices:
+            user = "" if share else driver.busy(device.index)
+            if user:
+                problems.append(f"device {device.index} is in use by {user} (--share measures it)")
+                continue
+            chip = match_chip(device.name, chips)
+            devices.append(msgspec.structs.replace(device, chip=chip.name if chip else None))
+    return Node(
+        id=host.machine_id(),
+        name=host.hostname(),
+        machine=host.machine_id(),
+        address=address,
+        backend=chosen.name if chosen is not None else "",
+        devices=tuple(devices),
+        facts={
+            "boot": host.boot_id(),
+            "cpu": host.cpu_model(),
+            "cpus": len(os.sched_getaffinity(0)),
+            "memory": host.memory_total(),
+            "kernel": os.uname().release,
+        },
+        problem="; ".join(problems) if not devices else "",
+    )

@@ -1,0 +1,57 @@
+"""Helpers of the cluster tests: suites written in place, runs, and their rows by benchmark."""
+
+from __future__ import annotations
+
+from bench.cluster.agent import AgentSpec, new_token
+from bench.cluster.agents import AgentExecutor
+from bench.cluster.engine import execute
+from bench.cluster.local import LocalHub
+from bench.configs import Entry, StageConfig, Suite
+from bench.results import RunReader
+
+RULE = {"budget": 0.05, "warmup": 0.01, "min_samples": 3, "limit": 20.0}
+
+
+def suite(*stages, **rule):
+    """A suite of stages, each a list of (benchmark, axes) or (benchmark, axes, place)."""
+    return Suite(
+        name="test",
+        rule={**RULE, **rule},
+        stages=[
+            StageConfig(
+                name=f"stage{number}",
+                entries=[
+                    Entry(
+                        benchmark=entry[0],
+                        axes=entry[1],
+                        place=entry[2] if len(entry) > 2 else {},
+                    )
+                    for entry in entries
+                ],
+            )
+            for number, entries in enumerate(stages)
+        ],
+    )
+
+
+def local_executor(**options):
+    """An executor on this machine alone."""
+    return AgentExecutor(LocalHub(AgentSpec(token=new_token(), backend="cpu", **options)), {})
+
+
+def run(made, executor, folder, **options):
+    """Execute a suite; (finished, rows by (benchmark, metric))."""
+    finished = execute(
+        made, executor, folder, "run", chips={}, command=["test"], environment={}, **options
+    )
+    return finished, rows_of(finished.folder)
+
+
+def rows_of(folder):
+    """Rows of a run by label and metric, in the order written."""
+    reader = RunReader(folder)
+    found = {}
+    for row in reader.rows():
+        case = reader.header.cases[row.case]
+        found.setdefault((case.benchmark, case.metric), []).append(row)
+    return found
