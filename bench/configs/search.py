@@ -24,8 +24,8 @@ def folders() -> Iterator[Path]:
     (or below ``XDG_CONFIG_HOME``), ``configs/`` inside the package of every plugin, the built-in.
     """
     yield from map(Path, filter(None, os.environ.get("HENGSUAN_CONFIG_PATH", "").split(os.pathsep)))
-    home = os.environ.get("XDG_CONFIG_HOME") or os.path.join("~", ".config")
-    yield Path(home, "hengsuan").expanduser()
+    home = os.environ.get("XDG_CONFIG_HOME") or os.path.expanduser("~/.config")
+    yield Path(home, "hengsuan")
     yield from _plugin_folders()
     yield BUILT_IN
 

@@ -244,6 +244,11 @@ def test_built_in_suites_cover_what_they_promise():
         assert {e.benchmark for stage in suite.stages for e in stage.entries} == wanted
 
 
+@pytest.mark.parametrize("name", configs.names("clusters"))
+def test_built_in_fleets_are_made_of_known_chips(name):
+    assert configs.load_cluster(name).chip in configs.names("chips")
+
+
 def test_user_folders_come_first_in_their_order(tmp_path, monkeypatch):
     for folder, description in [("one", "of one"), ("two", "of two"), ("xdg/hengsuan", "of home")]:
         (tmp_path / folder / "clusters").mkdir(parents=True)
@@ -264,7 +269,8 @@ def test_plugins_ship_configurations_without_being_imported(tmp_path, monkeypatc
     info = tmp_path / "acme-1.dist-info"
     info.mkdir()
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: acme\nVersion: 1\n")
-    (info / "entry_points.txt").write_text("[hengsuan.backends]\nacme = acme.backend:Acme\n")
+    entries = "[hengsuan.backends]\nacme = acme.backend:Acme\ngone = no_such_package:Gone\n"
+    (info / "entry_points.txt").write_text(entries)
     monkeypatch.syspath_prepend(tmp_path)
     assert configs.load_chips()["acme-1"].peak("fp32") == 1e12
 
