@@ -191,14 +191,14 @@ def _own_cpu_seconds() -> float:
     return usage.ru_utime + usage.ru_stime
 
 
-def _run_delay() -> dict[str, float]:
-    """Seconds that each thread of this process was ready to run and had to wait."""
+def _schedule() -> dict[str, tuple[float, float]]:
+    """Per thread of this process: seconds it ran, seconds it was ready and had to wait."""
     found = {}
     with contextlib.suppress(OSError):
         for task in os.listdir("/proc/self/task"):
             words = _read(f"/proc/self/task/{task}/schedstat").split()
             if len(words) >= 2:
-                found[task] = int(words[1]) * 1e-9
+                found[task] = int(words[0]) * 1e-9, int(words[1]) * 1e-9
     return found
 
 
@@ -207,7 +207,7 @@ class Usage:
     """What else happened on a process's cores while it measured.
 
     Seconds: ``interval`` of wall time; ``waited``, the longest that one thread of this process
-    was ready and not running; ``stolen`` by the hypervisor and ``foreign``, used by other
+    was ready and had to wait for others than its own siblings; ``stolen`` by the hypervisor and ``foreign``, used by other
     processes, both summed over ``cores`` cores.
     """
 
@@ -246,7 +246,7 @@ class Contention:
         self._cpus = set(cpus)
         self._start = time.monotonic()
         self._own = _own_cpu_seconds()
-        self._delay = _run_delay()
+        self._threads = _schedule()
         self._busy, self._stolen = _cpu_seconds(self._cpus)
 
     @classmethod
@@ -259,12 +259,17 @@ class Contention:
         interval = time.monotonic() - self._start
         busy, stolen = _cpu_seconds(self._cpus)
         own = _own_cpu_seconds() - self._own
-        delays = [value - self._delay.get(task, 0.0) for task, value in _run_delay().items()]
+        waits = []
+        for task, (ran, waited) in _schedule().items():
+            before = self._threads.get(task, (0.0, 0.0))
+            # While a sibling thread ran, waiting was this process's own doing.
+            siblings = max(0.0, own - (ran - before[0]))
+            waits.append(waited - before[1] - siblings)
         steal = stolen - self._stolen
         return Usage(
             interval=interval,
             cores=len(self._cpus),
-            waited=max(delays, default=0.0),
+            waited=max([0.0, *waits]),
             stolen=steal,
             foreign=max(0.0, busy - self._busy - own),
         )

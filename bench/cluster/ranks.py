@@ -174,8 +174,12 @@ class RankProcess:
             lines = self._log.read().decode(errors="replace").strip().splitlines()
         except (OSError, ValueError):
             return ""
-        said = [text for text in lines if text.strip()]
-        return f"; it said: {said[-1].strip()[:300]}" if said else ""
+        said = [text.strip() for text in lines if text.strip()]
+        # The fault handler ends with a list of modules; the innermost frame explains more.
+        for number, text in enumerate(said[:-1]):
+            if text.startswith("Current thread"):
+                return f"; in {said[number + 1]}"
+        return f"; it said: {said[-1][:300]}" if said else ""
 
 
 def rank_environment(extra: Mapping[str, str]) -> dict[str, str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import secrets
+import socket
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -53,14 +54,17 @@ class RayHub:
         self._actors: list[Any] = []
         self._pulls: dict[Any, tuple[int, float]] = {}
         self._idle: set[int] = set()
+        if address == EMBEDDED:
+            # Before Ray is imported, for it reads them then. It listens on every interface: a
+            # token keeps strangers from running code here.
+            os.environ.update(_QUIET, RAY_AUTH_MODE="token", RAY_AUTH_TOKEN=secrets.token_hex(16))
         self._ray = _import_ray()
         self._connect()
 
     def _connect(self) -> None:
         embedded = self._address == EMBEDDED
-        if embedded:
-            # It listens on every interface: a token keeps strangers from running code here.
-            os.environ.update(_QUIET, RAY_AUTH_MODE="token", RAY_AUTH_TOKEN=secrets.token_hex(16))
+        if not embedded:
+            _reachable(self._address)
         try:
             # Plain init() may join a stale cluster that somebody left on this machine.
             extra = {"include_dashboard": False, "object_store_memory": 80_000_000}
@@ -202,6 +206,25 @@ def _import_ray() -> Any:
             hint="pip install 'hengsuan[run]', or measure this machine alone: --executor local",
         ) from None
     return ray
+
+
+def _reachable(address: str) -> None:
+    """Ask the address for an answer first: Ray itself retries for minutes."""
+    host, _, port = address.rpartition(":")
+    if "://" in address or not host or not port.isdigit():
+        if address == "auto":
+            return
+        raise UsageError(
+            f"{address!r} is not the address of a Ray cluster",
+            hint="write HOST:PORT of its head (usually port 6379), auto, or local",
+        )
+    try:
+        socket.create_connection((host, int(port)), timeout=10).close()
+    except OSError as error:
+        raise InfraError(
+            f"cannot join Ray at {address}: {error.strerror or error}",
+            hint="is the cluster up? `ray status --address ...` on its head tells",
+        ) from None
 
 
 def _claimable(node: dict[str, Any]) -> list[str]:

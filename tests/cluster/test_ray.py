@@ -1,0 +1,162 @@
+"""The engine on real raylets: three nodes on this machine, some of which die."""
+
+import os
+import signal
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+from runs import run, suite
+
+ray = pytest.importorskip("ray", reason="Ray is not installed")
+
+from bench.cluster.agent import AgentSpec, new_token  # noqa: E402
+from bench.cluster.agents import AgentExecutor  # noqa: E402
+from bench.cluster.ray_hub import RayHub  # noqa: E402
+from bench.errors import Exit, InfraError, UsageError  # noqa: E402
+
+
+@pytest.fixture(scope="module")
+def cluster(plugin):
+    """A head that only manages, and three nodes of one core each."""
+    os.environ["RAY_AUTH_MODE"] = "disabled"
+    os.environ["RAY_worker_niceness"] = "0"
+    from ray.cluster_utils import Cluster
+
+    made = Cluster()
+    made.add_node(num_cpus=0, include_dashboard=False, object_store_memory=80_000_000)
+    made.nodes = [
+        made.add_node(num_cpus=1, wait=False, object_store_memory=80_000_000) for _ in range(3)
+    ]
+    made.wait_for_nodes()
+    yield made
+    made.shutdown()
+
+
+def executor(cluster, **options):
+    spec = AgentSpec(token=new_token(), backend="cpu")
+    return AgentExecutor(RayHub(spec, cluster.address, **options), {})
+
+
+def ranks_by_agent():
+    """Rank processes of this machine by the process id of their agent."""
+    found = {}
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                words = (entry / "cmdline").read_bytes()
+                parent = int((entry / "stat").read_text().rpartition(")")[2].split()[1])
+            except (OSError, IndexError):
+                continue
+            if b"bench.cluster.rank_main" in words:
+                found.setdefault(parent, []).append(int(entry.name))
+    return found
+
+
+def when_measuring(folder, act):
+    """Call ``act`` in a thread as soon as the first row is in the journal."""
+
+    def wait():
+        path = folder / "run" / "measurements.jsonl"
+        stop = time.monotonic() + 120
+        while time.monotonic() < stop:
+            if path.exists() and path.stat().st_size:
+                act()
+                return
+            time.sleep(0.05)
+
+    thread = threading.Thread(target=wait)
+    thread.start()
+    return thread
+
+
+LONG = [("fixed", {"tag": list(range(30))})]
+
+
+def test_three_nodes_measure_devices_pairs_and_everyone_together(cluster, tmp_path):
+    made = suite(
+        [("fixed", {})],
+        [("faultygroup", {}, {"over": "all"}), ("faultygroup", {"victim": 0}, {"over": "node"})],
+    )
+    finished, rows = run(made, executor(cluster), tmp_path)
+    assert finished.exit is Exit.OK
+    nodes = finished.header.nodes
+    assert len(nodes) == 3
+    assert len({node.id for node in nodes}) == 3
+    assert len(rows["fixed", "time"]) == sum(len(node.devices) for node in nodes)
+    assert len(rows["faultygroup", "time"]) == 1 + 3
+    # All three share this machine's cores: no two groups may have been measured at once.
+    spans = sorted(row.time for row in rows["fixed", "time"])
+    assert len(set(spans)) == len(spans)
+
+
+def test_a_rank_that_dies_in_a_group_over_nodes_is_named(cluster, tmp_path):
+    made = suite([("faultygroup", {"kind": ["segv", "none"], "victim": 3}, {"over": "all"})])
+    finished, rows = run(made, executor(cluster), tmp_path)
+    broken, healthy = rows["faultygroup", "time"]
+    assert broken.status == "failed"
+    assert "rank 3" in broken.reason
+    assert "SIGSEGV" in broken.reason
+    assert healthy.status in ("ok", "contended")
+    assert finished.exit is Exit.INFRASTRUCTURE
+
+
+def test_a_killed_agent_costs_its_own_measurements_only(cluster, tmp_path):
+    killed = []
+
+    def kill():
+        agent = sorted(ranks_by_agent())[-1]
+        os.kill(agent, signal.SIGKILL)
+        killed.append(agent)
+
+    thread = when_measuring(tmp_path, kill)
+    made = suite(LONG, [("faultygroup", {}, {"over": "all"})])
+    finished, rows = run(made, executor(cluster), tmp_path)
+    thread.join()
+    assert killed
+    fixed = rows["fixed", "time"]
+    assert len(fixed) == 30 * 6
+    missing = [row for row in fixed if row.status == "missing"]
+    assert 0 < len(missing) <= 60
+    assert all("lost" in row.reason for row in missing)
+    assert all(row.status in ("ok", "contended") for row in fixed if row not in missing)
+    # The next stage needs every node: it is not tried, and says why.
+    assert rows["faultygroup", "time"][0].status == "missing"
+    assert finished.exit is Exit.INFRASTRUCTURE
+    assert finished.lost
+
+
+def test_a_killed_raylet_costs_its_node_only(cluster, tmp_path):
+    victim = cluster.add_node(num_cpus=1, object_store_memory=80_000_000)
+    thread = when_measuring(
+        tmp_path, lambda: cluster.remove_node(victim, allow_graceful=False)
+    )
+    finished, rows = run(suite(LONG), executor(cluster), tmp_path)
+    thread.join()
+    fixed = rows["fixed", "time"]
+    assert len(fixed) == 30 * 8
+    missing = [row for row in fixed if row.status == "missing"]
+    assert 0 < len(missing) <= 60
+    assert finished.header.state == "complete"
+    assert finished.exit is Exit.INFRASTRUCTURE
+
+
+def test_nodes_can_be_chosen_and_unknown_ones_are_refused(cluster, tmp_path):
+    ray.init(address=cluster.address, logging_level="ERROR")
+    wanted = next(n["NodeID"] for n in ray.nodes() if n["Alive"] and n["Resources"].get("CPU"))
+    ray.shutdown()
+    finished, _ = run(suite([("fixed", {})]), executor(cluster, nodes=[wanted]), tmp_path)
+    assert [node.id for node in finished.header.nodes] == [wanted]
+    with pytest.raises(UsageError, match="no node 'nowhere'"):
+        run(suite([("fixed", {})]), executor(cluster, nodes=["nowhere"]), tmp_path / "other")
+
+
+def test_an_address_where_no_cluster_is():
+    with pytest.raises(InfraError, match="cannot join Ray"):
+        RayHub(AgentSpec(token=new_token()), "127.0.0.1:1")
+    with pytest.raises(UsageError, match="not the address"):
+        RayHub(AgentSpec(token=new_token()), "ray://somewhere:10001")
