@@ -1,0 +1,1 @@
+"""How families of chips are reached: one file a backend, behind one contract (`base`)."""

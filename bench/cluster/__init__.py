@@ -1,1 +1,1 @@
-"""From a suite and an inventory to measurements: plan, rounds, executors, agents, ranks, journal."""
+"""From a suite and an inventory to measurements: plan, executors, agents, ranks, journal."""

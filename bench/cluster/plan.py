@@ -17,8 +17,16 @@ from ..errors import ConfigError, HengsuanError, UsageError, unknown
 from ..records import Case, ScheduleSpec, Scope
 from ..timing import Rule
 from ..units import parse_sweep
-from ..workloads.base import Benchmark, Bytes, Facts, axes_of, axis_fields, make, registry
-from ..workloads.base import source_hash
+from ..workloads.base import (
+    Benchmark,
+    Bytes,
+    Facts,
+    axes_of,
+    axis_fields,
+    make,
+    registry,
+    source_hash,
+)
 from .inventory import Inventory
 from .rounds import Groups, Schedule, schedule_for
 

@@ -59,6 +59,7 @@ class Rank:
     def open(self, command: Open) -> Opened:
         """Join a group; the device's collective library for data, gloo for control."""
         import torch.distributed as dist
+        from torch.distributed import PrefixStore, TCPStore  # type: ignore[attr-defined]
 
         self.rank, self.size = command.rank, command.size
         if command.size == 1:
@@ -66,7 +67,7 @@ class Rank:
         timeout = timedelta(seconds=command.timeout)
         address, _, port = (command.store or f"{command.host}:0").rpartition(":")
         master = not command.store
-        store = dist.TCPStore(
+        store = TCPStore(
             address,
             int(port),
             command.size,
@@ -80,7 +81,7 @@ class Rank:
             _channel.send(Opened(f"{address}:{store.port}"))
         dist.init_process_group(
             self.backend.collectives,
-            store=dist.PrefixStore("group", store),
+            store=PrefixStore("group", store),
             rank=command.rank,
             world_size=command.size,
             timeout=timeout,

@@ -48,7 +48,7 @@ class RankProcess:
         self._pongs: asyncio.Queue[None] = asyncio.Queue()
         self._replies: asyncio.Queue[object] = asyncio.Queue()
         self._reading: asyncio.Task[None] | None = None
-        self._log = tempfile.TemporaryFile()
+        self._log = tempfile.TemporaryFile()  # noqa: SIM115  (closed by kill)
         self._kills = _oom_kills()
 
     @property

@@ -14,7 +14,7 @@ import numpy as np
 
 from ..errors import UsageError
 from ..records import ScheduleSpec
-from .inventory import Inventory, Ints
+from .inventory import Ints, Inventory
 
 
 class Groups(NamedTuple):

@@ -117,8 +117,8 @@ class Pong(msgspec.Struct, tag=True):
     """The process is alive, whatever its main thread does."""
 
 
-ToRank = Union[Open, Run, Close, Ping]  # noqa: UP007  (read by msgspec at run time)
-FromRank = Union[Ready, Opened, Closed, Result, Failed, Pong]  # noqa: UP007
+ToRank = Union[Open, Run, Close, Ping]
+FromRank = Union[Ready, Opened, Closed, Result, Failed, Pong]
 
 
 # ---- agent ⇄ agent ----
@@ -177,7 +177,7 @@ class Report(msgspec.Struct, kw_only=True):
     result: Result | None = None
 
 
-Message = Union[Hello, Arrive, Command, Reply, Barrier]  # noqa: UP007
+Message = Union[Hello, Arrive, Command, Reply, Barrier]
 M = TypeVar("M")
 
 _encode = msgspec.json.Encoder().encode

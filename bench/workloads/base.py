@@ -12,7 +12,7 @@ import hashlib
 import inspect
 import sys
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar
 
 import msgspec
 
@@ -148,8 +148,6 @@ class Benchmark(msgspec.Struct, kw_only=True, dict=True):
     scope: ClassVar[Scope] = "device"
     measures: ClassVar[tuple[Measure, ...]] = ()
     """Every metric that `metrics` may yield, first the one that reports lead with."""
-    timed: ClassVar[str] = "device"
-    """``device``: device events where the chip has them. ``host``: always the wall clock."""
     asynchronous: ClassVar[bool] = False
     """With the host timer, do not synchronise the device (measures the launch itself)."""
     per_sample: ClassVar[bool] = False
@@ -182,6 +180,10 @@ class Benchmark(msgspec.Struct, kw_only=True, dict=True):
     def teardown(self) -> None:
         """Free what `setup` took; called whatever happened."""
         self.__dict__.clear()
+
+    def clock(self) -> Literal["device", "host"]:
+        """``device``: device events where the chip has them. ``host``: always the wall clock."""
+        return "device"
 
     def expected(self, facts: Facts) -> dict[str, float]:
         """Value per metric that datasheet and topology predict; a metric left out is unknown."""

@@ -15,7 +15,6 @@ from ..stats import median_interval
 from ..timing import EventTimer, HostTimer, Rule, Timer, Timing, measure
 from .base import Benchmark, Check, Context
 
-
 ELSEWHERE = "on another rank of the group"
 """In reasons of a rank whose own part went well; the reason proper is the other rank's."""
 
@@ -94,7 +93,7 @@ def timer_for(bench: Benchmark, context: Context) -> Timer:
     """Device events where the benchmark wants them and the device has them, else the wall clock."""
     backend, device = context.backend, context.device
     synchronize = partial(backend.synchronize, device)
-    if bench.timed == "device" and backend.event() is not None:
+    if bench.clock() == "device" and backend.event() is not None:
         return EventTimer(backend.event, synchronize)
     immediate = bench.asynchronous or device.type == "cpu"
     return HostTimer(None if immediate else synchronize)

@@ -55,8 +55,12 @@ def test_a_failing_device_is_a_result_and_the_rest_goes_on(tmp_path, kind, reaso
 
 @pytest.mark.parametrize(
     ("kind", "reason"),
-    [("segv", "rank 1 .*crashed with SIGSEGV"), ("stop", "rank 1 .*no sign of life"),
-     ("raise", "rank 1 .*error 719"), ("hang", "not done at its limit")],
+    [
+        ("segv", "rank 1 .*crashed with SIGSEGV"),
+        ("stop", "rank 1 .*no sign of life"),
+        ("raise", "rank 1 .*error 719"),
+        ("hang", "not done at its limit"),
+    ],
 )
 def test_a_failing_rank_ends_its_group_and_names_itself(tmp_path, kind, reason):
     import re
@@ -84,5 +88,3 @@ def test_a_failed_sanity_check_is_invalid_and_a_finding(tmp_path):
     assert rows["faultygroup", "time"][0].status == "invalid"
     assert "2 != 3" in rows["faultygroup", "time"][0].reason
     assert finished.exit is Exit.FINDING
-
-

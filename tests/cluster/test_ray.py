@@ -132,9 +132,7 @@ def test_a_killed_agent_costs_its_own_measurements_only(cluster, tmp_path):
 
 def test_a_killed_raylet_costs_its_node_only(cluster, tmp_path):
     victim = cluster.add_node(num_cpus=1, object_store_memory=80_000_000)
-    thread = when_measuring(
-        tmp_path, lambda: cluster.remove_node(victim, allow_graceful=False)
-    )
+    thread = when_measuring(tmp_path, lambda: cluster.remove_node(victim, allow_graceful=False))
     finished, rows = run(suite(LONG), executor(cluster), tmp_path)
     thread.join()
     fixed = rows["fixed", "time"]

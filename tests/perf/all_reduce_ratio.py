@@ -34,9 +34,7 @@ def _rank(rank: int, size: str, seconds: float, folder: str) -> None:
 
     os.sched_setaffinity(0, [sorted(os.sched_getaffinity(0))[rank % os.cpu_count()]])
     torch.set_num_threads(1)
-    dist.init_process_group(
-        "gloo", init_method=f"file://{folder}/store", rank=rank, world_size=2
-    )
+    dist.init_process_group("gloo", init_method=f"file://{folder}/store", rank=rank, world_size=2)
     group = dist.group.WORLD
 
     def agree(mine):
@@ -54,8 +52,14 @@ def _rank(rank: int, size: str, seconds: float, folder: str) -> None:
     bench = make("collectives", {"op": "all_reduce", "size": size})
     bench.setup(
         Context(
-            backend=backend, device=torch.device("cpu"), rank=rank, size=2, group=group,
-            agree=agree, gather=gather, seed=1,
+            backend=backend,
+            device=torch.device("cpu"),
+            rank=rank,
+            size=2,
+            group=group,
+            agree=agree,
+            gather=gather,
+            seed=1,
         )
     )
     check = bench.check()

@@ -29,7 +29,9 @@ def pytest_collection_modifyitems(config, items):
     known = sorted({item.name.removeprefix("test_").split("[")[0] for item in items})
     unknown = wanted - set(known)
     if unknown:
-        raise pytest.UsageError(f"no figure {', '.join(sorted(unknown))}; known: {', '.join(known)}")
+        raise pytest.UsageError(
+            f"no figure {', '.join(sorted(unknown))}; known: {', '.join(known)}"
+        )
     items[:] = chosen
 
 

@@ -85,7 +85,9 @@ def test_sweeps():
             units.parse_sweep(text)
 
 
-@pytest.mark.parametrize(("text", "seconds"), [("500ms", 0.5), ("10m", 600), ("24h", 86400), (3, 3)])
+@pytest.mark.parametrize(
+    ("text", "seconds"), [("500ms", 0.5), ("10m", 600), ("24h", 86400), (3, 3)]
+)
 def test_durations(text, seconds):
     assert units.parse_duration(text) == seconds
 

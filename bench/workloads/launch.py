@@ -1,0 +1,69 @@
+"""What it costs to start work: seconds per operation too small to matter."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import partial
+from typing import Literal
+
+from ..records import Measure
+from ..timing import Timing
+from .base import Benchmark, Check, Context, Metric, Unmeasurable, benchmark
+
+
+@benchmark(scope="device")
+class Launch(Benchmark):
+    """Time per launch, seen by the host (until the call returns) or by the device.
+
+    ``empty`` adds one to a single element in place: one kernel with nothing to do. ``add`` sums
+    two vectors of 1024 elements into a third. The host's view is the dispatch cost that a
+    training loop pays; the device's view is the shortest spacing of kernels on its stream.
+    """
+
+    measures = (Measure("time", "s", "lower"),)
+    asynchronous = True
+
+    op: Literal["empty", "add"] = "empty"
+    view: Literal["host", "device"] = "host"
+
+    def setup(self, context: Context) -> None:
+        """Allocate the operands."""
+        import torch
+
+        if self.view == "device" and context.backend.event() is None:
+            raise Unmeasurable("the device has no timing events: see the host's view")
+        length = 1 if self.op == "empty" else 1024
+        self.left = torch.randn(length, device=context.device)
+        self.right = torch.randn(length, device=context.device)
+        self.out = torch.empty_like(self.left)
+        left, right, out = self.left, self.right, self.out
+        if self.op == "empty":
+            self.call = partial(left.add_, 1.0)
+        else:
+            self.call = partial(torch.add, left, right, out=out)
+
+    def clock(self) -> Literal["device", "host"]:
+        """The axis says whose view it is."""
+        return self.view
+
+    def step(self) -> None:
+        """One launch."""
+        self.call()
+
+    def check(self) -> Check:
+        """One launch computes what it must."""
+        import torch
+
+        before = self.left.clone()
+        self.out.fill_(float("nan"))
+        self.call()
+        if self.op == "empty":
+            good = torch.equal(self.left, before + 1.0)
+            self.left.copy_(before)
+        else:
+            good = torch.equal(self.out, self.left + self.right)
+        return Check(bool(good), "the launch computes its sum" if good else "a wrong sum")
+
+    def metrics(self, timing: Timing) -> Iterator[Metric]:
+        """Seconds per launch."""
+        yield Metric("time", samples=timing.seconds)
