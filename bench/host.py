@@ -325,6 +325,12 @@ def process_tree(pid: int) -> list[int]:
     return found
 
 
+def process_names() -> set[str]:
+    """Names of all processes that this one can see."""
+    found = {_read(entry / "comm") for entry in Path("/proc").iterdir() if entry.name.isdigit()}
+    return found - {""}
+
+
 def pss_tree(pid: int) -> int:
     """Bytes of memory of a process tree: the sum of proportional set sizes."""
     total = 0

@@ -120,7 +120,7 @@ class Node(msgspec.Struct, kw_only=True, frozen=True):
 
 
 class DeviceGroup(msgspec.Struct, kw_only=True, frozen=True):
-    """Many alike nodes in one line: ``count`` nodes of ``devices`` devices each (simulated fleets)."""
+    """Many alike nodes in one line: ``count`` of ``devices`` devices each (simulated fleets)."""
 
     count: int
     devices: int

@@ -23,7 +23,7 @@ def median_ranks(n: int, confidence: float = 0.95) -> tuple[int, int]:
     tail = (1.0 - confidence) / 2
     if n > 200:
         half = 1.959964 if confidence == 0.95 else _normal_quantile(1 - tail)
-        low = max(int(math.floor((n - half * math.sqrt(n)) / 2)) - 1, 0)
+        low = max(math.floor((n - half * math.sqrt(n)) / 2) - 1, 0)
         return low, n - 1 - low
     cumulative, low = 0.0, -1
     for k in range(n // 2):

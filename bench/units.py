@@ -84,7 +84,7 @@ def format_duration(seconds: float) -> str:
 
 
 def format_value(value: float | None, unit: str) -> str:
-    """A figure with four significant digits and a prefix that fits: ``1.234 GB/s``, ``–`` for None."""
+    """Four significant digits and a prefix that fits: ``1.234 GB/s``; ``–`` for None."""
     if value is None or value != value:
         return "–"
     if unit == "s":

@@ -101,7 +101,7 @@ class Backend:
         return None
 
     def telemetry(self, index: int) -> Telemetry:
-        """Clocks, temperature, power, throttling, error counters of device ``index`` of the node."""
+        """Clocks, temperature, power, throttling, errors of device ``index`` of the node."""
         return Telemetry()
 
     def busy(self, index: int) -> str:

@@ -1,0 +1,100 @@
+"""The command line. Verbs are loaded when they are used: help must come at once."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Any, NoReturn
+
+import click
+
+from .. import __version__
+
+VERBS = {
+    "run": ("Operations", "Measure this machine or a cluster with a suite."),
+    "doctor": ("Operations", "Say what is here, what is missing, and whether it is quiet."),
+    "results": ("Operations", "List and show runs."),
+    "show": ("Everyone", "Show benchmarks, suites, chips, profiles, configuration, schema."),
+}
+"""Verb → (who asks, what it does); the module of the same name in this package has `command`."""
+
+
+class Verbs(click.Group):
+    """A group whose commands live in modules that are imported on use."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """All verbs, in the order of the table."""
+        return list(VERBS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import the verb's module."""
+        if cmd_name not in VERBS:
+            return None
+        from importlib import import_module
+
+        module = import_module(f"{__name__}.{cmd_name}_verb")
+        command: click.Command = module.command
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """List the verbs by who asks, without importing any."""
+        width = max(map(len, VERBS))
+        for who in dict.fromkeys(who for who, _ in VERBS.values()):
+            with formatter.section(who):
+                rows = [(v.ljust(width), text) for v, (w, text) in VERBS.items() if w == who]
+                formatter.write_dl(rows)
+
+
+@click.group(cls=Verbs, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="hengsuan")
+@click.option("--debug", is_flag=True, help="Show tracebacks of errors (or HENGSUAN_DEBUG=1).")
+def cli(debug: bool) -> None:
+    """Weigh an AI accelerator cluster before you trust it.
+
+    Try: hengsuan run quick
+    """
+    if debug:
+        os.environ["HENGSUAN_DEBUG"] = "1"
+
+
+def main() -> NoReturn:
+    """The console script: runs a verb and turns every error into a sentence and an exit code."""
+    sys.exit(_run())
+
+
+def _run() -> int:
+    try:
+        done: Any = cli.main(prog_name="hengsuan", standalone_mode=False)
+        code = done if isinstance(done, int) else 0
+        sys.stdout.flush()
+        return code
+    except click.exceptions.Exit as error:
+        return error.exit_code
+    except click.ClickException as error:
+        error.show()
+        return 2
+    except (KeyboardInterrupt, click.Abort):
+        click.echo("interrupted", err=True)
+        return 130
+    except BrokenPipeError:
+        # Whoever read us has enough; keep Python from complaining when it flushes at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except Exception as error:
+        return _failed(error)
+
+
+def _failed(error: Exception) -> int:
+    from ..errors import Exit, HengsuanError
+
+    if os.environ.get("HENGSUAN_DEBUG"):
+        import traceback
+
+        traceback.print_exc()
+    if isinstance(error, HengsuanError):
+        click.echo(f"error: {error}", err=True)
+        return int(error.exit)
+    text = " ".join(str(error).split())
+    click.echo(f"error: {type(error).__name__}: {text}", err=True)
+    click.echo("hint: this is a defect of hengsuan; --debug shows where", err=True)
+    return int(Exit.INFRASTRUCTURE)

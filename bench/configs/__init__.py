@@ -1,6 +1,14 @@
 """Typed loading of everything in ``configs/``, by name or by path."""
 
-from .load import load_chip, load_chips, load_cluster, load_model, load_profile, load_suite
+from .load import (
+    load_chip,
+    load_chips,
+    load_cluster,
+    load_model,
+    load_profile,
+    load_suite,
+    suite_from_text,
+)
 from .search import Kind, names, path_of
 from .suite import PLACEMENT, RULE
 from .types import (
@@ -40,4 +48,5 @@ __all__ = [
     "load_suite",
     "names",
     "path_of",
+    "suite_from_text",
 ]

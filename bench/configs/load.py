@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TypeVar
 
-from .document import Document, Place, read_document
+from .document import Document, Place, parse_document, read_document
 from .search import Kind, available, is_path, path_of
 from .suite import parse_suite
 from .typed import convert
@@ -25,6 +25,11 @@ def load_suite(name: str | Path) -> Suite:
     suite = parse_suite(document)
     _check_name(document, suite.name, wanted)
     return suite
+
+
+def suite_from_text(text: str, where: str) -> Suite:
+    """A suite from the text that a run keeps of it; ``where`` is what errors call it."""
+    return parse_suite(parse_document(text, where))
 
 
 def load_profile(name: str | Path) -> Profile:

@@ -1,0 +1,1 @@
+"""What people look at. Knows records and findings, neither the cluster nor a device."""

@@ -1,0 +1,5 @@
+"""``python -m bench`` is ``hengsuan``."""
+
+from .cli import main
+
+main()

@@ -1,0 +1,132 @@
+"""``hengsuan doctor``: what is here, what is missing and why, and whether the host is quiet."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import click
+
+from ..errors import Exit
+
+
+@click.command(name="doctor")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
+def command(as_json: bool) -> int:
+    """Say what this node carries and whether it is fit to be measured.
+
+    Exit code 0 if some backend has a device, else 4. A host that is not quiet is said, not failed.
+    """
+    import msgspec
+
+    from .. import host
+    from ..backends.probe import probe
+    from ..backends.registry import get, listing, match_chip
+    from ..configs import load_chips
+    from .environment import versions
+
+    chips = list(load_chips().values())
+    backends: list[dict[str, Any]] = []
+    for listed in listing():
+        found = None if listed.problem else probe(listed.name)
+        problem = listed.problem or (found.problem if found else "")
+        devices = []
+        for device in found.devices if found else []:
+            chip = match_chip(device.name, chips)
+            backend = get(listed.name)
+            devices.append(
+                {
+                    "index": device.index,
+                    "name": device.name,
+                    "memory": device.memory,
+                    "chip": chip.name if chip else None,
+                    "serial": device.serial,
+                    "in_use_by": backend.busy(device.index),
+                    "telemetry": backend.telemetry(device.index),
+                }
+            )
+        backends.append(
+            {
+                "backend": listed.name,
+                "origin": listed.origin,
+                "problem": problem,
+                "devices": devices,
+            }
+        )
+    cpus = sorted(os.sched_getaffinity(0))
+    quiet = host.quietness()
+    report = {
+        "node": {
+            "name": host.hostname(),
+            "machine": host.machine_id(),
+            "cpu": host.cpu_model(),
+            "cores": host.compact(cpus),
+            "memory": host.memory_total(),
+            "frequency": host.frequency(cpus),
+            "governor": host.governor(cpus) or None,
+            "nice": os.getpriority(os.PRIO_PROCESS, 0),
+        },
+        "versions": versions(),
+        "backends": backends,
+        "quiet": quiet.quiet,
+        "reasons": quiet.reasons,
+        "warnings": _warnings(),
+    }
+    if as_json:
+        click.echo(msgspec.json.format(msgspec.json.encode(report), indent=1).decode())
+    else:
+        _print(report)
+    return int(Exit.OK if any(one["devices"] for one in backends) else Exit.INFRASTRUCTURE)
+
+
+def _warnings() -> list[str]:
+    from .. import host
+
+    found = []
+    nice = os.getpriority(os.PRIO_PROCESS, 0)
+    if nice > 0:
+        found.append(f"this process runs at nice {nice}: others come before what it measures")
+    ray = [name for name in host.process_names() if name in ("gcs_server", "raylet")]
+    if ray and os.environ.get("RAY_AUTH_MODE", "") != "token":
+        found.append(
+            "a Ray cluster runs here and this shell uses no token (RAY_AUTH_MODE=token): without "
+            "one, anyone who reaches its ports can run code on its nodes"
+        )
+    return found
+
+
+def _print(report: dict[str, Any]) -> None:
+    from ..report.terminal import console, print_table
+    from ..units import format_value
+
+    screen = console()
+    node = report["node"]
+    clock = f"{node['frequency']:.0f} MHz" if node["frequency"] else "clock unknown"
+    screen.print(
+        f"node {node['name']}: {node['cpu']}, cores {node['cores']}, "
+        f"{format_value(node['memory'], 'B')}, {clock}, governor {node['governor'] or 'unknown'}, "
+        f"nice {node['nice']}",
+        soft_wrap=True,
+    )
+    said = ", ".join(f"{name} {text}" for name, text in report["versions"].items())
+    screen.print(said, soft_wrap=True)
+    rows = []
+    for one in report["backends"]:
+        if not one["devices"]:
+            rows.append((one["backend"], one["origin"], "", one["problem"] or "no device"))
+        for device in one["devices"]:
+            state = f"in use by {device['in_use_by']}" if device["in_use_by"] else "free"
+            chip = device["chip"] or "no datasheet"
+            rows.append(
+                (
+                    one["backend"],
+                    one["origin"],
+                    f"{device['index']}: {device['name']}",
+                    f"{chip}, {format_value(device['memory'], 'B')}, {state}",
+                )
+            )
+    print_table(screen, ("backend", "from", "device", "state"), rows)
+    verdict = "quiet enough to measure" if report["quiet"] else "not quiet"
+    screen.print(f"this host is {verdict}")
+    for text in (*report["reasons"], *report["warnings"]):
+        screen.print(f"  {text}", soft_wrap=True)

@@ -1,0 +1,41 @@
+"""What a run remembers about the software and variables that it ran with."""
+
+from __future__ import annotations
+
+import os
+import platform
+import re
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+from .. import __version__
+
+PACKAGES = ("torch", "triton", "ray", "numpy", "msgspec")
+_VARIABLES = re.compile(r"(OMP|MKL|GLOO|TORCH|TRITON|RAY|HENGSUAN|[A-Z]+CCL)_|.*_VISIBLE_DEVICES$")
+_SECRETS = ("TOKEN", "SECRET", "PASSWORD", "KEY")
+
+
+def versions() -> dict[str, str]:
+    """Versions of Python and of the packages that matter, without importing any of them."""
+    found = {"hengsuan": __version__, "python": platform.python_version()}
+    for name in PACKAGES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            found[name] = "not installed"
+    return found
+
+
+def environment() -> dict[str, Any]:
+    """Versions, kernel, and the variables that change what libraries do (never a secret)."""
+    variables = {
+        name: value
+        for name, value in sorted(os.environ.items())
+        if _VARIABLES.match(name) and not any(word in name for word in _SECRETS)
+    }
+    return {
+        "versions": versions(),
+        "kernel": platform.release(),
+        "machine": platform.machine(),
+        "variables": variables,
+    }

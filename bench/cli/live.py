@@ -1,0 +1,78 @@
+"""Glue between the engine's observer and the terminal: pages in, a small picture out."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from ..cluster.executor import Page
+from ..cluster.inventory import Inventory
+from ..cluster.plan import Plan, Stage
+from ..records import STATUSES, Header, Status
+from ..report.terminal import Picture, Screen, console
+
+
+class Watching:
+    """An observer that keeps a `Picture` of the run and lets a `Screen` draw it."""
+
+    def __init__(self, screen: Screen) -> None:
+        self._screen = screen
+        self._picture = Picture()
+        self._done: dict[str, int] = {}
+
+    def begin(self, header: Header, made: Plan, inventory: Inventory, folder: Path) -> None:
+        """Say what is about to be measured."""
+        self._picture.stages = [stage.name for stage in made.stages]
+        self._screen.begin(
+            f"{header.suite} on {inventory.node_count} node(s), {inventory.size} device(s) "
+            f"({', '.join(inventory.backends())}; {header.provenance}) → {folder}"
+        )
+        for note in made.notes:
+            self._screen.event("warning", note)
+
+    def stage(self, stage: Stage, jobs: int) -> None:
+        """A new stage: its jobs are counted from zero."""
+        self._done.clear()
+        self._picture.begin(stage.name, jobs)
+        self._screen.stage(self._picture)
+
+    def page(self, page: Page) -> None:
+        """Update counts and what runs now; events are printed at once."""
+        picture = self._picture
+        for row in page.rows:
+            picture.count(row.status)
+        if page.columns is not None:
+            for index, status in enumerate(STATUSES):
+                picture.count(status, int((page.columns.status == index).sum()))
+        for progress in page.progress:
+            if progress.node:
+                # A node counts each group that it takes part in; groups over nodes count once.
+                self._done[progress.node] = progress.done
+                picture.done = min(picture.total, max(self._done.values(), default=0))
+                if progress.total:
+                    picture.share = max(picture.share, progress.done / progress.total)
+            else:
+                picture.done += progress.done
+                picture.share = picture.done / picture.total if picture.total else 1.0
+            picture.current = progress.current or picture.current
+        for event in page.events:
+            text = f"{event.node}: {event.text}" if event.node else event.text
+            self._screen.event(event.kind, text)
+            if event.kind.endswith("-lost"):
+                picture.worst.append(text)
+        self._screen.update(picture)
+
+    def end(self, state: str, counts: Mapping[Status, int]) -> None:
+        """Take the picture down."""
+        self._screen.end(self._picture)
+
+
+@contextlib.contextmanager
+def watching(quiet: bool) -> Iterator[Watching | None]:
+    """An observer for this terminal, or None if nobody wants to watch."""
+    if quiet:
+        yield None
+        return
+    with Screen(console(stderr=True)) as screen:
+        yield Watching(screen)

@@ -1,0 +1,40 @@
+"""A plan in plain values, for `--dry-run`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..cluster.inventory import Inventory
+from ..cluster.plan import Plan, schedules_of
+
+
+def outline(made: Plan, inventory: Inventory) -> list[dict[str, Any]]:
+    """One entry a stage: its blocks with schedule, groups, rounds, jobs and longest duration.
+
+    ``seconds`` is the sum of warm-ups and budgets over rounds: measuring ends earlier where the
+    median is known sooner, and set-up and sanity checks come on top.
+    """
+    schedules = schedules_of(made, inventory)
+    stages = []
+    for stage in made.stages:
+        blocks = []
+        for block in stage.blocks:
+            schedule = schedules[block.schedule]
+            rounds = sum(1 for _ in schedule.walk())
+            each = sum(
+                job.rule.warmup + max(job.rule.budget, job.rule.sustained) for job in block.jobs
+            )
+            blocks.append(
+                {
+                    "schedule": made.schedules[block.schedule].kind,
+                    "scope": made.schedules[block.schedule].scope,
+                    "groups": schedule.size,
+                    "rounds": rounds,
+                    "jobs": [made.cases[job.case].label() for job in block.jobs],
+                    "seconds": round(each * rounds * stage.repeats, 1),
+                }
+            )
+        stages.append(
+            {"name": stage.name, "needs": stage.needs, "repeats": stage.repeats, "blocks": blocks}
+        )
+    return stages

@@ -1,0 +1,137 @@
+"""``hengsuan results``: list the runs of a folder, show one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+_OUT = click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    default=Path("results"),
+    show_default=True,
+    help="Folder that holds runs.",
+)
+_JSON = click.option("--json", "as_json", is_flag=True, help="JSON on stdout.")
+
+
+@click.group(name="results")
+def command() -> None:
+    """List and show runs. RUN is an id, the beginning of one, or a path."""
+
+
+@command.command(name="list")
+@_OUT
+@_JSON
+def list_(out: Path, as_json: bool) -> int:
+    """List the runs of a folder, oldest first."""
+    import msgspec
+
+    from ..report.terminal import console, print_table
+    from ..results import list_runs
+
+    runs = list_runs(out)
+    if as_json:
+        click.echo(msgspec.json.format(msgspec.json.encode(runs), indent=1).decode())
+        return 0
+    if not runs:
+        click.echo(f"no runs in {out}", err=True)
+        return 0
+    rows = [
+        (run.id, run.started, run.state, run.executor, run.provenance, run.problem) for run in runs
+    ]
+    columns = ("run", "started", "state", "executor", "provenance", "problem")
+    print_table(console(), columns, rows)
+    return 0
+
+
+@command.command()
+@click.argument("run")
+@_OUT
+@_JSON
+@click.option("--rows", is_flag=True, help="Every row in full words instead of a line a case.")
+def show(run: str, out: Path, as_json: bool, rows: bool) -> int:
+    """Show a run: one line a case, or every row."""
+    import msgspec
+
+    from ..analysis.summary import summary
+    from ..report.terminal import console, print_table
+    from ..results import RunReader, find_run
+    from ..units import format_value
+
+    reader = RunReader(find_run(run, out))
+    if rows:
+        return _rows(reader, as_json)
+    cases = summary(reader)
+    if as_json:
+        found = {"header": reader.header, "cases": cases}
+        click.echo(msgspec.json.format(msgspec.json.encode(found), indent=1).decode())
+        return 0
+    header = reader.header
+    screen = console()
+    screen.print(
+        f"run {header.id}: suite {header.suite}, {header.state}, {header.executor}, "
+        f"{header.provenance}, started {header.started}"
+    )
+    table = []
+    for one in cases:
+        unit = one.case.unit
+        why = "; ".join(f"{status}: {reason}" for status, reason in one.reasons.items())
+        table.append(
+            (
+                one.name,
+                one.case.metric,
+                format_value(one.median, unit),
+                format_value(one.worst, unit),
+                format_value(one.case.expected, unit),
+                ", ".join(f"{number} {status}" for status, number in one.statuses.items()),
+                why,
+            )
+        )
+    columns = ("case", "metric", "median", "worst", "expected", "rows", "why")
+    print_table(screen, columns, table, right=(2, 3, 4))
+    for event in header.events:
+        screen.print(f"{event['kind']}: {event['node']}: {event['text']}", soft_wrap=True)
+    return 0
+
+
+def _rows(reader: object, as_json: bool) -> int:
+    """Every row in full words: a JSON object a line, or ``key: value`` text."""
+    import msgspec
+
+    from ..cluster.inventory import Inventory
+    from ..cluster.rounds import schedule_for
+    from ..results import RunReader
+    from ..units import format_value
+
+    assert isinstance(reader, RunReader)
+    header = reader.header
+    inventory = Inventory(header.nodes, header.fleet)
+    schedules = [schedule_for(spec, inventory) for spec in header.schedules]
+    for row in reader.rows():
+        case = header.cases[row.case]
+        ranks = schedules[case.schedule].members(row.group)
+        names = [inventory.rank_name(rank) for rank in ranks[:8]]
+        more = f" and {len(ranks) - 8} more" if len(ranks) > 8 else ""
+        known = header.conditions[row.conditions] if row.conditions >= 0 else None
+        if as_json:
+            full = {
+                **msgspec.structs.asdict(row),
+                "case": case,
+                "ranks": list(ranks),
+                "conditions": known,
+            }
+            click.echo(msgspec.json.encode(full).decode())
+            continue
+        value = format_value(row.value, case.unit)
+        spread = ""
+        if row.n > 1:
+            low, high = format_value(row.low, case.unit), format_value(row.high, case.unit)
+            spread = f" ({low} to {high}, n={row.n})"
+        reason = f": {row.reason}" if row.reason else ""
+        click.echo(
+            f"{row.time:9.3f} s  {case.label()} {case.metric} on {', '.join(names)}{more}, "
+            f"repeat {row.repeat}: {value}{spread} {row.status}, {row.provenance}{reason}"
+        )
+    return 0

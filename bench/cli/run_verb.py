@@ -1,0 +1,252 @@
+"""``hengsuan run``: a suite on this machine, a Ray cluster, or a simulated fleet."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from ..errors import ConfigError, Exit, UsageError
+
+if TYPE_CHECKING:
+    from ..cluster.engine import Finished, Observer
+    from ..cluster.executor import Done, Executor
+    from ..configs import Chip, Suite
+    from ..records import Header
+
+
+@click.command(name="run")
+@click.argument("suite", default="quick")
+@click.option(
+    "--address",
+    default="local",
+    show_default=True,
+    metavar="HOST:PORT",
+    help="Ray cluster to measure; local starts one on this machine for the run.",
+)
+@click.option(
+    "--executor",
+    "executor_name",
+    type=click.Choice(["ray", "local", "sim"]),
+    help="Who runs the ranks; local does without Ray.  [default: ray]",
+)
+@click.option("--nodes", metavar="A,B", help="Only these nodes, by name, address or Ray id.")
+@click.option(
+    "--backend",
+    metavar="NAME",
+    help="Only devices of this backend (see `hengsuan doctor`); sim simulates.",
+)
+@click.option("--cluster", metavar="NAME|FILE", help="Simulate this fleet (implies sim).")
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    default=Path("results"),
+    show_default=True,
+    help="Folder that holds runs.",
+)
+@click.option("--resume", metavar="RUN", help="Continue a run whose driver died.")
+@click.option("--profile", default="default", show_default=True, help="Profile of the scorecard.")
+@click.option(
+    "--samples",
+    type=click.Choice(["all", "suspects", "none"]),
+    default="all",
+    show_default=True,
+    help="Which raw samples are kept.",
+)
+@click.option("--share", is_flag=True, help="Measure devices that others use too; records say so.")
+@click.option("--dry-run", is_flag=True, help="Print the plan and measure nothing.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
+@click.option("--quiet", "-q", is_flag=True, help="No progress on stderr.")
+def command(
+    suite: str,
+    resume: str | None,
+    out: Path,
+    dry_run: bool,
+    profile: str,
+    as_json: bool,
+    quiet: bool,
+    **where: Any,
+) -> int:
+    """Measure SUITE (a name or a YAML file) and print the scorecard.
+
+    Exit code: 0 measured; 1 a sanity check failed; 2 usage; 3 nothing could be measured;
+    4 a node, rank or benchmark was lost; 130 interrupted. What was measured is kept in any case.
+    """
+    from ..configs import load_chips, load_profile, load_suite
+
+    chips = load_chips()
+    scored_by = load_profile(profile)
+    if dry_run:
+        return _dry_run(load_suite(suite), chips, as_json, **where)
+    if resume is not None:
+        chosen, run_id, out, again = _resumed(resume, out)
+    else:
+        from ..cluster.engine import new_run_id
+
+        chosen, again = load_suite(suite), None
+        run_id = new_run_id(chosen.name, out)
+    finished = _execute(chosen, chips, out, run_id, again, quiet=quiet, **where)
+    return _report(finished, scored_by, chips, as_json)
+
+
+def _execute(
+    suite: Suite,
+    chips: dict[str, Chip],
+    out: Path,
+    run_id: str,
+    again: tuple[Header, Done, float] | None,
+    *,
+    quiet: bool,
+    **where: Any,
+) -> Finished:
+    from ..cluster.engine import Silent, execute
+    from .environment import environment
+    from .live import watching
+
+    executor = _executor(chips, **where)
+    with watching(quiet) as screen:
+        observer: Observer = screen if screen is not None else Silent()
+        return execute(
+            suite,
+            executor,
+            out,
+            run_id,
+            chips=chips,
+            command=["hengsuan", *sys.argv[1:]],
+            environment=environment(),
+            observer=observer,
+            resume=again,
+        )
+
+
+def _executor(
+    chips: dict[str, Chip],
+    *,
+    address: str,
+    executor_name: str | None,
+    nodes: str | None,
+    backend: str | None,
+    cluster: str | None,
+    samples: str,
+    share: bool,
+) -> Executor:
+    kind = executor_name or ("sim" if cluster or backend == "sim" else "ray")
+    if kind == "sim":
+        from ..cluster.simulated import SimulatedExecutor
+        from ..configs import load_cluster
+
+        return SimulatedExecutor(load_cluster(cluster or "small"), chips)
+    if cluster:
+        raise UsageError(f"--cluster simulates a fleet; it does not go with --executor {kind}")
+    from ..backends.registry import get
+    from ..cluster.agent import AgentSpec, new_token
+    from ..cluster.agents import AgentExecutor, Hub
+
+    if backend is not None:
+        get(backend)  # an unknown name is said before anything is started
+    spec = AgentSpec(token=new_token(), backend=backend, share=share, samples=samples)
+    if kind == "ray" and executor_name is None and importlib.util.find_spec("ray") is None:
+        if address != "local":
+            raise UsageError("--address needs Ray", hint="pip install 'hengsuan[run]'")
+        click.echo("note: Ray is not installed; measuring this machine without it", err=True)
+        kind = "local"
+    hub: Hub
+    if kind == "local":
+        from ..cluster.local import LocalHub
+
+        hub = LocalHub(spec)
+    else:
+        from ..cluster.ray_hub import RayHub
+
+        wanted = [name.strip() for name in nodes.split(",") if name.strip()] if nodes else None
+        hub = RayHub(spec, address, wanted)
+    return AgentExecutor(hub, chips)
+
+
+def _resumed(resume: str, out: Path) -> tuple[Suite, str, Path, tuple[Header, Done, float]]:
+    """The suite as it was, the run's id and folder, and what it has already."""
+    from ..cluster.executor import Done
+    from ..configs import suite_from_text
+    from ..results import RunReader, find_run
+
+    folder = find_run(resume, out)
+    reader = RunReader(folder)
+    columns = reader.columns()
+    keys = set(
+        zip(columns.case.tolist(), columns.group.tolist(), columns.repeat.tolist(), strict=True)
+    )
+    header = reader.header
+    suite = suite_from_text(header.suite_text, f"{folder}/run.json (its suite)")
+    last = float(columns.time.max()) if len(columns) else 0.0
+    return suite, folder.name, folder.parent, (header, Done(keys), last)
+
+
+def _report(finished: Finished, profile: Any, chips: dict[str, Chip], as_json: bool) -> int:
+    import msgspec
+
+    from ..analysis.scorecard import scorecard
+    from ..report.terminal import console, print_outcome, print_scorecard
+    from ..results import RunReader
+
+    reader = RunReader(finished.folder)
+    card = scorecard(reader.header, reader.columns(), profile, chips)
+    code = finished.exit
+    if as_json:
+        found = {
+            "run": finished.header.id,
+            "folder": str(finished.folder),
+            "state": finished.header.state,
+            "exit": int(code),
+            "rows": finished.counts,
+            "lost": finished.lost,
+            "scorecard": card,
+        }
+        click.echo(msgspec.json.format(msgspec.json.encode(found), indent=1).decode())
+        return int(code)
+    out = console()
+    print_scorecard(out, card)
+    print_outcome(out, finished.header, str(finished.folder), finished.counts, finished.lost)
+    return int(code)
+
+
+def _dry_run(suite: Suite, chips: dict[str, Chip], as_json: bool, **where: Any) -> int:
+    """Plan for what this machine is (or the simulated fleet) and print it."""
+    import msgspec
+
+    from ..cluster.engine import row_count
+    from ..cluster.inventory import Inventory
+    from ..cluster.plan import plan
+    from ..report.terminal import console, print_plan
+    from .planned import outline
+
+    if where["cluster"] or where["backend"] == "sim" or where["executor_name"] == "sim":
+        inventory = _executor(chips, **where).inventory()
+    elif where["address"] != "local":
+        raise ConfigError(
+            "--dry-run plans for this machine or a simulated fleet, not for a cluster by address"
+        )
+    else:
+        from ..cluster.describe import describe
+
+        node = describe(where["backend"], where["share"], "")
+        if not node.devices:
+            raise UsageError(f"no device to plan for: {node.problem}")
+        inventory = Inventory([node])
+    made = plan(suite, inventory, chips)
+    stages = outline(made, inventory)
+    if as_json:
+        found = {
+            "suite": made.suite,
+            "nodes": inventory.node_count,
+            "devices": inventory.size,
+            "rows": row_count(made, inventory),
+            "stages": stages,
+            "notes": made.notes,
+        }
+        click.echo(msgspec.json.format(msgspec.json.encode(found), indent=1).decode())
+    else:
+        print_plan(console(), made.suite, inventory.node_count, inventory.size, stages, made.notes)
+    return int(Exit.OK)

@@ -1,0 +1,152 @@
+"""``hengsuan show``: what can be named on the command line and in suites."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+_JSON = click.option("--json", "as_json", is_flag=True, help="JSON on stdout.")
+
+
+@click.group(name="show")
+def command() -> None:
+    """Show what can be measured, against what, and from which files."""
+
+
+def _print(found: Any, as_json: bool, columns: tuple[str, ...]) -> int:
+    import msgspec
+
+    from ..report.terminal import console, print_table
+
+    if as_json:
+        click.echo(msgspec.json.format(msgspec.json.encode(found), indent=1).decode())
+    else:
+        print_table(console(), columns, [[str(one[key]) for key in columns] for one in found])
+    return 0
+
+
+@command.command()
+@_JSON
+def benchmarks(as_json: bool) -> int:
+    """Every benchmark with its scope, axes (and defaults) and metrics."""
+    import inspect
+
+    from ..workloads.base import axes_of, problems, registry
+
+    found = []
+    for name, cls in sorted(registry().items()):
+        found.append(
+            {
+                "benchmark": name,
+                "scope": cls.scope,
+                "axes": ", ".join(f"{key}={value}" for key, value in axes_of(cls()).items()),
+                "metrics": ", ".join(
+                    f"{m.name}{f' [{m.unit}]' if m.unit else ''} {m.better}" for m in cls.measures
+                ),
+                "about": inspect.getdoc(cls)
+                if as_json
+                else (inspect.getdoc(cls) or "").split("\n")[0],
+            }
+        )
+    _print(found, as_json, ("benchmark", "scope", "axes", "metrics", "about"))
+    for name, problem in problems().items():
+        click.echo(f"plugin {name} cannot be loaded: {problem}", err=True)
+    return 0
+
+
+@command.command()
+@_JSON
+def suites(as_json: bool) -> int:
+    """Every suite with its stages."""
+    from ..configs import load_suite, names
+
+    found = []
+    for name in names("suites"):
+        suite = load_suite(name)
+        stages = ", ".join(stage.name for stage in suite.stages)
+        found.append({"suite": name, "stages": stages, "about": suite.description})
+    return _print(found, as_json, ("suite", "stages", "about"))
+
+
+@command.command()
+@_JSON
+def chips(as_json: bool) -> int:
+    """Every datasheet; figures that sources dispute are marked."""
+    from ..configs import Figure, load_chips
+    from ..units import format_value
+
+    loaded = load_chips()
+    if as_json:
+        return _print(list(loaded.values()), True, ())
+
+    def said(figure: Figure | None, unit: str) -> str:
+        if figure is None:
+            return "unknown"
+        mark = {"vendor": "", "third-party": " (3rd)"}.get(figure.status, f" ({figure.status})")
+        return format_value(figure.value, unit) + mark
+
+    found = []
+    for name, chip in loaded.items():
+        flops = {dtype: said(figure, "FLOP/s") for dtype, figure in chip.flops.items()}
+        found.append(
+            {
+                "chip": name,
+                "vendor": chip.vendor,
+                "peak": ", ".join(f"{dtype} {text}" for dtype, text in flops.items()) or "unknown",
+                "memory": said(chip.memory, "B"),
+                "bandwidth": said(chip.memory_bandwidth, "B/s"),
+                "link": said(chip.link, "B/s"),
+            }
+        )
+    return _print(found, False, ("chip", "vendor", "peak", "memory", "bandwidth", "link"))
+
+
+@command.command()
+@_JSON
+def profiles(as_json: bool) -> int:
+    """Every profile with its categories."""
+    from ..configs import load_profile, names
+
+    found = []
+    for name in names("profiles"):
+        profile = load_profile(name)
+        found.append(
+            {
+                "profile": name,
+                "categories": ", ".join(profile.categories),
+                "about": profile.description,
+            }
+        )
+    return _print(found, as_json, ("profile", "categories", "about"))
+
+
+@command.command()
+@_JSON
+def config(as_json: bool) -> int:
+    """Which files are in force: what comes first in the search order wins."""
+    from ..configs import Kind, names, path_of
+
+    kinds: tuple[Kind, ...] = ("chips", "suites", "profiles", "clusters", "models")
+    found = [
+        {"kind": kind, "name": name, "file": str(path_of(kind, name))}
+        for kind in kinds
+        for name in names(kind)
+    ]
+    return _print(found, as_json, ("kind", "name", "file"))
+
+
+@command.command()
+def schema() -> int:
+    """The JSON schema of run.json and of a line of measurements.jsonl."""
+    import msgspec
+
+    from ..records import Header, Row, Samples
+
+    found = {
+        "run.json": msgspec.json.schema(Header),
+        "measurements.jsonl": msgspec.json.schema(Row),
+        "samples.jsonl": msgspec.json.schema(Samples),
+    }
+    click.echo(msgspec.json.format(msgspec.json.encode(found), indent=1).decode())
+    return 0
