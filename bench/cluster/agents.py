@@ -16,7 +16,7 @@ from ..configs import Chip
 from ..errors import InfraError
 from ..records import Node, Provenance, Row
 from .agent import Order
-from .executor import Done, Event, Page
+from .executor import Done, Event, Executor, Page
 from .inventory import Inventory
 from .party import Visit
 from .plan import Job, Plan, Stage, schedules_of, steps
@@ -62,7 +62,7 @@ Key = tuple[int, int, int]
 """(first case of a job, group, repeat)."""
 
 
-class AgentExecutor:
+class AgentExecutor(Executor):
     """Runs stages on agents. A dead node costs its own measurements and nothing else."""
 
     def __init__(self, hub: Hub, chips: Mapping[str, Chip], *, seed: int = 0) -> None:

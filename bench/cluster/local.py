@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from ..records import Node
 from .agent import Agent, AgentSpec, Order
-from .agents import Arrived
+from .agents import Arrived, Hub
 
 
-class LocalHub:
+class LocalHub(Hub):
     """This machine as the only node."""
 
     name = "local"

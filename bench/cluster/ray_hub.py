@@ -15,7 +15,7 @@ import msgspec
 from ..errors import InfraError, UsageError
 from ..records import Node
 from .agent import Agent, AgentSpec, Order
-from .agents import Arrived
+from .agents import Arrived, Hub
 
 EMBEDDED = "local"
 START_LIMIT = 120.0
@@ -36,7 +36,7 @@ _QUIET = {
 }
 
 
-class RayHub:
+class RayHub(Hub):
     """Agents on the nodes of a Ray cluster.
 
     Args:

@@ -19,7 +19,7 @@ from ..configs import Chip, Cluster, Fault
 from ..errors import ConfigError
 from ..records import PROVENANCES, STATUSES, Case, DeviceGroup, Provenance
 from ..results import Columns
-from .executor import Done, Page, Progress
+from .executor import Done, Executor, Page, Progress
 from .inventory import Inventory
 from .plan import Job, Plan, Stage, Step, schedules_of, steps
 from .rounds import Groups
@@ -33,7 +33,7 @@ Floats = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]
 
 
-class SimulatedExecutor:
+class SimulatedExecutor(Executor):
     """A fleet that a cluster file describes.
 
     Args:

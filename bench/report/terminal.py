@@ -20,7 +20,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from ..analysis.scorecard import MetricScore, Scorecard
+from ..analysis.scorecard import Finding, MetricScore, Scorecard
 from ..records import Header, Status
 from ..units import format_duration, format_value
 
@@ -39,7 +39,7 @@ WORST = 10
 def console(*, stderr: bool = False) -> Console:
     """A console that respects ``NO_COLOR`` and draws plain lines where UTF-8 is missing."""
     stream = sys.stderr if stderr else sys.stdout
-    made = Console(stderr=stderr, highlight=False, soft_wrap=False)
+    made = Console(stderr=stderr, highlight=False, soft_wrap=False, markup=False, emoji=False)
     if not stream.isatty() and "COLUMNS" not in os.environ:
         # A file or a pipe has no width: tables may be as wide as they need.
         made.width = 120
@@ -93,6 +93,7 @@ class Screen:
         self._console = made
         self._live: Live | None = None
         self._picture: Picture | None = None
+        self._stage = ("", 0.0)
 
     def __enter__(self) -> Screen:
         if self._console.is_terminal:
@@ -118,6 +119,7 @@ class Screen:
         """A stage begins."""
         self._finish_line()
         self._picture = picture
+        self._stage = (picture.name, time.monotonic())
         if self._live is None:
             place = picture.stages.index(picture.name) + 1
             total = len(picture.stages)
@@ -137,10 +139,11 @@ class Screen:
         self._picture = None
 
     def _finish_line(self) -> None:
-        picture = self._picture
-        if picture is not None and picture.name and self._live is None:
-            spent = format_duration(time.monotonic() - picture.began)
-            self._say(f"stage {picture.name} ended after {spent}: {_counts(picture.counts)}")
+        name, began = self._stage
+        if name and self._picture is not None and self._live is None:
+            spent = format_duration(time.monotonic() - began)
+            self._say(f"stage {name} ended after {spent}: {_counts(self._picture.counts)}")
+        self._stage = ("", 0.0)
 
     def _say(self, text: str, style: str = "") -> None:
         self._console.print(Text(_plain(text, self._console), style=style), soft_wrap=True)
@@ -185,7 +188,7 @@ def print_scorecard(made: Console, card: Scorecard) -> None:
             Text(f"{category.name}  score {score}, coverage {category.coverage:.0%}", style="bold")
         )
         for metric in category.metrics:
-            table.add_row(*_cells(metric, unit))
+            table.add_row(*(Text(cell) for cell in _cells(metric, unit)))
     made.print(table)
     overall = f"{card.overall:.0f}/100" if card.overall is not None else "none"
     made.print(
@@ -203,7 +206,7 @@ def print_scorecard(made: Console, card: Scorecard) -> None:
     )
     for reason, number in reasons.most_common():
         made.print(Text(_plain(f"  {number} without a score: {reason}", made)), soft_wrap=True)
-    for finding in card.findings:
+    for finding in _merged(card.findings):
         made.print(
             Text(
                 _plain(f"{finding.kind}: {finding.name}: {finding.text}", made),
@@ -211,6 +214,18 @@ def print_scorecard(made: Console, card: Scorecard) -> None:
             ),
             soft_wrap=True,
         )
+
+
+def _merged(findings: Sequence[Finding]) -> list[Finding]:
+    """Findings that say the same of several cases, said once."""
+    names: dict[tuple[str, str], list[str]] = {}
+    for finding in findings:
+        names.setdefault((finding.kind, finding.text), []).append(finding.name)
+    merged = []
+    for (kind, text), cases in names.items():
+        first = cases[0] if len(cases) == 1 else f"{cases[0]} and {len(cases) - 1} more"
+        merged.append(Finding(kind=kind, name=first, text=text))
+    return merged
 
 
 def _cells(metric: MetricScore, unit: str) -> list[str]:

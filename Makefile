@@ -1,0 +1,47 @@
+# Two commands do everything: `make bench` measures this machine, `make test` runs every test
+# that this machine can run. Both make .venv first.
+
+PYTHON  ?= python3
+BIN     := .venv/bin
+READY   := .venv/.ready
+FIGURES ?=
+
+.PHONY: help bench test test-full lint perf readme clean
+
+help:
+	@echo "make bench      set up, run the suite 'quick' here, print the scorecard"
+	@echo "make test       set up, run every test that this machine can run"
+	@echo "make test-full  the same with long repetitions"
+	@echo "make lint       ruff, mypy, import floors, vendor names"
+	@echo "make perf       measure the harness itself [FIGURES=help,plan,...]"
+	@echo "make readme     write the README's figures anew"
+	@echo "make clean      remove what make made"
+
+$(READY): pyproject.toml constraints.txt .ci/venv
+	@PYTHON="$(PYTHON)" .ci/venv
+
+bench: $(READY)
+	@$(BIN)/hengsuan run quick
+
+test: $(READY)
+	@$(BIN)/python -m pytest
+
+test-full: $(READY)
+	@$(BIN)/python -m pytest -m ""
+
+lint: $(READY)
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+	@$(BIN)/python -m pytest -q tests/unit/test_project.py
+
+# One measurement at a time; figures are printed beside their bounds, nothing is asserted.
+perf: $(READY)
+	@$(BIN)/python -m pytest tests/perf --figures="$(FIGURES)" -q --timeout=0 -m ""
+
+readme: $(READY)
+	@$(BIN)/python .ci/readme.py
+
+clean:
+	rm -rf .venv build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .benchmarks .import_linter_cache
