@@ -64,7 +64,7 @@ class Timer(Protocol):
         ...
 
 
-class HostTimer:
+class HostTimer(Timer):
     """Wall clock around the calls and, on an asynchronous device, a synchronisation after them."""
 
     name = "host"
@@ -96,7 +96,7 @@ class HostTimer:
         return spans
 
 
-class EventTimer:
+class EventTimer(Timer):
     """Device events around the calls; one synchronisation after all batches."""
 
     name = "device"
@@ -167,7 +167,9 @@ def measure(
     gc.disable()
     try:
         while True:
-            samples = int(np.clip(rule.block / max(per_call * calls, 1e-9), 1, 512))
+            left = max(rule.budget, rule.sustained) - (time.perf_counter() - start)
+            span = min(rule.block, left)
+            samples = int(np.clip(span / max(per_call * calls, 1e-9), 1, 512))
             if refresh_every:
                 samples = max(1, min(samples, refresh_every // calls))
             samples = min(samples, max(1, rule.max_samples - count))

@@ -193,7 +193,8 @@ class _Builder:
         limit: float,
     ) -> Job:
         axes = axes_of(bench)
-        expected = bench.expected(self._facts(schedule)) if schedule.size else {}
+        facts = self._facts(schedule)
+        expected = bench.expected(facts) if facts is not None else {}
         first = len(self.cases)
         source = self._sources.setdefault(bench.name, source_hash(type(bench)))
         for offset, measure in enumerate(bench.measures):
@@ -217,7 +218,18 @@ class _Builder:
             benchmark=bench.name, axes=axes, case=first, metrics=metrics, rule=rule, limit=limit
         )
 
-    def _facts(self, schedule: Schedule) -> Facts:
+    def _facts(self, schedule: Schedule) -> Facts | None:
+        """Facts that hold for every group of the schedule; None where groups differ.
+
+        Pairs of devices are in one node or in two: no single figure is expected of them.
+        """
+        several = self.inventory.node_count > 1
+        spec = self._asked[self._schedules.index(schedule)]
+        by_device = spec.kind == "pairs" and spec.arguments["of"] == "device"
+        if not schedule.size or (
+            by_device and several and self.inventory.size > self.inventory.node_count
+        ):
+            return None
         group = schedule.members(0)
         nodes = len(set(self.inventory.node_of(group).tolist()))
         chip = self.chip

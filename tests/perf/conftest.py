@@ -41,7 +41,7 @@ def figure():
 
     def report(what, value, unit="", *, low=None, high=None):
         met = (low is None or value >= low) and (high is None or value <= high)
-        bounds = [f"≥ {low:g}"] * (low is not None) + [f"≤ {high:g}"] * (high is not None)
+        bounds = [f"{sign} {b:g}" for sign, b in (("≥", low), ("≤", high)) if b is not None]
         text = f"{value:.4g} {unit}".strip()
         bound = " and ".join(bounds) + (f" {unit}" if unit else "")
         _FOUND.append((what, text, bound, "met" if met else "MISSED"))
