@@ -207,8 +207,8 @@ class Usage:
     """What else happened on a process's cores while it measured.
 
     Seconds: ``interval`` of wall time; ``waited``, the longest that one thread of this process
-    was ready and had to wait for others than its own siblings; ``stolen`` by the hypervisor and ``foreign``, used by other
-    processes, both summed over ``cores`` cores.
+    was ready and had to wait for others than its own siblings; ``stolen`` by the hypervisor and
+    ``foreign``, used by other processes, both summed over ``cores`` cores.
     """
 
     interval: float
@@ -323,6 +323,11 @@ def process_tree(pid: int) -> list[int]:
         new = [child for parent in new for child in children.get(parent, [])]
         found.extend(new)
     return found
+
+
+def process_name(pid: int) -> str:
+    """The name of a process; empty where there is none, or it is hidden."""
+    return _read(f"/proc/{pid}/comm")
 
 
 def process_names() -> set[str]:

@@ -1,0 +1,192 @@
+"""NVIDIA GPUs through torch.cuda; telemetry through NVML where nvidia-ml-py is installed."""
+
+from __future__ import annotations
+
+import ctypes.util
+import functools
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from .. import host
+from ..errors import BackendError
+from ..records import Device
+from .base import Telemetry, TorchBackend
+
+if TYPE_CHECKING:
+    import torch
+
+THROTTLING = {
+    0x4: "power cap",
+    0x8: "hardware slowdown",
+    0x10: "kept equal to its sync-boost group",
+    0x20: "thermal slowdown by software",
+    0x40: "thermal slowdown by hardware",
+    0x80: "power brake",
+}
+"""NVML's clock event reasons that slow a busy GPU down (nvml.h, nvmlClocksEventReason...).
+
+Idle (0x1), clocks set by an application (0x2) and display clocks (0x100) are no throttling. The
+power cap (0x4) is one: what is measured under it is not what the chip does without.
+"""
+
+
+class Cuda(TorchBackend):
+    """NVIDIA GPUs."""
+
+    name = "cuda"
+    device_type = "cuda"
+    collectives = "nccl"
+    visible_devices = "CUDA_VISIBLE_DEVICES"
+    ray_resource = "GPU"
+    kubernetes_resource = "nvidia.com/gpu"
+    slurm_gres = "gpu"
+    priority = 100  # after the imitators, which answer to `cuda` as well
+
+    def present(self) -> str:
+        if Path("/dev/nvidiactl").exists() or Path("/dev/dxg").exists():
+            return ""
+        if ctypes.util.find_library("nvidia-ml"):
+            return ""
+        return "no NVIDIA driver is loaded on this node"
+
+    def environment(self, indices: list[int], index: int) -> dict[str, str]:
+        # By bus, as NVML counts them: CUDA's own order puts the fastest first.
+        return {**super().environment(indices, index), "CUDA_DEVICE_ORDER": "PCI_BUS_ID"}
+
+    def devices(self) -> list[Device]:
+        os.environ.setdefault("CUDA_DEVICE_ORDER", "PCI_BUS_ID")
+        import torch
+
+        if torch.version.cuda is None or getattr(torch.version, "hip", None):
+            raise BackendError(
+                "this torch is not built for CUDA",
+                where=f"backend {self.name}",
+                hint="install a CUDA build of torch, or the backend of whoever built this one",
+            )
+        found = []
+        for device in super().devices():
+            properties = torch.cuda.get_device_properties(device.index)
+            uuid = str(getattr(properties, "uuid", ""))
+            firmware, facts = _inventory(uuid)
+            facts["capability"] = f"{properties.major}.{properties.minor}"
+            facts["multiprocessors"] = properties.multi_processor_count
+            # A rank claims physical devices: torch counts the visible ones.
+            physical = facts.pop("index", device.index)
+            found.append(
+                msgspec.structs.replace(
+                    device,
+                    index=physical,
+                    serial=uuid,
+                    firmware=firmware,
+                    facts=facts,
+                    lane=f"{self.name}:{physical}",
+                )
+            )
+        return found
+
+    def arch(self, device: torch.device) -> str | None:
+        import torch
+
+        major, minor = torch.cuda.get_device_capability(device)
+        return f"sm_{major}{minor}"
+
+    def telemetry(self, index: int) -> Telemetry:
+        nvml = _nvml()
+        if nvml is None:
+            return Telemetry()
+        handle = nvml.nvmlDeviceGetHandleByIndex(index)
+        reasons = _ask(nvml, "nvmlDeviceGetCurrentClocksThrottleReasons", handle) or 0
+        memory = _ask(nvml, "nvmlDeviceGetMemoryInfo", handle)
+        power = _ask(nvml, "nvmlDeviceGetPowerUsage", handle)
+        return Telemetry(
+            clock=_ask(nvml, "nvmlDeviceGetClockInfo", handle, nvml.NVML_CLOCK_SM),
+            clock_max=_ask(nvml, "nvmlDeviceGetMaxClockInfo", handle, nvml.NVML_CLOCK_SM),
+            temperature=_ask(nvml, "nvmlDeviceGetTemperature", handle, nvml.NVML_TEMPERATURE_GPU),
+            power=power / 1000 if power is not None else None,
+            memory_used=memory.used if memory is not None else None,
+            throttled=throttling(reasons),
+            errors=_errors(nvml, handle),
+        )
+
+    def busy(self, index: int) -> str:
+        nvml = _nvml()
+        if nvml is None:
+            return ""
+        handle = nvml.nvmlDeviceGetHandleByIndex(index)
+        running = _ask(nvml, "nvmlDeviceGetComputeRunningProcesses", handle) or []
+        own = set(host.process_tree(os.getpid()))
+        others = [process.pid for process in running if process.pid not in own]
+        return ", ".join(f"{host.process_name(pid) or 'process'} ({pid})" for pid in others)
+
+
+def throttling(reasons: int) -> str:
+    """NVML's bit mask of clock event reasons in words; empty if nothing slows the GPU down."""
+    return ", ".join(text for bit, text in THROTTLING.items() if reasons & bit)
+
+
+@functools.cache
+def _nvml() -> Any | None:
+    """NVML, initialised; None where the package or the library is missing."""
+    try:
+        import pynvml
+
+        pynvml.nvmlInit()
+    except Exception:  # ImportError, or any error of the library: then nothing is known
+        return None
+    return pynvml
+
+
+def _ask(nvml: Any, function: str, *arguments: Any) -> Any | None:
+    """The function's answer; None where this GPU or driver does not support it."""
+    try:
+        return getattr(nvml, function)(*arguments)
+    except (AttributeError, nvml.NVMLError):
+        return None
+
+
+def _inventory(uuid: str) -> tuple[str, dict[str, Any]]:
+    """(driver and VBIOS, facts) of the GPU with this UUID."""
+    nvml = _nvml()
+    if nvml is None or not uuid:
+        return "", {}
+    name = uuid if uuid.startswith("GPU-") else f"GPU-{uuid}"
+    handle = _ask(nvml, "nvmlDeviceGetHandleByUUID", name)
+    if handle is None:
+        handle = _ask(nvml, "nvmlDeviceGetHandleByUUID", name.encode())
+    if handle is None:
+        return "", {}
+    driver = _ask(nvml, "nvmlSystemGetDriverVersion") or ""
+    bios = _ask(nvml, "nvmlDeviceGetVbiosVersion", handle) or ""
+    limit = _ask(nvml, "nvmlDeviceGetEnforcedPowerLimit", handle)
+    facts = {
+        "index": _ask(nvml, "nvmlDeviceGetIndex", handle),
+        "power_limit": limit / 1000 if limit is not None else None,
+        "pcie_generation": _ask(nvml, "nvmlDeviceGetCurrPcieLinkGeneration", handle),
+        "pcie_width": _ask(nvml, "nvmlDeviceGetCurrPcieLinkWidth", handle),
+    }
+    known = {key: value for key, value in facts.items() if value is not None}
+    return f"driver {driver}, vbios {bios}", known
+
+
+def _errors(nvml: Any, handle: Any) -> dict[str, int]:
+    """Uncorrected memory errors since boot, and rows remapped over the GPU's life."""
+    found = {}
+    ecc = _ask(
+        nvml,
+        "nvmlDeviceGetTotalEccErrors",
+        handle,
+        nvml.NVML_MEMORY_ERROR_TYPE_UNCORRECTED,
+        nvml.NVML_VOLATILE_ECC,
+    )
+    if ecc is not None:
+        found["ecc_uncorrected"] = int(ecc)
+    remapped = _ask(nvml, "nvmlDeviceGetRemappedRows", handle)
+    if remapped is not None:
+        correctable, uncorrectable, pending, failed = remapped
+        found["rows_remapped"] = int(correctable) + int(uncorrectable)
+        found["remap_pending"] = int(pending)
+        found["remap_failed"] = int(failed)
+    return found
