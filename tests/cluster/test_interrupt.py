@@ -1,0 +1,186 @@
+"""What a person does to a run: Ctrl-C, SIGTERM, kill -9 and --resume. Nothing is left behind."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+from conftest import PLUGIN, _alive_ranks  # noqa: F401
+
+from bench.results import RunReader, find_run
+
+SUITE = """
+name: long
+rule: {budget: 100ms, warmup: 10ms, min_samples: 3}
+stages:
+  - name: first
+    benchmarks:
+      - fixed: {tag: [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19]}
+  - name: second
+    benchmarks:
+      - faultygroup: {kind: none, over: node}
+"""
+
+
+def start(folder, *more, executor="local"):
+    """A driver in a process of its own, its rows on their way to ``folder``."""
+    suite = folder / "long.yaml"
+    suite.write_text(SUITE)
+    return subprocess.Popen(
+        [
+            sys.executable,
+            "-m",
+            "bench",
+            "run",
+            str(suite),
+            "--executor",
+            executor,
+            "--backend",
+            "cpu",
+            "--out",
+            str(folder / "runs"),
+            "--json",
+            *more,
+        ],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+
+
+def wait_for_rows(folder, process, count):
+    """Until ``count`` lines are in the journal."""
+    stop = time.monotonic() + 90
+    while time.monotonic() < stop:
+        for path in (folder / "runs").glob("*/measurements.jsonl"):
+            if path.read_bytes().count(b"\n") >= count:
+                return path.parent
+        assert process.poll() is None, process.stderr.read()
+        time.sleep(0.05)
+    raise AssertionError("no rows in time")
+
+
+def family(pid):
+    """Processes of the driver's session that are still there."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit() and int(entry.name) != pid:
+            try:
+                fields = (entry / "stat").read_text().rpartition(")")[2].split()
+                words = (entry / "cmdline").read_bytes()
+            except OSError:
+                continue
+            ours = b"bench.cluster.rank_main" in words or int(fields[3]) == pid
+            if fields[0] != "Z" and ours:
+                found.append(words.replace(b"\0", b" ").decode()[:100])
+    return found
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupt_keeps_what_was_measured(tmp_path, number):
+    process = start(tmp_path)
+    folder = wait_for_rows(tmp_path, process, 5)
+    process.send_signal(number)
+    out, err = process.communicate(timeout=30)
+    assert process.returncode == 130, err
+    reader = RunReader(folder)
+    assert reader.header.state == "interrupted"
+    rows = list(reader.rows())
+    assert len(rows) >= 5
+    assert json.loads(out)["state"] == "interrupted"
+    assert family(process.pid) == []
+
+
+def test_ctrl_c_under_ray_leaves_no_process(tmp_path):
+    pytest.importorskip("ray", reason="Ray is not installed")
+    process = start(tmp_path, executor="ray")
+    wait_for_rows(tmp_path, process, 5)
+    # A terminal sends Ctrl-C to the whole foreground group.
+    os.killpg(process.pid, signal.SIGINT)
+    process.communicate(timeout=60)
+    assert process.returncode == 130
+    stop = time.monotonic() + 15
+    while family(process.pid) and time.monotonic() < stop:
+        time.sleep(0.2)
+    assert family(process.pid) == []
+
+
+def test_a_killed_driver_is_resumed(tmp_path):
+    process = start(tmp_path)
+    folder = wait_for_rows(tmp_path, process, 7)
+    os.kill(process.pid, signal.SIGKILL)
+    process.communicate()
+    stop = time.monotonic() + 15
+    while family(process.pid) and time.monotonic() < stop:
+        time.sleep(0.1)
+    assert family(process.pid) == [], "ranks must die with their driver"
+    before = list(RunReader(folder).rows())
+    assert RunReader(folder).header.state == "running"
+
+    again = subprocess.run(
+        [
+            sys.executable,
+            "-m",
+            "bench",
+            "run",
+            "--executor",
+            "local",
+            "--backend",
+            "cpu",
+            "--out",
+            str(tmp_path / "runs"),
+            "--resume",
+            folder.name,
+            "--json",
+            "-q",
+        ],
+        capture_output=True,
+        text=True,
+    )
+    assert again.returncode == 0, again.stderr
+    reader = RunReader(folder)
+    rows = list(reader.rows())
+    assert reader.header.state == "complete"
+    assert rows[: len(before)] == before
+    keys = [(row.case, row.group, row.repeat) for row in rows]
+    assert len(keys) == len(set(keys)) == 20 * 2 + 1
+    assert max(row.time for row in rows) > max(row.time for row in before)
+    assert find_run(folder.name, tmp_path / "runs") == folder
+
+
+def test_a_run_is_not_resumed_with_another_suite_or_on_other_devices(tmp_path):
+    process = start(tmp_path)
+    folder = wait_for_rows(tmp_path, process, 3)
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=30)
+    header = json.loads((folder / "run.json").read_text())
+    header["nodes"][0]["devices"][0]["serial"] = "another"
+    (folder / "run.json").write_text(json.dumps(header))
+    again = subprocess.run(
+        [
+            sys.executable,
+            "-m",
+            "bench",
+            "run",
+            "--executor",
+            "local",
+            "--backend",
+            "cpu",
+            "--out",
+            str(tmp_path / "runs"),
+            "--resume",
+            folder.name,
+        ],
+        capture_output=True,
+        text=True,
+    )
+    assert again.returncode == 2
+    assert "same nodes" in again.stderr
+    assert "Traceback" not in again.stderr
