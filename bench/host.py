@@ -235,7 +235,7 @@ class Usage:
         for what, share, seconds in shares:
             if share > limit:
                 part = seconds / (self.interval if what.startswith("its") else whole)
-                return f"contended: {what} {part:.1%} of the measured time"
+                return f"{what} {part:.1%} of the measured time"
         return ""
 
 

@@ -86,6 +86,11 @@ class Case(msgspec.Struct, frozen=True):
         axes = ",".join(f"{key}={value}" for key, value in self.axes.items())
         return f"{self.benchmark}[{axes}]" if axes else self.benchmark
 
+    def short(self) -> str:
+        """``gemm 1024x1024x1024 fp32``: words speak for themselves, numbers keep their axis."""
+        words = (v if isinstance(v, str) else f"{k}={v}" for k, v in self.axes.items())
+        return " ".join([self.benchmark, *words])
+
 
 class Device(msgspec.Struct, kw_only=True, frozen=True):
     """What a backend says of one device. Memory in bytes; ``chip`` names a datasheet if one fits.

@@ -55,7 +55,7 @@ def summarize(header: Header, columns: Columns) -> list[CaseSummary]:
         groups, medians = group_medians(columns, rows)
         one = CaseSummary(
             case=case,
-            name=f"{case.label()}{_members(header.schedules[case.schedule])}",
+            name=f"{case.short()}{_members(header.schedules[case.schedule])}",
             rows=int(rows.size),
             statuses={s: n for s, n in zip(STATUSES, counts, strict=True) if n},
             provenances=[PROVENANCES[index] for index in used],

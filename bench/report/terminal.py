@@ -176,19 +176,20 @@ def _counts(counts: Mapping[Any, int]) -> str:
 
 
 def print_scorecard(made: Console, card: Scorecard) -> None:
-    """The scorecard as a table a category, then findings."""
+    """The scorecard: what has a value as a table by category, what has none with its reason."""
     unit = "–" if made.encoding.lower().startswith("utf") else "-"
-    table = Table(box=_box(made), pad_edge=False, title=None)
-    table.add_column("metric", overflow="fold", ratio=3)
-    for name in ("achieved", "reference", "efficiency", "coverage"):
+    table = Table(box=_box(made), pad_edge=False)
+    table.add_column("case", overflow="fold")
+    table.add_column("metric", overflow="fold")
+    for name in ("achieved", "reference", "efficiency"):
         table.add_column(name, justify="right", no_wrap=True)
     for category in card.categories:
         score = f"{category.score:.0f}" if category.score is not None else unit
-        table.add_row(
-            Text(f"{category.name}  score {score}, coverage {category.coverage:.0%}", style="bold")
-        )
+        head = f"{category.name}: score {score}, coverage {category.coverage:.0%}"
+        table.add_row(Text(head, style="bold"))
         for metric in category.metrics:
-            table.add_row(*(Text(cell) for cell in _cells(metric, unit)))
+            if metric.achieved is not None:
+                table.add_row(*(Text(_plain(cell, made)) for cell in _cells(metric, unit)))
     made.print(table)
     overall = f"{card.overall:.0f}/100" if card.overall is not None else "none"
     made.print(
@@ -198,22 +199,37 @@ def print_scorecard(made: Console, card: Scorecard) -> None:
             style="bold",
         )
     )
-    reasons = Counter(
-        metric.absent
-        for category in card.categories
-        for metric in category.metrics
-        if metric.absent and metric.scored
-    )
-    for reason, number in reasons.most_common():
-        made.print(Text(_plain(f"  {number} without a score: {reason}", made)), soft_wrap=True)
+    absent = _absent(card)
+    for (kind, reason), names in absent.items():
+        _line(made, f"{kind}: {_some(names)}: {reason}", "dim")
+    said = tuple(reason for _, reason in absent)
     for finding in _merged(card.findings):
-        made.print(
-            Text(
-                _plain(f"{finding.kind}: {finding.name}: {finding.text}", made),
-                style=STYLES.get(finding.kind, "yellow"),
-            ),
-            soft_wrap=True,
-        )
+        if finding.kind != "skipped" or not finding.text.endswith(said):
+            _line(made, f"{finding.kind}: {finding.name}: {finding.text}", _style(finding.kind))
+
+
+def _absent(card: Scorecard) -> dict[tuple[str, str], list[str]]:
+    """(what is missing, why) → which metrics, for those that the profile wants to score or show."""
+    found: dict[tuple[str, str], list[str]] = {}
+    for category in card.categories:
+        for metric in category.metrics:
+            if metric.absent and (metric.scored or metric.achieved is None):
+                kind = "no value" if metric.achieved is None else "no score"
+                reason = metric.absent.removeprefix("skipped: ")
+                found.setdefault((kind, reason), []).append(f"{metric.name} {metric.metric}")
+    return found
+
+
+def _some(names: Sequence[str]) -> str:
+    return names[0] if len(names) == 1 else f"{names[0]} and {len(names) - 1} more"
+
+
+def _line(made: Console, text: str, style: str = "") -> None:
+    made.print(Text(_plain(text, made), style=style), soft_wrap=True)
+
+
+def _style(kind: str) -> str:
+    return STYLES.get(kind, "yellow")
 
 
 def _merged(findings: Sequence[Finding]) -> list[Finding]:
@@ -223,8 +239,7 @@ def _merged(findings: Sequence[Finding]) -> list[Finding]:
         names.setdefault((finding.kind, finding.text), []).append(finding.name)
     merged = []
     for (kind, text), cases in names.items():
-        first = cases[0] if len(cases) == 1 else f"{cases[0]} and {len(cases) - 1} more"
-        merged.append(Finding(kind=kind, name=first, text=text))
+        merged.append(Finding(kind=kind, name=_some(cases), text=text))
     return merged
 
 
@@ -233,12 +248,13 @@ def _cells(metric: MetricScore, unit: str) -> list[str]:
         return format_value(number, metric.unit) if number is not None else unit
 
     efficiency = f"{metric.efficiency:.1%}" if metric.efficiency is not None else unit
+    part = "" if metric.coverage == 1 else f" ({metric.coverage:.0%} of groups)"
     return [
-        f"  {metric.name} {metric.metric}",
+        f"  {metric.name}{part}",
+        metric.metric,
         value(metric.achieved),
         value(metric.reference),
         efficiency,
-        f"{metric.coverage:.0%}",
     ]
 
 
