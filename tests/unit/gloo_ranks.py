@@ -1,0 +1,84 @@
+"""Two real processes over gloo that run one benchmark with `runner.run`."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+import msgspec
+import torch.multiprocessing as mp
+
+from bench.timing import Rule
+from bench.workloads.runner import Outcome
+
+RULE = Rule(budget=0.1, warmup=0.02, min_samples=3)
+
+
+def outcomes(name, axes, *, size=2, rule=RULE, spoil=None) -> list[Outcome]:
+    """Outcomes by rank. ``spoil(bench, rank)`` may break the benchmark after its set-up."""
+    with tempfile.TemporaryDirectory() as folder:
+        mp.spawn(_rank, args=(name, axes, size, rule, spoil, folder), nprocs=size)
+        return [
+            msgspec.json.decode(Path(folder, str(rank)).read_bytes(), type=Outcome)
+            for rank in range(size)
+        ]
+
+
+def context(rank, size, group=None, agree=None, gather=None):
+    """A context on this process's CPU cores."""
+    import torch
+
+    from bench.backends.registry import get
+    from bench.workloads.base import Context
+
+    backend = get("cpu")
+    backend.load()
+    return Context(
+        backend=backend,
+        device=torch.device("cpu"),
+        rank=rank,
+        size=size,
+        group=group,
+        agree=agree,
+        gather=gather,
+        seed=3,
+        memory=1 << 30,
+    )
+
+
+def _rank(rank, name, axes, size, rule, spoil, folder):
+    import torch
+    import torch.distributed as dist
+
+    from bench.workloads.base import make
+    from bench.workloads.runner import run
+
+    torch.set_num_threads(1)
+    dist.init_process_group(
+        "gloo", init_method=f"file://{folder}/store", rank=rank, world_size=size
+    )
+    control = dist.new_group(backend="gloo")
+
+    def agree(mine):
+        tensor = torch.tensor(mine)
+        dist.broadcast(tensor, 0, group=control)
+        return tuple(tensor.tolist())
+
+    def gather(mine):
+        every = [torch.zeros(len(mine), dtype=torch.float64) for _ in range(size)]
+        dist.all_gather(every, torch.tensor(mine, dtype=torch.float64), group=control)
+        return [one.tolist() for one in every]
+
+    bench = make(name, axes)
+    if spoil is not None:
+        setup = bench.setup
+
+        def spoiled(given):
+            setup(given)
+            spoil(bench, rank)
+
+        bench.setup = spoiled
+    outcome = run(bench, context(rank, size, dist.group.WORLD, agree, gather), rule)
+    Path(folder, str(rank)).write_bytes(msgspec.json.encode(outcome))
+    dist.barrier(group=control)
+    dist.destroy_process_group()

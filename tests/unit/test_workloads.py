@@ -1,0 +1,321 @@
+"""Benchmarks measure what they say, and their sanity checks can fail."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+from gloo_ranks import RULE, context, outcomes
+
+from bench.errors import UsageError
+from bench.timing import Rule
+from bench.workloads.base import Facts, axes_of, make, registry
+from bench.workloads.collectives import bus_factor
+from bench.workloads.runner import run
+
+OPS = ("all_reduce", "all_gather", "reduce_scatter", "all_to_all", "broadcast", "send_recv")
+
+
+def alone(name, axes, rule=RULE, **options):
+    """Outcome of a benchmark on this process alone."""
+    given = context(0, 1)
+    for key, value in options.items():
+        setattr(given, key, value)
+    return run(make(name, axes), given, rule)
+
+
+def values(outcome):
+    return {value.metric: value.value for value in outcome.values}
+
+
+def test_declarations_import_no_accelerator_stack():
+    script = (
+        "import sys; from bench.workloads.base import registry; assert len(registry()) >= 7; "
+        "assert not {'torch', 'triton', 'ray'} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", script], check=True)
+
+
+@pytest.mark.parametrize("name", sorted(registry()))
+def test_every_benchmark_can_be_made_from_its_own_axes(name):
+    axes = axes_of(make(name, {}))
+    assert axes_of(make(name, axes)) == axes
+
+
+def test_unknown_axes_and_bad_values_are_sentences():
+    with pytest.raises(UsageError, match=r"unknown axis of gemm 'shap'[\s\S]*shape"):
+        make("gemm", {"shap": "1x1x1"})
+    for axes in ({"shape": "1x0x3"}, {"shape": "axb"}, {"dtype": "fp7"}):
+        with pytest.raises(UsageError, match="gemm"):
+            make("gemm", axes)
+    with pytest.raises(UsageError, match="is not a size"):
+        make("stream", {"size": "huge"})
+
+
+@pytest.mark.parametrize("op", OPS)
+def test_collectives_on_two_ranks(op):
+    for dtype in ("fp32", "bf16"):
+        first, second = outcomes("collectives", {"op": op, "size": "4KiB", "dtype": dtype})
+        assert first.status == second.status == "ok", first.reason
+        assert first.calls == second.calls
+        found = values(first)
+        assert found["busbw"] == pytest.approx(found["algbw"] * bus_factor(op, 2), rel=1e-6)
+        assert found["algbw"] == pytest.approx(4096 / found["time"], rel=0.2)
+
+
+def flip(bench, rank):
+    """After every call, one element on rank 1 is off by one."""
+    call = bench.call
+
+    def broken():
+        call()
+        if rank == 1:
+            bench.output[7] += 1
+
+    bench.call = broken
+
+
+def silence(bench, rank):
+    """The operation does nothing at all."""
+    bench.call = lambda: None
+
+
+@pytest.mark.parametrize("op", OPS)
+@pytest.mark.parametrize("spoil", [flip, silence])
+def test_a_corrupted_collective_is_invalid_on_every_rank(op, spoil):
+    first, second = outcomes("collectives", {"op": op, "size": "4KiB"}, spoil=spoil)
+    assert first.status == second.status == "invalid"
+    if spoil is flip:
+        assert f"rank 1: 1 of {second.reason.split(' of ')[1].split()[0]}" in second.reason
+
+
+def test_all_reduce_data_stays_finite_over_thousands_of_calls():
+    rule = Rule(budget=1.0, warmup=0.1, min_samples=2000, max_samples=3000, precision=1e-9)
+    first, _ = outcomes("collectives", {"op": "all_reduce", "size": "1KiB"}, rule=rule)
+    assert first.status == "ok"
+    assert len(first.seconds) > 500
+    bench = make("collectives", {"op": "all_reduce", "dtype": "fp16"})
+    assert 2.0 ** bench.lifetime() < 65504
+
+
+@pytest.mark.parametrize("ranks", [2, 3, 8, 64])
+def test_the_exact_check_is_exact_in_every_dtype(ranks):
+    """Sums of the pattern over many ranks are integers that bf16 holds exactly."""
+    torch = pytest.importorskip("torch")
+    places = torch.arange(96)
+    total = sum((places + rank) % 3 for rank in range(ranks))
+    for kind in (torch.float32, torch.float16, torch.bfloat16):
+        assert torch.equal(total.to(kind).long(), total)
+
+
+def test_pairs_on_two_ranks():
+    first, second = outcomes("pairs", {"size": "64KiB"})
+    assert first.status == second.status == "ok", first.reason
+    found = values(first)
+    assert 0 < found["latency"] < 1
+    assert found["bandwidth"] > 1e6
+
+
+def corrupt(bench, rank):
+    """What rank 1 sends back is not what it got."""
+    trip = bench._round_trip
+
+    def broken(tensor):
+        if rank == 1 and tensor is bench.buffer:
+            group, other = bench.context.group, bench.other
+            bench.receive(tensor, other, group=group)
+            tensor[5] ^= 1
+            bench.send(tensor, other, group=group)
+        else:
+            trip(tensor)
+
+    bench._round_trip = broken
+
+
+def test_a_corrupted_payload_is_invalid():
+    first, second = outcomes("pairs", {"size": "64KiB"}, spoil=corrupt)
+    assert first.status == second.status == "invalid"
+
+
+def test_training_on_two_ranks_lowers_the_loss():
+    rule = Rule(budget=1.5, warmup=0.02, min_samples=3)
+    first, second = outcomes("train", {"model": "tiny", "batch": 2}, rule=rule)
+    assert first.status == second.status == "ok", first.reason
+    found = values(first)
+    assert found["tokens_per_second"] == pytest.approx(2 * 64 * 2 / found["step_p50"], rel=0.05)
+    assert found["step_p99"] >= found["step_p50"]
+    assert found["peak_memory"] > 1e6
+    assert "mfu" not in found  # no datasheet, no utilisation
+    assert len(first.seconds) >= 12
+
+
+def diverge(bench, rank):
+    """Rank 1 changes a weight behind the others' backs."""
+    import torch
+
+    step = bench.optimizer.step
+
+    def broken():
+        step()
+        if rank == 1:
+            with torch.no_grad():
+                next(bench.net.parameters()).add_(0.01)
+
+    bench.optimizer.step = broken
+
+
+def freeze(bench, rank):
+    """The optimizer does nothing: the loss cannot fall."""
+    bench.optimizer.step = lambda: None
+
+
+@pytest.mark.parametrize(
+    ("spoil", "reason"), [(diverge, "different weights"), (freeze, "loss went")]
+)
+def test_training_that_goes_wrong_is_invalid(spoil, reason):
+    found = outcomes("train", {"model": "tiny", "batch": 1}, spoil=spoil)
+    assert {one.status for one in found} == {"invalid"}
+    assert any(reason in one.reason for one in found)
+
+
+def test_utilisation_is_given_where_the_chip_has_a_peak():
+    from bench.configs import load_chip
+    from bench.kernels.costs import ModelShape, flops_per_token
+
+    chip = load_chip("sim-a")
+    outcome = alone("train", {"model": "tiny", "batch": 1}, Rule(budget=0.3, warmup=0), chip=chip)
+    found = values(outcome)
+    shape = ModelShape(128, 2, 4, 2, 352, 512, 64)
+    wanted = found["tokens_per_second"] * flops_per_token(shape) / chip.peak("fp32")
+    assert found["mfu"] == pytest.approx(wanted, rel=0.01)
+    assert found["mfu_palm"] > found["mfu"]
+
+
+@pytest.mark.parametrize(
+    ("name", "axes", "reason"),
+    [
+        ("collectives", {}, "a group of one has nothing to exchange"),
+        ("transfer", {}, "the device is the host"),
+        ("launch", {"view": "device"}, "no timing events"),
+        ("gemm", {"impl": "triton"}, "no Triton target"),
+        ("gemm", {"shape": "65536x65536x65536"}, "half of memory"),
+        ("gemm", {"shape": "64x64"}, "not M×N×K"),
+        ("gemm", {"dtype": "tf32", "shape": "8x8x8"}, "no tf32"),
+        ("stream", {"size": "1GiB"}, "an eighth of memory"),
+    ],
+)
+def test_what_cannot_be_measured_is_skipped_with_the_reason(name, axes, reason):
+    outcome = alone(name, axes)
+    assert outcome.status == "skipped"
+    assert reason in outcome.reason
+
+
+def test_arrays_that_fit_the_cache_are_refused():
+    outcome = alone("stream", {"size": "1MiB"}, cache=32 << 20)
+    assert outcome.status == "skipped"
+    assert "cache" in outcome.reason
+
+
+@pytest.mark.parametrize(
+    ("name", "axes", "metric"),
+    [
+        ("gemm", {"shape": "64x96x32", "dtype": "fp32"}, "flops"),
+        ("gemm", {"shape": "64x96x32", "dtype": "bf16"}, "flops"),
+        ("stream", {"size": "1MiB", "op": "copy"}, "bandwidth"),
+        ("stream", {"size": "1MiB", "op": "triad"}, "bandwidth"),
+        ("launch", {"op": "empty"}, "time"),
+        ("launch", {"op": "add"}, "time"),
+        ("train", {"model": "tiny", "batch": 1}, "tokens_per_second"),
+    ],
+)
+def test_device_benchmarks_alone(name, axes, metric):
+    outcome = alone(name, axes)
+    assert outcome.status == "ok", outcome.reason
+    assert values(outcome)[metric] > 0
+    assert len(outcome.seconds) >= 3
+
+
+def test_a_wrong_product_is_invalid(monkeypatch):
+    import torch
+
+    from bench.kernels import ops
+
+    def wrong(a, b, out, **_):
+        torch.mm(a, b, out=out)
+        out.mul_(1.001)
+        return out
+
+    monkeypatch.setitem(ops.GEMM, "torch", wrong)
+    outcome = alone("gemm", {"shape": "32x32x32", "dtype": "fp32"})
+    assert outcome.status == "invalid"
+    assert "tolerance" in outcome.reason
+
+
+def test_always_throttled_is_invalid():
+    outcome = run(
+        make("launch", {}), context(0, 1), Rule(budget=0.1, warmup=0), throttled=lambda: True
+    )
+    assert outcome.status == "invalid"
+    assert "throttled" in outcome.reason
+
+
+def test_expectations_follow_the_datasheet():
+    from bench.configs import load_chip
+
+    chip = load_chip("sim-a")
+    facts = Facts(chip=chip)
+    big = make("gemm", {"shape": "8192x8192x8192", "dtype": "bf16"}).expected(facts)
+    assert big["flops"] == chip.peak("bf16")
+    thin = make("gemm", {"shape": "8192x1x8192", "dtype": "bf16"}).expected(facts)
+    assert thin["flops"] == pytest.approx(chip.memory_bandwidth.value, rel=0.01)
+    assert make("gemm", {"dtype": "bf16"}).expected(Facts(chip=None)) == {}
+    ring = Facts(chip=chip, ranks=8, nodes=1, per_node=8, link=2e11, link_latency=0.0)
+    found = make("collectives", {"size": "1GiB"}).expected(ring)
+    assert found["busbw"] == pytest.approx(2e11)
+    assert found["algbw"] == pytest.approx(2e11 / (2 * 7 / 8))
+    assert make("collectives", {}).expected(Facts(chip=chip, ranks=8)) == {}
+
+
+def test_rotary_embedding_is_a_rotation():
+    torch = pytest.importorskip("torch")
+    from bench.kernels.costs import ModelShape, parameters
+    from bench.workloads.model import Decoder, rope_table, rotate
+
+    shape = ModelShape(64, 2, 4, 2, 96, 50, 16)
+    x = torch.randn(2, 4, 16, 16)
+    turned = rotate(x, rope_table(shape))
+    assert torch.allclose(turned.norm(dim=-1), x.norm(dim=-1), atol=1e-5)
+    assert torch.allclose(turned[:, :, 0], x[:, :, 0])
+    # Scores depend on the distance of positions only.
+    q, k = (torch.randn(16).expand(1, 1, 16, 16) for _ in range(2))
+    scores = (rotate(q, rope_table(shape)) @ rotate(k, rope_table(shape)).transpose(-1, -2))[0, 0]
+    for distance in (1, 5):
+        along = torch.diagonal(scores, distance)
+        assert torch.allclose(along, along[0].expand_as(along), atol=1e-4)
+    assert sum(p.numel() for p in Decoder(shape).parameters()) == parameters(shape)
+
+
+def test_the_decoder_sees_no_future():
+    torch = pytest.importorskip("torch")
+    from bench.kernels.costs import ModelShape
+    from bench.workloads.model import Decoder
+
+    torch.manual_seed(0)
+    net = Decoder(ModelShape(64, 2, 4, 2, 96, 50, 16))
+    tokens = torch.randint(0, 50, (1, 17))
+    seen = net.embedding(tokens[:, :-1])
+    changed = seen.clone()
+    changed[:, 10:] += 1.0
+    for block in net.blocks:
+        seen, changed = block(seen, net.rope), block(changed, net.rope)
+    assert torch.allclose(seen[:, :10], changed[:, :10], atol=1e-6)
+    assert not torch.allclose(seen[:, 10:], changed[:, 10:])
+
+
+def test_samples_are_kept_in_the_order_taken():
+    outcome = alone("launch", {})
+    assert np.all(np.array(outcome.seconds) > 0)
+    assert outcome.stopped in ("precision", "budget", "samples")
