@@ -1,0 +1,208 @@
+"""Backends of other distributions: one that works, and every way in which one can be broken."""
+
+import json
+import os
+import subprocess
+import sys
+import textwrap
+
+import pytest
+
+WORKING = '''
+    """A chip whose devices are CPU tensors under another name."""
+
+    import torch
+
+    from bench.backends.base import TorchBackend
+    from bench.records import Device
+
+
+    class Acme(TorchBackend):
+        """Acme accelerators, two of them."""
+
+        name = "acme"
+        device_type = "cpu"
+        stand_in = True
+        priority = 10
+
+        def present(self):
+            return ""
+
+        def devices(self):
+            return [
+                Device(index=i, backend=self.name, name="Acme One", lane="acme:0", memory=1 << 32,
+                       serial=f"A{i}")
+                for i in range(2)
+            ]
+
+        def environment(self, indices, index):
+            return {"ACME_VISIBLE_DEVICES": ",".join(map(str, indices))}
+
+        def open(self, index):
+            return torch.device("cpu")
+
+        def synchronize(self, device):
+            pass
+
+        def event(self):
+            return None
+'''
+
+BROKEN = {
+    "raises": ("raise OSError('libacme.so: cannot open')", "libacme.so: cannot open"),
+    "exits": ("import sys; sys.exit(3)", "SystemExit: 3"),
+    "old": (
+        "from bench.backends.base import Backend\n"
+        "class Acme(Backend):\n    name = 'acme'\n    api_version = 0",
+        "speaks version 0 of the backend contract",
+    ),
+    "stranger": ("class Acme:\n    name = 'acme'\n    api_version = 1", "is no subclass of"),
+    "misnamed": (
+        "from bench.backends.base import Backend\nclass Acme(Backend):\n    name = 'other'",
+        "calls itself 'other'",
+    ),
+    "empty": ("", "has no attribute 'Acme'"),
+}
+
+BASE = """
+    import os, signal, sys, time
+    from bench.backends.base import TorchBackend
+
+    class Acme(TorchBackend):
+        name = "acme"
+        device_type = "acme"
+        priority = 10
+
+        def present(self):
+            return ""
+
+        def devices(self):
+            {body}
+"""
+FAILING = {
+    "segfault": ("os.kill(os.getpid(), signal.SIGSEGV)", "crashed with SIGSEGV"),
+    "raise": ("raise RuntimeError('driver version too old')", "driver version too old"),
+    "none": ("return []", "has no device"),
+    "rubbish": ("print('hello'); os._exit(0)", "without a list of devices"),
+    "noise": ("print('loading firmware'); return []", "has no device"),
+    "hang": ("time.sleep(60)", "did not answer within 2 s"),
+}
+
+
+@pytest.fixture
+def install(tmp_path):
+    """Install a plugin's source as a distribution; gives the environment that sees it."""
+
+    def made(source):
+        site = tmp_path / "site"
+        info = site / "acme-1.0.dist-info"
+        info.mkdir(parents=True, exist_ok=True)
+        (info / "METADATA").write_text("Metadata-Version: 2.1\nName: acme\nVersion: 1.0\n")
+        (info / "entry_points.txt").write_text("[hengsuan.backends]\nacme = acme_plugin:Acme\n")
+        (site / "acme_plugin.py").write_text(textwrap.dedent(source))
+        return {**os.environ, "PYTHONPATH": str(site)}
+
+    return made
+
+
+def python(environment, script):
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(script)],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+LIST = """
+    import json
+    from bench.backends.registry import listing
+    print(json.dumps({one.name: one.problem for one in listing()}))
+"""
+
+
+@pytest.mark.parametrize("kind", BROKEN)
+def test_a_plugin_that_cannot_be_loaded_is_listed_and_breaks_nothing(install, kind):
+    source, problem = BROKEN[kind]
+    environment = install(source)
+    found = python(environment, LIST)
+    assert problem in found["acme"]
+    assert found["cpu"] == ""
+    done = subprocess.run(
+        [sys.executable, "-m", "bench", "run", "quick", "--dry-run", "--backend", "acme"],
+        env=environment,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 4
+    assert problem in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+PROBE = """
+    import json
+    from bench.backends.probe import probe
+    found = probe("acme", limit=2.0 if {hang} else 60.0)
+    print(json.dumps([len(found.devices), found.problem]))
+"""
+
+
+@pytest.mark.parametrize("kind", FAILING)
+def test_a_stack_that_fails_while_it_is_asked_is_a_sentence(install, kind):
+    body, problem = FAILING[kind]
+    environment = install(BASE.replace("{body}", body))
+    devices, said = python(environment, PROBE.format(hang=kind == "hang"))
+    assert devices == 0
+    assert problem in said
+
+
+def test_doctor_says_what_is_wrong_with_a_plugin(install):
+    environment = install(BROKEN["raises"][0])
+    done = subprocess.run(
+        [sys.executable, "-m", "bench", "doctor", "--json"],
+        env=environment,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    report = {one["backend"]: one for one in json.loads(done.stdout)["backends"]}
+    assert "libacme.so" in report["acme"]["problem"]
+    assert report["cpu"]["devices"]
+
+
+def test_a_plugin_of_forty_lines_is_found_and_measured(install, tmp_path):
+    assert len(textwrap.dedent(WORKING).strip().splitlines()) <= 40
+    environment = install(WORKING)
+    suite = tmp_path / "mini.yaml"
+    suite.write_text(
+        "name: mini\nrule: {budget: 50ms, warmup: 10ms, min_samples: 3}\nstages:\n"
+        "  - name: device\n    benchmarks:\n      - gemm: {shape: 64x64x64, dtype: fp32}\n"
+        "  - name: fabric\n    benchmarks:\n      - collectives: {size: 4KiB, over: node}\n"
+    )
+    done = subprocess.run(
+        [
+            sys.executable,
+            "-m",
+            "bench",
+            "run",
+            str(suite),
+            "--executor",
+            "local",
+            "--json",
+            "-q",
+            "--out",
+            str(tmp_path / "runs"),
+        ],
+        env=environment,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    header = json.loads((tmp_path / "runs" / found["run"] / "run.json").read_text())
+    assert header["nodes"][0]["backend"] == "acme"
+    assert [d["serial"] for d in header["nodes"][0]["devices"]] == ["A0", "A1"]
+    assert header["provenance"] == "stand-in"
+    assert set(found["rows"]) <= {"ok", "contended"}

@@ -1,0 +1,173 @@
+"""Backends by name, datasheets, and telemetry put into words."""
+
+import os
+import subprocess
+import sys
+import types
+from pathlib import Path
+
+import pytest
+
+from bench.backends import cuda
+from bench.backends.cpu import Cpu
+from bench.backends.probe import discover, probe
+from bench.backends.registry import get, listing, match_chip
+from bench.configs import load_chips
+from bench.errors import UsageError
+
+
+def test_cpu_devices_cover_the_usable_cores_once():
+    devices = Cpu().devices()
+    cores = [cpu for device in devices for cpu in device.facts["cpus"]]
+    assert sorted(cores) == sorted(os.sched_getaffinity(0))
+    assert all(device.memory > 0 for device in devices)
+    assert len({device.serial for device in devices}) == len(devices)
+    if len(devices) == 2 and len({device.lane for device in devices}) == 1:
+        assert abs(len(devices[0].facts["cpus"]) - len(devices[1].facts["cpus"])) <= 1
+
+
+def test_a_single_core_is_one_device(monkeypatch):
+    monkeypatch.setattr("bench.host.numa_nodes", lambda: {0: [3]})
+    (device,) = Cpu().devices()
+    assert device.facts["cpus"] == [3]
+
+
+def test_numa_nodes_are_devices_with_lanes_of_their_own(monkeypatch):
+    monkeypatch.setattr("bench.host.numa_nodes", lambda: {0: [0, 1], 1: [2, 3]})
+    devices = Cpu().devices()
+    assert [device.facts["cpus"] for device in devices] == [[0, 1], [2, 3]]
+    assert len({device.lane for device in devices}) == 2
+
+
+def test_unknown_backend_lists_what_there_is():
+    with pytest.raises(UsageError, match=r"unknown backend 'cud'[\s\S]*cuda"):
+        get("cud")
+    with pytest.raises(UsageError, match="unknown backend"):
+        discover("nothing")
+
+
+def test_the_cpu_is_probed_last_and_found():
+    names = [listed.name for listed in listing()]
+    assert names[-1] == "cpu"
+    found = discover()
+    assert found[-1].devices
+    assert all(one.problem for one in found[:-1])
+
+
+@pytest.mark.skipif(Path("/dev/nvidiactl").exists(), reason="this machine has such a device")
+def test_an_absent_accelerator_is_a_sentence():
+    found = probe("cuda")
+    assert not found.devices
+    assert "driver" in found.problem
+
+
+def test_an_allow_list_limits_the_backends():
+    script = "from bench.backends.registry import listing; print([one.name for one in listing()])"
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        env={**os.environ, "HENGSUAN_BACKENDS": "cpu"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.strip() == "['cpu']"
+
+
+def test_every_datasheet_figure_has_a_source():
+    chips = load_chips()
+    assert len(chips) > 10
+    for chip in chips.values():
+        single = (chip.memory, chip.memory_bandwidth, chip.link, chip.host_link, chip.network)
+        figures = [*chip.flops.values(), *filter(None, single)]
+        assert figures, chip.name
+        assert all(figure.value > 0 and figure.source and figure.date for figure in figures)
+        assert all(figure.value > 1e9 for figure in figures), f"{chip.name}: a unit is missing"
+        assert chip.simulated == (chip.vendor == "simulated")
+
+
+def test_disputed_peaks_are_no_reference():
+    chip = load_chips()["ascend-910b"]
+    assert chip.flops["bf16"].status == "disputed"
+    assert chip.peak("bf16") is None
+    assert chip.peak("fp64") is None
+
+
+@pytest.mark.parametrize(
+    ("name", "chip"),
+    [
+        ("NVIDIA H200", "h200-sxm"),
+        ("NVIDIA H20", "h20"),
+        ("NVIDIA H100 80GB HBM3", "h100-sxm"),
+        ("AMD Instinct MI300X", "mi300x"),
+        ("A processor nobody knows", None),
+    ],
+)
+def test_device_names_find_their_datasheet(name, chip):
+    found = match_chip(name, load_chips().values())
+    assert (found.name if found else None) == chip
+
+
+def test_throttle_reasons_are_words():
+    assert cuda.throttling(0x1) == ""  # idle
+    assert cuda.throttling(0x2) == ""  # clocks that someone set
+    assert cuda.throttling(0x4 | 0x40) == "power cap, thermal slowdown by hardware"
+
+
+@pytest.fixture
+def nvml(monkeypatch):
+    """A stand-in for the library that is not here: what it would answer, in its own units."""
+
+    class NVMLError(Exception):
+        pass
+
+    def unsupported(*_):
+        raise NVMLError("not supported")
+
+    made = types.SimpleNamespace(
+        NVMLError=NVMLError,
+        NVML_CLOCK_SM=1,
+        NVML_TEMPERATURE_GPU=0,
+        NVML_MEMORY_ERROR_TYPE_UNCORRECTED=1,
+        NVML_VOLATILE_ECC=0,
+        nvmlDeviceGetHandleByIndex=lambda index: f"handle{index}",
+        nvmlDeviceGetCurrentClocksThrottleReasons=lambda handle: 0x4,
+        nvmlDeviceGetClockInfo=lambda handle, kind: 1755,
+        nvmlDeviceGetMaxClockInfo=lambda handle, kind: 1980,
+        nvmlDeviceGetTemperature=lambda handle, kind: 61,
+        nvmlDeviceGetPowerUsage=lambda handle: 699_500,
+        nvmlDeviceGetMemoryInfo=lambda handle: types.SimpleNamespace(used=5 << 30),
+        nvmlDeviceGetTotalEccErrors=unsupported,
+        nvmlDeviceGetRemappedRows=lambda handle: (2, 1, False, False),
+        nvmlDeviceGetComputeRunningProcesses=lambda handle: [
+            types.SimpleNamespace(pid=os.getpid()),
+            types.SimpleNamespace(pid=1),
+        ],
+    )
+    monkeypatch.setattr(cuda, "_nvml", lambda: made)
+    return made
+
+
+def test_telemetry_in_our_units(nvml):
+    found = cuda.Cuda().telemetry(0)
+    assert (found.clock, found.clock_max, found.temperature) == (1755, 1980, 61)
+    assert found.power == 699.5
+    assert found.throttled == "power cap"
+    assert found.errors == {"rows_remapped": 3, "remap_pending": 0, "remap_failed": 0}
+
+
+def test_others_on_the_device_are_named_and_oneself_is_not(nvml):
+    busy = cuda.Cuda().busy(0)
+    assert "(1)" in busy
+    assert str(os.getpid()) not in busy
+
+
+def test_without_the_library_nothing_is_known(monkeypatch):
+    monkeypatch.setattr(cuda, "_nvml", lambda: None)
+    assert cuda.Cuda().telemetry(0).clock is None
+    assert cuda.Cuda().busy(0) == ""
+
+
+def test_ranks_see_all_claimed_devices():
+    environment = cuda.Cuda().environment([2, 5], 5)
+    assert environment["CUDA_VISIBLE_DEVICES"] == "2,5"
+    assert environment["CUDA_DEVICE_ORDER"] == "PCI_BUS_ID"

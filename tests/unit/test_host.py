@@ -1,0 +1,134 @@
+"""What the host says of itself, and that contention is seen when it is there."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bench import host
+
+SPIN = (
+    "import os, time\nos.sched_setaffinity(0, [int(__import__('sys').argv[1])])\nwhile True: pass"
+)
+
+
+@given(st.sets(st.integers(0, 300)))
+def test_lists_of_cores_round_trip(cpus):
+    assert host.expand(host.compact(cpus)) == sorted(cpus)
+
+
+def test_lists_are_written_as_the_kernel_writes_them():
+    assert host.compact([3, 0, 1, 2, 7]) == "0-3,7"
+    assert host.compact([]) == ""
+
+
+def test_identity_and_size():
+    assert host.machine_id() == host.machine_id() != ""
+    assert host.hostname()
+    assert host.memory_total() > 1 << 27
+    assert host.memory_available() > 0
+    cores = [cpu for cpus in host.numa_nodes().values() for cpu in cpus]
+    assert sorted(cores) == sorted(os.sched_getaffinity(0))
+
+
+def busy_loop(seconds):
+    stop = time.monotonic() + seconds
+    count = 0
+    while time.monotonic() < stop:
+        count += 1
+    return count
+
+
+@pytest.fixture
+def core():
+    """This process on one core alone, as a rank is."""
+    before = os.sched_getaffinity(0)
+    chosen = max(before)
+    os.sched_setaffinity(0, [chosen])
+    yield chosen
+    os.sched_setaffinity(0, before)
+
+
+def test_work_of_others_on_the_same_core_is_contention(core):
+    other = subprocess.Popen([sys.executable, "-c", SPIN, str(core)])
+    try:
+        time.sleep(0.3)
+        watch = host.Contention.begin([core])
+        busy_loop(1.0)
+        usage = watch.end()
+    finally:
+        other.kill()
+        other.wait()
+    # Two loops share one core: each waits for, and sees the other use, about half of the time.
+    assert usage.foreign > 0.2
+    assert usage.waited > 0.2
+    assert "of the measured time" in usage.contended()
+
+
+def test_own_threads_are_not_contention(core):
+    import threading
+
+    watch = host.Contention.begin([core])
+    threads = [threading.Thread(target=busy_loop, args=(0.6,)) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    usage = watch.end()
+    assert usage.foreign < 0.3 * usage.interval, "others were busy beside the test"
+    assert usage.waited < 0.3 * usage.interval
+
+
+def test_shares_below_the_limit_and_within_a_tick_are_quiet():
+    assert host.Usage(1.0, 2, 0.01, 0.0, 0.01).contended() == ""
+    assert host.Usage(0.05, 1, 0.0, 0.0, 0.02).contended() == ""
+    assert "hypervisor" in host.Usage(1.0, 1, 0.0, 0.1, 0.0).contended()
+    assert "waited" in host.Usage(1.0, 1, 0.1, 0.0, 0.0).contended()
+    assert "other processes used 50.0%" in host.Usage(1.0, 2, 0.0, 0.0, 1.0).contended()
+    assert host.Usage(0.0, 1, 1.0, 1.0, 1.0).contended() == ""
+
+
+def test_a_child_dies_with_its_parent(tmp_path):
+    script = tmp_path / "parent.py"
+    script.write_text(
+        "import subprocess, sys, time\n"
+        "child = subprocess.Popen([sys.executable, '-c', 'from bench import host; "
+        "host.die_with_parent(); print(1, flush=True); import time; time.sleep(60)'], "
+        "stdout=subprocess.PIPE)\n"
+        "child.stdout.readline()\n"
+        "print(child.pid, flush=True)\n"
+        "time.sleep(60)\n"
+    )
+    parent = subprocess.Popen([sys.executable, script], stdout=subprocess.PIPE, text=True)
+    child = int(parent.stdout.readline())
+    assert child in host.process_tree(parent.pid)
+    parent.send_signal(signal.SIGKILL)
+    parent.wait()
+    stop = time.monotonic() + 10
+    while time.monotonic() < stop and host.process_name(child):
+        time.sleep(0.05)
+    assert host.process_name(child) == ""
+
+
+def test_memory_of_a_process_tree():
+    child = subprocess.Popen(
+        [sys.executable, "-c", "b = bytearray(64 << 20); print(1, flush=True); input()"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    child.stdout.readline()
+    try:
+        assert host.pss_tree(child.pid) >= 64 << 20
+    finally:
+        child.communicate("\n")
+
+
+def test_quietness_gives_reasons_exactly_when_it_is_not_quiet():
+    found = host.quietness(0.2)
+    assert found.quiet == (not found.reasons)
