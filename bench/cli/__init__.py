@@ -63,6 +63,9 @@ def main() -> NoReturn:
 
 
 def _run() -> int:
+    for stream in (sys.stdout, sys.stderr):
+        # A character that the locale does not have must not end a run.
+        getattr(stream, "reconfigure", lambda **_: None)(errors="replace")
     try:
         done: Any = cli.main(prog_name="hengsuan", standalone_mode=False)
         code = done if isinstance(done, int) else 0

@@ -50,11 +50,6 @@ def _box(made: Console) -> box.Box:
     return box.SIMPLE_HEAD if made.encoding.lower().startswith("utf") else box.ASCII2
 
 
-def _plain(text: str, made: Console) -> str:
-    """The text in characters that the stream can carry."""
-    return text.encode(made.encoding, errors="replace").decode(made.encoding)
-
-
 class Picture:
     """What the live display shows: small, whatever the size of the fleet."""
 
@@ -146,7 +141,7 @@ class Screen:
         self._stage = ("", 0.0)
 
     def _say(self, text: str, style: str = "") -> None:
-        self._console.print(Text(_plain(text, self._console), style=style), soft_wrap=True)
+        self._console.print(Text(text, style=style), soft_wrap=True)
 
     def _draw(self) -> Group:
         picture = self._picture
@@ -182,14 +177,14 @@ def print_scorecard(made: Console, card: Scorecard) -> None:
     table.add_column("case", overflow="fold")
     table.add_column("metric", overflow="fold")
     for name in ("achieved", "reference", "efficiency"):
-        table.add_column(name, justify="right", no_wrap=True)
+        table.add_column(name, justify="right", overflow="fold")
     for category in card.categories:
         score = f"{category.score:.0f}" if category.score is not None else unit
         head = f"{category.name}: score {score}, coverage {category.coverage:.0%}"
         table.add_row(Text(head, style="bold"))
         for metric in category.metrics:
             if metric.achieved is not None:
-                table.add_row(*(Text(_plain(cell, made)) for cell in _cells(metric, unit)))
+                table.add_row(*(Text(cell) for cell in _cells(metric, unit)))
     made.print(table)
     overall = f"{card.overall:.0f}/100" if card.overall is not None else "none"
     made.print(
@@ -225,7 +220,7 @@ def _some(names: Sequence[str]) -> str:
 
 
 def _line(made: Console, text: str, style: str = "") -> None:
-    made.print(Text(_plain(text, made), style=style), soft_wrap=True)
+    made.print(Text(text, style=style), soft_wrap=True)
 
 
 def _style(kind: str) -> str:
@@ -274,9 +269,9 @@ def print_outcome(
             soft_wrap=True,
         )
     for text in lost:
-        made.print(Text(_plain(f"lost: {text}", made), style="red"), soft_wrap=True)
+        made.print(Text(f"lost: {text}", style="red"), soft_wrap=True)
     made.print(Text(f"run {header.id} {header.state}: {_counts(counts)}"), soft_wrap=True)
-    made.print(Text(_plain(f"results in {folder}", made)), soft_wrap=True)
+    made.print(Text(f"results in {folder}"), soft_wrap=True)
 
 
 def print_plan(
@@ -321,5 +316,5 @@ def print_table(
     for index, name in enumerate(columns):
         table.add_column(name, justify="right" if index in right else "left", overflow="fold")
     for row in rows:
-        table.add_row(*(Text(_plain(cell, made)) for cell in row))
+        table.add_row(*(Text(cell) for cell in row))
     made.print(table)

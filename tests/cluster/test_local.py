@@ -88,3 +88,61 @@ def test_a_failed_sanity_check_is_invalid_and_a_finding(tmp_path):
     assert rows["faultygroup", "time"][0].status == "invalid"
     assert "2 != 3" in rows["faultygroup", "time"][0].reason
     assert finished.exit is Exit.FINDING
+
+
+def test_values_taken_beside_other_work_are_contended(tmp_path):
+    import subprocess
+
+    from bench.backends.cpu import Cpu
+
+    core = Cpu().devices()[0].facts["cpus"][0]
+    spin = f"import os\nos.sched_setaffinity(0, [{core}])\nwhile True: pass"
+    other = subprocess.Popen([sys.executable, "-c", spin])
+    try:
+        # Work that needs its core; 0.4 s are many ticks of the kernel's accounts.
+        made = suite(
+            [("gemm", {"shape": "256x256x256", "dtype": "fp32"})], budget=0.4, precision=0.0
+        )
+        finished, rows = run(made, local_executor(), tmp_path)
+    finally:
+        other.kill()
+        other.wait()
+    beside = rows["gemm", "flops"][0]
+    assert beside.status == "contended"
+    assert "of the measured time" in beside.reason
+    assert beside.value is not None  # kept, marked, and not counted
+    assert finished.counts["contended"] >= 1
+
+
+def test_samples_of_suspects_or_none(tmp_path):
+    made = suite([("fixed", {"tag": [0, 1]}), ("faulty", {"kind": "raise"})])
+    finished, _ = run(made, local_executor(samples="none"), tmp_path / "none")
+    assert (finished.folder / "samples.jsonl").read_bytes() == b""
+    finished, _ = run(made, local_executor(samples="all"), tmp_path / "all")
+    assert (finished.folder / "samples.jsonl").read_bytes().count(b"\n") == 4
+
+
+def test_a_group_that_nobody_can_form_is_noted_not_hung(tmp_path):
+    made = suite([("pairs", {}, {"of": "node"}), ("fixed", {})])
+    finished, rows = run(made, local_executor(), tmp_path)
+    assert finished.exit is Exit.OK
+    assert ("pairs", "bandwidth") not in rows
+    assert any("has no group here" in event["text"] for event in finished.header.events)
+
+
+def test_repeats_are_spaced_in_time(tmp_path):
+    from bench.configs import Entry, StageConfig, Suite
+
+    made = Suite(
+        name="test",
+        rule={"budget": 0.05, "warmup": 0.01, "min_samples": 3},
+        stages=[
+            StageConfig(
+                name="one", repeats=3, entries=[Entry(benchmark="fixed", axes={"tag": [0, 1]})]
+            )
+        ],
+    )
+    _, rows = run(made, local_executor(), tmp_path)
+    order = [(row.repeat, row.group, row.case) for row in rows["fixed", "time"]]
+    assert order == sorted(order)
+    assert len(order) == 3 * 2 * 2

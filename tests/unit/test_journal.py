@@ -1,4 +1,4 @@
-"""The run folder survives kills, full disks and read-only folders, and reads back what was written."""
+"""The run folder survives kills, full disks and bad folders, and reads back what was written."""
 
 import os
 import signal

@@ -1,4 +1,4 @@
-"""The house rules: vendor names in their rooms, floors, docstrings, light imports, a whole wheel."""
+"""The house rules: vendor names, floors, docstrings, light imports, a whole wheel."""
 
 import importlib
 import inspect

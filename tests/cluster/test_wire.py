@@ -1,0 +1,113 @@
+"""Strangers on an agent's port, and agents that fall silent."""
+
+import asyncio
+import contextlib
+import json
+
+import pytest
+
+from bench.cluster import wire
+from bench.cluster.agent import Agent, AgentSpec
+from bench.cluster.wire import Arrive, Hello, Link, LinkLost, line
+
+
+@pytest.fixture
+def agent():
+    made = Agent(AgentSpec(token="secret"))
+    yield made
+    made.close()
+
+
+def talk(address, *lines):
+    """Send raw lines to an agent and read until it hangs up."""
+
+    async def session():
+        host, _, port = address.rpartition(":")
+        reader, writer = await asyncio.open_connection(host, int(port))
+        for text in lines:
+            writer.write(text)
+        with contextlib.suppress(ConnectionError):
+            await writer.drain()
+            while await asyncio.wait_for(reader.read(1000), 20):
+                pass
+        writer.close()
+
+    asyncio.run(session())
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        b"GET / HTTP/1.1\r\n\r\n",
+        b"\x00\xff\xfe\n",
+        b"{}\n",
+        line(Hello(wire.PROTOCOL, 0, "wrong")),
+        line(Hello(99, 0, "secret")),
+        line(Arrive(1)),
+        json.dumps({"type": "Hello", "protocol": 1, "node": "zero", "token": "secret"}).encode()
+        + b"\n",
+    ],
+)
+def test_strangers_are_hung_up_on_and_the_agent_lives(agent, text):
+    address = agent._meeting.address
+    talk(address, text)
+    assert agent._meeting._links == {}
+
+    async def known():
+        link = await Link.dial(address, 7, "secret", 5)
+        await asyncio.sleep(0.2)
+        link.close()
+
+    asyncio.run(known())
+    assert 7 in agent._meeting._links or 7 in agent._meeting._lost
+
+
+def test_a_silent_agent_is_lost(monkeypatch):
+    monkeypatch.setattr(wire, "SILENCE", 0.5)
+
+    async def session():
+        async def mute(reader, writer):
+            await asyncio.sleep(30)
+
+        server = await asyncio.start_server(mute, "127.0.0.1", 0)
+        port = server.sockets[0].getsockname()[1]
+        link = await Link.dial(f"127.0.0.1:{port}", 0, "t", 5)
+        with pytest.raises(LinkLost, match="silent"):
+            await link.receive()
+        link.close()
+        server.close()
+
+    asyncio.run(session())
+
+
+def test_heartbeats_keep_a_link_alive(monkeypatch):
+    monkeypatch.setattr(wire, "SILENCE", 0.6)
+    monkeypatch.setattr(wire, "HEARTBEAT", 0.1)
+
+    async def session():
+        links = []
+
+        async def accept(reader, writer):
+            links.append(Link(reader, writer))
+
+        server = await asyncio.start_server(accept, "127.0.0.1", 0)
+        port = server.sockets[0].getsockname()[1]
+        link = await Link.dial(f"127.0.0.1:{port}", 3, "t", 5)
+        await asyncio.sleep(0.1)
+        assert await links[0].welcome("t") == 3
+        await asyncio.sleep(1.2)
+        links[0].send(Arrive(5))
+        assert await link.receive() == Arrive(5)
+        for one in (link, *links):
+            one.close()
+        server.close()
+
+    asyncio.run(session())
+
+
+def test_nobody_listens_there():
+    async def session():
+        with pytest.raises(LinkLost, match="cannot connect"):
+            await Link.dial("127.0.0.1:1", 0, "t", 2)
+
+    asyncio.run(session())

@@ -1,0 +1,204 @@
+"""The command line: exit codes, sentences instead of tracebacks, machine-readable output."""
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+from bench.results import RunReader
+
+
+def hengsuan(*words, cwd=None, **environment):
+    return subprocess.run(
+        [sys.executable, "-m", "bench", *map(str, words)],
+        capture_output=True,
+        text=True,
+        cwd=cwd,
+        env={**os.environ, **environment},
+    )
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["run", "nope"], "unknown suite 'nope'"),
+        (["run", "quik"], "did you mean quick"),
+        (["run", "--backend", "nope", "--executor", "local"], "unknown backend 'nope'"),
+        (["run", "--cluster", "nope"], "unknown cluster 'nope'"),
+        (["run", "--profile", "nope"], "unknown profile 'nope'"),
+        (["run", "--resume", "nope"], "unknown run 'nope'"),
+        (["run", "--cluster", "small", "--executor", "ray"], "--cluster simulates a fleet"),
+        (["run", "--address", "nonsense"], "not the address of a Ray cluster"),
+        (["run", "--executor", "magic"], "magic"),
+        (["frobnicate"], "No such command"),
+        (["results", "show", "nope"], "unknown run 'nope'"),
+        (["run", "missing.yaml"], "no such file"),
+        (["run", "/"], "not a YAML file"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_bad_usage_is_a_sentence_and_exit_2(tmp_path, words, message):
+    done = hengsuan(*words, cwd=tmp_path)
+    assert done.returncode == 2, done.stderr
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr
+    assert done.stdout == ""
+    assert not (tmp_path / "results").exists()
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("      - gemm: {shpae: 8x8x8}", "did you mean shape"),
+        ("      - gem: {}", "unknown benchmark 'gem'"),
+        ("      - gemm: {shape: 8x8x8, over: node}", "over"),
+        ("      - gemm: {shape: [8x8]}\n        over: node", "one benchmark with its axes"),
+        ("      - gemm: {shape: 8x0x8}", "must be positive"),
+        ("      - collectives: {over: nowhere}", "no node carries the label 'nowhere'"),
+        ("      - pairs: {of: rack}", "unknown of 'rack'"),
+        ("      - pairs: {matchings: -1}", "positive integer"),
+        ("      - stream: {size: 4KiB..1KiB}", "not a sweep"),
+        ("      - gemm: {dtype: []}", "empty list"),
+        ("      - gemm: {rule: {budgt: 1s}}", "budget"),
+    ],
+)
+def test_a_bad_suite_names_file_and_line(tmp_path, line, message):
+    path = tmp_path / "bad.yaml"
+    path.write_text(f"name: bad\nstages:\n  - name: one\n    benchmarks:\n{line}\n")
+    done = hengsuan("run", path, "--dry-run", "--backend", "cpu")
+    assert done.returncode == 2, done.stdout
+    assert message in done.stderr
+    assert f"{path}:5" in done.stderr or f"{path}:6" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_simulated_run_from_beginning_to_results(tmp_path):
+    done = hengsuan("run", "quick", "--cluster", "small", "--json", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert found["state"] == "complete"
+    assert found["scorecard"]["provenance"] == "simulated"
+    assert "stage 1/3 device" in done.stderr
+    assert "stage device ended" in done.stderr
+
+    listed = json.loads(hengsuan("results", "list", "--json", cwd=tmp_path).stdout)
+    assert [one["id"] for one in listed] == [found["run"]]
+    shown = hengsuan("results", "show", found["run"][:8], cwd=tmp_path)
+    assert shown.returncode == 0, shown.stderr
+    assert "gemm" in shown.stdout
+    rows = hengsuan("results", "show", found["run"], "--rows", "--json", cwd=tmp_path)
+    full = [json.loads(line) for line in rows.stdout.splitlines()]
+    assert len(full) == sum(found["rows"].values())
+    assert full[0]["case"]["benchmark"] == "gemm"
+    assert full[0]["status"] == "ok"
+    words = hengsuan("results", "show", found["run"], "--rows", cwd=tmp_path).stdout.splitlines()
+    assert len(words) == len(full)
+    assert "node-00000/0" in words[0]
+    assert "simulated" in words[0]
+
+
+def test_a_real_run_without_ray(tmp_path):
+    suite = tmp_path / "mini.yaml"
+    suite.write_text(
+        "name: mini\nrule: {budget: 50ms, warmup: 10ms, min_samples: 3}\nstages:\n"
+        "  - name: device\n    repeats: 2\n    benchmarks:\n"
+        "      - gemm: {shape: 64x64x64, dtype: fp32}\n"
+    )
+    done = hengsuan("run", suite, "--executor", "local", "--backend", "cpu", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "results in results/" in done.stdout
+    assert "stand-in" in done.stdout
+    (folder,) = (tmp_path / "results").iterdir()
+    reader = RunReader(folder)
+    assert {row.repeat for row in reader.rows()} == {0, 1}
+    assert reader.header.environment["versions"]["torch"]
+    assert reader.header.nodes[0].machine
+    condition = reader.header.conditions[0]
+    assert condition.threads >= 1
+    assert condition.affinity
+    assert condition.nice is not None
+
+
+def test_a_results_folder_that_cannot_be_written_stops_before_measuring(tmp_path):
+    (tmp_path / "results").write_text("a file")
+    done = hengsuan("run", "quick", "--cluster", "small", cwd=tmp_path)
+    assert done.returncode == 4
+    assert "cannot write" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["doctor"],
+        ["show", "benchmarks"],
+        ["show", "suites"],
+        ["show", "chips"],
+        ["show", "profiles"],
+        ["show", "config"],
+        ["run", "quick", "--dry-run", "--backend", "cpu"],
+    ],
+    ids=" ".join,
+)
+def test_tables_and_json_of_what_can_be_asked(words, tmp_path):
+    table = hengsuan(*words, cwd=tmp_path)
+    assert table.returncode == 0, table.stderr
+    assert table.stdout.strip()
+    found = hengsuan(*words, "--json", cwd=tmp_path)
+    assert json.loads(found.stdout)
+
+
+def test_the_schema_is_json_schema():
+    found = json.loads(hengsuan("show", "schema").stdout)
+    assert set(found) == {"run.json", "measurements.jsonl", "samples.jsonl"}
+    assert "$ref" in found["run.json"]
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "utf-8", "latin-1"])
+@pytest.mark.parametrize("width", ["40", "200"])
+def test_narrow_terminals_and_old_locales_lose_nothing(tmp_path, encoding, width):
+    done = subprocess.run(
+        [sys.executable, "-m", "bench", "run", "quick", "--cluster", "small"],
+        capture_output=True,
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONIOENCODING": encoding, "COLUMNS": width, "LC_ALL": "C"},
+    )
+    assert done.returncode == 0, done.stderr
+    text = done.stdout.decode(encoding)
+    assert "overall" in text
+    assert "results in" in text
+
+
+def test_no_color_and_pipes_give_plain_text(tmp_path):
+    done = hengsuan("run", "quick", "--cluster", "small", cwd=tmp_path, NO_COLOR="1")
+    assert "\x1b" not in done.stdout + done.stderr
+
+
+def test_a_reader_that_has_enough_is_no_error(tmp_path):
+    done = subprocess.run(
+        f"{sys.executable} -m bench show config | head -n 1",
+        shell=True,
+        capture_output=True,
+        text=True,
+    )
+    assert "Traceback" not in done.stderr
+    assert "Broken" not in done.stderr
+
+
+def test_a_defect_of_ours_is_a_sentence_and_debug_shows_the_traceback(tmp_path):
+    script = (
+        "import sys\nfrom bench import cli\nfrom bench.configs import load\n"
+        "import bench.configs\n"
+        "def broken(*_):\n    raise ZeroDivisionError('oops')\n"
+        "bench.configs.load_chips = broken\n"
+        "sys.argv = ['hengsuan', *sys.argv[1:], 'run', 'quick']\ncli.main()\n"
+    )
+    for more, shown in (([], False), (["--debug"], True)):
+        done = subprocess.run(
+            [sys.executable, "-c", script, *more], capture_output=True, text=True, cwd=tmp_path
+        )
+        assert done.returncode == 4
+        assert "ZeroDivisionError: oops" in done.stderr
+        assert ("Traceback" in done.stderr) == shown
