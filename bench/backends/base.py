@@ -108,6 +108,10 @@ class Backend:
         """Who else uses device ``index`` of the node (process names and ids), empty if nobody."""
         return ""
 
+    def cache(self, device: torch.device) -> int:
+        """Bytes of the device's last-level cache, which inputs must exceed; 0 where unknown."""
+        return 0
+
     def arch(self, device: torch.device) -> str | None:
         """Triton's architecture (``sm_90``, ``gfx942``, ``generic``) or None: no Triton target."""
         return None
@@ -187,6 +191,9 @@ class TorchBackend(Backend):
         # torch.Event needs the generic device runtime, which not every vendor build has.
         maker = getattr(self._torch(), "Event", None)
         return maker(enable_timing=True) if maker is not None else None
+
+    def cache(self, device: torch.device) -> int:
+        return int(getattr(self._properties(device.index or 0), "L2_cache_size", 0))
 
     def memory_peak(self, device: torch.device, *, reset: bool = False) -> int | None:
         module = self._torch()

@@ -69,6 +69,9 @@ class Cpu(TorchBackend):
     def event(self) -> Any | None:
         return None
 
+    def cache(self, device: torch.device) -> int:
+        return host.last_level_cache() or 0
+
     def memory_peak(self, device: torch.device, *, reset: bool = False) -> int | None:
         """Peak resident set of this process (``VmHWM``): torch.cpu keeps no statistics.
 

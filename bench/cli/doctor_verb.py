@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import os
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from ..errors import Exit
 
+if TYPE_CHECKING:
+    from ..records import Node
+
 
 @click.command(name="doctor")
+@click.option("--address", metavar="HOST:PORT", help="Also ask every node of this Ray cluster.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
-def command(as_json: bool) -> int:
+def command(address: str | None, as_json: bool) -> int:
     """Say what this node carries and whether it is fit to be measured.
 
     Exit code 0 if some backend has a device, else 4. A host that is not quiet is said, not failed.
@@ -71,12 +75,25 @@ def command(as_json: bool) -> int:
         "quiet": quiet.quiet,
         "reasons": quiet.reasons,
         "warnings": _warnings(),
+        "cluster": _cluster(address) if address else [],
     }
     if as_json:
         click.echo(msgspec.json.format(msgspec.json.encode(report), indent=1).decode())
     else:
         _print(report)
     return int(Exit.OK if any(one["devices"] for one in backends) else Exit.INFRASTRUCTURE)
+
+
+def _cluster(address: str) -> list[Node]:
+    """Every node of a Ray cluster, with its devices or what is wrong with it."""
+    from ..cluster.agent import AgentSpec, new_token
+    from ..cluster.ray_hub import RayHub
+
+    hub = RayHub(AgentSpec(token=new_token()), address)
+    try:
+        return hub.nodes()
+    finally:
+        hub.close()
 
 
 def _warnings() -> list[str]:
@@ -126,6 +143,20 @@ def _print(report: dict[str, Any]) -> None:
                 )
             )
     print_table(screen, ("backend", "from", "device", "state"), rows)
+    if report["cluster"]:
+        print_table(
+            screen,
+            ("cluster node", "backend", "devices", "problem"),
+            [
+                (
+                    one.name,
+                    one.backend,
+                    ", ".join(device.name for device in one.devices),
+                    one.problem,
+                )
+                for one in report["cluster"]
+            ],
+        )
     verdict = "quiet enough to measure" if report["quiet"] else "not quiet"
     screen.print(f"this host is {verdict}")
     for text in (*report["reasons"], *report["warnings"]):

@@ -157,6 +157,8 @@ def _executor(
     if kind == "local":
         from ..cluster.local import LocalHub
 
+        if nodes:
+            raise UsageError("--nodes chooses among the nodes of a Ray cluster")
         hub = LocalHub(spec)
     else:
         from ..cluster.ray_hub import RayHub

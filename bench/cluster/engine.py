@@ -174,7 +174,8 @@ class _Run:
         finally:
             header.state = state
             header.finished = _now()
-            self.journal.save()
+            with contextlib.suppress(OSError):  # a full disk has been said already
+                self.journal.save()
             self.observer.end(state, self.counts)
 
     def _stage(self, stage: Stage) -> None:

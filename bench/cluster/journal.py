@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -33,6 +34,7 @@ class Journal:
         self.header = header
         self._encoder = msgspec.json.Encoder()
         self._known = {condition: i for i, condition in enumerate(header.conditions)}
+        self._synced = 0.0
         self._rows = (folder / ROWS).open(mode)
         self._samples = (folder / SAMPLES).open(mode)
         self.save()
@@ -98,6 +100,7 @@ class Journal:
             rows = [_renumbered(row, ids) for row in page.rows]
             self._append(self._rows, rows)
             self._append(self._samples, page.samples)
+            self._sync()
         except OSError as error:
             raise _unwritable(self.folder, error) from None
 
@@ -119,6 +122,8 @@ class Journal:
         """Flush and close; the header is saved as it stands, if the disk still takes it."""
         for file in (self._rows, self._samples):
             with contextlib.suppress(OSError):  # said already when the page was written
+                os.fsync(file.fileno())
+            with contextlib.suppress(OSError):
                 file.close()
         with contextlib.suppress(OSError):
             self.save()
@@ -130,8 +135,14 @@ class Journal:
         if not items:
             return
         file.write(self._encoder.encode_lines(items))
-        file.flush()
-        os.fsync(file.fileno())
+        file.flush()  # from here on the kernel has it: our own death loses nothing
+
+    def _sync(self) -> None:
+        """At most once a second, make rows survive the machine's death as well."""
+        if time.monotonic() - self._synced >= 1.0:
+            for file in (self._rows, self._samples):
+                os.fsync(file.fileno())
+            self._synced = time.monotonic()
 
     def _write_columns(self, columns: Any) -> None:
         """Rows from numpy columns, in blocks; the same text as row by row."""

@@ -113,7 +113,7 @@ class Rank:
             group=self._group,
             agree=self._agree if grouped else None,
             gather=self._gather if grouped else None,
-            cache=host.last_level_cache() or 0,
+            cache=self.backend.cache(self.device),
             memory=self.spec.memory,
             arch=self.backend.arch(self.device),
             chip=self.chip,

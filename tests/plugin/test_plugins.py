@@ -172,6 +172,60 @@ def test_doctor_says_what_is_wrong_with_a_plugin(install):
     assert report["cpu"]["devices"]
 
 
+BUSY = (
+    WORKING
+    + """
+        def busy(self, index):
+            return "trainer (4711)" if index == 1 else ""
+"""
+)
+
+
+def test_devices_that_others_use_are_refused_unless_shared(install, tmp_path):
+    environment = install(BUSY)
+    suite = tmp_path / "mini.yaml"
+    suite.write_text(
+        "name: mini\nrule: {budget: 50ms, warmup: 10ms, min_samples: 3}\nstages:\n"
+        "  - name: device\n    benchmarks:\n      - launch: {}\n"
+    )
+    shared = {}
+    for more in ([], ["--share"]):
+        done = subprocess.run(
+            [
+                sys.executable,
+                "-m",
+                "bench",
+                "run",
+                str(suite),
+                "--executor",
+                "local",
+                "--json",
+                "-q",
+                "--out",
+                str(tmp_path / "runs"),
+                *more,
+            ],
+            env=environment,
+            capture_output=True,
+            text=True,
+        )
+        assert done.returncode == 0, done.stderr
+        header = json.loads(
+            (tmp_path / "runs" / json.loads(done.stdout)["run"] / "run.json").read_text()
+        )
+        shared[len(header["nodes"][0]["devices"])] = {c["shared"] for c in header["conditions"]}
+    assert shared == {1: {False}, 2: {True}}
+    done = subprocess.run(
+        [sys.executable, "-m", "bench", "doctor", "--json"],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    report = {one["backend"]: one for one in json.loads(done.stdout)["backends"]}
+    assert report["acme"]["devices"][1]["in_use_by"] == "trainer (4711)"
+
+
 def test_a_plugin_of_forty_lines_is_found_and_measured(install, tmp_path):
     assert len(textwrap.dedent(WORKING).strip().splitlines()) <= 40
     environment = install(WORKING)
