@@ -78,8 +78,8 @@ def _members(spec: ScheduleSpec) -> str:
     if spec.scope == "pair":
         return f" of {spec.arguments.get('of', 'device')}s"
     if spec.scope == "group":
-        over = {"nodes": "each node", "all": "all devices"}
-        return f" over {over.get(spec.kind) or 'each ' + str(spec.arguments.get('key'))}"
+        over = {"nodes": "node", "all": "all"}  # as a suite writes it
+        return f" over {over.get(spec.kind) or spec.arguments.get('key')}"
     return ""
 
 

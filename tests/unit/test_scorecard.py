@@ -275,8 +275,8 @@ def test_names_say_who_takes_part():
     lines = [{"benchmark": name, "metric": "busbw"} for name in ("collectives", "pairs")]
     card = scorecard(made, columns(), profile(a=lines), CHIPS)
     assert [one.name for one in card.categories[0].metrics] == [
-        "collectives over each node",
-        "collectives over each rack",
+        "collectives over node",
+        "collectives over rack",
         "pairs of nodes",
     ]
 
