@@ -43,9 +43,13 @@ def plugin():
     """The faulty benchmarks, found through their entry point by every process we start."""
     import sys
 
+    from bench.workloads import base
+
     old = os.environ.get("PYTHONPATH", "")
     os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [PLUGIN, old]))
     sys.path.insert(0, PLUGIN)
+    base._load_plugins.cache_clear()  # other tests may have looked already
     yield
     sys.path.remove(PLUGIN)
+    base._load_plugins.cache_clear()
     os.environ["PYTHONPATH"] = old

@@ -74,8 +74,6 @@ def cases():
 
 def check(backend, device):
     """One record a case: errors, seconds of both implementations, rates, whether it is right."""
-    import torch
-
     arch = backend.arch(device)
 
     def synchronize():
@@ -102,7 +100,6 @@ def check(backend, device):
         if {"torch", "triton"} <= set(calls):
             found["ratio"] = found["torch_seconds"] / found["triton_seconds"]
         del calls
-        torch.accelerator.empty_cache() if hasattr(torch.accelerator, "empty_cache") else None
         yield found
 
 
