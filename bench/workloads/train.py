@@ -47,6 +47,10 @@ class Train(Benchmark):
     batch: int = 4
     dtype: Literal["fp32", "bf16"] = "fp32"
 
+    def __post_init__(self) -> None:
+        """Raise `UsageError` for a model that is not there, before anything is started."""
+        load_model(self.model)
+
     def rule(self, rule: Rule) -> Rule:
         """At least twelve steps: fewer cannot show that the loss falls."""
         return msgspec.structs.replace(rule, min_samples=max(rule.min_samples, 12))

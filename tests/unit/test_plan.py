@@ -1,0 +1,155 @@
+"""Plans: expansion of axes, placement, expectations, and fleets as pure arithmetic."""
+
+import pytest
+
+from bench.cluster.engine import job_count, row_count
+from bench.cluster.inventory import Inventory
+from bench.cluster.plan import expand, plan, schedules_of, steps
+from bench.configs import Entry, StageConfig, Suite, load_chips, load_suite
+from bench.errors import ConfigError, UsageError
+from bench.records import Device, DeviceGroup, Node
+from bench.workloads.base import registry
+
+CHIPS = load_chips()
+
+
+def fleet(nodes=4, devices=2):
+    return Inventory(fleet=DeviceGroup(count=nodes, devices=devices, chip="sim-a"))
+
+
+def suite(*entries, repeats=1, **rule):
+    stage = StageConfig(name="one", entries=list(entries), repeats=repeats)
+    return Suite(name="s", rule=rule, stages=[stage])
+
+
+def entry(benchmark, axes=None, **place):
+    return Entry(benchmark=benchmark, axes=axes or {}, place=place, where="s.yaml:7")
+
+
+def test_axes_expand_to_their_product_and_sweeps_to_sizes():
+    found = list(expand(registry()["stream"], {"op": ["copy", "add"], "size": "1MiB..16MiB x4"}))
+    assert [(one["op"], int(one["size"]) >> 20) for one in found] == [
+        ("copy", 1),
+        ("copy", 4),
+        ("copy", 16),
+        ("add", 1),
+        ("add", 4),
+        ("add", 16),
+    ]
+
+
+def test_a_sweep_of_what_is_no_size_stays_text_and_is_refused():
+    with pytest.raises(ConfigError, match=r"s.yaml:7[\s\S]*impl"):
+        plan(suite(entry("gemm", {"impl": "1KiB..4KiB"})), fleet(), CHIPS)
+
+
+def test_cases_declare_metrics_with_unit_direction_and_source():
+    made = plan(suite(entry("gemm", {"dtype": ["bf16", "fp32"]})), fleet(), CHIPS)
+    assert [(c.metric, c.unit, c.better) for c in made.cases] == 2 * [
+        ("flops", "FLOP/s", "higher"),
+        ("error", "", "lower"),
+    ]
+    assert [c.id for c in made.cases] == [0, 1, 2, 3]
+    assert len({c.source for c in made.cases}) == 1
+    assert made.cases[0].expected == CHIPS["sim-a"].peak("bf16")
+    assert made.cases[1].expected is None
+
+
+def test_entries_of_one_schedule_share_a_block():
+    made = plan(
+        suite(
+            entry("gemm"),
+            entry("collectives", over="node"),
+            entry("stream"),
+            entry("collectives", {"op": "broadcast"}, over="node"),
+        ),
+        fleet(),
+        CHIPS,
+    )
+    (stage,) = made.stages
+    assert [[job.benchmark for job in block.jobs] for block in stage.blocks] == [
+        ["gemm", "stream"],
+        ["collectives", "collectives"],
+    ]
+    assert [spec.groups for spec in made.schedules] == [8, 4]
+
+
+def test_counts_agree_with_a_walk():
+    made = plan(
+        suite(entry("gemm"), entry("pairs", of="node", schedule="full"), entry("train"), repeats=3),
+        fleet(),
+        CHIPS,
+    )
+    (stage,) = made.stages
+    walked = sum(
+        batch.ids.size * len(stage.blocks[step.block].jobs)
+        for step in steps(stage, schedules_of(made, fleet()))
+        for batch in step.groups
+    )
+    assert walked == job_count(made, stage, fleet()) == 3 * (8 + 6 + 1)
+    assert row_count(made, fleet()) == 3 * (8 * 2 + 6 * 2 + 1 * 6)
+
+
+def test_rules_merge_and_limits_are_walls():
+    one = Entry(benchmark="gemm", axes={}, rule={"budget": 9.0, "limit": 5.0})
+    made = plan(suite(one, entry("stream"), budget=2.0, warmup=0.5), fleet(), CHIPS)
+    gemm, stream = made.stages[0].blocks[0].jobs
+    assert (gemm.rule.budget, gemm.rule.warmup, gemm.limit) == (9.0, 0.5, 5.0)
+    assert stream.rule.budget == 2.0
+    assert stream.limit > 60
+
+
+@pytest.mark.parametrize(
+    ("bad", "message"),
+    [
+        (entry("gem"), "unknown benchmark 'gem'"),
+        (entry("gemm", {"shap": "1x1x1"}), "unknown axis of gemm 'shap'"),
+        (entry("gemm", over="node"), "unknown placement of gemm"),
+        (entry("collectives", over="rack"), "no node carries the label 'rack'"),
+        (entry("pairs", of="rack"), "unknown of"),
+        (entry("pairs", schedule="some"), "unknown schedule"),
+        (entry("pairs", matchings=0), "positive integer"),
+        (entry("train", {"model": "nope"}), "unknown model 'nope'"),
+    ],
+)
+def test_what_cannot_be_planned_names_file_and_line(bad, message):
+    with pytest.raises(UsageError, match=message) as raised:
+        plan(suite(bad), fleet(), CHIPS)
+    assert "s.yaml:7" in str(raised.value)
+
+
+def test_an_unknown_model_is_refused_without_a_datasheet_too():
+    with pytest.raises(UsageError, match="unknown model 'nope'"):
+        plan(suite(entry("train", {"model": "nope"})), fleet(), {})
+
+
+def test_pairs_of_nodes_on_one_node_are_noted():
+    made = plan(suite(entry("pairs", of="node")), fleet(1), CHIPS)
+    assert made.schedules[0].groups == 0
+    assert "has no group here" in made.notes[0]
+
+
+def test_no_single_expectation_for_unequal_groups_or_mixed_chips():
+    by_device = plan(suite(entry("pairs", of="device", schedule="full")), fleet(), CHIPS)
+    assert by_device.cases[0].expected is None
+    by_node = plan(suite(entry("pairs", of="node", schedule="full")), fleet(), CHIPS)
+    assert by_node.cases[0].expected is not None
+    mixed = Inventory(
+        [
+            Node(id=chip, name=chip, devices=(Device(index=0, backend="x", name="x", chip=chip),))
+            for chip in ("sim-a", "h200-sxm")
+        ]
+    )
+    assert plan(suite(entry("gemm")), mixed, CHIPS).cases[0].expected is None
+
+
+@pytest.mark.parametrize("name", ["quick", "standard"])
+def test_shipped_suites_can_be_planned_anywhere(name):
+    for inventory in (fleet(1, 1), fleet(1, 8), fleet(3, 1), fleet(2, 8)):
+        made = plan(load_suite(name), inventory, CHIPS)
+        assert row_count(made, inventory) > 50
+
+
+def test_standard_is_a_suite_of_sixty_cases():
+    made = plan(load_suite("standard"), fleet(), CHIPS)
+    assert len({(c.stage, c.label()) for c in made.cases}) >= 60
