@@ -137,16 +137,17 @@ class DeviceGroup(msgspec.Struct, kw_only=True, frozen=True):
 class Conditions(msgspec.Struct, kw_only=True, frozen=True):
     """Under which conditions a value was taken; equal conditions are stored once.
 
-    Frequencies in MHz, temperature in °C, power in W; None where the host does not say.
+    Frequencies in MHz, temperature in °C, power in W; None where the host does not say. What may
+    change while measuring is noted before and after; ``throttled`` says if either saw it.
     """
 
     nice: int | None = None
     affinity: str = ""
     threads: int | None = None
     governor: str = ""
-    frequency: float | None = None
-    temperature: float | None = None
-    power: float | None = None
+    frequency: tuple[float | None, float | None] = (None, None)
+    temperature: tuple[float | None, float | None] = (None, None)
+    power: tuple[float | None, float | None] = (None, None)
     throttled: str = ""
     timer: str = ""
     shared: bool = False

@@ -18,7 +18,7 @@ from typing import Any
 import msgspec
 
 from .. import host
-from ..backends.base import Backend
+from ..backends.base import Backend, Telemetry
 from ..backends.registry import get
 from ..configs import Chip
 from ..records import Conditions
@@ -120,6 +120,7 @@ class Rank:
             seed=command.seed,
         )
         telemetry = self.backend.telemetry
+        before = self._now()
         bench = make(command.benchmark, command.axes)
         watch = host.Contention.begin(self.spec.cpus)
         outcome = run(
@@ -129,21 +130,27 @@ class Rank:
             throttled=lambda: bool(telemetry(self.spec.index).throttled),
         )
         contention = watch.end().contended()
-        return Result(outcome, self._conditions(outcome), contention)
+        return Result(outcome, self._conditions(outcome, before, self._now()), contention)
 
-    def _conditions(self, outcome: Outcome) -> Conditions:
+    def _now(self) -> Telemetry:
+        """The device's telemetry; the clock of this rank's cores where it has none."""
         now = self.backend.telemetry(self.spec.index)
-        clock = now.clock or host.frequency(self.spec.cpus)
+        if now.clock is not None:
+            return now
+        return msgspec.structs.replace(now, clock=host.frequency(self.spec.cpus))
+
+    def _conditions(self, outcome: Outcome, before: Telemetry, after: Telemetry) -> Conditions:
+        throttled = dict.fromkeys(filter(None, (before.throttled, after.throttled)))
         return Conditions(
             nice=os.getpriority(os.PRIO_PROCESS, 0),
             affinity=host.compact(os.sched_getaffinity(0)),
             threads=host.threads(),
             governor=host.governor(self.spec.cpus) or "",
             # Rounded, so that equal conditions are stored once.
-            frequency=_rounded(clock, 50),
-            temperature=_rounded(now.temperature, 5),
-            power=_rounded(now.power, 20),
-            throttled=now.throttled,
+            frequency=(_rounded(before.clock, 50), _rounded(after.clock, 50)),
+            temperature=(_rounded(before.temperature, 5), _rounded(after.temperature, 5)),
+            power=(_rounded(before.power, 20), _rounded(after.power, 20)),
+            throttled=", ".join(throttled),
             timer=outcome.timer,
             shared=self.spec.shared,
         )

@@ -31,6 +31,7 @@ _QUIET = {
     "RAY_task_events_report_interval_ms": "0",
     "RAY_enable_timeline": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    "TORCH_DEVICE_BACKEND_AUTOLOAD": "0",  # no vendor plugin loads itself into a worker
     "RAY_DEDUP_LOGS": "0",
     "RAY_TQDM": "0",
 }

@@ -146,3 +146,10 @@ def test_repeats_are_spaced_in_time(tmp_path):
     order = [(row.repeat, row.group, row.case) for row in rows["fixed", "time"]]
     assert order == sorted(order)
     assert len(order) == 3 * 2 * 2
+
+
+def test_a_benchmark_plugin_that_cannot_be_imported_is_listed(plugin):
+    from bench.workloads.base import problems, registry
+
+    assert "fixed" in registry()
+    assert problems() == {"broken": "RuntimeError: this plugin is broken on purpose"}

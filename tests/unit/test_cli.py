@@ -119,6 +119,7 @@ def test_a_real_run_without_ray(tmp_path):
     assert condition.threads >= 1
     assert condition.affinity
     assert condition.nice is not None
+    assert len(condition.frequency) == 2
 
 
 def test_a_results_folder_that_cannot_be_written_stops_before_measuring(tmp_path):

@@ -164,6 +164,22 @@ def test_a_folder_that_cannot_be_written_is_said_before_measuring(tmp_path):
         Journal.create(tmp_path / "file", header(), rows=1)
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="mounting a file system needs root")
+def test_a_read_only_file_system_is_said_before_measuring(tmp_path):
+    frozen = tmp_path / "frozen"
+    frozen.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "ro", "tmpfs", str(frozen)], capture_output=True
+    )
+    if mounted.returncode:
+        pytest.skip(f"cannot mount here: {mounted.stderr.decode().strip()}")
+    try:
+        with pytest.raises(InfraError, match="Read-only file system"):
+            Journal.create(frozen / "results", header(), rows=1)
+    finally:
+        subprocess.run(["umount", str(frozen)], check=True)
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="mounting a small file system needs root")
 def test_a_disk_that_fills_up_while_measuring_is_a_sentence(tmp_path):
     small = tmp_path / "small"
