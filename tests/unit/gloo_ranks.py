@@ -16,12 +16,18 @@ RULE = Rule(budget=0.1, warmup=0.02, min_samples=3)
 
 def outcomes(name, axes, *, size=2, rule=RULE, spoil=None) -> list[Outcome]:
     """Outcomes by rank. ``spoil(bench, rank)`` may break the benchmark after its set-up."""
+    return several([(name, axes, spoil)], size=size, rule=rule)[0]
+
+
+def several(jobs, *, size=2, rule=RULE) -> list[list[Outcome]]:
+    """Outcomes by job and rank of (name, axes, spoil), in turn in the same processes."""
     with tempfile.TemporaryDirectory() as folder:
-        mp.spawn(_rank, args=(name, axes, size, rule, spoil, folder), nprocs=size)
-        return [
-            msgspec.json.decode(Path(folder, str(rank)).read_bytes(), type=Outcome)
+        mp.spawn(_rank, args=(jobs, size, rule, folder), nprocs=size)
+        by_rank = [
+            msgspec.json.decode(Path(folder, str(rank)).read_bytes(), type=list[Outcome])
             for rank in range(size)
         ]
+    return [list(ranks) for ranks in zip(*by_rank, strict=True)]
 
 
 def context(rank, size, group=None, agree=None, gather=None):
@@ -46,7 +52,7 @@ def context(rank, size, group=None, agree=None, gather=None):
     )
 
 
-def _rank(rank, name, axes, size, rule, spoil, folder):
+def _rank(rank, jobs, size, rule, folder):
     import torch
     import torch.distributed as dist
 
@@ -69,16 +75,23 @@ def _rank(rank, name, axes, size, rule, spoil, folder):
         dist.all_gather(every, torch.tensor(mine, dtype=torch.float64), group=control)
         return [one.tolist() for one in every]
 
-    bench = make(name, axes)
-    if spoil is not None:
-        setup = bench.setup
-
-        def spoiled(given):
-            setup(given)
-            spoil(bench, rank)
-
-        bench.setup = spoiled
-    outcome = run(bench, context(rank, size, dist.group.WORLD, agree, gather), rule)
-    Path(folder, str(rank)).write_bytes(msgspec.json.encode(outcome))
+    given = context(rank, size, dist.group.WORLD, agree, gather)
+    found = []
+    for name, axes, spoil in jobs:
+        bench = make(name, axes)
+        if spoil is not None:
+            bench.setup = _spoiled(bench, rank, spoil)
+        found.append(run(bench, given, rule))
+    Path(folder, str(rank)).write_bytes(msgspec.json.encode(found))
     dist.barrier(group=control)
     dist.destroy_process_group()
+
+
+def _spoiled(bench, rank, spoil):
+    setup = bench.setup
+
+    def spoiled(given):
+        setup(given)
+        spoil(bench, rank)
+
+    return spoiled
