@@ -5,6 +5,7 @@ PYTHON  ?= python3
 BIN     := .venv/bin
 READY   := .venv/.ready
 FIGURES ?=
+OUT     ?=
 
 .PHONY: help bench test test-full lint perf readme clean
 
@@ -13,7 +14,7 @@ help:
 	@echo "make test       set up, run every test that this machine can run"
 	@echo "make test-full  the same with long repetitions"
 	@echo "make lint       ruff, mypy, import floors, vendor names"
-	@echo "make perf       measure the harness itself [FIGURES=help,plan,...]"
+	@echo "make perf       measure the harness itself [FIGURES=help,plan,...] [OUT=table.md]"
 	@echo "make readme     write the README's figures anew"
 	@echo "make clean      remove what make made"
 
@@ -38,7 +39,7 @@ lint: $(READY)
 
 # One measurement at a time; figures are printed beside their bounds, nothing is asserted.
 perf: $(READY)
-	@$(BIN)/python -m pytest tests/perf --figures="$(FIGURES)" -q --timeout=0 -m ""
+	@$(BIN)/python -m pytest tests/perf --figures="$(FIGURES)" --figures-out="$(OUT)" -q --timeout=0 -m ""
 
 readme: $(READY)
 	@$(BIN)/python .ci/readme.py

@@ -8,6 +8,7 @@ this package never asks for a vendor's name.
 from __future__ import annotations
 
 import importlib
+import importlib.util
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import msgspec
@@ -146,12 +147,11 @@ class TorchBackend(Backend):
             ) from error
 
     def present(self) -> str:
-        if self.module is None:
-            return ""
-        import importlib.util
-
-        found = importlib.util.find_spec(self.module.partition(".")[0])
-        return "" if found else f"Python module {self.module} is not installed"
+        if importlib.util.find_spec("torch") is None:
+            return "PyTorch is not installed (pip install 'hengsuan[run]')"
+        if self.module and importlib.util.find_spec(self.module.partition(".")[0]) is None:
+            return f"Python module {self.module} is not installed"
+        return ""
 
     def devices(self) -> list[Device]:
         self.load()

@@ -29,9 +29,6 @@ class Cpu(TorchBackend):
     stand_in = True
     priority = 1000  # only where nothing else answers
 
-    def present(self) -> str:
-        return ""
-
     def devices(self) -> list[Device]:
         nodes = host.numa_nodes()
         sets = [(f"numa{node}", cpus) for node, cpus in nodes.items()]

@@ -46,11 +46,10 @@ class Cuda(TorchBackend):
     priority = 100  # after the imitators, which answer to `cuda` as well
 
     def present(self) -> str:
-        if Path("/dev/nvidiactl").exists() or Path("/dev/dxg").exists():
-            return ""
-        if ctypes.util.find_library("nvidia-ml"):
-            return ""
-        return "no NVIDIA driver is loaded on this node"
+        driver = Path("/dev/nvidiactl").exists() or Path("/dev/dxg").exists()
+        if not driver and not ctypes.util.find_library("nvidia-ml"):
+            return "no NVIDIA driver is loaded on this node"
+        return super().present()
 
     def environment(self, indices: list[int], index: int) -> dict[str, str]:
         # By bus, as NVML counts them: CUDA's own order puts the fastest first.

@@ -268,8 +268,11 @@ def print_outcome(
             ),
             soft_wrap=True,
         )
-    for text in lost:
-        made.print(Text(f"lost: {text}", style="red"), soft_wrap=True)
+    unique = list(dict.fromkeys(lost))
+    for text in unique[:WORST]:
+        _line(made, f"lost: {text}", "red")
+    if len(unique) > WORST:
+        _line(made, f"lost: {len(unique) - WORST} more; see `hengsuan results show`", "red")
     made.print(Text(f"run {header.id} {header.state}: {_counts(counts)}"), soft_wrap=True)
     made.print(Text(f"results in {folder}"), soft_wrap=True)
 

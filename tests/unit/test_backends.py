@@ -61,6 +61,18 @@ def test_an_absent_accelerator_is_a_sentence():
     assert "driver" in found.problem
 
 
+def test_without_pytorch_the_way_out_is_said(monkeypatch):
+    from importlib import util
+
+    from bench.cluster.describe import describe
+
+    found = util.find_spec
+    monkeypatch.setattr(util, "find_spec", lambda name: None if name == "torch" else found(name))
+    node = describe("cpu", False, "")
+    assert node.devices == ()
+    assert "PyTorch is not installed (pip install" in node.problem
+
+
 def test_an_allow_list_limits_the_backends():
     script = "from bench.backends.registry import listing; print([one.name for one in listing()])"
     done = subprocess.run(
