@@ -125,6 +125,8 @@ class Coordinator:
                     self._at_barrier(node, message.step)
         except LinkLost as error:
             self._lose(node, str(error))
+        except Exception as error:  # a message that fits no step of ours must not stop others
+            self._lose(node, f"broke the protocol: {type(error).__name__}: {error}")
         finally:
             link.close()
 
@@ -196,7 +198,8 @@ class Coordinator:
             self._release(step)
 
     def _release(self, step: int) -> None:
-        if self._order is None or self._order.node not in self._ready[step]:
+        # Already released, perhaps, by the report that came while this node was on its way.
+        if self._order is None or self._order.node not in self._ready.get(step, ()):
             return
         mine = self.order.node
         others = [n for n in self.order.beside if n != mine and n not in self._lost]

@@ -158,3 +158,28 @@ def test_an_address_where_no_cluster_is():
         RayHub(AgentSpec(token=new_token()), "127.0.0.1:1")
     with pytest.raises(UsageError, match="not the address"):
         RayHub(AgentSpec(token=new_token()), "ray://somewhere:10001")
+
+
+@pytest.mark.slow
+def test_a_frozen_agent_is_lost_in_bounded_time(cluster, tmp_path):
+    """Nothing closes its sockets: only silence tells, as when a node loses power."""
+    frozen = []
+
+    def freeze():
+        agent = sorted(ranks_by_agent())[-1]
+        os.kill(agent, signal.SIGSTOP)
+        frozen.append(agent)
+
+    thread = when_measuring(tmp_path, freeze)
+    began = time.monotonic()
+    try:
+        finished, rows = run(suite(LONG), executor(cluster), tmp_path)
+    finally:
+        thread.join()
+        for agent in frozen:
+            os.kill(agent, signal.SIGKILL)
+    assert time.monotonic() - began < 120
+    missing = [row for row in rows["fixed", "time"] if row.status == "missing"]
+    assert 0 < len(missing) <= 60, finished.header.events
+    assert "did not answer" in missing[0].reason
+    assert finished.exit is Exit.INFRASTRUCTURE
