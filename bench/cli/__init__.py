@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
+from collections.abc import Iterator
 from typing import Any, NoReturn
 
 import click
@@ -66,11 +68,11 @@ def _run() -> int:
     for stream in (sys.stdout, sys.stderr):
         # A character that the locale does not have must not end a run.
         getattr(stream, "reconfigure", lambda **_: None)(errors="replace")
+    done: Any = 0
     try:
-        done: Any = cli.main(prog_name="hengsuan", standalone_mode=False)
-        code = done if isinstance(done, int) else 0
-        sys.stdout.flush()
-        return code
+        with reader_may_leave():
+            done = cli.main(prog_name="hengsuan", standalone_mode=False)
+        return done if isinstance(done, int) else 0
     except click.exceptions.Exit as error:
         return error.exit_code
     except click.ClickException as error:
@@ -79,12 +81,22 @@ def _run() -> int:
     except (KeyboardInterrupt, click.Abort):
         click.echo("interrupted", err=True)
         return 130
-    except BrokenPipeError:
-        # Whoever read us has enough; keep Python from complaining when it flushes at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
     except Exception as error:
         return _failed(error)
+
+
+@contextlib.contextmanager
+def reader_may_leave() -> Iterator[None]:
+    """Print inside: a reader of our pipe that has enough (``| head``) is no error.
+
+    click and rich end the process with 1 there, which means a finding here.
+    """
+    try:
+        yield
+        sys.stdout.flush()
+    except (BrokenPipeError, SystemExit):
+        # Keeps Python from complaining when it flushes at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _failed(error: Exception) -> int:
@@ -97,7 +109,12 @@ def _failed(error: Exception) -> int:
     if isinstance(error, HengsuanError):
         click.echo(f"error: {error}", err=True)
         return int(error.exit)
+    if isinstance(error, OSError) and error.strerror:
+        # A full disk, a folder without permission: the host's state, not our defect.
+        where = f"{error.filename}: " if error.filename else ""
+        click.echo(f"error: {where}{error.strerror}", err=True)
+        return int(Exit.INFRASTRUCTURE)
     text = " ".join(str(error).split())
     click.echo(f"error: {type(error).__name__}: {text}", err=True)
-    click.echo("hint: this is a defect of hengsuan; --debug shows where", err=True)
+    click.echo("hint: a defect of ours; `hengsuan --debug ...` shows where", err=True)
     return int(Exit.INFRASTRUCTURE)

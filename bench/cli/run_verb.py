@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import importlib.util
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from ..errors import ConfigError, Exit, UsageError
+from ..errors import Exit, UsageError
+from .place import executor_of, given, make_executor, spelled
 
 if TYPE_CHECKING:
     from ..cluster.engine import Finished, Observer
-    from ..cluster.executor import Done, Executor
+    from ..cluster.executor import Done
     from ..configs import Chip, Suite
     from ..records import Header
 
@@ -77,12 +77,20 @@ def command(
     """
     from ..configs import load_chips, load_profile, load_suite
 
+    if resume is not None:
+        for name in ("suite", "dry_run"):
+            if given(name):
+                raise UsageError(
+                    f"--resume continues a run as it was planned; {spelled(name)} does not go "
+                    "with it"
+                )
     chips = load_chips()
     scored_by = load_profile(profile)
     if dry_run:
         return _dry_run(load_suite(suite), chips, as_json, **where)
     if resume is not None:
         chosen, run_id, out, again = _resumed(resume, out)
+        where["executor_name"] = executor_of(again[0], where)
     else:
         from ..cluster.engine import new_run_id
 
@@ -106,7 +114,7 @@ def _execute(
     from .environment import environment
     from .live import watching
 
-    executor = _executor(chips, **where)
+    executor = make_executor(chips, **where)
     with watching(quiet) as screen:
         observer: Observer = screen if screen is not None else Silent()
         return execute(
@@ -120,52 +128,6 @@ def _execute(
             observer=observer,
             resume=again,
         )
-
-
-def _executor(
-    chips: dict[str, Chip],
-    *,
-    address: str,
-    executor_name: str | None,
-    nodes: str | None,
-    backend: str | None,
-    cluster: str | None,
-    samples: str,
-    share: bool,
-) -> Executor:
-    kind = executor_name or ("sim" if cluster or backend == "sim" else "ray")
-    if kind == "sim":
-        from ..cluster.simulated import SimulatedExecutor
-        from ..configs import load_cluster
-
-        return SimulatedExecutor(load_cluster(cluster or "small"), chips)
-    if cluster:
-        raise UsageError(f"--cluster simulates a fleet; it does not go with --executor {kind}")
-    from ..backends.registry import get
-    from ..cluster.agent import AgentSpec, new_token
-    from ..cluster.agents import AgentExecutor, Hub
-
-    if backend is not None:
-        get(backend)  # an unknown name is said before anything is started
-    spec = AgentSpec(token=new_token(), backend=backend, share=share, samples=samples)
-    if kind == "ray" and executor_name is None and importlib.util.find_spec("ray") is None:
-        if address != "local":
-            raise UsageError("--address needs Ray", hint="pip install 'hengsuan[run]'")
-        click.echo("note: Ray is not installed; measuring this machine without it", err=True)
-        kind = "local"
-    hub: Hub
-    if kind == "local":
-        from ..cluster.local import LocalHub
-
-        if nodes:
-            raise UsageError("--nodes chooses among the nodes of a Ray cluster")
-        hub = LocalHub(spec)
-    else:
-        from ..cluster.ray_hub import RayHub
-
-        wanted = [name.strip() for name in nodes.split(",") if name.strip()] if nodes else None
-        hub = RayHub(spec, address, wanted)
-    return AgentExecutor(hub, chips)
 
 
 def _resumed(resume: str, out: Path) -> tuple[Suite, str, Path, tuple[Header, Done, float]]:
@@ -190,27 +152,34 @@ def _report(finished: Finished, profile: Any, chips: dict[str, Chip], as_json: b
     import msgspec
 
     from ..analysis.scorecard import scorecard
+    from ..records import STATUSES
     from ..report.terminal import console, print_outcome, print_scorecard
     from ..results import RunReader
+    from . import reader_may_leave
 
     reader = RunReader(finished.folder)
-    card = scorecard(reader.header, reader.columns(), profile, chips)
+    columns = reader.columns()
+    card = scorecard(reader.header, columns, profile, chips)
+    # A resumed run is judged whole, with the rows that it had before.
+    numbers = ((columns.status == index).sum() for index in range(len(STATUSES)))
+    finished.counts = {s: int(n) for s, n in zip(STATUSES, numbers, strict=True) if n}
     code = finished.exit
-    if as_json:
-        found = {
-            "run": finished.header.id,
-            "folder": str(finished.folder),
-            "state": finished.header.state,
-            "exit": int(code),
-            "rows": finished.counts,
-            "lost": finished.lost,
-            "scorecard": card,
-        }
-        click.echo(msgspec.json.format(msgspec.json.encode(found), indent=1).decode())
-        return int(code)
-    out = console()
-    print_scorecard(out, card)
-    print_outcome(out, finished.header, str(finished.folder), finished.counts, finished.lost)
+    with reader_may_leave():
+        if as_json:
+            found = {
+                "run": finished.header.id,
+                "folder": str(finished.folder),
+                "state": finished.header.state,
+                "exit": int(code),
+                "rows": finished.counts,
+                "lost": finished.lost,
+                "scorecard": card,
+            }
+            click.echo(msgspec.json.format(msgspec.json.encode(found), indent=1).decode())
+        else:
+            out, folder = console(), str(finished.folder)
+            print_scorecard(out, card)
+            print_outcome(out, finished.header, folder, finished.counts, finished.lost)
     return int(code)
 
 
@@ -225,12 +194,14 @@ def _dry_run(suite: Suite, chips: dict[str, Chip], as_json: bool, **where: Any) 
     from .planned import outline
 
     if where["cluster"] or where["backend"] == "sim" or where["executor_name"] == "sim":
-        inventory = _executor(chips, **where).inventory()
-    elif where["address"] != "local":
-        raise ConfigError(
-            "--dry-run plans for this machine or a simulated fleet, not for a cluster by address"
-        )
+        inventory = make_executor(chips, **where).inventory()
     else:
+        for name in ("address", "nodes"):
+            if given(name):
+                raise UsageError(
+                    f"--dry-run plans for this machine or a simulated fleet; {spelled(name)} does "
+                    "not go with it"
+                )
         from ..cluster.describe import describe
 
         node = describe(where["backend"], where["share"], "")

@@ -29,7 +29,7 @@ def _print(found: Any, as_json: bool, columns: tuple[str, ...]) -> int:
 @command.command()
 @_JSON
 def benchmarks(as_json: bool) -> int:
-    """Every benchmark with its scope, axes (and defaults) and metrics."""
+    """Benchmarks: scope, axes with defaults, metrics."""
     import inspect
 
     from ..workloads.base import axes_of, problems, registry
@@ -58,7 +58,7 @@ def benchmarks(as_json: bool) -> int:
 @command.command()
 @_JSON
 def suites(as_json: bool) -> int:
-    """Every suite with its stages."""
+    """Suites and their stages."""
     from ..configs import load_suite, names
 
     found = []
@@ -72,7 +72,7 @@ def suites(as_json: bool) -> int:
 @command.command()
 @_JSON
 def chips(as_json: bool) -> int:
-    """Every datasheet; figures that sources dispute are marked."""
+    """Datasheets; disputed figures are marked."""
     from ..configs import Figure, load_chips
     from ..units import format_value
 
@@ -105,7 +105,7 @@ def chips(as_json: bool) -> int:
 @command.command()
 @_JSON
 def profiles(as_json: bool) -> int:
-    """Every profile with its categories."""
+    """Profiles and their categories."""
     from ..configs import load_profile, names
 
     found = []
@@ -124,21 +124,29 @@ def profiles(as_json: bool) -> int:
 @command.command()
 @_JSON
 def config(as_json: bool) -> int:
-    """Which files are in force: what comes first in the search order wins."""
+    """Which file each name is read from."""
     from ..configs import Kind, names, path_of
+    from ..configs.search import folders
 
     kinds: tuple[Kind, ...] = ("chips", "suites", "profiles", "clusters", "models")
-    found = [
+    files = [
         {"kind": kind, "name": name, "file": str(path_of(kind, name))}
         for kind in kinds
         for name in names(kind)
     ]
-    return _print(found, as_json, ("kind", "name", "file"))
+    searched = [{"folder": str(folder), "exists": folder.is_dir()} for folder in folders()]
+    if as_json:
+        return _print({"searched": searched, "files": files}, True, ())
+    click.echo("searched, the first that has a name wins:")
+    for one in searched:
+        click.echo(f"  {one['folder']}{'' if one['exists'] else ' (not there)'}")
+    return _print(files, False, ("kind", "name", "file"))
 
 
 @command.command()
-def schema() -> int:
-    """The JSON schema of run.json and of a line of measurements.jsonl."""
+@_JSON
+def schema(as_json: bool) -> int:
+    """JSON schemas of a run's files (always JSON)."""
     import msgspec
 
     from ..records import Header, Row, Samples

@@ -29,7 +29,15 @@ def hengsuan(*words, cwd=None, **environment):
         (["run", "--cluster", "nope"], "unknown cluster 'nope'"),
         (["run", "--profile", "nope"], "unknown profile 'nope'"),
         (["run", "--resume", "nope"], "unknown run 'nope'"),
-        (["run", "--cluster", "small", "--executor", "ray"], "--cluster simulates a fleet"),
+        (["run", "--cluster", "small", "--executor", "ray"], "--cluster does not go with"),
+        (["run", "--cluster", "small", "--nodes", "a"], "--nodes does not go with executor sim"),
+        (["run", "--backend", "sim", "--address", "a:1"], "--address does not go with executor"),
+        (["run", "--executor", "sim", "--backend", "cpu"], "--backend does not go with executor"),
+        (["run", "--executor", "local", "--nodes", "a"], "--nodes does not go with executor local"),
+        (["run", "--dry-run", "--nodes", "a"], "--nodes does not go with it"),
+        (["run", "--dry-run", "--address", "a:1"], "--address does not go with it"),
+        (["run", "--dry-run", "--resume", "nope"], "--dry-run does not go with it"),
+        (["run", "standard", "--resume", "nope"], "SUITE does not go with it"),
         (["run", "--address", "nonsense"], "not the address of a Ray cluster"),
         (["run", "--executor", "magic"], "magic"),
         (["frobnicate"], "No such command"),
@@ -153,6 +161,7 @@ def test_tables_and_json_of_what_can_be_asked(words, tmp_path):
 
 def test_the_schema_is_json_schema():
     found = json.loads(hengsuan("show", "schema").stdout)
+    assert found == json.loads(hengsuan("show", "schema", "--json").stdout)
     assert set(found) == {"run.json", "measurements.jsonl", "samples.jsonl"}
     assert "$ref" in found["run.json"]
 
@@ -177,15 +186,70 @@ def test_no_color_and_pipes_give_plain_text(tmp_path):
     assert "\x1b" not in done.stdout + done.stderr
 
 
-def test_a_reader_that_has_enough_is_no_error(tmp_path):
-    done = subprocess.run(
-        f"{sys.executable} -m bench show config | head -n 1",
-        shell=True,
-        capture_output=True,
-        text=True,
-    )
-    assert "Traceback" not in done.stderr
-    assert "Broken" not in done.stderr
+def left_by_its_reader(words, cwd):
+    """(exit code, stderr) of a command whose reader has gone before it prints."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    try:
+        done = subprocess.run(
+            [sys.executable, "-m", "bench", *words],
+            stdout=writer,
+            stderr=subprocess.PIPE,
+            text=True,
+            cwd=cwd,
+        )
+    finally:
+        os.close(writer)
+    return done.returncode, done.stderr
+
+
+@pytest.mark.parametrize("words", [["--help"], ["show", "suites"], ["show", "schema"]])
+def test_a_reader_that_has_enough_is_no_error(words, tmp_path):
+    assert left_by_its_reader(words, tmp_path) == (0, "")
+
+
+@pytest.mark.parametrize("how", [[], ["--json"]])
+def test_a_reader_that_leaves_does_not_change_the_exit_code_of_a_run(how, tmp_path):
+    suite = tmp_path / "alone.yaml"
+    suite.write_text("name: alone\nstages:\n  - name: a\n    benchmarks:\n      - launch: {}\n")
+    words = ["run", str(suite), "--cluster", "small", "--quiet", *how]
+    assert hengsuan(*words, cwd=tmp_path).returncode == 3  # nothing predicts it: all skipped
+    assert left_by_its_reader(words, tmp_path) == (3, "")
+
+
+def test_output_that_cannot_be_written_is_no_defect_of_ours():
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "bench", "show", "suites"],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+    assert done.returncode == 4
+    assert done.stderr == "error: No space left on device\n"
+
+
+def test_a_complete_run_is_resumed_whole(tmp_path):
+    words = ("--cluster", "small", "--json", "--quiet")
+    first = json.loads(hengsuan("run", "quick", *words, cwd=tmp_path).stdout)
+    again = hengsuan("run", "--resume", first["run"], *words, cwd=tmp_path)
+    assert again.returncode == 0, again.stderr
+    assert json.loads(again.stdout)["rows"] == first["rows"]
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ([], "is of a simulated fleet"),
+        (["--executor", "local"], "was made with executor sim, not local"),
+    ],
+)
+def test_a_run_is_resumed_where_it_began(words, message, tmp_path):
+    hengsuan("run", "quick", "--cluster", "small", "--quiet", cwd=tmp_path)
+    (run,) = (tmp_path / "results").iterdir()
+    done = hengsuan("run", "--resume", run.name, *words, cwd=tmp_path)
+    assert done.returncode == 2
+    assert message in done.stderr
 
 
 def test_a_defect_of_ours_is_a_sentence_and_debug_shows_the_traceback(tmp_path):
@@ -203,3 +267,15 @@ def test_a_defect_of_ours_is_a_sentence_and_debug_shows_the_traceback(tmp_path):
         assert done.returncode == 4
         assert "ZeroDivisionError: oops" in done.stderr
         assert ("Traceback" in done.stderr) == shown
+
+
+def test_the_configuration_says_where_it_looked_and_what_won(tmp_path):
+    (tmp_path / "suites").mkdir()
+    mine = tmp_path / "suites" / "quick.yaml"
+    mine.write_text("name: quick\nstages: []\n")
+    done = hengsuan("show", "config", "--json", HENGSUAN_CONFIG_PATH=str(tmp_path))
+    found = json.loads(done.stdout)
+    assert found["searched"][0] == {"folder": str(tmp_path), "exists": True}
+    files = {(one["kind"], one["name"]): one["file"] for one in found["files"]}
+    assert files["suites", "quick"] == str(mine)
+    assert files["suites", "standard"] != str(mine)
