@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import contextlib
 import os
 import sys
@@ -65,9 +66,10 @@ def main() -> NoReturn:
 
 
 def _run() -> int:
+    codecs.register_error("plain", _plain)
     for stream in (sys.stdout, sys.stderr):
         # A character that the locale does not have must not end a run.
-        getattr(stream, "reconfigure", lambda **_: None)(errors="replace")
+        getattr(stream, "reconfigure", lambda **_: None)(errors="plain")
     done: Any = 0
     try:
         with reader_may_leave():
@@ -83,6 +85,14 @@ def _run() -> int:
         return 130
     except Exception as error:
         return _failed(error)
+
+
+def _plain(error: UnicodeError) -> tuple[str, int]:
+    """What stands for characters that the locale does not have: a unit must stay readable."""
+    assert isinstance(error, UnicodeEncodeError)
+    wanted = error.object[error.start : error.end]
+    known = {"µ": "u", "–": "-", "→": "->", "×": "x", "°": "deg ", "…": "~"}
+    return "".join(known.get(character, "?") for character in wanted), error.end
 
 
 @contextlib.contextmanager

@@ -8,9 +8,10 @@ from pathlib import Path
 
 from ..cluster.executor import Page
 from ..cluster.inventory import Inventory
-from ..cluster.plan import Plan, Stage
-from ..records import STATUSES, Header, Status
-from ..report.terminal import Picture, Screen, console
+from ..cluster.plan import Plan, Stage, schedules_of
+from ..records import STATUSES, Header, Row, Status
+from ..report.picture import Picture, Screen
+from ..report.terminal import console
 
 
 class Watching:
@@ -23,6 +24,8 @@ class Watching:
 
     def begin(self, header: Header, made: Plan, inventory: Inventory, folder: Path) -> None:
         """Say what is about to be measured."""
+        self._cases, self._inventory = header.cases, inventory
+        self._schedules = schedules_of(made, inventory)
         self._picture.stages = [stage.name for stage in made.stages]
         self._screen.begin(
             f"{header.suite} on {inventory.node_count} node(s), {inventory.size} device(s) "
@@ -42,6 +45,8 @@ class Watching:
         picture = self._picture
         for row in page.rows:
             picture.count(row.status)
+            if row.status in ("failed", "invalid", "missing"):
+                self._blame(row)
         if page.columns is not None:
             for index, status in enumerate(STATUSES):
                 picture.count(status, int((page.columns.status == index).sum()))
@@ -60,8 +65,15 @@ class Watching:
             text = f"{event.node}: {event.text}" if event.node else event.text
             self._screen.event(event.kind, text)
             if event.kind.endswith("-lost"):
-                picture.worst.append(text)
+                picture.lost.append(text)
         self._screen.update(picture)
+
+    def _blame(self, row: Row) -> None:
+        """Count a bad value against its node; of a group over several, nobody knows whose it is."""
+        ranks = self._schedules[self._cases[row.case].schedule].members(row.group)
+        nodes = set(self._inventory.node_of(ranks).tolist())
+        if len(nodes) == 1:
+            self._picture.blame(self._inventory.name(nodes.pop()))
 
     def end(self, state: str, counts: Mapping[Status, int]) -> None:
         """Take the picture down."""

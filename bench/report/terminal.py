@@ -1,22 +1,19 @@
-"""The terminal: a live picture of a run, the scorecard, and how the run ended.
+"""The terminal: plans, tables, the scorecard, and how a run ended.
 
-Colour never carries meaning alone, and nothing is lost without it. Without a terminal the live
-picture becomes one plain line a stage and one an event.
+Colour never carries meaning alone, and nothing is lost without it. Where a table would be too
+narrow to read, its rows become lines.
 """
 
 from __future__ import annotations
 
 import os
 import sys
-import time
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rich import box
-from rich.console import Console, Group
-from rich.live import Live
-from rich.progress_bar import ProgressBar
+from rich.console import Console
+from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
@@ -33,7 +30,9 @@ STYLES: dict[str, str] = {
     "skipped": "dim",
 }
 WORST = 10
-"""Lines of losses that the live picture shows; rendering stays constant in the number of nodes."""
+"""Lines of losses that are shown; the rest is counted."""
+NARROW = 72
+"""Columns below which tables become lines."""
 
 
 def console(*, stderr: bool = False) -> Console:
@@ -50,142 +49,34 @@ def _box(made: Console) -> box.Box:
     return box.SIMPLE_HEAD if made.encoding.lower().startswith("utf") else box.ASCII2
 
 
-class Picture:
-    """What the live display shows: small, whatever the size of the fleet."""
-
-    def __init__(self) -> None:
-        self.stages: list[str] = []
-        self.name = ""
-        self.done = 0
-        self.total = 0
-        self.share = 0.0
-        self.current = ""
-        self.worst: list[str] = []
-        self.counts: Counter[str] = Counter()
-        self.began = time.monotonic()
-
-    def begin(self, name: str, total: int) -> None:
-        """A new stage of ``total`` jobs."""
-        self.name, self.total, self.done, self.share, self.current = name, total, 0, 0.0, ""
-        self.began = time.monotonic()
-
-    def count(self, status: Status, number: int = 1) -> None:
-        """Rows of a status have come in."""
-        if number:
-            self.counts[status] += number
-
-    @property
-    def left(self) -> float | None:
-        """Estimated seconds until the stage ends, from its pace so far."""
-        spent = time.monotonic() - self.began
-        return spent / self.share * (1 - self.share) if 0.05 < self.share < 1 else None
-
-
-class Screen:
-    """Draws a picture: live on a terminal, as lines elsewhere."""
-
-    def __init__(self, made: Console) -> None:
-        self._console = made
-        self._live: Live | None = None
-        self._picture: Picture | None = None
-        self._stage = ("", 0.0)
-
-    def __enter__(self) -> Screen:
-        if self._console.is_terminal:
-            self._live = Live(
-                console=self._console,
-                refresh_per_second=3,
-                transient=True,
-                get_renderable=self._draw,
-            )
-            self._live.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self._live is not None:
-            self._live.stop()
-            self._live = None
-
-    def begin(self, text: str) -> None:
-        """What is about to be measured."""
-        self._say(text)
-
-    def stage(self, picture: Picture) -> None:
-        """A stage begins."""
-        self._finish_line()
-        self._picture = picture
-        self._stage = (picture.name, time.monotonic())
-        if self._live is None:
-            place = picture.stages.index(picture.name) + 1
-            total = len(picture.stages)
-            self._say(f"stage {place}/{total} {picture.name}: {picture.total} jobs")
-
-    def update(self, picture: Picture) -> None:
-        """The picture has changed; it is drawn at the next refresh."""
-        self._picture = picture
-
-    def event(self, kind: str, text: str) -> None:
-        """Something that must not be missed."""
-        self._say(f"{kind}: {text}", style="yellow")
-
-    def end(self, picture: Picture) -> None:
-        """The run has ended."""
-        self._finish_line()
-        self._picture = None
-
-    def _finish_line(self) -> None:
-        name, began = self._stage
-        if name and self._picture is not None and self._live is None:
-            spent = format_duration(time.monotonic() - began)
-            self._say(f"stage {name} ended after {spent}: {_counts(self._picture.counts)}")
-        self._stage = ("", 0.0)
-
-    def _say(self, text: str, style: str = "") -> None:
-        self._console.print(Text(text, style=style), soft_wrap=True)
-
-    def _draw(self) -> Group:
-        picture = self._picture
-        if picture is None or not picture.name:
-            return Group(Text("starting ..."))
-        left = picture.left
-        stages = Text()
-        for name in picture.stages:
-            stages.append(f" {name} ", style="reverse" if name == picture.name else "dim")
-        head = Text(f"{picture.current or '...'}  ")
-        head.append(f"{format_duration(left)} left" if left is not None else "", style="dim")
-        lines: list[Any] = [
-            stages,
-            ProgressBar(total=1.0, completed=picture.share, width=min(60, self._console.width)),
-            head,
-            Text(_counts(picture.counts)),
-        ]
-        lines.extend(
-            Text(text, style="red", overflow="ellipsis", no_wrap=True)
-            for text in picture.worst[-WORST:]
-        )
-        return Group(*lines)
-
-
-def _counts(counts: Mapping[Any, int]) -> str:
+def said_counts(counts: Mapping[Any, int]) -> str:
+    """``118 ok, 2 contended``."""
     return ", ".join(f"{number} {status}" for status, number in counts.items()) or "no rows yet"
 
 
 def print_scorecard(made: Console, card: Scorecard) -> None:
     """The scorecard: what has a value as a table by category, what has none with its reason."""
-    unit = "–" if made.encoding.lower().startswith("utf") else "-"
+    none = "–" if made.encoding.lower().startswith("utf") else "-"
     table = Table(box=_box(made), pad_edge=False)
     table.add_column("case", overflow="fold")
     table.add_column("metric", overflow="fold")
     for name in ("achieved", "reference", "efficiency"):
         table.add_column(name, justify="right", overflow="fold")
     for category in card.categories:
-        score = f"{category.score:.0f}" if category.score is not None else unit
+        score = f"{category.score:.0f}" if category.score is not None else none
         head = f"{category.name}: score {score}, coverage {category.coverage:.0%}"
+        rows = [_cells(one, none) for one in category.metrics if one.achieved is not None]
         table.add_row(Text(head, style="bold"))
-        for metric in category.metrics:
-            if metric.achieved is not None:
-                table.add_row(*(Text(cell) for cell in _cells(metric, unit)))
-    made.print(table)
+        for case, *cells in rows:
+            # Indented as a block: the rest of a long name must not look like a category.
+            table.add_row(Padding(Text(case), (0, 0, 0, 2)), *map(Text, cells))
+        if made.width < NARROW:
+            _line(made, head, "bold")
+            for case, metric, achieved, reference, efficiency in rows:
+                _line(made, f"  {case}")
+                _line(made, f"    {metric} {achieved} of {reference}: {efficiency}")
+    if made.width >= NARROW:
+        made.print(table)
     overall = f"{card.overall:.0f}/100" if card.overall is not None else "none"
     made.print(
         Text(
@@ -238,14 +129,14 @@ def _merged(findings: Sequence[Finding]) -> list[Finding]:
     return merged
 
 
-def _cells(metric: MetricScore, unit: str) -> list[str]:
+def _cells(metric: MetricScore, none: str) -> list[str]:
     def value(number: float | None) -> str:
-        return format_value(number, metric.unit) if number is not None else unit
+        return format_value(number, metric.unit) if number is not None else none
 
-    efficiency = f"{metric.efficiency:.1%}" if metric.efficiency is not None else unit
+    efficiency = f"{metric.efficiency:.1%}" if metric.efficiency is not None else none
     part = "" if metric.coverage == 1 else f" ({metric.coverage:.0%} of groups)"
     return [
-        f"  {metric.name}{part}",
+        f"{metric.name}{part}",
         metric.metric,
         value(metric.achieved),
         value(metric.reference),
@@ -273,7 +164,7 @@ def print_outcome(
         _line(made, f"lost: {text}", "red")
     if len(unique) > WORST:
         _line(made, f"lost: {len(unique) - WORST} more; see `hengsuan results show`", "red")
-    made.print(Text(f"run {header.id} {header.state}: {_counts(counts)}"), soft_wrap=True)
+    made.print(Text(f"run {header.id} {header.state}: {said_counts(counts)}"), soft_wrap=True)
     made.print(Text(f"results in {folder}"), soft_wrap=True)
 
 
@@ -315,6 +206,13 @@ def print_table(
     right: Sequence[int] = (),
 ) -> None:
     """A plain table; columns whose index is in ``right`` are right-aligned."""
+    if made.width < NARROW:
+        for row in rows:
+            for name, cell in zip(columns, row, strict=True):
+                if cell:
+                    _line(made, f"{name}: {cell}")
+            made.print()
+        return
     table = Table(box=_box(made), pad_edge=False)
     for index, name in enumerate(columns):
         table.add_column(name, justify="right" if index in right else "left", overflow="fold")

@@ -4,37 +4,25 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import time
 from pathlib import Path
 
 import pytest
 
+sys.path.insert(0, str(Path(__file__).parent))
+from processes import ranks
+
 PLUGIN = str(Path(__file__).parent / "plugin")
-
-
-def _alive_ranks() -> list[int]:
-    """Process ids of rank processes that any test left behind."""
-    found = []
-    for entry in Path("/proc").iterdir():
-        if not entry.name.isdigit():
-            continue
-        try:
-            words = (entry / "cmdline").read_bytes().split(b"\0")
-            state = (entry / "stat").read_text().rpartition(")")[2].split()[0]
-        except OSError:
-            continue
-        if b"bench.cluster.rank_main" in words and state != "Z":
-            found.append(int(entry.name))
-    return found
 
 
 @pytest.fixture(autouse=True)
 def nobody_is_left_behind():
     """No test leaves a rank process."""
-    before = set(_alive_ranks())
+    before = ranks()
     yield
     stop = time.monotonic() + 5
-    while (left := set(_alive_ranks()) - before) and time.monotonic() < stop:
+    while (left := ranks() - before) and time.monotonic() < stop:
         time.sleep(0.05)  # the kernel kills them when their agent has died
     for pid in left:
         os.kill(pid, signal.SIGKILL)
@@ -44,8 +32,6 @@ def nobody_is_left_behind():
 @pytest.fixture(scope="session", autouse=True)
 def plugin():
     """The faulty benchmarks, found through their entry point by every process we start."""
-    import sys
-
     from bench.workloads import base
 
     old = os.environ.get("PYTHONPATH", "")

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
-from conftest import PLUGIN, _alive_ranks  # noqa: F401
+from processes import ours
 
 from bench.results import RunReader, find_run
 
@@ -68,19 +68,8 @@ def wait_for_rows(folder, process, count):
 
 
 def family(pid):
-    """Processes of the driver's session that are still there."""
-    found = []
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit() and int(entry.name) != pid:
-            try:
-                fields = (entry / "stat").read_text().rpartition(")")[2].split()
-                words = (entry / "cmdline").read_bytes()
-            except OSError:
-                continue
-            ours = b"bench.cluster.rank_main" in words or int(fields[3]) == pid
-            if fields[0] != "Z" and ours:
-                found.append(words.replace(b"\0", b" ").decode()[:100])
-    return found
+    """What the driver started and is still there."""
+    return [one.words[:100] for one in ours() if one.is_rank or one.session == pid]
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

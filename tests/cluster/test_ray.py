@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
+from processes import agents
 from runs import run, suite
 
 ray = pytest.importorskip("ray", reason="Ray is not installed")
@@ -40,21 +41,6 @@ def cluster(plugin):
 def executor(cluster, **options):
     spec = AgentSpec(token=new_token(), backend="cpu")
     return AgentExecutor(RayHub(spec, cluster.address, **options), {})
-
-
-def ranks_by_agent():
-    """Rank processes of this machine by the process id of their agent."""
-    found = {}
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit():
-            try:
-                words = (entry / "cmdline").read_bytes()
-                parent = int((entry / "stat").read_text().rpartition(")")[2].split()[1])
-            except (OSError, IndexError):
-                continue
-            if b"bench.cluster.rank_main" in words:
-                found.setdefault(parent, []).append(int(entry.name))
-    return found
 
 
 def when_measuring(folder, act):
@@ -109,7 +95,7 @@ def test_a_killed_agent_costs_its_own_measurements_only(cluster, tmp_path):
     killed = []
 
     def kill():
-        agent = sorted(ranks_by_agent())[-1]
+        agent = agents()[-1]
         os.kill(agent, signal.SIGKILL)
         killed.append(agent)
 
@@ -166,7 +152,7 @@ def test_a_frozen_agent_is_lost_in_bounded_time(cluster, tmp_path):
     frozen = []
 
     def freeze():
-        agent = sorted(ranks_by_agent())[-1]
+        agent = agents()[-1]
         os.kill(agent, signal.SIGSTOP)
         frozen.append(agent)
 

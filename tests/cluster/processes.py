@@ -1,0 +1,53 @@
+"""Processes that this test session started, told from others' by a mark in their environment."""
+
+from __future__ import annotations
+
+import os
+import uuid
+from pathlib import Path
+from typing import NamedTuple
+
+NAME = "HENGSUAN_TEST"
+os.environ.setdefault(NAME, uuid.uuid4().hex)
+
+
+class Process(NamedTuple):
+    """A live process: who started it, its session, and its command line."""
+
+    pid: int
+    parent: int
+    session: int
+    words: str
+
+    @property
+    def is_rank(self) -> bool:
+        return "bench.cluster.rank_main" in self.words
+
+
+def ours() -> list[Process]:
+    """Every live process with our mark, this one left out."""
+    mark = f"{NAME}={os.environ[NAME]}".encode()
+    found = []
+    for entry in Path("/proc").iterdir():
+        if not entry.name.isdigit() or int(entry.name) == os.getpid():
+            continue
+        try:
+            if mark not in (entry / "environ").read_bytes():
+                continue
+            words = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode()
+            fields = (entry / "stat").read_text().rpartition(")")[2].split()
+        except OSError:
+            continue
+        if fields[0] != "Z":
+            found.append(Process(int(entry.name), int(fields[1]), int(fields[3]), words))
+    return found
+
+
+def ranks() -> set[int]:
+    """Process ids of live rank processes of ours."""
+    return {process.pid for process in ours() if process.is_rank}
+
+
+def agents() -> list[int]:
+    """Process ids of the parents of our ranks, in order."""
+    return sorted({process.parent for process in ours() if process.is_rank})
