@@ -16,6 +16,7 @@ Axes stay as written: what they may be, the benchmark says, and that is on a hig
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from ..errors import ConfigError
@@ -33,6 +34,7 @@ RULE = ("precision", *_DURATIONS, *_COUNTS)
 """Keys of a rule: those of `bench.timing.Rule`, and ``limit``, a job's wall-clock limit."""
 
 _SUITE = ("name", "description", "rule", "stages")
+_NAME = re.compile(r"\w[\w.-]{0,99}")
 _STAGE = ("name", "needs", "repeats", "benchmarks")
 
 
@@ -149,4 +151,9 @@ def _required(document: Document, fields: dict[str, Any], place: Place, key: str
     text: str = convert_value(document, fields[key], str, (*place, key))
     if not text:
         raise ConfigError(f"the key {key!r} is empty", where=document.where((*place, key)))
+    if not _NAME.fullmatch(text):
+        # Names become parts of folder names.
+        raise document.error(
+            (*place, key), f"{text!r} may hold letters, digits, '.', '_' and '-' only"
+        )
     return text
