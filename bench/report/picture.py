@@ -12,6 +12,7 @@ from typing import Any
 
 from rich.console import Console, Group
 from rich.live import Live
+from rich.padding import Padding
 from rich.progress_bar import ProgressBar
 from rich.text import Text
 
@@ -134,14 +135,20 @@ class Screen:
             stages.append(f" {name} ", style="reverse" if name == picture.name else "dim")
         head = Text(f"{picture.current or '...'}  ")
         head.append(f"{format_duration(left)} left" if left is not None else "", style="dim")
+        width = min(60, self._console.width)
+        # Copied at once: the picture may change while another thread draws it.
+        counts = dict(picture.counts)
         lines: list[Any] = [
             stages,
-            ProgressBar(total=1.0, completed=picture.share, width=min(60, self._console.width)),
+            # A bar ends without a newline; padding gives it a line of its own.
+            Padding(ProgressBar(total=1.0, completed=picture.share, width=width), 0),
             head,
-            Text(said_counts(picture.counts)),
+            Text(said_counts(counts)),
         ]
         ranked = sorted(picture.worst.items(), key=lambda one: -one[1])
-        worst = [f"{node}: {number} values missing or wrong" for node, number in ranked]
-        for text in [*picture.lost[-WORST:], *worst][:WORST]:
-            lines.append(Text(text, style="red", overflow="ellipsis", no_wrap=True))
+        worst = [f"{node}: values missing or wrong: {number}" for node, number in ranked]
+        lines.extend(
+            Text(text, style="red", overflow="ellipsis", no_wrap=True)
+            for text in [*picture.lost[-WORST:], *worst][:WORST]
+        )
         return Group(*lines)

@@ -17,7 +17,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from ..analysis.scorecard import Finding, MetricScore, Scorecard
+from ..analysis.scorecard import Category, Finding, MetricScore, Scorecard
 from ..records import Header, Status
 from ..units import format_duration, format_value
 
@@ -56,27 +56,7 @@ def said_counts(counts: Mapping[Any, int]) -> str:
 
 def print_scorecard(made: Console, card: Scorecard) -> None:
     """The scorecard: what has a value as a table by category, what has none with its reason."""
-    none = "–" if made.encoding.lower().startswith("utf") else "-"
-    table = Table(box=_box(made), pad_edge=False)
-    table.add_column("case", overflow="fold")
-    table.add_column("metric", overflow="fold")
-    for name in ("achieved", "reference", "efficiency"):
-        table.add_column(name, justify="right", overflow="fold")
-    for category in card.categories:
-        score = f"{category.score:.0f}" if category.score is not None else none
-        head = f"{category.name}: score {score}, coverage {category.coverage:.0%}"
-        rows = [_cells(one, none) for one in category.metrics if one.achieved is not None]
-        table.add_row(Text(head, style="bold"))
-        for case, *cells in rows:
-            # Indented as a block: the rest of a long name must not look like a category.
-            table.add_row(Padding(Text(case), (0, 0, 0, 2)), *map(Text, cells))
-        if made.width < NARROW:
-            _line(made, head, "bold")
-            for case, metric, achieved, reference, efficiency in rows:
-                _line(made, f"  {case}")
-                _line(made, f"    {metric} {achieved} of {reference}: {efficiency}")
-    if made.width >= NARROW:
-        made.print(table)
+    (_narrow if made.width < NARROW else _wide)(made, card)
     overall = f"{card.overall:.0f}/100" if card.overall is not None else "none"
     made.print(
         Text(
@@ -92,6 +72,41 @@ def print_scorecard(made: Console, card: Scorecard) -> None:
     for finding in _merged(card.findings):
         if finding.kind != "skipped" or not finding.text.endswith(said):
             _line(made, f"{finding.kind}: {finding.name}: {finding.text}", _style(finding.kind))
+
+
+def _wide(made: Console, card: Scorecard) -> None:
+    table = Table(box=_box(made), pad_edge=False)
+    table.add_column("case", overflow="fold")
+    table.add_column("metric", overflow="fold")
+    for name in ("achieved", "reference", "efficiency"):
+        table.add_column(name, justify="right", overflow="fold")
+    for category in card.categories:
+        score, coverage = _standing(category)
+        table.add_row(category.name, "", "", coverage, score, style="bold")
+        for metric in _achieved(category):
+            case, *cells = _cells(metric)
+            # Indented as a block: the rest of a long name must not look like a category.
+            table.add_row(Padding(Text(case), (0, 0, 0, 2)), *map(Text, cells))
+    made.print(table)
+
+
+def _narrow(made: Console, card: Scorecard) -> None:
+    for category in card.categories:
+        _line(made, f"{category.name}: {', '.join(_standing(category))}", "bold")
+        for metric in _achieved(category):
+            case, name, achieved, reference, efficiency = _cells(metric)
+            against = f", {efficiency} of {reference}" if metric.efficiency is not None else ""
+            _line(made, f"  {case}")
+            _line(made, f"    {name} {achieved}{against}")
+
+
+def _standing(category: Category) -> tuple[str, str]:
+    score = f"{category.score:.0f}" if category.score is not None else "–"
+    return f"score {score}", f"coverage {category.coverage:.0%}"
+
+
+def _achieved(category: Category) -> list[MetricScore]:
+    return [metric for metric in category.metrics if metric.achieved is not None]
 
 
 def _absent(card: Scorecard) -> dict[tuple[str, str], list[str]]:
@@ -129,18 +144,14 @@ def _merged(findings: Sequence[Finding]) -> list[Finding]:
     return merged
 
 
-def _cells(metric: MetricScore, none: str) -> list[str]:
-    def value(number: float | None) -> str:
-        return format_value(number, metric.unit) if number is not None else none
-
-    efficiency = f"{metric.efficiency:.1%}" if metric.efficiency is not None else none
+def _cells(metric: MetricScore) -> list[str]:
     part = "" if metric.coverage == 1 else f" ({metric.coverage:.0%} of groups)"
     return [
         f"{metric.name}{part}",
         metric.metric,
-        value(metric.achieved),
-        value(metric.reference),
-        efficiency,
+        format_value(metric.achieved, metric.unit),
+        format_value(metric.reference, metric.unit),
+        f"{metric.efficiency:.1%}" if metric.efficiency is not None else "–",
     ]
 
 
