@@ -6,8 +6,10 @@ import json
 import os
 import pkgutil
 import re
+import shutil
 import subprocess
 import sys
+import sysconfig
 import zipfile
 from pathlib import Path
 
@@ -125,27 +127,27 @@ def test_what_needs_no_accelerator_stack_imports_none(words, tmp_path):
         assert light == []
 
 
+SOURCES = ("bench", "kernels", "configs", "pyproject.toml", "README.md", "LICENSE")
+
+
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory):
-    """The wheel, built as a release would be but with the tools that are here."""
+    """The wheel, built as a release would be but with the tools that are here.
+
+    From a copy: what an earlier build left in ``build/`` would be packed again.
+    """
     folder = tmp_path_factory.mktemp("wheel")
-    done = subprocess.run(
-        [
-            sys.executable,
-            "-m",
-            "pip",
-            "wheel",
-            "-q",
-            "--no-deps",
-            "--no-build-isolation",
-            "--disable-pip-version-check",
-            "-w",
-            str(folder),
-            str(ROOT),
-        ],
-        capture_output=True,
-        text=True,
-    )
+    source = folder / "source"
+    source.mkdir()
+    for name in SOURCES:
+        if (ROOT / name).is_dir():
+            skip = shutil.ignore_patterns("__pycache__")
+            shutil.copytree(ROOT / name, source / name, symlinks=True, ignore=skip)
+        else:
+            shutil.copy(ROOT / name, source)
+    pip = [sys.executable, "-m", "pip", "wheel", "-q", "--disable-pip-version-check"]
+    how = ["--no-deps", "--no-build-isolation", "-w", str(folder), str(source)]
+    done = subprocess.run([*pip, *how], capture_output=True, text=True)
     if done.returncode and "setuptools" in done.stderr and "No module" in done.stderr:
         pytest.skip("setuptools is not installed beside the project")
     assert done.returncode == 0, done.stderr
@@ -153,65 +155,86 @@ def wheel(tmp_path_factory):
     return path
 
 
-def test_the_wheel_carries_data_and_no_top_level_kernels(wheel):
-    names = zipfile.ZipFile(wheel).namelist()
-    assert {name.split("/")[0] for name in names if ".dist-info" not in name} == {"bench"}
-    for wanted in (
-        "bench/data/suites/quick.yaml",
-        "bench/kernels/tuned/generic.yaml",
-        "bench/kernels/gemm_kernel.py",
-        "bench/py.typed",
+def test_the_wheel_carries_all_code_and_data_and_nothing_else(wheel):
+    names = {name for name in zipfile.ZipFile(wheel).namelist() if ".dist-info" not in name}
+    wanted = {"bench/py.typed"}
+    for folder, inside, pattern in (
+        ("bench", "bench", "*.py"),
+        ("kernels", "bench/kernels", "*.py"),
+        ("kernels/tuned", "bench/kernels/tuned", "*.yaml"),
+        ("configs", "bench/data", "*.yaml"),
     ):
-        assert wanted in names
-    assert any("LICENSE" in name for name in names)
+        for path in (ROOT / folder).rglob(pattern):
+            wanted.add(f"{inside}/{path.relative_to(ROOT / folder)}")
+    assert "bench/kernels/gemm_kernel.py" in wanted
+    assert "bench/data/suites/quick.yaml" in wanted
+    assert names == wanted
+    assert any("LICENSE" in name for name in zipfile.ZipFile(wheel).namelist())
 
 
-def test_the_installed_wheel_runs_from_an_empty_folder(wheel, tmp_path):
-    site = tmp_path / "site"
-    with zipfile.ZipFile(wheel) as archive:
-        archive.extractall(site)
-    empty = tmp_path / "empty"
-    empty.mkdir()
-    # The wheel comes before the checkout that this environment has installed.
-    environment = {**os.environ, "PYTHONPATH": str(site)}
+@pytest.fixture(scope="module")
+def installed(wheel, tmp_path_factory):
+    """``hengsuan`` of an environment that has the wheel; what it needs is borrowed from ours."""
+    place = tmp_path_factory.mktemp("environment")
+    venv = [sys.executable, "-m", "venv", "--system-site-packages", str(place)]
+    subprocess.run(venv, check=True)
+    pip = [place / "bin" / "python", "-m", "pip", "install", "-q", "--disable-pip-version-check"]
+    subprocess.run([*pip, "--no-deps", "--no-index", str(wheel)], check=True)
+    (site,) = place.glob("lib/python*/site-packages")
+    # A path in a .pth file is searched, but its own .pth files, our checkout's, are not.
+    ours = dict.fromkeys([sysconfig.get_path("purelib"), sysconfig.get_path("platlib")])
+    (site / "borrowed.pth").write_text("".join(f"{path}\n" for path in ours))
+    return place / "bin" / "hengsuan"
+
+
+def in_empty_folder(installed, folder, *words):
+    """Run the installed command where nothing of the checkout is."""
+    keep = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
+    return subprocess.run(
+        [str(installed), *words], cwd=folder, env=keep, capture_output=True, text=True
+    )
+
+
+def test_the_installed_wheel_is_what_runs(installed, tmp_path):
     where = subprocess.run(
-        [sys.executable, "-c", "import bench; print(bench.__file__)"],
-        env=environment,
-        cwd=empty,
+        [installed.with_name("python"), "-c", "import bench; print(bench.__file__)"],
+        cwd=tmp_path,
         capture_output=True,
         text=True,
         check=True,
     )
-    assert where.stdout.startswith(str(site))
-    suite = empty / "mini.yaml"
+    assert where.stdout.startswith(str(installed.parents[1]))
+    shown = in_empty_folder(installed, tmp_path, "show", "suites")
+    assert shown.returncode == 0, shown.stderr
+    assert "quick" in shown.stdout
+    planned = in_empty_folder(installed, tmp_path, "run", "quick", "--dry-run", "--backend", "cpu")
+    assert planned.returncode == 0, planned.stderr
+    assert "stage device" in planned.stdout
+
+
+def test_the_installed_wheel_measures_from_an_empty_folder(installed, tmp_path):
+    pytest.importorskip("torch", reason="PyTorch is not installed")
+    suite = tmp_path / "mini.yaml"
     suite.write_text(
         "name: mini\nrule: {budget: 50ms, warmup: 10ms, min_samples: 3}\nstages:\n"
         "  - name: device\n    benchmarks:\n      - gemm: {shape: 64x64x64, dtype: fp32}\n"
     )
-    done = subprocess.run(
-        [
-            sys.executable,
-            "-m",
-            "bench",
-            "run",
-            str(suite),
-            "--executor",
-            "local",
-            "--backend",
-            "cpu",
-            "--json",
-            "-q",
-        ],
-        env=environment,
-        cwd=empty,
-        capture_output=True,
-        text=True,
-    )
+    how = ("--executor", "local", "--backend", "cpu", "--json", "-q")
+    done = in_empty_folder(installed, tmp_path, "run", str(suite), *how)
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
     assert found["state"] == "complete"
     assert set(found["rows"]) <= {"ok", "contended"}
-    assert (empty / "results" / found["run"] / "run.json").exists()
+    assert (tmp_path / "results" / found["run"] / "run.json").exists()
+
+
+@pytest.mark.slow
+def test_the_installed_wheel_runs_the_quick_suite(installed, tmp_path):
+    pytest.importorskip("torch", reason="PyTorch is not installed")
+    pytest.importorskip("ray", reason="Ray is not installed")
+    done = in_empty_folder(installed, tmp_path, "run", "quick", "--backend", "cpu", "--json", "-q")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["state"] == "complete"
 
 
 def test_configured_editions_of_python_and_licence():
