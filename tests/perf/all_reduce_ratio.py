@@ -11,23 +11,33 @@ import os
 import random
 import tempfile
 import time
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch.multiprocessing as mp
 
 
-def measure(size: str, seconds: float) -> dict[str, float]:
-    """Ratio of medians harness / bare over ``seconds`` seconds, and the number of calls."""
+def measure(size: str, seconds: float) -> dict[str, Any]:
+    """Ratio of medians harness / bare over ``seconds`` seconds, the number of calls, and why
+    the figure does not count (empty if the cores were quiet).
+    """
     with tempfile.TemporaryDirectory() as folder:
         mp.spawn(_rank, args=(size, seconds, folder), nprocs=2)
         harness, bare = np.load(f"{folder}/harness.npy"), np.load(f"{folder}/bare.npy")
-    return {"ratio": float(np.median(harness) / np.median(bare)), "calls": harness.size + bare.size}
+        noise = [Path(folder, f"noise{rank}").read_text() for rank in range(2)]
+    return {
+        "ratio": float(np.median(harness) / np.median(bare)),
+        "calls": harness.size + bare.size,
+        "contended": next(filter(None, noise), ""),
+    }
 
 
 def _rank(rank: int, size: str, seconds: float, folder: str) -> None:
     import torch
     import torch.distributed as dist
 
+    from bench import host
     from bench.backends.registry import get
     from bench.timing import HostTimer
     from bench.workloads.base import Context, make
@@ -67,9 +77,14 @@ def _rank(rank: int, size: str, seconds: float, folder: str) -> None:
     own = torch.randn(int(make("collectives", {"op": "all_reduce", "size": size}).size) // 4)
     fresh = own.clone()
     timer, clock = HostTimer(), time.perf_counter_ns
+
+    def idle():
+        """Nothing."""
+
     draw = random.Random(7)
     spans: dict[bool, list[float]] = {True: [], False: []}
     lifetime = min(bench.lifetime() or 50, 50)
+    watch = host.Contention.begin()
     stop, calls, going = time.monotonic() + seconds, 0, True
     while going:
         for _ in range(lifetime):
@@ -77,6 +92,9 @@ def _rank(rank: int, size: str, seconds: float, folder: str) -> None:
             if harness:
                 spans[True].append(float(timer.run(bench.step, 1, 1, None)[0]))
             else:
+                # As long between two calls as on the harness's side: ranks that come apart
+                # there wait for each other inside the next call.
+                timer.run(idle, 1, 1, None)
                 start = clock()
                 dist.all_reduce(own, group=group)
                 spans[False].append((clock() - start) * 1e-9)
@@ -84,6 +102,7 @@ def _rank(rank: int, size: str, seconds: float, folder: str) -> None:
         bench.refresh()
         own.copy_(fresh)
         going = bool(agree((int(time.monotonic() < stop),))[0])
+    Path(folder, f"noise{rank}").write_text(watch.end().contended())
     if rank == 0:
         np.save(f"{folder}/harness.npy", spans[True])
         np.save(f"{folder}/bare.npy", spans[False])

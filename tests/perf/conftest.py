@@ -37,14 +37,17 @@ def pytest_collection_modifyitems(config, items):
 
 @pytest.fixture
 def figure():
-    """Call with (what, value, unit, low=..., high=...): the bound is low ≤ value ≤ high."""
+    """Call with (what, value, unit, low=..., high=...): the bound is low ≤ value ≤ high.
 
-    def report(what, value, unit="", *, low=None, high=None):
+    ``contended`` says why the value does not count, where that is known.
+    """
+
+    def report(what, value, unit="", *, low=None, high=None, contended=""):
         met = (low is None or value >= low) and (high is None or value <= high)
         bounds = [f"{sign} {b:g}" for sign, b in (("≥", low), ("≤", high)) if b is not None]
         text = f"{value:.4g} {unit}".strip()
         bound = " and ".join(bounds) + (f" {unit}" if unit else "")
-        _FOUND.append((what, text, bound, "met" if met else "MISSED"))
+        _FOUND.append((what, text, bound, contended or ("met" if met else "MISSED")))
 
     return report
 

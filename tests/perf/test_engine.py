@@ -205,4 +205,10 @@ def test_all_reduce(benchmark, figure, size):
 
     found = {}
     benchmark.pedantic(lambda: found.update(measure(size, 32.0)), rounds=1)
-    figure(f"all_reduce {size}, harness over bare", found["ratio"], low=0.97, high=1.03)
+    figure(
+        f"all_reduce {size}, harness over bare",
+        found["ratio"],
+        low=0.97,
+        high=1.03,
+        contended=found["contended"],
+    )
