@@ -7,6 +7,7 @@ narrow to read, its rows become lines.
 from __future__ import annotations
 
 import os
+import re
 import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -33,6 +34,7 @@ WORST = 10
 """Lines of losses that are shown; the rest is counted."""
 NARROW = 72
 """Columns below which tables become lines."""
+_FIGURE = re.compile(r"\d+(?:\.\d+)?")
 
 
 def console(*, stderr: bool = False) -> Console:
@@ -66,12 +68,13 @@ def print_scorecard(made: Console, card: Scorecard) -> None:
         )
     )
     absent = _absent(card)
-    for (kind, reason), names in absent.items():
-        _line(made, f"{kind}: {_some(names)}: {reason}", "dim")
-    said = tuple(reason for _, reason in absent)
-    for finding in _merged(card.findings):
-        if finding.kind != "skipped" or not finding.text.endswith(said):
-            _line(made, f"{finding.kind}: {finding.name}: {finding.text}", _style(finding.kind))
+    for line in _merged(absent):
+        _line(made, line, "dim")
+    said = tuple(one.text for one in absent)
+    rest = [f for f in card.findings if f.kind != "skipped" or not f.text.endswith(said)]
+    for kind in dict.fromkeys(finding.kind for finding in rest):
+        for line in _merged([finding for finding in rest if finding.kind == kind]):
+            _line(made, line, _style(kind))
 
 
 def _wide(made: Console, card: Scorecard) -> None:
@@ -109,20 +112,32 @@ def _achieved(category: Category) -> list[MetricScore]:
     return [metric for metric in category.metrics if metric.achieved is not None]
 
 
-def _absent(card: Scorecard) -> dict[tuple[str, str], list[str]]:
-    """(what is missing, why) → which metrics, for those that the profile wants to score or show."""
-    found: dict[tuple[str, str], list[str]] = {}
-    for category in card.categories:
-        for metric in category.metrics:
-            if metric.absent and (metric.scored or metric.achieved is None):
-                kind = "no value" if metric.achieved is None else "no score"
-                reason = metric.absent.removeprefix("skipped: ")
-                found.setdefault((kind, reason), []).append(f"{metric.name} {metric.metric}")
-    return found
+def _absent(card: Scorecard) -> list[Finding]:
+    """What the profile wants to score or show and has no value or no score, with the reason."""
+    return [
+        Finding(
+            kind="no value" if metric.achieved is None else "no score",
+            name=f"{metric.name} {metric.metric}",
+            text=metric.absent.removeprefix("skipped: "),
+        )
+        for category in card.categories
+        for metric in category.metrics
+        if metric.absent and (metric.scored or metric.achieved is None)
+    ]
 
 
-def _some(names: Sequence[str]) -> str:
-    return names[0] if len(names) == 1 else f"{names[0]} and {len(names) - 1} more"
+def _merged(findings: Sequence[Finding]) -> list[str]:
+    """One line for all that say the same, or the same but for figures (``waited 3.1%``)."""
+    alike: dict[tuple[str, str], list[Finding]] = {}
+    for finding in findings:
+        alike.setdefault((finding.kind, _FIGURE.sub("#", finding.text)), []).append(finding)
+    lines = []
+    for (kind, _), group in alike.items():
+        first = group[0]
+        more = f" and {len(group) - 1} more" if len(group) > 1 else ""
+        same = all(one.text == first.text for one in group)
+        lines.append(f"{kind}: {first.name}{more}: {'' if same else 'for example, '}{first.text}")
+    return lines
 
 
 def _line(made: Console, text: str, style: str = "") -> None:
@@ -131,17 +146,6 @@ def _line(made: Console, text: str, style: str = "") -> None:
 
 def _style(kind: str) -> str:
     return STYLES.get(kind, "yellow")
-
-
-def _merged(findings: Sequence[Finding]) -> list[Finding]:
-    """Findings that say the same of several cases, said once."""
-    names: dict[tuple[str, str], list[str]] = {}
-    for finding in findings:
-        names.setdefault((finding.kind, finding.text), []).append(finding.name)
-    merged = []
-    for (kind, text), cases in names.items():
-        merged.append(Finding(kind=kind, name=_some(cases), text=text))
-    return merged
 
 
 def _cells(metric: MetricScore) -> list[str]:

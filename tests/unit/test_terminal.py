@@ -11,7 +11,7 @@ import threading
 import pytest
 from rich.console import Console
 
-from bench.analysis.scorecard import Category, MetricScore, Scorecard
+from bench.analysis.scorecard import Category, Finding, MetricScore, Scorecard
 from bench.cli.live import Watching
 from bench.cluster.engine import execute
 from bench.cluster.executor import Event, Page, Progress
@@ -56,9 +56,10 @@ def card(**changes):
         coverage=1.0,
     )
     bare = MetricScore(name="launch", metric="time", unit="s", achieved=2.5e-6, coverage=0.5)
-    rest = {"run": "r", "suite": "s", "profile": "p", "provenance": "simulated", "findings": []}
+    rest = {"run": "r", "suite": "s", "profile": "p", "provenance": "simulated"}
+    rest = {**rest, "findings": [], **changes}
     category = Category(name="compute", score=85.0, coverage=0.5, metrics=[metric, bare])
-    return Scorecard(overall=85.0, coverage=0.5, categories=[category], **rest, **changes)
+    return Scorecard(overall=85.0, coverage=0.5, categories=[category], **rest)
 
 
 # ---- the picture ----
@@ -292,6 +293,21 @@ def test_a_narrow_scorecard_is_lines_with_the_same_figures():
     assert "    flops 85 TFLOP/s, 85.0% of 100 TFLOP/s" in lines
     assert "  launch (50% of groups)" in lines
     assert "    time 2.5 µs" in lines
+
+
+def test_findings_that_differ_in_figures_are_said_once():
+    texts = [f"1 of 2 contended: waited {share}%" for share in (3.1, 40, 7.5)]
+    found = [Finding(kind="contended", name=f"case {i}", text=t) for i, t in enumerate(texts)]
+    found += [Finding(kind="failed", name=f"case {i}", text="crashed") for i in range(2)]
+    found.append(Finding(kind="failed", name="case 9", text="hung"))
+    made, written = screen_of(200)
+    print_scorecard(made, card(findings=found))
+    lines = written().splitlines()
+    assert lines[-3:] == [
+        "contended: case 0 and 2 more: for example, 1 of 2 contended: waited 3.1%",
+        "failed: case 0 and 1 more: crashed",
+        "failed: case 9: hung",
+    ]
 
 
 def test_names_in_narrow_tables_can_be_copied():
