@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import hashlib
+import math
 import os
 import resource
 import signal
@@ -95,16 +96,20 @@ def numa_nodes() -> dict[int, list[int]]:
 
 
 def last_level_cache() -> int | None:
-    """Bytes of the largest cache of the first usable core."""
-    cpu = min(os.sched_getaffinity(0))
-    sizes = []
-    for path in Path(f"/sys/devices/system/cpu/cpu{cpu}/cache").glob("index*/size"):
-        text = _read(path)
-        unit = {"K": 1 << 10, "M": 1 << 20, "G": 1 << 30}.get(text[-1:], 1)
-        digits = text.rstrip("KMG")
-        if digits.isdigit():
-            sizes.append(int(digits) * unit)
-    return max(sizes, default=None)
+    """Bytes of last-level cache that the usable cores reach together.
+
+    A processor of several chiplets has a last level in each of them.
+    """
+    levels: dict[int, dict[str, int]] = {}
+    for cpu in os.sched_getaffinity(0):
+        for folder in Path(f"/sys/devices/system/cpu/cpu{cpu}/cache").glob("index*"):
+            text = _read(folder / "size")
+            unit = {"K": 1 << 10, "M": 1 << 20, "G": 1 << 30}.get(text[-1:], 1)
+            digits, level = text.rstrip("KMG"), _read(folder / "level")
+            if digits.isdigit() and level.isdigit():
+                shared = _read(folder / "shared_cpu_list") or str(cpu)
+                levels.setdefault(int(level), {})[shared] = int(digits) * unit
+    return sum(levels[max(levels)].values()) if levels else None
 
 
 def memory_total() -> int:
@@ -187,8 +192,9 @@ def _cpu_seconds(cpus: set[int]) -> tuple[float, float]:
 
 
 def _own_cpu_seconds() -> float:
-    usage = resource.getrusage(resource.RUSAGE_SELF)
-    return usage.ru_utime + usage.ru_stime
+    """Of this process and of the children that it has waited for (compilers, say)."""
+    used = (resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    return sum(usage.ru_utime + usage.ru_stime for usage in used)
 
 
 def _schedule() -> dict[str, tuple[float, float]]:
@@ -220,22 +226,21 @@ class Usage:
     def contended(self, limit: float = 0.02) -> str:
         """Why the measurement is contended, with the figure; empty if it is not.
 
-        Each share is of the measured interval (for stolen and foreign time: of the interval of
-        all cores). ``/proc/stat`` counts ticks: two of them a core may be rounding.
+        Each share is of the measured interval, however many cores there are: threads that work
+        together wait for the one whose core was taken. ``/proc/stat`` counts ticks, and what
+        rounding leaves of them grows with the square root of the cores.
         """
         if self.interval <= 0:
             return ""
-        whole = self.interval * self.cores
-        blur = 2 * TICK * self.cores
-        shares = (
-            ("its threads waited for a core", self.waited / self.interval, self.waited),
-            ("the hypervisor took", (self.stolen - blur) / whole, self.stolen),
-            ("other processes used", (self.foreign - blur) / whole, self.foreign),
+        blur = 2 * TICK * math.sqrt(self.cores)
+        found = (
+            ("its threads waited for a core", self.waited, 0.0),
+            ("the hypervisor took", self.stolen, blur),
+            ("other processes used", self.foreign, blur),
         )
-        for what, share, seconds in shares:
-            if share > limit:
-                part = seconds / (self.interval if what.startswith("its") else whole)
-                return f"{what} {part:.1%} of the measured time"
+        for what, seconds, rounding in found:
+            if (seconds - rounding) / self.interval > limit:
+                return f"{what} {seconds / self.interval:.1%} of the measured time"
         return ""
 
 

@@ -17,6 +17,8 @@ import numpy as np
 from .stats import Array, median_interval, relative_half_width
 
 Step = Callable[[], object]
+OVERTIME = 4.0
+"""Times the budget that are spent, at most, to get the least number of samples."""
 
 
 class Rule(msgspec.Struct, kw_only=True, frozen=True):
@@ -208,7 +210,9 @@ _STOPS = ("", "precision", "budget", "samples")
 
 
 def _stop(kept: list[Array], count: int, elapsed: float, rule: Rule) -> str:
-    if elapsed >= max(rule.budget, rule.sustained):
+    budget = max(rule.budget, rule.sustained)
+    # Fewer samples than the least are worth a longer wait, but not for ever.
+    if elapsed >= budget and (count >= rule.min_samples or elapsed >= OVERTIME * budget):
         return "budget"
     if elapsed < rule.sustained:
         return ""
@@ -230,13 +234,13 @@ def _warm_up(
 ) -> float:
     """Run at least two calls and ``rule.warmup`` seconds; the estimate of seconds per call."""
     start = time.perf_counter()
-    calls = 1
-    per_call = 0.0
+    calls, batches = 1, 0
     while True:
         if refresh is not None:
             refresh()
         per_call = float(timer.run(step, calls, 1, between)[0])
-        enough = calls > 1 and time.perf_counter() - start >= rule.warmup
+        batches += 1
+        enough = batches > 1 and time.perf_counter() - start >= rule.warmup
         longest = refresh_every or 1_000_000
         wanted = int(np.clip(rule.warmup / 4 / max(per_call, 1e-9), 2, min(longest, calls * 16)))
         calls, done = share((wanted, int(enough)))

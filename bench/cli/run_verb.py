@@ -133,11 +133,13 @@ def _execute(
 def _resumed(resume: str, out: Path) -> tuple[Suite, str, Path, tuple[Header, Done, float]]:
     """The suite as it was, the run's id and folder, and what it has already."""
     from ..cluster.executor import Done
+    from ..cluster.journal import trim
     from ..configs import suite_from_text
     from ..results import RunReader, find_run
 
     folder = find_run(resume, out)
     reader = RunReader(folder)
+    trim(folder, reader.header.cases)
     columns = reader.columns()
     keys = set(
         zip(columns.case.tolist(), columns.group.tolist(), columns.repeat.tolist(), strict=True)

@@ -132,8 +132,16 @@ class Agent:
         """Kill all ranks, hang up and end the event loop."""
         self.cancel()
         self._call(self._meeting.close())
+        self._call(self._settle())
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(5)
+
+    async def _settle(self) -> None:
+        """End what still runs in the loop, so that nothing is torn down half-way."""
+        rest = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in rest:
+            task.cancel()
+        await asyncio.wait(rest, timeout=2) if rest else None
 
     def rank_pids(self) -> list[int]:
         """Process ids of the running ranks (to find them in a process list)."""
@@ -161,7 +169,8 @@ class Agent:
             import traceback
 
             traceback.print_exc()
-            self.event("warning", f"the agent failed: {type(error).__name__}: {error}")
+            self.event("agent-lost", f"the agent failed: {type(error).__name__}: {error}")
+            self._meeting.hang_up()  # nobody must wait for this node's visits
         finally:
             self._outbox.finish()
 
@@ -178,13 +187,16 @@ class Agent:
             running = self._ranks.get(device)
             if running is not None:
                 return running
-            process = RankProcess(self._launch_spec(device))
-            self._ranks[device] = process
             try:
+                process = RankProcess(self._launch_spec(device))
+                self._ranks[device] = process
                 await process.start()
             except RankLost as error:
                 self.discard(device)
                 raise RankLost(f"did not start: {error}", hang=error.hang) from None
+            except OSError as error:  # no working directory, no descriptor, no process to be had
+                self.discard(device)
+                raise RankLost(f"cannot be started: {error}") from None
             return process
 
     def discard(self, device: int) -> None:

@@ -49,14 +49,21 @@ class Hub(Protocol):
         """Pages and losses of nodes whose stage runs, waiting at most ``timeout`` seconds."""
         ...
 
+    def drop(self, node: int) -> None:
+        """End the stage on a node that is given up; its pages are asked for no more."""
+        ...
+
     def cancel(self) -> None:
-        """End the stage on every node."""
+        """End the stage on every node; what they hold can still be polled."""
         ...
 
     def close(self) -> None:
         """End the agents, and a cluster that was started for them."""
         ...
 
+
+DRAIN = 5.0
+"""Seconds that agents have, after an interrupt, to hand over what they hold."""
 
 Key = tuple[int, int, int]
 """(first case of a job, group, repeat)."""
@@ -111,7 +118,7 @@ class AgentExecutor(Executor):
                     wanted = [
                         index
                         for index, job in enumerate(jobs)
-                        if (job.case, group, step.repeat) not in done
+                        if not _complete(job, group, step.repeat, done)
                     ]
                     if wanted:
                         visit = self._make_visit(step.block, step.repeat, group, ranks, wanted)
@@ -179,17 +186,23 @@ class AgentExecutor(Executor):
         decoder = msgspec.json.Decoder(Page)
         while self._running:
             for arrived in self.hub.poll(1.0):
+                if arrived.node in self._lost:
+                    continue  # its rows are noted as missing already
                 if arrived.lost:
                     yield self._lose(arrived.node, arrived.lost)
                     continue
                 page = decoder.decode(arrived.page)
                 for row in page.rows:
                     self._pending.pop((row.case, row.group, row.repeat), None)
-                if arrived.ended:
+                failed = [event.text for event in page.events if event.kind == "agent-lost"]
+                if failed:
+                    self._lost.setdefault(arrived.node, failed[0])
+                if arrived.ended or failed:
                     self._running.discard(arrived.node)
                 yield page
             if time.monotonic() > self._deadline:
                 for node in sorted(self._running):
+                    self.hub.drop(node)
                     yield self._lose(node, "did not end the stage in time")
             yield Page()
         for visit, job in self._pending.values():
@@ -203,6 +216,17 @@ class AgentExecutor(Executor):
     def cancel(self) -> None:
         """End the running stage everywhere."""
         self.hub.cancel()
+
+    def drain(self) -> Iterator[Page]:
+        """Rows and samples that agents still held, for a few seconds at most."""
+        decoder = msgspec.json.Decoder(Page)
+        stop = time.monotonic() + DRAIN
+        while self._running and time.monotonic() < stop:
+            for arrived in self.hub.poll(0.5):
+                if arrived.lost or arrived.ended:
+                    self._running.discard(arrived.node)
+                if arrived.page:
+                    yield decoder.decode(arrived.page)
 
     def close(self) -> None:
         """End the agents."""
@@ -240,6 +264,14 @@ class AgentExecutor(Executor):
             )
             for offset in range(len(job.metrics))
         )
+
+
+def _complete(job: Job, group: int, repeat: int, done: Done) -> bool:
+    """Whether every metric of the job has its row."""
+    if not len(done):
+        return False
+    cases = range(job.case, job.case + len(job.metrics))
+    return all((case, group, repeat) in done for case in cases)
 
 
 def _provenance(inventory: Inventory) -> Provenance:

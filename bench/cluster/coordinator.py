@@ -72,12 +72,16 @@ class Coordinator:
         others = sorted(leaders - {order.node})
         await asyncio.gather(*(self._reach(node) for node in others))
 
+    def hang_up(self) -> None:
+        """Close all links: the others learn that this node does no more."""
+        for link in list(self._links.values()):
+            link.close()
+
     async def close(self) -> None:
-        """Hang up everywhere."""
+        """Hang up everywhere and listen no more."""
         for task in self._readers.values():
             task.cancel()
-        for link in self._links.values():
-            link.close()
+        self.hang_up()
         if self._server is not None:
             self._server.close()
 
@@ -262,6 +266,7 @@ class Coordinator:
                     party.abort()
                     return
                 if command.do == "abort":
+                    await asyncio.sleep(0)  # a command that came along must have begun
                     party.abort()
                 elif command.do == "close":
                     if work is not None:

@@ -116,7 +116,7 @@ def execute(
         UsageError: the suite does not fit, or the run to resume was made on other nodes.
     """
     watcher = observer or Silent()
-    with contextlib.ExitStack() as stack:
+    with _terminable(), contextlib.ExitStack() as stack:
         stack.callback(executor.close)
         inventory = executor.inventory()
         made = plan(suite, inventory, chips)
@@ -162,15 +162,17 @@ class _Run:
         self.executor.clock = Clock(offset)
         state: RunState = "failed"
         try:
-            with _terminable():
-                for stage in self.plan.stages:
-                    self._stage(stage)
+            for stage in self.plan.stages:
+                self._stage(stage)
             state = "complete"
         except KeyboardInterrupt:
             state = "interrupted"
             # A second Ctrl-C must not leave ranks behind.
             with _deaf():
                 self.executor.cancel()
+                for page in self.executor.drain():
+                    self.journal.write(page)
+                    self._count(page)
         finally:
             header.state = state
             header.finished = _now()

@@ -93,6 +93,10 @@ class Executor(Protocol):
         """End the running stage as soon as its ranks can be stopped."""
         ...
 
+    def drain(self) -> Iterator[Page]:
+        """What was measured before a cancelled stage ended; bounded in time."""
+        ...
+
     def close(self) -> None:
         """Give back everything: ranks, agents, a cluster that was started for this run."""
         ...

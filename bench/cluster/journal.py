@@ -18,7 +18,7 @@ import msgspec
 import numpy as np
 
 from ..errors import InfraError, UsageError
-from ..records import PROVENANCES, STATUSES, Conditions, Header, Row, Samples
+from ..records import PROVENANCES, STATUSES, Case, Conditions, Header, Row, Samples
 from .executor import Page
 
 RUN, ROWS, SAMPLES = "run.json", "measurements.jsonl", "samples.jsonl"
@@ -78,10 +78,8 @@ class Journal:
 
     @classmethod
     def resume(cls, folder: Path, header: Header) -> Journal:
-        """Open a run again; a half-written last line is cut off first."""
+        """Open a run again, after `trim`."""
         try:
-            for name in (ROWS, SAMPLES):
-                _cut_half_line(folder / name)
             return cls(folder, header, "ab")
         except OSError as error:
             raise _unwritable(folder, error) from None
@@ -171,6 +169,44 @@ class Journal:
             )
             self._rows.write(self._encoder.encode_lines(list(zip(*fields, strict=True))))
         self._rows.flush()
+
+
+def trim(folder: Path, cases: Sequence[Case]) -> None:
+    """Cut off what a kill left half-written: a last line, and the last job if rows of it miss.
+
+    The rows of a job are written together; only the last job of the file can be torn. Raises
+    `InfraError` if the folder cannot be written.
+    """
+    try:
+        for name in (ROWS, SAMPLES):
+            _cut_half_line(folder / name)
+        _cut_half_job(folder / ROWS, cases)
+    except OSError as error:
+        raise _unwritable(folder, error) from None
+
+
+def _cut_half_job(path: Path, cases: Sequence[Case]) -> None:
+    with path.open("r+b") as file:
+        end = file.seek(0, os.SEEK_END)
+        start = max(0, end - 65536)
+        file.seek(start)
+        lines = file.read().splitlines(keepends=True)[start > 0 :]
+        if not lines:
+            return
+        last = msgspec.json.decode(lines[-1], type=Row)
+
+        def job(case: int) -> tuple[object, ...]:
+            one = cases[case]
+            return one.stage, one.schedule, one.label()
+
+        if last.case + 1 == len(cases) or job(last.case + 1) != job(last.case):
+            return  # its last metric is there, so all are
+        while lines:
+            row = msgspec.json.decode(lines[-1], type=Row)
+            if (job(row.case), row.group, row.repeat) != (job(last.case), last.group, last.repeat):
+                break
+            end -= len(lines.pop())
+        file.truncate(end)
 
 
 def _floats(values: np.ndarray[Any, np.dtype[np.float64]]) -> list[float | None]:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from ..records import Row, Samples, Status
+import msgspec
+
+from ..records import Conditions, Row, Samples, Status
 from ..workloads.runner import ELSEWHERE, Outcome
 from .party import Visit, culprit
 from .plan import Job
@@ -152,7 +154,11 @@ class Lead:
             value = values.get(metric)
             if value is None or value.value is None:
                 absent: Status = "skipped" if status in ("ok", "contended") else status
-                why = reason if absent == status else "no value here: its reference is unknown"
+                why = (
+                    reason
+                    if absent == status
+                    else "no value: what it is computed from is unknown here"
+                )
                 rows.append(self._row(job, offset, absent, why))
             else:
                 rows.append(
@@ -171,7 +177,7 @@ class Lead:
                         reason=reason,
                     )
                 )
-        self._agent.record(rows, results[0].conditions, self._samples(job, outcome))
+        self._agent.record(rows, _merged(results), self._samples(job, outcome))
 
     def _samples(self, job: Job, outcome: Outcome) -> Samples | None:
         if not outcome.seconds:
@@ -210,6 +216,16 @@ class Lead:
     def _rank_name(self, rank: int) -> str:
         node, place = self._places[rank]
         return f"rank {rank} ({self._order.names[node]}/{place})"
+
+
+def _merged(results: list[Result]) -> Conditions:
+    """Rank 0's conditions, with what throttled any rank of the group."""
+    throttled = "; ".join(
+        f"rank {rank}: {result.conditions.throttled}"
+        for rank, result in enumerate(results)
+        if result.conditions.throttled
+    )
+    return msgspec.structs.replace(results[0].conditions, throttled=throttled)
 
 
 def _judge(outcomes: list[Outcome]) -> tuple[Status, str]:

@@ -25,6 +25,9 @@ class LocalHub(Hub):
         page, ended = self._agent.page(timeout)
         return [Arrived(0, page, ended)]
 
+    def drop(self, node: int) -> None:
+        self._agent.cancel()
+
     def cancel(self) -> None:
         self._agent.cancel()
 

@@ -15,7 +15,7 @@ import msgspec
 from ..configs import Chip, Entry, Suite
 from ..errors import ConfigError, HengsuanError, UsageError, unknown
 from ..records import Case, ScheduleSpec, Scope
-from ..timing import Rule
+from ..timing import OVERTIME, Rule
 from ..units import parse_sweep
 from ..workloads.base import (
     Benchmark,
@@ -37,6 +37,10 @@ PLACEMENT: Mapping[Scope, dict[str, Any]] = {
     "group": {"over": "all"},
 }
 """Placement keys of each scope with their defaults."""
+
+
+SETUP_LIMIT = 240.0
+"""Seconds that set-up and checks may take where the suite gives no ``limit`` of its own."""
 
 
 class Job(msgspec.Struct, kw_only=True, frozen=True):
@@ -179,7 +183,7 @@ class _Builder:
         for axes in expand(cls, entry.axes):
             bench = make(entry.benchmark, axes)
             own = bench.rule(rule)
-            wall = limit or 60.0 + 4 * (own.warmup + max(own.budget, own.sustained))
+            wall = limit or SETUP_LIMIT + OVERTIME * (own.warmup + max(own.budget, own.sustained))
             jobs.append(self._job(bench, stage, index, schedule, rule, wall))
         return index, jobs
 

@@ -12,6 +12,7 @@ import queue
 import socket
 import sys
 import threading
+from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
@@ -122,15 +123,19 @@ class Rank:
         telemetry = self.backend.telemetry
         before = self._now()
         bench = make(command.benchmark, command.axes)
-        watch = host.Contention.begin(self.spec.cpus)
-        outcome = run(
-            bench,
-            context,
-            command.rule,
-            throttled=lambda: bool(telemetry(self.spec.index).throttled),
-        )
-        contention = watch.end().contended()
-        return Result(outcome, self._conditions(outcome, before, self._now()), contention)
+
+        def throttled() -> bool:
+            mine = bool(telemetry(self.spec.index).throttled)
+            # One slow card slows the group: its samples do not count on any rank.
+            return any(flag for (flag,) in self._gather([float(mine)])) if grouped else mine
+
+        def watch() -> Callable[[], str]:
+            begun = host.Contention.begin(self.spec.cpus)
+            return lambda: begun.end().contended()
+
+        outcome = run(bench, context, command.rule, throttled=throttled, watch=watch)
+        conditions = self._conditions(outcome, before, self._now())
+        return Result(outcome, conditions, outcome.contention)
 
     def _now(self) -> Telemetry:
         """The device's telemetry; the clock of this rank's cores where it has none."""

@@ -123,7 +123,7 @@ class RankProcess:
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(process.pid, signal.SIGKILL)
         with contextlib.suppress(subprocess.TimeoutExpired):
-            process.wait(10)
+            process.wait(1)  # it would block the agent: a stuck driver may hold it longer
         if self._reading is not None:
             self._reading.cancel()
             self._writer.close()

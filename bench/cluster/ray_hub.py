@@ -186,7 +186,10 @@ class RayHub(Hub):
     def cancel(self) -> None:
         refs = [actor.cancel.remote() for actor in self._actors]
         self._ray.wait(refs, num_returns=len(refs), timeout=10)
-        self._pulls.clear()
+
+    def drop(self, node: int) -> None:
+        self._actors[node].cancel.remote()
+        self._pulls = {ref: pull for ref, pull in self._pulls.items() if pull[0] != node}
 
     def close(self) -> None:
         with contextlib.suppress(Exception):  # some may be dead; the rest must still be told

@@ -86,6 +86,9 @@ class SimulatedExecutor(Executor):
     def cancel(self) -> None:
         self._cancelled = True
 
+    def drain(self) -> Iterator[Page]:
+        return iter(())
+
     def close(self) -> None:
         self._work = iter(())
 

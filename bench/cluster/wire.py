@@ -219,7 +219,9 @@ class Link:
     async def welcome(self, token: str) -> int:
         """The dialling node's index. Raises `LinkLost` for a stranger or another version."""
         message = await self.receive()
-        if not isinstance(message, Hello) or not hmac.compare_digest(message.token, token):
+        if not isinstance(message, Hello) or not hmac.compare_digest(
+            message.token.encode(), token.encode()
+        ):
             raise LinkLost("not an agent of this run")
         if message.protocol != PROTOCOL:
             raise LinkLost(f"speaks protocol {message.protocol}, this agent {PROTOCOL}")

@@ -126,7 +126,11 @@ class Collectives(Benchmark):
     def check(self) -> Check:
         """Every element of a call on integers that are exact in every dtype is as computed here."""
         rank, ranks = self.context.rank, self.ranks
-        self.input.copy_(self._pattern(rank, self.input.numel()))
+        # What arrives must not have been there before: poison every buffer that is only written.
+        if self.op == "broadcast" and rank != 0:
+            self.input.fill_(float("nan"))
+        else:
+            self.input.copy_(self._given(rank))
         if self.output is not self.input:
             self.output.fill_(float("nan"))
         self.call()
@@ -141,29 +145,45 @@ class Collectives(Benchmark):
             else "all values exact",
         )
 
-    def _pattern(self, rank: int, count: int) -> Any:
-        """Small integers that depend on rank and place: sums over 64 ranks are exact in bf16."""
+    def _given(self, rank: int) -> Any:
+        """What a rank puts in: distinct in rank and place, exact in every dtype (below 256).
+
+        Of a sum, every place has two contributors and zeros from all others, so that it stays
+        exact in bf16 however many ranks there are; every rank contributes somewhere.
+        """
+        count = self.input.numel()
+        if self.op not in ("all_reduce", "reduce_scatter"):
+            return self._values(count, rank)
+        place = self._places(count)
+        first = (place % self.ranks == rank) * self._values(count, 0)
+        second = ((place + 1) % self.ranks == rank) * self._values(count, 1)
+        return first + second
+
+    def _places(self, count: int) -> Any:
         import torch
 
-        place = torch.arange(count, device=self.context.device)
-        return ((place + rank) % 3).to(self.input.dtype)
+        return torch.arange(count, device=self.context.device)
+
+    def _values(self, count: int, salt: int) -> Any:
+        """Integers 1 to 127 by place and salt, in no period that a misplaced part could share."""
+        place = self._places(count)
+        mixed = place * 7 + place // 127 * 11 + place // 16129 * 17 + salt * 31
+        return (mixed % 127 + 1).to(self.input.dtype)
 
     def _wanted(self, rank: int, ranks: int) -> Any:
         import torch
 
         full, part = self.count, self.part
+        mine = slice(rank * part, (rank + 1) * part)
         if self.op in ("all_reduce", "reduce_scatter"):
-            total = sum(self._pattern(r, full).float() for r in range(ranks))
-            if self.op == "reduce_scatter":
-                total = total[rank * part : (rank + 1) * part]
-            return total.to(self.input.dtype)
+            total = self._values(full, 0) + self._values(full, 1)
+            return total[mine] if self.op == "reduce_scatter" else total
         if self.op == "all_gather":
-            return torch.cat([self._pattern(r, part) for r in range(ranks)])
+            return torch.cat([self._values(part, r) for r in range(ranks)])
         if self.op == "all_to_all":
-            mine = slice(rank * part, (rank + 1) * part)
-            return torch.cat([self._pattern(r, full)[mine] for r in range(ranks)])
+            return torch.cat([self._values(full, r)[mine] for r in range(ranks)])
         source = 0 if self.op == "broadcast" else (rank - 1) % ranks
-        return self._pattern(source, full)
+        return self._values(full, source)
 
     def metrics(self, timing: Timing) -> Iterator[Metric]:
         """Bandwidths of rank 0's calls; all ranks run the same number of them."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Literal
 
+from ..errors import UsageError
 from ..kernels import costs
 from ..records import Measure
 from ..timing import Timing
@@ -25,12 +26,15 @@ class Gemm(Benchmark):
     dtype: Literal["fp32", "tf32", "fp16", "bf16"] = "bf16"
     impl: Literal["torch", "triton"] = "torch"
 
+    def __post_init__(self) -> None:
+        """Raise `UsageError` unless the shape is M×N×K."""
+        if len(self.shape) != 3:
+            raise UsageError(f"gemm: shape {self.shape} is not M×N×K")
+
     def setup(self, context: Context) -> None:
         """Allocate operands; refuse what does not fit or has no target."""
         from ..kernels import ops
 
-        if len(self.shape) != 3:
-            raise Unmeasurable(f"shape {self.shape} is not M×N×K")
         m, n, k = self.shape
         need = costs.gemm_bytes(m, n, k, self.dtype)
         if context.memory and need > context.memory // 2:
@@ -67,7 +71,7 @@ class Gemm(Benchmark):
     def expected(self, facts: Facts) -> dict[str, float]:
         """The roofline: the datasheet's peak, or what memory lets through (Williams, 2009)."""
         peak = facts.chip.peak(self.dtype) if facts.chip else None
-        if peak is None or facts.chip is None or len(self.shape) != 3:
+        if peak is None or facts.chip is None:
             return {}
         bandwidth = facts.chip.memory_bandwidth
         m, n, k = self.shape

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -39,6 +40,8 @@ class Outcome(msgspec.Struct, kw_only=True):
     seconds: list[float] = []
     timer: str = ""
     stopped: str = ""
+    contention: str = ""
+    """What other work took of the cores while the samples were timed; empty if they were quiet."""
 
 
 def run(
@@ -47,8 +50,11 @@ def run(
     rule: Rule,
     *,
     throttled: Callable[[], bool] | None = None,
+    watch: Callable[[], Callable[[], str]] | None = None,
 ) -> Outcome:
-    """Measure ``bench``. Raises what the benchmark raises, except `Unmeasurable`.
+    """Measure ``bench``. ``watch()`` begins to account for the cores, what it gives ends that.
+
+    Raises what the benchmark raises, except `Unmeasurable`.
 
     The outcome is ``skipped`` with the benchmark's reason, ``invalid`` if a sanity check did not
     hold on any rank or if only throttled samples could be had, else ``ok``.
@@ -66,6 +72,7 @@ def run(
         bad = _failed_check(bench, context, "before")
         if bad is not None:
             return bad
+        watched = watch() if watch is not None else None
         timing = measure(
             bench.step,
             timer_for(bench, context),
@@ -77,14 +84,15 @@ def run(
             throttled=throttled,
             per_sample=bench.per_sample,
         )
+        contention = watched() if watched is not None else ""
         if bench.lifetime():
             bench.refresh()
         bad = _failed_check(bench, context, "after")
         if bad is not None:
             return bad
-        if timing.seconds.size == 0:
+        if _anyone(context, timing.seconds.size == 0):
             return Outcome(status="invalid", reason="the device throttled during every sample")
-        return _outcome(bench, timing)
+        return _outcome(bench, timing, contention)
     finally:
         bench.teardown()
 
@@ -99,17 +107,31 @@ def timer_for(bench: Benchmark, context: Context) -> Timer:
     return HostTimer(None if immediate else synchronize)
 
 
-def _outcome(bench: Benchmark, timing: Timing) -> Outcome:
+def _outcome(bench: Benchmark, timing: Timing, contention: str) -> Outcome:
     values = []
     for metric in bench.metrics(timing):
         if metric.samples is not None:
             samples = np.asarray(metric.samples, dtype=np.float64)
             value, low, high = median_interval(samples)
-            values.append(Value(metric.name, value, low, high, int(samples.size)))
+            # Below six samples their extremes are no 95 % interval of the median.
+            known = samples.size >= 6
+            values.append(
+                Value(
+                    metric.name,
+                    value,
+                    low if known else None,
+                    high if known else None,
+                    int(samples.size),
+                )
+            )
         else:
             values.append(Value(metric.name, metric.value, metric.value, metric.value, 1))
+    for one in values:
+        if one.value is not None and not math.isfinite(one.value):
+            return Outcome(status="invalid", reason=f"{one.metric} came out as {one.value}")
     return Outcome(
         status="ok",
+        contention=contention,
         values=values,
         calls=timing.calls,
         seconds=[float(s) for s in timing.seconds],

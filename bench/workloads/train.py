@@ -11,6 +11,7 @@ import msgspec
 import numpy as np
 
 from ..configs import load_model
+from ..errors import UsageError
 from ..kernels.costs import ModelShape, flops_per_token, palm_flops_per_token
 from ..records import Measure
 from ..timing import Rule, Timing
@@ -48,7 +49,9 @@ class Train(Benchmark):
     dtype: Literal["fp32", "bf16"] = "fp32"
 
     def __post_init__(self) -> None:
-        """Raise `UsageError` for a model that is not there, before anything is started."""
+        """Raise `UsageError` for what cannot be, before anything is started."""
+        if self.batch < 1:
+            raise UsageError(f"train: batch must be at least 1, not {self.batch}")
         load_model(self.model)
 
     def rule(self, rule: Rule) -> Rule:

@@ -84,6 +84,10 @@ def test_an_interrupt_keeps_what_was_measured(tmp_path, number):
     rows = list(reader.rows())
     assert len(rows) >= 5
     assert json.loads(out)["state"] == "interrupted"
+    samples = (folder / "samples.jsonl").read_bytes().count(b"\n")
+    assert samples == sum(row.n > 0 for row in rows), "what was measured is kept with its samples"
+    assert "Task was destroyed" not in err
+    assert "Traceback" not in err
     assert family(process.pid) == []
 
 

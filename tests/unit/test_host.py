@@ -80,8 +80,9 @@ def test_own_threads_are_not_contention(core):
     for thread in threads:
         thread.join()
     usage = watch.end()
-    assert usage.foreign < 0.3 * usage.interval, "others were busy beside the test"
-    assert usage.waited < 0.3 * usage.interval
+    # Each thread waited half of the time for the other. What is left is what others caused,
+    # should this machine be busy.
+    assert usage.waited <= usage.foreign + usage.stolen + 0.2 * usage.interval
 
 
 def test_shares_below_the_limit_and_within_a_tick_are_quiet():
@@ -89,7 +90,9 @@ def test_shares_below_the_limit_and_within_a_tick_are_quiet():
     assert host.Usage(0.05, 1, 0.0, 0.0, 0.02).contended() == ""
     assert "hypervisor" in host.Usage(1.0, 1, 0.0, 0.1, 0.0).contended()
     assert "waited" in host.Usage(1.0, 1, 0.1, 0.0, 0.0).contended()
-    assert "other processes used 50.0%" in host.Usage(1.0, 2, 0.0, 0.0, 1.0).contended()
+    # One core that somebody else owns holds up a rank of any size.
+    for cores in (1, 2, 64):
+        assert "used 100.0%" in host.Usage(1.0, cores, 0.0, 0.0, 1.0).contended()
     assert host.Usage(0.0, 1, 1.0, 1.0, 1.0).contended() == ""
 
 

@@ -13,9 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bench.cluster.executor import Event, Page
-from bench.cluster.journal import Journal, _floats
+from bench.cluster.journal import Journal, _floats, trim
 from bench.errors import InfraError, UsageError
-from bench.records import Conditions, Header, Row, Samples
+from bench.records import Case, Conditions, Header, Row, Samples
 from bench.results import Columns, RunReader
 
 
@@ -26,6 +26,22 @@ def header(name="run"):
         started="2026-01-01T00:00:00+00:00",
         executor="local",
         provenance="stand-in",
+    )
+
+
+def case(number, name=""):
+    """A case of a job of its own, or of the job ``name``."""
+    return Case(
+        id=number,
+        stage="s",
+        benchmark=name or f"b{number}",
+        axes={},
+        scope="device",
+        metric=f"m{number}",
+        unit="s",
+        better="lower",
+        source="x",
+        schedule=0,
     )
 
 
@@ -100,10 +116,24 @@ def test_a_half_written_line_is_cut_off_on_resume(tmp_path):
     whole = path.read_bytes()
     path.write_bytes(whole[:-5])
     assert len(list(RunReader(tmp_path / "run").rows())) == 1
+    trim(tmp_path / "run", [case(number) for number in range(2)])
     again = Journal.resume(tmp_path / "run", RunReader(tmp_path / "run").header)
     again.write(Page(rows=[row(1)], conditions=[Conditions()]))
     again.close()
     assert path.read_bytes() == whole
+
+
+@pytest.mark.parametrize(("kept", "left"), [(1, 0), (2, 2), (3, 2), (4, 4)])
+def test_a_job_that_was_torn_is_cut_off_whole(tmp_path, kept, left):
+    cases = [case(0, "one"), case(1, "one")]
+    journal = Journal.create(tmp_path, header(), rows=10)
+    journal.write(Page(rows=[row(c, group=g, conditions=-1) for g in (0, 1) for c in (0, 1)]))
+    journal.close()
+    path = tmp_path / "run" / "measurements.jsonl"
+    lines = path.read_bytes().splitlines(keepends=True)
+    path.write_bytes(b"".join(lines[:kept]))
+    trim(tmp_path / "run", cases)
+    assert path.read_bytes().splitlines(keepends=True) == lines[:left]
 
 
 WRITER = """
