@@ -76,7 +76,13 @@ class Agent:
         self._meeting: Coordinator = self._call(self._listen())
 
     def _call(self, work: Coroutine[Any, Any, T]) -> T:
-        return asyncio.run_coroutine_threadsafe(work, self._loop).result()
+        future = asyncio.run_coroutine_threadsafe(work, self._loop)
+        try:
+            return future.result()
+        except BaseException:
+            # Ctrl-C while waiting for a page: that page must not be taken for nobody.
+            future.cancel()
+            raise
 
     async def _listen(self) -> Coordinator:
         meeting = Coordinator(self, self.spec.token)
