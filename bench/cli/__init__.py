@@ -5,6 +5,7 @@ from __future__ import annotations
 import codecs
 import contextlib
 import os
+import select
 import sys
 from collections.abc import Iterator
 from typing import Any, NoReturn
@@ -105,10 +106,18 @@ def reader_may_leave() -> Iterator[None]:
         yield
         sys.stdout.flush()
     except (BrokenPipeError, SystemExit) as error:
-        if isinstance(error, SystemExit) and not isinstance(error.__context__, OSError):
+        # rich ends while it handles the broken pipe, click after that: there the pipe is asked.
+        broken = isinstance(error, BrokenPipeError) or isinstance(error.__context__, OSError)
+        if not broken and not _nobody_reads():
             raise  # somebody's own handler of a signal, while Ray starts
         # Keeps Python from complaining when it flushes at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _nobody_reads() -> bool:
+    asked = select.poll()
+    asked.register(sys.stdout.fileno(), 0)
+    return any(events & select.POLLERR for _, events in asked.poll(0))
 
 
 def _failed(error: Exception) -> int:

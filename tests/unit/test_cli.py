@@ -217,6 +217,16 @@ def test_a_reader_that_leaves_does_not_change_the_exit_code_of_a_run(how, tmp_pa
     assert left_by_its_reader(words, tmp_path) == (3, "")
 
 
+def test_an_exit_by_somebody_elses_signal_handler_is_an_interruption(tmp_path):
+    script = (
+        "import sys\nfrom bench import cli\n"
+        "cli.cli.main = lambda **_: sys.exit(int(sys.argv[1]))\ncli.main()\n"
+    )
+    for code in ("1", "15"):
+        done = subprocess.run([sys.executable, "-c", script, code], capture_output=True, text=True)
+        assert (done.returncode, done.stderr) == (130, "interrupted\n")
+
+
 def test_output_that_cannot_be_written_is_no_defect_of_ours():
     with open("/dev/full", "w") as full:
         done = subprocess.run(
