@@ -150,7 +150,7 @@ def test_yaml_reads_numbers_and_words_as_people_do():
         ("a: 1\n\tb: 2\n", "f.yaml:2", "not valid YAML"),
         ("? [a]\n: 1\n", "f.yaml:1", "key must be plain text"),
         ("a: \x00", "f.yaml", "not valid YAML"),
-        ("[" * 5000, "f.yaml:1", "nested deeper"),
+        ("[" * 200, "f.yaml:1", "nested deeper"),
         ("a:\n " + "- " * 5000, "f.yaml:2", "nested deeper"),
         ("a: 1e999\n", "f.yaml:1", "too large"),
         ("a: " + "9" * 5000, "f.yaml:1", "too large"),
