@@ -67,7 +67,8 @@ def test_collectives_on_two_ranks():
         rates = values(first)
         factor = bus_factor(one["op"], 2)
         assert rates["busbw"] == pytest.approx(rates["algbw"] * factor, rel=1e-6)
-        assert rates["algbw"] == pytest.approx(4096 / rates["time"], rel=0.2)
+        # The median of rates, not the rate of the median: they part where samples are few.
+        assert rates["algbw"] == pytest.approx(np.median(4096 / np.array(first.seconds)), rel=1e-6)
 
 
 def flip(bench, rank):
@@ -184,7 +185,8 @@ def test_training_on_two_ranks_lowers_the_loss():
     first, second = outcomes("train", {"model": "tiny", "batch": 2}, rule=rule)
     assert first.status == second.status == "ok", first.reason
     found = values(first)
-    assert found["tokens_per_second"] == pytest.approx(2 * 64 * 2 / found["step_p50"], rel=0.05)
+    rates = 2 * 64 * 2 / np.array(first.seconds)
+    assert found["tokens_per_second"] == pytest.approx(np.median(rates), rel=1e-6)
     assert found["step_p99"] >= found["step_p50"]
     assert found["peak_memory"] > 1e6
     assert "mfu" not in found  # no datasheet, no utilisation
