@@ -16,6 +16,7 @@ from typing import Any, Literal
 from ..records import Measure
 from ..timing import Timing
 from .base import Benchmark, Bytes, Check, Context, Facts, Metric, Unmeasurable, benchmark
+from .lacking import lacks
 
 Op = Literal["all_reduce", "all_gather", "reduce_scatter", "all_to_all", "broadcast", "send_recv"]
 DTYPES = {"fp32": "float32", "fp16": "float16", "bf16": "bfloat16"}
@@ -34,7 +35,7 @@ def bus_factor(op: str, ranks: int) -> float:
 
 @benchmark(scope="group")
 class Collectives(Benchmark):
-    """One collective over all ranks of the group; time as the slowest part of rank 0's call."""
+    """One collective over all ranks of the group; time is that of rank 0's calls."""
 
     measures = (
         Measure("busbw", "B/s", "higher"),
@@ -73,11 +74,13 @@ class Collectives(Benchmark):
         self.refresh()
         try:
             self.call()
-            problem = ""
-        except (RuntimeError, NotImplementedError, ValueError) as error:
-            problem = f"{context.backend.collectives} has no {self.op}: {_first(error)}"
-        if problem:
-            raise Unmeasurable(problem)
+        except (RuntimeError, ValueError) as error:
+            if not lacks(error):  # a lost peer or no memory is a fault, not a missing feature
+                raise
+            library = context.backend.collectives
+            raise Unmeasurable(
+                f"{library} cannot do {self.op} of {self.dtype}: {_first(error)}"
+            ) from None
 
     def _bind(self) -> Callable[[], Any]:
         """The operation with everything bound, as thin as a bare call."""
@@ -86,10 +89,13 @@ class Collectives(Benchmark):
         group, given, taken = self.context.group, self.input, self.output
         if self.op == "all_reduce":
             return lambda: dist.all_reduce(given, group=group)
+        # Torch 2.13 renamed two; their old names warn on every call, which takes microseconds.
         if self.op == "all_gather":
-            return lambda: dist.all_gather_into_tensor(taken, given, group=group)
+            gather = getattr(dist, "all_gather_single", None) or dist.all_gather_into_tensor
+            return lambda: gather(taken, given, group=group)
         if self.op == "reduce_scatter":
-            return lambda: dist.reduce_scatter_tensor(taken, given, group=group)
+            scatter = getattr(dist, "reduce_scatter_single", None) or dist.reduce_scatter_tensor
+            return lambda: scatter(taken, given, group=group)
         if self.op == "all_to_all":
             return lambda: dist.all_to_all_single(taken, given, group=group)
         if self.op == "broadcast":
@@ -154,36 +160,40 @@ class Collectives(Benchmark):
         count = self.input.numel()
         if self.op not in ("all_reduce", "reduce_scatter"):
             return self._values(count, rank)
-        place = self._places(count)
+        place = self._places(0, count)
         first = (place % self.ranks == rank) * self._values(count, 0)
         second = ((place + 1) % self.ranks == rank) * self._values(count, 1)
         return first + second
 
-    def _places(self, count: int) -> Any:
+    def _places(self, first: int, count: int) -> Any:
         import torch
 
-        return torch.arange(count, device=self.context.device)
+        return torch.arange(first, first + count, device=self.context.device)
 
-    def _values(self, count: int, salt: int) -> Any:
-        """Integers 1 to 127 by place and salt, in no period that a misplaced part could share."""
-        place = self._places(count)
-        mixed = place * 7 + place // 127 * 11 + place // 16129 * 17 + salt * 31
-        return (mixed % 127 + 1).to(self.input.dtype)
+    def _values(self, count: int, salt: Any, first: int = 0) -> Any:
+        """Integers 1 to 127 by place and salt, in no period that a misplaced part could share.
+
+        For ``count`` places from ``first`` on; of a column of salts, a row of values each.
+        """
+        place = self._places(first, count)
+        # Salts that are equal modulo 127 differ in how fast their values change with the place.
+        mixed = place * (7 + salt // 127) + place // 127 * (11 + salt // 16129)
+        return ((mixed + place // 16129 * 17 + salt * 31) % 127 + 1).to(self.input.dtype)
 
     def _wanted(self, rank: int, ranks: int) -> Any:
-        import torch
-
-        full, part = self.count, self.part
-        mine = slice(rank * part, (rank + 1) * part)
-        if self.op in ("all_reduce", "reduce_scatter"):
-            total = self._values(full, 0) + self._values(full, 1)
-            return total[mine] if self.op == "reduce_scatter" else total
+        part = self.part
+        mine = rank * part  # where this rank's part of the whole begins
+        if self.op == "all_reduce":
+            return self._values(part, 0) + self._values(part, 1)
+        if self.op == "reduce_scatter":
+            return self._values(part, 0, mine) + self._values(part, 1, mine)
+        everyone = self._places(0, ranks)[:, None]
         if self.op == "all_gather":
-            return torch.cat([self._values(part, r) for r in range(ranks)])
+            return self._values(part, everyone).flatten()
         if self.op == "all_to_all":
-            return torch.cat([self._values(full, r)[mine] for r in range(ranks)])
+            return self._values(part, everyone, mine).flatten()
         source = 0 if self.op == "broadcast" else (rank - 1) % ranks
-        return self._values(full, source)
+        return self._values(part, source)
 
     def metrics(self, timing: Timing) -> Iterator[Metric]:
         """Bandwidths of rank 0's calls; all ranks run the same number of them."""
@@ -193,20 +203,29 @@ class Collectives(Benchmark):
         yield Metric("time", samples=timing.seconds)
 
     def expected(self, facts: Facts) -> dict[str, float]:
-        """α–β model of a ring (or, for broadcast and send_recv, a pipeline) over the slowest link.
+        """α–β model of a ring (a pipeline for broadcast, direct exchange for all_to_all).
 
-        t = steps × α + S × k / β, with β the link inside a node, or a device's share of the
-        network between nodes (Chan et al., Collective communication, 2007, §6).
+        t = steps × α + the longer of what a device's link and what a node's network need (Chan
+        et al., Collective communication, 2007, §6). S × k passes each device's link. Rings cross
+        a node's border once, so the same S × k shares the node's whole network; in all_to_all
+        each device of a node sends S × (ranks outside) / n across. A send_recv has the network
+        share of one device.
         """
-        inside = facts.nodes <= 1
-        beta = facts.link if inside else facts.network and facts.network / facts.per_node
-        alpha = facts.link_latency if inside else facts.network_latency
-        if not beta or facts.ranks < 2:
+        n, size, several = facts.ranks, int(self.size), facts.nodes > 1
+        alpha = facts.network_latency if several else facts.link_latency
+        if n < 2 or not (facts.network if several else facts.link):
             return {}
-        steps = {"all_reduce": 2 * (facts.ranks - 1), "send_recv": 1}.get(self.op, facts.ranks - 1)
-        factor = bus_factor(self.op, facts.ranks)
-        time = steps * (alpha or 0.0) + int(self.size) * factor / beta
-        algbw = int(self.size) / time
+        steps = {"all_reduce": 2 * (n - 1), "send_recv": 1}.get(self.op, n - 1)
+        factor = bus_factor(self.op, n)
+        spans = [size * factor / facts.link] if facts.link else []
+        if several and facts.network:
+            outside = {
+                "all_to_all": size * facts.per_node * (n - facts.per_node) / n,
+                "send_recv": size * facts.per_node,
+            }.get(self.op, size * factor)
+            spans.append(outside / facts.network)
+        time = steps * (alpha or 0.0) + max(spans)
+        algbw = size / time
         return {"busbw": algbw * factor, "algbw": algbw, "time": time}
 
 

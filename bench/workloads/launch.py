@@ -17,7 +17,8 @@ class Launch(Benchmark):
 
     ``empty`` adds one to a single element in place: one kernel with nothing to do. ``add`` sums
     two vectors of 1024 elements into a third. The host's view is the dispatch cost that a
-    training loop pays; the device's view is the shortest spacing of kernels on its stream.
+    training loop pays; the device's view is the spacing of kernels on its stream, which is the
+    host's pace where the host is the slower of the two.
     """
 
     measures = (Measure("time", "s", "lower"),)
