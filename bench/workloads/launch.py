@@ -15,7 +15,7 @@ from .base import Benchmark, Check, Context, Metric, Unmeasurable, benchmark
 class Launch(Benchmark):
     """Time per launch, seen by the host (until the call returns) or by the device.
 
-    ``empty`` adds one to a single element in place: one kernel with nothing to do. ``add`` sums
+    ``empty`` negates a single element in place: one kernel with nothing to do. ``add`` sums
     two vectors of 1024 elements into a third. The host's view is the dispatch cost that a
     training loop pays; the device's view is the spacing of kernels on its stream, which is the
     host's pace where the host is the slower of the two.
@@ -39,7 +39,7 @@ class Launch(Benchmark):
         self.out = torch.empty_like(self.left)
         left, right, out = self.left, self.right, self.out
         if self.op == "empty":
-            self.call = partial(left.add_, 1.0)
+            self.call = left.neg_  # a number as operand would be boxed on every call
         else:
             self.call = partial(torch.add, left, right, out=out)
 
@@ -59,11 +59,11 @@ class Launch(Benchmark):
         self.out.fill_(float("nan"))
         self.call()
         if self.op == "empty":
-            good = torch.equal(self.left, before + 1.0)
+            good = torch.equal(self.left, -before)
             self.left.copy_(before)
         else:
             good = torch.equal(self.out, self.left + self.right)
-        return Check(bool(good), "the launch computes its sum" if good else "a wrong sum")
+        return Check(bool(good), "the launch computes its result" if good else "a wrong result")
 
     def metrics(self, timing: Timing) -> Iterator[Metric]:
         """Seconds per launch."""

@@ -204,6 +204,20 @@ def test_nothing_deprecated_is_called_in_the_timed_region(recwarn):
     assert not [str(one.message) for one in recwarn if "deprecated" in str(one.message)]
 
 
+@pytest.mark.parametrize("op", ["empty", "add"])
+def test_a_launch_that_does_nothing_is_invalid(op):
+    bench = make("launch", {"op": op})
+    setup = bench.setup
+
+    def broken(given):
+        setup(given)
+        bench.call = lambda: None
+
+    assert run(make("launch", {"op": op}), context(0, 1), RULE).status == "ok"
+    bench.setup = broken
+    assert run(bench, context(0, 1), RULE).status == "invalid"
+
+
 def test_rings_between_nodes_share_the_whole_network_of_a_node():
     facts = Facts(chip=None, ranks=32, nodes=4, per_node=8, link=4.5e11, network=4e11)
     for op in ("all_reduce", "all_gather", "reduce_scatter", "broadcast"):
