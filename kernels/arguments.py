@@ -2,35 +2,56 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 
 
-def check_matrix(name: str, tensor: torch.Tensor, dtype: torch.dtype, device: torch.device) -> None:
-    """A two-dimensional tensor of this dtype on this device with inner stride 1, not empty."""
-    if tensor.dim() != 2:
-        raise ValueError(f"{name}: got {tensor.dim()} dimensions, takes 2")
-    _check(name, tensor, dtype, device)
-    if tensor.shape[1] > 1 and tensor.stride(1) != 1:
-        raise ValueError(f"{name}: got inner stride {tensor.stride(1)}, takes 1")
-
-
-def check_vector(
-    name: str, tensor: torch.Tensor, dtype: torch.dtype, device: torch.device, length: int
+def check_tensor(
+    name: str,
+    tensor: torch.Tensor,
+    kind: torch.dtype | Sequence[torch.dtype],
+    shape: Sequence[int | None],
+    device: torch.device,
+    *,
+    contiguous: bool = False,
+    inner: bool = True,
 ) -> None:
-    """A contiguous one-dimensional tensor of this dtype and length on this device, not empty."""
-    if tensor.dim() != 1:
-        raise ValueError(f"{name}: got {tensor.dim()} dimensions, takes 1")
-    if tensor.numel() != length:
-        raise ValueError(f"{name}: got {tensor.numel()} elements, takes {length}")
-    _check(name, tensor, dtype, device)
-    if tensor.numel() > 1 and tensor.stride(0) != 1:
-        raise ValueError(f"{name}: got stride {tensor.stride(0)}, takes 1")
+    """Raise ValueError unless a tensor is what a kernel takes.
 
-
-def _check(name: str, tensor: torch.Tensor, dtype: torch.dtype, device: torch.device) -> None:
-    if tensor.dtype != dtype:
-        raise ValueError(f"{name}: got {tensor.dtype}, takes {dtype}")
+    Args:
+        name: Of the argument, for the sentence.
+        tensor: What was given.
+        kind: The dtype, or those that will do.
+        shape: The extents; None where any will do.
+        device: Where it must lie.
+        contiguous: No gaps between rows.
+        inner: The last dimension has stride 1.
+    """
+    kinds = (kind,) if isinstance(kind, torch.dtype) else tuple(kind)
+    if tensor.dim() != len(shape):
+        raise ValueError(f"{name}: got {tensor.dim()} dimensions, takes {len(shape)}")
+    if any(want is not None and got != want for got, want in zip(tensor.shape, shape, strict=True)):
+        takes = tuple("any" if want is None else want for want in shape)
+        said = f"({', '.join(map(str, takes))}{',' if len(takes) == 1 else ''})"
+        raise ValueError(f"{name}: got shape {tuple(tensor.shape)}, takes {said}")
+    if tensor.dtype not in kinds:
+        raise ValueError(f"{name}: got {tensor.dtype}, takes {' or '.join(map(str, kinds))}")
     if tensor.device != device:
         raise ValueError(f"{name}: is on {tensor.device}, takes {device}")
-    if tensor.numel() == 0:
-        raise ValueError(f"{name}: got shape {tuple(tensor.shape)}, takes at least one element")
+    if contiguous and not tensor.is_contiguous():
+        raise ValueError(f"{name}: got strides {tensor.stride()}, takes a contiguous tensor")
+    if inner and tensor.dim() and tensor.shape[-1] > 1 and tensor.stride(-1) != 1:
+        raise ValueError(f"{name}: got inner stride {tensor.stride(-1)}, takes 1")
+
+
+def check_choice(name: str, got: object, takes: Sequence[object]) -> None:
+    """Raise ValueError unless ``got`` is one of ``takes``."""
+    if got not in takes:
+        raise ValueError(f"{name}: got {got!r}, takes one of {', '.join(map(str, takes))}")
+
+
+def check_extent(name: str, got: int, least: int, most: int) -> None:
+    """Raise ValueError unless an extent lies between two bounds, both included."""
+    if not least <= got <= most:
+        raise ValueError(f"{name}: got {got}, takes {least} to {most}")

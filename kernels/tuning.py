@@ -1,12 +1,14 @@
 """Block sizes, warps and stages for an operation on an architecture, from ``tuned/<arch>.yaml``.
 
 A plain function of architecture, operation, dtype and shape: no search at run time, and nothing
-that needs a device to be asked.
+that needs a device to be asked. `hengsuan tune` searches, and writes the tables.
 """
 
 from __future__ import annotations
 
 import functools
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -14,34 +16,75 @@ import yaml
 
 FOLDER = Path(__file__).parent / "tuned"
 
+_forced: dict[str, dict[str, int]] = {}
+
 
 @functools.cache
-def table(arch: str) -> dict[str, list[dict[str, Any]]]:
+def table(arch: str) -> dict[str, list[Any]]:
     """All configurations of an architecture; those of ``generic`` where it has no file."""
     path = FOLDER / f"{arch}.yaml"
     if not path.exists():
         path = FOLDER / "generic.yaml"
-    loaded: dict[str, list[dict[str, Any]]] = yaml.safe_load(path.read_text(encoding="utf-8"))
-    return loaded
+    loaded: dict[str, list[Any]] = yaml.safe_load(path.read_text(encoding="utf-8"))
+    return loaded or {}
 
 
-def config(arch: str, op: str, dtype: str, size: int = 0) -> dict[str, int]:
-    """The first entry of the operation whose dtypes and size fit.
+def config(arch: str | None, op: str, dtype: str, **facts: int) -> dict[str, int]:
+    """The first entry of the operation whose dtypes and bounds fit.
 
     Args:
-        arch: ``sm_90``, ``gfx942``, ... (unknown ones take ``generic``).
-        op: Operation.
+        arch: ``sm_90``, ``gfx942``, ... (None and unknown ones take ``generic``).
+        op: Key of the table: an operation or one of its kernels (``attention_backward``).
         dtype: Element type, ``fp32`` and so on.
-        size: What the table's ``min_size`` is compared with (elements, or rows × columns).
+        facts: What an entry's ``min_<fact>`` and ``max_<fact>`` are compared with.
 
     Raises:
-        ValueError: the tables have nothing for the operation and dtype.
+        ValueError: the tables have nothing that fits.
     """
+    if op in _forced:
+        return _forced[op]
+    return _config(arch or "generic", op, dtype, tuple(sorted(facts.items())))
+
+
+@functools.cache
+def _config(arch: str, op: str, dtype: str, facts: tuple[tuple[str, int], ...]) -> dict[str, int]:
     for source in (table(arch), table("generic")):
         for entry in source.get(op, []):
-            if dtype in entry.get("dtypes", [dtype]) and size >= entry.get("min_size", 0):
+            if dtype in entry.get("dtypes", [dtype]) and _fits(entry, dict(facts)):
                 return {str(key): int(value) for key, value in entry["config"].items()}
-    raise ValueError(f"no configuration for {op} in {dtype} on {arch}")
+    said = "".join(f", {key} {value}" for key, value in facts)
+    raise ValueError(f"no configuration for {op} in {dtype} on {arch}{said}")
+
+
+def lacks(arch: str, dtype: str) -> bool:
+    """Whether the architecture has no matrix products in ``dtype`` (its table's ``without``)."""
+    return dtype in table(arch).get("without", [])
+
+
+def _fits(entry: Mapping[str, Any], facts: Mapping[str, int]) -> bool:
+    return all(
+        facts[key[4:]] >= bound if key.startswith("min_") else facts[key[4:]] <= bound
+        for key, bound in entry.items()
+        if key.startswith(("min_", "max_"))
+    )
+
+
+@contextmanager
+def forcing(op: str, chosen: Mapping[str, int]) -> Iterator[None]:
+    """Use this configuration of ``op`` inside, whatever the tables say: the search does."""
+    before = _forced.get(op)
+    _forced[op] = dict(chosen)
+    try:
+        yield
+    finally:
+        del _forced[op]
+        if before is not None:
+            _forced[op] = before
+
+
+def meta(chosen: Mapping[str, int]) -> dict[str, int]:
+    """The compiler's part of a configuration: warps and stages."""
+    return {key: chosen[key] for key in ("num_warps", "num_stages") if key in chosen}
 
 
 def architectures() -> list[str]:

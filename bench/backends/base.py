@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import msgspec
@@ -116,6 +117,13 @@ class Backend:
     def arch(self, device: torch.device) -> str | None:
         """Triton's architecture (``sm_90``, ``gfx942``, ``generic``) or None: no Triton target."""
         return None
+
+    def implementations(self) -> Mapping[str, Callable[..., Any]]:
+        """The vendor's own implementations of operations, by name (`bench.kernels.op`).
+
+        They are what ``impl: vendor`` measures, against the same fp64 references as all others.
+        """
+        return {}
 
 
 class TorchBackend(Backend):

@@ -283,7 +283,7 @@ class _Builder:
 
 
 def expand(cls: type[Benchmark], axes: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-    """The Cartesian product of axes as a suite writes them: lists, and sweeps of sizes."""
+    """The Cartesian product of axes as a suite writes them: lists, sweeps of sizes, named sets."""
     fields = axis_fields(cls)
     choices = []
     for key, value in axes.items():
@@ -301,7 +301,7 @@ def expand(cls: type[Benchmark], axes: Mapping[str, Any]) -> Iterator[dict[str, 
             raise UsageError(f"{cls.name}.{key}: an empty list measures nothing")
         choices.append(options)
     for chosen in itertools.product(*choices):
-        yield dict(zip(axes, chosen, strict=True))
+        yield from cls.spread(dict(zip(axes, chosen, strict=True)))
 
 
 def _one_of(key: str, value: object, choices: tuple[str, ...]) -> None:

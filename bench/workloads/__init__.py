@@ -1,4 +1,14 @@
 """The benchmarks, one file a family. Importing a declaration imports no torch."""
 
-BUILT_IN = ("gemm", "stream", "transfer", "launch", "collectives", "pairs", "train")
+BUILT_IN = (
+    "gemm",
+    "stream",
+    "operations",
+    "precision",
+    "transfer",
+    "launch",
+    "collectives",
+    "pairs",
+    "train",
+)
 """Modules of this package that register benchmarks when imported."""

@@ -152,8 +152,6 @@ class Benchmark(msgspec.Struct, kw_only=True, dict=True):
     """With the host timer, do not synchronise the device (measures the launch itself)."""
     per_sample: ClassVar[bool] = False
     """Time every call by itself, for latency distributions."""
-    flush: ClassVar[bool] = False
-    """Evict the last-level cache before every sample."""
 
     def setup(self, context: Context) -> None:
         """Allocate and fill. Raises `Unmeasurable` with the reason where this cannot be done."""
@@ -184,6 +182,15 @@ class Benchmark(msgspec.Struct, kw_only=True, dict=True):
     def clock(self) -> Literal["device", "host"]:
         """``device``: device events where the chip has them. ``host``: always the wall clock."""
         return "device"
+
+    def cold(self) -> bool:
+        """Whether every call is timed by itself, with nothing of the last one in the cache."""
+        return False
+
+    @classmethod
+    def spread(cls, axes: dict[str, Any]) -> list[dict[str, Any]]:
+        """The cases that one choice of axes stands for: names of whole sets are replaced here."""
+        return [axes]
 
     def expected(self, facts: Facts) -> dict[str, float]:
         """Value per metric that datasheet and topology predict; a metric left out is unknown."""

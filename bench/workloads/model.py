@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812  (PyTorch's own abbreviation)
 from torch import Tensor, nn
 
-from ..kernels.costs import ModelShape
+from ..kernels.model_costs import ModelShape
 
 EPSILON = 1e-5
 ROPE_BASE = 500_000.0

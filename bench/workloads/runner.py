@@ -77,12 +77,12 @@ def run(
             bench.step,
             timer_for(bench, context),
             rule,
-            between=_flusher(context) if bench.flush else None,
+            between=_flusher(context) if bench.cold() else None,
             refresh=bench.refresh if bench.lifetime() else None,
             refresh_every=bench.lifetime(),
             agree=context.agree,
             throttled=throttled,
-            per_sample=bench.per_sample,
+            per_sample=bench.per_sample or bench.cold(),
         )
         contention = watched() if watched is not None else ""
         if bench.lifetime():

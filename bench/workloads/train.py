@@ -13,7 +13,7 @@ import numpy as np
 
 from ..configs import load_model
 from ..errors import UsageError
-from ..kernels.costs import ModelShape, flops_per_token, palm_flops_per_token
+from ..kernels.model_costs import ModelShape, flops_per_token, palm_flops_per_token
 from ..records import Measure
 from ..timing import Rule, Timing
 from .base import Benchmark, Check, Context, Facts, Metric, Unmeasurable, benchmark

@@ -1,7 +1,11 @@
 """Run in a process of its own by test_interpreter.py: kernels under Triton's interpreter.
 
-fp16, fp32 and fp64 only: the interpreter computes bf16 silently wrong. Shapes are small and the
-generic table's tiles are used: its cost is per program.
+    python interpreted.py OPERATION
+
+Every variant in fp16, fp32 and (products) fp8 and int8 against fp64, on odd shapes; rows lie
+apart, outputs are poisoned with NaN and stand between guards that must stay untouched. bf16 is
+never judged here: the interpreter computes it silently wrong. The generic table's tiles are
+used: the interpreter's cost is per program.
 """
 
 from __future__ import annotations
@@ -13,51 +17,113 @@ os.environ["TRITON_INTERPRET"] = "1"
 import sys
 
 import torch
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from bench.kernels import reference
-from bench.kernels.gemm import gemm_triton
-from bench.kernels.stream import OPS, SCALAR, stream_triton
+from bench.kernels import costs, op, ops
 
-KINDS = {"fp16": torch.float16, "fp32": torch.float32, "fp64": torch.float64}
+sys.path.insert(0, os.path.dirname(__file__))
+from shapes import SHAPES
 
-
-def padded(rows, columns, kind, extra=0):
-    """A random matrix whose rows are ``columns + extra`` elements apart."""
-    return torch.randn(rows, columns + extra).to(kind)[:, :columns]
+CPU = torch.device("cpu")
+EXAMPLES = 5
 
 
-@settings(max_examples=12, deadline=None)
-@given(
-    st.integers(1, 150),
-    st.integers(1, 150),
-    st.integers(1, 100),
-    st.integers(0, 3),
-    st.sampled_from(["fp16", "fp32", "tf32"]),
-)
-def gemm(m, n, k, extra, dtype):
-    kind = KINDS.get(dtype, torch.float32)
-    a, b = padded(m, k, kind, extra), padded(k, n, kind, extra)
-    out = torch.full((m, n + extra), float("nan"), dtype=kind)[:, :n]
-    gemm_triton(a, b, out, dtype=dtype, arch="generic")
-    error = reference.gemm_error(a, b, out, torch.Generator())
-    assert error <= reference.TOLERANCE[dtype], (m, n, k, extra, dtype, error)
+def apart(tensor, extra):
+    """The same values with rows ``extra`` elements further apart; NaN (or -1) in between."""
+    if tensor.dim() < 2 or not tensor.is_contiguous() or not extra:
+        return tensor
+    shape = (*tensor.shape[:-1], tensor.shape[-1] + extra)
+    whole = torch.empty(shape, dtype=tensor.dtype)
+    op.poison({}, {"whole": whole})
+    part = whole[..., : tensor.shape[-1]]
+    part.copy_(tensor)
+    return part
 
 
-@settings(max_examples=12, deadline=None)
-@given(st.integers(1, 20_000), st.sampled_from(OPS), st.sampled_from(list(KINDS)))
-def stream(count, op, dtype):
-    x, y = (torch.randn(count).to(KINDS[dtype]) for _ in range(2))
-    # One element more on either side: the mask must keep the kernel from writing there.
-    whole = torch.full((count + 2,), float("nan"), dtype=KINDS[dtype])
-    out = whole[1:-1]
-    stream_triton(op, x, y, out, dtype=dtype, arch="generic")
-    limit = 1e-7 if dtype == "fp64" else reference.TOLERANCE[dtype]
-    assert reference.stream_error(op, SCALAR, x, y, out) <= limit, (count, op, dtype)
-    assert torch.isnan(whole[0]) and torch.isnan(whole[-1])
+def guarded(tensor):
+    """A place of the same shape between guard elements, and a function that says if they hold."""
+    size = tensor.numel()
+    whole = torch.empty(size + 32, dtype=tensor.dtype)
+    op.poison({}, {"whole": whole})
+    before = whole.clone().view(torch.uint8)
+    middle = whole[16 : 16 + size].view(tensor.shape)
+
+    def hold():
+        width = 16 * tensor.element_size()
+        now = whole.view(torch.uint8)
+        return bool((now[:width] == before[:width]).all() & (now[-width:] == before[-width:]).all())
+
+    return middle, hold
+
+
+def agrees(case, extra, seed):
+    """One case on padded inputs and guarded outputs against fp64."""
+    known, fill = ops.get(case.op), op.Fill(CPU, seed)
+    inputs = known.inputs(case, fill)
+    made = known.outputs(case, inputs)
+    storages = {one.untyped_storage().data_ptr(): name for name, one in inputs.items()}
+    outputs, guards = {}, []
+    for name, one in made.items():
+        if one.untyped_storage().data_ptr() in storages:
+            outputs[name] = one
+            continue
+        outputs[name], hold = guarded(one)
+        guards.append(hold)
+    aliased = {one.untyped_storage().data_ptr() for one in outputs.values()}
+    if case.op not in CONTIGUOUS:
+        inputs = {
+            name: one if one.untyped_storage().data_ptr() in aliased else apart(one, extra)
+            for name, one in inputs.items()
+        }
+    before = {name: one.clone() for name, one in inputs.items()}
+    work = known.implementations["triton"](case, inputs, outputs)
+    op.poison(inputs, outputs)
+    errors = known.errors(case, before, work(), fill)
+    limit = 1e-14 if case.dtype == "fp64" else op.reference.TOLERANCE[case.dtype]
+    assert errors, case
+    assert max(errors.values()) <= limit, (case, extra, errors)
+    assert all(hold() for hold in guards), (case, "wrote outside")
+
+
+CONTIGUOUS = {"adamw", "grouped_gemm"}
+"""Operations that take packed operands only; `test_arguments` sees that they refuse others."""
+
+
+def check(name):
+    spec = costs.SPECS[name]
+    dtypes = [one for one in spec.dtypes if one not in ("bf16", "tf32")]
+    for variant in spec.variants:
+
+        @settings(
+            max_examples=EXAMPLES,
+            deadline=None,
+            derandomize=True,
+            suppress_health_check=list(HealthCheck),
+        )
+        @given(
+            st.just(variant),
+            SHAPES[name],
+            st.sampled_from(dtypes),
+            st.integers(0, 3),
+            st.integers(0, 99),
+        )
+        def one(variant, shape, dtype, extra, seed):
+            try:
+                case = op.Case(name, shape, dtype, variant, "generic")
+            except ValueError:
+                return  # a variant that this dtype does not have
+            agrees(case, extra, seed)
+
+        one()
+        for dtype in dtypes:  # every dtype at least once
+            try:
+                case = op.Case(name, spec.small, dtype, variant, "generic")
+            except ValueError:
+                continue
+            agrees(case, 0, 1)
 
 
 if __name__ == "__main__":
-    {"gemm": gemm, "stream": stream}[sys.argv[1]]()
+    check(sys.argv[1])
     sys.stdout.write("all examples passed\n")

@@ -9,12 +9,23 @@ from pathlib import Path
 
 import pytest
 
+from bench.kernels.costs import SPECS
+
 pytest.importorskip("triton", reason="Triton is not installed")
 
 
-@pytest.mark.parametrize("op", ["gemm", "stream"])
-def test_interpreted_kernel_agrees_with_fp64(op):
-    script = Path(__file__).with_name("interpreted.py")
-    done = subprocess.run([sys.executable, str(script), op], capture_output=True, text=True)
+def passes(script, *arguments):
+    path = Path(__file__).with_name(script)
+    done = subprocess.run([sys.executable, str(path), *arguments], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-3000:]
     assert "all examples passed" in done.stdout
+
+
+@pytest.mark.parametrize("op", SPECS)
+def test_interpreted_kernels_agree_with_fp64(op):
+    passes("interpreted.py", op)
+
+
+@pytest.mark.parametrize("op", ["rmsnorm"])
+def test_gradients_agree_with_fp64_and_finite_differences(op):
+    passes("differentiated.py", op)

@@ -224,7 +224,7 @@ def test_training_that_goes_wrong_is_invalid(spoil, reason):
 
 def test_utilisation_is_given_where_the_chip_has_a_peak():
     from bench.configs import load_chip
-    from bench.kernels.costs import ModelShape, flops_per_token
+    from bench.kernels.model_costs import ModelShape, flops_per_token
 
     chip = load_chip("sim-a")
     outcome = alone("train", {"model": "tiny", "batch": 1}, Rule(budget=0.3, warmup=0), chip=chip)
@@ -279,16 +279,12 @@ def test_device_benchmarks_alone(name, axes, metric):
 
 
 def test_a_wrong_product_is_invalid(monkeypatch):
-    import torch
+    from bench.kernels import gemm
 
-    from bench.kernels import ops
+    def wrong(case, inputs, outputs):
+        return lambda: {"out": inputs["a"] @ inputs["b"] * 1.001}
 
-    def wrong(a, b, out, **_):
-        torch.mm(a, b, out=out)
-        out.mul_(1.001)
-        return out
-
-    monkeypatch.setitem(ops.GEMM, "torch", wrong)
+    monkeypatch.setitem(gemm.OP.implementations, "torch", wrong)
     outcome = alone("gemm", {"shape": "32x32x32", "dtype": "fp32"})
     assert outcome.status == "invalid"
     assert "tolerance" in outcome.reason
@@ -321,7 +317,7 @@ def test_expectations_follow_the_datasheet():
 
 def test_rotary_embedding_is_a_rotation():
     torch = pytest.importorskip("torch")
-    from bench.kernels.costs import ModelShape, parameters
+    from bench.kernels.model_costs import ModelShape, parameters
     from bench.workloads.model import Decoder, rope_table, rotate
 
     shape = ModelShape(64, 2, 4, 2, 96, 50, 16)
@@ -340,7 +336,7 @@ def test_rotary_embedding_is_a_rotation():
 
 def test_the_decoder_sees_no_future():
     torch = pytest.importorskip("torch")
-    from bench.kernels.costs import ModelShape
+    from bench.kernels.model_costs import ModelShape
     from bench.workloads.model import Decoder
 
     torch.manual_seed(0)

@@ -1,0 +1,249 @@
+"""Every operation of a training step on one device: `compute` and `memory`.
+
+`Operation` binds an operation of ``bench.kernels`` and is also what `gemm` and `stream` stand on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, Literal
+
+import msgspec
+
+from ..configs import load_model
+from ..errors import UsageError, unknown
+from ..kernels import costs
+from ..kernels.costs import Sizes
+from ..kernels.model_costs import ModelShape
+from ..kernels.shapes import model_shapes
+from ..records import Measure
+from ..timing import Rule, Timing
+from .base import Benchmark, Check, Context, Facts, Metric, Shape, Unmeasurable, benchmark
+from .lacking import lacks
+
+SUSTAINED = 2.0
+"""Seconds that a sustained measurement lasts at least (design: burst and sustained differ)."""
+
+Mode = Literal["burst", "sustained"]
+Distribution = Literal["normal", "uniform", "wide", "outliers"]
+Impl = Literal["torch", "triton", "compile", "vendor"]
+
+
+class Operation(Benchmark):
+    """An operation of ``bench.kernels`` on normal random data, operands rotated past the cache."""
+
+    def what(self) -> tuple[str, Sizes, str, str]:
+        """Operation, shape, dtype and variant."""
+        raise NotImplementedError
+
+    def which(self) -> str:
+        """The implementation."""
+        raise NotImplementedError
+
+    def data(self) -> Distribution:
+        """Of the values of matrix operands."""
+        return "normal"
+
+    def cost(self) -> costs.Cost:
+        """FLOPs and bytes of one call. Raises `UsageError` for what there is not."""
+        op, shape, dtype, variant = self.what()
+        try:
+            return costs.cost(op, shape, variant, dtype)
+        except ValueError as error:
+            raise UsageError(f"{self.name}: {error}") from None
+
+    def setup(self, context: Context) -> None:
+        """Allocate operands; refuse what does not fit, has no target or is not implemented."""
+        import torch
+
+        from ..kernels import ops
+
+        need = self.cost().bytes
+        if context.memory and need > context.memory // 2:
+            raise Unmeasurable(f"needs {need} bytes, half of memory is {context.memory // 2}")
+        op, shape, dtype, variant = self.what()
+        try:
+            self.call = ops.bind(
+                self.which(),
+                context.device,
+                ops.Case(op, shape, dtype, variant, context.arch),
+                cache=context.cache,
+                memory=context.memory // 2,
+                seed=context.seed,
+                vendor=context.backend.implementations(),
+                distribution=self.data(),
+            )
+            with torch.no_grad():
+                self.call()  # compiles; what the stack cannot do shows here
+            context.backend.synchronize(context.device)
+        except ops.NoTargetError as error:
+            raise Unmeasurable(str(error)) from None
+        except (RuntimeError, NotImplementedError) as error:
+            if not lacks(error):
+                raise
+            raise Unmeasurable(f"this stack has no {op} in {dtype}: {error}") from None
+
+    def step(self) -> None:
+        """The operation once, on the next set of operands."""
+        self.call()
+
+    def check(self) -> Check:
+        """Every result of one call on poisoned output against fp64."""
+        found = self.call.errors()
+        worst = max(found, key=lambda name: found[name])
+        self.error, limit = found[worst], self.call.tolerance
+        detail = f"relative error of {worst} {self.error:.3g}, tolerance {limit:g}"
+        return Check(self.error <= limit, detail)
+
+    def ceilings(self, facts: Facts) -> tuple[float | None, float | None]:
+        """The datasheet's FLOP/s in this dtype and B/s of memory; None where it is silent."""
+        if facts.chip is None:
+            return None, None
+        dtype = self.what()[2]
+        bandwidth = facts.chip.memory_bandwidth
+        peak = facts.chip.peak(costs.PEAK.get(dtype, dtype))
+        return peak, bandwidth.value if bandwidth else None
+
+
+class Chosen(Operation):
+    """The axes that `compute` and `memory` share."""
+
+    op: str = "gemm"
+    shape: str = "typical"
+    variant: str = ""
+    dtype: str = ""
+    impl: Impl = "torch"
+    mode: Mode = "burst"
+
+    def __post_init__(self) -> None:
+        """Fill in the operation's default variant and dtype. Raise `UsageError` for bad axes."""
+        kinds = [name for name, spec in costs.SPECS.items() if spec.kind == self.name]
+        if self.op not in kinds:
+            raise unknown(f"operation of {self.name}", self.op, kinds)
+        spec = costs.SPECS[self.op]
+        self.variant = self.variant or spec.variants[0]
+        self.dtype = self.dtype or spec.dtypes[0]
+        self.cost()
+
+    @classmethod
+    def spread(cls, axes: dict[str, Any]) -> list[dict[str, Any]]:
+        """A set such as ``llama-8b/tp2`` stands for each of its shapes."""
+        text = axes.get("shape")
+        if not isinstance(text, str) or text.count("/") != 1:
+            return [axes]
+        found = _model_set(text, axes.get("op", cls().op))
+        return [{**axes, "shape": f"{text}/{name}"} for name in found]
+
+    def what(self) -> tuple[str, Sizes, str, str]:
+        """Operation, shape, dtype and variant."""
+        return self.op, sizes(self.op, self.shape), self.dtype, self.variant
+
+    def which(self) -> str:
+        """The implementation."""
+        return self.impl
+
+    def cold(self) -> bool:
+        """Burst: single calls on a cold cache."""
+        return self.mode == "burst"
+
+    def rule(self, rule: Rule) -> Rule:
+        """Sustained: back to back for at least two seconds, the second half counts."""
+        if self.mode == "burst":
+            return rule
+        return msgspec.structs.replace(rule, sustained=max(rule.sustained, SUSTAINED))
+
+
+@benchmark(scope="device")
+class Compute(Chosen):
+    """FLOP/s of an operation that arithmetic limits: products, attention, fused losses.
+
+    ``shape``: ``typical`` or ``small`` (the operation's own), extents such as 4096x4096x4096, or
+    a model's use such as ``llama-8b/tp2/qkv``; ``llama-8b/tp2`` in a suite stands for all its
+    uses. ``burst``: single calls on a cold cache; ``sustained``: back to back for two seconds.
+    """
+
+    measures = (
+        Measure("flops", "FLOP/s", "higher"),
+        Measure("time", "s", "lower"),
+        Measure("error", "", "lower"),
+    )
+
+    def metrics(self, timing: Timing) -> Iterator[Metric]:
+        """FLOPs of the cost model over time."""
+        yield Metric("flops", samples=self.call.flops / timing.seconds)
+        yield Metric("time", samples=timing.seconds)
+        yield Metric("error", value=self.error)
+
+    def expected(self, facts: Facts) -> dict[str, float]:
+        """The roofline: the datasheet's peak, or what memory lets through (Williams, 2009)."""
+        peak, bandwidth = self.ceilings(facts)
+        if peak is None:
+            return {}
+        cost = self.cost()
+        reached = min(peak, bandwidth * cost.intensity) if bandwidth else peak
+        return {"flops": reached, "time": cost.flops / reached}
+
+
+@benchmark(scope="device")
+class Memory(Chosen):
+    """B/s of an operation that memory limits: norms, activations, losses, the optimizer.
+
+    Bytes are the least that the operation must move, so a pass too many shows as bandwidth lost.
+    Axes as of `compute`.
+    """
+
+    measures = (
+        Measure("bandwidth", "B/s", "higher"),
+        Measure("time", "s", "lower"),
+        Measure("error", "", "lower"),
+    )
+
+    op: str = "rmsnorm"
+
+    def metrics(self, timing: Timing) -> Iterator[Metric]:
+        """Bytes of the cost model over time."""
+        yield Metric("bandwidth", samples=self.call.bytes / timing.seconds)
+        yield Metric("time", samples=timing.seconds)
+        yield Metric("error", value=self.error)
+
+    def expected(self, facts: Facts) -> dict[str, float]:
+        """The datasheet's memory bandwidth."""
+        _, bandwidth = self.ceilings(facts)
+        return {"bandwidth": bandwidth, "time": self.cost().bytes / bandwidth} if bandwidth else {}
+
+
+def sizes(op: str, text: str) -> Sizes:
+    """The extents that a ``shape`` axis names. Raises `UsageError` with what it may be."""
+    spec = costs.SPECS[op]
+    if text in ("typical", "small"):
+        return spec.shape if text == "typical" else spec.small
+    if "/" in text:
+        group, _, use = text.rpartition("/")
+        found = _model_set(group, op)
+        if use not in found:
+            raise unknown(f"use of {op} in {group}", use, found)
+        return found[use]
+    try:
+        shape = Shape(int(part) for part in text.split("x"))
+    except ValueError:
+        raise UsageError(
+            f"{op}: {text!r} is not a shape",
+            hint=f"write {'x'.join(spec.extents)}, typical, small, or MODEL/tpN/USE",
+        ) from None
+    return tuple(shape)
+
+
+def _model_set(text: str, op: str) -> dict[str, Sizes]:
+    """Shapes of an operation in ``MODEL/tpN``."""
+    name, _, split = text.partition("/")
+    if not split.startswith("tp") or not split[2:].isdigit():
+        raise UsageError(f"{text!r} is not MODEL/tpN", hint="write for example llama-8b/tp2")
+    model = load_model(name)
+    shape = ModelShape(**{key: getattr(model, key) for key in ModelShape.__dataclass_fields__})
+    try:
+        found = model_shapes(op, shape, int(split[2:]))
+    except ValueError as error:
+        raise UsageError(f"{text}: {error}") from None
+    if not found:
+        raise UsageError(f"{name} makes no use of {op}")
+    return found

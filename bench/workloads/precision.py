@@ -1,0 +1,73 @@
+"""How exact matrix products are: effective bits over distributions of the operands."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Literal
+
+import msgspec
+
+from ..errors import UsageError
+from ..kernels.costs import Sizes
+from ..records import Measure
+from ..timing import Rule, Timing
+from .base import Check, Metric, Shape, benchmark
+from .operations import Distribution, Impl, Operation
+
+
+@benchmark(scope="device")
+class Precision(Operation):
+    """Effective number of bits of C = A · B: -log₂(‖C - C₆₄‖ / ‖C₆₄‖) on random rows.
+
+    The operands are already in ``dtype``, so what is lost is lost by the chip. ``normal``:
+    standard normal; ``uniform``: [0, 1), sums grow; ``wide``: magnitudes over twelve octaves;
+    ``outliers``: one column in 64 is 100 times larger, as in the activations of language models.
+    Chips that compute in low precision or analogue are scored by this and speed together. Any
+    finite result is valid here: the figure says how good it is.
+    """
+
+    measures = (
+        Measure("effective_bits", "bit", "higher"),
+        Measure("error", "", "lower"),
+        Measure("flops", "FLOP/s", "higher"),
+    )
+
+    shape: Shape = Shape((2048, 2048, 2048))
+    dtype: Literal["fp32", "tf32", "fp16", "bf16", "fp8_e4m3", "fp8_e5m2", "int8"] = "bf16"
+    distribution: Distribution = "normal"
+    impl: Impl = "torch"
+
+    def __post_init__(self) -> None:
+        """Raise `UsageError` unless the shape is M×N×K."""
+        if len(self.shape) != 3:
+            raise UsageError(f"precision: shape {self.shape} is not M×N×K")
+
+    def what(self) -> tuple[str, Sizes, str, str]:
+        """Operation, shape, dtype and variant."""
+        layout = "nt" if self.dtype.startswith("fp8") else "nn"
+        return "gemm", tuple(self.shape), self.dtype, layout
+
+    def which(self) -> str:
+        """The implementation."""
+        return self.impl
+
+    def data(self) -> Distribution:
+        """Of the operands' values."""
+        return self.distribution
+
+    def rule(self, rule: Rule) -> Rule:
+        """Speed is a by-product here: a quarter of the time is enough."""
+        return msgspec.structs.replace(rule, budget=rule.budget / 4)
+
+    def check(self) -> Check:
+        """The result is finite; how exact it is, is the measurement."""
+        self.error = self.call.error()
+        return Check(self.error < 1.0, f"relative error {self.error:.3g}: noise, or not finite")
+
+    def metrics(self, timing: Timing) -> Iterator[Metric]:
+        """Effective bits and relative error of the last check, FLOP/s of the samples."""
+        from ..kernels.reference import effective_bits
+
+        yield Metric("effective_bits", value=effective_bits(self.error))
+        yield Metric("error", value=self.error)
+        yield Metric("flops", samples=self.call.flops / timing.seconds)

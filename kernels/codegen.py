@@ -1,0 +1,218 @@
+"""Cross-compiling kernels for chips that are not there, and what the compiler made of them.
+
+`describe` turns recorded launches into plain data: which kernel, with which argument types,
+constants and options. `build` compiles one such description for an architecture with the
+installed Triton (3.0 or later; torch is not needed for that) and reads registers, shared memory,
+spills and the instructions that matter out of the result. No accelerator takes part.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import json
+import re
+import subprocess
+import tempfile
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+TARGETS = {
+    "sm_80": ("cuda", 80, 32),
+    "sm_90": ("cuda", 90, 32),
+    "sm_100": ("cuda", 100, 32),
+    "gfx942": ("hip", "gfx942", 64),
+    "gfx950": ("hip", "gfx950", 64),
+}
+"""Architectures that stock Triton compiles for: back end, number, threads of a warp."""
+
+SHARED = {
+    "sm_80": 166_912,
+    "sm_90": 232_448,
+    "sm_100": 232_448,
+    "gfx942": 65_536,
+    "gfx950": 163_840,
+}
+"""Bytes of shared memory that one program may have."""
+
+
+@dataclass(frozen=True)
+class Kernel:
+    """What determines a compilation. ``arguments`` are (name, type, value) in order: the type of
+    a constant is ``constexpr``; ``aligned`` names those that are divisible by 16."""
+
+    module: str
+    function: str
+    arguments: tuple[tuple[str, str, Any], ...]
+    aligned: tuple[str, ...]
+    options: tuple[tuple[str, Any], ...]
+
+    @property
+    def digest(self) -> str:
+        """Twelve hex digits over this description and the source of the kernel's module."""
+        source = importlib.import_module(self.module).__file__
+        text = json.dumps(asdict(self), sort_keys=True).encode()
+        return hashlib.sha256(text + Path(str(source)).read_bytes()).hexdigest()[:12]
+
+
+@dataclass(frozen=True)
+class Built:
+    """Resources of a compiled kernel; None where the tools do not say.
+
+    ``registers`` of a thread, ``spills`` in bytes of a thread's stack (AMD: spilled registers),
+    ``shared`` bytes of a program. ``matrix``: uses matrix instructions (``wgmma``, ``tcgen05``,
+    ``mma``, ``mfma``; empty if none). ``tma``: moves tiles by tensor descriptors.
+    """
+
+    registers: int | None
+    spills: int | None
+    shared: int
+    matrix: str
+    tma: bool
+
+
+def kernels_of(op: Any, case: Any) -> list[Kernel]:
+    """What the Triton implementation of an operation (`op.Op`) launches for a case, in order.
+
+    Needs torch, for the shapes, but no device: operands are on torch's ``meta`` device.
+    """
+    import torch
+
+    from .launch import recording
+    from .op import Fill
+
+    inputs = op.inputs(case, Fill(torch.device("meta"), 0))
+    outputs = op.outputs(case, inputs)
+    # What must run once before the work itself (a forward pass) is recorded, and left out.
+    with recording():
+        work = op.implementations["triton"](case, inputs, outputs)
+    with recording() as launches:
+        work()
+    return [describe(launch) for launch in launches]
+
+
+def describe(launch: Any) -> Kernel:
+    """The compilation that a recorded launch would cause, specialised as Triton's JIT does."""
+    kernel, named = launch.kernel, dict(launch.options)
+    arguments, aligned = [], []
+    given = iter(launch.arguments)
+    for parameter in kernel.params:
+        name = parameter.name
+        value = named.pop(name) if name in named else next(given)
+        if parameter.is_constexpr or value is None:
+            arguments.append((name, "constexpr", value))
+            continue
+        if hasattr(value, "data_ptr"):
+            arguments.append((name, _pointer(value), None))
+            if value.storage_offset() * value.element_size() % 16 == 0:
+                aligned.append(name)
+        elif isinstance(value, float):
+            arguments.append((name, "fp32", None))
+        elif value == 1 and not parameter.do_not_specialize:
+            arguments.append((name, "constexpr", 1))
+        else:
+            arguments.append((name, "i32" if -(2**31) <= value < 2**31 else "i64", None))
+            if value % 16 == 0 and not parameter.do_not_specialize:
+                aligned.append(name)
+    function = kernel.fn
+    options = tuple(sorted(named.items()))
+    return Kernel(function.__module__, function.__name__, tuple(arguments), tuple(aligned), options)
+
+
+_TYPES = {
+    "float64": "fp64",
+    "float32": "fp32",
+    "float16": "fp16",
+    "bfloat16": "bf16",
+    "float8_e4m3fn": "fp8e4nv",
+    "float8_e5m2": "fp8e5",
+    "float8_e4m3fnuz": "fp8e4b8",
+    "float8_e5m2fnuz": "fp8e5b16",
+    "int8": "i8",
+    "uint8": "u8",
+    "int32": "i32",
+    "int64": "i64",
+    "bool": "i1",
+}
+
+
+def _pointer(tensor: Any) -> str:
+    return "*" + _TYPES[str(tensor.dtype).removeprefix("torch.")]
+
+
+def build(kernel: Kernel, arch: str) -> Built:
+    """Compile for an architecture of `TARGETS`.
+
+    Raises what the compiler raises: a configuration that does not compile is a defect.
+    """
+    made = _compile(kernel, arch)
+    shared = int(made.metadata.shared)
+    if "cubin" in made.asm:
+        registers, spills = _usage(made.asm["cubin"])
+        text = made.asm["ptx"]
+        matrix = next((name for name in ("wgmma", "tcgen05", "mma") if name + "." in text), "")
+        return Built(registers, spills, shared, matrix, "cp.async.bulk.tensor" in text)
+    text = made.asm["amdgcn"]
+    registers = _number(r"\.vgpr_count:\s*(\d+)", text)
+    spills = _number(r"\.vgpr_spill_count:\s*(\d+)", text)
+    return Built(registers, spills, shared, "mfma" if "v_mfma" in text else "", False)
+
+
+def _compile(kernel: Kernel, arch: str) -> Any:
+    import triton
+    from triton.backends.compiler import GPUTarget
+    from triton.compiler import ASTSource
+
+    function = getattr(importlib.import_module(kernel.module), kernel.function)
+    target, options = GPUTarget(*TARGETS[arch]), dict(kernel.options)
+    constants = {name: value for name, kind, value in kernel.arguments if kind == "constexpr"}
+    try:
+        from triton.compiler import AttrsDescriptor
+    except ImportError:
+        places = {name: place for place, (name, _, _) in enumerate(kernel.arguments)}
+        source = ASTSource(
+            function,
+            {name: kind for name, kind, _ in kernel.arguments},
+            constexprs=constants,
+            attrs={(places[name],): [["tt.divisibility", 16]] for name in kernel.aligned},
+        )
+        return triton.compile(source, target=target, options=options)
+    # Before 3.2 signatures know no constants, and everything goes by position.
+    places = {name: place for place, (name, _, _) in enumerate(kernel.arguments)}
+    ones = tuple(
+        places[name]
+        for name, kind, value in kernel.arguments
+        if kind == "constexpr" and not function.params[places[name]].is_constexpr and value == 1
+    )
+    source = ASTSource(
+        function,
+        {
+            places[name]: "i32" if places[name] in ones else kind
+            for name, kind, _ in kernel.arguments
+            if kind != "constexpr" or places[name] in ones
+        },
+        constants={places[name]: value for name, value in constants.items()},
+        attrs=AttrsDescriptor(tuple(places[name] for name in kernel.aligned), ones),
+    )
+    return triton.compile(source, target=target, options=options)
+
+
+def _usage(binary: bytes) -> tuple[int | None, int | None]:
+    """Registers and stack bytes of a cubin; None where the tool is missing."""
+    import triton
+
+    tool = Path(triton.__file__).parent / "backends" / "nvidia" / "bin" / "cuobjdump"
+    if not tool.exists():
+        return None, None
+    with tempfile.NamedTemporaryFile(suffix=".cubin") as file:
+        file.write(binary)
+        file.flush()
+        command = [str(tool), "-res-usage", file.name]
+        said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    return _number(r"REG:(\d+)", said), _number(r"STACK:(\d+)", said)
+
+
+def _number(pattern: str, text: str) -> int | None:
+    found = [int(number) for number in re.findall(pattern, text)]
+    return max(found) if found else None

@@ -1,0 +1,110 @@
+"""Kernels of `rmsnorm`: one program a block of rows, the whole width at once."""
+
+from __future__ import annotations
+
+import triton
+import triton.language as tl
+
+
+@triton.jit
+def forward_kernel(
+    x_ptr,
+    residual_ptr,
+    weight_ptr,
+    sum_ptr,
+    y_ptr,
+    scale_ptr,
+    rows,
+    stride_x,
+    stride_residual,
+    stride_sum,
+    stride_y,
+    eps,
+    WIDTH: tl.constexpr,
+    BLOCK: tl.constexpr,
+    ROWS: tl.constexpr,
+    ADD: tl.constexpr,
+):
+    """y = x / rms(x) · weight; with ADD x + residual takes the place of x and is written too."""
+    row = tl.program_id(0).to(tl.int64) * ROWS + tl.arange(0, ROWS)
+    column = tl.arange(0, BLOCK)
+    inside = (row < rows)[:, None] & (column < WIDTH)[None, :]
+    place = row[:, None] * stride_x + column[None, :]
+    x = tl.load(x_ptr + place, mask=inside, other=0.0)
+    if ADD:
+        other = row[:, None] * stride_residual + column[None, :]
+        x = x + tl.load(residual_ptr + other, mask=inside, other=0.0)
+        tl.store(sum_ptr + row[:, None] * stride_sum + column[None, :], x, mask=inside)
+    wide = x.to(tl.float32)
+    scale = 1.0 / tl.sqrt(tl.sum(wide * wide, axis=1) / WIDTH + eps)
+    tl.store(scale_ptr + row, scale, mask=row < rows)
+    weight = tl.load(weight_ptr + column, mask=column < WIDTH, other=0.0).to(tl.float32)
+    y = wide * scale[:, None] * weight[None, :]
+    out = row[:, None] * stride_y + column[None, :]
+    tl.store(y_ptr + out, y.to(y_ptr.dtype.element_ty), mask=inside)
+
+
+@triton.jit
+def backward_kernel(
+    dy_ptr,
+    x_ptr,
+    weight_ptr,
+    scale_ptr,
+    extra_ptr,
+    dx_ptr,
+    partial_ptr,
+    rows,
+    stride_dy,
+    stride_x,
+    stride_extra,
+    stride_dx,
+    WIDTH: tl.constexpr,
+    BLOCK: tl.constexpr,
+    ROWS: tl.constexpr,
+    ADD: tl.constexpr,
+):
+    """dx of many rows, and this program's share of dweight as one row of ``partial``.
+
+    dx = scale·(w·dy - x̂·mean(w·dy·x̂)) with x̂ = x·scale; with ADD the gradient that flows past
+    the norm is added. Programs walk the rows in steps of their number: the order of summation,
+    and so every bit of dweight, depends on the grid alone.
+    """
+    column = tl.arange(0, BLOCK)
+    here = column < WIDTH
+    weight = tl.load(weight_ptr + column, mask=here, other=0.0).to(tl.float32)
+    total = tl.zeros((BLOCK,), dtype=tl.float32)
+    for start in range(tl.program_id(0) * ROWS, rows, tl.num_programs(0) * ROWS):
+        row = start + tl.arange(0, ROWS).to(tl.int64)
+        inside = (row < rows)[:, None] & here[None, :]
+        scale = tl.load(scale_ptr + row, mask=row < rows, other=0.0)
+        place = row[:, None] * stride_x + column[None, :]
+        x = tl.load(x_ptr + place, mask=inside, other=0.0).to(tl.float32)
+        along = row[:, None] * stride_dy + column[None, :]
+        dy = tl.load(dy_ptr + along, mask=inside, other=0.0).to(tl.float32)
+        unit = x * scale[:, None]
+        total += tl.sum(dy * unit, axis=0)
+        weighted = dy * weight[None, :]
+        mean = tl.sum(weighted * unit, axis=1) / WIDTH
+        dx = scale[:, None] * (weighted - unit * mean[:, None])
+        if ADD:
+            past = row[:, None] * stride_extra + column[None, :]
+            dx += tl.load(extra_ptr + past, mask=inside, other=0.0).to(tl.float32)
+        out = row[:, None] * stride_dx + column[None, :]
+        tl.store(dx_ptr + out, dx.to(dx_ptr.dtype.element_ty), mask=inside)
+    tl.store(partial_ptr + tl.program_id(0).to(tl.int64) * WIDTH + column, total, mask=here)
+
+
+@triton.jit
+def columns_kernel(
+    partial_ptr, out_ptr, rows, WIDTH: tl.constexpr, ROWS: tl.constexpr, BLOCK: tl.constexpr
+):
+    """out = the sum of ``rows`` fp32 rows: the second half of a two-step reduction."""
+    column = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
+    here = column < WIDTH
+    total = tl.zeros((BLOCK,), dtype=tl.float32)
+    for start in range(0, rows, ROWS):
+        row = start + tl.arange(0, ROWS)
+        inside = (row < rows)[:, None] & here[None, :]
+        place = row[:, None] * WIDTH + column[None, :]
+        total += tl.sum(tl.load(partial_ptr + place, mask=inside, other=0.0), axis=0)
+    tl.store(out_ptr + column, total.to(out_ptr.dtype.element_ty), mask=here)

@@ -1,0 +1,93 @@
+"""Launching Triton kernels, and recording launches instead of making them.
+
+Every kernel of this package is launched through `launch`. Under `recording` nothing runs: the
+launches are collected with their arguments, so that the cross-compiler (`codegen`) compiles
+just what would have been launched, for any chip, on a machine without one.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+PROCESSORS = 132
+"""Assumed where a device does not say how many processors it has."""
+
+
+@dataclass(frozen=True)
+class Launch:
+    """A launch that was recorded: kernel, grid, positional arguments, constants and options."""
+
+    kernel: Any
+    grid: tuple[int, ...]
+    arguments: tuple[Any, ...]
+    options: dict[str, Any]
+
+
+_recorded: list[Launch] | None = None
+
+
+def launch(kernel: Any, grid: tuple[int, ...], *arguments: Any, **options: Any) -> None:
+    """Launch a kernel, unless its grid is empty or launches are being recorded."""
+    if 0 in grid:
+        return
+    if _recorded is not None:
+        _recorded.append(Launch(kernel, grid, arguments, options))
+        return
+    kernel[grid](*arguments, **options)
+
+
+@contextmanager
+def recording() -> Iterator[list[Launch]]:
+    """Collect the launches made inside instead of making them. Not for several threads."""
+    global _recorded
+    before, _recorded = _recorded, []
+    try:
+        yield _recorded
+    finally:
+        _recorded = before
+
+
+def processors(device: torch.device) -> int:
+    """Streaming multiprocessors, compute units or cores that run programs side by side."""
+    return _processors(device.type, device.index)
+
+
+@functools.cache
+def _processors(kind: str, index: int | None) -> int:
+    ask = getattr(getattr(torch, kind, None), "get_device_properties", None)
+    if ask is None or kind == "cpu":
+        return PROCESSORS
+    return int(getattr(ask(index or 0), "multi_processor_count", PROCESSORS))
+
+
+def with_scratch(device: torch.device) -> None:
+    """Let kernels that make tensor descriptors on the device have their scratch memory."""
+    import triton
+
+    if _recorded is None and hasattr(triton, "set_allocator"):
+        triton.set_allocator(functools.partial(_scratch, device))
+
+
+def _scratch(device: torch.device, size: int, alignment: int, stream: Any) -> torch.Tensor:
+    return torch.empty(size, dtype=torch.int8, device=device)
+
+
+def cdiv(a: int, b: int) -> int:
+    """a / b, rounded up."""
+    return -(-a // b)
+
+
+def power_of_2(value: int) -> int:
+    """The smallest power of two that is not below ``value``."""
+    return 1 << max(0, value - 1).bit_length()
+
+
+def strides(tensor: torch.Tensor, dims: Sequence[int]) -> tuple[int, ...]:
+    """Strides of these dimensions; 0 for extents of one, whose stride torch leaves open."""
+    return tuple(tensor.stride(dim) if tensor.shape[dim] > 1 else 0 for dim in dims)

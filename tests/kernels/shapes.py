@@ -1,0 +1,50 @@
+"""Odd shapes of every operation, small enough for the interpreter, and where each can be padded."""
+
+from hypothesis import strategies as st
+
+rows, width = st.integers(1, 40), st.integers(2, 300)
+extent = st.integers(1, 150)
+
+
+@st.composite
+def attention(draw):
+    kv_heads = draw(st.integers(1, 2))
+    heads = kv_heads * draw(st.integers(1, 3))
+    return 1, heads, kv_heads, draw(st.integers(1, 200)), draw(st.sampled_from([64, 128]))
+
+
+@st.composite
+def moe(draw):
+    experts = draw(st.integers(1, 9))
+    return (
+        draw(st.integers(1, 60)),
+        experts,
+        draw(st.integers(1, 90)),
+        draw(st.integers(1, min(4, experts))),
+    )
+
+
+SHAPES = {
+    "stream": st.tuples(st.integers(1, 20_000)),
+    "gemm": st.tuples(extent, extent, st.integers(1, 100)),
+    "gate_up": st.tuples(extent, extent, st.integers(1, 100)),
+    "grouped_gemm": st.tuples(
+        st.integers(1, 6), st.integers(1, 120), st.integers(1, 80), st.integers(1, 80)
+    ),
+    "moe": moe(),
+    "attention": attention(),
+    "rmsnorm": st.tuples(rows, width),
+    "layernorm": st.tuples(rows, width),
+    "rope": st.tuples(
+        st.integers(1, 30), st.integers(1, 5), st.integers(1, 3), st.sampled_from([2, 10, 64])
+    ),
+    "swiglu": st.tuples(rows, width),
+    "softmax": st.tuples(rows, st.sampled_from([1, 2, 33, 300, 1025])),
+    "cross_entropy": st.tuples(rows, st.sampled_from([1, 2, 33, 1000, 33_000])),
+    "linear_cross_entropy": st.tuples(rows, st.integers(1, 600), st.integers(1, 70)),
+    "adamw": st.tuples(st.integers(1, 10_000)),
+    "quantize": st.tuples(rows, width),
+    "transpose": st.tuples(extent, extent),
+    "embedding": st.tuples(st.integers(1, 60), st.integers(1, 40), st.integers(1, 90)),
+    "local_reduce": st.tuples(st.integers(1, 9), st.integers(1, 10_000)),
+}
