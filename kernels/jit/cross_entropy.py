@@ -1,0 +1,141 @@
+"""Kernels of `cross_entropy`: one program a row, the gradient written where the logits were."""
+
+from __future__ import annotations
+
+import triton
+import triton.language as tl
+
+
+@triton.jit
+def held_kernel(
+    logits_ptr,
+    labels_ptr,
+    losses_ptr,
+    scale_ptr,
+    scale,
+    stride,
+    ignore,
+    VOCAB: tl.constexpr,
+    BLOCK: tl.constexpr,
+    GRADIENT: tl.constexpr,
+    SCALED: tl.constexpr,
+):
+    """A row that fits the registers: read once, written once."""
+    row = tl.program_id(0).to(tl.int64)
+    here = logits_ptr + row * stride
+    column = tl.arange(0, BLOCK)
+    inside = column < VOCAB
+    label = tl.load(labels_ptr + row)
+    if label == ignore:
+        tl.store(losses_ptr + row, 0.0)
+        if GRADIENT:
+            nothing = tl.zeros((BLOCK,), dtype=logits_ptr.dtype.element_ty)
+            tl.store(here + column, nothing, mask=inside)
+    else:
+        # Read before anything is written; the reductions keep the threads in that order. A label
+        # that is no class makes a NaN, which nobody overlooks.
+        known = (label >= 0) & (label < VOCAB)
+        chosen = tl.load(here + label, mask=known, other=float("nan")).to(tl.float32)
+        x = tl.load(here + column, mask=inside, other=float("-inf")).to(tl.float32)
+        # The floor keeps -inf - -inf out of the exponent.
+        top = tl.maximum(tl.max(x, axis=0), -3.0e38)
+        power = tl.exp(x - top)
+        total = tl.sum(power, axis=0)
+        tl.store(losses_ptr + row, tl.log(total) + (top - chosen))
+        if GRADIENT:
+            factor = scale
+            if SCALED:
+                factor = scale * tl.load(scale_ptr)
+            gradient = power * (factor / total)
+            gradient = tl.where(column == label, gradient - factor, gradient)
+            tl.store(here + column, gradient.to(logits_ptr.dtype.element_ty), mask=inside)
+
+
+@triton.jit
+def looped_kernel(
+    logits_ptr,
+    labels_ptr,
+    losses_ptr,
+    scale_ptr,
+    scale,
+    stride,
+    ignore,
+    VOCAB: tl.constexpr,
+    BLOCK: tl.constexpr,
+    GRADIENT: tl.constexpr,
+    SCALED: tl.constexpr,
+):
+    """A longer row: a pass for maximum and sum, then one that finds the row in the cache.
+
+    The second pass goes backwards: what was read last is the likeliest to be there still. Both
+    fetch the next block before they work on this one, so that memory is never idle while the
+    threads of a program wait for one another in a reduction.
+    """
+    row = tl.program_id(0).to(tl.int64)
+    here = logits_ptr + row * stride
+    column = tl.arange(0, BLOCK)
+    blocks: tl.constexpr = (VOCAB + BLOCK - 1) // BLOCK
+    label = tl.load(labels_ptr + row)
+    if label == ignore:
+        tl.store(losses_ptr + row, 0.0)
+        if GRADIENT:
+            nothing = tl.zeros((BLOCK,), dtype=logits_ptr.dtype.element_ty)
+            for block in range(blocks):
+                place = block * BLOCK + column
+                tl.store(here + place, nothing, mask=place < VOCAB)
+    else:
+        known = (label >= 0) & (label < VOCAB)
+        chosen = tl.load(here + label, mask=known, other=float("nan")).to(tl.float32)
+        top = -3.0e38
+        total = 0.0
+        x = tl.load(
+            here + column, mask=column < VOCAB, other=float("-inf"), eviction_policy="evict_last"
+        )
+        for block in range(blocks):
+            place = (block + 1) * BLOCK + column
+            ahead = tl.load(
+                here + place, mask=place < VOCAB, other=float("-inf"), eviction_policy="evict_last"
+            )
+            wide = x.to(tl.float32)
+            higher = tl.maximum(top, tl.max(wide, axis=0))
+            total = total * tl.exp(top - higher) + tl.sum(tl.exp(wide - higher), axis=0)
+            top = higher
+            x = ahead
+        tl.store(losses_ptr + row, tl.log(total) + (top - chosen))
+        if GRADIENT:
+            factor = scale
+            if SCALED:
+                factor = scale * tl.load(scale_ptr)
+            share = factor / total
+            place = (blocks - 1) * BLOCK + column
+            x = tl.load(here + place, mask=place < VOCAB, other=0.0, eviction_policy="evict_first")
+            for block in range(blocks):
+                place = (blocks - 1 - block) * BLOCK + column
+                before = place - BLOCK
+                ahead = tl.load(
+                    here + before,
+                    mask=(before >= 0) & (before < VOCAB),
+                    other=0.0,
+                    eviction_policy="evict_first",
+                )
+                gradient = tl.exp(x.to(tl.float32) - top) * share
+                gradient = tl.where(place == label, gradient - factor, gradient)
+                tl.store(
+                    here + place,
+                    gradient.to(logits_ptr.dtype.element_ty),
+                    mask=place < VOCAB,
+                    eviction_policy="evict_first",
+                )
+                x = ahead
+
+
+@triton.jit
+def rescale_kernel(x_ptr, factor_ptr, stride, WIDTH: tl.constexpr, BLOCK: tl.constexpr):
+    """x *= factor, one block of a row a program; nothing is touched where the factor is one."""
+    factor = tl.load(factor_ptr)
+    if factor != 1.0:
+        row = tl.program_id(0).to(tl.int64)
+        column = tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)
+        here = x_ptr + row * stride + column
+        x = tl.load(here, mask=column < WIDTH, other=0.0).to(tl.float32)
+        tl.store(here, (x * factor).to(x_ptr.dtype.element_ty), mask=column < WIDTH)
