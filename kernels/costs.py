@@ -200,11 +200,11 @@ def _transpose(shape: Sizes, variant: str, dtype: str) -> Cost:
 
 
 def _embedding(shape: Sizes, variant: str, dtype: str) -> Cost:
-    """Forward gathers a row a token; backward adds rows of gradients into an fp32 table, of which
-    at most as many rows are touched as there are tokens."""
+    """Forward gathers a row a token; backward adds rows of gradients into an fp32 table, whose rows
+    are read and written once each: as many as uniform random ids touch, some of them repeatedly."""
     tokens, vocab, width = shape
     if variant == "backward":
-        touched = min(tokens, vocab) * width
+        touched = round(vocab * (1 - (1 - 1 / vocab) ** tokens)) * width
         return Cost(tokens * width, tokens * width * ITEMSIZE[dtype] + 8 * touched + 8 * tokens)
     return Cost(0, 2 * tokens * width * ITEMSIZE[dtype] + 8 * tokens)
 
