@@ -18,23 +18,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-TARGETS = {
-    "sm_80": ("cuda", 80, 32),
-    "sm_90": ("cuda", 90, 32),
-    "sm_100": ("cuda", 100, 32),
-    "gfx942": ("hip", "gfx942", 64),
-    "gfx950": ("hip", "gfx950", 64),
-}
-"""Architectures that stock Triton compiles for: back end, number, threads of a warp."""
-
-SHARED = {
-    "sm_80": 166_912,
-    "sm_90": 232_448,
-    "sm_100": 232_448,
-    "gfx942": 65_536,
-    "gfx950": 163_840,
-}
-"""Bytes of shared memory that one program may have."""
+from .tuning import targets
 
 
 @dataclass(frozen=True)
@@ -60,8 +44,8 @@ class Kernel:
 class Built:
     """Resources of a compiled kernel; None where the tools do not say.
 
-    ``registers`` of a thread, ``spills`` in bytes of a thread's stack (AMD: spilled registers),
-    ``shared`` bytes of a program. ``matrix``: uses matrix instructions (``wgmma``, ``tcgen05``,
+    ``registers`` of a thread, ``spills`` in bytes of a thread's stack (or in registers, where the
+    compiler counts those), ``shared`` bytes of a program. ``matrix``: uses matrix instructions (``wgmma``, ``tcgen05``,
     ``mma``, ``mfma``; empty if none). ``tma``: moves tiles by tensor descriptors.
     """
 
@@ -142,7 +126,7 @@ def _pointer(tensor: Any) -> str:
 
 
 def build(kernel: Kernel, arch: str) -> Built:
-    """Compile for an architecture of `TARGETS`.
+    """Compile for an architecture of `tuning.targets`.
 
     Raises what the compiler raises: a configuration that does not compile is a defect.
     """
@@ -165,7 +149,7 @@ def _compile(kernel: Kernel, arch: str) -> Any:
     from triton.compiler import ASTSource
 
     function = getattr(importlib.import_module(kernel.module), kernel.function)
-    target, options = GPUTarget(*TARGETS[arch]), dict(kernel.options)
+    target, options = GPUTarget(*targets()[arch].target), dict(kernel.options)
     constants = {name: value for name, kind, value in kernel.arguments if kind == "constexpr"}
     try:
         from triton.compiler import AttrsDescriptor
@@ -202,8 +186,8 @@ def _usage(binary: bytes) -> tuple[int | None, int | None]:
     """Registers and stack bytes of a cubin; None where the tool is missing."""
     import triton
 
-    tool = Path(triton.__file__).parent / "backends" / "nvidia" / "bin" / "cuobjdump"
-    if not tool.exists():
+    tool = next(Path(triton.__file__).parent.glob("backends/*/bin/cuobjdump"), None)
+    if tool is None:
         return None, None
     with tempfile.NamedTemporaryFile(suffix=".cubin") as file:
         file.write(binary)

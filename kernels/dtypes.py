@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import torch
 
+from .tuning import table
+
 TORCH = {
     "fp64": torch.float64,
     "fp32": torch.float32,
@@ -17,15 +19,15 @@ TORCH = {
 }
 
 _FNUZ = {"fp8_e4m3": torch.float8_e4m3fnuz, "fp8_e5m2": torch.float8_e5m2fnuz}
-"""8-bit floats without infinities and negative zero, which some matrix units have instead."""
-FNUZ_ARCHITECTURES = frozenset({"gfx940", "gfx941", "gfx942"})
+"""8-bit floats without infinities and negative zero, which some matrix units have instead (an
+architecture's table says ``fnuz``)."""
 
 
 def torch_dtype(name: str, arch: str | None = None) -> torch.dtype:
     """The torch dtype of a format. Raises ValueError naming the formats there are."""
     if name not in TORCH:
         raise ValueError(f"dtype: got {name!r}, takes one of {', '.join(TORCH)}")
-    if arch in FNUZ_ARCHITECTURES and name in _FNUZ:
+    if arch is not None and name in _FNUZ and table(arch).get("fnuz"):
         return _FNUZ[name]
     return TORCH[name]
 

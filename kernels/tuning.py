@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,12 +21,12 @@ _forced: dict[str, dict[str, int]] = {}
 
 
 @functools.cache
-def table(arch: str) -> dict[str, list[Any]]:
+def table(arch: str) -> dict[str, Any]:
     """All configurations of an architecture; those of ``generic`` where it has no file."""
     path = FOLDER / f"{arch}.yaml"
     if not path.exists():
         path = FOLDER / "generic.yaml"
-    loaded: dict[str, list[Any]] = yaml.safe_load(path.read_text(encoding="utf-8"))
+    loaded: dict[str, Any] = yaml.safe_load(path.read_text(encoding="utf-8"))
     return loaded or {}
 
 
@@ -54,6 +55,25 @@ def _config(arch: str, op: str, dtype: str, facts: tuple[tuple[str, int], ...]) 
                 return {str(key): int(value) for key, value in entry["config"].items()}
     said = "".join(f", {key} {value}" for key, value in facts)
     raise ValueError(f"no configuration for {op} in {dtype} on {arch}{said}")
+
+
+@dataclass(frozen=True)
+class Target:
+    """How the cross-compiler is told of an architecture, and the shared memory of a program."""
+
+    target: tuple[Any, ...]
+    shared: int
+
+
+@functools.cache
+def targets() -> dict[str, Target]:
+    """Architectures that stock Triton compiles for, by name."""
+    found = {name: table(name).get("compiler") for name in architectures()}
+    return {
+        name: Target(tuple(said["target"]), int(said["shared"]))
+        for name, said in found.items()
+        if said
+    }
 
 
 def lacks(arch: str, dtype: str) -> bool:

@@ -8,19 +8,19 @@ from pathlib import Path
 
 import pytest
 
-from bench.kernels.codegen import SHARED, TARGETS
 from bench.kernels.costs import SPECS
+from bench.kernels.tuning import targets
 
 pytest.importorskip("triton", reason="Triton is not installed")
 
 UNSPILLED = {"gemm", "gate_up", "grouped_gemm", "attention"} | {
     name for name, spec in SPECS.items() if spec.kind == "memory"
 }
-MOST = 400 // len(TARGETS)
+MOST = 400 // len(targets())
 """Compilations an architecture: 400 in all."""
 
 
-@pytest.mark.parametrize("arch", TARGETS)
+@pytest.mark.parametrize("arch", targets())
 def test_kernels_compile_and_fit(arch, tmp_path):
     script = Path(__file__).with_name("compiled.py")
     environment = {**os.environ, "TRITON_CACHE_DIR": str(tmp_path)}
@@ -33,7 +33,7 @@ def test_kernels_compile_and_fit(arch, tmp_path):
     assert {one["op"] for one in found} == set(SPECS)
     assert last["compilations"] <= MOST
     for one in found:
-        assert one["shared"] <= SHARED[arch], one
+        assert one["shared"] <= targets()[arch].shared, one
         if arch == "sm_90" and one["op"] in UNSPILLED and "backward" not in one["variant"]:
             assert one["spills"] == 0, one
     if arch == "sm_90":
