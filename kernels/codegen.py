@@ -4,6 +4,11 @@
 constants and options. `build` compiles one such description for an architecture with the
 installed Triton (3.0 or later; torch is not needed for that) and reads registers, shared memory,
 spills and the instructions that matter out of the result. No accelerator takes part.
+
+    python -m bench.kernels.codegen < descriptions > results
+
+does that for JSON lines ``[arch, description]``, so that another environment with another Triton
+can be asked: a line of the result is what was built, or ``{"error": ...}``.
 """
 
 from __future__ import annotations
@@ -13,6 +18,7 @@ import importlib
 import json
 import re
 import subprocess
+import sys
 import tempfile
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -45,8 +51,9 @@ class Built:
     """Resources of a compiled kernel; None where the tools do not say.
 
     ``registers`` of a thread, ``spills`` in bytes of a thread's stack (or in registers, where the
-    compiler counts those), ``shared`` bytes of a program. ``matrix``: uses matrix instructions (``wgmma``, ``tcgen05``,
-    ``mma``, ``mfma``; empty if none). ``tma``: moves tiles by tensor descriptors.
+    compiler counts those), ``shared`` bytes of a program. ``matrix``: its matrix instructions
+    (``wgmma``, ``tcgen05``, ``mma``, ``mfma``; empty if none). ``tma``: moves tiles by tensor
+    descriptors.
     """
 
     registers: int | None
@@ -200,3 +207,22 @@ def _usage(binary: bytes) -> tuple[int | None, int | None]:
 def _number(pattern: str, text: str) -> int | None:
     found = [int(number) for number in re.findall(pattern, text)]
     return max(found) if found else None
+
+
+def _serve() -> None:
+    for line in sys.stdin:
+        arch, said = json.loads(line)
+        said["arguments"] = tuple(tuple(one) for one in said["arguments"])
+        said["options"] = tuple(tuple(one) for one in said["options"])
+        kernel = Kernel(**{**said, "aligned": tuple(said["aligned"])})
+        try:
+            found = asdict(build(kernel, arch))
+        except Exception as error:  # compilers raise anything; the caller judges
+            words = str(error).strip().splitlines() or [""]
+            found = {"error": f"{type(error).__name__}: {words[-1]}"[:300]}
+        sys.stdout.write(json.dumps(found) + "\n")
+        sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    _serve()

@@ -20,6 +20,27 @@ FOLDER = Path(__file__).parent / "tuned"
 _forced: dict[str, dict[str, int]] = {}
 
 
+@dataclass(frozen=True)
+class Asked:
+    """A question that `config` was asked."""
+
+    arch: str
+    op: str
+    dtype: str
+    facts: Mapping[str, int]
+
+    def entries(self) -> list[dict[str, Any]]:
+        """Entries of the architecture's own table that could answer it, the first of which did."""
+        return [
+            entry
+            for entry in table(self.arch).get(self.op, [])
+            if self.dtype in entry.get("dtypes", [self.dtype]) and _fits(entry, self.facts)
+        ]
+
+
+_asked: list[Asked] | None = None
+
+
 @functools.cache
 def table(arch: str) -> dict[str, Any]:
     """All configurations of an architecture; those of ``generic`` where it has no file."""
@@ -42,6 +63,8 @@ def config(arch: str | None, op: str, dtype: str, **facts: int) -> dict[str, int
     Raises:
         ValueError: the tables have nothing that fits.
     """
+    if _asked is not None:
+        _asked.append(Asked(arch or "generic", op, dtype, dict(facts)))
     if op in _forced:
         return _forced[op]
     return _config(arch or "generic", op, dtype, tuple(sorted(facts.items())))
@@ -100,6 +123,17 @@ def forcing(op: str, chosen: Mapping[str, int]) -> Iterator[None]:
         del _forced[op]
         if before is not None:
             _forced[op] = before
+
+
+@contextmanager
+def watching() -> Iterator[list[Asked]]:
+    """Collect what `config` is asked inside: which entries of a table an operation uses."""
+    global _asked
+    before, _asked = _asked, []
+    try:
+        yield _asked
+    finally:
+        _asked = before
 
 
 def meta(chosen: Mapping[str, int]) -> dict[str, int]:

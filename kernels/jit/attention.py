@@ -112,8 +112,8 @@ def forward_kernel(
         BLOCK_N, DIM, CAUSAL, False,
     )  # fmt: skip
     total, weight, top = forward_part(
-        total, weight, top, q, k_ptr, v_ptr, stride_ks, stride_vs, offs_m, middle, high, seq, factor,
-        BLOCK_N, DIM, CAUSAL, True,
+        total, weight, top, q, k_ptr, v_ptr, stride_ks, stride_vs, offs_m, middle, high, seq,
+        factor, BLOCK_N, DIM, CAUSAL, True,
     )  # fmt: skip
     o_ptr += batch * stride_ob + head * stride_oh
     o_ptrs = o_ptr + offs_m.to(tl.int64)[:, None] * stride_os + offs_d[None, :]
@@ -138,7 +138,7 @@ def delta_kernel(
     DIM: tl.constexpr,
     BLOCK_M: tl.constexpr,
 ):
-    """delta[i] = Σ_d o[i, d]·do[i, d]: what the softmax's backward pass subtracts from every row."""
+    """delta[i] = Σ_d o[i, d]·do[i, d], which the softmax's backward pass subtracts from row i."""
     batch, head = (tl.program_id(1) // heads).to(tl.int64), (tl.program_id(1) % heads).to(tl.int64)
     offs_m = tl.program_id(0) * BLOCK_M + tl.arange(0, BLOCK_M)
     row, offs_d = offs_m.to(tl.int64)[:, None], tl.arange(0, DIM)[None, :]

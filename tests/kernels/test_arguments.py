@@ -3,9 +3,11 @@
 import pytest
 import torch
 
-from bench.kernels import ops, reference, tuning
+from bench.kernels import gemm, op, ops, reference, stream, tuning
+from bench.kernels.attention import forward as attention
+from bench.kernels.costs import SPECS
 from bench.kernels.gemm import check_operands
-from bench.kernels.stream import OPS, check_vectors
+from bench.kernels.launch import recording
 
 CPU = torch.device("cpu")
 
@@ -21,74 +23,181 @@ def matrices(m=4, n=5, k=6, kind=torch.float32):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda a, b, c: (a.half(), b, c), "a: got torch.float16, takes torch.float32"),
-        (lambda a, b, c: (a, b.t().contiguous().t(), c), "b: got inner stride 6, takes 1"),
-        (lambda a, b, c: (a, b[:3], c), "b: got 3 rows, takes 6"),
+        (lambda a, b, c: (a.half(), b, c), "b: got torch.float32, takes torch.float16"),
+        (lambda a, b, c: (a.double(), b, c), "a: got torch.float64, takes torch.bfloat16 or"),
+        (lambda a, b, c: (a, torch.zeros(12, 10)[::2, ::2], c), r"b: got strides \(20, 2\)"),
+        (lambda a, b, c: (a, b[:3], c), r"b: got shape \(3, 5\), takes \(6, any\)"),
         (lambda a, b, c: (a, b, c.t().contiguous()), r"out: got shape \(5, 4\), takes \(4, 5\)"),
+        (lambda a, b, c: (a, b, torch.zeros(5, 4).t()), "out: got inner stride 4, takes 1"),
         (lambda a, b, c: (a[0], b, c), "a: got 1 dimensions, takes 2"),
-        (lambda a, b, c: (a[:0], b, c), r"a: got shape \(0, 6\), takes at least one element"),
         (lambda a, b, c: (a, b.to("meta"), c), "b: is on meta, takes cpu"),
+        (lambda a, b, c: (a, b, c, c[:, 0]), r"bias: got shape \(4,\), takes \(5,\)"),
+        (lambda a, b, c: (a, b, c, None, c[0]), "scale: got shape"),
+        (lambda a, b, c: (a, b, c, None, None, "tanh"), "activation: got 'tanh'"),
     ],
 )
 def test_operands_of_gemm(change, message):
     with pytest.raises(ValueError, match=message):
-        check_operands(*change(*matrices()), "fp32")
+        check_operands(*change(*matrices()))
 
 
-def test_unknown_dtype_op_and_implementation():
-    with pytest.raises(ValueError, match="dtype: got 'fp7'"):
-        check_operands(*matrices(), "fp7")
+def test_int8_has_no_epilogue():
+    a, b, _ = matrices(kind=torch.int8)
+    out = torch.zeros(4, 5, dtype=torch.int32)
+    assert check_operands(a, b, out) == "int8"
+    with pytest.raises(ValueError, match="int8 takes none"):
+        check_operands(a, b, out, activation="relu")
+
+
+def test_head_dimension_without_a_kernel():
+    q = torch.zeros(1, 2, 8, 96, dtype=torch.float16)
+    with pytest.raises(ValueError, match="head_dim: got 96, takes one of 64, 128, 256"):
+        attention(q, q, q, q, torch.zeros(1, 2, 8), causal=True)
+    q, k = torch.zeros(1, 3, 8, 64).half(), torch.zeros(1, 2, 8, 64).half()
+    with pytest.raises(ValueError, match="k: got 2 heads, takes a divisor of 3"):
+        attention(q, k, k, q, torch.zeros(1, 3, 8), causal=True)
+
+
+CASES = [
+    pytest.param(name, variant, id=f"{name}-{variant}")
+    for name, spec in SPECS.items()
+    for variant in spec.variants
+]
+
+NOT_TAKEN = {
+    ("rmsnorm", "add_backward"): {"x", "residual"},  # their sum is what the kernel takes
+    ("cross_entropy", "in_place"): {"logits"},  # the gradient is the same memory
+}
+FITS = {("cross_entropy", "gradient", "shape")}
+"""Changes that make another valid call."""
+
+
+def wrong(tensor):
+    """The same tensor with something that no kernel takes."""
+    yield "device", tensor.to("meta")
+    yield "dimensions", tensor.unsqueeze(0)
+    if tensor.dtype.is_floating_point:
+        yield "dtype", tensor.to(torch.float64)
+        yield "dtype", tensor.to(torch.int16)
+    else:
+        yield "dtype", tensor.to(torch.float32)
+    if tensor.dim() >= 2 and min(tensor.shape) > 1:
+        yield "shape", tensor[..., :-1].contiguous()
+
+
+@pytest.mark.parametrize(("name", "variant"), CASES)
+def test_every_wrong_tensor_is_refused_before_any_launch(name, variant):
+    known, spec = ops.get(name), SPECS[name]
+    dtype = "fp16" if "fp16" in spec.dtypes else spec.dtypes[0]
+    case = op.Case(name, spec.small, dtype, variant, "generic")
+    inputs = known.inputs(case, op.Fill(CPU, 0))
+    outputs = known.outputs(case, inputs)
+    given = {**inputs, **outputs}
+    refused = 0
+    for spoiled in set(given) - NOT_TAKEN.get((name, variant), set()):
+        for what, tensor in wrong(given[spoiled]):
+            if (name, spoiled, what) in FITS:
+                continue
+            mine = {**inputs, spoiled: tensor} if spoiled in inputs else dict(inputs)
+            theirs = {**outputs, spoiled: tensor} if spoiled in outputs else dict(outputs)
+            with recording() as launches:
+                try:
+                    work = known.implementations["triton"](case, mine, theirs)
+                except (ValueError, RuntimeError, IndexError, NotImplementedError):
+                    continue  # preparing what is not timed (a reference forward pass) failed
+                launches.clear()
+                # One tensor may be the odd one out or the only one of its kind: either way the
+                # sentence says what was got and what is taken.
+                with pytest.raises(ValueError, match=r"(got|is on) .*takes") as raised:
+                    work()
+                assert not launches, (spoiled, what, str(raised.value))
+                refused += 1
+    assert refused >= 3
+
+
+def test_unknown_names():
     x = torch.zeros(4)
-    with pytest.raises(ValueError, match="op: got 'dot'"):
-        check_vectors("dot", x, x, x, "fp32")
-    with pytest.raises(ValueError, match="y: got 3 elements, takes 4"):
-        check_vectors("add", x, x[:3], x, "fp32")
-    with pytest.raises(ValueError, match="out: got stride 2, takes 1"):
-        check_vectors("add", x, x, torch.zeros(8)[::2], "fp32")
+    with pytest.raises(ValueError, match="op: got 'sum'"):
+        stream.stream("sum", x, x, x)
+    with pytest.raises(ValueError, match=r"y: got shape \(3,\), takes \(4,\)"):
+        stream.stream("add", x, x[:3], x)
+    with pytest.raises(ValueError, match="out: got inner stride 2, takes 1"):
+        stream.stream("add", x, x, torch.zeros(8)[::2])
     with pytest.raises(ValueError, match="impl: got 'magic'"):
         bind(impl="magic")
+    with pytest.raises(ValueError, match="op: got 'gem'"):
+        ops.Case("gem", (1, 1, 1), "fp32")
+    with pytest.raises(ValueError, match="dtype: got 'fp7'"):
+        ops.Case("gemm", (1, 1, 1), "fp7")
+    with pytest.raises(ValueError, match="variant: got 'tt'"):
+        ops.Case("gemm", (1, 1, 1), "fp32", "tt")
+    with pytest.raises(ValueError, match="shape: got 1x1, gemm takes M×N×K"):
+        ops.Case("gemm", (1, 1), "fp32")
     with pytest.raises(ValueError, match="no configuration for gemm in fp3"):
-        tuning.config("sm_90", "gemm", "fp3")
+        tuning.config("sm_90", "gemm", "fp3", size=1, rows=1, turned=0, turned_a=0)
 
 
-def bind(impl="torch", dtype="fp32", cache=0, memory=1 << 30, shape=(33, 20, 47)):
-    return ops.bind_gemm(impl, CPU, shape, dtype, arch=None, cache=cache, memory=memory, seed=1)
+def bind(impl="torch", dtype="fp32", cache=0, memory=1 << 30, shape=(33, 20, 47), **more):
+    case = ops.Case("gemm", shape, dtype)
+    return ops.bind(impl, CPU, case, cache=cache, memory=memory, seed=1, **more)
 
 
-@pytest.mark.parametrize("dtype", ["fp32", "fp16", "bf16"])
-def test_torch_gemm_keeps_its_tolerance(dtype):
-    call = bind(dtype=dtype)
+@pytest.mark.parametrize(("name", "variant"), CASES)
+def test_torch_implementations_keep_their_tolerance(name, variant):
+    spec = SPECS[name]
+    for dtype in spec.dtypes:
+        try:
+            case = ops.Case(name, spec.small, dtype, variant)
+            call = ops.bind("torch", CPU, case, seed=1)
+            call()
+        except (ValueError, ops.NoTargetError, RuntimeError, NotImplementedError):
+            continue  # a dtype that this variant or this host does not have
+        errors = call.errors()
+        assert errors
+        assert max(errors.values()) <= call.tolerance, (dtype, errors)
+        assert (call.flops, call.bytes) == (case.cost.flops, case.cost.bytes)
+
+
+@pytest.mark.parametrize("name", ["gemm", "rmsnorm", "softmax", "swiglu"])
+def test_compiled_implementations_keep_their_tolerance(name):
+    spec = SPECS[name]
+    call = ops.bind("compile", CPU, ops.Case(name, spec.small, "fp32"), seed=1)
     call()
-    assert 0 < call.error() <= call.tolerance
-    assert call.flops == 2 * 33 * 20 * 47
-
-
-@pytest.mark.parametrize("op", OPS)
-@pytest.mark.parametrize("dtype", ["fp64", "fp32", "fp16", "bf16"])
-def test_torch_stream_keeps_its_tolerance(op, dtype):
-    call = ops.bind_stream(op, "torch", CPU, 1000, dtype, arch=None, seed=1)
     assert call.error() <= call.tolerance
 
 
-def test_a_wrong_product_and_an_unwritten_element_are_seen(monkeypatch):
-    def wrong(a, b, out, **_):
-        torch.mm(a, b, out=out)
-        out[0, 0] += 1.0
-        return out
+def test_a_vendors_own_implementation_is_judged_like_all_others():
+    def exact(case, inputs, outputs):
+        return lambda: {"out": torch.mm(inputs["a"], inputs["b"], out=outputs["out"])}
 
-    def lazy(a, b, out, **_):
-        out[1:] = (a @ b)[1:]
-        return out
+    assert bind("vendor", vendor={"gemm": exact}).error() <= 1e-5
+    with pytest.raises(ops.NoTargetError, match="brings no gemm of its own"):
+        bind("vendor")
+
+
+def test_a_wrong_product_and_an_unwritten_element_are_seen():
+    def wrong(case, inputs, outputs):
+        def work():
+            torch.mm(inputs["a"], inputs["b"], out=outputs["out"])[0, 0] += 1.0
+            return outputs
+
+        return work
+
+    def lazy(case, inputs, outputs):
+        def work():
+            outputs["out"][1:] = (inputs["a"] @ inputs["b"])[1:]
+            return outputs
+
+        return work
 
     for broken, expected in ((wrong, 1e-4), (lazy, float("inf"))):
-        monkeypatch.setitem(ops.GEMM, "torch", broken)
-        assert bind().error() >= expected
+        assert bind("vendor", vendor={"gemm": broken}).error() >= expected
 
 
 def test_operand_sets_exceed_the_cache_and_stay_within_memory():
     one = 4 * (33 * 47 + 47 * 20 + 33 * 20)
-    assert len(bind(cache=10 * one).sets) == 21
-    assert len(bind(cache=10 * one, memory=3 * one).sets) == 3
+    assert len(bind(cache=10 * one).works) == 21
+    assert len(bind(cache=10 * one, memory=3 * one).works) == 3
     with pytest.raises(ValueError, match="one set of operands takes"):
         bind(memory=one - 1)
 
@@ -96,6 +205,10 @@ def test_operand_sets_exceed_the_cache_and_stay_within_memory():
 def test_triton_without_a_target_says_so():
     with pytest.raises(ops.NoTargetError, match="no Triton target"):
         bind(impl="triton")
+    known = ops.get("gemm")
+    case = ops.Case("gemm", (8, 8, 8), "fp8_e4m3", "nt", "sm_80")
+    with pytest.raises(ops.NoTargetError, match="no matrix products in fp8_e4m3"):
+        ops.implementation(known, "triton", case)
 
 
 def test_fp32_products_are_not_tf32():
@@ -105,8 +218,44 @@ def test_fp32_products_are_not_tf32():
         bind(dtype="tf32")
 
 
-def test_relative_error_of_nonsense_is_infinite():
-    reference_values = torch.ones(4, dtype=torch.float64)
-    assert reference.relative_error(torch.full((4,), float("nan")), reference_values) == float(
-        "inf"
-    )
+def test_relative_error():
+    ones = torch.ones(4, dtype=torch.float64)
+    assert reference.relative_error(torch.full((4,), float("nan")), ones) == float("inf")
+    assert reference.relative_error(ones, ones) == 0.0
+    assert reference.relative_error(ones * 1.5, ones) == pytest.approx(0.5)
+    assert reference.relative_error(ones[:3], ones) == float("inf")
+    assert reference.relative_error(ones * 0 + 1e-3, ones * 0) == pytest.approx(2e-3)
+
+
+def test_effective_bits():
+    assert reference.effective_bits(2.0**-8) == 8.0
+    assert reference.effective_bits(0.0) == 53.0
+    assert reference.effective_bits(float("inf")) == 0.0
+
+
+def test_data_is_what_its_distribution_says():
+    for name in op.DISTRIBUTIONS:
+        made = op.Fill(CPU, 1, name).operand(256, 256, kind=torch.float32)
+        assert torch.isfinite(made).all()
+        assert made.std() > 0.1
+        again = op.Fill(CPU, 1, name).operand(256, 256, kind=torch.float32)
+        assert torch.equal(made, again)
+    assert op.Fill(CPU, 1, "uniform").operand(64, 64, kind=torch.float32).min() >= 0
+    with pytest.raises(ValueError, match="distribution: got 'odd'"):
+        op.Fill(CPU, 1, "odd")
+
+
+def test_offsets_pass_31_bits(monkeypatch):
+    """Strides of more than 2³¹ elements reach the kernels as 64-bit integers."""
+    from bench.kernels.codegen import describe, kernels_of
+
+    pytest.importorskip("triton", reason="Triton is not installed")
+    case = ops.Case("gemm", (65536, 65536, 65536), "bf16", "nn", "sm_90")
+    for kernel in kernels_of(ops.get("gemm"), case):
+        assert {kind for _, kind, _ in kernel.arguments} <= {"*bf16", "*fp32", "i32", "constexpr"}
+    far = torch.empty_strided((4, 8), (1 << 32, 1), dtype=torch.bfloat16, device="meta")
+    with recording() as launches:
+        gemm.gemm(far, torch.empty(8, 4, dtype=torch.bfloat16, device="meta"),
+                  torch.empty(4, 4, dtype=torch.bfloat16, device="meta"), arch="sm_80")  # fmt: skip
+    kinds = dict((name, kind) for name, kind, _ in describe(launches[0]).arguments)
+    assert kinds["stride_am"] == "i64"
