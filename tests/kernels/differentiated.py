@@ -13,6 +13,7 @@ import os
 os.environ["TRITON_INTERPRET"] = "1"
 
 import importlib
+import itertools
 import sys
 
 import torch
@@ -27,7 +28,7 @@ GENERATOR = torch.Generator().manual_seed(3)
 
 
 def normal(*shape, kind=torch.float32, scale=1.0):
-    return (torch.randn(*shape, generator=GENERATOR) * scale).to(kind)
+    return (torch.randn(shape, generator=GENERATOR) * scale).to(kind)
 
 
 def first(result):
@@ -48,7 +49,7 @@ def turned(x, rope_table):
 def grouped_reference(x, weight, offsets):
     parts = [
         x[low:high] @ weight[number]
-        for number, (low, high) in enumerate(zip(offsets[:-1], offsets[1:], strict=True))
+        for number, (low, high) in enumerate(itertools.pairwise(offsets))
     ]
     return torch.cat(parts)
 

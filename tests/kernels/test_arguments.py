@@ -257,5 +257,5 @@ def test_offsets_pass_31_bits(monkeypatch):
     with recording() as launches:
         gemm.gemm(far, torch.empty(8, 4, dtype=torch.bfloat16, device="meta"),
                   torch.empty(4, 4, dtype=torch.bfloat16, device="meta"), arch="sm_80")  # fmt: skip
-    kinds = dict((name, kind) for name, kind, _ in describe(launches[0]).arguments)
+    kinds = {name: kind for name, kind, _ in describe(launches[0]).arguments}
     assert kinds["stride_am"] == "i64"
