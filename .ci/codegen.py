@@ -25,7 +25,7 @@ from pathlib import Path
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))
 
-from bench.kernels import codegen, costs, op, ops, tuning
+from bench.kernels import codegen, costs, op, ops, tuning  # noqa: E402  (after the path)
 
 REFERENCE = ROOT / "results" / "reference"
 MEASURED, FLOOR = "3.6.0", "3.0.0"
@@ -52,6 +52,7 @@ class Wanted:
 
     @property
     def key(self) -> str:
+        """What results are kept under."""
         return f"{self.triton} {self.arch} {self.kernel.digest}"
 
 
@@ -74,7 +75,7 @@ def cases(arch: str, only: set[str]) -> Iterator[op.Case]:
         for shape in dict.fromkeys(shapes(name)):
             for variant in spec.variants:
                 for dtype in spec.dtypes:
-                    if tuning.lacks(arch, dtype):
+                    if tuning.lacks(arch, dtype) or tuning.lacks(arch, spec.needs):
                         continue
                     try:
                         yield op.Case(name, shape, dtype, variant, arch)
@@ -145,6 +146,7 @@ def _compile(wanted: list[Wanted], python: list[str]) -> Iterator[tuple[Wanted, 
 
 
 def main() -> int:
+    """The command."""
     import triton
 
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
@@ -172,7 +174,8 @@ def main() -> int:
             ]
     for kernel, case in launched("generic", only, set()).items():
         for arch in set(FLOOR_ARCHITECTURES) & set(arguments.arch.split(",")):
-            if not tuning.lacks(arch, case.split()[-1]):
+            needed = (case.split()[-1], costs.SPECS[case.split()[0]].needs)
+            if not any(tuning.lacks(arch, dtype) for dtype in needed):
                 wanted.append(Wanted(arch, FLOOR, case, kernel))
     results = {}
     for version, python in pythons.items():
@@ -216,14 +219,14 @@ def table(wanted: list[Wanted], results: dict[str, dict], own: str) -> str:
         "",
         "Written by `make codegen`; cross-compiled, no accelerator took part. Registers a thread,",
         "bytes of a thread's stack (spills; on gfx spilled registers) and bytes of shared memory,",
-        f"with Triton {own} / {MEASURED}. Kernels named `*_tma_*` move tiles by tensor descriptors.",
+        f"with Triton {own} / {MEASURED}. Kernels named `*_tma_*` move tiles by descriptors.",
         "",
     ]
     for arch in dict.fromkeys(one.arch for one in wanted):
         lines += [
             f"## {arch}",
             "",
-            "| used by | kernel | constants | warps, stages | registers | spills | shared | matrix |",
+            "| used by | kernel | constants | warps, stages | registers | spills | shared | unit |",
             "|---|---|---|---|---|---|---|---|",
         ]
         for one in wanted:
@@ -235,9 +238,8 @@ def table(wanted: list[Wanted], results: dict[str, dict], own: str) -> str:
                 for name in ("registers", "spills", "shared")
             ]
             constants = ", ".join(
-                f"{name}={value}" for name, kind, value in one.kernel.arguments if kind == "constexpr"
-                and name.isupper()
-            )  # fmt: skip
+                f"{name}={value}" for name, _, value in one.kernel.arguments if name.isupper()
+            )
             options = dict(one.kernel.options)
             launch = f"{options.get('num_warps', 4)}, {options.get('num_stages', '-')}"
             matrix = both[0].get("matrix") or "-"

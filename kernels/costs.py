@@ -60,6 +60,8 @@ class Spec:
     cost: Callable[[Sizes, str, str], Cost]
     shape: Sizes
     small: Sizes
+    needs: str = ""
+    """A dtype that the architecture must have, besides that of the case."""
 
 
 def gemm_flops(m: int, n: int, k: int) -> int:
@@ -324,6 +326,7 @@ SPECS: Mapping[str, Spec] = {
         _quantize,
         (16384, 8192),
         (256, 512),
+        "fp8_e4m3",
     ),
     "transpose": Spec(
         "memory", ("rows", "columns"), ("forward",), _FLOAT, _transpose, (16384, 16384), (256, 384)

@@ -55,8 +55,9 @@ def implementation(
     if impl == "triton":
         if case.arch is None:
             raise NoTargetError("no Triton target on this device")
-        if lacks(case.arch, case.dtype):
-            raise NoTargetError(f"{case.arch} has no matrix products in {case.dtype}")
+        for dtype in (case.dtype, SPECS[op.name].needs):
+            if lacks(case.arch, dtype):
+                raise NoTargetError(f"{case.arch} has no {dtype}")
         try:
             import triton  # noqa: F401  (only to say plainly that it is not there)
         except ImportError as error:

@@ -100,7 +100,7 @@ def targets() -> dict[str, Target]:
 
 
 def lacks(arch: str, dtype: str) -> bool:
-    """Whether the architecture has no matrix products in ``dtype`` (its table's ``without``)."""
+    """Whether kernels cannot use ``dtype`` on the architecture (its table's ``without``)."""
     return dtype in table(arch).get("without", [])
 
 

@@ -22,7 +22,9 @@ def cases(arch):
     for name, spec in costs.SPECS.items():
         for variant in spec.variants:
             for dtype in spec.dtypes if name in EVERY_DTYPE else spec.dtypes[:1]:
-                if tuning.lacks(arch, dtype) or (dtype == "fp16" and "bf16" in spec.dtypes):
+                if dtype == "fp16" and "bf16" in spec.dtypes:
+                    continue  # of the width of bf16, and chosen like it
+                if tuning.lacks(arch, dtype) or tuning.lacks(arch, spec.needs):
                     continue
                 try:
                     yield op.Case(name, spec.shape, dtype, variant, arch)

@@ -19,6 +19,7 @@ import sys
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from triton.runtime import interpreter
 
 from bench.kernels import costs, op, ops
 
@@ -26,6 +27,25 @@ sys.path.insert(0, os.path.dirname(__file__))
 from shapes import SHAPES
 
 CPU = torch.device("cpu")
+
+FP8 = {
+    "fp8e4nv": torch.float8_e4m3fn,
+    "fp8e5": torch.float8_e5m2,
+    "fp8e4b8": torch.float8_e4m3fnuz,
+    "fp8e5b16": torch.float8_e5m2fnuz,
+}
+_convert = interpreter._convert_float
+
+
+def rounded(values, given, wanted, mode):
+    """Conversion to fp8 by torch: the interpreter rounds ties up and cuts subnormals off."""
+    if str(given) != "fp32" or str(wanted) not in FP8:
+        return _convert(values, given, wanted, mode)
+    made = torch.from_numpy(values.copy()).to(FP8[str(wanted)])
+    return made.view(torch.uint8).numpy().reshape(values.shape)
+
+
+interpreter._convert_float = rounded
 EXAMPLES = 5
 
 
