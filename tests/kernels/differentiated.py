@@ -1,6 +1,6 @@
 """Run in a process of its own by test_interpreter.py: the differentiable functions.
 
-    python differentiated.py FUNCTION
+    python differentiated.py [FUNCTION ...]
 
 Values and gradients of each against fp64 autograd of the plain formula, and against finite
 differences of the function itself, under Triton's interpreter.
@@ -57,6 +57,11 @@ def grouped_reference(x, weight, offsets):
 LABELS = torch.randint(0, 37, (9,), generator=GENERATOR)
 LABELS[3] = -100
 IDS = torch.randint(0, 7, (20,), generator=GENERATOR)
+EXPERTS = torch.stack([torch.randperm(5, generator=GENERATOR)[:2] for _ in range(8)])
+ORDER, PLACE, STARTS = of("moe").sort_by_expert(EXPERTS.to(torch.int32), 5)
+assert (EXPERTS.flatten()[ORDER.long()].diff() >= 0).all(), "sorted by expert"
+assert torch.equal(PLACE.flatten()[ORDER.long()], torch.arange(16, dtype=torch.int32)), "inverse"
+assert STARTS.diff().tolist() == EXPERTS.flatten().bincount(minlength=5).tolist(), "offsets"
 OFFSETS = [0, 5, 5, 19, 30]
 
 # name: (our function, the formula, tensors to differentiate by, tolerance)
@@ -139,6 +144,18 @@ FUNCTIONS = {
         [normal(9, 12), normal(37, 12)],
         2e-5,
     ),
+    "dispatch": (
+        lambda x: of("moe").dispatch(x, ORDER, PLACE),
+        lambda x: x[ORDER.long() // 2],
+        [normal(8, 12)],
+        1e-5,
+    ),
+    "combine": (
+        lambda y, w: of("moe").combine(y, PLACE, w),
+        lambda y, w: (y[PLACE.long()] * w.unsqueeze(-1)).sum(1),
+        [normal(16, 12), normal(8, 2)],
+        1e-5,
+    ),
     "embedding": (
         lambda w: of("embedding").embedding(w, IDS),
         lambda w: torch.nn.functional.embedding(IDS, w),
@@ -182,5 +199,6 @@ def check(name):
 
 
 if __name__ == "__main__":
-    check(sys.argv[1])
+    for chosen in sys.argv[1:] or FUNCTIONS:
+        check(chosen)
     sys.stdout.write("all examples passed\n")

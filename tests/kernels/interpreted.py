@@ -108,7 +108,7 @@ def agrees(case, extra, seed):
     assert all(hold() for hold in guards), (case, "wrote outside")
 
 
-PACKED = {"rope": {"table"}}
+PACKED = {"rope": {"table"}, "moe": {"place", "weights", "order"}}
 """Operands that must have no gaps; `test_arguments` sees that others are refused."""
 
 
