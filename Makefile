@@ -7,7 +7,7 @@ READY   := .venv/.ready
 FIGURES ?=
 OUT     ?=
 
-.PHONY: help bench test test-full lint perf readme clean
+.PHONY: help bench test test-full lint perf codegen readme clean
 
 help:
 	@echo "make bench      set up, run the suite 'quick' here, print the scorecard"
@@ -15,6 +15,7 @@ help:
 	@echo "make test-full  the same with long repetitions"
 	@echo "make lint       ruff, mypy, import floors, vendor names"
 	@echo "make perf       measure the harness itself [FIGURES=help,plan,...] [OUT=table.md]"
+	@echo "make codegen    compile every kernel for every chip, without one [ONLY=gemm,...] [ARCH=sm_90,...]"
 	@echo "make readme     write the README's figures anew"
 	@echo "make clean      remove what make made"
 
@@ -40,6 +41,10 @@ lint: $(READY)
 # One measurement at a time; figures are printed beside their bounds, nothing is asserted.
 perf: $(READY)
 	@$(BIN)/python -m pytest tests/perf --figures="$(FIGURES)" --figures-out="$(OUT)" -q --timeout=0 -m ""
+
+# Skips what did not change since results/reference/codegen.json was written.
+codegen: $(READY)
+	@$(BIN)/python .ci/codegen.py $(if $(ONLY),--only "$(ONLY)") $(if $(ARCH),--arch "$(ARCH)")
 
 readme: $(READY)
 	@$(BIN)/python .ci/readme.py

@@ -75,6 +75,8 @@ def cases(arch: str, only: set[str]) -> Iterator[op.Case]:
         for shape in dict.fromkeys(shapes(name)):
             for variant in spec.variants:
                 for dtype in spec.dtypes:
+                    if dtype == "fp16" and "bf16" in spec.dtypes:
+                        continue  # of the width of bf16, and chosen like it
                     if tuning.lacks(arch, dtype) or tuning.lacks(arch, spec.needs):
                         continue
                     try:

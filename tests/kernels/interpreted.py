@@ -5,11 +5,12 @@
 Every variant in fp16, fp32 and (products) fp8 and int8 against fp64, on odd shapes; rows lie
 apart, outputs are poisoned with NaN and stand between guards that must stay untouched. bf16 is
 never judged here: the interpreter computes it silently wrong. The generic table's tiles are
-used: the interpreter's cost is per program.
+used, and tiles of their size by tensor descriptors: the interpreter's cost is per program.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 
 os.environ["TRITON_INTERPRET"] = "1"
@@ -19,33 +20,15 @@ import sys
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from triton.runtime import interpreter
 
-from bench.kernels import costs, op, ops
+from bench.kernels import costs, op, ops, tuning
 
 sys.path.insert(0, os.path.dirname(__file__))
-from shapes import SHAPES
+import rounding  # noqa: F401  (replaces the interpreter's own)
+from shapes import BY_DESCRIPTORS, SHAPES
 
 CPU = torch.device("cpu")
 
-FP8 = {
-    "fp8e4nv": torch.float8_e4m3fn,
-    "fp8e5": torch.float8_e5m2,
-    "fp8e4b8": torch.float8_e4m3fnuz,
-    "fp8e5b16": torch.float8_e5m2fnuz,
-}
-_convert = interpreter._convert_float
-
-
-def rounded(values, given, wanted, mode):
-    """Conversion to fp8 by torch: the interpreter rounds ties up and cuts subnormals off."""
-    if str(given) != "fp32" or str(wanted) not in FP8:
-        return _convert(values, given, wanted, mode)
-    made = torch.from_numpy(values.copy()).to(FP8[str(wanted)])
-    return made.view(torch.uint8).numpy().reshape(values.shape)
-
-
-interpreter._convert_float = rounded
 EXAMPLES = 5
 
 
@@ -112,6 +95,56 @@ PACKED = {"rope": {"table"}, "moe": {"place", "weights", "order"}}
 """Operands that must have no gaps; `test_arguments` sees that others are refused."""
 
 
+def aligned(name, shape):
+    """The shape with rows at multiples of 16 bytes in every dtype, which descriptors need."""
+    return tuple(-(-one // 16) * 16 for one in shape) if name == "gemm" else shape
+
+
+def descriptors(name):
+    """The operation by tensor descriptors, on shapes that do not fill their last tiles."""
+    spec = costs.SPECS[name]
+    used = []
+    launch = op_module(name).launch
+
+    def watched(kernel, *arguments, **options):
+        used.append(kernel.__name__ if hasattr(kernel, "__name__") else kernel.fn.__name__)
+        launch(kernel, *arguments, **options)
+
+    op_module(name).launch = watched
+    with contextlib.ExitStack() as forced:
+        for key, chosen in BY_DESCRIPTORS[name].items():
+            forced.enter_context(tuning.forcing(key, chosen))
+        for variant in spec.variants:
+            for dtype in [one for one in spec.dtypes if one not in ("bf16", "tf32")]:
+
+                @settings(
+                    max_examples=2,
+                    deadline=None,
+                    derandomize=True,
+                    suppress_health_check=list(HealthCheck),
+                )
+                @given(st.just((variant, dtype)), SHAPES[name], st.integers(0, 99))
+                def one(chosen, shape, seed):
+                    variant, dtype = chosen
+                    try:
+                        case = op.Case(name, aligned(name, shape), dtype, variant, "generic")
+                    except ValueError:
+                        return
+                    used.clear()
+                    agrees(case, 16, seed)
+                    expected = {one for one in used if one != "delta_kernel"}
+                    assert expected, case
+                    assert all("_tma_" in one for one in expected), (case, expected)
+
+                one()
+    op_module(name).launch = launch
+
+
+def op_module(name):
+    """The module of an operation, whose launches can be watched."""
+    return sys.modules[f"bench.kernels.{name}"]
+
+
 def check(name):
     spec = costs.SPECS[name]
     dtypes = [one for one in spec.dtypes if one not in ("bf16", "tf32")]
@@ -144,6 +177,8 @@ def check(name):
             except ValueError:
                 continue
             agrees(case, 0, 1)
+    if name in BY_DESCRIPTORS:
+        descriptors(name)
 
 
 if __name__ == "__main__":

@@ -48,3 +48,22 @@ SHAPES = {
     "embedding": st.tuples(st.integers(1, 60), st.integers(1, 40), st.integers(1, 90)),
     "local_reduce": st.tuples(st.integers(1, 9), st.integers(1, 10_000)),
 }
+
+BY_DESCRIPTORS = {
+    "gemm": {
+        "gemm": {
+            "block_m": 64, "block_n": 64, "block_k": 32, "group_m": 2, "num_warps": 4,
+            "num_stages": 2, "tma": 1, "waves": 1, "flatten": 1, "subtile": 1,
+        },
+    },
+    "attention": {
+        "attention": {"block_m": 64, "block_n": 32, "num_warps": 4, "num_stages": 1, "tma": 1},
+        "attention_key_value": {
+            "block_m": 32, "block_n": 64, "num_warps": 4, "num_stages": 1, "tma": 1,
+        },
+        "attention_query": {
+            "block_m": 64, "block_n": 32, "num_warps": 4, "num_stages": 1, "tma": 1,
+        },
+    },
+}  # fmt: skip
+"""Operation → configurations whose tiles move by tensor descriptors."""

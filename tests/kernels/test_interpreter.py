@@ -32,3 +32,7 @@ def test_gradients_agree_with_fp64_and_finite_differences():
 
 def test_empty_and_single_elements():
     passes("degenerate.py")
+
+
+def test_offsets_pass_31_bits():
+    passes("far.py")
