@@ -3,10 +3,6 @@
 The interpreter is chosen when Triton is imported; this session may need the compiler.
 """
 
-import subprocess
-import sys
-from pathlib import Path
-
 import pytest
 
 from bench.kernels.costs import SPECS
@@ -14,25 +10,27 @@ from bench.kernels.costs import SPECS
 pytest.importorskip("triton", reason="Triton is not installed")
 
 
-def passes(script, *arguments):
-    path = Path(__file__).with_name(script)
-    done = subprocess.run([sys.executable, str(path), *arguments], capture_output=True, text=True)
+def passes(done):
     assert done.returncode == 0, done.stderr[-3000:]
     assert "all examples passed" in done.stdout
 
 
+@pytest.mark.script("interpreted.py")
 @pytest.mark.parametrize("op", SPECS)
-def test_interpreted_kernels_agree_with_fp64(op):
-    passes("interpreted.py", op)
+def test_interpreted_kernels_agree_with_fp64(op, scripts):
+    passes(scripts("interpreted.py", op))
 
 
-def test_gradients_agree_with_fp64_and_finite_differences():
-    passes("differentiated.py")
+@pytest.mark.script("differentiated.py")
+def test_gradients_agree_with_fp64_and_finite_differences(scripts):
+    passes(scripts("differentiated.py"))
 
 
-def test_empty_and_single_elements():
-    passes("degenerate.py")
+@pytest.mark.script("degenerate.py")
+def test_empty_and_single_elements(scripts):
+    passes(scripts("degenerate.py"))
 
 
-def test_offsets_pass_31_bits():
-    passes("far.py")
+@pytest.mark.script("far.py")
+def test_offsets_pass_31_bits(scripts):
+    passes(scripts("far.py"))

@@ -1,0 +1,38 @@
+"""Scripts that need a process of their own run on every core, ahead of the tests that read them."""
+
+import os
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+HERE = Path(__file__).parent
+
+
+@pytest.fixture(scope="module")
+def scripts(request, tmp_path_factory):
+    """A function (script, arguments) → finished process.
+
+    Started at once for all collected tests of the module: the marker ``script`` names a test's
+    script, its parameters are the arguments.
+    """
+    environment = {**os.environ, "TRITON_CACHE_DIR": str(tmp_path_factory.mktemp("triton"))}
+    environment.pop("TRITON_INTERPRET", None)
+
+    def run(script, *arguments):
+        return subprocess.run(
+            [sys.executable, str(HERE / script), *arguments],
+            capture_output=True, text=True, env=environment,
+        )  # fmt: skip
+
+    wanted = [
+        (mark.args[0], *(item.callspec.params.values() if hasattr(item, "callspec") else ()))
+        for item in request.session.items
+        if item.module is request.module and (mark := item.get_closest_marker("script"))
+    ]
+    with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
+        started = {one: pool.submit(run, *one) for one in wanted}
+        yield lambda *one: started[one].result()
+        pool.shutdown(cancel_futures=True)
