@@ -96,7 +96,8 @@ class Device(msgspec.Struct, kw_only=True, frozen=True):
     """What a backend says of one device. Memory in bytes; ``chip`` names a datasheet if one fits.
 
     ``lane`` names the physical resource that the device lives on: devices that share a lane
-    (cores of one NUMA node, say) are measured one after the other.
+    (cores of one NUMA node, say) are measured one after the other. ``stand_in``: it only stands in
+    for an accelerator.
     """
 
     index: int
@@ -107,6 +108,7 @@ class Device(msgspec.Struct, kw_only=True, frozen=True):
     memory: int = 0
     firmware: str = ""
     lane: str = ""
+    stand_in: bool = False
     facts: dict[str, Any] = {}
 
 

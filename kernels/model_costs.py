@@ -6,13 +6,16 @@ A multiply-add counts as two FLOPs.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 
 @dataclass(frozen=True)
 class ModelShape:
-    """A dense decoder as in Llama: RMSNorm, grouped-query attention with RoPE, SwiGLU, untied head.
+    """A decoder as in Llama: RMSNorm, grouped-query attention with RoPE, SwiGLU, untied head.
 
-    ``dim`` model width, ``ffn`` inner width of SwiGLU, ``seq`` tokens of a sequence.
+    ``dim`` model width, ``ffn`` inner width of SwiGLU, ``seq`` tokens of a sequence. ``head_dim``
+    is ``dim // heads`` where it is not given. With ``experts``, every layer is a mixture of them:
+    a router sends each token through ``top_k``, and ``ffn`` is the inner width of one.
     """
 
     dim: int
@@ -22,44 +25,61 @@ class ModelShape:
     ffn: int
     vocab: int
     seq: int
+    head_dim: int = 0
+    experts: int = 0
+    top_k: int = 0
 
-    @property
-    def head_dim(self) -> int:
-        """Width of one attention head."""
-        return self.dim // self.heads
+    def __post_init__(self) -> None:
+        """Fill in the width of a head."""
+        object.__setattr__(self, "head_dim", self.head_dim or self.dim // self.heads)
+
+    @classmethod
+    def of(cls, model: Any) -> ModelShape:
+        """The shape of a model's configuration; what that leaves out (None) is the default."""
+        given = {name: getattr(model, name) for name in cls.__dataclass_fields__}
+        return cls(**{name: value for name, value in given.items() if value is not None})
 
 
-def matrix_parameters(shape: ModelShape) -> int:
-    """Weights of all matrix products: attention, SwiGLU, head (the embedding is a lookup)."""
-    kv = shape.kv_heads * shape.head_dim
-    attention = 2 * shape.dim * shape.dim + 2 * shape.dim * kv
-    layer = attention + 3 * shape.dim * shape.ffn
+def matrix_parameters(shape: ModelShape, *, active: bool = False) -> int:
+    """Weights of all matrix products: attention, router, SwiGLU, head (the embedding is a lookup).
+
+    ``active``: only those that one token meets, ``top_k`` experts of all.
+    """
+    attention = 2 * shape.dim * (shape.heads + shape.kv_heads) * shape.head_dim
+    copies = (shape.top_k if active else shape.experts) if shape.experts else 1
+    layer = attention + shape.dim * shape.experts + copies * 3 * shape.dim * shape.ffn
     return shape.layers * layer + shape.dim * shape.vocab
 
 
-def parameters(shape: ModelShape) -> int:
-    """All weights: matrices, embedding, two norms a layer and a last one."""
+def parameters(shape: ModelShape, *, active: bool = False) -> int:
+    """All weights: matrices, embedding, two norms a layer and a last one.
+
+    ``active``: with ``top_k`` experts of all, as publishers of mixtures count "activated" ones.
+    """
     norms = (2 * shape.layers + 1) * shape.dim
-    return matrix_parameters(shape) + shape.dim * shape.vocab + norms
+    return matrix_parameters(shape, active=active) + shape.dim * shape.vocab + norms
 
 
 def flops_per_token(shape: ModelShape) -> float:
     """Training FLOPs of one token, causal-exact: the numerator of ``mfu``.
 
-    Forward 2 FLOPs a matrix weight; attention scores and values 4·T·dim a layer, halved because
-    half of the scores are masked; backward twice the forward. Recomputation is not counted.
-    Agrees with Megatron-LM's ``num_floating_point_operations``.
+    Forward 2 FLOPs a matrix weight that the token meets; attention scores and values
+    4·T·heads·head_dim a layer, halved because half of the scores are masked; backward twice the
+    forward. Recomputation is not counted. Agrees with Megatron-LM's
+    ``num_floating_point_operations``.
     """
-    attention = 4 * shape.seq * shape.dim * shape.layers / 2
-    return 3 * (2 * matrix_parameters(shape) + attention)
+    attention = 4 * shape.seq * shape.heads * shape.head_dim * shape.layers / 2
+    return 3 * (2 * matrix_parameters(shape, active=True) + attention)
 
 
 def palm_flops_per_token(shape: ModelShape) -> float:
     """6·N + 12·L·H·Q·T: the numerator of ``mfu_palm`` (Chowdhery et al., PaLM, 2022, app. B).
 
-    N counts all parameters; attention is not halved for the causal mask.
+    N counts all parameters (of a mixture, the active ones); attention is not halved for the
+    causal mask.
     """
-    return 6 * parameters(shape) + 12 * shape.layers * shape.dim * shape.seq
+    attention = 12 * shape.layers * shape.heads * shape.head_dim * shape.seq
+    return 6 * parameters(shape, active=True) + attention
 
 
 def optimizer_bytes(count: int) -> int:

@@ -81,8 +81,9 @@ class Fill:
         """Values of the chosen distribution, for the operands of matrix products.
 
         ``normal``: standard normal; ``uniform``: [0, 1); ``wide``: normal times a power of two
-        between 2⁻⁶ and 2⁶, each equally likely; ``outliers``: one column in 64 is 100 times
-        larger (Dettmers et al., LLM.int8(), 2022, found such columns in activations).
+        over twelve octaves, each equally likely; ``outliers``: one column in 64 is 100 times
+        larger (Dettmers et al., LLM.int8(), 2022, found such columns in activations). The last two
+        are scaled to a mean square of 1, so that the narrow formats hold them and their products.
         """
         if self.distribution == "normal" or kind is torch.int8:
             return self.normal(*shape, kind=kind)
@@ -91,9 +92,11 @@ class Fill:
         made = self._drawn(torch.randn, shape, kind=torch.float32)
         if self.distribution == "wide":
             made *= torch.exp2(self.integers(13, *shape).float() - 6.0)
+            square = sum(4.0**octave for octave in range(-6, 7)) / 13
         else:
             made[..., ::64] *= 100.0
-        return made.to(kind)
+            square = (63 + 100.0**2) / 64
+        return made.mul_(square**-0.5).to(kind)
 
     def uniform(self, *shape: int, kind: torch.dtype) -> torch.Tensor:
         """Uniform values of [0, 1)."""

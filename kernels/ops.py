@@ -75,6 +75,7 @@ def bind(
     seed: int = 0,
     vendor: Mapping[str, Implementation] | None = None,
     distribution: str = "normal",
+    tolerance: float | None = None,
 ) -> Call:
     """An operation's implementation on random operands on a device.
 
@@ -87,6 +88,7 @@ def bind(
         seed: Of the data.
         vendor: What a vendor's backend brings, by name of the operation.
         distribution: Of the values of matrix operands (`op.Fill.operand`).
+        tolerance: Largest error that is right; by default that of the case's dtype.
 
     Raises:
         NoTargetError: no such implementation on this device, or a mode that it does not have.
@@ -95,4 +97,6 @@ def bind(
     op = get(case.op)
     chosen = implementation(op, impl, case, vendor)
     fill = Fill(device, seed, distribution)
-    return bind_implementation(op, chosen, case, fill, cache=cache, memory=memory)
+    return bind_implementation(
+        op, chosen, case, fill, cache=cache, memory=memory, tolerance=tolerance
+    )

@@ -71,7 +71,8 @@ class Category(msgspec.Struct, kw_only=True):
 class Finding(msgspec.Struct, kw_only=True):
     """Something that a reader of the score must know, as a sentence.
 
-    ``kind``: a status (``failed``, ``invalid``, ...), ``above-reference`` or ``incomplete``.
+    ``kind``: a status (``failed``, ``invalid``, ...), ``above-reference``, ``incomplete``, or
+    ``note`` for values that count under a condition, such as a wider tolerance.
     """
 
     kind: str
@@ -129,7 +130,12 @@ def scorecard(
         overall=overall,
         coverage=coverage,
         categories=categories,
-        findings=[*_incomplete(header), *_above(summaries), *_statuses(summaries)],
+        findings=[
+            *_incomplete(header),
+            *_above(summaries),
+            *_statuses(summaries),
+            *_notes(summaries),
+        ],
     )
 
 
@@ -302,6 +308,17 @@ def _above(summaries: list[CaseSummary]) -> list[Finding]:
             )
             findings.append(Finding(kind="above-reference", name=one.name, text=text))
     return findings
+
+
+def _notes(summaries: list[CaseSummary]) -> list[Finding]:
+    """What rows that count say of themselves, once for all metrics of a benchmark."""
+    told: dict[tuple[str, str, str], Finding] = {}
+    for one in summaries:
+        text = one.reasons.get("ok", "")
+        if text:
+            key = (one.case.stage, one.name, text)
+            told.setdefault(key, Finding(kind="note", name=one.name, text=text))
+    return list(told.values())
 
 
 def _statuses(summaries: list[CaseSummary]) -> list[Finding]:

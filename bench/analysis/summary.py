@@ -19,9 +19,9 @@ class CaseSummary(msgspec.Struct, kw_only=True):
 
     ``name`` is the case's label and, where several devices take part, which ones.
     ``statuses`` counts rows by status, ``reasons`` holds the most frequent reason of each status
-    but ok. ``seen`` is how many groups have any row, ``groups`` how many have a value; ``median``,
-    ``p5`` and ``p95`` are over these, ``best`` and ``worst`` the extremes (the better direction
-    first), ``worst_group`` who that was; None without any.
+    (of ok rows: what their reader must know). ``seen`` is how many groups have any row, ``groups``
+    how many have a value; ``median``, ``p5`` and ``p95`` are over these, ``best`` and ``worst`` the
+    extremes (the better direction first), ``worst_group`` who that was; None without any.
     """
 
     case: Case
@@ -106,14 +106,13 @@ def group_medians(
 
 
 def _most_frequent_reasons(columns: Columns) -> dict[int, dict[Status, str]]:
-    """Per case and status, except ok, the reason that most rows give."""
+    """Per case and status, the reason that most rows with one give."""
     counts: dict[tuple[int, int], Counter[str]] = {}
     for index, reason in columns.reasons.items():
         key = int(columns.case[index]), int(columns.status[index])
         counts.setdefault(key, Counter())[reason] += 1
     found: dict[int, dict[Status, str]] = {}
     for (case, status), counted in counts.items():
-        if status != _OK:
-            ((reason, _),) = counted.most_common(1)
-            found.setdefault(case, {})[STATUSES[status]] = reason
+        ((reason, _),) = counted.most_common(1)
+        found.setdefault(case, {})[STATUSES[status]] = reason
     return found

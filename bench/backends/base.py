@@ -64,6 +64,10 @@ class Backend:
     slurm_gres: ClassVar[str | None] = None
     stand_in: ClassVar[bool] = False
     """True where the device only stands in for an accelerator; its records say so."""
+    tolerances: ClassVar[Mapping[str, float]] = {}
+    """Largest relative error (Frobenius norm) of a correct result, by dtype, where this chip's is
+    not the format's own: one that computes in low precision or analogue declares it. Results are
+    judged by it, errors are recorded as measured, and rows that it widened say so."""
     priority: ClassVar[int] = 50
     """Backends are probed from low to high: imitators of another stack come before it."""
 

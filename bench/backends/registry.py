@@ -10,7 +10,7 @@ from __future__ import annotations
 import functools
 import importlib
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from importlib.metadata import entry_points
 
 import msgspec
@@ -60,7 +60,17 @@ def _load(name: str) -> Backend | str:
         return f"{path} is no subclass of bench.backends.base.Backend"
     if backend.name != name:
         return f"{path} calls itself {backend.name!r}; its entry point calls it {name!r}"
-    return backend
+    return _bad_tolerance(backend.tolerances) or backend
+
+
+def _bad_tolerance(declared: object) -> str:
+    """Why these are no tolerances. At 1 a result of noise or of zeros would be right."""
+    if not isinstance(declared, Mapping):
+        return f"tolerances: got {declared!r}, takes relative errors by dtype"
+    for dtype, limit in declared.items():
+        if isinstance(limit, bool) or not isinstance(limit, (int, float)) or not 0 <= limit < 1:
+            return f"tolerances: got {limit!r} for {dtype}, takes a number from 0 up to 1"
+    return ""
 
 
 def get(name: str) -> Backend:

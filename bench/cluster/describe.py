@@ -37,7 +37,11 @@ def describe(backend: str | None, share: bool, address: str) -> Node:
                 problems.append(f"device {device.index} is in use by {user} (--share measures it)")
                 continue
             chip = match_chip(device.name, chips)
-            devices.append(msgspec.structs.replace(device, chip=chip.name if chip else None))
+            devices.append(
+                msgspec.structs.replace(
+                    device, chip=chip.name if chip else None, stand_in=driver.stand_in
+                )
+            )
     return Node(
         id=host.machine_id(),
         name=host.hostname(),

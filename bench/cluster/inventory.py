@@ -85,6 +85,10 @@ class Inventory:
             return [self.fleet.chip]
         return list(dict.fromkeys(d.chip for node in self.nodes for d in node.devices))
 
+    def stand_in(self) -> bool:
+        """Whether any device only stands in for an accelerator."""
+        return any(device.stand_in for node in self.nodes for device in node.devices)
+
     def backends(self) -> list[str]:
         """The distinct backends of all nodes, in order of appearance."""
         if self.fleet is not None:

@@ -180,7 +180,7 @@ class _Builder:
         if unknown_keys := set(merged) - set(Rule.__struct_fields__):
             raise unknown("rule key", min(unknown_keys), (*Rule.__struct_fields__, "limit"))
         jobs = []
-        for axes in expand(cls, entry.axes):
+        for axes in expand(cls, entry.axes, stand_in=self.inventory.stand_in()):
             bench = make(entry.benchmark, axes)
             own = bench.rule(rule)
             wall = limit or SETUP_LIMIT + OVERTIME * (own.warmup + max(own.budget, own.sustained))
@@ -282,8 +282,13 @@ class _Builder:
         return len(self.specs) - 1
 
 
-def expand(cls: type[Benchmark], axes: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-    """The Cartesian product of axes as a suite writes them: lists, sweeps of sizes, named sets."""
+def expand(
+    cls: type[Benchmark], axes: Mapping[str, Any], *, stand_in: bool = False
+) -> Iterator[dict[str, Any]]:
+    """The Cartesian product of axes as a suite writes them: lists, sweeps of sizes, named sets.
+
+    ``stand_in``: the plan is for devices that stand in for accelerators.
+    """
     fields = axis_fields(cls)
     choices = []
     for key, value in axes.items():
@@ -301,7 +306,7 @@ def expand(cls: type[Benchmark], axes: Mapping[str, Any]) -> Iterator[dict[str, 
             raise UsageError(f"{cls.name}.{key}: an empty list measures nothing")
         choices.append(options)
     for chosen in itertools.product(*choices):
-        yield from cls.spread(dict(zip(axes, chosen, strict=True)))
+        yield from cls.spread(dict(zip(axes, chosen, strict=True)), stand_in=stand_in)
 
 
 def _one_of(key: str, value: object, choices: tuple[str, ...]) -> None:

@@ -93,8 +93,18 @@ def load_model(name: str | Path) -> ModelConfig:
     for key in ("dim", "layers", "heads", "kv_heads", "ffn", "vocab", "seq"):
         if getattr(model, key) < 1:
             raise document.error((key,), "must be at least 1")
-    if model.dim % model.heads:
-        raise document.error(("heads",), f"must divide dim ({model.dim})")
+    for key in ("head_dim", "experts", "top_k"):
+        if (extent := getattr(model, key)) is not None and extent < 1:
+            raise document.error((key,), "must be at least 1; leave out what the model has not")
+    if model.head_dim is None and model.dim % model.heads:
+        raise document.error(
+            ("heads",), f"must divide dim ({model.dim})", "or give head_dim, the width of a head"
+        )
+    if (model.experts is None) != (model.top_k is None):
+        given = "experts" if model.top_k is None else "top_k"
+        raise document.error((given,), "give experts and top_k together, or neither")
+    if model.top_k is not None and model.experts is not None and model.top_k > model.experts:
+        raise document.error(("top_k",), f"must be at most experts ({model.experts})")
     if model.heads % model.kv_heads:
         raise document.error(("kv_heads",), f"must divide heads ({model.heads})")
     return model

@@ -130,7 +130,8 @@ class ModelConfig(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fiel
 
     ``dim`` is the width, ``ffn`` the inner width of the SwiGLU block, ``kv_heads`` the heads of
     keys and values (grouped-query attention), ``vocab`` the number of tokens, ``seq`` the
-    sequence length in tokens.
+    sequence length in tokens. ``head_dim`` is needed where it is not ``dim / heads``. A mixture
+    of experts gives ``experts`` in a layer and ``top_k`` of a token; ``ffn`` is that of one.
     """
 
     name: str
@@ -142,6 +143,9 @@ class ModelConfig(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fiel
     ffn: int
     vocab: int
     seq: int
+    head_dim: int | None = None
+    experts: int | None = None
+    top_k: int | None = None
 
 
 class ProfileMetric(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):

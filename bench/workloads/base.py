@@ -175,6 +175,10 @@ class Benchmark(msgspec.Struct, kw_only=True, dict=True):
         """What the samples (seconds per call) mean."""
         raise NotImplementedError
 
+    def note(self) -> str:
+        """What a reader of a good value must know, as a sentence; it becomes the row's reason."""
+        return ""
+
     def teardown(self) -> None:
         """Free what `setup` took; called whatever happened."""
         self.__dict__.clear()
@@ -188,8 +192,11 @@ class Benchmark(msgspec.Struct, kw_only=True, dict=True):
         return False
 
     @classmethod
-    def spread(cls, axes: dict[str, Any]) -> list[dict[str, Any]]:
-        """The cases that one choice of axes stands for: names of whole sets are replaced here."""
+    def spread(cls, axes: dict[str, Any], *, stand_in: bool) -> list[dict[str, Any]]:
+        """The cases that one choice of axes stands for: names of whole sets are replaced here.
+
+        ``stand_in``: the devices only stand in for accelerators, so large sizes would take hours.
+        """
         return [axes]
 
     def expected(self, facts: Facts) -> dict[str, float]:

@@ -47,8 +47,6 @@ class Gemm(Operation):
         yield Metric("error", value=self.error)
 
     def expected(self, facts: Facts) -> dict[str, float]:
-        """The roofline: the datasheet's peak, or what memory lets through (Williams, 2009)."""
-        peak, bandwidth = self.ceilings(facts)
-        if peak is None:
-            return {}
-        return {"flops": min(peak, bandwidth * self.cost().intensity) if bandwidth else peak}
+        """The roofline of the datasheet."""
+        reached = self.roofline(facts)
+        return {"flops": reached} if reached else {}

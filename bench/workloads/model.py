@@ -38,11 +38,11 @@ class Attention(nn.Module):
     def __init__(self, shape: ModelShape) -> None:
         super().__init__()
         self.heads, self.kv_heads, self.width = shape.heads, shape.kv_heads, shape.head_dim
-        kv = shape.kv_heads * shape.head_dim
-        self.q = nn.Linear(shape.dim, shape.dim, bias=False)
+        queries, kv = shape.heads * shape.head_dim, shape.kv_heads * shape.head_dim
+        self.q = nn.Linear(shape.dim, queries, bias=False)
         self.k = nn.Linear(shape.dim, kv, bias=False)
         self.v = nn.Linear(shape.dim, kv, bias=False)
-        self.out = nn.Linear(shape.dim, shape.dim, bias=False)
+        self.out = nn.Linear(queries, shape.dim, bias=False)
 
     def forward(self, x: Tensor, rope: Tensor) -> Tensor:
         """[batch, seq, dim] → the same; ``rope`` is [2, seq, head_dim / 2]: cosines and sines."""

@@ -9,9 +9,10 @@ import msgspec
 
 from ..errors import UsageError
 from ..kernels.costs import Sizes
+from ..kernels.formats import product_bits
 from ..records import Measure
 from ..timing import Rule, Timing
-from .base import Check, Metric, Shape, benchmark
+from .base import Check, Facts, Metric, Shape, benchmark
 from .operations import Distribution, Impl, Operation
 
 
@@ -22,14 +23,23 @@ class Precision(Operation):
     The operands are already in ``dtype``, so what is lost is lost by the chip. ``normal``:
     standard normal; ``uniform``: [0, 1), sums grow; ``wide``: magnitudes over twelve octaves;
     ``outliers``: one column in 64 is 100 times larger, as in the activations of language models.
-    Chips that compute in low precision or analogue are scored by this and speed together. Any
-    finite result is valid here: the figure says how good it is.
+    Any finite result is valid here, whatever tolerance a backend declares: the figure says how
+    good it is.
+
+    ``accuracy`` is the effective bits over those that ``dtype`` allows
+    (`bench.kernels.formats.product_bits`). Chips that compute in low precision or analogue are
+    scored by accuracy and speed together: ``effective_flops`` is ``flops`` times the accuracy, at
+    most 1. Results a second times bits a result is the rate at which a channel informs (Hartley,
+    Transmission of Information, 1928), here in units of the format's bits: a chip that keeps half
+    of them is credited with half of its operations, and none is credited for bits beyond.
     """
 
     measures = (
         Measure("effective_bits", "bit", "higher"),
+        Measure("accuracy", "ratio", "higher"),
         Measure("error", "", "lower"),
         Measure("flops", "FLOP/s", "higher"),
+        Measure("effective_flops", "FLOP/s", "higher"),
     )
 
     shape: Shape = Shape((2048, 2048, 2048))
@@ -64,10 +74,26 @@ class Precision(Operation):
         self.error = self.call.error()
         return Check(self.error < 1.0, f"relative error {self.error:.3g}: noise, or not finite")
 
+    def note(self) -> str:
+        """None: no tolerance is applied."""
+        return ""
+
     def metrics(self, timing: Timing) -> Iterator[Metric]:
-        """Effective bits and relative error of the last check, FLOP/s of the samples."""
+        """Bits and error of the last check, FLOP/s of the samples."""
         from ..kernels.reference import effective_bits
 
-        yield Metric("effective_bits", value=effective_bits(self.error))
+        own = product_bits(self.dtype, self.shape[2], self.distribution)
+        bits = effective_bits(self.error)
+        if self.dtype == "int8":  # an exact integer tells no more than its size in units
+            bits = min(bits, own)
+        flops = self.call.flops / timing.seconds
+        yield Metric("effective_bits", value=bits)
+        yield Metric("accuracy", value=bits / own)
         yield Metric("error", value=self.error)
-        yield Metric("flops", samples=self.call.flops / timing.seconds)
+        yield Metric("flops", samples=flops)
+        yield Metric("effective_flops", samples=flops * min(1.0, bits / own))
+
+    def expected(self, facts: Facts) -> dict[str, float]:
+        """The roofline of the datasheet, in which every bit of the format is kept."""
+        reached = self.roofline(facts)
+        return {"flops": reached, "effective_flops": reached} if reached else {}

@@ -109,6 +109,7 @@ def timer_for(bench: Benchmark, context: Context) -> Timer:
 
 def _outcome(bench: Benchmark, timing: Timing, contention: str) -> Outcome:
     values = []
+    throttled = f"{timing.throttled} throttled samples left out" if timing.throttled else ""
     for metric in bench.metrics(timing):
         if metric.samples is not None:
             samples = np.asarray(metric.samples, dtype=np.float64)
@@ -137,7 +138,7 @@ def _outcome(bench: Benchmark, timing: Timing, contention: str) -> Outcome:
         seconds=[float(s) for s in timing.seconds],
         timer=timing.timer,
         stopped=timing.stopped,
-        reason=f"{timing.throttled} throttled samples left out" if timing.throttled else "",
+        reason="; ".join(filter(None, (bench.note(), throttled))),
     )
 
 

@@ -11,7 +11,7 @@ from typing import Any, Literal
 import msgspec
 import numpy as np
 
-from ..configs import load_model
+from ..configs import load_model, names
 from ..errors import UsageError
 from ..kernels.model_costs import ModelShape, flops_per_token, palm_flops_per_token
 from ..records import Measure
@@ -54,7 +54,12 @@ class Train(Benchmark):
         """Raise `UsageError` for what cannot be, before anything is started."""
         if self.batch < 1:
             raise UsageError(f"train: batch must be at least 1, not {self.batch}")
-        load_model(self.model)
+        if load_model(self.model).experts is not None:
+            dense = [name for name in names("models") if load_model(name).experts is None]
+            raise UsageError(
+                f"train: {self.model} is a mixture of experts, which train cannot build yet",
+                hint=f"take a dense model: {', '.join(dense)}",
+            )
 
     def rule(self, rule: Rule) -> Rule:
         """At least twelve steps: fewer cannot show that the loss falls."""
@@ -71,7 +76,7 @@ class Train(Benchmark):
         from .model import Decoder
 
         self.context = context
-        self.shape = _shape(self.model)
+        self.shape = ModelShape.of(load_model(self.model))
         backend, device = context.backend, context.device
         backend.memory_peak(device, reset=True)
         torch.manual_seed(context.seed)
@@ -170,7 +175,7 @@ class Train(Benchmark):
         peak = facts.chip.peak(self.dtype) if facts.chip else None
         if not peak:
             return {}
-        shape = _shape(self.model)
+        shape = ModelShape.of(load_model(self.model))
         rate = facts.ranks * peak / flops_per_token(shape)
         step = self.batch * shape.seq * facts.ranks / rate
         ratio = palm_flops_per_token(shape) / flops_per_token(shape)
@@ -181,19 +186,6 @@ class Train(Benchmark):
             "mfu": 1.0,
             "mfu_palm": ratio,
         }
-
-
-def _shape(model: str) -> ModelShape:
-    found = load_model(model)
-    return ModelShape(
-        dim=found.dim,
-        layers=found.layers,
-        heads=found.heads,
-        kv_heads=found.kv_heads,
-        ffn=found.ffn,
-        vocab=found.vocab,
-        seq=found.seq,
-    )
 
 
 def _text(shape: ModelShape, batch: int, seed: int) -> Any:

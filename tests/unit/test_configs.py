@@ -239,7 +239,7 @@ def test_everything_built_in_loads(kind, name):
 
 def test_built_in_suites_cover_what_they_promise():
     quick, standard = configs.load_suite("quick"), configs.load_suite("standard")
-    wanted = {"gemm", "stream", "transfer", "launch", "collectives", "pairs", "train"}
+    wanted = {"gemm", "precision", "stream", "transfer", "launch", "collectives", "pairs", "train"}
     for suite in (quick, standard):
         assert {e.benchmark for stage in suite.stages for e in stage.entries} == wanted
 
@@ -317,6 +317,7 @@ def test_chip(tmp_path):
 
 CLUSTER = "name: c\nchip: sim-a\nnodes: 2\ndevices: 4\nfaults:\n  - {kind: slow, node: 1}\n"
 MODEL = "name: m\ndim: 64\nlayers: 2\nheads: 4\nkv_heads: 2\nffn: 128\nvocab: 100\nseq: 32\n"
+MIXTURE = f"{MODEL}experts: 8\ntop_k: 2\n"
 PROFILE = "name: p\ncategories:\n  a:\n    - {benchmark: gemm, metric: flops}\n"
 
 
@@ -340,6 +341,11 @@ PROFILE = "name: p\ncategories:\n  a:\n    - {benchmark: gemm, metric: flops}\n"
         (configs.load_model, MODEL, "heads: 4", "heads: 3", 4, "must divide dim (64)"),
         (configs.load_model, MODEL, "kv_heads: 2", "kv_heads: 3", 5, "must divide heads (4)"),
         (configs.load_model, MODEL, "seq: 32", "seq: 0", 8, "at least 1"),
+        (configs.load_model, MODEL, "seq: 32", "seq: 32\nexperts: 8", 9, "experts and top_k"),
+        (configs.load_model, MODEL, "seq: 32", "seq: 32\ntop_k: 2", 9, "experts and top_k"),
+        (configs.load_model, MIXTURE, "top_k: 2", "top_k: 9", 10, "at most experts (8)"),
+        (configs.load_model, MIXTURE, "top_k: 2", "top_k: 0", 10, "at least 1"),
+        (configs.load_model, MODEL, "seq: 32", "seq: 32\nhead_dim: 0", 9, "at least 1"),
         (configs.load_profile, PROFILE, "flops}", "flops, weight: 0}", 4, "reference: none"),
         (configs.load_profile, PROFILE, "flops}", "flops, target: 1}", 4, "reference: target"),
         (configs.load_profile, PROFILE, "flops}", "flops, refrence: x}", 4, "mean reference"),
@@ -353,6 +359,11 @@ def test_refusals_of_typed_files(tmp_path, loader, text, old, new, line, words):
         load(loader, tmp_path, text.replace(old, new, 1))
     assert caught.value.where == f"{tmp_path / 'file.yaml'}:{line}"
     assert words in str(caught.value)
+
+
+def test_a_width_of_heads_of_its_own_need_not_divide(tmp_path):
+    model = load(configs.load_model, tmp_path, MODEL.replace("heads: 4", "heads: 6\nhead_dim: 16"))
+    assert (model.heads, model.head_dim, model.experts) == (6, 16, None)
 
 
 def test_whole_numbers_may_be_written_as_powers(tmp_path):

@@ -2,16 +2,124 @@
 
 import pytest
 
-from bench.kernels import costs, model_costs
+from bench.configs import load_model
+from bench.errors import UsageError
+from bench.kernels import costs, formats, model_costs, shapes
+from bench.kernels.model_costs import ModelShape
 
-LLAMA_8B = model_costs.ModelShape(4096, 32, 32, 8, 14336, 128256, 8192)
+MODELS = ("llama-8b", "llama-70b", "llama-405b", "moe-1t")
+LLAMA_8B = ModelShape(4096, 32, 32, 8, 14336, 128256, 8192)
 
 
 def test_llama_3_8b():
     """Parameters as published; FLOPs a token as two well-known trainers count them at T = 8192."""
+    assert ModelShape.of(load_model("llama-8b")) == LLAMA_8B
     assert model_costs.parameters(LLAMA_8B) == 8_030_261_248
     assert model_costs.flops_per_token(LLAMA_8B) / 1e9 == pytest.approx(51.47, abs=0.01)
     assert model_costs.palm_flops_per_token(LLAMA_8B) / 1e9 == pytest.approx(61.07, abs=0.01)
+
+
+@pytest.mark.parametrize(
+    ("name", "published", "active", "tolerance"),
+    [
+        # The published checkpoints' weights, to the last one.
+        ("llama-70b", 70_553_706_496, 70_553_706_496, 0),
+        ("llama-405b", 405_853_388_800, 405_853_388_800, 0),
+        # Published as 1.04 trillion and 32.6 billion; what is simplified is in the file.
+        ("moe-1t", 1.04e12, 32.6e9, 0.02),
+    ],
+)
+def test_weights_are_as_many_as_published(name, published, active, tolerance):
+    shape = ModelShape.of(load_model(name))
+    assert model_costs.parameters(shape) == pytest.approx(published, rel=tolerance)
+    assert model_costs.parameters(shape, active=True) == pytest.approx(active, rel=tolerance)
+
+
+def test_a_token_of_a_mixture_pays_for_the_experts_it_meets():
+    dense = ModelShape(64, 2, 4, 2, 96, 50, 32)
+    one = ModelShape(64, 2, 4, 2, 96, 50, 32, experts=1, top_k=1)
+    many = ModelShape(64, 2, 4, 2, 96, 50, 32, experts=8, top_k=3)
+    router, expert = 2 * 64, 2 * 3 * 64 * 96
+    assert model_costs.parameters(one) == model_costs.parameters(dense) + router
+    assert model_costs.parameters(many) == model_costs.parameters(one) + 7 * (router + expert)
+    more = model_costs.flops_per_token(many) - model_costs.flops_per_token(one)
+    assert more == 6 * (7 * router + 2 * expert)
+    wide = ModelShape(64, 2, 4, 2, 96, 50, 32, head_dim=32)
+    queries_and_values = 2 * 64 * (4 + 2) * (32 - 16) * 2
+    assert model_costs.parameters(wide) == model_costs.parameters(dense) + queries_and_values
+
+
+@pytest.mark.parametrize("tp", [1, 2, 4, 8])
+@pytest.mark.parametrize("name", MODELS)
+def test_shapes_of_a_model_do_the_work_of_its_layers(name, tp):
+    """Products of all devices together hold every weight that a token meets, once."""
+    model = load_model(name)
+    shape = ModelShape.of(model)
+    flops = {}
+    for op in costs.SPECS:
+        for use, sizes in shapes.model_shapes(op, shape, tp).items():
+            spec = costs.SPECS[op]
+            cost = costs.cost(op, sizes, spec.variants[0], spec.dtypes[0])
+            flops[op, use] = cost.flops
+            assert shapes.sizes(op, f"{name}/tp{tp}/{use}", load_model) == sizes
+    products = {key: n for key, n in flops.items() if key[0] in ("gemm", "grouped_gemm")}
+    layer = sum(n * (1 if use == "router" else tp) for (_, use), n in products.items())
+    head = flops["gemm", "head"] * tp
+    met = model_costs.matrix_parameters(shape, active=True)
+    done = shape.layers * (layer - head) + head
+    assert done == 2 * shape.seq * met
+    dense = {("gate_up", "ffn"), ("gemm", "gate_up"), ("gemm", "down")}
+    assert dense.isdisjoint(flops) if shape.experts else dense <= set(flops)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("llama-8b/tp2/qvk", "has gemm as qkv, out, head, gate_up, down"),
+        ("llama-8b/2/qkv", "is not MODEL/tpN"),
+        ("llama-8b/tp3/qkv", "takes a divisor"),
+        ("8192x", "write MxNxK, typical, small, or MODEL/tpN/USE"),
+        ("fitting", "is not a shape of gemm"),
+    ],
+)
+def test_shapes_that_there_are_not(text, words):
+    with pytest.raises(ValueError, match=words):
+        shapes.sizes("gemm", text, load_model)
+    with pytest.raises(ValueError, match="llama-8b makes no use of moe"):
+        shapes.model_set("moe", "llama-8b/tp1", load_model)
+    with pytest.raises(UsageError, match="unknown model"):
+        shapes.sizes("gemm", "lama/tp1/qkv", load_model)
+
+
+@pytest.mark.parametrize("distribution", ["normal", "uniform", "wide", "outliers"])
+@pytest.mark.parametrize("dtype", ["bf16", "fp16", "fp32", "tf32"])
+def test_bits_of_a_product_are_those_of_careful_arithmetic(dtype, distribution):
+    """Sums in fp32 one term after the other, rounded once, lose what the formula says."""
+    torch = pytest.importorskip("torch")
+    from bench.kernels.op import Fill
+    from bench.kernels.reference import effective_bits, relative_error
+
+    fill = Fill(torch.device("cpu"), 5, distribution)
+    kind = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(dtype, torch.float32)
+    a, b = (fill.operand(*size, kind=kind) for size in ((128, 512), (512, 128)))
+    wanted = a.double() @ b.double()
+    if dtype == "tf32":
+        a, b = (rounded(one, formats.SIGNIFICAND["tf32"]) for one in (a, b))
+    total = torch.zeros(128, 128)
+    for term in range(512):
+        # In fp64 the product is exact: one rounding a term, as a fused multiply-add has.
+        exact = a[:, term, None].double() * b[None, term].double()
+        total = (total.double() + exact).float()
+    found = effective_bits(relative_error(total.to(kind), wanted))
+    assert found == pytest.approx(formats.product_bits(dtype, 512, distribution), abs=0.5)
+
+
+def rounded(x, bits):
+    """fp32 rounded to the nearest number with a significand of ``bits``."""
+    import torch
+
+    fraction, exponent = torch.frexp(x)
+    return torch.ldexp(torch.round(fraction * 2.0**bits) / 2.0**bits, exponent)
 
 
 def test_a_step_costs_what_a_counter_counts():
@@ -20,7 +128,7 @@ def test_a_step_costs_what_a_counter_counts():
 
     from bench.workloads.model import Decoder
 
-    shape = model_costs.ModelShape(64, 2, 4, 2, 96, 50, 32)
+    shape = ModelShape(64, 2, 4, 2, 96, 50, 32, head_dim=24)
     tokens = torch.randint(0, 50, (3, 33))
     with FlopCounterMode(display=False) as counter:
         Decoder(shape)(tokens).backward()

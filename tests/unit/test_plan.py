@@ -38,6 +38,15 @@ def test_axes_expand_to_their_product_and_sweeps_to_sizes():
     ]
 
 
+def test_fitting_shapes_are_large_on_accelerators_and_small_on_stand_ins():
+    wanted = suite(entry("memory", {"op": "rope", "shape": ["fitting", "llama-8b/tp2"]}))
+    for stand_in, word in ((False, "typical"), (True, "small")):
+        device = Device(index=0, backend="b", name="n", stand_in=stand_in)
+        inventory = Inventory([Node(id="a", name="a", devices=(device,))])
+        shapes = {case.axes["shape"] for case in plan(wanted, inventory, CHIPS).cases}
+        assert shapes == {word, "llama-8b/tp2/rope"}
+
+
 def test_a_sweep_of_what_is_no_size_stays_text_and_is_refused():
     with pytest.raises(ConfigError, match=r"s.yaml:7[\s\S]*impl"):
         plan(suite(entry("gemm", {"impl": "1KiB..4KiB"})), fleet(), CHIPS)

@@ -141,6 +141,17 @@ def test_only_ok_counts_and_the_rest_is_listed(status):
     assert finding.text == f"1 of 2 measurements {status}: why it is so"
 
 
+def test_what_a_good_value_says_of_itself_is_a_finding():
+    made = header(case(0, expected=100.0), case(1, metric="error", unit="", better="lower"))
+    rows = columns(
+        (0, 0, 80.0, "ok", "judged by 0.05"), (0, 1, 80.0), (1, 0, 1.0, "ok", "judged by 0.05")
+    )
+    card = scorecard(made, rows, profile(a=[GEMM]), CHIPS)
+    assert card.overall == 80.0
+    (finding,) = card.findings
+    assert (finding.kind, finding.name, finding.text) == ("note", "gemm", "judged by 0.05")
+
+
 def test_nothing_measured_is_absent_with_the_reason():
     made = header(case(0, axes={"impl": "triton"}, expected=1.0))
     rows = columns((0, 0, None, "skipped", "no Triton target"), (0, 1, None, "skipped"))

@@ -50,6 +50,10 @@ def test_unknown_axes_and_bad_values_are_sentences():
         make("gemm", {"shap": "1x1x1"})
     with pytest.raises(UsageError, match="batch must be at least 1"):
         make("train", {"batch": 0})
+    with pytest.raises(UsageError, match=r"mixture of experts[\s\S]*llama-8b, small, tiny"):
+        make("train", {"model": "moe-1t"})
+    with pytest.raises(UsageError, match=r"memory: 'fitting' is not a shape of rope"):
+        make("memory", {"op": "rope", "shape": "fitting"})
     for axes in ({"shape": "1x0x3"}, {"shape": "axb"}, {"shape": "8x8"}, {"dtype": "fp7"}):
         with pytest.raises(UsageError, match="gemm"):
             make("gemm", axes)
@@ -245,6 +249,8 @@ def test_utilisation_is_given_where_the_chip_has_a_peak():
         ("gemm", {"shape": "65536x65536x65536"}, "half of memory"),
         ("gemm", {"dtype": "tf32", "shape": "8x8x8"}, "no tf32"),
         ("stream", {"size": "1GiB"}, "an eighth of memory"),
+        ("compute", {"op": "attention"}, "are for an accelerator"),
+        ("memory", {"op": "swiglu", "shape": "llama-8b/tp1/swiglu"}, "704.6 MB a call are for"),
     ],
 )
 def test_what_cannot_be_measured_is_skipped_with_the_reason(name, axes, reason):
@@ -288,6 +294,72 @@ def test_a_wrong_product_is_invalid(monkeypatch):
     outcome = alone("gemm", {"shape": "32x32x32", "dtype": "fp32"})
     assert outcome.status == "invalid"
     assert "tolerance" in outcome.reason
+
+
+class Analogue:
+    """The CPU's backend, as that of a chip which is right to two digits only."""
+
+    def __init__(self, **tolerances):
+        from bench.backends.cpu import Cpu
+
+        self.tolerances = tolerances
+        self._cpu = Cpu()
+
+    def __getattr__(self, name):
+        return getattr(self._cpu, name)
+
+
+def blurred(monkeypatch, error):
+    """Products come out this much too large."""
+    from bench.kernels import gemm
+
+    def wrong(case, inputs, outputs):
+        return lambda: {"out": inputs["a"] @ inputs["b"] * (1 + error)}
+
+    monkeypatch.setitem(gemm.OP.implementations, "torch", wrong)
+
+
+def test_a_backend_may_declare_its_tolerance_and_the_row_says_so(monkeypatch):
+    blurred(monkeypatch, 0.01)
+    axes = {"shape": "32x32x32", "dtype": "fp32"}
+    outcome = alone("gemm", axes, backend=Analogue(fp32=0.02))
+    assert outcome.status == "ok"
+    assert outcome.reason == (
+        "judged by the backend's own tolerance for fp32, 0.02; elsewhere it is 1e-05"
+    )
+    assert values(outcome)["error"] == pytest.approx(0.01, rel=1e-3)  # as measured
+    outcome = alone("gemm", axes, backend=Analogue(fp32=0.005))
+    assert outcome.status == "invalid"
+    assert "tolerance 0.005 (judged by the backend's own" in outcome.reason
+    outcome = alone("gemm", axes, backend=Analogue(bf16=0.02))
+    assert outcome.status == "invalid"
+    assert "own tolerance" not in outcome.reason
+
+
+@pytest.mark.parametrize(
+    ("axes", "error", "accuracy"),
+    [
+        ({"dtype": "bf16"}, 0.0, 1.0),
+        ({"dtype": "int8"}, 0.0, 1.0),
+        ({"dtype": "fp32"}, 2.0**-10.2, 0.5),
+    ],
+)
+def test_accuracy_and_speed_are_one_figure(monkeypatch, axes, error, accuracy):
+    if error:
+        blurred(monkeypatch, error)
+    outcome = alone("precision", {"shape": "64x64x2048", **axes})
+    assert outcome.status == "ok", outcome.reason
+    found = values(outcome)
+    assert found["accuracy"] == pytest.approx(accuracy, rel=0.04)
+    credited = found["flops"] * min(1.0, found["accuracy"])
+    assert found["effective_flops"] == pytest.approx(credited, rel=1e-9)
+
+
+def test_noise_has_no_precision(monkeypatch):
+    blurred(monkeypatch, -2.0)
+    outcome = alone("precision", {"shape": "32x32x32", "dtype": "fp32"})
+    assert outcome.status == "invalid"
+    assert "relative error 2" in outcome.reason
 
 
 def test_always_throttled_is_invalid():
