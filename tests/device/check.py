@@ -1,146 +1,255 @@
-"""On a machine with an accelerator: verify every kernel, time it against the library, run quick.
+"""On a machine with an accelerator: verify every kernel against fp64 and time it against rivals.
 
-    python tests/device/check.py [--out results/reference] [--backend NAME]
+    python tests/device/check.py [--budget SECONDS] [--resume] [--only OP,...] [--no-time]
 
-Prints a table last and writes ``<out>/<chip>/kernels.json`` with the environment. Exit code 1 if
-a kernel is wrong. Triton and torch are timed call by call in random order, so that clocks and
-temperature act on both alike. A few minutes on one device; needs neither Ray nor a network.
+Verifies every operation, variant and dtype, times the kernels and all rivals that there are call by
+call in random order, and prints the project's table of bounds last. Writes
+``<out>/<chip>/kernels.json``, whole after every task, and ``kernels.md``. When the budget ends the
+rest is listed as not measured; ``--resume`` goes on from there. The work is done by processes of
+their own: a kernel that crashes, hangs or faults the device costs its own task alone.
+
+Exit code 1 if a kernel is wrong or failed, 2 for bad arguments, 3 without an accelerator that the
+kernels can be compiled for. A missed bound is printed, and is no exit code.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
-import random
+import hashlib
+import os
+import queue
 import sys
+import threading
+import time
+from collections.abc import Sequence
+from datetime import datetime, timezone
 from pathlib import Path
-
-import numpy as np
+from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from bench.backends.probe import discover
+from cases import Task, plan
+from records import Record
+from report import Book, Report, line, load
+from workers import OutOfTimeError, Worker, WorkerError
+
+from bench.backends.probe import Probe, discover
 from bench.backends.registry import get, match_chip
-from bench.cli.environment import environment
+from bench.cli.environment import versions
 from bench.configs import load_chips
-from bench.kernels import ops
-from bench.timing import EventTimer, HostTimer
+from bench.errors import HengsuanError
+from bench.kernels.costs import ITEMSIZE, SPECS
 
-GEMM_SHAPES = [
-    (4096, 4096, 4096),
-    (8192, 8192, 8192),
-    (8192, 4096, 14336),
-    (8192, 28672, 8192),
-    (1000, 1001, 1003),
-    (1, 4096, 4096),
-]
-STREAM_ELEMENTS = 1 << 28
-ROUNDS = 30
+ROOT = Path(__file__).parents[2]
+GRACE = 60.0
+"""Seconds past the budget that the task which is being done may still take."""
+JOBS = 6
+"""Processes that verify side by side, at most: most of their time goes into compiling."""
 
 
-def interleaved(calls, timer, rounds):
-    """Median seconds of each call, taken in random order, two warm-up rounds left out."""
-    draw = random.Random(1)
-    spans = {name: [] for name in calls}
-    for turn in range(rounds + 2):
-        for name in draw.sample(list(calls), len(calls)):
-            span = float(timer.run(calls[name], 1, 1, None)[0])
-            if turn >= 2:
-                spans[name].append(span)
-    return {name: float(np.median(found)) for name, found in spans.items()}
-
-
-def bound(op, impl, device, shape, dtype, arch):
-    """The operation bound to an implementation, on data of its own from one seed."""
-    if op == "gemm":
-        return ops.bind_gemm(
-            impl, device, shape, dtype, arch=arch, cache=64 << 20, memory=16 << 30, seed=5
+def main() -> None:
+    """Parse, check, report."""
+    arguments = _arguments()
+    start = time.monotonic()
+    try:
+        found = next((one for one in discover(arguments.backend) if one.devices), None)
+    except HengsuanError as error:
+        sys.exit(_told(str(error), 2))
+    if found is None:
+        sys.exit(_told("no accelerator here: nothing to check", 3))
+    worker = _worker(found, arguments)
+    try:
+        hello = worker.hello()
+        if hello["arch"] is None:
+            name = found.devices[0].name
+            sys.exit(_told(f"no Triton target on {name}: there is no kernel to check", 3))
+        book = _book(found, hello, arguments)
+        planned = plan(
+            arguments.only, arguments.dtype, small=arguments.small, timed=not arguments.no_time
         )
-    return ops.bind_stream(op, impl, device, shape, dtype, arch=arch, seed=5)
+        done = {one.name for one in book.report.records}
+        left = [task for task in planned if task.name not in done]
+        _say(f"{found.devices[0].name}: {len(left)} tasks to do, {len(planned) - len(left)} done")
+        run: dict[str, Any] = {"started": datetime.now(timezone.utc).isoformat(timespec="seconds")}
+        book.report.runs.append(run)
+        Checking(book, arguments, found, start).all(left, worker)
+        run["seconds"] = time.monotonic() - start
+    except (WorkerError, ValueError) as error:
+        sys.exit(_told(str(error), 2 if isinstance(error, ValueError) else 4))
+    except KeyboardInterrupt:
+        sys.exit(_told("interrupted; kernels.json holds what was measured", 130))
+    finally:
+        worker.close()
+    text = book.close(planned)
+    bad = [one for one in book.report.records if one.status in ("wrong", "failed")]
+    for one in bad:
+        _say(line(one))
+    if book.report.missing:
+        _say(f"not measured: {len(book.report.missing)} tasks, listed in kernels.md")
+    if arguments.small:
+        _say("small shapes: these are not the figures that the bounds are for")
+    _say(f"\n{text}\n\nwritten to {book.folder}")
+    sys.exit(1 if bad else 0 if book.report.records else 3)
 
 
-def cases():
-    """(operation, shape, dtype) of everything that is checked and timed."""
-    for dtype in ("bf16", "fp16", "tf32", "fp32"):
-        for shape in GEMM_SHAPES:
-            # IEEE fp32 has no matrix unit on most chips: one large shape is enough.
-            if dtype != "fp32" or max(shape) <= 4096:
-                yield "gemm", shape, dtype
-    for op in ("copy", "scale", "add", "triad"):
-        for dtype in ("fp32", "bf16"):
-            yield op, STREAM_ELEMENTS, dtype
-    yield "triad", 1_000_003, "fp32"
+class Checking:
+    """The tasks of one run, done one after the other, or verified side by side."""
 
+    def __init__(
+        self, book: Book, arguments: argparse.Namespace, found: Probe, start: float
+    ) -> None:
+        self.book, self.arguments, self.found, self.start = book, arguments, found, start
+        self.count = 0
 
-def check(backend, device):
-    """One record a case: errors, seconds of both implementations, rates, whether it is right."""
-    arch = backend.arch(device)
+    def all(self, tasks: Sequence[Task], worker: Worker) -> None:
+        """Do them in order; neighbours that are only verified share the device."""
+        at = 0
+        while at < len(tasks):
+            end = at
+            while end < len(tasks) and tasks[end].kind == tasks[at].kind:
+                end += 1
+            mine = tasks[at:end]
+            if tasks[at].kind == "verify":
+                self._verify(mine, len(tasks))
+            else:
+                for task in mine:
+                    self._one(task, worker, len(tasks))
+            at = end
 
-    def synchronize():
-        backend.synchronize(device)
+    def _verify(self, tasks: Sequence[Task], total: int) -> None:
+        left: queue.SimpleQueue[Task] = queue.SimpleQueue()
+        for task in tasks:
+            left.put(task)
+        problems: list[WorkerError] = []
 
-    timed = backend.event() is not None
-    timer = EventTimer(backend.event, synchronize) if timed else HostTimer(synchronize)
-    for op, shape, dtype in cases():
-        calls, found = {}, {"op": op, "shape": shape, "dtype": dtype, "right": True}
-        for impl in ("torch", "triton"):
+        def serve() -> None:
+            worker = _worker(self.found, self.arguments)
             try:
-                calls[impl] = bound(op, impl, device, shape, dtype, arch)
-                found[f"{impl}_error"] = calls[impl].error()
-            except (ops.NoTargetError, RuntimeError) as error:
-                found[f"{impl}_problem"] = str(error)[:300]
-                found["right"] = found["right"] and isinstance(error, ops.NoTargetError)
-                calls.pop(impl, None)
-                continue
-            found["right"] &= found[f"{impl}_error"] <= calls[impl].tolerance
-        for impl, seconds in interleaved(calls, timer, ROUNDS).items():
-            found[f"{impl}_seconds"] = seconds
-            rate = calls[impl].flops if op == "gemm" else calls[impl].bytes
-            found[f"{impl}_rate"] = rate / seconds
-        if {"torch", "triton"} <= set(calls):
-            found["ratio"] = found["torch_seconds"] / found["triton_seconds"]
-        del calls
-        yield found
+                while True:
+                    self._one(left.get_nowait(), worker, total)
+            except queue.Empty:
+                pass
+            except WorkerError as error:
+                problems.append(error)
+            finally:
+                worker.close()
+
+        threads = [
+            threading.Thread(target=serve, daemon=True)
+            for _ in range(min(self.arguments.jobs, len(tasks)))
+        ]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        if problems:
+            raise problems[0]
+
+    def _one(self, task: Task, worker: Worker, total: int) -> None:
+        end = self.start + self.arguments.budget
+        if time.monotonic() >= end:
+            return
+        try:
+            record: Record = worker.do(task, end + GRACE)
+        except OutOfTimeError:
+            return
+        self.book.add(record)
+        self.count += 1
+        spent = time.monotonic() - self.start
+        _say(f"[{self.count}/{total} {spent:.0f} s] {line(record)}")
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--out", type=Path, default=Path("results/reference"))
-    parser.add_argument("--backend")
-    arguments = parser.parse_args()
-    found = next((one for one in discover(arguments.backend) if one.devices), None)
-    if found is None or found.name == "cpu":
-        sys.exit("no accelerator here: nothing to check")
-    backend = get(found.name)
-    backend.load()
-    device = backend.open(0)
-    chip = match_chip(found.devices[0].name, load_chips().values())
-    name = chip.name if chip else found.devices[0].name.lower().replace(" ", "-")
-    records = []
-    for one in check(backend, device):
-        records.append(one)
-        sys.stdout.write(json.dumps(one) + "\n")
-        sys.stdout.flush()
-    folder = arguments.out / name
-    folder.mkdir(parents=True, exist_ok=True)
-    report = {
-        "device": found.devices[0].name,
-        "firmware": found.devices[0].firmware,
-        "environment": environment()["versions"],
-        "kernels": records,
+def _worker(found: Probe, arguments: argparse.Namespace) -> Worker:
+    """A worker for the first device that was found."""
+    index = found.devices[0].index
+    environment = {
+        **os.environ,
+        **get(found.name).environment([index], index),
+        "TORCH_DEVICE_BACKEND_AUTOLOAD": "0",
     }
-    (folder / "kernels.json").write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
-    sys.stdout.write(
-        f"\n{'op':7} {'shape':22} {'dtype':5} {'error':>9} {'rate':>12} {'ratio':>6}\n"
-    )
-    for one in records:
-        rate = one.get("triton_rate", 0) / 1e12
-        sys.stdout.write(
-            f"{one['op']:7} {one['shape']!s:22} {one['dtype']:5} "
-            f"{one.get('triton_error', float('nan')):9.2e} {rate:9.2f} T/s "
-            f"{one.get('ratio', float('nan')):6.3f}{'' if one['right'] else '  WRONG'}\n"
-        )
-    sys.exit(0 if all(one["right"] for one in records) else 1)
+    rivals = ",".join(arguments.rivals)
+    return Worker(found.name, index, environment, arguments.seconds, rivals)
+
+
+def _book(found: Probe, hello: dict[str, Any], arguments: argparse.Namespace) -> Book:
+    """A new report, or the one that is to be continued. Raises ValueError if that does not fit."""
+    device = found.devices[0]
+    chip = match_chip(device.name, load_chips().values())
+    name = chip.name if chip else "-".join(device.name.lower().split())
+    folder = arguments.out / name
+    environment = {
+        "device": device.name,
+        "memory": device.memory,
+        "firmware": device.firmware,
+        **hello,
+        "versions": versions(),
+        "kernels": _digest(),
+        "shapes": "small" if arguments.small else "typical",
+    }
+    before = load(folder / "kernels.json") if arguments.resume else None
+    if before is None:
+        return Book(folder, Report(environment=environment))
+    for key, now in environment.items():
+        if before.environment.get(key) != now:
+            raise ValueError(
+                f"{folder / 'kernels.json'} was measured with {key} "
+                f"{before.environment.get(key)!r}, here it is {now!r}: "
+                "leave --resume out, or name another folder with --out"
+            )
+    return Book(folder, before)
+
+
+def _digest() -> str:
+    """Of everything that makes the kernels what they are."""
+    whole = hashlib.sha256()
+    for path in sorted((ROOT / "kernels").rglob("*")):
+        if path.suffix in (".py", ".yaml"):
+            whole.update(path.relative_to(ROOT).as_posix().encode() + path.read_bytes())
+    return whole.hexdigest()[:16]
+
+
+def _arguments() -> argparse.Namespace:
+    assert __doc__ is not None
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    take = parser.add_argument
+    take("--out", type=Path, default=ROOT / "results" / "reference", help="folder of the reports")
+    take("--backend", help="by default the first that has a device")
+    take("--budget", type=float, default=480.0, help="seconds after which nothing is begun")
+    take("--resume", action="store_true", help="go on with the report that is there")
+    take("--only", type=_words(SPECS), default=[], help="operations, with commas between them")
+    take("--dtype", type=_words(ITEMSIZE), default=[], help="number formats, likewise")
+    take("--rivals", type=_words(()), default=[], help="first words of rivals' names, likewise")
+    take("--no-time", action="store_true", help="verify only")
+    take("--small", action="store_true", help="every operation at its small shape")
+    take("--seconds", type=float, default=2.0, help="of timing a task")
+    jobs = max(1, min(JOBS, (os.cpu_count() or 1) // 2))
+    take("--jobs", type=int, default=jobs, help="processes that verify side by side")
+    return parser.parse_args()
+
+
+def _words(known: Any) -> Any:
+    """A parser of words with commas between them, of which only these are known (none: all)."""
+
+    def parse(text: str) -> list[str]:
+        words = [word for word in text.split(",") if word]
+        strange = [word for word in words if known and word not in known]
+        if strange:
+            raise argparse.ArgumentTypeError(
+                f"{', '.join(strange)}: takes some of {', '.join(known)}"
+            )
+        return words
+
+    return parse
+
+
+def _say(text: str) -> None:
+    sys.stdout.write(text + "\n")
+    sys.stdout.flush()
+
+
+def _told(text: str, code: int) -> int:
+    sys.stderr.write(text + "\n")
+    return code
 
 
 if __name__ == "__main__":

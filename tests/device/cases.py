@@ -1,0 +1,179 @@
+"""What the device check does: which kernels are verified, which are timed, in which order.
+
+A task is one operation at one shape, variant and dtype, to be verified or to be timed. Tasks of a
+figure that has a bound (`figures.BOUNDS`) carry its name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+
+import msgspec
+
+from bench.configs import load_model
+from bench.kernels.costs import SPECS, Sizes, cost
+from bench.kernels.shapes import sizes
+
+VERIFIED: dict[str, list[Sizes]] = {
+    "stream": [(1 << 22,), (1_000_003,), (1,)],
+    # Even tiles; ragged ones that tensor descriptors take; ragged ones that they do not; one row.
+    "gemm": [(1024, 1024, 1024), (1000, 1008, 1040), (257, 1001, 333), (1, 1024, 512)],
+    "gate_up": [(512, 768, 512), (1000, 1008, 1040), (257, 301, 129)],
+    "grouped_gemm": [(8, 2048, 512, 512), (5, 333, 129, 77)],
+    "moe": [(1024, 64, 512, 8), (77, 9, 131, 3)],
+    "attention": [
+        (2, 8, 2, 1024, 64),
+        (1, 8, 2, 1024, 128),
+        (1, 4, 4, 512, 256),
+        (1, 6, 2, 777, 128),
+        (1, 3, 1, 131, 64),
+        (1, 2, 1, 1, 128),
+    ],
+    "rmsnorm": [(1024, 4096), (257, 1023), (33, 16_000)],
+    "layernorm": [(1024, 4096), (257, 1023), (33, 16_000)],
+    "rope": [(512, 32, 8, 128), (77, 5, 3, 10)],
+    "swiglu": [(1024, 4096), (257, 1023)],
+    "softmax": [(1024, 8192), (257, 1025), (7, 33_001)],
+    "cross_entropy": [(256, 131_072), (33, 33_001), (7, 1000)],
+    "linear_cross_entropy": [(512, 32_000, 512), (77, 1003, 130)],
+    "adamw": [(1 << 22,), (1_000_003,)],
+    "quantize": [(1024, 4096), (257, 1023)],
+    "transpose": [(1024, 2048), (257, 1001)],
+    "embedding": [(2048, 32_000, 512), (77, 40, 131)],
+    "local_reduce": [(8, 1 << 20), (3, 1_000_003)],
+}
+"""Moderate shapes first, then odd ones. An operation without an entry is verified at ``small``."""
+
+SQUARES = [(4096,) * 3, (8192,) * 3, (16384,) * 3]
+MODELS = ("llama-8b", "llama-70b")
+PRODUCTS = ("qkv", "out", "gate_up", "down", "head")
+SEQUENCES = [(4, 32, 8, 4096, 128), (2, 32, 8, 8192, 128), (1, 32, 8, 16384, 128)]
+"""Attention over as many tokens each, in longer and longer sequences."""
+
+
+class Task(msgspec.Struct, frozen=True, kw_only=True):
+    """One thing to do. ``figure`` is what it counts for, empty where there is no bound."""
+
+    kind: str  # "verify" | "time"
+    op: str
+    variant: str
+    dtype: str
+    shape: tuple[int, ...]
+    figure: str = ""
+
+    @property
+    def name(self) -> str:
+        """Unique, and fit to be read."""
+        return f"{self.kind} {self.what}"
+
+    @property
+    def what(self) -> str:
+        """Operation, variant, dtype and shape."""
+        return f"{self.op} {self.variant} {self.dtype} {'x'.join(map(str, self.shape))}"
+
+
+def bounded() -> Iterator[Task]:
+    """Timed tasks of the figures that have a bound. Arrays of a gigabyte or more, or a model's."""
+
+    def task(figure: str, op: str, shape: Sizes | None = None, variant="", dtype="") -> Task:
+        spec = SPECS[op]
+        return Task(
+            kind="time",
+            op=op,
+            variant=variant or spec.variants[0],
+            dtype=dtype or spec.dtypes[0],
+            shape=shape or spec.shape,
+            figure=figure,
+        )
+
+    for variant in ("copy", "triad"):
+        yield task("copy and triad", "stream", variant=variant)
+    yield task("adamw", "adamw")
+    yield task("cross_entropy", "cross_entropy")
+    for op in ("rmsnorm", "swiglu", "rope", "softmax"):
+        for variant in SPECS[op].variants:
+            yield task(op, op, variant=variant)
+    yield task("grouped_gemm", "grouped_gemm", variant="skewed")
+    for shape in SEQUENCES:
+        for variant in SPECS["attention"].variants:
+            way = "backward" if "backward" in variant else "forward"
+            yield task(f"attention {way}", "attention", shape, variant)
+    for shape in SQUARES:
+        yield task("gemm", "gemm", shape)
+    for model in MODELS:
+        for use in PRODUCTS:
+            # As the forward pass multiplies: weights lie as [out, in].
+            shape = sizes("gemm", f"{model}/tp1/{use}", load_model)
+            yield task("gemm", "gemm", shape, "nt")
+    for shape in SQUARES[:2]:
+        yield task("gemm fp8", "gemm", shape, "nt", "fp8_e4m3")
+
+
+def everything() -> Iterator[Task]:
+    """Timed tasks of every operation's variants at its typical shape, and of gemm's dtypes."""
+    for op, spec in SPECS.items():
+        for variant in spec.variants:
+            yield Task(kind="time", op=op, variant=variant, dtype=spec.dtypes[0], shape=spec.shape)
+    for dtype in SPECS["gemm"].dtypes:
+        shape = (4096,) * 3 if dtype == "fp32" else (8192,) * 3
+        yield Task(kind="time", op="gemm", variant="nt", dtype=dtype, shape=shape)
+
+
+def verified() -> Iterator[Task]:
+    """Every operation, variant and dtype at all its shapes."""
+    for op, spec in SPECS.items():
+        for dtype in spec.dtypes:
+            for variant in spec.variants:
+                for shape in VERIFIED.get(op, [spec.small]):
+                    yield Task(kind="verify", op=op, variant=variant, dtype=dtype, shape=shape)
+
+
+def plan(
+    only: Collection[str] = (),
+    dtypes: Collection[str] = (),
+    *,
+    small: bool = False,
+    timed: bool = True,
+) -> list[Task]:
+    """All tasks in the order in which they are done: figures with a bound, verification, the rest.
+
+    Args:
+        only: Operations; empty means all.
+        dtypes: Number formats; empty means all. A timed task in another one is done in the first
+            of these that its operation has.
+        small: Every operation at its small shape.
+        timed: False leaves verification alone.
+    """
+    phases = [bounded(), verified(), everything()] if timed else [verified()]
+    found: dict[str, Task] = {}
+    for phase in phases:
+        for task in phase:
+            if only and task.op not in only:
+                continue
+            chosen = _in_dtypes(task, dtypes)
+            if chosen is None:
+                continue
+            if small:
+                chosen = msgspec.structs.replace(chosen, shape=SPECS[task.op].small)
+            if _exists(chosen):
+                found.setdefault(chosen.name, chosen)
+    return list(found.values())
+
+
+def _in_dtypes(task: Task, dtypes: Collection[str]) -> Task | None:
+    if not dtypes or task.dtype in dtypes:
+        return task
+    known = [one for one in dtypes if one in SPECS[task.op].dtypes]
+    if task.kind == "verify" or not known:
+        return None
+    usual = task.dtype == SPECS[task.op].dtypes[0]
+    return msgspec.structs.replace(task, dtype=known[0], figure=task.figure if usual else "")
+
+
+def _exists(task: Task) -> bool:
+    """Whether the operation has this variant in this dtype (gemm in int8 has no epilogue)."""
+    try:
+        cost(task.op, task.shape, task.variant, task.dtype)
+    except ValueError:
+        return False
+    return True

@@ -1,0 +1,300 @@
+"""One task on one device: verify the kernels, bind the rivals, time all of them call by call.
+
+All contenders of a task read the same operands. Operands that some of them write into are put
+back, and the cache is swept, before every timed call and outside its time.
+"""
+
+from __future__ import annotations
+
+import gc
+import random
+import sys
+import time
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgspec
+import torch
+from cases import Task
+from records import CEILING, OURS, Cell, Record
+from rivals import AbsentError, Contender, Prepared, contenders
+
+from bench.backends.base import Backend
+from bench.kernels import ops
+from bench.kernels.op import Case, Fill, poison, set_precision
+from bench.kernels.reference import TOLERANCE
+from bench.stats import median_interval, relative_half_width
+
+COPIED = 2 << 30
+"""Bytes that the copy reads, at most: more of them would not make it faster."""
+ROUNDS = (8, 200)
+"""Calls of every contender: at least (unless they take far too long), at most."""
+PRECISION = 0.005
+"""Relative half-width of the interval of every median at which timing ends early."""
+SWEPT = 256 << 20
+"""Bytes swept through the cache where its size is not known; twice that at most."""
+
+
+class DeviceLostError(Exception):
+    """The device no longer answers; this process is of no more use."""
+
+
+@dataclass
+class Machine:
+    """A device that is open, and how long to time a task on it, in seconds."""
+
+    backend: Backend
+    device: torch.device
+    index: int
+    seconds: float = 2.0
+    said: Callable[[str], None] = lambda stage: None
+    _sweep: torch.Tensor | None = field(default=None, repr=False)
+
+    def synchronize(self) -> None:
+        """Wait for the device."""
+        self.backend.synchronize(self.device)
+
+    def probe(self) -> None:
+        """Raise `DeviceLostError` if a fault has left the device unusable for this process."""
+        try:
+            (torch.ones(8, device=self.device) + 1).sum().item()
+            self.synchronize()
+        except Exception as error:
+            raise DeviceLostError(f"the device no longer answers: {in_a_line(error)}") from None
+
+    def state(self) -> dict[str, Any]:
+        """What the device says of its clocks, heat and power."""
+        known = msgspec.to_builtins(self.backend.telemetry(self.index))
+        return {key: one for key, one in known.items() if one not in (None, "", {})}
+
+    def sweep(self) -> None:
+        """Read so much that nothing of the operands stays in the cache, nor dirty lines."""
+        if self._sweep is None:
+            size = min(2 * self.backend.cache(self.device) or SWEPT, 2 * SWEPT)
+            self._sweep = torch.ones(size // 4, dtype=torch.int32, device=self.device)
+        self._sweep.amax()
+
+
+class Bound:
+    """Operands of a task on a device, and contenders that work on them."""
+
+    def __init__(self, task: Task, machine: Machine) -> None:
+        arch = machine.backend.arch(machine.device)
+        self.machine, self.op = machine, ops.get(task.op)
+        self.case = Case(task.op, task.shape, task.dtype, task.variant, arch)
+        set_precision(machine.device, task.dtype)
+        self.fill = Fill(machine.device, random.randrange(1 << 30))
+        self.inputs = self.op.inputs(self.case, self.fill)
+        self.kept = {name: one.clone() for name, one in self.inputs.items()}
+        outputs = self.op.outputs(self.case, self.inputs)
+        places = {one.untyped_storage().data_ptr() for one in outputs.values()}
+        self.written = [
+            name for name, one in self.inputs.items() if one.untyped_storage().data_ptr() in places
+        ]
+        self.limit = machine.backend.tolerances.get(task.dtype, TOLERANCE[task.dtype])
+
+    def restore(self) -> None:
+        """Put back what a contender may have written over."""
+        for name in self.written:
+            self.inputs[name].copy_(self.kept[name])
+
+    def prepare(self, contender: Contender) -> tuple[Prepared, dict[str, float]]:
+        """A contender on these operands, and the errors of its results on poisoned outputs."""
+        outputs = self.op.outputs(self.case, self.inputs)
+        prepared = contender.make(self.case, self.inputs, outputs)
+        self.restore()
+        prepared.restore()
+        poison(self.inputs, outputs)
+        found = prepared.finish(prepared.run())
+        self.machine.synchronize()
+        errors = self.op.errors(self.case, self.kept, found, self.fill)
+        return prepared, errors
+
+    def spoilt(self) -> str:
+        """Names of inputs that are no results and yet no longer what they were."""
+        return ", ".join(
+            name
+            for name, one in self.inputs.items()
+            if name not in self.written and not _same(one, self.kept[name])
+        )
+
+
+def _same(one: torch.Tensor, other: torch.Tensor) -> bool:
+    if one.dtype.itemsize == 1:  # 8-bit floats have no comparison
+        one, other = one.view(torch.uint8), other.view(torch.uint8)
+    return torch.equal(one, other)
+
+
+def examine(
+    task: Task, machine: Machine, wanted: Collection[str] = (), excluded: Mapping[str, str] = {}
+) -> Record:
+    """Do a task. Raises `DeviceLostError`, and nothing else for what a kernel or a rival does.
+
+    Args:
+        task: What to do.
+        machine: Where.
+        wanted: First words of the rivals' names; empty means all.
+        excluded: Contenders that took the process down before, and how.
+    """
+    record = Record(**msgspec.structs.asdict(task))
+    forget(machine.device)
+    record.before = machine.state()
+    try:
+        machine.said("operands")
+        bound = Bound(task, machine)
+        cost, record.tolerance = bound.case.cost, bound.limit
+        record.flops, record.bytes = cost.flops, cost.bytes
+        _take_part(bound, record, task, wanted, excluded)
+    except ops.NoTargetError as error:
+        record.status, record.reason = "skipped", str(error)
+    except DeviceLostError:
+        raise
+    except Exception as error:
+        machine.probe()
+        record.status, record.reason = "failed", in_a_line(error)
+    record.after = machine.state()
+    return record
+
+
+def _take_part(
+    bound: Bound,
+    record: Record,
+    task: Task,
+    wanted: Collection[str],
+    excluded: Mapping[str, str],
+) -> None:
+    machine, case = bound.machine, bound.case
+    memory_bound = ops.SPECS[case.op].kind == "memory"
+    tuned = bool(task.figure) and (memory_bound or set(task.shape) == {8192})
+    prepared: dict[str, Prepared] = {}
+    for one in contenders(case, machine.backend.implementations(), wanted, tuned):
+        if task.kind == "verify" and one.name != OURS:
+            continue
+        cell = record.cells[one.name] = Cell(family=one.family)
+        if one.name in excluded:
+            cell.status, cell.reason = "failed", excluded[one.name]
+            continue
+        machine.said(one.name)
+        try:
+            made, errors = bound.prepare(one)
+        except (ops.NoTargetError, AbsentError) as error:
+            if one.name == OURS:
+                raise
+            cell.status, cell.reason = "absent", str(error)
+            continue
+        except Exception as error:
+            if one.name == OURS:
+                raise
+            machine.probe()
+            cell.status, cell.reason = "failed", in_a_line(error)
+            continue
+        cell.error = max(errors.values(), default=float("inf"))
+        if one.name == OURS:
+            record.errors = errors
+        if not cell.error <= bound.limit:
+            cell.status = "wrong"
+            cell.reason = f"relative error {cell.error:.3g}, tolerance {bound.limit:g}"
+        else:
+            prepared[one.name] = made
+        if one.name == OURS and (spoilt := bound.spoilt()):
+            cell.status, cell.reason = "wrong", f"wrote into its input {spoilt}"
+            prepared.pop(OURS, None)
+    ours = record.cells[OURS]
+    if ours.status != "ok":
+        record.status, record.reason = ours.status, ours.reason
+    if task.kind == "verify" or not prepared:
+        return
+    machine.said("timing")
+    if memory_bound:
+        prepared[CEILING] = _copy(bound, record)
+    for name, seconds in interleaved(prepared, bound.restore, machine).items():
+        cell = record.cells[name]
+        cell.seconds, cell.low, cell.high = median_interval(seconds)
+        cell.samples = len(seconds)
+
+
+def _copy(bound: Bound, record: Record) -> Prepared:
+    """A copy from device to device of as many bytes as the operation moves, half of them read."""
+    count = min(max(record.bytes // 2, 4096), COPIED) // 4
+    source = bound.fill.normal(count, kind=torch.float32)
+    target = torch.empty_like(source)
+    record.cells[CEILING] = Cell(family="ceiling", bytes=8 * count)
+    return Prepared(lambda: {"out": target.copy_(source)})
+
+
+def interleaved(
+    prepared: Mapping[str, Prepared], restore: Callable[[], None], machine: Machine
+) -> dict[str, list[float]]:
+    """Seconds of single calls, taken in an order that is random in every round."""
+    found: dict[str, list[float]] = {name: [] for name in prepared}
+    names, draw, (least, most) = list(prepared), random.Random(1), ROUNDS
+    block, collecting = 4, gc.isenabled()
+    gc.disable()
+    try:
+        _spans(names * 2, prepared, restore, machine)  # warm-up
+        start = time.perf_counter()
+        while True:
+            order = [name for _ in range(block) for name in draw.sample(names, len(names))]
+            for name, span in _spans(order, prepared, restore, machine):
+                found[name].append(span)
+            rounds, spent = len(found[names[0]]), time.perf_counter() - start
+            if rounds >= most or (rounds >= least and spent >= machine.seconds):
+                return found
+            if spent >= 4 * machine.seconds:
+                return found
+            known = max(relative_half_width(seconds) for seconds in found.values())
+            if rounds >= 3 * least and known <= PRECISION:
+                return found
+    finally:
+        if collecting:
+            gc.enable()
+
+
+def _spans(
+    order: list[str],
+    prepared: Mapping[str, Prepared],
+    restore: Callable[[], None],
+    machine: Machine,
+) -> list[tuple[str, float]]:
+    """Seconds of the calls in this order; device events where there are any."""
+    marks: list[tuple[str, Any, Any]] = []
+    event = machine.backend.event
+    timed = event() is not None
+    for name in order:
+        restore()
+        prepared[name].restore()
+        machine.sweep()
+        if timed:
+            begin, end = event(), event()
+            begin.record()
+            prepared[name].run()
+            end.record()
+        else:
+            machine.synchronize()
+            begin = time.perf_counter()
+            prepared[name].run()
+            machine.synchronize()
+            end = time.perf_counter()
+        marks.append((name, begin, end))
+    machine.synchronize()
+    return [
+        (name, begin.elapsed_time(end) * 1e-3 if timed else end - begin)
+        for name, begin, end in marks
+    ]
+
+
+def forget(device: torch.device) -> None:
+    """Give back what the last task left: memory, and compiled code (the compiler falls back to
+    plain calls after a few shapes of one function)."""
+    gc.collect()
+    if "torch._dynamo" in sys.modules:
+        torch._dynamo.reset()
+    cached = getattr(getattr(torch, device.type, None), "empty_cache", None)
+    if cached is not None:
+        cached()
+
+
+def in_a_line(error: BaseException) -> str:
+    """An error's kind and first words, without line breaks."""
+    return f"{type(error).__name__}: {' '.join(str(error).split())}"[:300]

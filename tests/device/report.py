@@ -1,0 +1,223 @@
+"""``kernels.json`` and what is made of it: lines while it grows, ``kernels.md``, the last table."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from cases import Task
+from figures import ratio, rows
+from records import CEILING, OURS, Cell, Record
+
+from bench.kernels.costs import SPECS
+from bench.units import format_value
+
+
+class Report(msgspec.Struct, kw_only=True):
+    """All of ``kernels.json``. ``missing``: tasks that were planned and not reached."""
+
+    environment: dict[str, Any]
+    runs: list[dict[str, Any]] = []
+    records: list[Record] = []
+    missing: list[str] = []
+
+
+class Book:
+    """The report on disk: whole after every record, whatever ends the run."""
+
+    def __init__(self, folder: Path, report: Report) -> None:
+        self.folder, self.report = folder, report
+        self._lock = threading.Lock()
+
+    def add(self, record: Record) -> None:
+        """Keep a record, in place of an older one of the same task."""
+        with self._lock:
+            mine = [one for one in self.report.records if one.name != record.name]
+            self.report.records = [*mine, record]
+            self.write()
+
+    def write(self) -> None:
+        """Replace ``kernels.json`` at once."""
+        text = msgspec.json.format(msgspec.json.encode(self.report), indent=1)
+        _replace(self.folder / "kernels.json", text + b"\n")
+
+    def close(self, planned: Sequence[Task]) -> str:
+        """Write both files for the last time; the table of bounds as text."""
+        done = {one.name for one in self.report.records}
+        self.report.missing = [task.name for task in planned if task.name not in done]
+        self.write()
+        _replace(self.folder / "kernels.md", markdown(self.report, planned).encode())
+        return "\n".join(bounds(self.report, planned))
+
+
+def load(path: Path) -> Report | None:
+    """What an earlier run left, None where there is nothing. Raises ValueError for no report."""
+    if not path.exists():
+        return None
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=Report)
+    except msgspec.DecodeError as error:
+        raise ValueError(f"{path} cannot be read: {error}") from None
+
+
+def _replace(path: Path, text: bytes) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = path.with_name(path.name + ".part")
+    draft.write_bytes(text)
+    os.replace(draft, path)
+
+
+def line(record: Record) -> str:
+    """A record in one line."""
+    if record.status != "right":
+        return f"{record.name}: {record.status.upper()}: {record.reason}"
+    worst = max(record.errors.values(), default=0.0)
+    text = f"{record.name}: right, error {worst:.2g}"
+    ours = record.cells.get(OURS)
+    if ours is None or not ours.seconds:
+        return text
+    text += f", {_rate(record, ours)} {_spread(ours)}"
+    found = record.best()
+    if found is not None:
+        text += f", {(found[1].seconds or 0) / ours.seconds:.3f} of {found[0]}"
+    compared = ratio(record, (CEILING,))
+    if compared is not None:
+        text += f", {compared.value:.3f} of a copy"
+    if wrong := [name for name, one in record.cells.items() if one.status in ("wrong", "failed")]:
+        text += f"; does not count: {', '.join(wrong)}"
+    if slow := throttled(record):
+        text += f"; throttled: {slow}"
+    return text
+
+
+def throttled(record: Record) -> str:
+    """Why the device ran slower than it could, before or after the task; empty if it did not."""
+    said = [str(one.get("throttled", "")) for one in (record.before, record.after)]
+    return ", ".join(dict.fromkeys(one for one in said if one))
+
+
+def _rate(record: Record, cell: Cell) -> str:
+    seconds = cell.seconds or 0.0
+    if cell.family == "ceiling" or SPECS[record.op].kind == "memory":
+        return format_value((cell.bytes or record.bytes) / seconds, "B/s")
+    return format_value(record.flops / seconds, "FLOP/s")
+
+
+def _spread(cell: Cell) -> str:
+    half = ((cell.high or 0.0) - (cell.low or 0.0)) / 2 / (cell.seconds or 1.0)
+    return f"±{100 * half:.1f}%"
+
+
+def table(head: Sequence[str], body: Sequence[Sequence[str]]) -> list[str]:
+    """A Markdown table whose columns line up as text, too."""
+    cells = [[one.replace("|", "/") for one in row] for row in (head, *body)]
+    widths = [max(len(row[i]) for row in cells) for i in range(len(head))]
+    lines = [
+        "| " + " | ".join(one.ljust(w) for one, w in zip(row, widths, strict=True)) + " |"
+        for row in cells
+    ]
+    return [lines[0], "|" + "|".join("-" * (w + 2) for w in widths) + "|", *lines[1:]]
+
+
+def bounds(report: Report, planned: Sequence[Task]) -> list[str]:
+    """The table of figures, their bounds and verdicts."""
+    found = [
+        (one.figure, one.measured, one.bound, one.verdict) for one in rows(report.records, planned)
+    ]
+    return table(("figure", "measured", "bound", ""), found)
+
+
+def markdown(report: Report, planned: Sequence[Task]) -> str:
+    """``kernels.md``."""
+    told = report.environment
+    lines = [
+        f"# Kernels on {told['device']}",
+        "",
+        "Written by `python tests/device/check.py` from `kernels.json` beside it. Speeds are "
+        "ratios of medians of single calls on a cold cache, all contenders of a task in random "
+        "order.",
+        "",
+        *(f"- {key}: {_said(told[key])}" for key in told if key != "device"),
+        *(f"- measured {run['started']}" for run in report.runs),
+        "",
+        "## Bounds",
+        "",
+        *bounds(report, planned),
+        "",
+        "## Verified",
+        "",
+        *_verified(report.records),
+        "",
+        "## Timed",
+        "",
+        *_timed(report.records),
+    ]
+    aside = _aside(report.records)
+    if aside:
+        lines += ["", "## Rivals that do not count", "", *aside]
+    if report.missing:
+        lines += ["", "## Not measured", "", *(f"- {name}" for name in report.missing)]
+    return "\n".join(lines) + "\n"
+
+
+def _said(value: Any) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{key} {one}" for key, one in value.items())
+    return str(value)
+
+
+def _verified(records: Sequence[Record]) -> list[str]:
+    head = ("operation", "dtype", "right", "wrong", "failed", "skipped", "largest error")
+    groups: dict[tuple[str, str], list[Record]] = {}
+    for one in records:
+        groups.setdefault((one.op, one.dtype), []).append(one)
+    body = []
+    for (op, dtype), group in sorted(groups.items()):
+        states = [one.status for one in group]
+        counts = [str(states.count(one)) for one in ("right", "wrong", "failed", "skipped")]
+        worst = [max(one.errors.values()) for one in group if one.errors]
+        body.append((op, dtype, *counts, f"{max(worst):.2g}" if worst else "–"))
+    lines = table(head, body)
+    bad = [one for one in records if one.status in ("wrong", "failed")]
+    return [*lines, *([""] if bad else []), *(f"- {line(one)}" for one in bad)]
+
+
+def _timed(records: Sequence[Record]) -> list[str]:
+    head = ("task", "contender", "time", "95 %", "n", "rate", "over triton")
+    body = []
+    for record in records:
+        ours = record.cells.get(OURS)
+        for name, cell in record.cells.items():
+            if record.kind != "time" or not cell.seconds:
+                continue
+            over = "–"
+            if ours is not None and ours.seconds and cell.family != "ceiling":
+                over = f"{ours.seconds / cell.seconds:.3f}"
+            body.append(
+                (
+                    record.what if cell is next(iter(record.cells.values())) else "",
+                    name,
+                    format_value(cell.seconds, "s"),
+                    _spread(cell),
+                    str(cell.samples),
+                    _rate(record, cell),
+                    over,
+                )
+            )
+    slow = [f"- throttled: {one.what}: {why}" for one in records if (why := throttled(one))]
+    return [*table(head, body), *([""] if slow else []), *slow]
+
+
+def _aside(records: Sequence[Record]) -> list[str]:
+    """Rivals that were wrong, failed or absent, each reason once with the tasks that it was for."""
+    found: dict[str, list[str]] = {}
+    for record in records:
+        for name, cell in record.cells.items():
+            if name != OURS and cell.reason:
+                text = f"{name} {cell.status}: {cell.reason}"
+                found.setdefault(text, []).append(record.what)
+    return [f"- {text} ({len(tasks)} tasks, {tasks[0]} the first)" for text, tasks in found.items()]

@@ -1,0 +1,83 @@
+"""The process that holds the device: does the tasks that the device check sends it, one by one.
+
+    python worker.py BACKEND INDEX SECONDS RIVALS
+
+Speaks JSON lines on what was its standard output. First it says what the device is; then, for
+every task, whom it is at, and the record. It ends itself when the device no longer answers.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).parents[2]))
+
+import msgspec
+
+
+class Order(msgspec.Struct):
+    """What the worker is sent: a task, and the contenders that must not take part, with why."""
+
+    task: dict[str, Any]
+    excluded: dict[str, str] = {}
+
+
+def main() -> None:
+    """Serve until the input ends."""
+    name, index, seconds, rivals = sys.argv[1:]
+    # Compilers and libraries may print; the pipe is for records alone.
+    pipe = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)
+
+    def say(what: dict[str, Any]) -> None:
+        pipe.write(msgspec.json.encode(what) + b"\n")
+        pipe.flush()
+
+    import torch._functorch.config
+    from cases import Task
+    from measuring import DeviceLostError, Machine, examine, forget
+
+    from bench.backends.registry import get
+
+    backend = get(name)
+    backend.load()
+    # Backward passes are timed again and again on one graph.
+    torch._functorch.config.donated_buffer = False
+    device = backend.open(0)
+    machine = Machine(backend, device, int(index), float(seconds))
+    machine.said = lambda stage: say({"stage": stage})
+    say({"hello": described(backend, device)})
+    for line in sys.stdin:
+        order = msgspec.json.decode(line, type=Order)
+        task = msgspec.convert(order.task, Task)
+        wanted = [one for one in rivals.split(",") if one]
+        try:
+            record = examine(task, machine, wanted, order.excluded)
+            machine.probe()
+            forget(device)  # others may need the memory before this worker is asked again
+        except DeviceLostError as error:
+            say({"fault": str(error)})
+            os._exit(1)
+        say({"record": msgspec.to_builtins(record)})
+
+
+def described(backend: Any, device: Any) -> dict[str, Any]:
+    """What a reader must know of the device and its software, besides the packages' versions."""
+    import torch
+
+    told = {
+        "arch": backend.arch(device),
+        "cache": backend.cache(device),
+        "processors": os.cpu_count(),
+    }
+    for key in ("cuda", "hip"):
+        if getattr(torch.version, key, None):
+            told[key] = getattr(torch.version, key)
+    return told
+
+
+if __name__ == "__main__":
+    main()
