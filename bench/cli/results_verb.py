@@ -1,4 +1,4 @@
-"""``hengsuan results``: list the runs of a folder, show one."""
+"""``hengsuan results``: list the runs of a folder, show one, see it under its roofline."""
 
 from __future__ import annotations
 
@@ -93,6 +93,38 @@ def show(run: str, out: Path, as_json: bool, rows: bool) -> int:
     print_table(screen, columns, table, right=(2, 3, 4))
     for event in header.events:
         screen.print(f"{event['kind']}: {event['node']}: {event['text']}", soft_wrap=True)
+    return 0
+
+
+@command.command()
+@click.argument("run")
+@_OUT
+@_JSON
+def roofline(run: str, out: Path, as_json: bool) -> int:
+    """Show how near each case comes to what the chip's arithmetic and memory allow."""
+    import msgspec
+
+    from ..analysis.roofline import roofline as analysed
+    from ..configs import load_chips
+    from ..report.roofline import print_roofline
+    from ..report.terminal import console
+    from ..results import RunReader, find_run
+
+    reader = RunReader(find_run(run, out))
+    found = analysed(reader.header, reader.columns(), load_chips())
+    if as_json:
+        whole = {"run": reader.header.id, "chips": found}
+        click.echo(msgspec.json.format(msgspec.json.encode(whole), indent=1).decode())
+        return 0
+    if not found:
+        click.echo(
+            f"run {reader.header.id} measured nothing that has a place under a roofline "
+            "(gemm, stream, compute, memory)",
+            err=True,
+        )
+    screen = console()
+    for one in found:
+        print_roofline(screen, one)
     return 0
 
 

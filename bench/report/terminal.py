@@ -72,8 +72,13 @@ def print_scorecard(made: Console, card: Scorecard) -> None:
         _line(made, line, "dim")
     said = tuple(one.text for one in absent)
     rest = [f for f in card.findings if f.kind != "skipped" or not f.text.endswith(said)]
-    for kind in dict.fromkeys(finding.kind for finding in rest):
-        for line in _merged([finding for finding in rest if finding.kind == kind]):
+    print_findings(made, rest)
+
+
+def print_findings(made: Console, findings: Sequence[Finding]) -> None:
+    """Findings by kind; those that say the same are one line."""
+    for kind in dict.fromkeys(finding.kind for finding in findings):
+        for line in _merged([finding for finding in findings if finding.kind == kind]):
             _line(made, line, _style(kind))
 
 

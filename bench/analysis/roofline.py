@@ -1,0 +1,320 @@
+"""The roofline: how near every case comes to what arithmetic and memory allow, chip by chip.
+
+A call of F FLOPs that moves B bytes takes at least max(F / peak, B / bandwidth) seconds, so at an
+intensity of I = F / B its rate is at most min(peak, bandwidth · I); the two roofs meet at the
+ridge, peak / bandwidth (Williams, Waterman, Patterson, *Roofline*, CACM 2009). FLOPs and bytes are
+those of `bench.kernels.costs`. Each chip has two pairs of roofs: what its datasheet says, and what
+the run reached with the best matrix product of each dtype and the best STREAM operation, back to
+back.
+
+A pure function of a run. A roof that nobody knows is absent; chips of several kinds, and values of
+several provenances, are told apart. The same view says how mature a chip's compiler is: the speed
+of our Triton kernels over that of the best library.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+
+from ..configs import Chip, load_model
+from ..errors import HengsuanError
+from ..kernels import costs, shapes
+from ..records import PROVENANCES, STATUSES, Case, Header, Provenance
+from ..results import Columns
+from ..stats import geometric_mean
+from ..units import format_value, parse_size
+from .scorecard import TOLERANCE, Finding
+from .summary import group_medians, rows_by_case
+
+_RATES = {"gemm": "flops", "compute": "flops", "stream": "bandwidth", "memory": "bandwidth"}
+"""Benchmarks that have a place under the roofs, and the metric that is their height."""
+_LIBRARIES = ("torch", "vendor")
+
+
+class Ceiling(msgspec.Struct, kw_only=True):
+    """A roof: ``value`` in FLOP/s or B/s, and what says so (a datasheet, or a case of the run)."""
+
+    value: float
+    source: str
+
+
+class Roofs(msgspec.Struct, kw_only=True):
+    """The roofs of one origin. ``peaks`` by dtype, FLOP/s; ``bandwidth`` B/s; None: unknown.
+
+    ``ridges`` by dtype: FLOPs a byte from which on arithmetic limits; only where both are known.
+    """
+
+    peaks: dict[str, Ceiling] = {}
+    bandwidth: Ceiling | None = None
+    ridges: dict[str, float] = {}
+
+
+class Standing(msgspec.Struct, kw_only=True):
+    """How near a point comes to one pair of roofs.
+
+    ``of_peak`` and ``of_bandwidth`` are achieved over each, None where the roof is unknown.
+    ``fraction`` is the larger: achieved over the lower roof. ``limit`` names that roof (``compute``
+    or ``memory``); ``certain`` is false where the other is unknown and may be lower still.
+    """
+
+    of_peak: float | None = None
+    of_bandwidth: float | None = None
+    fraction: float | None = None
+    limit: str = ""
+    certain: bool = False
+
+
+class Point(msgspec.Struct, kw_only=True):
+    """One case: ``intensity`` in FLOPs a byte, and the median over devices of what it achieved.
+
+    ``flops`` in FLOP/s and ``bandwidth`` in B/s are the same rate of calls in both units.
+    """
+
+    case: int
+    name: str
+    op: str
+    dtype: str
+    impl: str
+    intensity: float
+    flops: float
+    bandwidth: float
+    devices: int
+    datasheet: Standing
+    measured: Standing
+
+
+class Maturity(msgspec.Struct, kw_only=True):
+    """Speed of the Triton kernels over that of the best library, on equal cases.
+
+    ``ops`` holds the geometric mean over the cases of each operation, ``cases`` how many they are,
+    ``ratio`` the geometric mean over operations: many shapes of one do not outweigh the others.
+    """
+
+    ratio: float
+    ops: dict[str, float]
+    cases: int
+
+
+class ChipRoofline(msgspec.Struct, kw_only=True):
+    """All of one kind of chip under one provenance. ``maturity``: None without equal cases."""
+
+    chip: str
+    provenance: Provenance
+    devices: int
+    datasheet: Roofs
+    measured: Roofs
+    points: list[Point]
+    maturity: Maturity | None
+    findings: list[Finding]
+
+
+class _Rate(msgspec.Struct):
+    """What a case achieved on a kind of chip, before there are roofs to hold it against."""
+
+    case: Case
+    op: str
+    dtype: str
+    cost: costs.Cost
+    calls: float
+    devices: int
+
+
+def roofline(header: Header, columns: Columns, chips: Mapping[str, Chip]) -> list[ChipRoofline]:
+    """One entry a kind of chip and provenance, in the order of the inventory. Only ok rows count.
+
+    Args:
+        header: The run's header.
+        columns: Its rows.
+        chips: Datasheets by name.
+    """
+    kinds = _kinds(header)
+    rows = rows_by_case(columns, len(header.cases))
+    good = columns.status == STATUSES.index("ok")
+    lacking: list[Finding] = []
+    placed = list(_placed(header, lacking))
+    found = []
+    for kind in dict.fromkeys(kinds.tolist()):
+        ranks = np.flatnonzero(kinds == kind)
+        for index in np.unique(columns.provenance[good]).tolist():
+            here = (columns.provenance == index) & np.isin(columns.group, ranks)
+            rates = []
+            for case, op, dtype, cost in placed:
+                mine = rows[case.id]
+                groups, medians = group_medians(columns, mine[here[mine]])
+                if groups.size:
+                    work = cost.flops if case.metric == "flops" else cost.bytes
+                    calls = float(np.median(medians)) / work
+                    rates.append(_Rate(case, op, dtype, cost, calls, int(groups.size)))
+            if rates:
+                chip = _chip(kind, PROVENANCES[index], ranks.size, rates, chips.get(kind))
+                chip.findings.extend(lacking)
+                found.append(chip)
+    return found
+
+
+def _kinds(header: Header) -> npt.NDArray[Any]:
+    """By rank: the datasheet's name, or what the device calls itself."""
+    if header.fleet is not None:
+        return np.full(header.fleet.count * header.fleet.devices, header.fleet.chip)
+    return np.array([d.chip or d.name for node in header.nodes for d in node.devices], dtype=str)
+
+
+def _placed(header: Header, lacking: list[Finding]) -> Iterator[tuple[Case, str, str, costs.Cost]]:
+    """The cases that have a place: operation, dtype, FLOPs and bytes of a call."""
+    models = functools.cache(load_model)
+    for case in header.cases:
+        if case.scope != "device" or _RATES.get(case.benchmark) != case.metric:
+            continue
+        axes = case.axes
+        try:
+            if case.benchmark == "stream":
+                dtype, op, variant = axes["dtype"], "stream", axes["op"]
+                shape: tuple[int, ...] = (parse_size(axes["size"]) // costs.ITEMSIZE[dtype],)
+            else:
+                dtype, op = axes["dtype"], axes.get("op", "gemm")
+                variant = (
+                    axes["variant"] if case.benchmark in ("compute", "memory") else axes["layout"]
+                )
+                shape = shapes.sizes(op, axes["shape"], models)
+            yield case, op, dtype, costs.cost(op, shape, variant, dtype)
+        except (HengsuanError, KeyError, ValueError) as error:
+            # A model's file may have gone since, or the record is of another version.
+            text = f"has no place under the roofs: {error}"
+            lacking.append(Finding(kind="unplaced", name=case.short(), text=text))
+
+
+def _chip(
+    kind: str, provenance: Provenance, devices: int, rates: list[_Rate], sheet: Chip | None
+) -> ChipRoofline:
+    datasheet, measured = _datasheet(sheet), _measured(rates)
+    points = [
+        Point(
+            case=one.case.id,
+            name=one.case.short(),
+            op=one.op,
+            dtype=one.dtype,
+            impl=one.case.axes.get("impl", ""),
+            intensity=one.cost.intensity,
+            flops=one.calls * one.cost.flops,
+            bandwidth=one.calls * one.cost.bytes,
+            devices=one.devices,
+            datasheet=_standing(one, datasheet),
+            measured=_standing(one, measured),
+        )
+        for one in rates
+    ]
+    return ChipRoofline(
+        chip=kind,
+        provenance=provenance,
+        devices=devices,
+        datasheet=datasheet,
+        measured=measured,
+        points=points,
+        maturity=_maturity(rates),
+        findings=list(_above(points, datasheet, measured)),
+    )
+
+
+def _datasheet(sheet: Chip | None) -> Roofs:
+    if sheet is None:
+        return Roofs()
+    source = f"datasheet of {sheet.name}"
+    known = {dtype: sheet.peak(dtype) for dtype in sheet.flops}
+    peaks = {t: Ceiling(value=peak, source=source) for t, peak in known.items() if peak is not None}
+    figure = sheet.memory_bandwidth
+    if figure is None or figure.status == "disputed":
+        return Roofs(peaks=peaks)
+    return _ridged(Roofs(peaks=peaks, bandwidth=Ceiling(value=figure.value, source=source)))
+
+
+def _measured(rates: list[_Rate]) -> Roofs:
+    """The best product of each dtype and the best STREAM operation, back to back."""
+    found = Roofs()
+    for one in rates:
+        if one.case.axes.get("mode", "sustained") != "sustained":
+            continue
+        if one.op == "gemm":
+            reached, peak = one.calls * one.cost.flops, found.peaks.get(_peak(one.dtype))
+            if peak is None or reached > peak.value:
+                found.peaks[_peak(one.dtype)] = Ceiling(value=reached, source=one.case.short())
+        elif one.op == "stream":
+            reached, best = one.calls * one.cost.bytes, found.bandwidth
+            if best is None or reached > best.value:
+                found.bandwidth = Ceiling(value=reached, source=one.case.short())
+    return _ridged(found)
+
+
+def _ridged(roofs: Roofs) -> Roofs:
+    if roofs.bandwidth is not None:
+        wide = roofs.bandwidth.value
+        roofs.ridges = {dtype: peak.value / wide for dtype, peak in roofs.peaks.items()}
+    return roofs
+
+
+def _peak(dtype: str) -> str:
+    """What datasheets call the peak of a dtype."""
+    return costs.PEAK.get(dtype, dtype)
+
+
+def _standing(one: _Rate, roofs: Roofs) -> Standing:
+    made = Standing()
+    peak = roofs.peaks.get(_peak(one.dtype))
+    if one.cost.flops == 0:
+        made.of_peak = 0.0  # arithmetic cannot limit what computes nothing
+    elif peak is not None:
+        made.of_peak = one.calls * one.cost.flops / peak.value
+    if roofs.bandwidth is not None:
+        made.of_bandwidth = one.calls * one.cost.bytes / roofs.bandwidth.value
+    known = {"compute": made.of_peak, "memory": made.of_bandwidth}
+    sure = {name: part for name, part in known.items() if part is not None}
+    made.certain = len(sure) == 2
+    if sure and (one.cost.flops or made.of_bandwidth is not None):
+        made.limit = max(sure, key=lambda name: sure[name])
+        made.fraction = sure[made.limit]
+    return made
+
+
+def _above(points: list[Point], datasheet: Roofs, measured: Roofs) -> Iterator[Finding]:
+    """Points that lie above a roof, by more than any measurement may err."""
+    for point in points:
+        for standing, roofs, why in (
+            (point.datasheet, datasheet, "one of them is wrong"),
+            (point.measured, measured, "what should be the run's best was not"),
+        ):
+            peak, wide = roofs.peaks.get(_peak(point.dtype)), roofs.bandwidth
+            for part, roof, value, unit in (
+                (standing.of_peak, peak, point.flops, "FLOP/s"),
+                (standing.of_bandwidth, wide, point.bandwidth, "B/s"),
+            ):
+                if part is not None and roof is not None and part > 1 + TOLERANCE:
+                    text = (
+                        f"{format_value(value, unit)} is {part - 1:.0%} above the roof of "
+                        f"{format_value(roof.value, unit)} ({roof.source}): {why}"
+                    )
+                    yield Finding(kind="above-roof", name=point.name, text=text)
+
+
+def _maturity(rates: list[_Rate]) -> Maturity | None:
+    """Triton over the best of the libraries, wherever both measured the same case."""
+    alike: dict[str, dict[str, _Rate]] = {}
+    for one in rates:
+        axes = {key: value for key, value in one.case.axes.items() if key != "impl"}
+        key = f"{one.case.stage} {one.case.benchmark} {sorted(axes.items())}"
+        alike.setdefault(key, {})[one.case.axes.get("impl", "")] = one
+    ratios: dict[str, list[float]] = {}
+    for group in alike.values():
+        best = max((group[impl].calls for impl in _LIBRARIES if impl in group), default=0.0)
+        if best > 0 and "triton" in group:
+            ours = group["triton"]
+            ratios.setdefault(ours.op, []).append(ours.calls / best)
+    if not ratios:
+        return None
+    ops = {op: geometric_mean(found) for op, found in ratios.items()}
+    cases = sum(len(found) for found in ratios.values())
+    return Maturity(ratio=geometric_mean(list(ops.values())), ops=ops, cases=cases)
