@@ -6,6 +6,7 @@ from typing import Any
 
 from ..cluster.inventory import Inventory
 from ..cluster.plan import Plan, schedules_of
+from ..workloads.base import make
 
 
 def outline(made: Plan, inventory: Inventory) -> list[dict[str, Any]]:
@@ -21,9 +22,8 @@ def outline(made: Plan, inventory: Inventory) -> list[dict[str, Any]]:
         for block in stage.blocks:
             schedule = schedules[block.schedule]
             rounds = sum(1 for _ in schedule.walk())
-            each = sum(
-                job.rule.warmup + max(job.rule.budget, job.rule.sustained) for job in block.jobs
-            )
+            rules = [make(job.benchmark, job.axes).rule(job.rule) for job in block.jobs]
+            each = sum(rule.warmup + max(rule.budget, rule.sustained) for rule in rules)
             blocks.append(
                 {
                     "schedule": made.schedules[block.schedule].kind,

@@ -5,12 +5,14 @@
 
 from __future__ import annotations
 
+import functools
+import os
 from collections.abc import Iterator
 from typing import Any, Literal
 
 import msgspec
 
-from ..configs import load_model
+from ..configs import ModelConfig, load_model
 from ..errors import UsageError, unknown
 from ..kernels import costs, shapes
 from ..kernels.costs import Sizes
@@ -56,8 +58,6 @@ class Operation(Benchmark):
 
     def setup(self, context: Context) -> None:
         """Allocate operands; refuse what does not fit, has no target or is not implemented."""
-        import torch
-
         from ..kernels import ops
 
         need = self.cost().bytes
@@ -76,8 +76,7 @@ class Operation(Benchmark):
                 distribution=self.data(),
                 tolerance=context.backend.tolerances.get(dtype),
             )
-            with torch.no_grad():
-                self.call()  # compiles; what the stack cannot do shows here
+            self.call()  # compiles; what the stack cannot do shows here
             context.backend.synchronize(context.device)
         except ops.NoTargetError as error:
             raise Unmeasurable(str(error)) from None
@@ -162,7 +161,7 @@ class Chosen(Operation):
         if not isinstance(text, str) or text.count("/") != 1:
             return [axes]
         try:
-            found = shapes.model_set(axes.get("op", cls().op), text, load_model)
+            found = shapes.model_set(axes.get("op", cls().op), text, _model)
         except ValueError as error:
             raise UsageError(f"{cls.name}: {error}") from None
         return [{**axes, "shape": f"{text}/{name}"} for name in found]
@@ -180,7 +179,7 @@ class Chosen(Operation):
     def what(self) -> tuple[str, Sizes, str, str]:
         """Operation, shape, dtype and variant."""
         try:
-            shape = shapes.sizes(self.op, self.shape, load_model)
+            shape = shapes.sizes(self.op, self.shape, _model)
         except ValueError as error:
             raise UsageError(f"{self.name}: {error}") from None
         return self.op, shape, self.dtype, self.variant
@@ -254,3 +253,13 @@ class Memory(Chosen):
         """The datasheet's memory bandwidth."""
         _, bandwidth = self.ceilings(facts)
         return {"bandwidth": bandwidth, "time": self.cost().bytes / bandwidth} if bandwidth else {}
+
+
+def _model(name: str) -> ModelConfig:
+    """A model, read once a process from the folders of now: a suite names it hundreds of times."""
+    return _model_of(name, *map(os.environ.get, ("HENGSUAN_CONFIG_PATH", "XDG_CONFIG_HOME")))
+
+
+@functools.cache
+def _model_of(name: str, *places: str | None) -> ModelConfig:
+    return load_model(name)

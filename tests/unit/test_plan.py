@@ -2,11 +2,13 @@
 
 import pytest
 
+from bench.cli.planned import outline
 from bench.cluster.engine import job_count, row_count
 from bench.cluster.inventory import Inventory
 from bench.cluster.plan import expand, plan, schedules_of, steps
 from bench.configs import Entry, StageConfig, Suite, load_chips, load_suite
 from bench.errors import ConfigError, UsageError
+from bench.kernels import costs
 from bench.records import Device, DeviceGroup, Node
 from bench.workloads.base import registry
 
@@ -45,6 +47,28 @@ def test_fitting_shapes_are_large_on_accelerators_and_small_on_stand_ins():
         inventory = Inventory([Node(id="a", name="a", devices=(device,))])
         shapes = {case.axes["shape"] for case in plan(wanted, inventory, CHIPS).cases}
         assert shapes == {word, "llama-8b/tp2/rope"}
+
+
+def test_the_outline_counts_what_a_benchmark_makes_of_the_rule():
+    def seconds(mode):
+        made = plan(suite(entry("memory", {"mode": mode}), budget=0.4, warmup=0.1), fleet(1), CHIPS)
+        (block,) = outline(made, fleet(1))[0]["blocks"]
+        return block["seconds"]
+
+    assert (seconds("burst"), seconds("sustained")) == (0.5, 2.1)
+
+
+@pytest.mark.parametrize("name", ["kernels", "models"])
+def test_suites_say_how_much_they_measure(name):
+    made, one = plan(load_suite(name), fleet(1, 1), CHIPS), fleet(1, 1)
+    blocks = [block for stage in outline(made, one) for block in stage["blocks"]]
+    jobs, seconds = sum(len(b["jobs"]) for b in blocks), sum(b["seconds"] for b in blocks)
+    said = f"{jobs} benchmarks, {len(made.cases)} rows a device, at most {seconds:.0f} s of timing"
+    assert said in " ".join(load_suite(name).text.replace("#", "").split())
+    used = {case.axes["op"] for case in made.cases if "op" in case.axes}
+    if name == "kernels":
+        assert used == set(costs.SPECS)
+        assert {case.axes["shape"] for case in made.cases if "op" in case.axes} == {"typical"}
 
 
 def test_a_sweep_of_what_is_no_size_stays_text_and_is_refused():
