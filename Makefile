@@ -6,15 +6,17 @@ BIN     := .venv/bin
 READY   := .venv/.ready
 FIGURES ?=
 OUT     ?=
+BUDGET  ?= 3600
 
-.PHONY: help bench test test-full lint perf codegen readme clean
+.PHONY: help bench test test-full lint perf device codegen readme clean
 
 help:
 	@echo "make bench      set up, run the suite 'quick' here, print the scorecard"
 	@echo "make test       set up, run every test that this machine can run"
 	@echo "make test-full  the same with long repetitions"
 	@echo "make lint       ruff, mypy, import floors, vendor names"
-	@echo "make perf       measure the harness itself [FIGURES=help,plan,...] [OUT=table.md]"
+	@echo "make perf       measure the harness itself [FIGURES=help,kernels,...] [OUT=table.md]"
+	@echo "make device     on an accelerator: verify and time every kernel, run 'quick' and 'standard' [BUDGET=seconds]"
 	@echo "make codegen    compile every kernel for every chip, without one [ONLY=gemm,...] [ARCH=sm_90,...]"
 	@echo "make readme     write the README's figures anew"
 	@echo "make clean      remove what make made"
@@ -41,6 +43,12 @@ lint: $(READY)
 # One measurement at a time; figures are printed beside their bounds, nothing is asserted.
 perf: $(READY)
 	@$(BIN)/python -m pytest tests/perf --figures="$(FIGURES)" --figures-out="$(OUT)" -q --timeout=0 -m ""
+
+# Without an accelerator the check ends with 3, and nothing else is measured in its place.
+device: $(READY)
+	@$(BIN)/python tests/device/check.py --budget $(BUDGET); found=$$?; \
+	case $$found in 0|1) ;; *) exit $$found ;; esac; \
+	$(BIN)/hengsuan run quick && $(BIN)/hengsuan run standard && exit $$found
 
 # Skips what did not change since results/reference/codegen.json was written.
 codegen: $(READY)
