@@ -20,6 +20,7 @@ import venv
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
@@ -31,6 +32,8 @@ REFERENCE = ROOT / "results" / "reference"
 MEASURED, FLOOR = "3.6.0", "3.0.0"
 """Triton of the accelerator that figures come from, and the oldest that is promised to work."""
 FLOOR_ARCHITECTURES = ("sm_80", "sm_90")
+SAVED = 50
+"""Compilations between two writes of what is kept."""
 
 SHAPES = {
     "attention": [(2, 32, 8, 8192, dim) for dim in (64, 128, 256)],
@@ -50,9 +53,9 @@ class Wanted:
     case: str
     kernel: codegen.Kernel
 
-    @property
+    @cached_property
     def key(self) -> str:
-        """What results are kept under."""
+        """What results are kept under; of the source as it is when this is first asked."""
         return f"{self.triton} {self.arch} {self.kernel.digest}"
 
 
@@ -121,8 +124,8 @@ def environment(version: str) -> list[str]:
 
 
 def compile_all(wanted: list[Wanted], python: list[str]) -> Iterator[tuple[Wanted, dict]]:
-    """Build on two cores, each in processes of its own; a crash of the compiler costs one."""
-    share = [wanted[number::2] for number in range(2)]
+    """Build on two cores, in processes of their own; a crash of the compiler costs one kernel."""
+    share = [wanted[start : start + SAVED] for start in range(0, len(wanted), SAVED)]
     with ThreadPoolExecutor(2) as pool:
         for part in pool.map(lambda mine: list(_compile(mine, python)), share):
             yield from part
@@ -179,19 +182,18 @@ def main() -> int:
             needed = (case.split()[-1], costs.SPECS[case.split()[0]].needs)
             if not any(tuning.lacks(arch, dtype) for dtype in needed):
                 wanted.append(Wanted(arch, FLOOR, case, kernel))
-    results = {}
+    keys = [one.key for one in wanted]  # before any source changes
     for version, python in pythons.items():
         fresh = [one for one in wanted if one.triton == version and one.key not in kept]
         sys.stdout.write(f"Triton {version}: {len(fresh)} to compile\n")
         sys.stdout.flush()
-        for one, found in compile_all(fresh, python):
+        for number, (one, found) in enumerate(compile_all(fresh, python), 1):
             kept[one.key] = found
-    for one in wanted:
-        results[one.key] = kept[one.key]
-    REFERENCE.mkdir(parents=True, exist_ok=True)
+            if number % SAVED == 0 or number == len(fresh):  # an interrupt costs little
+                save(kept_file, kept)
+    results = {key: kept[key] for key in keys}
     whole = not only and set(arguments.arch.split(",")) == set(tuning.targets())
-    kept = results if whole else kept  # what is no longer launched is forgotten
-    kept_file.write_text(json.dumps(dict(sorted(kept.items())), indent=0) + "\n")
+    save(kept_file, results if whole else kept)  # what is no longer launched is forgotten
     if whole:
         (REFERENCE / "codegen.md").write_text(table(wanted, results, own), encoding="utf-8")
     problems = idle + [
@@ -202,6 +204,15 @@ def main() -> int:
     sys.stdout.write("".join(f"{line}\n" for line in problems))
     sys.stdout.write(f"{len(wanted)} kernels, {len(problems)} problems\n")
     return 1 if problems else 0
+
+
+def save(file: Path, kept: dict[str, dict]) -> None:
+    """Write what is kept, one compilation a line."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    lines = [f"{json.dumps(key)}: {json.dumps(kept[key])}" for key in sorted(kept)]
+    fresh = file.with_suffix(".new")
+    fresh.write_text("{\n" + ",\n".join(lines) + "\n}\n", encoding="utf-8")
+    fresh.replace(file)
 
 
 def trouble(one: Wanted, found: dict) -> str:
@@ -234,7 +245,8 @@ def table(wanted: list[Wanted], results: dict[str, dict], own: str) -> str:
         for one in wanted:
             if one.arch != arch or one.triton != own:
                 continue
-            both = [results[one.key], results.get(Wanted(arch, MEASURED, "", one.kernel).key, {})]
+            measured = one.key.replace(own, MEASURED, 1)
+            both = [results[one.key], results.get(measured, {})]
             figures = [
                 " / ".join(str(found.get(name, "-")) for found in both)
                 for name in ("registers", "spills", "shared")
