@@ -83,12 +83,13 @@ class Case(msgspec.Struct, frozen=True):
 
     def label(self) -> str:
         """``gemm[shape=1024x1024x1024,dtype=fp32]``, without the metric."""
-        axes = ",".join(f"{key}={value}" for key, value in self.axes.items())
+        axes = ",".join(f"{key}={value}" for key, value in self.axes.items() if value != "")
         return f"{self.benchmark}[{axes}]" if axes else self.benchmark
 
     def short(self) -> str:
         """``gemm 1024x1024x1024 fp32``: words speak for themselves, numbers keep their axis."""
-        words = (v if isinstance(v, str) else f"{k}={v}" for k, v in self.axes.items())
+        said = ((k, v) for k, v in self.axes.items() if v != "")
+        words = (v if isinstance(v, str) else f"{k}={v}" for k, v in said)
         return " ".join([self.benchmark, *words])
 
 
@@ -141,6 +142,7 @@ class Conditions(msgspec.Struct, kw_only=True, frozen=True):
 
     Frequencies in MHz, temperature in °C, power in W; None where the host does not say. What may
     change while measuring is noted before and after; ``throttled`` says if either saw it.
+    ``tables``: the files that the kernels took their configurations from, with digests.
     """
 
     nice: int | None = None
@@ -152,6 +154,7 @@ class Conditions(msgspec.Struct, kw_only=True, frozen=True):
     power: tuple[float | None, float | None] = (None, None)
     throttled: str = ""
     timer: str = ""
+    tables: str = ""
     shared: bool = False
 
 

@@ -1,22 +1,24 @@
 """Block sizes, warps and stages for an operation on an architecture, from ``tuned/<arch>.yaml``.
 
 A plain function of architecture, operation, dtype and shape: no search at run time, and nothing
-that needs a device to be asked. `hengsuan tune` searches, and writes the tables.
+that needs a device to be asked. `hengsuan tune` searches, and writes the tables. Folders given to
+`look_in` come before this package's own: the first that has an architecture's file wins.
 """
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
+from . import tables
 
 FOLDER = Path(__file__).parent / "tuned"
 
+_folders: tuple[Path, ...] = ()
 _forced: dict[str, dict[str, int]] = {}
 
 
@@ -41,14 +43,66 @@ class Asked:
 _asked: list[Asked] | None = None
 
 
+def look_in(folders: Iterable[Path]) -> None:
+    """Take tables from these folders first, in this order; from nowhere else but this package."""
+    global _folders
+    given = tuple(folders)
+    if given != _folders:
+        _folders = given
+        forget()
+
+
+def forget() -> None:
+    """Read the tables again when they are next asked for: a file has changed."""
+    for cached in (table, targets, _config):
+        cached.cache_clear()
+
+
+def path_of(arch: str) -> Path | None:
+    """The file of an architecture's own table; None where it has none."""
+    paths = (folder / f"{arch}.yaml" for folder in (*_folders, FOLDER))
+    return next((path for path in paths if path.is_file()), None)
+
+
 @functools.cache
 def table(arch: str) -> dict[str, Any]:
-    """All configurations of an architecture; those of ``generic`` where it has no file."""
-    path = FOLDER / f"{arch}.yaml"
-    if not path.exists():
-        path = FOLDER / "generic.yaml"
-    loaded: dict[str, Any] = yaml.safe_load(path.read_text(encoding="utf-8"))
-    return loaded or {}
+    """All configurations of an architecture; those of ``generic`` where it has no file.
+
+    Raises `tables.TableError` with the file and what is wrong with it.
+    """
+    path = path_of(arch)
+    if path is None:
+        return table("generic")
+    found = tables.read(path)
+    if arch == "generic" and path.parent != FOLDER:
+        _complete(found, tables.read(FOLDER / path.name))
+    return found
+
+
+def _complete(mine: dict[str, Any], built_in: Mapping[str, Any]) -> None:
+    """Put what the built-in table says behind another ``generic`` one: some entry must fit."""
+    for key, entries in built_in.items():
+        if key in tables.SETTINGS:
+            continue
+        given = mine.setdefault(key, [])
+        known = [_bounds(entry) for entry in given]
+        if {} not in known:  # an entry without bounds fits all that is left
+            given.extend(entry for entry in entries if _bounds(entry) not in known)
+
+
+def _bounds(entry: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in entry.items() if name != "config"}
+
+
+def source(arch: str) -> str:
+    """Which files answer for an architecture, with digests: ``sm_90 built-in 1a2b3c4d, ...``."""
+    found = []
+    for name in dict.fromkeys((arch, "generic")):
+        path = path_of(name)
+        if path is not None:
+            folder = "built-in" if path.parent == FOLDER else str(path)
+            found.append(f"{name} {folder} {tables.digest(path)}")
+    return ", ".join(found)
 
 
 def config(arch: str | None, op: str, dtype: str, **facts: int) -> dict[str, int]:
@@ -61,7 +115,7 @@ def config(arch: str | None, op: str, dtype: str, **facts: int) -> dict[str, int
         facts: What an entry's ``min_<fact>`` and ``max_<fact>`` are compared with.
 
     Raises:
-        ValueError: the tables have nothing that fits.
+        ValueError: the tables have nothing that fits, or one of them is broken.
     """
     if _asked is not None:
         _asked.append(Asked(arch or "generic", op, dtype, dict(facts)))
@@ -72,11 +126,21 @@ def config(arch: str | None, op: str, dtype: str, **facts: int) -> dict[str, int
 
 @functools.cache
 def _config(arch: str, op: str, dtype: str, facts: tuple[tuple[str, int], ...]) -> dict[str, int]:
-    for source in (table(arch), table("generic")):
-        for entry in source.get(op, []):
-            if dtype in entry.get("dtypes", [dtype]) and _fits(entry, dict(facts)):
-                return {str(key): int(value) for key, value in entry["config"].items()}
-    said = "".join(f", {key} {value}" for key, value in facts)
+    name, number = place(arch, op, dtype, dict(facts))
+    entry = table(name)[op][number]
+    return {str(key): int(value) for key, value in entry["config"].items()}
+
+
+def place(arch: str, op: str, dtype: str, facts: Mapping[str, int]) -> tuple[str, int]:
+    """Whose table answers, the architecture's or ``generic``, and the number of the entry.
+
+    Raises ValueError where neither has one that fits.
+    """
+    for name in (arch, "generic"):
+        for number, entry in enumerate(table(name).get(op, [])):
+            if dtype in entry.get("dtypes", [dtype]) and _fits(entry, facts):
+                return (name if path_of(name) else "generic"), number
+    said = "".join(f", {key} {value}" for key, value in facts.items())
     raise ValueError(f"no configuration for {op} in {dtype} on {arch}{said}")
 
 
@@ -143,4 +207,5 @@ def meta(chosen: Mapping[str, int]) -> dict[str, int]:
 
 def architectures() -> list[str]:
     """Architectures with a table of their own."""
-    return sorted(path.stem for path in FOLDER.glob("*.yaml"))
+    found = (folder.glob("*.yaml") for folder in (*_folders, FOLDER))
+    return sorted({path.stem for paths in found for path in paths})

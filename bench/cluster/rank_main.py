@@ -157,6 +157,7 @@ class Rank:
             power=(_rounded(before.power, 20), _rounded(after.power, 20)),
             throttled=", ".join(throttled),
             timer=outcome.timer,
+            tables=outcome.tables,
             shared=self.spec.shared,
         )
 

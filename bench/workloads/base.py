@@ -179,6 +179,10 @@ class Benchmark(msgspec.Struct, kw_only=True, dict=True):
         """What a reader of a good value must know, as a sentence; it becomes the row's reason."""
         return ""
 
+    def tables(self) -> str:
+        """Files that shaped the measurement besides its axes, with digests: for the record."""
+        return ""
+
     def teardown(self) -> None:
         """Free what `setup` took; called whatever happened."""
         self.__dict__.clear()

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
 from collections.abc import Iterator
@@ -20,13 +21,14 @@ from ..records import Measure
 from ..timing import Rule, Timing
 from ..units import format_value
 from .base import Benchmark, Check, Context, Facts, Metric, Unmeasurable, benchmark
+from .configured import Configuration, configuration, refusal, use_tables
 from .lacking import lacks
 
 SUSTAINED = 2.0
 """Seconds that a sustained measurement lasts at least (design: burst and sustained differ)."""
-STAND_IN = costs.Cost(flops=1 << 36, bytes=1 << 28)
-"""The largest call of `compute` and `memory` that is asked of a stand-in: some seconds of a core,
-with its check in fp64."""
+STAND_IN = costs.Cost(flops=1 << 30, bytes=1 << 28)
+"""The largest call that `compute`, `memory` and `precision` ask of a stand-in. A core without bf16
+in hardware gives some GFLOP/s, and a case takes a dozen calls and its check in fp64."""
 
 Mode = Literal["burst", "sustained"]
 Distribution = Literal["normal", "uniform", "wide", "outliers"]
@@ -48,6 +50,10 @@ class Operation(Benchmark):
         """Of the values of matrix operands."""
         return "normal"
 
+    def configured(self) -> Configuration | None:
+        """The configuration that takes the place of the table's, if one does."""
+        return None
+
     def cost(self) -> costs.Cost:
         """FLOPs and bytes of one call. Raises `UsageError` for what there is not."""
         op, shape, dtype, variant = self.what()
@@ -58,32 +64,56 @@ class Operation(Benchmark):
 
     def setup(self, context: Context) -> None:
         """Allocate operands; refuse what does not fit, has no target or is not implemented."""
-        from ..kernels import ops
+        from ..kernels import ops, tuning
 
+        if self.which() == "triton":
+            use_tables()
+            self.taken = tuning.source(context.arch) if context.arch else ""
+        chosen = self.configured()
+        self.forced = contextlib.ExitStack()
+        if chosen is not None:
+            # Until the end, for every call: a context of its own in each would be timed.
+            self.forced.enter_context(tuning.forcing(*chosen))
         need = self.cost().bytes
         if context.memory and need > context.memory // 2:
             raise Unmeasurable(f"needs {need} bytes, half of memory is {context.memory // 2}")
         op, shape, dtype, variant = self.what()
         try:
-            self.call = ops.bind(
-                self.which(),
-                context.device,
-                ops.Case(op, shape, dtype, variant, context.arch),
-                cache=context.cache,
-                memory=context.memory // 2,
-                seed=context.seed,
-                vendor=context.backend.implementations(),
-                distribution=self.data(),
-                tolerance=context.backend.tolerances.get(dtype),
-            )
-            self.call()  # compiles; what the stack cannot do shows here
+            with tuning.watching() as asked:
+                self.call = ops.bind(
+                    self.which(),
+                    context.device,
+                    ops.Case(op, shape, dtype, variant, context.arch),
+                    cache=context.cache,
+                    memory=context.memory // 2,
+                    seed=context.seed,
+                    vendor=context.backend.implementations(),
+                    distribution=self.data(),
+                    tolerance=context.backend.tolerances.get(dtype),
+                )
+                self.call()  # compiles; what the stack cannot do shows here
             context.backend.synchronize(context.device)
         except ops.NoTargetError as error:
             raise Unmeasurable(str(error)) from None
-        except (RuntimeError, NotImplementedError) as error:
-            if not lacks(error):
+        except Exception as error:
+            # A table that does not compile is a defect of ours; a configuration that was asked
+            # for is an answer.
+            if chosen is not None and refusal(error):
+                raise Unmeasurable(refusal(error)) from None
+            if not isinstance(error, RuntimeError) or not lacks(error):
                 raise
             raise Unmeasurable(f"this stack has no {op} in {dtype}: {error}") from None
+        if chosen is not None and chosen[0] not in {one.op for one in asked}:
+            raise Unmeasurable(f"{op} {variant} does not ask for {chosen[0]}")
+
+    def refuse_hours(self, context: Context) -> None:
+        """Raise `Unmeasurable` on a stand-in that would need very long."""
+        cost = self.cost()
+        if context.backend.stand_in and (
+            cost.flops > STAND_IN.flops or cost.bytes > STAND_IN.bytes
+        ):
+            work = f"{format_value(cost.flops, 'FLOP')} and {format_value(cost.bytes, 'B')} a call"
+            raise Unmeasurable(f"{work} are for an accelerator; a stand-in gets small shapes")
 
     def step(self) -> None:
         """The operation once, on the next set of operands."""
@@ -111,6 +141,17 @@ class Operation(Benchmark):
             f"elsewhere it is {usual:g}"
         )
 
+    def tables(self) -> str:
+        """The files that the kernels' configurations came from; empty without kernels of ours."""
+        return str(self.__dict__.get("taken", ""))
+
+    def teardown(self) -> None:
+        """Free the operands; the tables hold again."""
+        forced = self.__dict__.get("forced")
+        if forced is not None:
+            forced.close()
+        super().teardown()
+
     def ceilings(self, facts: Facts) -> tuple[float | None, float | None]:
         """The datasheet's FLOP/s in this dtype and B/s of memory; None where it is silent."""
         if facts.chip is None:
@@ -137,6 +178,7 @@ class Chosen(Operation):
     dtype: str = ""
     impl: Impl = "torch"
     mode: Mode = "burst"
+    config: str = ""
 
     def __post_init__(self) -> None:
         """Fill in the operation's default variant and dtype. Raise `UsageError` for bad axes."""
@@ -147,6 +189,9 @@ class Chosen(Operation):
         self.variant = self.variant or spec.variants[0]
         self.dtype = self.dtype or spec.dtypes[0]
         self.cost()
+        if self.impl == "triton":
+            use_tables()  # a broken one is said before anything is measured
+        self.configured()
 
     @classmethod
     def spread(cls, axes: dict[str, Any], *, stand_in: bool) -> list[dict[str, Any]]:
@@ -168,12 +213,7 @@ class Chosen(Operation):
 
     def setup(self, context: Context) -> None:
         """As of every operation; a stand-in is not asked for hours of work."""
-        cost = self.cost()
-        if context.backend.stand_in and (
-            cost.flops > STAND_IN.flops or cost.bytes > STAND_IN.bytes
-        ):
-            work = f"{format_value(cost.flops, 'FLOP')} and {format_value(cost.bytes, 'B')} a call"
-            raise Unmeasurable(f"{work} are for an accelerator; a stand-in gets small shapes")
+        self.refuse_hours(context)
         super().setup(context)
 
     def what(self) -> tuple[str, Sizes, str, str]:
@@ -187,6 +227,10 @@ class Chosen(Operation):
     def which(self) -> str:
         """The implementation."""
         return self.impl
+
+    def configured(self) -> Configuration | None:
+        """What the axis ``config`` says."""
+        return configuration(self.op, self.impl, self.config)
 
     def cold(self) -> bool:
         """Burst: single calls on a cold cache."""
@@ -207,6 +251,8 @@ class Compute(Chosen):
     a model's use such as ``llama-8b/tp2/qkv``. In a suite, ``llama-8b/tp2`` stands for all its
     uses, and ``fitting`` for ``typical`` on an accelerator, ``small`` on a stand-in.
     ``burst``: single calls on a cold cache; ``sustained``: back to back for two seconds.
+    ``config``: a configuration instead of the table's, such as ``gemm block_m=128 block_n=128
+    block_k=64 group_m=8 num_warps=8 num_stages=3``; with ``impl: triton`` only.
     """
 
     measures = (

@@ -40,6 +40,8 @@ class Outcome(msgspec.Struct, kw_only=True):
     seconds: list[float] = []
     timer: str = ""
     stopped: str = ""
+    tables: str = ""
+    """Files that the kernels' configurations came from, with digests; empty where none did."""
     contention: str = ""
     """What other work took of the cores while the samples were timed; empty if they were quiet."""
 
@@ -137,6 +139,7 @@ def _outcome(bench: Benchmark, timing: Timing, contention: str) -> Outcome:
         calls=timing.calls,
         seconds=[float(s) for s in timing.seconds],
         timer=timing.timer,
+        tables=bench.tables(),
         stopped=timing.stopped,
         reason="; ".join(filter(None, (bench.note(), throttled))),
     )
