@@ -13,6 +13,7 @@ import sys
 
 import msgspec
 
+from ..errors import BackendError
 from ..records import Device
 from .registry import get, listing
 
@@ -64,10 +65,36 @@ def probe(name: str, limit: float = LIMIT) -> Probe:
     return _ask(name, limit)
 
 
+def architecture(name: str, limit: float = LIMIT) -> str | None:
+    """Triton's architecture of a backend's first device; None where it has no Triton target.
+
+    Raises `BackendError` if it cannot be asked.
+    """
+    answer, problem = _answer([name, "arch"], limit)
+    try:
+        if not problem:
+            return msgspec.json.decode(answer, type=str | None)
+    except msgspec.DecodeError as error:
+        problem = f"arch() gave what is no name: {error}"
+    raise BackendError(f"its architecture cannot be asked: it {problem}", where=f"backend {name}")
+
+
 def _ask(name: str, limit: float) -> Probe:
+    answer, problem = _answer([name], limit)
+    if problem:
+        return Probe(name, problem=problem)
+    try:
+        devices = msgspec.json.decode(answer, type=list[Device])
+    except msgspec.DecodeError as error:
+        return Probe(name, problem=f"gave devices that cannot be read: {error}")
+    return Probe(name, devices=devices, problem="" if devices else "has no device")
+
+
+def _answer(words: list[str], limit: float) -> tuple[str, str]:
+    """What the probe process answers, or in words why it did not."""
     try:
         done = subprocess.run(
-            [sys.executable, "-m", __name__, name],
+            [sys.executable, "-m", __name__, *words],
             env={**os.environ, "TORCH_DEVICE_BACKEND_AUTOLOAD": "0"},
             stdin=subprocess.DEVNULL,
             capture_output=True,
@@ -77,32 +104,33 @@ def _ask(name: str, limit: float) -> Probe:
             start_new_session=True,
         )
     except subprocess.TimeoutExpired:
-        return Probe(name, problem=f"did not answer within {limit:g} s")
+        return "", f"did not answer within {limit:g} s"
     said = [line for line in (done.stderr or "").strip().splitlines() if line.strip()]
     last = f": {said[-1][:300]}" if said else ""
     if done.returncode < 0:
-        return Probe(name, problem=f"crashed with {signal.Signals(-done.returncode).name}{last}")
+        return "", f"crashed with {signal.Signals(-done.returncode).name}{last}"
     if done.returncode:
-        return Probe(name, problem=f"failed{last}")
+        return "", f"failed{last}"
     for line in done.stdout.splitlines():
         if line.startswith(_MARK):
-            try:
-                devices = msgspec.json.decode(line[len(_MARK) :], type=list[Device])
-            except msgspec.DecodeError as error:
-                return Probe(name, problem=f"gave devices that cannot be read: {error}")
-            return Probe(name, devices=devices, problem="" if devices else "has no device")
-    return Probe(name, problem=f"answered without a list of devices{last}")
+            return line[len(_MARK) :], ""
+    return "", f"answered without a list of devices{last}"
 
 
 def main() -> None:
-    """In the probe process: print the devices of the named backend as one marked line."""
+    """In the probe process: print a backend's devices, or its architecture, as one marked line."""
     backend = get(sys.argv[1])
+    answer: object
     try:
-        devices = backend.devices()
+        if sys.argv[2:] == ["arch"]:
+            backend.load()
+            answer = backend.arch(backend.open(0))
+        else:
+            answer = backend.devices()
     except Exception as error:
         sys.stderr.write(f"{type(error).__name__}: {error}\n")
         sys.exit(1)
-    sys.stdout.write(_MARK + msgspec.json.encode(devices).decode() + "\n")
+    sys.stdout.write(_MARK + msgspec.json.encode(answer).decode() + "\n")
 
 
 if __name__ == "__main__":

@@ -1,0 +1,1 @@
+"""Campaigns: what to measure next, given what was found."""
