@@ -6,6 +6,7 @@ figure that has a bound (`figures.BOUNDS`) carry its name.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Collection, Iterator
 
 import msgspec
@@ -128,35 +129,23 @@ def verified() -> Iterator[Task]:
                     yield Task(kind="verify", op=op, variant=variant, dtype=dtype, shape=shape)
 
 
-def plan(
-    only: Collection[str] = (),
-    dtypes: Collection[str] = (),
-    *,
-    small: bool = False,
-    timed: bool = True,
-) -> list[Task]:
+def plan(dtypes: Collection[str] = (), *, small: bool = False) -> list[Task]:
     """All tasks in the order in which they are done: figures with a bound, verification, the rest.
 
     Args:
-        only: Operations; empty means all.
         dtypes: Number formats; empty means all. A timed task in another one is done in the first
             of these that its operation has.
         small: Every operation at its small shape.
-        timed: False leaves verification alone.
     """
-    phases = [bounded(), verified(), everything()] if timed else [verified()]
     found: dict[str, Task] = {}
-    for phase in phases:
-        for task in phase:
-            if only and task.op not in only:
-                continue
-            chosen = _in_dtypes(task, dtypes)
-            if chosen is None:
-                continue
-            if small:
-                chosen = msgspec.structs.replace(chosen, shape=SPECS[task.op].small)
-            if _exists(chosen):
-                found.setdefault(chosen.name, chosen)
+    for task in itertools.chain(bounded(), verified(), everything()):
+        chosen = _in_dtypes(task, dtypes)
+        if chosen is None:
+            continue
+        if small:
+            chosen = msgspec.structs.replace(chosen, shape=SPECS[task.op].small)
+        if _exists(chosen):
+            found.setdefault(chosen.name, chosen)
     return list(found.values())
 
 

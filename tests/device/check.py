@@ -64,23 +64,40 @@ def main() -> None:
             name = found.devices[0].name
             sys.exit(_told(f"no Triton target on {name}: there is no kernel to check", 3))
         book = _book(found, hello, arguments)
-        planned = plan(
-            arguments.only, arguments.dtype, small=arguments.small, timed=not arguments.no_time
-        )
-        done = {one.name for one in book.report.records}
-        left = [task for task in planned if task.name not in done]
-        _say(f"{found.devices[0].name}: {len(left)} tasks to do, {len(planned) - len(left)} done")
-        run: dict[str, Any] = {"started": datetime.now(timezone.utc).isoformat(timespec="seconds")}
-        book.report.runs.append(run)
-        Checking(book, arguments, found, start).all(left, worker)
-        run["seconds"] = time.monotonic() - start
-    except (WorkerError, ValueError) as error:
-        sys.exit(_told(str(error), 2 if isinstance(error, ValueError) else 4))
-    except KeyboardInterrupt:
-        sys.exit(_told("interrupted; kernels.json holds what was measured", 130))
+        code = _check(book, found, arguments, worker, start)
+    except ValueError as error:
+        sys.exit(_told(str(error), 2))
+    except WorkerError as error:
+        sys.exit(_told(str(error), 4))
     finally:
         worker.close()
-    text = book.close(planned)
+    sys.exit(code)
+
+
+def _check(
+    book: Book, found: Probe, arguments: argparse.Namespace, worker: Worker, start: float
+) -> int:
+    """Do what is left of the tasks, write and print what came of it; the exit code."""
+    whole = plan(arguments.dtype, small=arguments.small)
+    asked = [
+        task
+        for task in whole
+        if (not arguments.only or task.op in arguments.only)
+        and (not arguments.no_time or task.kind == "verify")
+    ]
+    done = {one.name for one in book.report.records}
+    left = [task for task in asked if task.name not in done]
+    _say(f"{found.devices[0].name}: {len(left)} tasks to do, {len(asked) - len(left)} done")
+    now = datetime.now(timezone.utc).isoformat(timespec="seconds")
+    book.report.runs.append({"started": now, "command": sys.argv[1:]})
+    code = 0
+    try:
+        Checking(book, arguments, found, start).all(left, worker)
+    except WorkerError as error:
+        code = _told(str(error), 4)
+    except KeyboardInterrupt:
+        code = _told("interrupted", 130)
+    text = book.close(whole, asked)
     bad = [one for one in book.report.records if one.status in ("wrong", "failed")]
     for one in bad:
         _say(line(one))
@@ -89,7 +106,7 @@ def main() -> None:
     if arguments.small:
         _say("small shapes: these are not the figures that the bounds are for")
     _say(f"\n{text}\n\nwritten to {book.folder}")
-    sys.exit(1 if bad else 0 if book.report.records else 3)
+    return code or (1 if bad else 0 if book.report.records else 3)
 
 
 class Checking:

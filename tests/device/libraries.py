@@ -23,16 +23,14 @@ def _differentiable(
     """A maker from a differentiable function of the inputs, forward and backward."""
 
     def maker(case: Case, inputs: Tensors) -> Work | None:
-        if case.variant.startswith("add"):
-            return None
         run = make()
-        if case.variant == "backward":
+        if case.variant.endswith("backward"):
             seeds = [name for name in inputs if name.startswith("d")]
             return gradients(run, inputs, wanted, seeds, [f"d{name}" for name in wanted])
 
         def work() -> Tensors:
             found = run(**inputs)
-            return dict(zip(results, found if isinstance(found, tuple) else (found,), strict=True))
+            return dict(zip(results, found if isinstance(found, tuple) else (found,), strict=False))
 
         return work
 
@@ -46,8 +44,14 @@ def _liger(name: str) -> Any:
 
 
 def _liger_rmsnorm() -> Any:
-    run = _liger("rms_norm")
-    return lambda x, weight: run(x, weight, rmsnorm.EPS)
+    run, run_added = _liger("rms_norm"), _liger("fused_add_rms_norm")
+
+    def normed(x: torch.Tensor, weight: torch.Tensor, residual: torch.Tensor | None = None) -> Any:
+        if residual is None:
+            return run(x, weight, rmsnorm.EPS)
+        return run_added(x, residual, weight, rmsnorm.EPS)
+
+    return normed
 
 
 def _liger_layernorm() -> Any:
@@ -127,7 +131,7 @@ def _gems_softmax(case: Case, inputs: Tensors) -> Work | None:
 
 LIBRARIES: Mapping[str, Mapping[str, Maker]] = {
     "liger_kernel": {
-        "rmsnorm": _differentiable(_liger_rmsnorm, ("y",), ("x", "weight")),
+        "rmsnorm": _differentiable(_liger_rmsnorm, ("y", "total"), ("x", "weight")),
         "layernorm": _differentiable(_liger_layernorm, ("y",), ("x", "weight", "bias")),
         "swiglu": _differentiable(_liger_swiglu, ("h",), ("gate", "up")),
         "softmax": _differentiable(_liger_softmax, ("y",), ("x",)),

@@ -79,12 +79,12 @@ class Machine:
 class Bound:
     """Operands of a task on a device, and contenders that work on them."""
 
-    def __init__(self, task: Task, machine: Machine) -> None:
+    def __init__(self, task: Task, machine: Machine, seed: int) -> None:
         arch = machine.backend.arch(machine.device)
         self.machine, self.op = machine, ops.get(task.op)
         self.case = Case(task.op, task.shape, task.dtype, task.variant, arch)
         set_precision(machine.device, task.dtype)
-        self.fill = Fill(machine.device, random.randrange(1 << 30))
+        self.fill = Fill(machine.device, seed)
         self.inputs = self.op.inputs(self.case, self.fill)
         self.kept = {name: one.clone() for name, one in self.inputs.items()}
         outputs = self.op.outputs(self.case, self.inputs)
@@ -137,12 +137,12 @@ def examine(
         wanted: First words of the rivals' names; empty means all.
         excluded: Contenders that took the process down before, and how.
     """
-    record = Record(**msgspec.structs.asdict(task))
+    record = Record(**msgspec.structs.asdict(task), seed=random.randrange(1 << 30))
     forget(machine.device)
     record.before = machine.state()
     try:
         machine.said("operands")
-        bound = Bound(task, machine)
+        bound = Bound(task, machine, record.seed)
         cost, record.tolerance = bound.case.cost, bound.limit
         record.flops, record.bytes = cost.flops, cost.bytes
         _take_part(bound, record, task, wanted, excluded)

@@ -37,7 +37,7 @@ class Record(msgspec.Struct, kw_only=True):
 
     ``status``: ``right``, ``wrong``, ``failed`` or ``skipped`` of the kernels under test;
     all but the first have a reason. FLOPs and bytes are of one call, by the cost model.
-    ``before`` and ``after``: what the device said of itself.
+    ``seed`` is that of the operands. ``before`` and ``after``: what the device said of itself.
     """
 
     kind: str
@@ -52,6 +52,7 @@ class Record(msgspec.Struct, kw_only=True):
     errors: dict[str, float] = {}
     flops: int = 0
     bytes: int = 0
+    seed: int = 0
     cells: dict[str, Cell] = {}
     before: dict[str, Any] = {}
     after: dict[str, Any] = {}

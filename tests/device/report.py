@@ -45,10 +45,16 @@ class Book:
         text = msgspec.json.format(msgspec.json.encode(self.report), indent=1)
         _replace(self.folder / "kernels.json", text + b"\n")
 
-    def close(self, planned: Sequence[Task]) -> str:
-        """Write both files for the last time; the table of bounds as text."""
+    def close(self, planned: Sequence[Task], asked: Sequence[Task]) -> str:
+        """Write both files for the last time; the table of bounds as text.
+
+        Args:
+            planned: All tasks that there are, which the bounds are for.
+            asked: Those of them that this run was to do. What an earlier one missed stays missed.
+        """
         done = {one.name for one in self.report.records}
-        self.report.missing = [task.name for task in planned if task.name not in done]
+        names = dict.fromkeys([*self.report.missing, *(task.name for task in asked)])
+        self.report.missing = [name for name in names if name not in done]
         self.write()
         _replace(self.folder / "kernels.md", markdown(self.report, planned).encode())
         return "\n".join(bounds(self.report, planned))

@@ -226,7 +226,7 @@ def _library(module: str, make: Any, case: Case, inputs: Tensors, outputs: Tenso
     """Another library's kernel, on copies: some of them write into what they are given."""
     try:
         importlib.import_module(module)
-    except ImportError as error:
+    except Exception as error:  # some refuse to be imported in words of their own
         raise AbsentError(f"{module} cannot be imported here: {error}") from None
     mine = {name: one.clone() for name, one in inputs.items()}
     kept = {name: one.detach() for name, one in mine.items()}
