@@ -118,8 +118,8 @@ def roofline(run: str, out: Path, as_json: bool) -> int:
         return 0
     if not found:
         click.echo(
-            f"run {reader.header.id} measured nothing that has a place under a roofline "
-            "(gemm, stream, compute, memory)",
+            f"run {reader.header.id} has no good value of gemm, stream, compute or memory: "
+            "nothing has a place under a roofline",
             err=True,
         )
     screen = console()

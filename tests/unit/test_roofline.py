@@ -247,6 +247,14 @@ def test_the_command_prints_and_gives_json(tmp_path):
     shown = runner.invoke(cli, ["results", "roofline", run, *out])
     assert "sim-a: 16 devices, simulated" in shown.output
     assert "stream triad 64MiB fp32 triton" in " ".join(shown.output.split())
+    suite = tmp_path / "other.yaml"
+    suite.write_text("name: other\nstages:\n  - {name: a, benchmarks: [launch]}\n")
+    other = tmp_path / "other"
+    done = runner.invoke(cli, ["run", str(suite), "--cluster", "small", "-q", "--out", str(other)])
+    (empty,) = other.iterdir()
+    shown = runner.invoke(cli, ["results", "roofline", str(empty)])
+    assert (shown.exit_code, shown.stdout) == (0, "")
+    assert "no good value of gemm" in shown.stderr
     told = json.loads(runner.invoke(cli, ["results", "roofline", run, *out, "--json"]).stdout)
     chips = msgspec.convert(told["chips"], list[ChipRoofline])
     assert told["run"] == run

@@ -250,6 +250,7 @@ def test_utilisation_is_given_where_the_chip_has_a_peak():
         ("gemm", {"dtype": "tf32", "shape": "8x8x8"}, "no tf32"),
         ("stream", {"size": "1GiB"}, "an eighth of memory"),
         ("compute", {"op": "attention"}, "are for an accelerator"),
+        ("precision", {}, "17.18 GFLOP and 25.17 MB a call are for an accelerator"),
         ("memory", {"op": "swiglu", "shape": "llama-8b/tp1/swiglu"}, "704.6 MB a call are for"),
     ],
 )
