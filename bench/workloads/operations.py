@@ -26,7 +26,7 @@ from .lacking import lacks
 
 SUSTAINED = 2.0
 """Seconds that a sustained measurement lasts at least (design: burst and sustained differ)."""
-STAND_IN = costs.Cost(flops=1 << 30, bytes=1 << 28)
+STAND_IN = costs.Cost(flops=1 << 30, bytes=1 << 27)
 """The largest call that `compute`, `memory` and `precision` ask of a stand-in. A core without bf16
 in hardware gives some GFLOP/s, and a case takes a dozen calls and its check in fp64."""
 
