@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 
-from .arguments import check_choice, check_tensor
+from .arguments import check_choice, check_extent, check_tensor
 from .launch import cdiv, launch, with_scratch
 from .op import Case, Fill, Op, Tensors, Work, gradients
 from .reference import relative_error
@@ -23,6 +23,10 @@ from .tuning import config, meta
 
 HEAD_DIMS = (64, 128, 256)
 NAMES = {torch.bfloat16: "bf16", torch.float16: "fp16"}
+MOST = 65535
+"""Heads of all sequences: the second dimension of a grid."""
+FARTHEST = (1 << 23) - 1
+"""Elements between rows of a head: places within a tile of up to 256 rows are 32-bit."""
 _LOG2E = 1.4426950408889634
 
 
@@ -179,6 +183,7 @@ def _check(
 ) -> None:
     check_tensor("q", q, tuple(NAMES), (None,) * 4, q.device)
     batch, heads, seq, dim = q.shape
+    check_extent("q: batch · heads", batch * heads, 0, MOST)
     check_choice("q: head_dim", dim, HEAD_DIMS)
     check_tensor("k", k, q.dtype, (batch, None, seq, dim), q.device)
     if k.shape[1] == 0 or heads % k.shape[1]:
@@ -187,6 +192,8 @@ def _check(
     check_tensor("lse", lse, torch.float32, (batch, heads, seq), q.device, contiguous=True)
     for name, one in like.items():
         check_tensor(name, one, q.dtype, q.shape, q.device)
+    for name, one in {"q": q, "k": k, "v": v, **like}.items():
+        check_extent(f"{name}: stride of seq", one.stride(2) if seq > 1 else 0, 0, FARTHEST)
 
 
 def _aligned(tensor: torch.Tensor) -> bool:

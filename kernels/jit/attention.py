@@ -30,7 +30,7 @@ def forward_part(
     local, offs_d = tl.arange(0, BLOCK_N), tl.arange(0, DIM)
     k_tile = local[None, :] * stride_k + offs_d[:, None]
     v_tile = local[:, None] * stride_v + offs_d[None, :]
-    wide_k, wide_v = stride_k.to(tl.int64), stride_v.to(tl.int64)
+    wide_k, wide_v = tl.cast(stride_k, tl.int64), tl.cast(stride_v, tl.int64)
     for start in range(low, high, BLOCK_N):
         offs_n = start + local
         # A 64-bit start and 32-bit places within the tile: fewer registers than 64-bit places.
@@ -177,7 +177,7 @@ def key_value_part(
     local, offs_d = tl.arange(0, BLOCK_M), tl.arange(0, DIM)
     q_tile = local[:, None] * stride_q + offs_d[None, :]
     g_tile = local[:, None] * stride_g + offs_d[None, :]
-    wide_q, wide_g = stride_q.to(tl.int64), stride_g.to(tl.int64)
+    wide_q, wide_g = tl.cast(stride_q, tl.int64), tl.cast(stride_g, tl.int64)
     for start in range(low, high, BLOCK_M):
         offs_m = start + local
         inside = offs_m < seq
@@ -298,7 +298,7 @@ def query_part(
     local, offs_d = tl.arange(0, BLOCK_N), tl.arange(0, DIM)
     k_tile = local[:, None] * stride_k + offs_d[None, :]
     v_tile = local[:, None] * stride_v + offs_d[None, :]
-    wide_k, wide_v = stride_k.to(tl.int64), stride_v.to(tl.int64)
+    wide_k, wide_v = tl.cast(stride_k, tl.int64), tl.cast(stride_v, tl.int64)
     for start in range(low, high, BLOCK_N):
         offs_n = start + local
         k_ptrs, v_ptrs = k_ptr + start * wide_k + k_tile, v_ptr + start * wide_v + v_tile
@@ -311,9 +311,11 @@ def query_part(
         p = tl.exp2(tl.dot(q, tl.trans(k)) * factor - lse[:, None])
         if MASK:
             p = tl.where(offs_m[:, None] >= offs_n[None, :], p, 0.0)
+        elif not EVEN:
+            # Past the end scores are zero, beside which exp2(-lse) may overflow: inf · 0 is NaN.
+            p = tl.where((offs_n < seq)[None, :], p, 0.0)
         dp = tl.dot(do, tl.trans(v))
         ds = p * (dp - delta[:, None])
-        # Keys past the end are zero: what stands beside them in ds adds nothing.
         dq = tl.dot(ds.to(k.dtype), k, dq)
     return dq
 

@@ -253,7 +253,7 @@ def query_tma_kernel(
     CAUSAL: tl.constexpr,
     EVEN: tl.constexpr,
 ):
-    """dq of one block of queries of one head; keys past the end are zero and add nothing."""
+    """dq of one block of queries of one head."""
     block = tl.num_programs(0) - 1 - tl.program_id(0)
     batch, head = (tl.program_id(1) // heads).to(tl.int64), (tl.program_id(1) % heads).to(tl.int64)
     kv_head = head // group
@@ -280,9 +280,12 @@ def query_tma_kernel(
     for start in range(0, high, BLOCK_N):
         k, v = k_desc.load([start, 0]), v_desc.load([start, 0])
         p = tl.exp2(tl.dot(q, k.T) * factor - lse[:, None])
+        offs_n = start + tl.arange(0, BLOCK_N)
         if CAUSAL:
-            offs_n = start + tl.arange(0, BLOCK_N)
             p = tl.where(offs_m[:, None] >= offs_n[None, :], p, 0.0)
+        elif not EVEN:
+            # Past the end scores are zero, beside which exp2(-lse) may overflow: inf · 0 is NaN.
+            p = tl.where((offs_n < seq)[None, :], p, 0.0)
         dp = tl.dot(do, v.T)
         ds = p * (dp - delta[:, None])
         dq = tl.dot(ds.to(k.dtype), k, dq)
