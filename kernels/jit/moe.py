@@ -27,8 +27,12 @@ def route_kernel(
     column, slot = tl.arange(0, BLOCK), tl.arange(0, SLOTS)
     inside = (row < tokens)[:, None] & (column < experts)[None, :]
     place = row[:, None] * stride + column[None, :]
-    # Columns past the end lose against every logit, those already chosen lose against them.
-    left = tl.load(logits_ptr + place, mask=inside, other=-1.0e38).to(tl.float32)
+    x = tl.load(logits_ptr + place, mask=inside, other=0.0).to(tl.float32)
+    # A NaN wins and makes the weights NaN, as in torch. Experts that are masked by -inf lose, but
+    # still win against those already chosen, and these against columns past the end: every
+    # choice is an expert, and none is chosen twice.
+    left = tl.where(x != x, float("inf"), tl.maximum(x, -1.0e38))
+    left = tl.where(inside, left, -3.3e38)
     best = tl.full((ROWS, SLOTS), -3.0e38, dtype=tl.float32)
     which = tl.zeros((ROWS, SLOTS), dtype=tl.int32)
     for turn in tl.static_range(TOP_K):

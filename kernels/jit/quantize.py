@@ -42,7 +42,7 @@ def tensor_kernel(
     row, column = place // width, place % width
     x = tl.load(x_ptr + row * stride_x + column, mask=inside, other=0.0).to(tl.float32)
     q = x / tl.load(scale_ptr)
-    q = tl.minimum(tl.maximum(q, -limit), limit)
+    q = tl.where(q != q, q, tl.minimum(tl.maximum(q, -limit), limit))  # a NaN stays one
     tl.store(q_ptr + row * stride_q + column, q.to(q_ptr.dtype.element_ty), mask=inside)
 
 
@@ -69,6 +69,7 @@ def block_kernel(
     top = tl.max(tl.abs(x), 1)
     scale = tl.where(top > 0.0, top / limit, 1.0)
     tl.store(scale_ptr + number, scale, mask=row < rows)
-    q = tl.minimum(tl.maximum(x / scale[:, None], -limit), limit)
+    q = x / scale[:, None]
+    q = tl.where(q != q, q, tl.minimum(tl.maximum(q, -limit), limit))  # a NaN stays one
     place = q_ptr + row[:, None] * stride_q + column
     tl.store(place, q.to(q_ptr.dtype.element_ty), mask=inside)
