@@ -8,8 +8,8 @@ just what would have been launched, for any chip, on a machine without one.
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -39,7 +39,19 @@ def launch(kernel: Any, grid: tuple[int, ...], *arguments: Any, **options: Any) 
     if _recorded is not None:
         _recorded.append(Launch(kernel, grid, arguments, options))
         return
-    kernel[grid](*arguments, **options)
+    device = next(one.device for one in arguments if isinstance(one, torch.Tensor))
+    # Triton launches on the current device, whatever device the arguments lie on.
+    with current(device):
+        kernel[grid](*arguments, **options)
+
+
+def current(device: torch.device) -> AbstractContextManager[Any]:
+    """Make a device the current one of its type inside; does nothing where it is already."""
+    module = getattr(torch, device.type, None)
+    ask, guard = getattr(module, "current_device", None), getattr(module, "device", None)
+    if device.index is None or ask is None or guard is None or ask() == device.index:
+        return nullcontext()
+    return guard(device.index)  # type: ignore[no-any-return]
 
 
 @contextmanager
@@ -71,11 +83,20 @@ def with_scratch(device: torch.device) -> None:
     import triton
 
     if _recorded is None and hasattr(triton, "set_allocator"):
-        triton.set_allocator(functools.partial(_scratch, device))
+        triton.set_allocator(_allocator(device.type))
 
 
-def _scratch(device: torch.device, size: int, alignment: int, stream: Any) -> torch.Tensor:
-    return torch.empty(size, dtype=torch.int8, device=device)
+@functools.cache
+def _allocator(kind: str) -> Callable[[int, int, Any], torch.Tensor]:
+    """Scratch memory on whichever device of a type is current: the one that is launched on.
+
+    It stays set after the launch, and other kernels of this thread may come to use it.
+    """
+
+    def scratch(size: int, alignment: int, stream: Any) -> torch.Tensor:
+        return torch.empty(size, dtype=torch.int8, device=kind)
+
+    return scratch
 
 
 def cdiv(a: int, b: int) -> int:

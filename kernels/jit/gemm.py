@@ -19,7 +19,7 @@ def tile_of(tile, rows, columns, GROUP: tl.constexpr):
 def activated(x, ACTIVATION: tl.constexpr):
     """x, relu(x), gelu(x) by its tanh form, or silu(x) (ACTIVATION = 0..3); fp32."""
     if ACTIVATION == 1:
-        x = tl.maximum(x, 0.0)
+        x = tl.where(x < 0.0, 0.0, x)  # a NaN stays one
     elif ACTIVATION == 2:
         inner = 0.7978845608028654 * (x + 0.044715 * x * x * x)
         x = x - x / (tl.exp(2.0 * inner) + 1.0)
@@ -58,6 +58,7 @@ def gemm_kernel(
     """C = act(scale · A · B + bias); programs walk the tiles in steps of their number."""
     rows, columns = tl.cdiv(m, BLOCK_M), tl.cdiv(n, BLOCK_N)
     kind: tl.constexpr = tl.int32 if INTEGER else tl.float32
+    step = tl.cast(BLOCK_K, tl.int64)
     for tile in range(tl.program_id(0), rows * columns, tl.num_programs(0)):
         row, column = tile_of(tile, rows, columns, GROUP)
         # 64-bit: offsets pass 2³¹ elements on large matrices.
@@ -79,8 +80,8 @@ def gemm_kernel(
                 a = tl.load(a_ptrs, mask=(offs_m < m)[:, None] & here[None, :], other=0.0)
                 b = tl.load(b_ptrs, mask=here[:, None] & (offs_n < n)[None, :], other=0.0)
             total = tl.dot(a, b, total, input_precision=PRECISION, out_dtype=kind)
-            a_ptrs += BLOCK_K * stride_ak
-            b_ptrs += BLOCK_K * stride_bk
+            a_ptrs += step * stride_ak
+            b_ptrs += step * stride_bk
 
         inside = (offs_m < m)[:, None] & (offs_n < n)[None, :]
         c_ptrs = c_ptr + offs_m[:, None] * stride_cm + offs_n[None, :]
@@ -122,6 +123,7 @@ def gate_up_kernel(
 ):
     """h = silu(X · Wg) · (X · Wu): X is loaded once for both; KEEP stores both products too."""
     rows, columns = tl.cdiv(m, BLOCK_M), tl.cdiv(n, BLOCK_N)
+    step = tl.cast(BLOCK_K, tl.int64)
     for tile in range(tl.program_id(0), rows * columns, tl.num_programs(0)):
         row, column = tile_of(tile, rows, columns, GROUP)
         offs_m = row * BLOCK_M + tl.arange(0, BLOCK_M).to(tl.int64)
@@ -144,8 +146,8 @@ def gate_up_kernel(
             gate = tl.dot(x, wg, gate, input_precision=PRECISION)
             up = tl.dot(x, wu, up, input_precision=PRECISION)
             x_ptrs += BLOCK_K
-            gate_ptrs += BLOCK_K * stride_wk
-            up_ptrs += BLOCK_K * stride_wk
+            gate_ptrs += step * stride_wk
+            up_ptrs += step * stride_wk
         inside = (offs_m < m)[:, None] & (offs_n < n)[None, :]
         place = offs_m[:, None] * stride_hm + offs_n[None, :]
         if KEEP:

@@ -72,7 +72,7 @@ def grouped_kernel(
                 w = tl.load(w_ptrs, mask=here[:, None] & (offs_n < n)[None, :], other=0.0)
             total = tl.dot(x, w, total, input_precision=PRECISION)
             x_ptrs += BLOCK_K
-            w_ptrs += BLOCK_K * stride_wk
+            w_ptrs += tl.cast(BLOCK_K, tl.int64) * stride_wk
         place = out_ptr + offs_m[:, None] * stride_out + offs_n[None, :]
         inside = (offs_m < last)[:, None] & (offs_n < n)[None, :]
         tl.store(place, total.to(out_ptr.dtype.element_ty), mask=inside)
@@ -109,8 +109,8 @@ def weight_kernel(
         x = tl.load(x_ptrs, mask=here & (offs_k < k)[None, :], other=0.0)
         dy = tl.load(dy_ptrs, mask=here & (offs_n < n)[None, :], other=0.0)
         total = tl.dot(tl.trans(x), dy, total, input_precision=PRECISION)
-        x_ptrs += BLOCK_T * stride_x
-        dy_ptrs += BLOCK_T * stride_dy
+        x_ptrs += tl.cast(BLOCK_T, tl.int64) * stride_x
+        dy_ptrs += tl.cast(BLOCK_T, tl.int64) * stride_dy
     place = (expert.to(tl.int64) * k + offs_k[:, None]) * n + offs_n[None, :]
     inside = (offs_k < k)[:, None] & (offs_n < n)[None, :]
     tl.store(dw_ptr + place, total.to(dw_ptr.dtype.element_ty), mask=inside)

@@ -23,7 +23,8 @@ def turn(
     column = tl.arange(0, BLOCK)
     kind = out_ptr.dtype.element_ty
     for start in range(0, heads, HEADS):
-        head = start + tl.arange(0, HEADS)
+        # 64-bit: queries may lie head by head, each as long as all its tokens.
+        head = start + tl.arange(0, HEADS).to(tl.int64)
         inside = (head < heads)[:, None] & (column < HALF)[None, :]
         x_place = x_ptr + head[:, None] * stride_x + column[None, :]
         first = tl.load(x_place, mask=inside, other=0.0).to(tl.float32)

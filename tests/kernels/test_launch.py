@@ -1,0 +1,53 @@
+"""Where a launch goes and what it is compiled for. What a device does cannot be seen here."""
+
+import contextlib
+
+import pytest
+import torch
+
+from bench.kernels import attention, codegen, launch
+
+
+def test_a_launch_goes_to_the_device_of_its_arguments(monkeypatch):
+    entered = []
+
+    @contextlib.contextmanager
+    def guard(index):
+        entered.append(index)
+        yield
+
+    monkeypatch.setattr(torch.cuda, "current_device", lambda: 0)
+    monkeypatch.setattr(torch.cuda, "device", guard)
+    for index in (1, 0):
+        with launch.current(torch.device("cuda", index)):
+            pass
+    assert entered == [1], "only what is not current already is made so"
+    with launch.current(torch.device("cpu")):
+        pass
+
+
+def attended(shape, strides=None, kv_shape=None):
+    """Arguments of attention's forward pass that take no memory."""
+    strides = strides or torch.empty(shape, device="meta").stride()
+    q, k, v, out = (
+        torch.empty_strided(one or shape, strides, dtype=torch.bfloat16, device="meta")
+        for one in (shape, kv_shape, kv_shape, shape)
+    )
+    return q, k, v, out, torch.empty(shape[:3], device="meta")
+
+
+def test_a_stride_of_one_compiles():
+    pytest.importorskip("triton", reason="Triton is not installed")
+    # Triton's compiler makes a constant of an argument that is one; its interpreter does not.
+    with launch.recording() as launches:
+        attention.forward(*attended((1, 1, 1, 64), (64, 64, 1, 1)), causal=True, arch="sm_90")
+    (kernel,) = map(codegen.describe, launches)
+    assert codegen.build(kernel, "sm_90").matrix
+
+
+def test_what_attention_cannot_address_is_refused():
+    with pytest.raises(ValueError, match="q: batch · heads: got 65536, takes 0 to 65535"):
+        attention.forward(*attended((2048, 32, 1, 64)), causal=True)
+    long = (1 << 30, 64, 1 << 24, 1)
+    with pytest.raises(ValueError, match="q: stride of seq: got 16777216"):
+        attention.forward(*attended((1, 1, 2, 64), long), causal=True)
