@@ -219,6 +219,7 @@ class Attention(torch.autograd.Function):
         return out
 
     @staticmethod
+    @torch.autograd.function.once_differentiable
     def backward(ctx: Any, *grads: torch.Tensor) -> Any:
         """Gradients of q, k and v."""
         q, k, v, out, lse = ctx.saved_tensors

@@ -101,6 +101,7 @@ class GateUp(torch.autograd.Function):
         return h.view(*x.shape[:-1], gate.shape[0])
 
     @staticmethod
+    @torch.autograd.function.once_differentiable
     def backward(ctx: Any, *grads: torch.Tensor) -> Any:
         """Gradients of x and both weights: four products."""
         x, gate, up, g, u = ctx.saved_tensors
@@ -109,8 +110,8 @@ class GateUp(torch.autograd.Function):
         swiglu_backward(dh, g, u, dg, du, arch=ctx.arch)
         dx = products.gemm(dg, gate, torch.empty_like(x), arch=ctx.arch)
         dx += products.gemm(du, up, torch.empty_like(x), arch=ctx.arch)
-        dgate = products.gemm(dg.t(), x, torch.empty_like(gate), arch=ctx.arch)
-        dup = products.gemm(du.t(), x, torch.empty_like(up), arch=ctx.arch)
+        dgate = products.gemm(dg.t(), x, gate.new_empty(gate.shape), arch=ctx.arch)
+        dup = products.gemm(du.t(), x, up.new_empty(up.shape), arch=ctx.arch)
         return dx.view(*grads[0].shape[:-1], x.shape[1]), dgate, dup, None
 
 

@@ -174,12 +174,14 @@ class Linear(torch.autograd.Function):
         return out.view(*x.shape[:-1], weight.shape[0])
 
     @staticmethod
+    @torch.autograd.function.once_differentiable
     def backward(ctx: Any, *grads: torch.Tensor) -> Any:
         """dX = dY · W; dW = dYᵀ · X."""
         x, weight = ctx.saved_tensors
         dy = grads[0].reshape(-1, weight.shape[0]).contiguous()
-        dx = gemm(dy, weight, torch.empty_like(x), arch=ctx.arch)
-        dweight = gemm(dy.t(), x, torch.empty_like(weight), arch=ctx.arch)
+        # Rows without gaps, however x and the weight lie.
+        dx = gemm(dy, weight, x.new_empty(x.shape), arch=ctx.arch)
+        dweight = gemm(dy.t(), x, weight.new_empty(weight.shape), arch=ctx.arch)
         return dx.view(*grads[0].shape[:-1], x.shape[1]), dweight, None
 
 

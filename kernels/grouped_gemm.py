@@ -148,6 +148,7 @@ class GroupedGemm(torch.autograd.Function):
         return forward(x, weight, offsets, x.new_empty(x.shape[0], weight.shape[2]), arch=arch)
 
     @staticmethod
+    @torch.autograd.function.once_differentiable
     def backward(ctx: Any, *grads: torch.Tensor) -> Any:
         """Gradients of x and weight."""
         x, weight, offsets = ctx.saved_tensors

@@ -169,6 +169,7 @@ class LayerNorm(torch.autograd.Function):
         return y.view(x.shape)
 
     @staticmethod
+    @torch.autograd.function.once_differentiable
     def backward(ctx: Any, *grads: torch.Tensor) -> Any:
         """Gradients of x, weight and bias."""
         x, weight, mean, scale = ctx.saved_tensors

@@ -245,6 +245,7 @@ class Permute(torch.autograd.Function):
         return permute(x, order, x.new_empty(order.shape[0], x.shape[1]), arch=arch)
 
     @staticmethod
+    @torch.autograd.function.once_differentiable
     def backward(ctx: Any, *grads: torch.Tensor) -> Any:
         """The sum of a token's copies."""
         (place,) = ctx.saved_tensors
@@ -266,6 +267,7 @@ class Unpermute(torch.autograd.Function):
         return unpermute(y, place, weights, y.new_empty(place.shape[0], y.shape[1]), arch=arch)
 
     @staticmethod
+    @torch.autograd.function.once_differentiable
     def backward(ctx: Any, *grads: torch.Tensor) -> Any:
         """Gradients of y and weights."""
         y, place, weights = ctx.saved_tensors

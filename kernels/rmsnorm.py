@@ -194,6 +194,7 @@ class RMSNorm(torch.autograd.Function):
         return y.view(x.shape) if total is None else (y.view(x.shape), total.view(x.shape))
 
     @staticmethod
+    @torch.autograd.function.once_differentiable
     def backward(ctx: Any, *grads: torch.Tensor | None) -> Any:
         """Gradients of x, weight and residual."""
         x, weight, scale = ctx.saved_tensors

@@ -92,6 +92,7 @@ class RoPE(torch.autograd.Function):
         return rotate(q, k, table, *out, arch=arch)
 
     @staticmethod
+    @torch.autograd.function.once_differentiable
     def backward(ctx: Any, *grads: torch.Tensor) -> Any:
         """Gradients of q and k."""
         (table,) = ctx.saved_tensors

@@ -93,6 +93,7 @@ class Softmax(torch.autograd.Function):
         return y.view(x.shape)
 
     @staticmethod
+    @torch.autograd.function.once_differentiable
     def backward(ctx: Any, *grads: torch.Tensor) -> Any:
         """Gradient of x."""
         (y,) = ctx.saved_tensors

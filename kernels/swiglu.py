@@ -109,6 +109,7 @@ class SwiGLU(torch.autograd.Function):
         return forward(flat, other, h, arch=arch).view(gate.shape)
 
     @staticmethod
+    @torch.autograd.function.once_differentiable
     def backward(ctx: Any, *grads: torch.Tensor) -> Any:
         """Gradients of gate and up."""
         gate, up = ctx.saved_tensors

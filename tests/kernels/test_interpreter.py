@@ -34,3 +34,8 @@ def test_empty_and_single_elements(scripts):
 @pytest.mark.script("far.py")
 def test_offsets_pass_31_bits(scripts):
     passes(scripts("far.py"))
+
+
+@pytest.mark.script("hostile.py")
+def test_hostile_data(scripts):
+    passes(scripts("hostile.py"))

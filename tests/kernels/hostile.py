@@ -1,0 +1,170 @@
+"""Run in a process of its own by test_interpreter.py: data that a training step can bring.
+
+Infinities, NaN, sums past the end of a sequence that overflow, transposed weights, long strides.
+"""
+
+from __future__ import annotations
+
+import os
+
+os.environ["TRITON_INTERPRET"] = "1"
+
+import sys
+
+import pytest
+import torch
+from triton.runtime import interpreter
+
+sys.path.insert(0, os.path.dirname(__file__))
+import rounding  # noqa: F401  (replaces the interpreter's own)
+from shapes import BY_DESCRIPTORS
+
+from bench.kernels import (
+    attention,
+    gate_up,
+    gemm,
+    layernorm,
+    moe,
+    quantize,
+    rmsnorm,
+    rope,
+    softmax,
+    swiglu,
+    tuning,
+)
+
+GENERATOR = torch.Generator().manual_seed(0)
+INF, NAN = float("inf"), float("nan")
+
+
+def normal(*shape, kind=torch.float32):
+    return torch.randn(shape, generator=GENERATOR).to(kind)
+
+
+def far_below_zero():
+    """Scores near -20, whose exponent past the end of the keys overflows fp16."""
+    q = (normal(1, 1, 100, 64) * 0.1 + 1.6).half()
+    tensors = [q, -q, normal(1, 1, 100, 64, kind=torch.float16)]
+    do = normal(1, 1, 100, 64, kind=torch.float16)
+    exact = [one.double().requires_grad_() for one in tensors]
+    wanted = torch.autograd.grad(attention.formula(False)(*exact), exact, do.double())
+    for key in ("", "attention_query"):
+        forced = BY_DESCRIPTORS["attention"][key] if key else {}
+        ours = [one.clone().requires_grad_() for one in tensors]
+        out = attention.attention(*ours, causal=False)
+        if key:
+            with tuning.forcing(key, forced):
+                found = torch.autograd.grad(out, ours, do)
+        else:
+            found = torch.autograd.grad(out, ours, do)
+        for mine, right in zip(found, wanted, strict=True):
+            error = float((mine.double() - right).norm() / right.norm())
+            assert error < 2e-2, (key, error)
+
+
+def masked_experts():
+    """Fewer experts than are to be chosen are allowed: no other number, none twice."""
+    logits = normal(5, 6)
+    logits[0, 2:] = -INF
+    logits[1, 0] = NAN
+    logits[2] = -INF
+    logits[3, 4] = torch.finfo(torch.float32).min
+    weights, experts = torch.empty(5, 4), torch.empty(5, 4, dtype=torch.int32)
+    moe.route(logits, weights, experts)
+    assert ((experts >= 0) & (experts < 6)).all(), experts
+    assert (experts.sort(-1).values.diff(dim=-1) > 0).all(), experts
+    assert experts[0, :2].sort().values.tolist() == [0, 1]
+    assert torch.allclose(weights[0, :2].sum(), torch.tensor(1.0))
+    assert (weights[0, 2:] == 0).all()
+    assert weights[1].isnan().all(), "a NaN is not hidden"
+
+
+def not_numbers():
+    """A NaN stays one: a step that went wrong is seen."""
+    x = normal(2, 256)
+    x[0, 3], x[1, 200] = NAN, NAN
+    for run, scale in (
+        (quantize.quantize_block, torch.empty(2, 2)),
+        (quantize.quantize_tensor, torch.empty(1)),
+    ):
+        q, _ = run(x, torch.empty(2, 256).to(torch.float8_e4m3fn), scale)
+        assert torch.equal(q.float().isnan(), x.isnan()), run
+    a = normal(16, 16)
+    a[2, 5] = NAN
+    for activation in gemm.ACTIVATIONS:
+        out = gemm.gemm(a, normal(16, 16), torch.empty(16, 16), activation=activation)
+        assert out[2].isnan().all(), activation
+        assert not out[3:].isnan().any(), activation
+
+
+def transposed():
+    """Gradients of operands that lie transposed have rows without gaps, and are right."""
+    x, weight = normal(20, 9).t().requires_grad_(), normal(20, 30).t().requires_grad_()
+    up = normal(20, 30).t().requires_grad_()
+    seed = normal(9, 30)
+    pairs = (
+        (gemm.linear(x, weight), x @ weight.t(), [x, weight]),
+        (
+            gate_up.feed_in(x, weight, up),
+            torch.nn.functional.silu(x @ weight.t()) * (x @ up.t()),
+            [x, weight, up],
+        ),
+    )
+    for ours, theirs, leaves in pairs:
+        found = torch.autograd.grad(ours, leaves, seed)
+        wanted = torch.autograd.grad(theirs, leaves, seed)
+        for mine, right in zip(found, wanted, strict=True):
+            assert torch.allclose(mine, right, rtol=1e-3, atol=1e-4)
+
+
+def long_strides():
+    """Strides that 32 bits hold, but not their product with a tile's extent."""
+    # The interpreter copies every operand back, touching all of its memory; here it is the same.
+    interpreter.GridExecutor._restore_args_dev = lambda *_: None
+    far = (1 << 27) + 16
+
+    def apart(tensor):
+        made = torch.empty_strided(tensor.shape, (far, 1), dtype=tensor.dtype)
+        return made.copy_(tensor)
+
+    # The generic table takes fp32 in steps of 16 columns: two steps here, fp16's of 32 likewise.
+    a, b = normal(20, 4), normal(20, 4)
+    out = gemm.gemm(apart(a).t(), apart(b), torch.empty(4, 4))
+    assert torch.allclose(out, a.t() @ b, atol=1e-5)
+    x = normal(4, 20)
+    h = gate_up.gate_up(x, apart(b), apart(a), torch.empty(4, 4))
+    assert torch.allclose(h, gate_up.formula(x, b, a), atol=1e-4)
+    q, k = normal(2, 20, 8), normal(2, 1, 8)
+    table = rope.angles(2, 8, torch.device("cpu"))
+    wide = torch.empty_strided(q.shape, (8, far, 1))
+    wide.copy_(q)
+    turned, _ = rope.rotate(wide, k, table, torch.empty_like(q.contiguous()), torch.empty_like(k))
+    assert torch.allclose(turned, rope.formula(q, k, table)[0], atol=1e-5)
+
+
+def second_derivatives():
+    """No backward pass here can be differentiated: said, not left out of the sum."""
+    x, weight = normal(3, 8).requires_grad_(), torch.ones(8, requires_grad=True)
+    functions = (
+        lambda: rmsnorm.rmsnorm(x, weight),
+        lambda: layernorm.layernorm(x, weight, weight),
+        lambda: gemm.linear(x, normal(4, 8)),
+        lambda: gate_up.feed_in(x, normal(4, 8), normal(4, 8)),
+        lambda: softmax.softmax(x),
+        lambda: swiglu.swiglu(x, x),
+    )
+    for function in functions:
+        x.grad = None
+        (gradient,) = torch.autograd.grad(function().square().sum(), x, create_graph=True)
+        with pytest.raises(RuntimeError, match="once_differentiable"):
+            (gradient.sum() + x.pow(3).sum()).backward()
+
+
+if __name__ == "__main__":
+    second_derivatives()
+    far_below_zero()
+    masked_experts()
+    not_numbers()
+    transposed()
+    long_strides()
+    sys.stdout.write("all examples passed\n")
