@@ -29,7 +29,11 @@ from bench.stats import median_interval, relative_half_width
 COPIED = 2 << 30
 """Bytes that the copy reads, at most: more of them would not make it faster."""
 ROUNDS = (8, 200)
-"""Calls of every contender: at least (unless they take far too long), at most."""
+"""Calls of every contender: at least, at most."""
+FEWEST = 3
+"""Calls of every contender where they take far longer than timing should."""
+BLOCK = 4
+"""Rounds that are given to the device at once, so that it need not wait for the host."""
 PRECISION = 0.005
 """Relative half-width of the interval of every median at which timing ends early."""
 SWEPT = 256 << 20
@@ -229,10 +233,14 @@ def interleaved(
     """Seconds of single calls, taken in an order that is random in every round."""
     found: dict[str, list[float]] = {name: [] for name in prepared}
     names, draw, (least, most) = list(prepared), random.Random(1), ROUNDS
-    block, collecting = 4, gc.isenabled()
+    collecting = gc.isenabled()
     gc.disable()
     try:
-        _spans(names * 2, prepared, restore, machine)  # warm-up
+        start = time.perf_counter()
+        _spans(names, prepared, restore, machine)  # warm-up
+        slow = time.perf_counter() - start > machine.seconds
+        block = 1 if slow else BLOCK
+        _spans([] if slow else names, prepared, restore, machine)
         start = time.perf_counter()
         while True:
             order = [name for _ in range(block) for name in draw.sample(names, len(names))]
@@ -241,7 +249,7 @@ def interleaved(
             rounds, spent = len(found[names[0]]), time.perf_counter() - start
             if rounds >= most or (rounds >= least and spent >= machine.seconds):
                 return found
-            if spent >= 4 * machine.seconds:
+            if rounds >= FEWEST and spent >= 4 * machine.seconds:
                 return found
             known = max(relative_half_width(seconds) for seconds in found.values())
             if rounds >= 3 * least and known <= PRECISION:

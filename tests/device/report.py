@@ -147,7 +147,7 @@ def markdown(report: Report, planned: Sequence[Task]) -> str:
         "ratios of medians of single calls on a cold cache, all contenders of a task in random "
         "order.",
         "",
-        *(f"- {key}: {_said(told[key])}" for key in told if key != "device"),
+        *(f"- {key}: {_said(told[key])}" for key in told if key != "device" and told[key]),
         *(f"- measured {run['started']}" for run in report.runs),
         "",
         "## Bounds",

@@ -41,7 +41,9 @@ def main() -> None:
     from measuring import DeviceLostError, Machine, examine, forget
 
     from bench.backends.registry import get
+    from bench.workloads.configured import use_tables
 
+    use_tables()
     backend = get(name)
     backend.load()
     # Backward passes are timed again and again on one graph.
@@ -68,8 +70,12 @@ def described(backend: Any, device: Any) -> dict[str, Any]:
     """What a reader must know of the device and its software, besides the packages' versions."""
     import torch
 
+    from bench.kernels import tuning
+
+    arch = backend.arch(device)
     told = {
-        "arch": backend.arch(device),
+        "arch": arch,
+        "tables": tuning.source(arch) if arch else "",
         "cache": backend.cache(device),
         "processors": os.cpu_count(),
     }

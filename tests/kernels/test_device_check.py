@@ -116,7 +116,7 @@ def test_right_kernels_are_verified_and_timed(measured):
     for name in ("triton", "torch", "copy_"):
         cell = timed["cells"][name]
         assert 0 < cell["low"] <= cell["seconds"] <= cell["high"], name
-        assert cell["samples"] >= 4
+        assert cell["samples"] >= 3
     assert report["environment"]["device"] == "Acme One"
     assert report["environment"]["versions"]["torch"] != "not installed"
     assert not report["missing"]
