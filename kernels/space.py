@@ -19,6 +19,16 @@ SWITCHES = ("tma", "flatten", "subtile", "specialize")
 COMPILER = ("num_warps", "num_stages")
 
 
+def _none_held(chosen: Constants, facts: Facts) -> int:
+    """Registers limit nothing."""
+    return 0
+
+
+def _none_shared(chosen: Constants, facts: Facts, size: int) -> int:
+    """Shared memory limits nothing."""
+    return 0
+
+
 @dataclass(frozen=True)
 class Space:
     """One key.
@@ -33,8 +43,8 @@ class Space:
     ops: tuple[str, ...]
     facts: tuple[str, ...]
     forms: tuple[Mapping[str, tuple[int, ...]], ...]
-    held: Callable[[Constants, Facts], int] = lambda chosen, facts: 0
-    shared: Callable[[Constants, Facts, int], int] = lambda chosen, facts, size: 0
+    held: Callable[[Constants, Facts], int] = _none_held
+    shared: Callable[[Constants, Facts, int], int] = _none_shared
     warps: tuple[int, ...] = (4, 8)
     stages: tuple[int, ...] = ()
     ways: tuple[Mapping[str, int], ...] = ({},)

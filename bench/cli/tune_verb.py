@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shlex
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -214,7 +213,10 @@ def _tune(
     say: Callable[[str], None],
     as_json: bool,
 ) -> int:
+    import triton
+
     from ..campaigns.entries import Present
+    from ..campaigns.made import Made, header
     from ..campaigns.tune import Surroundings, search
     from ..cluster.engine import new_run_id
     from ..configs import load_chips
@@ -237,13 +239,14 @@ def _tune(
     name = (device.name if device is not None else "no device") + (
         " (stand-in)" if device is not None and device.stand_in else ""
     )
+    made = Made(name, triton.__version__, time.strftime("%Y-%m-%d", time.gmtime()), around.command)
     found: list[Found] = []
     for one in search(entries, hub, around, seconds):
         found.append(one)
         new = [(f.entry, f.verdict.chosen) for f in found if f.new]
         if one.new:
-            labels = [_line(f, name, around.command) for f in found if f.new]
-            tables.write(path, present.changed(new), _header(arch, labels, comments))
+            lines = [made.line(f.entry) for f in found if f.new]
+            tables.write(path, present.changed(new), header(arch, lines, comments))
             say(f"wrote {path}")
     interrupted = len(found) < len(entries) or any(not one.complete for one in found)
     _report(found, arch, path, folder, as_json)
@@ -252,35 +255,6 @@ def _tune(
     if not any(one.verdict.measured for one in found):
         return int(Exit.INCONCLUSIVE)
     return int(Exit.OK)
-
-
-_FIRST = "Configurations of {arch}, written by `hengsuan tune`: it keeps what it did not search."
-
-
-def _line(found: Found, device: str, command: Sequence[str]) -> str:
-    """What a table says about an entry that was tuned: by what, on what, when, with which cases."""
-    import triton
-
-    cases = "; ".join(found.entry.shapes)
-    day = time.strftime("%Y-%m-%d", time.gmtime())
-    how = shlex.join(command)
-    return (
-        f"tuned {found.entry.label}: on {device}, Triton {triton.__version__}, {day}, "
-        f"with {cases}; by `{how}`"
-    )
-
-
-def _header(arch: str, lines: Sequence[str], before: Sequence[str]) -> list[str]:
-    """Our line, what was tuned now and before, then what else the file before it said."""
-    first = _FIRST.format(arch=arch)
-    labels = tuple(line.partition(": ")[0] + ": " for line in lines)
-    kept = [line for line in before if line != first and not line.startswith(labels)]
-    ours = [line for line in kept if line.startswith("tuned ")]
-    others = [line for line in kept if line and not line.startswith(("tuned ", _BEFORE))]
-    return [first, *lines, *ours, *([_BEFORE] if others else []), *others]
-
-
-_BEFORE = "Of the other entries, the table before this one said:"
 
 
 def _report(found: Sequence[Found], arch: str, path: Path, folder: Path, as_json: bool) -> None:

@@ -71,6 +71,26 @@ def test_a_tuned_entry_changes_one_answer_and_no_other():
     assert "softmax" not in before  # the table that kernels use is untouched
 
 
+def test_a_table_remembers_what_was_tuned_before():
+    pytest.importorskip("triton", reason="Triton is not installed")
+    from bench.campaigns.entries import chosen_cases, entries
+    from bench.campaigns.made import Made, header
+
+    gemm, softmax = (
+        entries("sm_90", chosen_cases([op], ["bf16"], [], stand_in=False))[0]
+        for op in ("gemm", "softmax")
+    )
+    first = Made("Chip A", "3.6", "2026-01-02", ["hengsuan", "tune", "--config", "a b"])
+    again = Made("Chip B", "3.7", "2026-02-03", ["hengsuan", "tune"])
+    one = header("sm_90", [first.line(gemm), first.line(softmax)], ["Untuned.", ""])
+    two = header("sm_90", [again.line(gemm)], one)
+    assert [line for line in two if "Chip A" in line] == [first.line(softmax)]
+    assert [line for line in two if "Chip B" in line] == [again.line(gemm)]
+    assert "by `hengsuan tune --config 'a b'`" in first.line(gemm)
+    assert two[-1] == "Untuned."
+    assert len(two) == len(set(two)) == 5
+
+
 @pytest.mark.parametrize("arch", [*tuning.architectures(), "unheard_of"])
 @pytest.mark.parametrize(("key", "facts"), [("gemm", GEMM), ("attention", HEADS)])
 def test_candidates_fit_the_arithmetic(arch, key, facts):
