@@ -91,6 +91,9 @@ def refusal(error: BaseException) -> str:
     words = [line.strip() for line in str(error).splitlines() if line.strip()] or ["no reason"]
     if kinds & _REFUSALS:
         return f"the compiler refused it: {words[-1][:200]}"
+    if isinstance(error, ValueError):
+        # The operands are ours and fit: what a kernel minds here is its constants.
+        return f"the kernel refused it: {words[-1][:200]}"
     if "PassManager::run failed" in str(error):
         return "the compiler failed on it"
     return ""

@@ -134,6 +134,16 @@ def test_a_configuration_is_read_as_it_is_spelled():
     assert space.parse(space.spell("stream", chosen), ["stream"]) == ("stream", chosen)
 
 
+def test_what_does_not_fit_the_chip_is_told_from_a_fault():
+    errors = pytest.importorskip("triton.runtime.errors", reason="Triton is not installed")
+    refused = configured.refusal(errors.OutOfResources(300_000, 232_448, "shared memory"))
+    assert refused.startswith("the compiler refused it: out of resource: shared memory")
+    assert "failed" in configured.refusal(RuntimeError("PassManager::run failed"))
+    assert "multiple" in configured.refusal(ValueError("block_n must be a multiple of block_m"))
+    for fault in ("CUDA error: an illegal memory access", "out of memory"):
+        assert configured.refusal(RuntimeError(fault)) == ""
+
+
 def test_a_table_is_written_whole_or_not_at_all(tmp_path):
     path = tmp_path / "deep" / "acme.yaml"
     good = {"without": ["tf32"], "stream": [{"min_size": 4, "config": {"block": 512}}]}
