@@ -15,6 +15,7 @@ from typing import Any
 
 import torch
 
+from .arch import variant
 from .arguments import check_choice, check_extent, check_tensor
 from .launch import cdiv, launch, with_scratch
 from .op import Case, Fill, Op, Tensors, Work, gradients
@@ -56,7 +57,12 @@ def forward(
     _check(q, k, v, lse, out=out)
     batch, heads, seq, dim = q.shape
     chosen = config(arch, "attention", NAMES[q.dtype], head_dim=dim, causal=int(causal))
-    by_tma = bool(chosen.get("tma")) and all(map(_aligned, (q, k, v, out)))
+    aligned = all(map(_aligned, (q, k, v, out)))
+    own = variant(arch, "attention") if chosen.get("arch_variant") and aligned else None
+    if own is not None and own.takes(q, k, v, out):
+        own.forward(q, k, v, out, lse, causal=causal, chosen=chosen)
+        return out
+    by_tma = bool(chosen.get("tma")) and aligned
     constants: dict[str, Any] = {}
     if by_tma:
         from .jit.attention_tma import forward_tma_kernel as kernel

@@ -94,7 +94,9 @@ def describe(launch: Any) -> Kernel:
         if parameter.is_constexpr or value is None:
             arguments.append((name, "constexpr", value))
             continue
-        if hasattr(value, "data_ptr"):
+        if hasattr(value, "block_shape"):
+            arguments.append((name, _descriptor(value), None))
+        elif hasattr(value, "data_ptr"):
             arguments.append((name, _pointer(value), None))
             if value.storage_offset() * value.element_size() % 16 == 0:
                 aligned.append(name)
@@ -132,6 +134,13 @@ def _pointer(tensor: Any) -> str:
     return "*" + _TYPES[str(tensor.dtype).removeprefix("torch.")]
 
 
+def _descriptor(value: Any) -> str:
+    """Of a tensor descriptor that the host makes: element type, block and, in Gluon, layout."""
+    block = ",".join(map(str, value.block_shape))
+    layout = f",{value.layout!r}" if hasattr(value, "layout") else ""
+    return f"tensordesc<{_pointer(value.base)[1:]}[{block}]{layout}>"
+
+
 def build(kernel: Kernel, arch: str) -> Built:
     """Compile for an architecture of `tuning.targets`.
 
@@ -156,6 +165,8 @@ def _compile(kernel: Kernel, arch: str) -> Any:
     from triton.compiler import ASTSource
 
     function = getattr(importlib.import_module(kernel.module), kernel.function)
+    if getattr(function, "is_gluon", lambda: False)():
+        from triton.experimental.gluon._runtime import GluonASTSource as ASTSource
     target, options = GPUTarget(*targets()[arch].target), dict(kernel.options)
     constants = {name: value for name, kind, value in kernel.arguments if kind == "constexpr"}
     try:

@@ -1,0 +1,1 @@
+"""Variants for Hopper: asynchronous matrix products, tile copies, registers lent between warps."""

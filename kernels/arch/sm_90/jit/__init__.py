@@ -1,0 +1,1 @@
+"""Gluon source (`triton.experimental.gluon`): Triton 3.6 and later, imported when it is chosen."""

@@ -1,0 +1,64 @@
+"""Run in a process of its own by test_variants.py: compile attention's variant for sm_90.
+
+    python compiled_variants.py HEAD_DIM BLOCK_N SEQ causal|full
+
+Prints one JSON line: what the compiler made of it, and how many exponentials it has put between a
+loop's two waits for products, of how many a tile has for a thread.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+import tempfile
+from dataclasses import asdict
+from pathlib import Path
+
+from bench.kernels import codegen, op, ops, tuning
+
+
+def beside_products(binary):
+    """Exponentials from each wait that leaves a product running to the next that leaves none."""
+    import triton
+
+    tool = next(Path(triton.__file__).parent.glob("backends/*/bin/cuobjdump"))
+    with tempfile.NamedTemporaryFile(suffix=".cubin") as file:
+        file.write(binary)
+        file.flush()
+        command = [str(tool), "-sass", file.name]
+        text = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    found, count = [], None
+    for word in re.findall(r"MUFU\.EX2|WARPGROUP\.DEPBAR\.LE gsb0, 0x\d", text):
+        if word.endswith("0x1"):
+            count = 0
+        elif word.endswith("0x0"):
+            found += [] if count is None else [count]
+            count = None
+        elif count is not None:
+            count += 1
+    return found
+
+
+def main(dim, block_n, seq, variant):
+    heads = 1 if seq == 1 else 8
+    case = op.Case("attention", (1, heads, max(1, heads // 4), seq, dim), "bf16", variant, "sm_90")
+    chosen = {
+        "block_m": 128, "block_n": block_n, "num_warps": 8, "num_stages": 2, "tma": 1,
+        "arch_variant": 1, "turns": 1,
+    }  # fmt: skip
+    with tuning.forcing("attention", chosen):
+        (kernel,) = codegen.kernels_of(ops.get("attention"), case)
+    made = codegen._compile(kernel, "sm_90")
+    found = {
+        **asdict(codegen.build(kernel, "sm_90")),
+        "kernel": kernel.function,
+        "beside": beside_products(made.asm["cubin"]),
+        "tile": 64 * block_n // 128,
+    }
+    sys.stdout.write(json.dumps(found) + "\n")
+
+
+if __name__ == "__main__":
+    main(*map(int, sys.argv[1:4]), sys.argv[4])

@@ -1,0 +1,177 @@
+"""Run in a process of its own by test_variants.py: Gluon kernels under the emulator.
+
+    python emulated.py agrees | refuses
+
+``agrees``: attention's variant for sm_90, chosen as a table would choose it, against fp64 in fp16
+(head dimensions, causal and not, shared key heads, lengths that fill no tile, rows that lie apart).
+``refuses``: the same kernel with one line of its protocol changed, each of which the emulator must
+see, or the results must tell.
+"""
+
+from __future__ import annotations
+
+import os
+
+os.environ.update(dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1"))
+
+import importlib.util
+import math
+import sys
+import tempfile
+from pathlib import Path
+
+import torch
+
+from bench.kernels import attention, op, tuning
+from bench.kernels.arch.sm_90 import attention as variant
+from bench.kernels.arch.sm_90.jit import attention as source
+
+sys.path.insert(0, os.path.dirname(__file__))
+import gluon_emulator
+
+LIMIT = op.reference.TOLERANCE["fp16"]
+SHAPES = [
+    # batch, heads, key heads, seq
+    (1, 1, 1, 1),
+    (1, 2, 1, 130),
+    (2, 2, 2, 77),
+    (1, 3, 1, 383),
+    (1, 1, 1, 640),
+]
+
+
+def launched(seed=0, kernel=None):
+    """A `launch` that emulates; ``used`` collects the kernels' names."""
+    used = []
+
+    def launch(given, grid, *arguments, num_warps, **constants):
+        assert num_warps == 4
+        used.append(given.fn.__name__)
+        gluon_emulator.launch(kernel or given, grid, *arguments, seed=seed, **constants)
+
+    variant.launch = launch
+    return used
+
+
+def error(shape, dim, causal, chosen, *, apart=0, seed=0):
+    """The largest relative error of out and the absolute one of lse, everything written."""
+    batch, heads, kv_heads, seq = shape
+    fill = op.Fill(torch.device("cpu"), seed)
+    q, k, v, out = (
+        torch.full((batch, n, seq, dim + apart), math.nan, dtype=torch.float16)[..., :dim]
+        for n in (heads, kv_heads, kv_heads, heads)
+    )
+    for one in (q, k, v):
+        one.copy_(fill.normal(*one.shape, kind=torch.float16))
+    lse = torch.full((batch, heads, seq), math.nan)
+    with tuning.forcing("attention", chosen):
+        attention.forward(q, k, v, out, lse, causal=causal, arch="sm_90")
+    keys, values = (one.double().repeat_interleave(heads // kv_heads, 1) for one in (k, v))
+    scores = q.double() @ keys.transpose(-1, -2) / math.sqrt(dim)
+    if causal:
+        scores.masked_fill_(~torch.ones(seq, seq, dtype=torch.bool).tril(), -math.inf)
+    wanted = scores.softmax(-1) @ values
+    found = float((out.double() - wanted).norm() / wanted.norm())
+    return max(found, float((lse - scores.logsumexp(-1)).abs().max()) / 10)
+
+
+def constants(block_n, stages, turns):
+    """A configuration of the variant."""
+    return {
+        "block_m": 128, "block_n": block_n, "num_warps": 8, "num_stages": stages, "tma": 1,
+        "arch_variant": 1, "turns": turns,
+    }  # fmt: skip
+
+
+def agrees():
+    """Everything that a table may choose, in orders drawn from several seeds."""
+    number = 0
+    for dim in attention.HEAD_DIMS:
+        for causal in (True, False):
+            for block_n in (64, 128):
+                for shape in SHAPES:
+                    number += 1
+                    chosen = constants(block_n, 1 + number % 3, number % 2)
+                    used = launched(seed=number)
+                    found = error(shape, dim, causal, chosen, apart=8 * (number % 2), seed=number)
+                    assert used == ["forward_gluon_kernel"]
+                    assert found <= LIMIT, (dim, causal, block_n, shape, found)
+
+
+BREACHES = {
+    "a slot is filled while it is read": (
+        "    mbarrier.wait(empty.index(slot), (number // SLOTS & 1) ^ 1)\n", "",
+    ),
+    "the first round waits for a reader": ("(number // SLOTS & 1) ^ 1", "number // SLOTS & 1"),
+    "the wrong phase of a full slot": (
+        "number % SLOTS), number // SLOTS & 1)", "number % SLOTS), (number // SLOTS & 1) ^ 1)",
+    ),
+    "values are not waited for": ("    await_tile(values, ring, SLOTS)\n", ""),
+    "the next keys are not waited for": ("    await_tile(values + 1, ring, SLOTS)\n", ""),
+    "queries are not waited for": ("    mbarrier.wait(loaded, 0)\n", ""),
+    "half of the queries' bytes are expected": (
+        "PARTS * q_desc.block_type.nbytes", "q_desc.block_type.nbytes",
+    ),
+    "scores are read while they are computed": (
+        "warpgroup_mma_wait(1, deps=(scores,))", "warpgroup_mma_wait(2, deps=(scores,))",
+    ),
+    "keys are given back too early": (
+        "    scores = warpgroup_mma_wait(1, deps=(scores,))\n    release(keys, ring, SLOTS)\n",
+        "    release(keys, ring, SLOTS)\n    scores = warpgroup_mma_wait(1, deps=(scores,))\n",
+    ),
+    "values are given back too early": (
+        "    total = warpgroup_mma_wait(0, deps=(total,))\n    release(values, ring, SLOTS)\n",
+        "    release(values, ring, SLOTS)\n    total = warpgroup_mma_wait(0, deps=(total,))\n",
+    ),
+    "values are never given back": ("    release(values, ring, SLOTS)\n", ""),
+    "one reader counts for two": (
+        "mbarrier.init(empty.index(slot), count=PARTS)",
+        "mbarrier.init(empty.index(slot), count=1)",
+    ),
+    "a turn is given to itself": ("turns.index((PART + 1) % PARTS)", "turns.index(PART)"),
+    "both begin with the other's turn": ("(step + PART) & 1", "step & 1"),
+    "a barrier that nobody made": ("    mbarrier.init(loaded, count=1)\n", ""),
+    "results are copied out unfenced": ("    fence_async_shared()\n", ""),
+    "results may still be copied at the end": ("    tma.store_wait(0)\n", ""),
+    "the diagonal's second tile is not masked": (
+        "SLOTS, CAUSAL, True, TURNS", "SLOTS, CAUSAL, False, TURNS",
+    ),
+    "the diagonal's second tile is left out": ("gl.minimum(MASKED, count)", "1"),
+    "the sum is not shrunk": ("total = total * gl", "gl"),
+}  # fmt: skip
+"""What is wrong → the text of the kernel and what stands there instead."""
+
+
+def broken(text, instead, folder):
+    """The kernel with one place of its source changed."""
+    whole = Path(source.__file__).read_text(encoding="utf-8")
+    assert text in whole, text
+    path = Path(folder) / "broken.py"
+    path.write_text(whole.replace(text, instead), encoding="utf-8")
+    spec = importlib.util.spec_from_file_location(f"broken_{abs(hash(text))}", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module.forward_gluon_kernel
+
+
+def refuses():
+    """Every breach is seen, whatever order the partitions run in."""
+    shape, chosen = (1, 1, 1, 300), constants(64, 2, 1)
+    launched()
+    assert error(shape, 64, True, chosen) <= LIMIT
+    for name, (text, instead) in BREACHES.items():
+        for seed in range(3):
+            with tempfile.TemporaryDirectory() as folder:
+                launched(seed, broken(text, instead, folder))
+                try:
+                    found = error(shape, 64, True, chosen)
+                except gluon_emulator.ProtocolError as said:
+                    sys.stdout.write(f"{name}: {said}\n")
+                    continue
+                assert not found <= LIMIT, f"{name}: not seen with seed {seed}"
+                sys.stdout.write(f"{name}: relative error {found:.2g}\n")
+
+
+if __name__ == "__main__":
+    {"agrees": agrees, "refuses": refuses}[sys.argv[1]]()
+    sys.stdout.write("all examples passed\n")
