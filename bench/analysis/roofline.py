@@ -73,7 +73,8 @@ class Standing(msgspec.Struct, kw_only=True):
 class Point(msgspec.Struct, kw_only=True):
     """One case: ``intensity`` in FLOPs a byte, and the median over devices of what it achieved.
 
-    ``flops`` in FLOP/s and ``bandwidth`` in B/s are the same rate of calls in both units.
+    ``flops`` in FLOP/s and ``bandwidth`` in B/s are the same rate of calls in both units;
+    ``metric`` is the one that was measured.
     """
 
     case: int
@@ -81,6 +82,7 @@ class Point(msgspec.Struct, kw_only=True):
     op: str
     dtype: str
     impl: str
+    metric: str
     intensity: float
     flops: float
     bandwidth: float
@@ -200,6 +202,7 @@ def _chip(
             op=one.op,
             dtype=one.dtype,
             impl=one.case.axes.get("impl", ""),
+            metric=one.case.metric,
             intensity=one.cost.intensity,
             flops=one.calls * one.cost.flops,
             bandwidth=one.calls * one.cost.bytes,

@@ -104,7 +104,7 @@ def _roof(roofs: Roofs, dtype: str) -> tuple[str, str]:
 
 def _cells(point: Point) -> tuple[str, ...]:
     nearer = _nearer(point)
-    if nearer.limit == "memory" or not point.flops:
+    if nearer.limit == "memory" or (not nearer.limit and point.metric == "bandwidth"):
         achieved = format_value(point.bandwidth, "B/s")
     else:
         achieved = format_value(point.flops, "FLOP/s")

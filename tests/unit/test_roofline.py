@@ -236,6 +236,10 @@ def test_the_screen_loses_nothing(width):
     lone = one(header(gemm(0)), (0, 0, 5e13), chips={})
     print_roofline(Console(file=text, width=width), lone)
     assert "?: the other roof is unknown" in text.getvalue()
+    axes = {"op": "rope", "shape": "small", "variant": "forward", "dtype": "bf16", "impl": "torch"}
+    memory = made_runs.case(0, "memory", {**axes, "mode": "burst"}, "bandwidth", "B/s")
+    print_roofline(Console(file=text, width=width), one(header(memory), (0, 0, 5e11), chips={}))
+    assert "500 GB/s" in " ".join(text.getvalue().split())  # no roof at all: as it was measured
 
 
 def test_the_command_prints_and_gives_json(tmp_path):
