@@ -39,22 +39,46 @@ def has_nan(tensor: torch.Tensor) -> bool:
     return bool(torch.isnan(tensor).any())
 
 
+_RUN = 1024
+"""Neighbouring elements that are judged by themselves too."""
+
+_UNEVEN = 4.0
+"""How many times worse than the whole its worst run may be; rounding makes them nearly equal."""
+
+
 def relative_error(out: torch.Tensor, wanted: torch.Tensor) -> float:
     """‖out - wanted‖ / ‖wanted‖ in fp64; infinite where ``out`` has a NaN or infinity.
 
-    Where all that is wanted is zero, the norm of ``out`` itself.
+    Where all that is wanted is zero, the norm of ``out`` itself. One wrong row among 32768 moves
+    the norm of the whole by half a percent only: a quarter of the error of the worst 1024
+    neighbours, against their own norm or the average run's if that is larger, is given instead
+    where it is more.
     """
     if out.shape != wanted.shape:
         return math.inf
-    wrong = right = 0.0
+    if out.numel() == 0:
+        return 0.0
+    wrong, right = [], []
     flat, target = out.reshape(-1), wanted.reshape(-1)
     for start in range(0, flat.numel(), _PART):
         part = target[start : start + _PART].double()
-        difference = flat[start : start + _PART].double() - part
-        wrong += float(torch.dot(difference, difference))
-        right += float(torch.dot(part, part))
-    error = math.sqrt(wrong / right) if right > 0 else math.sqrt(wrong)
-    return error if math.isfinite(error) else math.inf
+        wrong.append(_runs(flat[start : start + _PART].double() - part))
+        right.append(_runs(part))
+    off, size = torch.cat(wrong), torch.cat(right)
+    total, lost = float(size.sum()), float(off.sum())
+    if not (math.isfinite(total) and math.isfinite(lost)):
+        return math.inf
+    if total == 0.0:
+        return math.sqrt(lost)
+    average = total * min(1.0, _RUN / flat.numel())
+    worst = float((off / size.clamp_min(average)).max())
+    return max(math.sqrt(lost / total), math.sqrt(worst) / _UNEVEN)
+
+
+def _runs(values: torch.Tensor) -> torch.Tensor:
+    """Sums of squares of `_RUN` values in a row each."""
+    padded = torch.nn.functional.pad(values, (0, -values.numel() % _RUN))
+    return padded.view(-1, _RUN).square_().sum(1)
 
 
 def effective_bits(error: float) -> float:

@@ -234,6 +234,32 @@ def test_relative_error():
     assert reference.relative_error(ones * 0 + 1e-3, ones * 0) == pytest.approx(2e-3)
 
 
+def test_one_wrong_row_of_many_is_no_small_error():
+    wanted = torch.randn(1 << 22, generator=torch.Generator().manual_seed(0)).view(-1, 1024)
+    rounded = wanted.bfloat16()
+    plain = float((rounded.double() - wanted.double()).norm() / wanted.double().norm())
+    assert reference.relative_error(rounded, wanted) == pytest.approx(plain), "of even errors"
+    rounded[77] = rounded[78]
+    assert reference.relative_error(rounded, wanted) > 10 * reference.TOLERANCE["bf16"]
+
+
+def test_a_step_that_moves_no_weight_is_seen():
+    def idle(case, inputs, outputs):
+        def work():
+            weight = outputs["weight"].clone()
+            ops.get("adamw").implementations["torch"](case, inputs, outputs)()
+            outputs["weight"].copy_(weight)
+            return outputs
+
+        return work
+
+    for dtype in SPECS["adamw"].dtypes:
+        call = ops.bind(
+            "vendor", CPU, ops.Case("adamw", (1 << 12,), dtype), seed=1, vendor={"adamw": idle}
+        )
+        assert call.errors()["weight"] > 0.9
+
+
 def test_effective_bits():
     assert reference.effective_bits(2.0**-8) == 8.0
     assert reference.effective_bits(0.0) == 53.0
