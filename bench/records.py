@@ -159,7 +159,7 @@ class Conditions(msgspec.Struct, kw_only=True, frozen=True):
 
 
 class ScheduleSpec(msgspec.Struct, kw_only=True, frozen=True):
-    """A rule that yields the groups of a case; `bench.cluster.rounds` interprets it.
+    """A rule that yields the groups of a case; `bench.rounds` interprets it.
 
     ``groups`` is how many it yields on the run's inventory (None: not counted yet): what is
     reported about a case is a share of this, not of the groups that happened to answer.

@@ -7,8 +7,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from ..cluster.executor import Page
-from ..cluster.inventory import Inventory
 from ..cluster.plan import Plan, Stage, schedules_of
+from ..inventory import Inventory
 from ..records import STATUSES, Header, Row, Status
 from ..report.picture import Picture, Screen
 from ..report.terminal import console

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..cluster.inventory import Inventory
 from ..cluster.plan import Plan, schedules_of
+from ..inventory import Inventory
 from ..workloads.base import make
 
 

@@ -132,9 +132,9 @@ def _rows(reader: object, as_json: bool) -> int:
     """Every row in full words: a JSON object a line, or ``key: value`` text."""
     import msgspec
 
-    from ..cluster.inventory import Inventory
-    from ..cluster.rounds import schedule_for
+    from ..inventory import Inventory
     from ..results import RunReader
+    from ..rounds import schedule_for
     from ..units import format_value
 
     assert isinstance(reader, RunReader)

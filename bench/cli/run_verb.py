@@ -190,8 +190,8 @@ def _dry_run(suite: Suite, chips: dict[str, Chip], as_json: bool, **where: Any) 
     import msgspec
 
     from ..cluster.engine import row_count
-    from ..cluster.inventory import Inventory
     from ..cluster.plan import plan
+    from ..inventory import Inventory
     from ..report.terminal import console, print_plan
     from .planned import outline
 

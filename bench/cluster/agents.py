@@ -14,10 +14,10 @@ import msgspec
 
 from ..configs import Chip
 from ..errors import InfraError
+from ..inventory import Inventory
 from ..records import Node, Provenance, Row
 from .agent import Order
 from .executor import Done, Event, Executor, Page
-from .inventory import Inventory
 from .party import Visit
 from .plan import Job, Plan, Stage, schedules_of, steps
 from .wire import Clock

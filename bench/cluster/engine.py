@@ -15,9 +15,9 @@ import msgspec
 
 from ..configs import Chip, Suite
 from ..errors import Exit, HengsuanError, UsageError
+from ..inventory import Inventory
 from ..records import STATUSES, Header, RunState, Status
 from .executor import Done, Executor, Page
-from .inventory import Inventory
 from .journal import Journal
 from .plan import Plan, Stage, plan, schedules_of
 from .wire import Clock

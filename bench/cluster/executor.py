@@ -7,8 +7,8 @@ from typing import Any, Protocol
 
 import msgspec
 
+from ..inventory import Inventory
 from ..records import Conditions, Provenance, Row, Samples
-from .inventory import Inventory
 from .plan import Plan, Stage
 from .wire import Clock
 

@@ -14,7 +14,9 @@ import msgspec
 
 from ..configs import Chip, Entry, Suite
 from ..errors import ConfigError, HengsuanError, UsageError, unknown
+from ..inventory import Inventory
 from ..records import Case, ScheduleSpec, Scope
+from ..rounds import Groups, Schedule, schedule_for
 from ..timing import OVERTIME, Rule
 from ..units import parse_sweep
 from ..workloads.base import (
@@ -27,8 +29,6 @@ from ..workloads.base import (
     registry,
     source_hash,
 )
-from .inventory import Inventory
-from .rounds import Groups, Schedule, schedule_for
 
 PLACEMENT: Mapping[Scope, dict[str, Any]] = {
     "device": {},

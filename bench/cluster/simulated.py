@@ -17,12 +17,12 @@ import numpy.typing as npt
 
 from ..configs import Chip, Cluster, Fault
 from ..errors import ConfigError
+from ..inventory import Inventory
 from ..records import PROVENANCES, STATUSES, Case, DeviceGroup, Provenance
 from ..results import Columns
+from ..rounds import Groups
 from .executor import Done, Executor, Page, Progress
-from .inventory import Inventory
 from .plan import Job, Plan, Stage, Step, schedules_of, steps
-from .rounds import Groups
 from .wire import Clock
 
 SAMPLES = 30

@@ -93,7 +93,7 @@ def test_plan(benchmark, figure):
     script = """
         import json, resource, time
         start = time.perf_counter()
-        from bench.cluster.inventory import Inventory
+        from bench.inventory import Inventory
         from bench.cluster.plan import plan, schedules_of, steps
         from bench.configs import load_chips, load_suite
         from bench.records import DeviceGroup

@@ -11,9 +11,9 @@ sys.path.insert(0, str(Path(__file__).parent))
 from gloo_ranks import RULE, context
 
 from bench.cli import cli
-from bench.cluster.inventory import Inventory
 from bench.cluster.plan import plan
 from bench.configs import load_chips, suite_from_text
+from bench.inventory import Inventory
 from bench.records import DeviceGroup
 from bench.workloads.runner import run
 

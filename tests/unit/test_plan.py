@@ -4,10 +4,10 @@ import pytest
 
 from bench.cli.planned import outline
 from bench.cluster.engine import job_count, row_count
-from bench.cluster.inventory import Inventory
 from bench.cluster.plan import expand, plan, schedules_of, steps
 from bench.configs import Entry, StageConfig, Suite, load_chips, load_suite
 from bench.errors import ConfigError, UsageError
+from bench.inventory import Inventory
 from bench.kernels import costs
 from bench.records import Device, DeviceGroup, Node
 from bench.workloads.base import registry

@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bench.cluster.inventory import Inventory
-from bench.cluster.rounds import schedule_for
 from bench.errors import UsageError
+from bench.inventory import Inventory
 from bench.records import Device, DeviceGroup, Node, ScheduleSpec
+from bench.rounds import schedule_for
 
 
 def fleet(nodes, devices=1):

@@ -15,10 +15,10 @@ from bench.analysis.scorecard import Category, Finding, MetricScore, Scorecard
 from bench.cli.live import Watching
 from bench.cluster.engine import execute
 from bench.cluster.executor import Event, Page, Progress
-from bench.cluster.inventory import Inventory
 from bench.cluster.plan import plan
 from bench.cluster.simulated import SimulatedExecutor
 from bench.configs import load_chips, load_cluster, load_suite, suite_from_text
+from bench.inventory import Inventory
 from bench.records import Device, Header, Node, Row
 from bench.report.picture import Picture, Screen
 from bench.report.terminal import WORST, print_outcome, print_scorecard, print_table

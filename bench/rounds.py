@@ -12,9 +12,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..errors import UsageError
-from ..records import ScheduleSpec
+from .errors import UsageError
 from .inventory import Ints, Inventory
+from .records import ScheduleSpec
 
 
 class Groups(NamedTuple):

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from ..errors import UsageError
-from ..records import DeviceGroup, Node
+from .errors import UsageError
+from .records import DeviceGroup, Node
 
 Ints = npt.NDArray[np.int64]
 
