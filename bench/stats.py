@@ -41,6 +41,51 @@ def _normal_quantile(p: float) -> float:
     return NormalDist().inv_cdf(p)
 
 
+def student_tail(t: float, degrees: float) -> float:
+    """P(T > t) of Student's t with ``degrees`` > 0 degrees of freedom, which need not be whole.
+
+    Half the regularised incomplete beta function I_x(degrees/2, 1/2) at x = degrees/(degrees + t²)
+    (Abramowitz & Stegun 26.7.1), by its continued fraction (26.5.8), term by term (Lentz).
+    """
+    if t < 0:
+        return 1.0 - student_tail(-t, degrees)
+    a, b, x = degrees / 2, 0.5, degrees / (degrees + t * t)
+    front = math.exp(
+        math.lgamma(a + b) - math.lgamma(a) - math.lgamma(b) + a * math.log(x)
+    ) * math.sqrt(1.0 - x)
+    # The fraction converges fast on one side of its mean only.
+    if x < (a + 1) / (a + b + 2):
+        return front * _beta_fraction(a, b, x) / a / 2
+    return 0.5 - front * _beta_fraction(b, a, 1.0 - x) / b / 2
+
+
+def _beta_fraction(a: float, b: float, x: float) -> float:
+    c, d = 1.0, 1.0 / (1.0 - (a + b) * x / (a + 1.0))
+    value = d
+    for m in range(1, 500):
+        even = m * (b - m) * x / ((a + 2 * m - 1) * (a + 2 * m))
+        odd = -(a + m) * (a + b + m) * x / ((a + 2 * m) * (a + 2 * m + 1))
+        before = value
+        for term in (even, odd):
+            c, d = 1.0 + term / c, 1.0 / (1.0 + term * d)
+            value *= c * d
+        if abs(value - before) <= 1e-14 * abs(value):
+            break
+    return value
+
+
+@lru_cache(maxsize=4096)
+def student_quantile(tail: float, degrees: float) -> float:
+    """The t ≥ 0 that Student's t exceeds with probability ``tail``, 0 < tail ≤ 1/2."""
+    low, high = 0.0, 1.0
+    while student_tail(high, degrees) > tail and high < 1e150:
+        low, high = high, 2 * high
+    for _ in range(60):
+        middle = (low + high) / 2
+        low, high = (middle, high) if student_tail(middle, degrees) > tail else (low, middle)
+    return (low + high) / 2
+
+
 def median_interval(samples: npt.ArrayLike, confidence: float = 0.95) -> tuple[float, float, float]:
     """(median, low, high): the median and its distribution-free confidence interval."""
     ordered = np.sort(np.asarray(samples, dtype=np.float64))
