@@ -71,9 +71,10 @@ class Culprit(msgspec.Struct, kw_only=True, frozen=True):
 class Fabric(msgspec.Struct, kw_only=True):
     """What the pairs say.
 
-    ``usual`` is one value a class (NaN without a pair), in the unit of the values. ``effect``, ``low`` and ``high``
-    are float64[items], relative to it, NaN for items with fewer than two pairs. ``noise`` and
-    ``spread`` are relative standard deviations: of a pair around its items, and of items.
+    ``usual`` is one value a class (NaN without a pair), in the unit of the values. ``effect``,
+    ``low`` and ``high`` are float64[items], relative to it, NaN for items with fewer than two
+    pairs. ``noise`` and ``spread`` are relative standard deviations: of a pair around its items,
+    and of items.
     ``pairs`` and ``missing`` count distinct pairs and values that were no positive number.
     ``culprits`` has the slowest first; ``limits`` says what cannot be told, in sentences.
     """
@@ -280,10 +281,10 @@ def _limits(graph: Graph, model: Additive, missing: int) -> list[str]:
         said.append(f"{missing} pair(s) have no good value and do not count")
     if unmet := graph.count - there:
         said.append(f"{unmet} of {graph.count} were in no pair that has a value")
-    if model.degrees < 1:
+    if model.degrees < 2:
         said.append(
-            f"{graph.first.size} pair(s) of {there} leave nothing to judge noise by: nobody is "
-            "named; measure more pairs"
+            f"{graph.first.size} pair(s) of {there} leave next to nothing to judge noise by; "
+            "measure more pairs, of more nodes"
         )
     if once:
         said.append(

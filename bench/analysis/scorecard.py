@@ -25,6 +25,7 @@ from ..records import PROVENANCES, STATUS_MEANING, STATUSES, Case, Header, Prove
 from ..results import Columns
 from ..stats import geometric_mean
 from ..units import format_value, parse_size
+from .pairs import pair_fabrics
 from .summary import CaseSummary, summarize
 
 TOLERANCE = 0.05
@@ -71,8 +72,9 @@ class Category(msgspec.Struct, kw_only=True):
 class Finding(msgspec.Struct, kw_only=True):
     """Something that a reader of the score must know, as a sentence.
 
-    ``kind``: a status (``failed``, ``invalid``, ...), ``above-reference``, ``incomplete``, or
-    ``note`` for values that count under a condition, such as a wider tolerance.
+    ``kind``: a status (``failed``, ``invalid``, ...), ``above-reference``, ``incomplete``,
+    ``slow-node``, ``slow-device``, ``slow-link`` or ``slow-pair`` (`pairs.Suspect`), or ``note``
+    for values that count under a condition, such as a wider tolerance.
     """
 
     kind: str
@@ -133,6 +135,7 @@ def scorecard(
         findings=[
             *_incomplete(header),
             *_above(summaries),
+            *_slow(header, columns, summaries),
             *_statuses(summaries),
             *_notes(summaries),
         ],
@@ -308,6 +311,17 @@ def _above(summaries: list[CaseSummary]) -> list[Finding]:
             )
             findings.append(Finding(kind="above-reference", name=one.name, text=text))
     return findings
+
+
+def _slow(header: Header, columns: Columns, summaries: list[CaseSummary]) -> list[Finding]:
+    """Who the pairs say is slow, once for all cases that say it."""
+    told: dict[tuple[str, ...], Finding] = {}
+    for one in pair_fabrics(header, columns, summaries):
+        for suspect in one.suspects:
+            name = " – ".join(suspect.names)
+            finding = Finding(kind=suspect.kind, name=name, text=suspect.text(one.metric))
+            told.setdefault((suspect.kind, name), finding)
+    return list(told.values())
 
 
 def _notes(summaries: list[CaseSummary]) -> list[Finding]:

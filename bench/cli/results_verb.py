@@ -1,4 +1,4 @@
-"""``hengsuan results``: list the runs of a folder, show one, see it under its roofline."""
+"""``hengsuan results``: list the runs of a folder, show one, see its roofline and its fabric."""
 
 from __future__ import annotations
 
@@ -125,6 +125,42 @@ def roofline(run: str, out: Path, as_json: bool) -> int:
     screen = console()
     for one in found:
         print_roofline(screen, one)
+    return 0
+
+
+@command.command()
+@click.argument("run")
+@_OUT
+@_JSON
+@click.option("--metric", default="bandwidth", show_default=True, help="Which metric of the pairs.")
+def fabric(run: str, out: Path, as_json: bool, metric: str) -> int:
+    """Name the slow nodes, devices and links behind a run's pairs."""
+    import msgspec
+
+    from ..analysis.pairs import pair_fabrics
+    from ..analysis.summary import summarize
+    from ..errors import unknown
+    from ..report.fabric import print_fabric
+    from ..report.terminal import console
+    from ..results import RunReader, find_run
+
+    reader = RunReader(find_run(run, out))
+    header, columns = reader.header, reader.columns()
+    known = {case.metric for case in header.cases if case.scope == "pair"}
+    if known and metric not in known:
+        raise unknown("metric of pairs", metric, known)
+    found = pair_fabrics(header, columns, summarize(header, columns), metric)
+    if as_json:
+        whole = {"run": header.id, "fabrics": found}
+        click.echo(msgspec.json.format(msgspec.json.encode(whole), indent=1).decode())
+        return 0
+    if not found:
+        click.echo(
+            f"run {header.id} has no good value of pairs: nothing is known of its links", err=True
+        )
+    screen = console()
+    for one in found:
+        print_fabric(screen, one)
     return 0
 
 

@@ -12,6 +12,7 @@ import zlib
 from collections.abc import Iterator
 from typing import Any
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 
@@ -28,9 +29,13 @@ from .wire import Clock
 SAMPLES = 30
 """Samples that a simulated measurement stands for."""
 _STATUS: dict[str, int] = {status: index for index, status in enumerate(STATUSES)}
+_NODES, _LINKS = 1, 2
+"""What a fault that counts draws: numbers that keep their draws apart."""
 _SIMULATED = PROVENANCES.index("simulated")
 Floats = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int64]
 Bools = npt.NDArray[np.bool_]
+_NOTHING: Ints = np.empty(0, dtype=np.int64)
 
 
 class SimulatedExecutor(Executor):
@@ -56,6 +61,8 @@ class SimulatedExecutor(Executor):
         for fault in cluster.faults:
             _exists(fault, cluster)
         self.cluster = cluster
+        self._faults = _drawn(cluster)
+        self._links: dict[tuple[int, int], Ints] = {}
         self.clock = Clock(0.0)
         self._virtual = 0.0
         self._dead: set[int] = set()
@@ -72,9 +79,10 @@ class SimulatedExecutor(Executor):
     def start(self, plan: Plan, stage: Stage, done: Done) -> None:
         self._dead.update(
             fault.node
-            for fault in self.cluster.faults
-            if fault.kind == "dead" and fault.stage in (None, stage.name)
+            for fault in self._faults
+            if fault.node is not None and fault.kind == "dead" and fault.stage in (None, stage.name)
         )
+        self._draw_links(plan)
         self._work = self._measure(plan, stage, done)
 
     def pages(self) -> Iterator[Page]:
@@ -141,21 +149,25 @@ class SimulatedExecutor(Executor):
         label = zlib.crc32(f"{case.label()}/{case.metric}".encode())
         own = np.random.default_rng([cluster.seed, label])
         devices = own.lognormal(0.0, cluster.between, self._inventory.size)
-        for fault in cluster.faults:
+        for fault in self._faults:
             if fault.kind == "slow" and fault.benchmark in (None, case.benchmark):
                 devices[self._ranks(fault)] *= fault.factor
         drawn = np.random.default_rng([cluster.seed, label, repeat + 1, int(groups.ids[0])])
         noise = drawn.lognormal(0.0, cluster.within, groups.ids.size)
         speed = cluster.efficiency * devices[groups.ranks].min(axis=1) * noise
-        for fault in cluster.faults:
+        for index, fault in enumerate(self._faults):
             if fault.kind == "link" and fault.benchmark in (None, case.benchmark):
-                speed[self._between(groups, fault)] *= fault.factor
+                if fault.count is None:
+                    slow = self._between(groups, fault)
+                else:
+                    slow = np.isin(groups.ids, self._links.get((case.schedule, index), _NOTHING))
+                speed[slow] *= fault.factor
         return np.asarray(speed)
 
     def _break(
         self, case: Case, groups: Groups, status: npt.NDArray[np.int8], reasons: dict[int, str]
     ) -> None:
-        for fault in self.cluster.faults:
+        for fault in self._faults:
             if fault.kind in ("wrong", "crash") and fault.benchmark in (None, case.benchmark):
                 hit = np.isin(groups.ranks, self._ranks(fault)).any(axis=1)
                 kind = "invalid" if fault.kind == "wrong" else "failed"
@@ -172,7 +184,29 @@ class SimulatedExecutor(Executor):
             status[index] = _STATUS[kind]
             reasons[index] = why
 
+    def _draw_links(self, plan: Plan) -> None:
+        """Which groups of every schedule of pairs the faults that count links mean."""
+        counted = [
+            (index, fault.count)
+            for index, fault in enumerate(self._faults)
+            if fault.kind == "link" and fault.count is not None
+        ]
+        if not counted or self._links:
+            return
+        for number, schedule in enumerate(schedules_of(plan, self._inventory)):
+            if plan.schedules[number].scope != "pair" or not schedule.size:
+                continue
+            batches = [batch for whole in schedule.rounds() for batch in whole]
+            nodes = self._inventory.node_of(np.concatenate([batch.ranks for batch in batches]))
+            ids = np.concatenate([batch.ids for batch in batches])
+            between = ids[nodes[:, 0] != nodes[:, 1]]
+            for index, count in counted:
+                drawn = np.random.default_rng([self.cluster.seed, index, number, _LINKS])
+                some = min(count, between.size)
+                self._links[number, index] = drawn.choice(between, some, replace=False)
+
     def _ranks(self, fault: Fault) -> list[int]:
+        assert fault.node is not None
         ranks = self._inventory.ranks_of(fault.node)
         return list(ranks) if fault.device is None else [ranks[fault.device]]
 
@@ -191,6 +225,22 @@ def _without(groups: Groups, job: Job, step: Step, done: Done) -> Groups:
         [(job.case, group, step.repeat) not in done for group in groups.ids.tolist()], dtype=bool
     )
     return Groups(groups.ids[keep], groups.ranks[keep])
+
+
+def _drawn(cluster: Cluster) -> list[Fault]:
+    """The faults, those that count nodes as one for each node, never of one named elsewhere."""
+    taken = {fault.node for fault in cluster.faults} | {fault.peer for fault in cluster.faults}
+    found: list[Fault] = []
+    for index, fault in enumerate(cluster.faults):
+        if fault.kind != "slow" or fault.count is None:
+            found.append(fault)
+            continue
+        left = [node for node in range(cluster.nodes) if node not in taken]
+        drawn = np.random.default_rng([cluster.seed, index, _NODES])
+        for node in sorted(drawn.choice(left, min(fault.count, len(left)), replace=False).tolist()):
+            taken.add(node)
+            found.append(msgspec.structs.replace(fault, node=node, count=None))
+    return found
 
 
 def _exists(fault: Fault, cluster: Cluster) -> None:

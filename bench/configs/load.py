@@ -78,9 +78,17 @@ def load_cluster(name: str | Path) -> Cluster:
             number = getattr(fault, key)
             if number is not None and not 0 <= number < limit:
                 raise document.error((*place, key), f"must be 0 to {limit - 1}, not {number}")
-        if (fault.kind == "link") != (fault.peer is not None):
-            raise document.error(place, "give a peer with kind: link, and only with it")
-        if fault.peer == fault.node:
+        if (fault.node is None) == (fault.count is None):
+            raise document.error(place, "give a node or a count, one of them")
+        if fault.count is not None and fault.kind not in ("slow", "link"):
+            raise document.error((*place, "count"), "goes with kind: slow or link only")
+        if fault.count is not None and not 1 <= fault.count <= cluster.nodes:
+            raise document.error((*place, "count"), f"must be 1 to {cluster.nodes}")
+        if (fault.kind == "link" and fault.count is None) != (fault.peer is not None):
+            raise document.error(
+                place, "give a peer with kind: link and a node, and only with them"
+            )
+        if fault.peer is not None and fault.peer == fault.node:
             raise document.error((*place, "peer"), "must be another node")
         if fault.factor <= 0:
             raise document.error((*place, "factor"), "must be positive")

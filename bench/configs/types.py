@@ -90,11 +90,14 @@ class Fault(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=Tru
     ``kind``: ``slow`` multiplies rates of the matching metrics by ``factor`` (times are divided),
     ``wrong`` fails the sanity check, ``crash`` fails the benchmark, ``dead`` loses the node from
     stage ``stage`` on, ``link`` slows one pair (``node``, ``peer``). ``device`` limits the fault
-    to one device of the node, ``benchmark`` to one benchmark (None: all).
+    to one device of the node, ``benchmark`` to one benchmark (None: all). In place of a node,
+    ``slow`` and ``link`` take a ``count``: so many nodes, or links among those between nodes that
+    a schedule measures, are drawn by the cluster's seed.
     """
 
     kind: Literal["slow", "wrong", "crash", "dead", "link"]
-    node: int
+    node: int | None = None
+    count: int | None = None
     peer: int | None = None
     device: int | None = None
     benchmark: str | None = None

@@ -109,6 +109,36 @@ def test_a_slow_link_slows_one_pair(tmp_path):
     assert (values < 0.75 * np.median(values)).sum() == 1
 
 
+def test_counted_faults_are_drawn_by_the_seed(tmp_path):
+    faults = (
+        Fault(kind="slow", count=2, benchmark="pairs", factor=0.5),
+        Fault(kind="link", count=3, benchmark="pairs", factor=0.7),
+    )
+    quiet = {"between": 0.001, "within": 0.001}
+
+    def slow(seed, name):
+        _, reader, columns = run(tmp_path, cluster(*faults, seed=seed, **quiet), name)
+        (case,) = cases(reader, "pairs", "bandwidth")
+        mine = columns.case == case
+        value = columns.value[mine][np.argsort(columns.group[mine])]
+        return np.round(value / np.median(value[value > 0.9 * value.max()]), 1)
+
+    one = slow(1, "a")
+    assert np.array_equal(one, slow(1, "b"))
+    assert not np.array_equal(one, slow(2, "c"))
+    # Two of eight nodes are in 13 of 28 pairs; a link of theirs may be one of the three.
+    assert (one <= 0.5).sum() == 13
+    assert (one < 0.9).sum() == 13 + (one == 0.7).sum()
+    assert (one == 0.7).sum() + (one < 0.4).sum() == 3
+
+
+def test_counted_nodes_are_not_those_that_are_named(tmp_path):
+    faults = (Fault(kind="dead", node=0), Fault(kind="slow", count=7, factor=0.5))
+    executor = SimulatedExecutor(cluster(*faults), load_chips())
+    slow = {fault.node for fault in executor._faults if fault.kind == "slow"}
+    assert slow == set(range(1, 8))
+
+
 def test_wrong_crashing_and_dead_nodes_have_their_statuses(tmp_path):
     finished, reader, columns = run(
         tmp_path,

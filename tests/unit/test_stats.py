@@ -8,7 +8,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench import units
-from bench.stats import geometric_mean, mad, median_interval, median_ranks, relative_half_width
+from bench.stats import (
+    geometric_mean,
+    mad,
+    median_interval,
+    median_ranks,
+    relative_half_width,
+    student_quantile,
+    student_tail,
+)
 
 
 @pytest.mark.parametrize(("n", "ranks"), [(6, (0, 5)), (10, (1, 8)), (15, (3, 11)), (30, (9, 20))])
@@ -98,3 +106,23 @@ def test_values_are_printed_with_a_prefix_that_fits():
     assert units.format_value(math.nan, "B/s") == "–"
     assert units.format_value(0.512, "ratio") == "51.2 %"
     assert units.format_value(12e-6, "s") == "12 µs"
+
+
+@pytest.mark.parametrize(
+    ("tail", "degrees", "quantile"),
+    [(0.025, 1, 12.7062), (0.025, 5, 2.57058), (0.0005, 2, 31.5991), (0.025, 1e5, 1.95999)],
+)
+def test_quantiles_of_student_are_the_textbook_ones(tail, degrees, quantile):
+    assert student_quantile(tail, degrees) == pytest.approx(quantile, rel=1e-5)
+
+
+@given(st.floats(1e-12, 0.5), st.floats(0.2, 1e4))
+def test_tails_of_student_lead_back_to_their_quantiles(tail, degrees):
+    quantile = student_quantile(tail, degrees)
+    assert student_tail(quantile, degrees) == pytest.approx(tail, rel=1e-6)
+    assert student_tail(-quantile, degrees) == pytest.approx(1 - tail, rel=1e-6)
+
+
+def test_student_with_one_degree_is_cauchy():
+    for t in (0.0, 0.3, 5.0, 1e6):
+        assert student_tail(t, 1) == pytest.approx(0.5 - math.atan(t) / math.pi, rel=1e-6)

@@ -1,0 +1,269 @@
+"""From a run to the fabric behind it: its pairs by node and device, and who is slow, by name.
+
+Pairs inside a node and pairs between nodes use different links, and are fitted apart. Between
+nodes an item is a device with its way out (its *rail*): a node all of whose measured rails are slow
+is a slow node, one rail alone a slow device. Pairs of equal and of different label (rack, site),
+and of equal and different place in the node, each have a usual value of their own.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import Literal, TypeAlias
+
+import msgspec
+import numpy as np
+
+from ..inventory import Inventory
+from ..records import Case, Header
+from ..results import Columns
+from ..rounds import schedule_for
+from .fabric import MATERIAL, Culprit, Fabric, fit
+from .graph import Bools, Floats, Ints
+from .summary import CaseSummary, group_medians, rows_by_case
+
+Kind: TypeAlias = Literal["slow-node", "slow-device", "slow-link", "slow-pair"]
+
+
+class Suspect(msgspec.Struct, kw_only=True, frozen=True):
+    """Who is slow, by name.
+
+    ``slow-node``: all of its measured devices are. ``slow-pair``: a device that met one other
+    only, so that it, its partner or the link between them may be it. ``names`` are one node, one
+    ``node/device``, or two. The rest as in `fabric.Culprit`; ``pairs`` of a node are those of its
+    devices that are named each alone.
+    """
+
+    kind: Kind
+    names: tuple[str, ...]
+    effect: float
+    low: float
+    high: float
+    chance: float
+    pairs: int
+
+    def text(self, metric: str) -> str:
+        """``bandwidth -10.1% against the usual pair (95 %: -11.2% to -9.0%), from 3 pairs``."""
+        pairs = "1 pair" if self.pairs == 1 else f"{self.pairs} pairs"
+        return (
+            f"{metric} {self.effect:+.1%} against the usual pair ({self.interval()}), from {pairs}"
+        )
+
+    def interval(self) -> str:
+        """``95 %: -11.2% to -9.0%``."""
+        return f"95 %: {self.low:+.1%} to {self.high:+.1%}"
+
+
+class Usual(msgspec.Struct, kw_only=True, frozen=True):
+    """The usual value of one class of pairs, in the case's unit; ``name`` is empty for all."""
+
+    name: str
+    value: float
+    pairs: int
+
+
+class PairFabric(msgspec.Struct, kw_only=True):
+    """What the pairs of one case say of the links inside nodes, or of those between nodes.
+
+    ``nodes`` and ``items`` are how many took part, ``pairs`` how many have a value. ``noise`` and
+    ``spread`` are relative standard deviations, of a pair around its items and of items.
+    """
+
+    name: str
+    case: int
+    metric: str
+    unit: str
+    provenance: str
+    where: Literal["between nodes", "inside nodes"]
+    nodes: int
+    items: int
+    pairs: int
+    usual: list[Usual]
+    noise: float
+    spread: float
+    suspects: list[Suspect]
+    limits: list[str]
+
+
+def pair_fabrics(
+    header: Header, columns: Columns, summaries: list[CaseSummary], metric: str = "bandwidth"
+) -> list[PairFabric]:
+    """The fabric behind every case of pairs that has ``metric``; cases without a good value none.
+
+    Args:
+        header: The run's header.
+        columns: Its rows.
+        summaries: Its cases, of `summary.summarize`.
+        metric: Which metric of the pairs.
+
+    Raises:
+        UsageError: the header has a schedule that its nodes cannot give.
+    """
+    wanted = [
+        one
+        for one in summaries
+        if one.case.scope == "pair" and one.case.metric == metric and one.groups
+    ]
+    if not wanted:
+        return []
+    inventory = Inventory(header.nodes, header.fleet)
+    rows = rows_by_case(columns, len(header.cases))
+    found = []
+    for one in wanted:
+        case = one.case
+        ids, ranks = _pairs(header, inventory, case)
+        repeats = int(columns.repeat[rows[case.id]].max()) + 1
+        groups, medians = group_medians(columns, rows[case.id])
+        value = np.full(ids.size, np.nan)
+        value[np.searchsorted(ids, groups)] = medians
+        nodes = inventory.node_of(ranks)
+        inside = nodes[:, 0] == nodes[:, 1]
+        provenance = ", ".join(one.provenances)
+        for where, these in (("between nodes", ~inside), ("inside nodes", inside)):
+            if np.isfinite(value[these]).any():
+                made = _fabric(inventory, case, ranks[these], value[these], where == "inside nodes")
+                made.name, made.provenance = one.name, provenance
+                if repeats == 1:
+                    made.limits.append(
+                        "every pair was measured once: whether a link is slow for good or was for "
+                        "a moment; repeat the stage"
+                    )
+                found.append(made)
+    return found
+
+
+def _pairs(header: Header, inventory: Inventory, case: Case) -> tuple[Ints, Ints]:
+    """int64[groups] ascending, int64[groups, 2]: the schedule's groups and their ranks."""
+    schedule = schedule_for(header.schedules[case.schedule], inventory)
+    batches = [batch for whole in schedule.rounds() for batch in whole]
+    ids = np.concatenate([batch.ids for batch in batches])
+    ranks = np.concatenate([batch.ranks for batch in batches])
+    order = np.argsort(ids)
+    return ids[order], ranks[order]
+
+
+def _fabric(
+    inventory: Inventory, case: Case, ranks: Ints, value: Floats, inside: bool
+) -> PairFabric:
+    there, item = np.unique(ranks, return_inverse=True)
+    item = item.reshape(ranks.shape)
+    codes, names = _classes(inventory, ranks, inside)
+    result = fit(
+        item[:, 0],
+        item[:, 1],
+        value,
+        items=there.size,
+        classes=codes,
+        better=case.better,
+    )
+    node = inventory.node_of(there)
+    good = np.isfinite(value) & (value > 0)
+    counts = np.bincount(codes[good], minlength=len(names))
+    usual = [
+        Usual(name=name, value=result.usual[index], pairs=int(counts[index]))
+        for index, name in enumerate(names)
+        if counts[index]
+    ]
+    return PairFabric(
+        name="",
+        case=case.id,
+        metric=case.metric,
+        unit=case.unit,
+        provenance="",
+        where="inside nodes" if inside else "between nodes",
+        nodes=int(np.unique(node).size),
+        items=int(there.size),
+        pairs=result.pairs,
+        usual=usual,
+        noise=result.noise,
+        spread=result.spread,
+        suspects=list(_suspects(inventory, there, node, result)),
+        limits=result.limits,
+    )
+
+
+def _classes(inventory: Inventory, ranks: Ints, inside: bool) -> tuple[Ints, list[str]]:
+    """int64[pairs] and what each class is called: ``same rack, other rail``."""
+    if inside:
+        return np.zeros(len(ranks), dtype=np.int64), [""]
+    nodes = inventory.node_of(ranks)
+    kinds: dict[str, Bools] = {}
+    carried = [set(node.labels) for node in inventory.nodes]
+    for key in sorted(set.intersection(*carried)) if carried else []:
+        known: dict[str, int] = {}
+        labels = [known.setdefault(one.labels[key], len(known)) for one in inventory.nodes]
+        code = np.array(labels, dtype=np.int64)[nodes]
+        kinds[key] = code[:, 0] == code[:, 1]
+    place = ranks - inventory.starts[nodes]
+    kinds["rail"] = place[:, 0] == place[:, 1]
+    # A label that all pairs share, or none, divides nothing.
+    kinds = {key: same for key, same in kinds.items() if 0 < same.sum() < same.size}
+    code = np.zeros(len(ranks), dtype=np.int64)
+    for same in kinds.values():
+        code = 2 * code + same
+    used, code = np.unique(code, return_inverse=True)
+    bits = range(len(kinds) - 1, -1, -1)
+    names = [
+        ", ".join(
+            f"{'same' if one >> bit & 1 else 'other'} {key}"
+            for key, bit in zip(kinds, bits, strict=True)
+        )
+        for one in used.tolist()
+    ]
+    return code.astype(np.int64).reshape(-1), names
+
+
+def _suspects(inventory: Inventory, ranks: Ints, node: Ints, result: Fabric) -> Iterator[Suspect]:
+    """Culprits by name, the slowest first; a node's slow devices as one where all of them are."""
+    # Where no node takes part with two devices, a pair is one of nodes.
+    single = np.unique(node).size == ranks.size
+    slow = {one.items[0]: one for one in result.culprits if one.kind == "item"}
+    told: set[str] = set()
+    for one in result.culprits:
+        if one.kind != "item":
+            names = tuple(
+                inventory.name(int(node[end])) if single else inventory.rank_name(int(ranks[end]))
+                for end in one.items
+            )
+            yield _suspect("slow-link" if one.kind == "link" else "slow-pair", names, one)
+            continue
+        (item,) = one.items
+        name = inventory.name(int(node[item]))
+        whole = np.flatnonzero(node == node[item])
+        # Each alone is less sure than all together: one is named, the rest are as far off.
+        if (math.copysign(1.0, one.effect) * result.effect[whole] > MATERIAL).all():
+            if name not in told:
+                told.add(name)
+                yield _suspect("slow-node", (name,), _together(result, whole, slow))
+        else:
+            yield _suspect("slow-device", (inventory.rank_name(int(ranks[item])),), one)
+
+
+def _together(result: Fabric, items: Ints, slow: dict[int, Culprit]) -> Culprit:
+    """The devices of a node as one: their mean on the log scale, the chance of the surest."""
+    named = [slow[item] for item in items.tolist() if item in slow]
+    middle = np.log1p(result.effect[items])
+    reach = (np.log1p(result.high[items]) - np.log1p(result.low[items])) / 2
+    mean, half = float(middle.mean()), math.sqrt(float((reach**2).sum())) / items.size
+    return Culprit(
+        kind="item",
+        items=tuple(items.tolist()),
+        effect=math.expm1(mean),
+        low=math.expm1(mean - half),
+        high=math.expm1(mean + half),
+        chance=min(one.chance for one in named),
+        pairs=sum(one.pairs for one in named),
+    )
+
+
+def _suspect(kind: Kind, names: tuple[str, ...], one: Culprit) -> Suspect:
+    return Suspect(
+        kind=kind,
+        names=names,
+        effect=one.effect,
+        low=one.low,
+        high=one.high,
+        chance=one.chance,
+        pairs=one.pairs,
+    )
