@@ -18,9 +18,9 @@ are slow". An item that met one other only is never told from its link: the pair
 Something is named where it is slower by a material share *and* than chance would make anything in
 a healthy fleet more often than ``family`` (Bonferroni over all items and links). Chance is
 measured, not assumed: its scale by the fleet's own spread, its tail by the *fast* side, where
-nobody is a culprit (`_Chance`). Few items show too little
-to measure heavy tails or a wide spread by: there the promise of ``family`` is kept within a factor
-of about two (tests/unit/test_fabric.py simulates it).
+nobody is a culprit (`_Chance`). Few items show too little to measure heavy tails or a wide
+spread by: there the promise of ``family`` is kept within a factor of about two
+(tests/unit/test_fabric.py simulates it).
 """
 
 from __future__ import annotations

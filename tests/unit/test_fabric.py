@@ -84,6 +84,17 @@ def test_healthy_fleets_are_left_alone(count, matchings, fleets, tails):
     assert wrong <= fleets * promised + 3 * (fleets * promised) ** 0.5
 
 
+@pytest.mark.parametrize("tails", [None, 5])
+@pytest.mark.parametrize("count", [5, 8])
+def test_small_fleets_whose_items_differ_by_themselves_are_left_alone(count, tails):
+    fleets, promised = 300, 2 * FAMILY
+    healthy = (
+        fleet(seed, count, matchings=None, spread=0.03, tails=tails) for seed in range(fleets)
+    )
+    wrong = sum(bool(of(made).culprits) for made in healthy)
+    assert wrong <= fleets * promised + 3 * (fleets * promised) ** 0.5
+
+
 def test_a_promise_can_be_broken():
     """The same count on a fleet with something to find is not 0."""
     assert of(fleet(0, 64, noise=0.002, links=1)).culprits
