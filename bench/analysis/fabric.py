@@ -171,9 +171,10 @@ class _Chance:
 
     ``scale`` is the larger of a value's own standard error and the spread of its kind;
     beyond that, Student's t. Its degrees of freedom are the fewest that anything speaks for:
-    those that the noise was measured with, and those of the tail. The tail is read off the fast
-    side, whose 99 % and 50 % points are compared: errors are taken to be as often fast as slow.
-    Where too few values are there to read it, a heavy tail is ``assumed``.
+    those that the noise was measured with, those of the values' own spread, and those of the tail.
+    The tail is read off the fast side, whose 99 % and 50 % points are compared: errors are taken
+    to be as often fast as slow. Where too few values are there to read it, a heavy tail is
+    ``assumed``.
     """
 
     def __init__(self, value: Floats, error: Floats, degrees: float, assumed: float) -> None:
@@ -181,7 +182,7 @@ class _Chance:
         self.scale = np.maximum(np.maximum(error, whole), 1e-9)
         self.z = value / self.scale
         fast = self.z[self.z > 0]
-        self.degrees = max(min(degrees, _tail(fast, assumed)), 0.1)
+        self.degrees = max(min(degrees, value.size - 1.0, _tail(fast, assumed)), 0.1)
 
     def p(self, z: float) -> float:
         """Probability that chance makes one value as slow as ``z`` standard deviations."""
