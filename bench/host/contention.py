@@ -1,0 +1,148 @@
+"""Who else uses the cores while something is measured, and whether the host is quiet."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import os
+import resource
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from .cores import governor
+from .files import read
+
+TICK = 1.0 / os.sysconf("SC_CLK_TCK")
+"""Seconds of one tick, the resolution of ``/proc/stat`` (usually 10 ms)."""
+
+
+def _cpu_seconds(cpus: set[int]) -> tuple[float, float]:
+    """(busy, stolen) seconds of processes on these cores since boot.
+
+    Interrupts are left out: those of a collective's own traffic are nobody else's work.
+    """
+    busy = stolen = 0.0
+    for text in read("/proc/stat").splitlines():
+        words = text.split()
+        if not words[0].startswith("cpu") or not words[0][3:].isdigit():
+            continue
+        if int(words[0][3:]) in cpus:
+            user, nice, system, _, _, _, _, steal = (int(word) for word in words[1:9])
+            busy += user + nice + system
+            stolen += steal
+    return busy * TICK, stolen * TICK
+
+
+def _own_cpu_seconds() -> float:
+    """Of this process and of the children that it has waited for (compilers, say)."""
+    used = (resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    return sum(usage.ru_utime + usage.ru_stime for usage in used)
+
+
+def _schedule() -> dict[str, tuple[float, float]]:
+    """Per thread of this process: seconds it ran, seconds it was ready and had to wait."""
+    found = {}
+    with contextlib.suppress(OSError):
+        for task in os.listdir("/proc/self/task"):
+            words = read(f"/proc/self/task/{task}/schedstat").split()
+            if len(words) >= 2:
+                found[task] = int(words[0]) * 1e-9, int(words[1]) * 1e-9
+    return found
+
+
+@dataclass(frozen=True)
+class Usage:
+    """What else happened on a process's cores while it measured.
+
+    Seconds: ``interval`` of wall time; ``waited``, the longest that one thread of this process
+    was ready and had to wait for others than its own siblings; ``stolen`` by the hypervisor and
+    ``foreign``, used by other processes, both summed over ``cores`` cores.
+    """
+
+    interval: float
+    cores: int
+    waited: float
+    stolen: float
+    foreign: float
+
+    def contended(self, limit: float = 0.02) -> str:
+        """Why the measurement is contended, with the figure; empty if it is not.
+
+        Each share is of the measured interval, however many cores there are: threads that work
+        together wait for the one whose core was taken. ``/proc/stat`` counts ticks, and what
+        rounding leaves of them grows with the square root of the cores.
+        """
+        if self.interval <= 0:
+            return ""
+        blur = 2 * TICK * math.sqrt(self.cores)
+        found = (
+            ("its threads waited for a core", self.waited, 0.0),
+            ("the hypervisor took", self.stolen, blur),
+            ("other processes used", self.foreign, blur),
+        )
+        for what, seconds, rounding in found:
+            if (seconds - rounding) / self.interval > limit:
+                return f"{what} {seconds / self.interval:.1%} of the measured time"
+        return ""
+
+
+class Contention:
+    """Accounts for the cores of this process between `begin` and `end`."""
+
+    def __init__(self, cpus: Iterable[int]) -> None:
+        self._cpus = set(cpus)
+        self._start = time.monotonic()
+        self._own = _own_cpu_seconds()
+        self._threads = _schedule()
+        self._busy, self._stolen = _cpu_seconds(self._cpus)
+
+    @classmethod
+    def begin(cls, cpus: Iterable[int] = ()) -> Contention:
+        """Start accounting on these cores (default: all that this process may use)."""
+        return cls(list(cpus) or os.sched_getaffinity(0))
+
+    def end(self) -> Usage:
+        """What has happened since."""
+        interval = time.monotonic() - self._start
+        busy, stolen = _cpu_seconds(self._cpus)
+        own = _own_cpu_seconds() - self._own
+        waits = []
+        for task, (ran, waited) in _schedule().items():
+            before = self._threads.get(task, (0.0, 0.0))
+            # While a sibling thread ran, waiting was this process's own doing.
+            siblings = max(0.0, own - (ran - before[0]))
+            waits.append(waited - before[1] - siblings)
+        steal = stolen - self._stolen
+        return Usage(
+            interval=interval,
+            cores=len(self._cpus),
+            waited=max([0.0, *waits]),
+            stolen=steal,
+            foreign=max(0.0, busy - self._busy - own),
+        )
+
+
+@dataclass(frozen=True)
+class Quietness:
+    """Whether this host is quiet enough to measure on, and if not, why."""
+
+    quiet: bool
+    reasons: list[str]
+
+
+def quietness(seconds: float = 1.0) -> Quietness:
+    """Watch all usable cores for a while."""
+    watch = Contention.begin()
+    time.sleep(seconds)
+    usage = watch.end()
+    reasons = []
+    whole = usage.interval * usage.cores
+    if usage.foreign / whole > 0.02:
+        reasons.append(f"other processes use {usage.foreign / whole:.1%} of its cores")
+    if usage.stolen / whole > 0.02:
+        reasons.append(f"the hypervisor takes {usage.stolen / whole:.1%} of its cores")
+    slow = governor(os.sched_getaffinity(0))
+    if "powersave" in slow or "conservative" in slow:
+        reasons.append(f"the frequency governor is {slow}; `performance` gives steadier figures")
+    return Quietness(not reasons, reasons)

@@ -1,0 +1,53 @@
+"""Processes of this host: trees, names, memory, and dying with a parent."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import signal
+from pathlib import Path
+
+from .files import read
+
+
+def die_with_parent() -> None:
+    """Ask the kernel to kill this process when the thread that started it ends."""
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
+
+
+def process_tree(pid: int) -> list[int]:
+    """The process and all that it started, directly or not."""
+    children: dict[int, list[int]] = {}
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            stat = read(entry / "stat")
+            words = stat.rpartition(")")[2].split()
+            if len(words) > 1:
+                children.setdefault(int(words[1]), []).append(int(entry.name))
+    found, new = [pid], [pid]
+    while new:
+        new = [child for parent in new for child in children.get(parent, [])]
+        found.extend(new)
+    return found
+
+
+def process_name(pid: int) -> str:
+    """The name of a process; empty where there is none, or it is hidden."""
+    return read(f"/proc/{pid}/comm")
+
+
+def process_names() -> set[str]:
+    """Names of all processes that this one can see."""
+    found = {read(entry / "comm") for entry in Path("/proc").iterdir() if entry.name.isdigit()}
+    return found - {""}
+
+
+def pss_tree(pid: int) -> int:
+    """Bytes of memory of a process tree: the sum of proportional set sizes."""
+    total = 0
+    for one in process_tree(pid):
+        for text in read(f"/proc/{one}/smaps_rollup").splitlines():
+            if text.startswith("Pss:"):
+                total += int(text.split()[1]) * 1024
+    return total
