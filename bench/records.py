@@ -83,12 +83,14 @@ class Case(msgspec.Struct, frozen=True):
 
     def label(self) -> str:
         """``gemm[shape=1024x1024x1024,dtype=fp32]``, without the metric."""
-        axes = ",".join(f"{key}={value}" for key, value in self.axes.items() if value != "")
+        axes = ",".join(
+            f"{key}={value}" for key, value in self.axes.items() if value not in ("", None)
+        )
         return f"{self.benchmark}[{axes}]" if axes else self.benchmark
 
     def short(self) -> str:
         """``gemm 1024x1024x1024 fp32``: words speak for themselves, numbers keep their axis."""
-        said = ((k, v) for k, v in self.axes.items() if v != "")
+        said = ((k, v) for k, v in self.axes.items() if v not in ("", None))
         words = (v if isinstance(v, str) else f"{k}={v}" for k, v in said)
         return " ".join([self.benchmark, *words])
 

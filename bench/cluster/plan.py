@@ -201,7 +201,7 @@ class _Builder:
         expected = bench.expected(facts) if facts is not None else {}
         first = len(self.cases)
         source = self._sources.setdefault(bench.name, source_hash(type(bench)))
-        for offset, measure in enumerate(bench.measures):
+        for offset, measure in enumerate(bench.reported()):
             self.cases.append(
                 Case(
                     id=first + offset,
@@ -217,7 +217,7 @@ class _Builder:
                     expected=expected.get(measure.name),
                 )
             )
-        metrics = tuple(measure.name for measure in bench.measures)
+        metrics = tuple(measure.name for measure in bench.reported())
         return Job(
             benchmark=bench.name, axes=axes, case=first, metrics=metrics, rule=rule, limit=limit
         )

@@ -112,6 +112,7 @@ class Rank:
             rank=self.rank,
             size=self.size,
             group=self._group,
+            control=self._control,
             agree=self._agree if grouped else None,
             gather=self._gather if grouped else None,
             cache=self.backend.cache(self.device),

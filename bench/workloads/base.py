@@ -120,7 +120,8 @@ class Context(msgspec.Struct, kw_only=True):
     """Where a benchmark runs: this rank's device and, for pairs and groups, the process group.
 
     ``rank`` and ``size`` are within the group; ``group`` is the device's ``torch.distributed``
-    process group (None for device and node scope alone); ``agree`` returns rank 0's tuple of
+    process group (None for device and node scope alone), ``control`` the same ranks' group over the
+    host network, for tensors in host memory; ``agree`` returns rank 0's tuple of
     integers on every rank, ``gather`` every rank's floats on every rank (both over the host
     network, never inside a timed region). ``cache`` is bytes of the last-level cache, ``memory``
     bytes that this device may use; ``arch`` is Triton's target or None; ``cores`` this rank's.
@@ -132,6 +133,7 @@ class Context(msgspec.Struct, kw_only=True):
     rank: int = 0
     size: int = 1
     group: Any = None
+    control: Any = None
     agree: Callable[[tuple[int, ...]], tuple[int, ...]] | None = None
     gather: Callable[[list[float]], list[list[float]]] | None = None
     cache: int = 0
@@ -174,6 +176,10 @@ class Benchmark(msgspec.Struct, kw_only=True, dict=True):
     def metrics(self, timing: Timing) -> Iterator[Metric]:
         """What the samples (seconds per call) mean."""
         raise NotImplementedError
+
+    def reported(self) -> tuple[Measure, ...]:
+        """Those of `measures` that a case with these axes has."""
+        return self.measures
 
     def note(self) -> str:
         """What a reader of a good value must know, as a sentence; it becomes the row's reason."""

@@ -1,75 +1,131 @@
 """Collective operations over a group, defined and computed as nccl-tests does.
 
-``size`` is S, the bytes of the whole array: what one rank holds for all_reduce, broadcast and
-send_recv, and what all ranks' parts add up to for all_gather, reduce_scatter and all_to_all.
-algbw = S / t; busbw = algbw × k with k = 2(n-1)/n for all_reduce, (n-1)/n for all_gather,
-reduce_scatter and all_to_all, 1 for broadcast and send_recv, n being the size of the group
-(nccl-tests, doc/PERFORMANCE.md). Bandwidths are unidirectional.
+``size`` is S, the bytes of the whole array: what one rank holds for all_reduce, broadcast, reduce
+and send_recv, what all ranks' parts add up to for all_gather, reduce_scatter, scatter, gather and
+all_to_all. algbw = S / t; busbw = algbw × k (`bench.kernels.messages`). Bandwidths are
+unidirectional. In a skewed all_to_all the rank that receives most gets 2n/(n+1) times the mean.
+
+``in_flight`` is how many calls are issued before the first is waited for, each on buffers of its
+own; without it a call blocks until its result is there. Time is then that of one call: the span
+over all of them, divided by their number.
 """
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Iterator
 from typing import Any, Literal
 
+import numpy as np
+
+from ..errors import UsageError
+from ..kernels import messages
+from ..kernels.messages import bus_factor
 from ..records import Measure
 from ..timing import Timing
+from ..units import format_size
 from .base import Benchmark, Bytes, Check, Context, Facts, Metric, Unmeasurable, benchmark
+from .collective_checks import Buffers, Pattern, barrier_check
 from .lacking import lacks
+from .runner import ELSEWHERE
 
-Op = Literal["all_reduce", "all_gather", "reduce_scatter", "all_to_all", "broadcast", "send_recv"]
-DTYPES = {"fp32": "float32", "fp16": "float16", "bf16": "bfloat16"}
+Op = Literal[
+    "all_reduce",
+    "all_gather",
+    "reduce_scatter",
+    "all_to_all",
+    "all_to_all_skewed",
+    "broadcast",
+    "reduce",
+    "scatter",
+    "gather",
+    "send_recv",
+    "barrier",
+]
+DTYPES = {
+    "fp32": "float32",
+    "fp16": "float16",
+    "bf16": "bfloat16",
+    "int32": "int32",
+    "int64": "int64",
+    "uint8": "uint8",
+}
+ONE_BUFFER = ("all_reduce", "broadcast", "reduce")
+"""What `torch.distributed` does in place only."""
+TWO_BUFFERS = ("all_to_all", "all_to_all_skewed", "send_recv")
+"""What has no form in place: what is received would overwrite what has not been sent."""
 _HEADROOM = {"fp32": 120, "bf16": 120, "fp16": 12}
-"""Doublings of a value around one that stay finite, with room to spare."""
-
-
-def bus_factor(op: str, ranks: int) -> float:
-    """k in busbw = algbw × k."""
-    if op == "all_reduce":
-        return 2 * (ranks - 1) / ranks
-    if op in ("all_gather", "reduce_scatter", "all_to_all"):
-        return (ranks - 1) / ranks
-    return 1.0
+"""Doublings of a value around one that stay finite, with room to spare; integers wrap around."""
+_GATHERED = 1 << 18
+"""Durations of all ranks that are compared, at most: a large group compares fewer calls."""
+_TIMES = (
+    Measure("time", "s", "lower"),
+    Measure("time_p95", "s", "lower"),
+    Measure("time_p99", "s", "lower"),
+    Measure("time_max", "s", "lower"),
+    Measure("skew", "s", "lower"),
+)
 
 
 @benchmark(scope="group")
 class Collectives(Benchmark):
-    """One collective over all ranks of the group; time is that of rank 0's calls."""
+    """One collective over all ranks of the group; times are those of rank 0's calls.
 
-    measures = (
-        Measure("busbw", "B/s", "higher"),
-        Measure("algbw", "B/s", "higher"),
-        Measure("time", "s", "lower"),
-    )
+    ``time`` is their median, the percentiles are over the same calls. ``skew`` compares ranks: of
+    every call, the longest duration on any rank minus the shortest. Each duration is read from
+    one clock, and clocks of different ranks are never compared, so skew says by how much the
+    last rank entered or left after the first, but not which of the two: a rank that comes late
+    to an all_reduce has the shortest duration, a root that is done early likewise.
+    """
+
+    measures = (Measure("busbw", "B/s", "higher"), Measure("algbw", "B/s", "higher"), *_TIMES)
     per_sample = True
 
     op: Op = "all_reduce"
     size: Bytes = Bytes(16 << 20)
-    dtype: Literal["fp32", "fp16", "bf16"] = "fp32"
+    dtype: Literal["fp32", "bf16", "fp16", "int32", "int64", "uint8"] = "fp32"
+    buffers: Literal["", "in_place", "out_of_place"] = ""
+    in_flight: int | None = None
+
+    def __post_init__(self) -> None:
+        """Raise `UsageError` for what cannot be, before anything is started."""
+        if self.in_flight is not None and self.in_flight < 1:
+            raise UsageError(f"collectives: in_flight must be at least 1, not {self.in_flight}")
+        if self.op == "barrier":
+            self.size = Bytes(1)  # it moves no data, whatever a suite says of all operations
+
+    def reported(self) -> tuple[Measure, ...]:
+        """A barrier moves no data: it has times and no bandwidth."""
+        return _TIMES if self.op == "barrier" else self.measures
 
     def setup(self, context: Context) -> None:
-        """Allocate; try the operation once, for libraries differ in what they have."""
-        import torch
+        """Allocate; try the operation once, for libraries differ in what they have.
 
+        Raises:
+            Unmeasurable: a group of one, buffers beyond half of the device's memory, a form in
+                or out of place that the operation lacks, or a dtype that the library lacks.
+        """
         if context.size < 2:
             raise Unmeasurable("a group of one has nothing to exchange")
+        if why := self._lacking_form():
+            raise Unmeasurable(why)
         self.context, self.ranks = context, context.size
-        kind = getattr(torch, DTYPES[self.dtype])
-        unit = torch.empty((), dtype=kind).element_size()
-        # Whole elements, and equal parts where every rank holds one.
-        parts = self.ranks if bus_factor(self.op, self.ranks) < 1 else 1
-        self.count = max(1, int(self.size) // unit // parts) * parts
-        self.bytes = self.count * unit
-        self.part = self.count // self.ranks if parts > 1 else self.count
-        full, part = self.count, self.part
-        sizes = {"all_gather": (part, full), "reduce_scatter": (full, part)}
-        given, taken = sizes.get(self.op, (full, full))
-        self.input = torch.empty(given, dtype=kind, device=context.device)
-        in_place = self.op in ("all_reduce", "broadcast")
-        self.output = (
-            self.input if in_place else torch.empty(taken, dtype=kind, device=context.device)
-        )
+        unit = messages.ITEMSIZE[self.dtype]
+        self.count = messages.elements(self.op, int(self.size), unit, self.ranks)
+        self.bytes, self.part = self.count * unit, self.count // self.ranks
+        flight = self.in_flight or 1
+        given, taken = self._lengths()
+        need = flight * unit * (max(given, taken) if self._in_place() else given + taken)
+        full = bool(context.memory) and need > context.memory // 2
+        if self._anyone(full):
+            raise Unmeasurable(
+                f"{flight} x {self.op} of {self.size} needs {need} bytes of buffers, "
+                f"half of memory is {context.memory // 2}"
+                if full
+                else f"cannot be measured {ELSEWHERE}"
+            )
+        self.flight = [self._buffers(given, taken) for _ in range(flight)]
         self.call = self._bind()
         self.refresh()
         try:
@@ -82,24 +138,104 @@ class Collectives(Benchmark):
                 f"{library} cannot do {self.op} of {self.dtype}: {_first(error)}"
             ) from None
 
+    def _anyone(self, mine: bool) -> bool:
+        """Whether it is so on any rank: one that stays away would leave the others waiting."""
+        gather = self.context.gather
+        return mine if gather is None else any(flag for (flag,) in gather([float(mine)]))
+
+    def _lacking_form(self) -> str:
+        if self.op == "barrier":
+            return "a barrier has no buffers" if self.buffers else ""
+        if self.buffers == "out_of_place" and self.op in ONE_BUFFER:
+            return f"torch.distributed has {self.op} in place only"
+        if self.buffers == "in_place" and self.op in TWO_BUFFERS:
+            return f"{self.op} has no form in place"
+        return ""
+
+    def _in_place(self) -> bool:
+        return self.op in ONE_BUFFER or self.buffers == "in_place"
+
+    def _lengths(self) -> tuple[int, int]:
+        """Elements that this rank gives and finds."""
+        full, part, rank = self.count, self.part, self.context.rank
+        if self.op == "all_to_all_skewed":
+            edges = messages.skewed_edges(full, self.ranks)
+            return full, self.ranks * (edges[rank + 1] - edges[rank])
+        at_root = full if rank == 0 else 0
+        return {
+            "all_gather": (part, full),
+            "reduce_scatter": (full, part),
+            "scatter": (at_root, part),
+            "gather": (part, at_root),
+        }.get(self.op, (full, full))
+
+    def _buffers(self, given: int, taken: int) -> Buffers:
+        """In place, a rank's own part lies where it belongs within the whole (as in nccl-tests)."""
+        import torch
+
+        kind, device = getattr(torch, DTYPES[self.dtype]), self.context.device
+
+        def empty(count: int) -> Any:
+            return torch.empty(count, dtype=kind, device=device)
+
+        if self.op in ONE_BUFFER:
+            both = empty(given)
+            return Buffers(both, both)
+        if not self._in_place() or not (given and taken):
+            return Buffers(empty(given), empty(taken))
+        whole, first = empty(max(given, taken)), self.context.rank * self.part
+        own = whole[first : first + self.part]
+        return Buffers(whole, own) if given > taken else Buffers(own, whole)
+
     def _bind(self) -> Callable[[], Any]:
-        """The operation with everything bound, as thin as a bare call."""
+        """The timed call with everything bound, as thin as a bare one."""
+        if self.in_flight is None:
+            return self._bound(self.flight[0], False)
+        calls = [self._bound(buffers, True) for buffers in self.flight]
+
+        def together() -> None:
+            for started in [call() for call in calls]:
+                for work in started if isinstance(started, list) else (started,):
+                    work.wait()
+
+        return together
+
+    def _bound(self, buffers: Buffers, later: bool) -> Callable[[], Any]:
+        """One call. ``later``: give what is to be waited for, at once; else wait for it."""
         import torch.distributed as dist
 
-        group, given, taken = self.context.group, self.input, self.output
+        group, (given, taken) = self.context.group, buffers
+        root = self.context.rank == 0
         if self.op == "all_reduce":
-            return lambda: dist.all_reduce(given, group=group)
+            return lambda: dist.all_reduce(given, group=group, async_op=later)
         # Torch 2.13 renamed two; their old names warn on every call, which takes microseconds.
         if self.op == "all_gather":
             gather = getattr(dist, "all_gather_single", None) or dist.all_gather_into_tensor
-            return lambda: gather(taken, given, group=group)
+            return lambda: gather(taken, given, group=group, async_op=later)
         if self.op == "reduce_scatter":
             scatter = getattr(dist, "reduce_scatter_single", None) or dist.reduce_scatter_tensor
-            return lambda: scatter(taken, given, group=group)
+            return lambda: scatter(taken, given, group=group, async_op=later)
         if self.op == "all_to_all":
-            return lambda: dist.all_to_all_single(taken, given, group=group)
+            return lambda: dist.all_to_all_single(taken, given, group=group, async_op=later)
+        if self.op == "all_to_all_skewed":
+            edges = messages.skewed_edges(self.count, self.ranks)
+            shares = [end - begin for begin, end in itertools.pairwise(edges)]
+            mine = [shares[self.context.rank]] * self.ranks
+            return lambda: dist.all_to_all_single(
+                taken, given, mine, shares, group=group, async_op=later
+            )
         if self.op == "broadcast":
-            return lambda: dist.broadcast(given, group=group, group_src=0)
+            return lambda: dist.broadcast(given, group=group, group_src=0, async_op=later)
+        if self.op == "reduce":
+            return lambda: dist.reduce(given, group=group, group_dst=0, async_op=later)
+        if self.op == "scatter":
+            pieces = list(given.chunk(self.ranks)) if root else None
+            return lambda: dist.scatter(taken, pieces, group=group, group_src=0, async_op=later)
+        if self.op == "gather":
+            places = list(taken.chunk(self.ranks)) if root else None
+            return lambda: dist.gather(given, places, group=group, group_dst=0, async_op=later)
+        if self.op == "barrier":
+            return lambda: dist.barrier(group=group, async_op=later)
         # Around the ring: to the next rank, from the one before (nccl-tests' sendrecv).
         after = dist.get_global_rank(group, (self.context.rank + 1) % self.ranks)
         before = dist.get_global_rank(group, (self.context.rank - 1) % self.ranks)
@@ -107,6 +243,8 @@ class Collectives(Benchmark):
             dist.P2POp(dist.isend, given, after, group=group),
             dist.P2POp(dist.irecv, taken, before, group=group),
         ]
+        if later:
+            return lambda: dist.batch_isend_irecv(both)
 
         def exchange() -> None:
             for work in dist.batch_isend_irecv(both):
@@ -115,116 +253,106 @@ class Collectives(Benchmark):
         return exchange
 
     def step(self) -> None:
-        """One call."""
+        """One call, or ``in_flight`` of them."""
         self.call()
 
+    def clock(self) -> Literal["device", "host"]:
+        """A barrier holds the host; the data of all others is the device's."""
+        return "host" if self.op == "barrier" else "device"
+
     def lifetime(self) -> int:
-        """all_reduce in place multiplies by the group's size with every call; others do not."""
-        if self.op != "all_reduce":
+        """A sum in place grows with every call, at most by the group's size; others do not."""
+        if self.dtype not in _HEADROOM or self.op not in messages.SUMS or not self._in_place():
             return 0
         ranks = self.__dict__.get("ranks", 2)
         return max(1, int(_HEADROOM[self.dtype] / math.log2(max(ranks, 2))))
 
     def refresh(self) -> None:
-        """Random values between one half and one: neither zeros nor soon infinite."""
-        self.input.uniform_(0.5, 1.0)
+        """Random data, never zeros: between one half and one, or integers from 1 to 127."""
+        for given, _ in self.flight:
+            if given.dtype.is_floating_point:
+                given.uniform_(0.5, 1.0)
+            else:
+                given.random_(1, 128)
 
     def check(self) -> Check:
         """Every element of a call on integers that are exact in every dtype is as computed here."""
-        rank, ranks = self.context.rank, self.ranks
-        # What arrives must not have been there before: poison every buffer that is only written.
-        if self.op == "broadcast" and rank != 0:
-            self.input.fill_(float("nan"))
-        else:
-            self.input.copy_(self._given(rank))
-        if self.output is not self.input:
-            self.output.fill_(float("nan"))
+        if self.op == "barrier":
+            return barrier_check(self.context, self.call)
+        rank, device = self.context.rank, self.context.device
+        patterns = [
+            Pattern(self.op, rank, self.ranks, self.count, device, salt)
+            for salt in range(len(self.flight))
+        ]
+        for pattern, buffers in zip(patterns, self.flight, strict=True):
+            pattern.fill(buffers)
         self.call()
-        self.context.backend.synchronize(self.context.device)
-        wanted = self._wanted(rank, ranks)
-        wrong = int((self.output != wanted).sum())
+        self.context.backend.synchronize(device)
+        wrong = sum(p.wrong(buffers) for p, buffers in zip(patterns, self.flight, strict=True))
+        total = sum(buffers.taken.numel() for buffers in self.flight)
         self.refresh()
         return Check(
             wrong == 0,
-            f"rank {rank}: {wrong} of {wanted.numel()} elements of {self.op} are wrong"
+            f"rank {rank}: {wrong} of {total} elements of {self.op} are wrong"
             if wrong
             else "all values exact",
         )
 
-    def _given(self, rank: int) -> Any:
-        """What a rank puts in: distinct in rank and place, exact in every dtype (below 256).
-
-        Of a sum, every place has two contributors and zeros from all others, so that it stays
-        exact in bf16 however many ranks there are; every rank contributes somewhere.
-        """
-        count = self.input.numel()
-        if self.op not in ("all_reduce", "reduce_scatter"):
-            return self._values(count, rank)
-        place = self._places(0, count)
-        first = (place % self.ranks == rank) * self._values(count, 0)
-        second = ((place + 1) % self.ranks == rank) * self._values(count, 1)
-        return first + second
-
-    def _places(self, first: int, count: int) -> Any:
-        import torch
-
-        return torch.arange(first, first + count, device=self.context.device)
-
-    def _values(self, count: int, salt: Any, first: int = 0) -> Any:
-        """Integers 1 to 127 by place and salt, in no period that a misplaced part could share.
-
-        For ``count`` places from ``first`` on; of a column of salts, a row of values each.
-        """
-        place = self._places(first, count)
-        # Salts that are equal modulo 127 differ in how fast their values change with the place.
-        mixed = place * (7 + salt // 127) + place // 127 * (11 + salt // 16129)
-        return ((mixed + place // 16129 * 17 + salt * 31) % 127 + 1).to(self.input.dtype)
-
-    def _wanted(self, rank: int, ranks: int) -> Any:
-        part = self.part
-        mine = rank * part  # where this rank's part of the whole begins
-        if self.op == "all_reduce":
-            return self._values(part, 0) + self._values(part, 1)
-        if self.op == "reduce_scatter":
-            return self._values(part, 0, mine) + self._values(part, 1, mine)
-        everyone = self._places(0, ranks)[:, None]
-        if self.op == "all_gather":
-            return self._values(part, everyone).flatten()
-        if self.op == "all_to_all":
-            return self._values(part, everyone, mine).flatten()
-        source = 0 if self.op == "broadcast" else (rank - 1) % ranks
-        return self._values(part, source)
-
     def metrics(self, timing: Timing) -> Iterator[Metric]:
-        """Bandwidths of rank 0's calls; all ranks run the same number of them."""
-        algbw = self.bytes / timing.seconds
-        yield Metric("busbw", samples=algbw * bus_factor(self.op, self.ranks))
-        yield Metric("algbw", samples=algbw)
-        yield Metric("time", samples=timing.seconds)
+        """Bandwidths and times of rank 0's calls; all ranks run the same number of them."""
+        seconds = timing.seconds / (self.in_flight or 1)
+        if self.op != "barrier":
+            algbw = self.bytes / seconds
+            yield Metric("busbw", samples=algbw * bus_factor(self.op, self.ranks))
+            yield Metric("algbw", samples=algbw)
+        yield Metric("time", samples=seconds)
+        for name, share in (("time_p95", 0.95), ("time_p99", 0.99), ("time_max", 1.0)):
+            yield Metric(name, value=float(np.quantile(seconds, share)))
+        if self.context.gather is not None:
+            yield Metric("skew", samples=self._skew(seconds, self.context.gather))
+
+    def _skew(self, seconds: Any, gather: Callable[[list[float]], list[list[float]]]) -> Any:
+        """Per call: longest minus shortest duration over the ranks, gathered after timing."""
+        kept = max(1, min(seconds.size, _GATHERED // self.ranks))
+        picked = np.linspace(0, seconds.size - 1, kept).astype(int)
+        return np.ptp(np.array(gather(seconds[picked].tolist())), axis=0)
+
+    def note(self) -> str:
+        """Says so where whole elements in equal parts make another size than was asked for."""
+        if self.op == "barrier" or abs(self.bytes - int(self.size)) <= 0.01 * self.size:
+            return ""
+        return f"the array has {format_size(self.bytes)}: whole elements, equal parts"
 
     def expected(self, facts: Facts) -> dict[str, float]:
-        """α–β model of a ring (a pipeline for broadcast, direct exchange for all_to_all).
+        """α–β model of a ring (a pipeline for broadcast and reduce, else direct exchange).
 
         t = steps × α + the longer of what a device's link and what a node's network need (Chan
-        et al., Collective communication, 2007, §6). S × k passes each device's link. Rings cross
-        a node's border once, so the same S × k shares the node's whole network; in all_to_all
-        each device of a node sends S × (ranks outside) / n across. A send_recv has the network
-        share of one device.
+        et al., Collective communication, 2007, §6). S × k passes each device's link, in a skewed
+        all_to_all 2n/(n+1) times as much at the busiest. Rings cross a node's border once, so the
+        same S × k shares the node's whole network; in all_to_all each device of a node sends
+        S × (ranks outside) / n across, and the root of a scatter or gather as much in all. A
+        send_recv has the network share of one device.
         """
         n, size, several = facts.ranks, int(self.size), facts.nodes > 1
         alpha = facts.network_latency if several else facts.link_latency
+        if self.op == "barrier":
+            return {"time": messages.steps(self.op, n) * alpha} if alpha and n > 1 else {}
         if n < 2 or not (facts.network if several else facts.link):
             return {}
-        steps = {"all_reduce": 2 * (n - 1), "send_recv": 1}.get(self.op, n - 1)
         factor = bus_factor(self.op, n)
-        spans = [size * factor / facts.link] if facts.link else []
+        busiest = 2 * n / (n + 1) if self.op == "all_to_all_skewed" else 1.0
+        spans = [size * factor * busiest / facts.link] if facts.link else []
         if several and facts.network:
+            beyond = size * (n - facts.per_node) / n
             outside = {
-                "all_to_all": size * facts.per_node * (n - facts.per_node) / n,
+                "all_to_all": beyond * facts.per_node,
+                "all_to_all_skewed": beyond * facts.per_node * busiest,
+                "scatter": beyond,
+                "gather": beyond,
                 "send_recv": size * facts.per_node,
             }.get(self.op, size * factor)
             spans.append(outside / facts.network)
-        time = steps * (alpha or 0.0) + max(spans)
+        time = messages.steps(self.op, n) * (alpha or 0.0) + max(spans)
         algbw = size / time
         return {"busbw": algbw * factor, "algbw": algbw, "time": time}
 

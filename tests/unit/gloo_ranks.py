@@ -30,7 +30,7 @@ def several(jobs, *, size=2, rule=RULE) -> list[list[Outcome]]:
     return [list(ranks) for ranks in zip(*by_rank, strict=True)]
 
 
-def context(rank, size, group=None, agree=None, gather=None):
+def context(rank, size, group=None, agree=None, gather=None, control=None):
     """A context on this process's CPU cores."""
     import torch
 
@@ -45,6 +45,7 @@ def context(rank, size, group=None, agree=None, gather=None):
         rank=rank,
         size=size,
         group=group,
+        control=control,
         agree=agree,
         gather=gather,
         seed=3,
@@ -75,7 +76,7 @@ def _rank(rank, jobs, size, rule, folder):
         dist.all_gather(every, torch.tensor(mine, dtype=torch.float64), group=control)
         return [one.tolist() for one in every]
 
-    given = context(rank, size, dist.group.WORLD, agree, gather)
+    given = context(rank, size, dist.group.WORLD, agree, gather, control)
     found = []
     for name, axes, spoil in jobs:
         bench = make(name, axes)

@@ -8,15 +8,12 @@ import numpy as np
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
-from gloo_ranks import RULE, context, outcomes, several
+from gloo_ranks import RULE, context, outcomes
 
 from bench.errors import UsageError
 from bench.timing import Rule
 from bench.workloads.base import Facts, axes_of, make, registry
-from bench.workloads.collectives import bus_factor
 from bench.workloads.runner import run
-
-OPS = ("all_reduce", "all_gather", "reduce_scatter", "all_to_all", "broadcast", "send_recv")
 
 
 def alone(name, axes, rule=RULE, **options):
@@ -59,129 +56,6 @@ def test_unknown_axes_and_bad_values_are_sentences():
             make("gemm", axes)
     with pytest.raises(UsageError, match="is not a size"):
         make("stream", {"size": "huge"})
-
-
-def test_collectives_on_two_ranks():
-    axes = [{"op": op, "size": "4KiB", "dtype": dtype} for op in OPS for dtype in ("fp32", "bf16")]
-    found = several([("collectives", one, None) for one in axes])
-    assert len(found) == 12
-    for one, (first, second) in zip(axes, found, strict=True):
-        assert first.status == second.status == "ok", (one, first.reason)
-        assert first.calls == second.calls
-        rates = values(first)
-        factor = bus_factor(one["op"], 2)
-        assert rates["busbw"] == pytest.approx(rates["algbw"] * factor, rel=1e-6)
-        # The median of rates, not the rate of the median: they part where samples are few.
-        assert rates["algbw"] == pytest.approx(np.median(4096 / np.array(first.seconds)), rel=1e-6)
-
-
-def flip(bench, rank):
-    """After every call, one element on rank 1 is off by one."""
-    call = bench.call
-
-    def broken():
-        call()
-        if rank == 1:
-            bench.output[7] += 1
-
-    bench.call = broken
-
-
-def silence(bench, rank):
-    """The operation does nothing at all."""
-    bench.call = lambda: None
-
-
-def test_a_corrupted_collective_is_invalid_on_every_rank():
-    jobs = [
-        ("collectives", {"op": op, "size": "4KiB"}, spoil)
-        for op in OPS
-        for spoil in (flip, silence)
-    ]
-    for (_, axes, spoil), (first, second) in zip(jobs, several(jobs), strict=True):
-        assert first.status == second.status == "invalid", axes
-        if spoil is flip:
-            assert "rank 1: 1 of " in second.reason
-
-
-def test_all_reduce_data_stays_finite_over_thousands_of_calls():
-    rule = Rule(budget=1.0, warmup=0.1, min_samples=2000, max_samples=3000, precision=1e-9)
-    first, _ = outcomes("collectives", {"op": "all_reduce", "size": "1KiB"}, rule=rule)
-    assert first.status == "ok"
-    assert len(first.seconds) > 500
-    bench = make("collectives", {"op": "all_reduce", "dtype": "fp16"})
-    assert 2.0 ** bench.lifetime() < 65504
-
-
-def bound(op, dtype, rank, ranks, count=4096):
-    """A collective's check state on one rank, as `setup` leaves it, without a group."""
-    import torch
-
-    bench = make("collectives", {"op": op, "dtype": dtype})
-    bench.context = context(rank, ranks)
-    bench.ranks, bench.count = ranks, count // ranks * ranks
-    parted = bus_factor(op, ranks) < 1
-    bench.part = bench.count // ranks if parted else bench.count
-    given = bench.part if op == "all_gather" else bench.count
-    bench.input = torch.empty(given, dtype={"fp16": torch.float16, "bf16": torch.bfloat16}[dtype])
-    return bench
-
-
-@pytest.mark.parametrize("ranks", [2, 3, 8, 64, 320])
-def test_sums_are_exact_in_every_dtype_and_order(ranks):
-    """Added one after the other in the dtype itself, as a library may."""
-    import torch
-
-    for dtype in ("fp16", "bf16"):
-        ranked = [bound("all_reduce", dtype, rank, ranks) for rank in range(ranks)]
-        total = ranked[0]._given(0)
-        for rank in range(1, ranks):
-            mine = ranked[rank]._given(rank)
-            assert int(mine.count_nonzero()) > 0
-            total = total + mine
-        assert torch.equal(total, ranked[0]._wanted(0, ranks))
-
-
-@pytest.mark.parametrize("op", ["broadcast", "send_recv", "all_gather"])
-def test_parts_of_different_ranks_differ(op):
-    import torch
-
-    ranks = 9
-    given = [bound(op, "bf16", rank, ranks)._given(rank) for rank in range(ranks)]
-    for one in range(ranks):
-        for other in range(one):
-            assert not torch.equal(given[one], given[other])
-        # Nor is a part a shifted copy of itself, whatever the shift.
-        assert not any(torch.equal(given[one], given[one].roll(n)) for n in range(1, 400))
-
-
-def test_pairs_on_two_ranks():
-    first, second = outcomes("pairs", {"size": "64KiB"})
-    assert first.status == second.status == "ok", first.reason
-    found = values(first)
-    assert 0 < found["latency"] < 1
-    assert found["bandwidth"] > 1e6
-
-
-def corrupt(bench, rank):
-    """What rank 1 sends back is not what it got."""
-    trip = bench._round_trip
-
-    def broken(tensor):
-        if rank == 1 and tensor is bench.buffer:
-            group, other = bench.context.group, bench.other
-            bench.receive(tensor, other, group=group)
-            tensor[5] ^= 1
-            bench.send(tensor, other, group=group)
-        else:
-            trip(tensor)
-
-    bench._round_trip = broken
-
-
-def test_a_corrupted_payload_is_invalid():
-    first, second = outcomes("pairs", {"size": "64KiB"}, spoil=corrupt)
-    assert first.status == second.status == "invalid"
 
 
 def test_training_on_two_ranks_lowers_the_loss():
