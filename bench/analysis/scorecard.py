@@ -25,6 +25,8 @@ from ..records import PROVENANCES, STATUS_MEANING, STATUSES, Case, Header, Prove
 from ..results import Columns
 from ..stats import geometric_mean
 from ..units import format_value, parse_size
+from .drift import drift
+from .health import incidents
 from .pairs import pair_fabrics
 from .summary import CaseSummary, summarize
 
@@ -134,6 +136,7 @@ def scorecard(
         categories=categories,
         findings=[
             *_incomplete(header),
+            *_hosts(header),
             *_above(summaries),
             *_slow(header, columns, summaries),
             *_statuses(summaries),
@@ -293,6 +296,13 @@ def _incomplete(header: Header) -> list[Finding]:
     return [
         Finding(kind="incomplete", name=header.id, text=f"the run is {header.state}, not complete")
     ]
+
+
+def _hosts(header: Header) -> list[Finding]:
+    """Nodes that differ from their neighbours, and what happened to nodes during stages."""
+    differ = [Finding(kind="drift", name=one.node, text=one.text) for one in drift(header)]
+    happened = [Finding(kind=i.kind, name=i.node, text=i.text) for i in incidents(header)]
+    return differ + happened
 
 
 def _above(summaries: list[CaseSummary]) -> list[Finding]:

@@ -68,6 +68,9 @@ class Backend:
     """Largest relative error (Frobenius norm) of a correct result, by dtype, where this chip's is
     not the format's own: one that computes in low precision or analogue declares it. Results are
     judged by it, errors are recorded as measured, and rows that it widened say so."""
+    kernel_patterns: ClassVar[Mapping[str, str]] = {}
+    """Regular expressions for the lines by which this chip's driver reports trouble to the kernel's
+    log, by what they are about (``driver``, ``link``, ``memory``); see `bench.host.kernel_log`."""
     priority: ClassVar[int] = 50
     """Backends are probed from low to high: imitators of another stack come before it."""
 
@@ -76,8 +79,19 @@ class Backend:
         raise NotImplementedError
 
     def devices(self) -> list[Device]:
-        """All devices of this node. Raises `BackendError` if the stack is there but broken."""
+        """All devices of this node. Raises `BackendError` if the stack is there but broken.
+
+        A device's ``facts["pci"]`` is its PCI address (``0000:3b:00.0``), where it has one: by it
+        its link is watched and the network cards near it are found.
+        """
         raise NotImplementedError
+
+    def versions(self) -> dict[str, str]:
+        """Versions of this node's driver, firmware and runtime by name, as far as they are known.
+
+        Called in the agent: cheap, no torch import.
+        """
+        return {}
 
     def environment(self, indices: list[int], index: int) -> dict[str, str]:
         """Environment of the rank process that drives device ``index`` of the claimed ``indices``.
@@ -182,6 +196,7 @@ class TorchBackend(Backend):
                     memory=memory,
                     serial=serial,
                     lane=f"{self.name}:{index}",
+                    facts=_place(properties),
                 )
             )
         return found
@@ -215,3 +230,12 @@ class TorchBackend(Backend):
             return int(module.max_memory_allocated(device))
         except (AttributeError, RuntimeError):
             return None
+
+
+def _place(properties: Any) -> dict[str, Any]:
+    """The PCI address as a fact, where PyTorch says it."""
+    parts = [getattr(properties, f"pci_{name}_id", None) for name in ("domain", "bus", "device")]
+    if not all(isinstance(part, int) for part in parts):
+        return {}
+    domain, bus, device = parts
+    return {"pci": f"{domain:04x}:{bus:02x}:{device:02x}.0"}

@@ -43,6 +43,10 @@ class Cuda(TorchBackend):
     ray_resource = "GPU"
     kubernetes_resource = "nvidia.com/gpu"
     slurm_gres = "gpu"
+    kernel_patterns = {
+        "driver": r"NVRM: (?:Xid|.*(?:fallen off the bus|failed|error))|nvidia.*: probe .*failed",
+        "link": r"nvidia-nvswitch|nvidia-nvlink.*(?:error|fatal)|NVRM: .*nvlink.*error",
+    }
     priority = 100  # after the imitators, which answer to `cuda` as well
 
     def present(self) -> str:
@@ -50,6 +54,17 @@ class Cuda(TorchBackend):
         if not driver and not ctypes.util.find_library("nvidia-ml"):
             return "no NVIDIA driver is loaded on this node"
         return super().present()
+
+    def versions(self) -> dict[str, str]:
+        nvml = _nvml()
+        if nvml is None:
+            return {}
+        driver = _ask(nvml, "nvmlSystemGetDriverVersion")
+        cuda = _ask(nvml, "nvmlSystemGetCudaDriverVersion")
+        found = {"nvml": _ask(nvml, "nvmlSystemGetNVMLVersion"), "driver": driver}
+        if cuda:
+            found["cuda"] = f"{cuda // 1000}.{cuda % 1000 // 10}"
+        return {name: version for name, version in found.items() if version}
 
     def environment(self, indices: list[int], index: int) -> dict[str, str]:
         # By bus, as NVML counts them: CUDA's own order puts the fastest first.
@@ -70,6 +85,7 @@ class Cuda(TorchBackend):
             properties = torch.cuda.get_device_properties(device.index)
             uuid = str(getattr(properties, "uuid", ""))
             firmware, facts = _inventory(uuid)
+            facts = {**device.facts, **facts}
             facts["capability"] = f"{properties.major}.{properties.minor}"
             facts["multiprocessors"] = properties.multi_processor_count
             # A rank claims physical devices: torch counts the visible ones.

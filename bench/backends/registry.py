@@ -10,6 +10,7 @@ from __future__ import annotations
 import functools
 import importlib
 import os
+import re
 from collections.abc import Iterable, Mapping
 from importlib.metadata import entry_points
 
@@ -60,7 +61,8 @@ def _load(name: str) -> Backend | str:
         return f"{path} is no subclass of bench.backends.base.Backend"
     if backend.name != name:
         return f"{path} calls itself {backend.name!r}; its entry point calls it {name!r}"
-    return _bad_tolerance(backend.tolerances) or backend
+    problem = _bad_tolerance(backend.tolerances) or _bad_pattern(backend.kernel_patterns)
+    return problem or backend
 
 
 def _bad_tolerance(declared: object) -> str:
@@ -70,6 +72,20 @@ def _bad_tolerance(declared: object) -> str:
     for dtype, limit in declared.items():
         if isinstance(limit, bool) or not isinstance(limit, (int, float)) or not 0 <= limit < 1:
             return f"tolerances: got {limit!r} for {dtype}, takes a number from 0 up to 1"
+    return ""
+
+
+def _bad_pattern(declared: object) -> str:
+    """Why these are no patterns for the kernel's log."""
+    if not isinstance(declared, Mapping):
+        return (
+            f"kernel_patterns: got {declared!r}, takes regular expressions by what they are about"
+        )
+    for about, pattern in declared.items():
+        try:
+            re.compile(pattern)
+        except (re.error, TypeError) as error:
+            return f"kernel_patterns: {about}: {pattern!r} is no regular expression: {error}"
     return ""
 
 

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
+
+if TYPE_CHECKING:
+    from ..records import Header, Node
 
 _OUT = click.option(
     "--out",
@@ -162,6 +166,56 @@ def fabric(run: str, out: Path, as_json: bool, metric: str) -> int:
     for one in found:
         print_fabric(screen, one)
     return 0
+
+
+@command.command()
+@click.argument("run")
+@_OUT
+@_JSON
+@click.option(
+    "--share",
+    type=click.FloatRange(0.5, 1.0, min_open=True),
+    default=0.6,
+    show_default=True,
+    help="Of the nodes, how many must agree before the others are said to differ.",
+)
+@click.option("--node", metavar="NAME", help="All facts of this node instead.")
+def facts(run: str, out: Path, as_json: bool, share: float, node: str | None) -> int:
+    """Show which nodes differ from their neighbours, and what happened to nodes during stages."""
+    import msgspec
+
+    from ..analysis.drift import drift
+    from ..analysis.health import incidents
+    from ..report.facts import print_differences, print_node
+    from ..report.terminal import console
+    from ..results import RunReader, find_run
+
+    header = RunReader(find_run(run, out)).header
+    if node is not None:
+        chosen = _named(header, node)
+        if as_json:
+            click.echo(msgspec.json.format(msgspec.json.encode(chosen), indent=1).decode())
+        else:
+            for one in chosen:
+                print_node(console(), one)
+        return 0
+    drifts, happened = drift(header, share), incidents(header)
+    if as_json:
+        whole = {"run": header.id, "drift": drifts, "incidents": happened}
+        click.echo(msgspec.json.format(msgspec.json.encode(whole), indent=1).decode())
+    else:
+        print_differences(console(), header, drifts, happened)
+    return 0
+
+
+def _named(header: Header, name: str) -> list[Node]:
+    """The nodes of that name: several where they share a machine."""
+    from ..errors import unknown
+
+    chosen = [one for one in header.nodes if name in (one.name, one.id)]
+    if not chosen:
+        raise unknown("node", name, {one.name for one in header.nodes})
+    return chosen
 
 
 def _rows(reader: object, as_json: bool) -> int:

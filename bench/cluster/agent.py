@@ -11,7 +11,8 @@ import os
 import secrets
 import sys
 import threading
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
+from functools import partial
 from typing import Any, TypeVar
 
 import msgspec
@@ -23,9 +24,13 @@ from .executor import PAGE_BYTES, Event, Page, Progress
 from .party import Party, Visit
 from .plan import Job
 from .ranks import RankLost, RankProcess, cpus_of
+from .watch import Watch
 from .wire import Clock, LaunchSpec
 
 T = TypeVar("T")
+
+LOOK = 10.0
+"""Seconds that reading the host's counters may take: a driver that hangs must not hold a stage."""
 
 
 class AgentSpec(msgspec.Struct, kw_only=True, frozen=True):
@@ -39,7 +44,7 @@ class AgentSpec(msgspec.Struct, kw_only=True, frozen=True):
 
 
 class Order(msgspec.Struct, kw_only=True):
-    """A stage for one agent: its visits, and how to reach those it meets there.
+    """A stage for one agent: its name, its visits, and how to reach those it meets there.
 
     ``steps`` is the range of the stage's step numbers, which are unique in a run;
     ``beside`` are the nodes on the same physical machine (this one included), which keep step
@@ -47,6 +52,7 @@ class Order(msgspec.Struct, kw_only=True):
     """
 
     node: int
+    stage: str
     jobs: list[list[Job]]
     visits: list[Visit]
     steps: tuple[int, int]
@@ -70,6 +76,7 @@ class Agent:
         self._outbox = Outbox(spec.samples)
         self._stage: asyncio.Task[None] | None = None
         self._order: Order | None = None
+        self._watch: Watch | None = None
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
         self._thread.start()
@@ -137,6 +144,8 @@ class Agent:
     def close(self) -> None:
         """Kill all ranks, hang up and end the event loop."""
         self.cancel()
+        if self._watch is not None:
+            self._watch.close()
         self._call(self._meeting.close())
         self._call(self._settle())
         self._loop.call_soon_threadsafe(self._loop.stop)
@@ -156,9 +165,10 @@ class Agent:
     # ---- the stage ----
 
     async def _run(self, order: Order) -> None:
+        wanted = {d for v in order.visits for n, ds in v.members if n == order.node for d in ds}
         try:
+            await self._look()
             await self._meeting.begin(order)
-            wanted = {d for v in order.visits for n, ds in v.members if n == order.node for d in ds}
             warm = [asyncio.create_task(self._warm(device)) for device in sorted(wanted)]
             by_step: dict[int, list[Visit]] = {}
             for visit in order.visits:
@@ -178,7 +188,34 @@ class Agent:
             self.event("agent-lost", f"the agent failed: {type(error).__name__}: {error}")
             self._meeting.hang_up()  # nobody must wait for this node's visits
         finally:
+            await self._look_again(order.stage, wanted)
             self._outbox.finish()
+
+    async def _look(self) -> None:
+        """Note what the host has counted and logged before the stage."""
+        assert self.node is not None
+        if self._watch is None:
+            self._watch = Watch(self.node)
+        await self._bounded(self._watch.begin)
+
+    async def _look_again(self, stage: str, places: set[int]) -> None:
+        """Tell the driver what the host has counted and logged during the stage.
+
+        The ranks still stand by then, so that their devices' links are as they were at work.
+        """
+        if self._watch is None:
+            return
+        for event in await self._bounded(partial(self._watch.end, stage, places)) or []:
+            self._outbox.events.append(msgspec.structs.replace(event, time=self.clock.now()))
+
+    async def _bounded(self, look: Callable[[], T]) -> T | None:
+        """What ``look`` gives, called in a thread; None, and an event, if it fails or hangs."""
+        try:
+            return await asyncio.wait_for(asyncio.to_thread(look), LOOK)
+        except Exception as error:  # a driver's file or a vendor's telemetry; no reason to stop
+            why = f"for {LOOK:g} s" if isinstance(error, asyncio.TimeoutError) else f": {error}"
+            self.event("warning", f"the host's counters could not be read{why}")
+            return None
 
     async def _warm(self, device: int) -> None:
         """Start a rank ahead of need; if that fails, the first visit reports it."""

@@ -137,6 +137,7 @@ class AgentExecutor(Executor):
             met.update(beside)
             order = Order(
                 node=node,
+                stage=stage.name,
                 jobs=[block.jobs for block in stage.blocks],
                 visits=mine,
                 steps=(first_step, self._step),

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
-
 import msgspec
 
 from .. import host
 from ..backends.probe import discover
 from ..backends.registry import get, match_chip
 from ..configs import load_chips
+from ..host.facts import affinity, host_facts
 from ..records import Device, Node
 
 
@@ -42,6 +41,10 @@ def describe(backend: str | None, share: bool, address: str) -> Node:
                     device, chip=chip.name if chip else None, stand_in=driver.stand_in
                 )
             )
+    facts = host_facts()
+    if chosen is not None:
+        places = {place: str(d.facts["pci"]) for place, d in enumerate(devices) if "pci" in d.facts}
+        facts |= {"affinity": affinity(places, facts), "versions": _versions(chosen.name)}
     return Node(
         id=host.machine_id(),
         name=host.hostname(),
@@ -49,12 +52,13 @@ def describe(backend: str | None, share: bool, address: str) -> Node:
         address=address,
         backend=chosen.name if chosen is not None else "",
         devices=tuple(devices),
-        facts={
-            "boot": host.boot_id(),
-            "cpu": host.cpu_model(),
-            "cpus": len(os.sched_getaffinity(0)),
-            "memory": host.memory_total(),
-            "kernel": os.uname().release,
-        },
+        facts=facts,
         problem="; ".join(problems) if not devices else "",
     )
+
+
+def _versions(backend: str) -> dict[str, str]:
+    try:
+        return dict(get(backend).versions())
+    except Exception as error:  # a plugin may raise anything
+        return {"problem": f"versions() raised {type(error).__name__}: {error}"}

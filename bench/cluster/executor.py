@@ -19,13 +19,17 @@ PAGE_BYTES = 64_000
 class Event(msgspec.Struct, kw_only=True, frozen=True):
     """Something that happened to a node, agent or rank. ``time`` is seconds since the run began.
 
-    ``kind``: ``rank-lost``, ``agent-lost``, ``warning``, ``info``.
+    ``kind``: ``rank-lost``, ``agent-lost``, ``warning``, ``info``; and, of a node during a
+    ``stage``: ``counters`` (``changes``: by how much each grew), ``kernel-log`` (``changes``: lines
+    by what they are about), ``link`` (a PCI Express link below what it can do).
     """
 
     time: float
     kind: str
     text: str
     node: str = ""
+    stage: str = ""
+    changes: dict[str, int] = {}
 
 
 class Progress(msgspec.Struct, kw_only=True, frozen=True):

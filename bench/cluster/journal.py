@@ -26,6 +26,10 @@ _BLOCK = 200_000
 """Rows that are turned into text at once: bounds memory without slowing the encoder."""
 
 
+_REST = 20
+"""Times what saving ``run.json`` took, for which it is not saved again because of events alone."""
+
+
 class Journal:
     """The open folder of one run."""
 
@@ -35,6 +39,7 @@ class Journal:
         self._encoder = msgspec.json.Encoder()
         self._known = {condition: i for i, condition in enumerate(header.conditions)}
         self._synced = 0.0
+        self._saved, self._cost = 0.0, 0.0
         self._rows = (folder / ROWS).open(mode)
         self._samples = (folder / SAMPLES).open(mode)
         self.save()
@@ -92,7 +97,10 @@ class Journal:
             if page.events:
                 self.header.events.extend(msgspec.to_builtins(event) for event in page.events)
             ids = [self._condition(condition) for condition in page.conditions]
-            if page.events or len(self._known) > len(self.header.conditions):
+            new = len(self._known) > len(self.header.conditions)
+            # No row refers to an event: where every node has one, saving each costs too much.
+            rested = time.monotonic() - self._saved > _REST * self._cost
+            if new or (page.events and rested):
                 self.header.conditions = list(self._known)
                 self.save()
             rows = [_renumbered(row, ids) for row in page.rows]
@@ -108,6 +116,7 @@ class Journal:
 
     def save(self) -> None:
         """Replace ``run.json`` atomically."""
+        began = time.monotonic()
         text = msgspec.json.format(msgspec.json.encode(self.header), indent=1)
         temporary = self.folder / f".{RUN}.{os.getpid()}"
         with temporary.open("wb") as file:
@@ -115,6 +124,8 @@ class Journal:
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(self.folder / RUN)
+        self._saved = time.monotonic()
+        self._cost = self._saved - began
 
     def close(self) -> None:
         """Flush and close; the header is saved as it stands, if the disk still takes it."""

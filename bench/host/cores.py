@@ -6,12 +6,12 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
-from .files import read
+from .files import ROOT, read
 
 
-def cpu_model() -> str:
+def cpu_model(root: Path = ROOT) -> str:
     """The processor's name."""
-    for text in read("/proc/cpuinfo").splitlines():
+    for text in read(root / "proc/cpuinfo").splitlines():
         key, _, value = text.partition(":")
         if key.strip() in ("model name", "Model", "cpu model"):
             return value.strip()
@@ -66,11 +66,11 @@ def last_level_cache() -> int | None:
     return sum(levels[max(levels)].values()) if levels else None
 
 
-def memory_total() -> int:
+def memory_total(root: Path = ROOT) -> int:
     """Bytes of memory that this process may use: the machine's, or its control group's limit."""
-    total = _meminfo().get("MemTotal", 0)
-    for path in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"):
-        text = read(path)
+    total = _meminfo(root).get("MemTotal", 0)
+    for path in ("sys/fs/cgroup/memory.max", "sys/fs/cgroup/memory/memory.limit_in_bytes"):
+        text = read(root / path)
         if text.isdigit():
             total = min(total, int(text))
     return total
@@ -81,9 +81,9 @@ def memory_available() -> int:
     return _meminfo().get("MemAvailable", 0)
 
 
-def _meminfo() -> dict[str, int]:
+def _meminfo(root: Path = ROOT) -> dict[str, int]:
     found = {}
-    for text in read("/proc/meminfo").splitlines():
+    for text in read(root / "proc/meminfo").splitlines():
         key, _, value = text.partition(":")
         words = value.split()
         if words and words[0].isdigit():
@@ -110,9 +110,10 @@ def frequency(cpus: Iterable[int]) -> float | None:
     return sum(values) / len(values) if values else None
 
 
-def governor(cpus: Iterable[int]) -> str:
+def governor(cpus: Iterable[int], root: Path = ROOT) -> str:
     """The frequency governors of these cores, empty where the host does not say."""
-    found = {read(f"/sys/devices/system/cpu/cpu{cpu}/cpufreq/scaling_governor") for cpu in cpus}
+    folder = root / "sys/devices/system/cpu"
+    found = {read(folder / f"cpu{cpu}/cpufreq/scaling_governor") for cpu in cpus}
     return ",".join(sorted(found - {""}))
 
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import socket
+from pathlib import Path
 
-from .files import read
+from .files import ROOT, read
 
 
 def machine_id() -> str:
@@ -17,9 +18,9 @@ def machine_id() -> str:
     return hashlib.sha256(hostname().encode()).hexdigest()[:32]
 
 
-def boot_id() -> str:
+def boot_id(root: Path = ROOT) -> str:
     """Changes with every boot; empty where unknown."""
-    return read("/proc/sys/kernel/random/boot_id")
+    return read(root / "proc/sys/kernel/random/boot_id")
 
 
 def hostname() -> str:

@@ -1,0 +1,72 @@
+"""What happens to the host during a stage becomes an event of the run."""
+
+import contextlib
+import os
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+from runs import local_executor, run, suite
+
+from bench.analysis.health import incidents
+from bench.backends.base import Telemetry
+from bench.backends.cpu import Cpu
+from bench.host.kernel_log import problem
+
+
+def test_errors_that_a_device_counts_during_a_stage_are_an_incident(tmp_path, monkeypatch):
+    """The agent asks the backend; the ranks, in processes of their own, are not concerned."""
+    asked = []
+
+    def telemetry(self, index):
+        asked.append(index)
+        return Telemetry(errors={"ecc_uncorrected": 4 if asked.count(index) == 1 else 7})
+
+    monkeypatch.setattr(Cpu, "telemetry", telemetry)
+    finished, _ = run(suite([("fixed", {})]), local_executor(), tmp_path)
+    (one,) = [event for event in finished.header.events if "ecc" in event["text"]]
+    assert one["kind"] == "counters"
+    assert one["stage"] == "stage0"
+    for place in range(len(finished.header.nodes[0].devices)):
+        assert one["changes"][f"device{place} ecc_uncorrected"] == 3
+    (told,) = [i for i in incidents(finished.header) if i.kind == "errors"]
+    assert "device0 ecc_uncorrected +3" in told.text
+
+
+def test_telemetry_that_raises_costs_nothing(tmp_path, monkeypatch):
+    def broken(self, index):
+        raise RuntimeError("no telemetry today")
+
+    monkeypatch.setattr(Cpu, "telemetry", broken)
+    finished, rows = run(suite([("fixed", {})]), local_executor(), tmp_path)
+    assert finished.header.state == "complete"
+    assert not [event for event in finished.header.events if event["kind"] == "agent-lost"]
+
+
+@pytest.mark.root
+@pytest.mark.skipif(bool(problem()), reason=f"the kernel's log: {problem()}")
+def test_a_line_of_the_kernel_log_during_a_stage_is_an_incident(tmp_path, monkeypatch):
+    word = f"hengsuan-test-{os.getpid()}"
+    monkeypatch.setattr(Cpu, "kernel_patterns", {"driver": word}, raising=False)
+
+    def speak():
+        rows = tmp_path / "run" / "measurements.jsonl"
+        stop = time.monotonic() + 60
+        while time.monotonic() < stop and not (rows.exists() and rows.stat().st_size):
+            time.sleep(0.02)
+        with contextlib.suppress(OSError), Path("/dev/kmsg").open("w") as file:
+            for number in range(3):
+                file.write(f"<6>{word}: fault {number}\n")
+                file.flush()
+
+    speaker = threading.Thread(target=speak)
+    speaker.start()
+    finished, _ = run(suite([("fixed", {"tag": list(range(20))})]), local_executor(), tmp_path)
+    speaker.join()
+    (one,) = [event for event in finished.header.events if event["kind"] == "kernel-log"]
+    assert one["changes"] == {"driver": 3}
+    assert one["text"] == f"driver: {word}: fault 0 (and 2 more like it)"
