@@ -95,6 +95,20 @@ class Inventory:
             return [self.fleet.backend]
         return list(dict.fromkeys(node.backend for node in self.nodes if node.backend))
 
+    def shared_labels(self) -> dict[str, Ints]:
+        """int64[nodes] by label: equal values have equal codes, -1 is a node without it.
+
+        Only labels of which at least two nodes have the same value: others (a node's own name)
+        divide nodes into nothing.
+        """
+        found = {}
+        for key in sorted({key for node in self.nodes for key in node.labels}):
+            codes = _codes([node.labels.get(key, "") for node in self.nodes])
+            codes[[key not in node.labels for node in self.nodes]] = -1
+            if np.unique(codes[codes >= 0]).size < (codes >= 0).sum():
+                found[key] = codes
+        return found
+
     def by_label(self, key: str) -> dict[str, list[int]]:
         """Nodes by the value of a label. Raises `UsageError` if no node carries it."""
         found: dict[str, list[int]] = {}

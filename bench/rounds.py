@@ -14,6 +14,7 @@ import numpy as np
 
 from .errors import UsageError
 from .inventory import Ints, Inventory
+from .matchings import Circle, Matching, Topology
 from .records import ScheduleSpec
 
 
@@ -33,6 +34,8 @@ class Schedule:
     size: int
     width: int
     """Ranks of the largest group."""
+    alone: bool = False
+    """One group at a time, though others could be measured beside it."""
 
     def __init__(self, inventory: Inventory) -> None:
         self.inventory = inventory
@@ -48,7 +51,12 @@ class Schedule:
     def walk(self) -> Iterator[Round]:
         """All rounds; groups of one round never share a lane."""
         for whole in self.rounds():
-            yield from _split_by_lane(whole, self.inventory.lanes)
+            if self.alone:
+                for ids, ranks in whole:
+                    for place in range(ids.size):
+                        yield [Groups(ids[place : place + 1], ranks[place : place + 1])]
+            else:
+                yield from _split_by_lane(whole, self.inventory.lanes)
 
 
 class EachDevice(Schedule):
@@ -79,12 +87,7 @@ class NodeSets(Schedule):
         self.width = int(self._sizes.max(initial=0))
 
     def rounds(self) -> Iterator[Round]:
-        batches = []
-        for size in np.unique(self._sizes[self._sizes > 0]):
-            ids = np.flatnonzero(self._sizes == size).astype(np.int64)
-            ranks = np.array([self.members(int(group)) for group in ids], dtype=np.int64)
-            batches.append(Groups(ids, ranks))
-        yield batches
+        yield _by_size([(group, self.members(group)) for group in range(self.size)])
 
     def members(self, group: int) -> tuple[int, ...]:
         return tuple(r for node in self.sets[group] for r in self.inventory.ranks_of(node))
@@ -111,14 +114,35 @@ class EachNode(NodeSets):
         return tuple(self.inventory.ranks_of(group))
 
 
-class Pairs(Schedule):
-    """Pairs of devices or nodes in rounds of disjoint pairs.
+class Rails(Schedule):
+    """Devices of equal place across the nodes that have it; group id = place within the node."""
 
-    ``full`` is the 1-factorisation of the complete graph (circle method, Kirkman 1847): N - 1
-    rounds of N/2 disjoint pairs meet every pair once; with odd N one item rests each round.
-    ``sample`` takes ``matchings`` distinct rounds of it under a seeded relabelling: random
-    perfect matchings that never repeat a pair, their number independent of N.
-    A node is represented by its first device. Group id = round × pairs a round + place.
+    def __init__(self, inventory: Inventory) -> None:
+        super().__init__(inventory)
+        self._counts = np.diff(inventory.starts)
+        self.size = int(self._counts.max(initial=0))
+        self.width = int((self._counts > 0).sum())
+
+    def rounds(self) -> Iterator[Round]:
+        yield _by_size([(group, self.members(group)) for group in range(self.size)])
+
+    def members(self, group: int) -> tuple[int, ...]:
+        starts = self.inventory.starts[:-1]
+        return tuple((starts[self._counts > group] + group).tolist())
+
+
+class Pairs(Schedule):
+    """Pairs of devices or nodes in rounds of disjoint pairs (`bench.matchings`).
+
+    ``schedule``: ``full`` meets every pair once, ``sample`` takes ``matchings`` random rounds,
+    ``topology`` one round a class of link: within and across every label that some nodes share,
+    and for devices within and across nodes and places within a node (rails).
+
+    A node is represented by its first device, or with ``whole`` by all: pairs of nodes as groups.
+    Group id = number of the round's first pair + place in the round.
+
+    Raises:
+        UsageError: a topology is asked for of nodes without labels.
     """
 
     def __init__(
@@ -128,62 +152,106 @@ class Pairs(Schedule):
         schedule: str = "full",
         matchings: int = 3,
         seed: int = 0,
+        whole: bool = False,
     ) -> None:
         super().__init__(inventory)
         if of == "device":
-            items = np.arange(inventory.size, dtype=np.int64)
+            self._items = np.arange(inventory.size, dtype=np.int64)
         else:
             occupied = np.flatnonzero(np.diff(inventory.starts) > 0)
-            items = inventory.starts[occupied]
-        count = items.size
-        self._ring = count - 1 + count % 2  # items on the circle; the last one stands still
-        self.per_round = count // 2
-        available = self._ring if count > 1 else 0
-        if schedule == "sample":
-            generator = np.random.default_rng([seed, count])
-            items = generator.permutation(items)
-            taken = generator.permutation(available)[: min(matchings, available)]
-            self._rounds = taken.astype(np.int64)
+            self._items = inventory.starts[occupied]
+        self._whole = whole
+        self._matching: Matching
+        if schedule == "topology":
+            self._matching = Topology(_classes(inventory, self._items, of), seed)
         else:
-            self._rounds = np.arange(available, dtype=np.int64)
-        self._items = items
-        self.size = int(self._rounds.size * self.per_round)
+            sample = matchings if schedule == "sample" else None
+            self._matching = Circle(self._items.size, sample, seed)
+        self.size = int(self._matching.starts[-1])
         self.width = 2 if self.size else 0
+        if self.size and whole:
+            self.width = int(np.sort(np.diff(inventory.starts))[-2:].sum())
 
     def rounds(self) -> Iterator[Round]:
-        for place in range(self._rounds.size):
-            ids = place * self.per_round + np.arange(self.per_round, dtype=np.int64)
-            yield [Groups(ids, self._pairs(place))]
+        for number in range(self._matching.rounds):
+            first = int(self._matching.starts[number])
+            pairs = self._pairs(number)
+            ids = first + np.arange(len(pairs), dtype=np.int64)
+            if self._whole:
+                yield _by_size(
+                    [(i, self._ranks(*p)) for i, p in zip(ids.tolist(), pairs, strict=True)]
+                )
+            else:
+                yield [Groups(ids, pairs)]
 
-    def _pairs(self, place: int) -> Ints:
-        turn, ring, count = int(self._rounds[place]), self._ring, self._items.size
-        step = np.arange(1, (ring + 1) // 2, dtype=np.int64)
-        first, second = (turn + step) % ring, (turn - step) % ring
-        if count % 2 == 0:  # the still item meets the one on top; with odd count that one rests
-            first = np.concatenate([[turn], first])
-            second = np.concatenate([[count - 1], second])
-        pairs = np.stack([self._items[first], self._items[second]], axis=1)
-        return np.sort(pairs, axis=1)
+    def _pairs(self, number: int) -> Ints:
+        return np.sort(self._items[self._matching.pairs(number)], axis=1)
+
+    def _ranks(self, *firsts: int) -> tuple[int, ...]:
+        if not self._whole:
+            return tuple(map(int, firsts))
+        nodes = self.inventory.node_of(firsts).tolist()
+        return tuple(rank for node in nodes for rank in self.inventory.ranks_of(node))
 
     def members(self, group: int) -> tuple[int, ...]:
-        low, high = self._pairs(group // self.per_round)[group % self.per_round]
-        return int(low), int(high)
+        number = int(np.searchsorted(self._matching.starts, group, side="right")) - 1
+        return self._ranks(*self._pairs(number)[group - int(self._matching.starts[number])])
+
+
+def _classes(inventory: Inventory, items: Ints, of: str) -> dict[str, Ints]:
+    """Codes by label of what a topology distinguishes; -1 where a node lacks the label."""
+    nodes = inventory.node_of(items)
+    found = {key: codes[nodes] for key, codes in inventory.shared_labels().items()}
+    if of == "device":
+        return {**found, "node": nodes, "rail": items - inventory.starts[nodes]}
+    if not found:
+        raise UsageError(
+            "schedule: topology needs labels that some nodes share, and there are none here",
+            hint="label the nodes (rack, site), or use schedule: sample",
+        )
+    return found
+
+
+def _by_size(groups: list[tuple[int, tuple[int, ...]]]) -> Round:
+    """Groups of one round in batches of equal size, the smallest first."""
+    sizes: dict[int, list[tuple[int, tuple[int, ...]]]] = {}
+    for group in groups:
+        sizes.setdefault(len(group[1]), []).append(group)
+    return [
+        Groups(
+            np.array([number for number, _ in batch], dtype=np.int64),
+            np.array([ranks for _, ranks in batch], dtype=np.int64),
+        )
+        for _, batch in sorted(sizes.items())
+        if batch[0][1]
+    ]
 
 
 def schedule_for(spec: ScheduleSpec, inventory: Inventory) -> Schedule:
     """The schedule that a spec describes. Raises `UsageError` for a label that no node has."""
-    arguments: dict[str, Any] = spec.arguments
-    if spec.kind == "devices":
+    arguments: dict[str, Any] = dict(spec.arguments)
+    together = arguments.pop("together", None)
+    schedule = _schedule(spec.kind, arguments, inventory)
+    schedule.alone = together is False
+    return schedule
+
+
+def _schedule(kind: str, arguments: dict[str, Any], inventory: Inventory) -> Schedule:
+    if kind == "devices":
         return EachDevice(inventory)
-    if spec.kind == "pairs":
+    if kind == "pairs":
         return Pairs(inventory, **arguments)
-    if spec.kind == "nodes":
+    if kind == "node_pairs":
+        return Pairs(inventory, of="node", whole=True, **arguments)
+    if kind == "nodes":
         return EachNode(inventory)
-    if spec.kind == "all":
+    if kind == "rails":
+        return Rails(inventory)
+    if kind == "all":
         return NodeSets(inventory, [list(range(inventory.node_count))])
-    if spec.kind == "label":
+    if kind == "label":
         return NodeSets(inventory, list(inventory.by_label(arguments["key"]).values()))
-    raise UsageError(f"unknown schedule kind {spec.kind!r}")
+    raise UsageError(f"unknown schedule kind {kind!r}")
 
 
 def _split_by_lane(whole: Round, lanes: Ints) -> Iterator[Round]:

@@ -12,6 +12,8 @@ from ..records import PROVENANCES, STATUSES, Case, Header, Provenance, ScheduleS
 from ..results import Columns, RunReader
 
 _OK = STATUSES.index("ok")
+_OVER = {"nodes": "node", "all": "all", "rails": "rail", "node_pairs": "pair"}
+"""What groups are over, as a suite writes it; of others it is the label."""
 
 
 class CaseSummary(msgspec.Struct, kw_only=True):
@@ -75,11 +77,11 @@ def summarize(header: Header, columns: Columns) -> list[CaseSummary]:
 
 def _members(spec: ScheduleSpec) -> str:
     """The same benchmark may be measured over each node and over all of them."""
+    together = {True: " together", False: " alone"}.get(spec.arguments.get("together"), "")
     if spec.scope == "pair":
-        return f" of {spec.arguments.get('of', 'device')}s"
+        return f" of {spec.arguments.get('of', 'device')}s{together}"
     if spec.scope == "group":
-        over = {"nodes": "node", "all": "all"}  # as a suite writes it
-        return f" over {over.get(spec.kind) or spec.arguments.get('key')}"
+        return f" over {_OVER.get(spec.kind) or spec.arguments.get('key')}{together}"
     return ""
 
 

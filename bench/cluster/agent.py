@@ -47,8 +47,9 @@ class Order(msgspec.Struct, kw_only=True):
     """A stage for one agent: its name, its visits, and how to reach those it meets there.
 
     ``steps`` is the range of the stage's step numbers, which are unique in a run;
-    ``beside`` are the nodes on the same physical machine (this one included), which keep step
-    with each other; ``offset`` is seconds since the run began when the order was sent.
+    ``beside`` are the nodes that keep step with each other, this one included and their leader
+    first: those on the same physical machine, or all where the suite asks for rounds together
+    (then only the leader is told of all); ``offset`` is seconds since the run began when the order was sent.
     """
 
     node: int

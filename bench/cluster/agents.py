@@ -125,15 +125,25 @@ class AgentExecutor(Executor):
                         self._assign(visit, jobs, visits)
             self._step += 1
         self._deadline = time.monotonic() + limit
+        # Groups that must be measured together, or alone, need nodes that pass rounds together.
+        in_step = any(
+            plan.schedules[block.schedule].arguments.get("together") is not None
+            for block in stage.blocks
+        )
         addresses = {i: node.address for i, node in enumerate(inventory.nodes)}
         self._running = set()
         for node, mine in visits.items():
             met = {n for visit in mine for n, _ in visit.members}
-            beside = [
-                int(i)
-                for i in (inventory.machines == inventory.machines[node]).nonzero()[0]
-                if int(i) in visits
-            ]
+            if in_step:
+                # The first leads all; to the others it alone matters.
+                leader = min(visits)
+                beside = sorted(visits) if node == leader else [leader, node]
+            else:
+                beside = [
+                    int(i)
+                    for i in (inventory.machines == inventory.machines[node]).nonzero()[0]
+                    if int(i) in visits
+                ]
             met.update(beside)
             order = Order(
                 node=node,

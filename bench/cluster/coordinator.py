@@ -172,10 +172,10 @@ class Coordinator:
     def _inbox(self, leader: int, visit: int) -> asyncio.Queue[Command | None]:
         return self._commands.setdefault((leader, visit), asyncio.Queue())
 
-    # ---- barriers between nodes of one machine ----
+    # ---- barriers between nodes that keep step ----
 
     async def barrier(self, step: int) -> None:
-        """Wait for the nodes on the same machine, so that their cores measure one at a time."""
+        """Wait for the nodes that keep step, so that rounds do not overlap."""
         beside = self.order.beside
         if len(beside) < 2:
             return
@@ -189,8 +189,14 @@ class Coordinator:
             self._release(step)
         else:
             self._links[leader].send(Barrier(step))
-        with contextlib.suppress(LinkLost):
-            await wait
+        try:
+            while not (await asyncio.wait([wait], timeout=LATE))[0]:
+                if leader == self.order.node:
+                    await asyncio.gather(*(self._probe(node) for node in beside[1:]))
+            with contextlib.suppress(LinkLost):
+                wait.result()
+        finally:
+            wait.cancel()
 
     def _at_barrier(self, node: int, step: int) -> None:
         """A barrier line: from the leader it is a release, from a member a report."""
@@ -230,12 +236,17 @@ class Coordinator:
             if done:
                 waiting.result()
                 return
-            if node not in self._links:
-                try:
-                    probe = await Link.dial(self.order.addresses[node], -1, self._token, DIAL)
-                    probe.close()
-                except LinkLost as error:
-                    self._lose(node, str(error))
+            await self._probe(node)
+
+    async def _probe(self, node: int) -> None:
+        """A node that has not dialled by now is lost, unless it can be reached."""
+        if node in self._links or node in self._lost:
+            return
+        try:
+            probe = await Link.dial(self.order.addresses[node], -1, self._token, DIAL)
+            probe.close()
+        except LinkLost as error:
+            self._lose(node, str(error))
 
     def command(self, node: int, command: Command) -> None:
         """Tell a member what to do; lost members are noticed at `reply`."""

@@ -33,11 +33,21 @@ from ..workloads.base import (
 PLACEMENT: Mapping[Scope, dict[str, Any]] = {
     "device": {},
     "node": {},
-    "pair": {"of": "device", "schedule": "full", "matchings": 3, "seed": 0},
-    "group": {"over": "all"},
+    "pair": {"of": "device", "schedule": "full", "matchings": 3, "seed": 0, "together": None},
+    "group": {"over": "all", "schedule": "full", "matchings": 3, "seed": 0, "together": None},
 }
-"""Placement keys of each scope with their defaults."""
+"""Placement keys of each scope with their defaults.
 
+Groups are over all devices, each ``node``, each ``rail`` (devices of equal place in all nodes),
+each ``pair`` of nodes, or the nodes of equal value of a label; ``schedule``, ``matchings`` and
+``seed`` say which pairs. Disjoint groups are measured as their nodes come to it, mostly at the
+same time. ``together: true`` starts all groups of a round at one time, so that they contend for
+what they share; ``together: false`` measures one group while all others rest. The difference is
+contention.
+"""
+
+OVER = {"node": "nodes", "all": "all", "rail": "rails", "pair": "node_pairs"}
+"""Kinds of schedule by what groups are over; everything else is the name of a label."""
 
 SETUP_LIMIT = 240.0
 """Seconds that set-up and checks may take where the suite gives no ``limit`` of its own."""
@@ -165,11 +175,8 @@ class _Builder:
         cls = self.known[entry.benchmark]
         index = self._schedule(self._spec(cls, entry.place))
         schedule = self._schedules[index]
-        if schedule.size == 0:
-            self.notes.append(
-                f"{entry.where or stage}: {entry.benchmark} has no group here: "
-                f"{self.inventory.node_count} node(s), {self.inventory.size} device(s)"
-            )
+        if why := self._left_out(cls, self._asked[index], schedule):
+            self.notes.append(f"{entry.where or stage}: {entry.benchmark} {why}")
         # YAML suites give the keys of Rule and, beside them, the wall-clock limit of a job.
         merged = {**suite_rule, **entry.rule}
         limit = float(merged.pop("limit", 0.0))
@@ -222,6 +229,20 @@ class _Builder:
             benchmark=bench.name, axes=axes, case=first, metrics=metrics, rule=rule, limit=limit
         )
 
+    def _left_out(self, cls: type[Benchmark], spec: ScheduleSpec, schedule: Schedule) -> str:
+        """What the entry asks for and this inventory lacks; empty where nothing is."""
+        nodes = self.inventory.node_count
+        if schedule.size == 0:
+            return f"has no group here: {nodes} node(s), {self.inventory.size} device(s)"
+        if cls.scope == "group" and schedule.width < 2:
+            return "has groups of one device only, which have nothing to exchange"
+        key = spec.arguments.get("key")
+        if key is not None:
+            carried = sum(map(len, self.inventory.by_label(key).values()))
+            if carried < nodes:
+                return f"leaves out {nodes - carried} node(s) without the label {key!r}"
+        return ""
+
     def _facts(self, schedule: Schedule) -> Facts | None:
         """Facts that hold for every group of the schedule; None where groups differ.
 
@@ -237,6 +258,8 @@ class _Builder:
         group = schedule.members(0)
         nodes = len(set(self.inventory.node_of(group).tolist()))
         chip = self.chip
+        # Rails that are measured at the same time share the network of their nodes.
+        shares = schedule.size if spec.kind == "rails" and not schedule.alone else 1
         link = chip.link.value if chip and chip.link else None
         network = chip.network.value if chip and chip.network else None
         return Facts(
@@ -245,7 +268,7 @@ class _Builder:
             nodes=nodes,
             per_node=max(1, len(group) // max(1, nodes)),
             link=link,
-            network=network,
+            network=network / shares if network else None,
             link_latency=self.inventory.latency[0] if self.inventory.latency else None,
             network_latency=self.inventory.latency[1] if self.inventory.latency else None,
         )
@@ -256,21 +279,29 @@ class _Builder:
             if key not in defaults:
                 raise unknown(f"placement of {cls.name} (scope {cls.scope})", key, defaults)
         arguments = {**defaults, **place}
-        if cls.scope == "pair":
-            _one_of("of", arguments["of"], ("device", "node"))
-            _one_of("schedule", arguments["schedule"], ("full", "sample"))
+        together = arguments.pop("together", None)
+        if not isinstance(together, bool | None):
+            raise UsageError(f"together must be true or false, not {together!r}")
+        over = str(arguments.pop("over", ""))
+        kind = {"device": "devices", "node": "nodes", "pair": "pairs"}.get(cls.scope)
+        if kind is None:
+            kind = OVER.get(over, "label")
+        if kind in ("pairs", "node_pairs"):
+            _one_of("of", arguments.get("of", "node"), ("device", "node"))
+            _one_of("schedule", arguments["schedule"], ("full", "sample", "topology"))
             for key in ("matchings", "seed"):
                 if not isinstance(arguments[key], int) or arguments[key] < (key == "matchings"):
                     raise UsageError(f"{key} must be a positive integer, not {arguments[key]!r}")
-            return ScheduleSpec(kind="pairs", scope=cls.scope, arguments=arguments)
-        if cls.scope == "group":
-            over = str(arguments["over"])
-            if over in ("node", "all"):
-                kind = {"node": "nodes", "all": "all"}[over]
-                return ScheduleSpec(kind=kind, scope=cls.scope)
-            return ScheduleSpec(kind="label", scope=cls.scope, arguments={"key": over})
-        kind = {"device": "devices", "node": "nodes"}[cls.scope]
-        return ScheduleSpec(kind=kind, scope=cls.scope)
+        elif useless := [key for key in ("schedule", "matchings", "seed") if key in place]:
+            raise UsageError(
+                f"{useless[0]} says which pairs are measured, and over: {over} has no pairs",
+                hint="leave it out, or write over: pair",
+            )
+        else:
+            arguments = {"key": over} if kind == "label" else {}
+        if together is not None:
+            arguments["together"] = together
+        return ScheduleSpec(kind=kind, scope=cls.scope, arguments=arguments)
 
     def _schedule(self, spec: ScheduleSpec) -> int:
         if spec in self._asked:

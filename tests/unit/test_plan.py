@@ -142,6 +142,11 @@ def test_rules_merge_and_limits_are_walls():
         (entry("pairs", of="rack"), "unknown of"),
         (entry("pairs", schedule="some"), "unknown schedule"),
         (entry("pairs", matchings=0), "positive integer"),
+        (entry("pairs", of="node", schedule="topology"), "topology needs labels that some nodes"),
+        (entry("collectives", over="pair", schedule="some"), "unknown schedule"),
+        (entry("collectives", over="rail", matchings=2), "over: rail has no pairs"),
+        (entry("collectives", over="node", together="yes"), "true or false, not 'yes'"),
+        (entry("gemm", together=True), "unknown placement of gemm"),
         (entry("train", {"model": "nope"}), "unknown model 'nope'"),
     ],
 )
@@ -160,6 +165,52 @@ def test_pairs_of_nodes_on_one_node_are_noted():
     made = plan(suite(entry("pairs", of="node")), fleet(1), CHIPS)
     assert made.schedules[0].groups == 0
     assert "has no group here" in made.notes[0]
+
+
+def test_what_a_group_lacks_is_noted():
+    labels = ({"rack": "a"}, {"rack": "a"}, {})
+    nodes = [
+        Node(
+            id=str(n),
+            name=f"n{n}",
+            labels=labels[n],
+            devices=(Device(index=0, backend="x", name="x"),),
+        )
+        for n in range(3)
+    ]
+    wanted = {
+        "rack": "leaves out 1 node(s) without the label 'rack'",
+        "node": "has groups of one device only, which have nothing to exchange",
+        "all": "",
+        "rail": "",
+    }
+    for over, note in wanted.items():
+        notes = plan(suite(entry("collectives", over=over)), Inventory(nodes), CHIPS).notes
+        assert notes == ([f"s.yaml:7: collectives {note}"] if note else [])
+    (lonely,) = plan(suite(entry("collectives", over="pair")), Inventory(nodes[:1]), CHIPS).notes
+    assert "collectives has no group here: 1 node(s), 1 device(s)" in lonely
+
+
+def test_groups_over_rails_and_pairs_of_nodes_have_their_expectations():
+    made = plan(
+        suite(
+            entry("collectives", {"size": "1GiB"}, over="rail", together=True),
+            entry("collectives", {"size": "1GiB"}, over="rail", together=False),
+            entry("collectives", {"size": "1GiB"}, over="pair", schedule="sample", matchings=1),
+        ),
+        fleet(4, 2),
+        CHIPS,
+    )
+    assert [(spec.kind, spec.groups) for spec in made.schedules] == [
+        ("rails", 2),
+        ("rails", 2),
+        ("node_pairs", 2),
+    ]
+    busbw = [case.expected for case in made.cases if case.metric == "busbw"]
+    network = CHIPS["sim-a"].network.value
+    # Two rails at the same time share the network of their nodes; one alone has all of it.
+    assert busbw[0] == pytest.approx(network / 2)
+    assert busbw[1] == pytest.approx(min(network, CHIPS["sim-a"].link.value))
 
 
 def test_no_single_expectation_for_unequal_groups_or_mixed_chips():

@@ -87,6 +87,25 @@ class FaultyGroup(_Timed):
         dist.all_reduce(self.tensor, group=self.context.group)
 
 
+@benchmark(scope="group")
+class Witness(_Timed):
+    """Writes down when it was measured: ``file`` gets a line, begin and end of CLOCK_MONOTONIC."""
+
+    measures = TIME
+    file: str = ""
+
+    def setup(self, context: Context) -> None:
+        self.begun = time.monotonic()
+
+    def step(self) -> None:
+        time.sleep(0.01)
+
+    def teardown(self) -> None:
+        with open(self.file, "a") as stream:
+            stream.write(f"{self.begun} {time.monotonic()}\n")
+        super().teardown()
+
+
 def fail(kind: str) -> None:
     if kind == "segv":
         os.kill(os.getpid(), signal.SIGSEGV)

@@ -1,0 +1,112 @@
+"""Nodes that keep step: groups of a round at the same time, or one while all others rest."""
+
+import itertools
+import sys
+from pathlib import Path
+
+import msgspec
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+from runs import run, suite
+
+from bench.cluster.agent import Agent, AgentSpec, new_token
+from bench.cluster.agents import AgentExecutor, Arrived, Hub
+
+
+class Several(Hub):
+    """Agents in this process, each with one device and, it seems, a machine of its own.
+
+    Of ``dead`` ones nobody answers from the first stage on.
+    """
+
+    name = "several"
+
+    def __init__(self, count=3, dead=()):
+        token = new_token()
+        self.agents = [Agent(AgentSpec(token=token, backend="cpu")) for _ in range(count)]
+        self.dead = dead
+
+    def nodes(self):
+        for number, agent in enumerate(self.agents):
+            node = agent.describe()
+            agent.node = msgspec.structs.replace(
+                node,
+                id=str(number),
+                name=f"n{number}",
+                machine=f"m{number}",
+                devices=(node.devices[number % len(node.devices)],),
+            )
+        return [agent.node for agent in self.agents]
+
+    def start(self, node, order):
+        if node in self.dead:
+            self.agents[node].close()
+        else:
+            self.agents[node].start(order)
+
+    def poll(self, timeout):
+        found = [Arrived(node, lost="does not answer") for node in self.dead]
+        for node in self.alive():
+            page, ended = self.agents[node].page(timeout / len(self.agents))
+            found.append(Arrived(node, page, ended))
+        return found
+
+    def alive(self):
+        return [node for node in range(len(self.agents)) if node not in self.dead]
+
+    def drop(self, node):
+        if node in self.alive():
+            self.agents[node].cancel()
+
+    def cancel(self):
+        for node in self.alive():
+            self.agents[node].cancel()
+
+    def close(self):
+        for node in self.alive():
+            self.agents[node].close()
+
+
+def spans(folder, **place):
+    """(begin, end) of every group's measurement, in the order of beginnings, and the rows."""
+    file = folder / "times"
+    made = suite(
+        [("witness", {"file": str(file)}, {"over": "node", **place})], budget=0.5, precision=1e-9
+    )
+    hub = Several()
+    _, rows = run(made, AgentExecutor(hub, {}), folder)
+    found = [tuple(map(float, line.split())) for line in file.read_text().splitlines()]
+    return sorted(found), rows["witness", "time"]
+
+
+def test_alone_means_that_all_others_rest(tmp_path):
+    found, rows = spans(tmp_path, together=False)
+    assert {row.group for row in rows} == {0, 1, 2}
+    assert all(row.value for row in rows)
+    for before, after in itertools.pairwise(found):
+        assert after[0] >= before[1]
+
+
+def test_together_means_at_the_same_time(tmp_path):
+    found, rows = spans(tmp_path, together=True)
+    assert {row.group for row in rows} == {0, 1, 2}
+    latest, earliest = max(begin for begin, _ in found), min(end for _, end in found)
+    # All are measured during most of the half second that each takes.
+    assert earliest - latest > 0.25
+
+
+@pytest.mark.timeout(90)
+@pytest.mark.parametrize("dead", [0, 2])
+def test_a_node_that_never_comes_does_not_hold_up_the_others(tmp_path, monkeypatch, dead):
+    """Its address leads nowhere: whoever waits for it finds out and goes on."""
+    from bench.cluster import coordinator
+
+    monkeypatch.setattr(coordinator, "LATE", 1.0)
+    axes = {"file": str(tmp_path / "times")}
+    made = suite([("witness", axes, {"over": "node", "together": False})])
+    _, rows = run(made, AgentExecutor(Several(dead=(dead,)), {}), tmp_path)
+    missing = {row.group for row in rows["witness", "time"] if row.status == "missing"}
+    measured = {row.group for row in rows["witness", "time"] if row.value}
+    assert missing == {dead}
+    assert measured == {0, 1, 2} - {dead}
