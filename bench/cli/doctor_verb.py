@@ -59,6 +59,8 @@ def command(address: str | None, as_json: bool) -> int:
         )
     cpus = sorted(os.sched_getaffinity(0))
     quiet = host.quietness()
+    # First: where nobody answers, it says so, and nothing else is asked there.
+    cluster = _cluster(address) if address else []
     report = {
         "node": {
             "name": host.hostname(),
@@ -74,8 +76,8 @@ def command(address: str | None, as_json: bool) -> int:
         "backends": backends,
         "quiet": quiet.quiet,
         "reasons": quiet.reasons,
-        "warnings": _warnings(),
-        "cluster": _cluster(address) if address else [],
+        "warnings": _warnings(address),
+        "cluster": cluster,
     }
     if as_json:
         click.echo(msgspec.json.format(msgspec.json.encode(report), indent=1).decode())
@@ -96,20 +98,14 @@ def _cluster(address: str) -> list[Node]:
         hub.close()
 
 
-def _warnings() -> list[str]:
-    from .. import host
+def _warnings(address: str | None) -> list[str]:
+    from ..cluster import exposure
 
     found = []
     nice = os.getpriority(os.PRIO_PROCESS, 0)
     if nice > 0:
         found.append(f"this process runs at nice {nice}: others come before what it measures")
-    ray = [name for name in host.process_names() if name in ("gcs_server", "raylet")]
-    if ray and os.environ.get("RAY_AUTH_MODE", "") != "token":
-        found.append(
-            "a Ray cluster runs here and this shell uses no token (RAY_AUTH_MODE=token): without "
-            "one, anyone who reaches its ports can run code on its nodes"
-        )
-    return found
+    return found + exposure.warnings(address)
 
 
 def _print(report: dict[str, Any]) -> None:

@@ -19,7 +19,7 @@ from .cores import (
     threads,
 )
 from .identity import boot_id, hostname, machine_id
-from .processes import die_with_parent, process_name, process_names, process_tree, pss_tree
+from .processes import die_with_parent, process_name, process_tree, pss_tree
 
 __all__ = [
     "TICK",
@@ -40,7 +40,6 @@ __all__ = [
     "memory_total",
     "numa_nodes",
     "process_name",
-    "process_names",
     "process_tree",
     "pss_tree",
     "quietness",

@@ -37,12 +37,6 @@ def process_name(pid: int) -> str:
     return read(f"/proc/{pid}/comm")
 
 
-def process_names() -> set[str]:
-    """Names of all processes that this one can see."""
-    found = {read(entry / "comm") for entry in Path("/proc").iterdir() if entry.name.isdigit()}
-    return found - {""}
-
-
 def pss_tree(pid: int) -> int:
     """Bytes of memory of a process tree: the sum of proportional set sizes."""
     total = 0
