@@ -14,6 +14,7 @@ from ..results import Columns, RunReader
 _OK = STATUSES.index("ok")
 _OVER = {"nodes": "node", "all": "all", "rails": "rail", "node_pairs": "pair"}
 """What groups are over, as a suite writes it; of others it is the label."""
+_TOGETHER: dict[bool | None, str] = {True: " together", False: " alone"}
 
 
 class CaseSummary(msgspec.Struct, kw_only=True):
@@ -57,7 +58,7 @@ def summarize(header: Header, columns: Columns) -> list[CaseSummary]:
         groups, medians = group_medians(columns, rows)
         one = CaseSummary(
             case=case,
-            name=f"{case.short()}{_members(header.schedules[case.schedule])}",
+            name=f"{case.short()}{members(header.schedules[case.schedule])}",
             rows=int(rows.size),
             statuses={s: n for s, n in zip(STATUSES, counts, strict=True) if n},
             provenances=[PROVENANCES[index] for index in used],
@@ -75,9 +76,9 @@ def summarize(header: Header, columns: Columns) -> list[CaseSummary]:
     return found
 
 
-def _members(spec: ScheduleSpec) -> str:
+def members(spec: ScheduleSpec) -> str:
     """The same benchmark may be measured over each node and over all of them."""
-    together = {True: " together", False: " alone"}.get(spec.arguments.get("together"), "")
+    together = _TOGETHER.get(spec.arguments.get("together"), "")
     if spec.scope == "pair":
         return f" of {spec.arguments.get('of', 'device')}s{together}"
     if spec.scope == "group":

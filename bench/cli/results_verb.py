@@ -136,6 +136,34 @@ def roofline(run: str, out: Path, as_json: bool) -> int:
 @click.argument("run")
 @_OUT
 @_JSON
+def links(run: str, out: Path, as_json: bool) -> int:
+    """Split every collective's time into latency and bandwidth, by a line through its sizes."""
+    import msgspec
+
+    from ..analysis.alphabeta import links as fitted
+    from ..report.links import print_links
+    from ..report.terminal import console
+    from ..results import RunReader, find_run
+
+    reader = RunReader(find_run(run, out))
+    found = fitted(reader.header, reader.columns())
+    if as_json:
+        whole = {"run": reader.header.id, "links": found}
+        click.echo(msgspec.json.format(msgspec.json.encode(whole), indent=1).decode())
+        return 0
+    if not found:
+        click.echo(
+            f"run {reader.header.id} has no good value of collectives: no line can be drawn",
+            err=True,
+        )
+    print_links(console(), found)
+    return 0
+
+
+@command.command()
+@click.argument("run")
+@_OUT
+@_JSON
 @click.option("--metric", default="bandwidth", show_default=True, help="Which metric of the pairs.")
 def fabric(run: str, out: Path, as_json: bool, metric: str) -> int:
     """Name the slow nodes, devices and links behind a run's pairs."""

@@ -1,0 +1,261 @@
+"""Latency and bandwidth of collectives: the line t(S) = α + S/β through the sizes of a run.
+
+α is the time of an empty message in seconds, β the bandwidth that the largest approach, and
+n½ = α·β the size at which half of it is reached (Hockney, *The science of computer benchmarking*,
+1996; Parallel Computing 20, 1994). One line for each collective, dtype, form and scope.
+
+Errors of a time are proportional to it, over eight decades of sizes: least squares would see the
+largest sizes only. The fit is the quasi-likelihood of a constant relative error (McCullagh and
+Nelder, *Generalized Linear Models*, 1989, chapter 9): least squares weighted by 1/fit², repeated
+until the fit stands. Every size counts alike, so small ones settle α and large ones β. Weights
+of the measured times instead would favour those that came out short. Values are medians over
+repeats and only good rows count, so that no further robustness is needed; where a library changes
+its algorithm with the size no line fits, and the residual says so.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from statistics import NormalDist
+from typing import Any
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+
+from ..inventory import Inventory
+from ..kernels import messages
+from ..records import PROVENANCES, STATUSES, Case, Header, Provenance
+from ..results import Columns
+from ..rounds import schedule_for
+from ..units import format_size, parse_size
+from .summary import group_medians, members, rows_by_case
+
+Floats = npt.NDArray[np.float64]
+SIZES = 3
+"""Sizes that a line needs, at least: through two it passes whatever their error."""
+
+
+class Line(msgspec.Struct, kw_only=True, frozen=True):
+    """A fitted line: α in seconds, β in B/s, n½ in bytes, each with its 95 % interval.
+
+    Intervals are Student's, those of n½ on its logarithm. A bound is None where the sizes do not
+    give one: β without an upper bound means that none of them is large enough. ``residual`` is
+    the relative standard deviation of times about the line; ``worst_size`` in bytes and ``worst``
+    (relative, positive is slower) say where the line fits worst.
+    """
+
+    alpha: float
+    alpha_low: float
+    alpha_high: float
+    beta: float | None
+    beta_low: float | None
+    beta_high: float | None
+    half: float | None
+    half_low: float | None
+    half_high: float | None
+    residual: float
+    worst: float
+    worst_size: float
+
+
+class Link(msgspec.Struct, kw_only=True, frozen=True):
+    """One collective over the sizes of a run, on groups of ``ranks`` devices.
+
+    ``name`` says operation, dtype, form and scope. ``sizes`` are in bytes of the whole array, in
+    whole elements. β of ``line`` is a bus bandwidth (`bench.kernels.messages`). Without a line,
+    ``problem`` says why.
+    """
+
+    name: str
+    op: str
+    dtype: str
+    ranks: int
+    groups: int
+    sizes: list[int]
+    provenance: Provenance
+    line: Line | None = None
+    problem: str = ""
+
+
+def links(header: Header, columns: Columns) -> list[Link]:
+    """Every collective of a run, in the order of its cases. Only ok rows count.
+
+    Raises:
+        UsageError: the header has a schedule that its nodes cannot give.
+    """
+    return [_link(*one) for one in _points(header, columns).items()]
+
+
+def fit(sizes: npt.ArrayLike, seconds: npt.ArrayLike) -> Line:
+    """The line through float64[m] sizes in bytes and float64[m] times in seconds.
+
+    Raises:
+        ValueError: fewer than three different sizes, or a size or time that is not positive.
+    """
+    x, t = np.asarray(sizes, dtype=np.float64), np.asarray(seconds, dtype=np.float64)
+    if np.unique(x).size < SIZES:
+        raise ValueError(f"a line needs at least {SIZES} different sizes")
+    if x.min() <= 0 or t.min() <= 0:
+        raise ValueError("sizes and times must be positive")
+    scale = float(x.max())
+    design = np.stack([np.ones_like(x), x / scale], axis=1)
+    fitted = t
+    for _ in range(100):
+        last, (a, b) = fitted, _weighted(design, t, fitted)
+        fitted = design @ np.array([a, b])
+        if np.allclose(fitted, last, rtol=1e-12):
+            break
+    errors = t / fitted - 1
+    spread = float(np.sqrt((errors**2).sum() / (t.size - 2)))
+    scaled = design / fitted[:, None]
+    covariance = spread**2 * np.linalg.inv(scaled.T @ scaled)
+    width = student_quantile(0.975, t.size - 2)
+    da, db = (width * float(one) for one in np.sqrt(np.diag(covariance)))
+    half, margin = a / b * scale if b else None, math.inf
+    if a and b:
+        relative = covariance[0, 0] / a**2 + covariance[1, 1] / b**2 - 2 * covariance[0, 1] / a / b
+        margin = width * math.sqrt(max(0.0, float(relative)))
+    bounded = half is not None and margin < 300  # beyond, e to its power is no number
+    worst = int(np.argmax(np.abs(errors)))
+    return Line(
+        alpha=a,
+        alpha_low=max(0.0, a - da),
+        alpha_high=a + da,
+        beta=scale / b if b else None,
+        beta_low=scale / (b + db) if b + db > 0 else None,
+        beta_high=scale / (b - db) if b > db else None,
+        half=half,
+        half_low=half * math.exp(-margin) if half is not None and bounded else None,
+        half_high=half * math.exp(margin) if half is not None and bounded else None,
+        residual=spread,
+        worst=float(errors[worst]),
+        worst_size=float(x[worst]),
+    )
+
+
+def _weighted(design: Floats, t: Floats, fitted: Floats) -> tuple[float, float]:
+    """Least squares with weights 1/fitted²; neither α nor 1/β can be below zero."""
+    scaled, target = design / fitted[:, None], t / fitted
+    a, b = np.linalg.solve(scaled.T @ scaled, scaled.T @ target)
+    if a < 0:
+        return 0.0, float(scaled[:, 1] @ target / (scaled[:, 1] @ scaled[:, 1]))
+    if b < 0:
+        return float(scaled[:, 0] @ target / (scaled[:, 0] @ scaled[:, 0])), 0.0
+    return float(a), float(b)
+
+
+def student_quantile(share: float, freedom: int) -> float:
+    """Quantile of Student's distribution; within 1 % for shares from 0.9 to 0.99.
+
+    Exact for one and two degrees of freedom, above them the expansion of Cornish and Fisher to
+    the third order (Abramowitz and Stegun, 26.7.5).
+    """
+    if freedom < 1:
+        raise ValueError("a quantile needs at least one degree of freedom")
+    if freedom == 1:
+        return math.tan(math.pi * (share - 0.5))
+    if freedom == 2:
+        return (2 * share - 1) * math.sqrt(1 / (2 * share * (1 - share)))
+    z = NormalDist().inv_cdf(share)
+    return (
+        z
+        + (z**3 + z) / (4 * freedom)
+        + (5 * z**5 + 16 * z**3 + 3 * z) / (96 * freedom**2)
+        + (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / (384 * freedom**3)
+    )
+
+
+class _Key(msgspec.Struct, frozen=True):
+    """What one line is about."""
+
+    name: str
+    op: str
+    dtype: str
+    stage: str
+    schedule: int
+    ranks: int
+    provenance: Provenance
+
+
+def _points(header: Header, columns: Columns) -> dict[_Key, list[tuple[int, Floats]]]:
+    """By line: (size in bytes, times of the groups) for every size that was measured."""
+    inventory = Inventory(header.nodes, header.fleet)
+    rows = rows_by_case(columns, len(header.cases))
+    good = columns.status == STATUSES.index("ok")
+    found: dict[_Key, list[tuple[int, Floats]]] = {}
+    widths: dict[int, npt.NDArray[np.int64]] = {}
+    for case in header.cases:
+        if case.benchmark != "collectives" or case.metric != "time":
+            continue
+        if case.schedule not in widths:
+            widths[case.schedule] = _widths(header, case, inventory)
+        mine = rows[case.id]
+        for index in np.unique(columns.provenance[mine[good[mine]]]).tolist():
+            groups, medians = group_medians(columns, mine[columns.provenance[mine] == index])
+            sizes = widths[case.schedule][groups]
+            for ranks in np.unique(sizes).tolist():
+                key, size = _named(header, case, ranks, PROVENANCES[index])
+                found.setdefault(key, []).append((size, medians[sizes == ranks]))
+    return found
+
+
+def _widths(header: Header, case: Case, inventory: Inventory) -> npt.NDArray[np.int64]:
+    """int64[groups]: ranks of every group of a case."""
+    schedule = schedule_for(header.schedules[case.schedule], inventory)
+    widths = np.zeros(schedule.size, dtype=np.int64)
+    for whole in schedule.rounds():
+        for ids, ranks in whole:
+            widths[ids] = ranks.shape[1]
+    return widths
+
+
+def _named(header: Header, case: Case, ranks: int, provenance: Provenance) -> tuple[_Key, int]:
+    axes: dict[str, Any] = case.axes
+    op, dtype = axes["op"], axes["dtype"]
+    unit = messages.ITEMSIZE[dtype]
+    size = messages.elements(op, parse_size(axes["size"]), unit, ranks) * unit
+    flight = axes.get("in_flight")
+    words = [
+        f"{op} {dtype}",
+        str(axes.get("buffers", "")).replace("_", " "),
+        f"{flight} in flight" if flight else "",
+        members(header.schedules[case.schedule]).strip(),
+    ]
+    name = " ".join(filter(None, words))
+    return _Key(name, op, dtype, case.stage, case.schedule, ranks, provenance), size
+
+
+def _link(key: _Key, points: list[tuple[int, Floats]]) -> Link:
+    sizes = sorted({size for size, _ in points if size})
+    line, problem = None, ""
+    if key.op == "barrier":
+        problem = "a barrier moves no data: its time is all latency"
+    elif len(sizes) < SIZES:
+        said = ", ".join(format_size(size) for size in sizes)
+        problem = f"measured at {said} only: a line with its error needs {SIZES} sizes"
+    else:
+        factor = messages.bus_factor(key.op, key.ranks)
+        x = np.concatenate([np.full(times.size, float(size)) for size, times in points])
+        line = _on_the_bus(fit(x, np.concatenate([times for _, times in points])), factor)
+    return Link(
+        name=key.name,
+        op=key.op,
+        dtype=key.dtype,
+        ranks=key.ranks,
+        groups=max(times.size for _, times in points),
+        sizes=sizes,
+        provenance=key.provenance,
+        line=line,
+        problem=problem,
+    )
+
+
+def _on_the_bus(line: Line, factor: float) -> Line:
+    """β as a bus bandwidth; n½ stays a size of the whole array."""
+    bounds: Iterator[float | None] = (
+        None if one is None else one * factor for one in (line.beta, line.beta_low, line.beta_high)
+    )
+    beta, low, high = bounds
+    return msgspec.structs.replace(line, beta=beta, beta_low=low, beta_high=high)
