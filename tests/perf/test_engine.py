@@ -11,6 +11,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+sys.path.insert(0, str(Path(__file__).parent))
+from collective_ratio import OPS, measure
+
 ROOT = Path(__file__).parents[2]
 PLUGIN = ROOT / "tests" / "cluster" / "plugin"
 HENGSUAN = Path(sys.executable).with_name("hengsuan")
@@ -197,16 +200,20 @@ def test_loop(benchmark, figure):
     figure("measuring loop, added per call", added * 1e6, "µs", high=2)
 
 
-@pytest.mark.parametrize("size", ["1KiB", "1MiB", "16MiB"])
-def test_all_reduce(benchmark, figure, size):
-    """all_reduce through the harness against a bare call, alternating call by call at random."""
-    sys.path.insert(0, str(Path(__file__).parent))
-    from all_reduce_ratio import measure
-
+@pytest.mark.parametrize(
+    ("op", "size"),
+    [
+        *((op, "1B" if op == "barrier" else "16MiB") for op in OPS),
+        ("all_reduce", "1KiB"),
+        ("all_reduce", "1MiB"),
+    ],
+)
+def test_collectives(benchmark, figure, op, size):
+    """Each through the harness against a bare call, alternating call by call at random."""
     found = {}
-    benchmark.pedantic(lambda: found.update(measure(size, 32.0)), rounds=1)
+    benchmark.pedantic(lambda: found.update(measure(op, size, 32.0)), rounds=1)
     figure(
-        f"all_reduce {size}, harness over bare",
+        f"{op} {size}, harness over bare",
         found["ratio"],
         low=0.97,
         high=1.03,

@@ -1,5 +1,7 @@
 """Plans: expansion of axes, placement, expectations, and fleets as pure arithmetic."""
 
+from typing import get_args
+
 import pytest
 
 from bench.cli.planned import outline
@@ -11,6 +13,7 @@ from bench.inventory import Inventory
 from bench.kernels import costs
 from bench.records import Device, DeviceGroup, Node
 from bench.workloads.base import registry
+from bench.workloads.collectives import Op
 
 CHIPS = load_chips()
 
@@ -69,6 +72,19 @@ def test_suites_say_how_much_they_measure(name):
     if name == "kernels":
         assert used == set(costs.SPECS)
         assert {case.axes["shape"] for case in made.cases if "op" in case.axes} == {"typical"}
+
+
+@pytest.mark.parametrize("nodes", [4, 10_240])
+def test_fabric_says_how_much_it_measures_on_any_number_of_nodes(nodes):
+    inventory = fleet(nodes, 8)
+    made = plan(load_suite("fabric"), inventory, CHIPS)
+    blocks = [block for stage in outline(made, inventory) for block in stage["blocks"]]
+    jobs, seconds = sum(len(b["jobs"]) for b in blocks), sum(b["seconds"] for b in blocks)
+    said = f"{jobs} benchmarks, at most {seconds:.0f} s of timing with eight devices a node"
+    assert said in " ".join(load_suite("fabric").text.replace("#", "").split())
+    measured = {case.axes["op"] for case in made.cases if case.benchmark == "collectives"}
+    assert measured == set(get_args(Op))
+    assert made.notes == []
 
 
 def test_a_sweep_of_what_is_no_size_stays_text_and_is_refused():
@@ -227,7 +243,7 @@ def test_no_single_expectation_for_unequal_groups_or_mixed_chips():
     assert plan(suite(entry("gemm")), mixed, CHIPS).cases[0].expected is None
 
 
-@pytest.mark.parametrize("name", ["quick", "standard"])
+@pytest.mark.parametrize("name", ["quick", "standard", "fabric"])
 def test_shipped_suites_can_be_planned_anywhere(name):
     for inventory in (fleet(1, 1), fleet(1, 8), fleet(3, 1), fleet(2, 8)):
         made = plan(load_suite(name), inventory, CHIPS)
