@@ -8,6 +8,7 @@ from pathlib import Path
 
 from ..cluster.executor import Page
 from ..cluster.plan import Plan, Stage, schedules_of
+from ..host.counters import is_error
 from ..inventory import Inventory
 from ..records import STATUSES, Header, Row, Status
 from ..report.picture import Picture, Screen
@@ -62,6 +63,8 @@ class Watching:
                 picture.share = picture.done / picture.total if picture.total else 1.0
             picture.current = progress.current or picture.current
         for event in page.events:
+            if event.kind == "counters" and not any(map(is_error, event.changes)):
+                continue  # a busy network has them: the record is enough
             text = f"{event.node}: {event.text}" if event.node else event.text
             self._screen.event(event.kind, text)
             if event.kind.endswith("-lost"):

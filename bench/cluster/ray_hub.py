@@ -16,6 +16,7 @@ from ..errors import InfraError, UsageError
 from ..records import Node
 from .agent import Agent, AgentSpec, Order
 from .agents import Arrived, Hub
+from .ray_environment import QUIET
 
 EMBEDDED = "local"
 START_LIMIT = 120.0
@@ -24,17 +25,6 @@ WAVE = 200
 """Agents that are started at once: registration storms stall a large cluster."""
 SILENCE = 30.0
 """Seconds without an answer after which an agent is lost; Ray itself takes over a minute."""
-
-_QUIET = {
-    "RAY_worker_niceness": "0",  # Ray's default of 15 would be measured
-    "RAY_enable_metrics_collection": "0",
-    "RAY_task_events_report_interval_ms": "0",
-    "RAY_enable_timeline": "0",
-    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
-    "TORCH_DEVICE_BACKEND_AUTOLOAD": "0",  # no vendor plugin loads itself into a worker
-    "RAY_DEDUP_LOGS": "0",
-    "RAY_TQDM": "0",
-}
 
 
 class RayHub(Hub):
@@ -58,7 +48,7 @@ class RayHub(Hub):
         if address == EMBEDDED:
             # Before Ray is imported, for it reads them then. It listens on every interface: a
             # token keeps strangers from running code here.
-            os.environ.update(_QUIET, RAY_AUTH_MODE="token", RAY_AUTH_TOKEN=secrets.token_hex(16))
+            os.environ.update(QUIET, RAY_AUTH_MODE="token", RAY_AUTH_TOKEN=secrets.token_hex(16))
         self._ray = _import_ray()
         self._connect()
 
