@@ -42,7 +42,7 @@ def test_telemetry_that_raises_costs_nothing(tmp_path, monkeypatch):
         raise RuntimeError("no telemetry today")
 
     monkeypatch.setattr(Cpu, "telemetry", broken)
-    finished, rows = run(suite([("fixed", {})]), local_executor(), tmp_path)
+    finished, _ = run(suite([("fixed", {})]), local_executor(), tmp_path)
     assert finished.header.state == "complete"
     assert not [event for event in finished.header.events if event["kind"] == "agent-lost"]
 
