@@ -128,6 +128,10 @@ class Backend:
         """Who else uses device ``index`` of the node (process names and ids), empty if nobody."""
         return ""
 
+    def place(self, device: torch.device) -> str:
+        """The PCI address of an opened device; empty where it has none, or it is unknown."""
+        return ""
+
     def cache(self, device: torch.device) -> int:
         """Bytes of the device's last-level cache, which inputs must exceed; 0 where unknown."""
         return 0
@@ -218,6 +222,9 @@ class TorchBackend(Backend):
         # torch.Event needs the generic device runtime, which not every vendor build has.
         maker = getattr(self._torch(), "Event", None)
         return maker(enable_timing=True) if maker is not None else None
+
+    def place(self, device: torch.device) -> str:
+        return str(_place(self._properties(device.index or 0)).get("pci", ""))
 
     def cache(self, device: torch.device) -> int:
         return int(getattr(self._properties(device.index or 0), "L2_cache_size", 0))

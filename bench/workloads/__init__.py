@@ -9,6 +9,7 @@ BUILT_IN = (
     "launch",
     "collectives",
     "pairs",
+    "rdma",
     "train",
 )
 """Modules of this package that register benchmarks when imported."""

@@ -61,6 +61,11 @@ BROKEN = {
         "class Acme(Backend):\n    name = 'acme'\n    tolerances = {'bf16': 1.5}",
         "tolerances: got 1.5 for bf16, takes a number from 0 up to 1",
     ),
+    "garbled": (
+        "from bench.backends.base import Backend\n"
+        "class Acme(Backend):\n    name = 'acme'\n    kernel_patterns = {'driver': 'ACME: ('}",
+        "kernel_patterns: driver: 'ACME: (' is no regular expression",
+    ),
     "stranger": ("class Acme:\n    name = 'acme'\n    api_version = 1", "is no subclass of"),
     "misnamed": (
         "from bench.backends.base import Backend\nclass Acme(Backend):\n    name = 'other'",
