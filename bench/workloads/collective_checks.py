@@ -10,6 +10,8 @@ from .base import Check, Context
 
 CHUNK = 1 << 22
 """Elements that are computed and compared at a time: the check of 8 GB needs no 8 GB of its own."""
+PERIOD = 127**3
+"""Places after which a rank's values repeat."""
 LATE = 0.02
 """Seconds that one rank comes late to a barrier that is being checked."""
 
@@ -45,31 +47,30 @@ class Pattern:
         self.op, self.rank, self.ranks, self.count = op, rank, ranks, count
         self.device, self.salt = device, salt * ranks
         self.part = count // ranks
+        self._periods: dict[int, Any] = {}
         self.edges = skewed_edges(count, ranks) if op == "all_to_all_skewed" else []
 
     def given(self, first: int, count: int) -> Any:
         """int64[count]: what this rank gives at places ``first`` and following."""
-        place = self._places(first, count)
         if self.op not in SUMS:
-            return self._values(place, self.rank)
-        one = (place % self.ranks == self.rank) * self._values(place, 0)
-        return one + ((place + 1) % self.ranks == self.rank) * self._values(place, 1)
+            return self._run(first, count, self.rank)
+        turn = self._places(first, count) % self.ranks
+        one = (turn == self.rank) * self._run(first, count, 0)
+        return one + (turn == (self.rank - 1) % self.ranks) * self._run(first, count, 1)
 
     def wanted(self, first: int, count: int) -> Any:
         """int64[count]: what this rank must find at places ``first`` and following."""
-        place = self._places(first, count)
         mine = self.rank * self.part  # where this rank's part of the whole begins
-        if self.op == "reduce_scatter":
-            place = place + mine
         if self.op in SUMS:
-            return self._values(place, 0) + self._values(place, 1)
+            first += mine if self.op == "reduce_scatter" else 0
+            return self._run(first, count, 0) + self._run(first, count, 1)
         if self.op == "broadcast":
-            return self._values(place, 0)
+            return self._run(first, count, 0)
         if self.op == "scatter":
-            return self._values(place + mine, 0)
+            return self._run(first + mine, count, 0)
         if self.op == "send_recv":
-            return self._values(place, (self.rank - 1) % self.ranks)
-        share = self.part
+            return self._run(first, count, (self.rank - 1) % self.ranks)
+        place, share = self._places(first, count), self.part
         if self.op == "all_to_all_skewed":
             mine, share = self.edges[self.rank], self.edges[self.rank + 1] - self.edges[self.rank]
         source, inner = place // max(1, share), place % max(1, share)
@@ -101,6 +102,18 @@ class Pattern:
         import torch
 
         return torch.arange(first, first + count, device=self.device)
+
+    def _run(self, first: int, count: int, salt: int) -> Any:
+        """Values of adjacent places: slices of one period, which is computed once a salt."""
+        import torch
+
+        if salt not in self._periods:
+            self._periods[salt] = self._values(self._places(0, min(PERIOD, self.count)), salt)
+        period, begin = self._periods[salt], first % PERIOD
+        found = period[begin : begin + count]
+        while found.numel() < count:
+            found = torch.cat([found, period[: count - found.numel()]])
+        return found
 
     def _values(self, place: Any, salt: Any) -> Any:
         salt = salt + self.salt

@@ -276,6 +276,23 @@ def test_no_two_ranks_of_a_large_fleet_give_the_same(other):
     assert not torch.equal(one.given(0, 256), two.given(0, 256))
 
 
+@pytest.mark.parametrize("op", ["all_reduce", "scatter", "send_recv"])
+def test_values_go_on_beyond_their_period(op):
+    from bench.workloads.collective_checks import PERIOD
+
+    made = pattern(op, 1, 3, count=3 * PERIOD)
+    first, count = PERIOD - 50, PERIOD + 100
+    whole = made.wanted(first, count)
+    assert whole.numel() == count
+    for begin in (0, 30, 60, PERIOD + 20):
+        assert torch.equal(whole[begin : begin + 40], made.wanted(first + begin, 40))
+    # The same as computed place by place.
+    place, salt = torch.arange(first, first + count), {"send_recv": 0}.get(op, 0)
+    place = place + made.part if op == "scatter" else place
+    alone = made._values(place, salt)
+    assert torch.equal(whole, alone + made._values(place, 1) if op == "all_reduce" else alone)
+
+
 def test_bus_factors_are_those_of_nccl_tests():
     """doc/PERFORMANCE.md; scatter and gather as in their ``GetBw`` functions."""
     assert bus_factor("all_reduce", 8) == 2 * 7 / 8
