@@ -37,7 +37,13 @@ SAVED = 50
 
 SHAPES = {
     "attention": [(2, 32, 8, 8192, dim) for dim in (64, 128, 256)],
-    "gemm": [(8192, 8192, 8192), (1024, 1024, 4096), (512, 512, 512), (64, 4096, 4096)],
+    "gemm": [
+        (8192, 8192, 8192),
+        (1024, 1024, 4096),
+        (512, 512, 512),
+        (64, 4096, 4096),
+        (4095, 4095, 4095),  # rows that descriptors cannot hold
+    ],
     "gate_up": [(8192, 14336, 4096), (512, 512, 512)],
 }
 """Further shapes, which choose other entries of the tables. Widths are added for row-wise ops."""

@@ -48,7 +48,7 @@ def candidates(arch: str, key: str, dtype: str, facts: Facts) -> list[dict[str, 
     )
     found = {_same(present): present}
     for chosen in _every(space, present):
-        if chosen.get("tma") and not (described and _descriptors(key, dtype, facts)):
+        if chosen.get("tma") and not (described and facts.get("aligned", 1)):
             continue
         if chosen.get("arch_variant") and arch_problem(arch, key, chosen):
             continue
@@ -117,13 +117,6 @@ def _distinct(key: str, chosen: Constants, facts: Facts) -> bool:
     if key in ("moe", "embedding_backward"):
         return block <= power_of_2(width)
     return True
-
-
-def _descriptors(key: str, dtype: str, facts: Facts) -> bool:
-    """Whether rows lie at multiples of 16 bytes, as tensor descriptors need them."""
-    inner = ("n", "k", "m") if facts.get("turned_a") else ("n", "k")
-    size = ITEMSIZE[dtype]
-    return all(facts[name] * size % 16 == 0 for name in inner if name in facts)
 
 
 def _same(chosen: Constants) -> tuple[tuple[str, int], ...]:

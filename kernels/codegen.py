@@ -13,6 +13,7 @@ can be asked: a line of the result is what was built, or ``{"error": ...}``.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import importlib
 import json
@@ -22,6 +23,7 @@ import sys
 import tempfile
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from .tuning import targets
@@ -40,10 +42,9 @@ class Kernel:
 
     @property
     def digest(self) -> str:
-        """Twelve hex digits over this description and the source of the kernel's module."""
-        source = importlib.import_module(self.module).__file__
+        """Twelve hex digits over this description and the sources of all that the kernel calls."""
         text = json.dumps(asdict(self), sort_keys=True).encode()
-        return hashlib.sha256(text + Path(str(source)).read_bytes()).hexdigest()[:12]
+        return hashlib.sha256(text + _sources(self.module)).hexdigest()[:12]
 
 
 @dataclass(frozen=True)
@@ -61,6 +62,28 @@ class Built:
     shared: int
     matrix: str
     tma: bool
+
+
+@functools.cache
+def _sources(module: str) -> bytes:
+    """A module of kernels and those from which it takes kernels, one after the other."""
+    from triton.runtime.jit import JITFunction
+
+    waiting, found = [module], {}
+    while waiting:
+        loaded = importlib.import_module(waiting.pop())
+        if loaded.__name__ in found:
+            continue
+        found[loaded.__name__] = Path(str(loaded.__file__)).read_bytes()
+        values = list(vars(loaded).values())
+        waiting += [one.fn.__module__ for one in values if isinstance(one, JITFunction)]
+        inside = f"{__package__}."
+        waiting += [
+            one.__name__
+            for one in values
+            if isinstance(one, ModuleType) and one.__name__.startswith(inside)
+        ]
+    return b"".join(found[name] for name in sorted(found))
 
 
 def kernels_of(op: Any, case: Any) -> list[Kernel]:

@@ -66,11 +66,16 @@ def gemm(
     (m, k), n = a.shape, b.shape[1]
     if m == 0 or n == 0:
         return out
-    layout = {"turned": int(_turned(b)), "turned_a": int(_turned(a))}
-    chosen = config(arch, "gemm", name, size=m * n, rows=m, **layout)
+    facts = {
+        "size": m * n,
+        "rows": m,
+        "turned": int(_turned(b)),
+        "turned_a": int(_turned(a)),
+        "aligned": int(k > 0 and all(map(_aligned, (a, b, out)))),
+    }
+    chosen = config(arch, "gemm", name, **facts)
     tiles = cdiv(m, chosen["block_m"]) * cdiv(n, chosen["block_n"])
     grid = (min(tiles, chosen.get("waves", tiles) * processors(a.device)),)
-    by_tma = bool(chosen.get("tma")) and k > 0 and all(map(_aligned, (a, b, out)))
     constants: dict[str, Any] = {
         "BLOCK_M": chosen["block_m"],
         "BLOCK_N": chosen["block_n"],
@@ -84,7 +89,7 @@ def gemm(
         **meta(chosen),
     }
     pointers = (a, b, out, out if bias is None else bias, out if scale is None else scale, m, n, k)
-    if by_tma:
+    if chosen.get("tma") and facts["aligned"]:
         from .jit.gemm_tma import gemm_tma_kernel
 
         with_scratch(a.device)
@@ -272,9 +277,9 @@ def _triton(case: Case, inputs: Tensors, outputs: Tensors) -> Work:
 
 
 def _judge(case: Case, before: Tensors, results: Tensors, fill: Fill) -> dict[str, float]:
-    """Random rows of the product: all of it would take longer than the measurement."""
+    """A row of every 64 of the product: all of it would take longer than the measurement."""
     a, b, bias = before["a"], before["b"], before.get("bias")
-    rows = fill.pick(a.shape[0])
+    rows = fill.pick(a.shape[0], max(64, cdiv(a.shape[0], 64)))
     product = a[rows].to(torch.float64) @ b.to(torch.float64)
     if "scale" in before:
         product *= before["scale"].double()

@@ -311,7 +311,7 @@ def _inputs(case: Case, fill: Fill) -> Tensors:
         raise ValueError(f"shape: got top_k {top_k}, takes at most {experts} (experts)")
     if case.variant == "route":
         return {"logits": fill.normal(tokens, experts, kind=case.kind)}
-    order = fill.pick(tokens * top_k, tokens * top_k).to(torch.int32)
+    order = fill.permutation(tokens * top_k, kind=torch.int32)
     if case.variant == "permute":
         return {"x": fill.normal(tokens, width, kind=case.kind), "order": order}
     return {

@@ -111,9 +111,23 @@ class Fill:
         return torch.empty(shape, dtype=kind, device=self.device)
 
     def pick(self, count: int, most: int = 64) -> torch.Tensor:
-        """At most ``most`` different indices below ``count``, for checks of a random part."""
-        order = torch.randperm(count, generator=self.generator, device=self.generator.device)
-        return order[:most].to(self.device)
+        """At most ``most`` different indices below ``count``, for checks of a random part.
+
+        int64, rising: one of each of ``most`` equal bands, so that a band of wrong rows that is no
+        narrower than those is always met.
+        """
+        parts = min(count, most)
+        edges = torch.arange(parts + 1, device=self.generator.device) * count // max(1, parts)
+        turn = torch.rand(
+            parts, generator=self.generator, device=self.generator.device, dtype=torch.float64
+        )
+        return (edges[:-1] + (turn * edges.diff()).long()).to(self.device)
+
+    def permutation(self, count: int, kind: torch.dtype = torch.int64) -> torch.Tensor:
+        """The integers below ``count`` in random order."""
+        where = self.generator.device
+        order = torch.randperm(count, generator=self.generator, device=where)
+        return order.to(self.device, kind)
 
     def _drawn(self, maker: Any, shape: Sequence[Any], kind: torch.dtype) -> torch.Tensor:
         if self.device.type == "meta":

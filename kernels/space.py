@@ -132,7 +132,7 @@ def _wide(*ops: str, rows: bool = True, block: bool = False, waves: bool = False
 SPACES: Mapping[str, Space] = {
     "gemm": Space(
         ("gemm",),
-        ("size", "rows", "turned", "turned_a"),
+        ("size", "rows", "turned", "turned_a", "aligned"),
         (_MATRIX,),
         _tile,
         _operands,

@@ -19,7 +19,8 @@ def forward_kernel(
     # Rows past the end are -inf throughout: a finite top keeps their difference from being NaN.
     top = tl.maximum(tl.max(x, 1), -3.0e38)
     p = tl.exp(x - top[:, None])
-    y = p / tl.maximum(tl.sum(p, 1), 1.0e-38)[:, None]
+    # One division a row, not one an element.
+    y = p * (1.0 / tl.maximum(tl.sum(p, 1), 1.0e-38))[:, None]
     out = row[:, None] * stride_y + column[None, :]
     tl.store(y_ptr + out, y.to(y_ptr.dtype.element_ty), mask=inside)
 
@@ -42,13 +43,13 @@ def forward_long_kernel(x_ptr, y_ptr, width, stride_x, stride_y, BLOCK: tl.const
         weight = weight * tl.exp(top - higher) + tl.exp(x - higher)
         top = higher
     best = tl.max(top, 0)
-    total = tl.sum(weight * tl.exp(top - best), 0)
+    share = 1.0 / tl.sum(weight * tl.exp(top - best), 0)
     for start in range(0, width, BLOCK):
         inside = start + local < width
         x = tl.load(
             x_ptr + start + local, mask=inside, other=-float("inf"), eviction_policy="evict_first"
         ).to(tl.float32)
-        y = tl.exp(x - best) / total
+        y = tl.exp(x - best) * share
         tl.store(y_ptr + start + local, y.to(y_ptr.dtype.element_ty), mask=inside)
 
 

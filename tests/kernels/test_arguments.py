@@ -136,7 +136,7 @@ def test_unknown_names():
     with pytest.raises(ValueError, match="shape: got 1x1, gemm takes M×N×K"):
         ops.Case("gemm", (1, 1), "fp32")
     with pytest.raises(ValueError, match="no configuration for gemm in fp3"):
-        tuning.config("sm_90", "gemm", "fp3", size=1, rows=1, turned=0, turned_a=0)
+        tuning.config("sm_90", "gemm", "fp3", size=1, rows=1, turned=0, turned_a=0, aligned=1)
 
 
 def bind(impl="torch", dtype="fp32", cache=0, memory=1 << 30, shape=(33, 20, 47), **more):
@@ -292,3 +292,26 @@ def test_offsets_pass_31_bits(monkeypatch):
                   torch.empty(4, 4, dtype=torch.bfloat16, device="meta"), arch="sm_80")  # fmt: skip
     kinds = {name: kind for name, kind, _ in describe(launches[0]).arguments}
     assert kinds["stride_am"] == "i64"
+
+
+@pytest.mark.parametrize(("count", "most"), [(8192, 128), (1000, 64), (65, 64), (64, 64), (3, 64)])
+def test_a_checked_part_meets_every_band(count, most):
+    for seed in range(20):
+        picked = op.Fill(CPU, seed).pick(count, most)
+        assert picked.unique().numel() == min(count, most)
+        widest = -(-count // most)
+        gaps = torch.cat([torch.tensor([-1]), picked, torch.tensor([count])]).diff()
+        assert int(gaps.max()) <= 2 * widest
+        assert picked.numel() == count or set(picked.tolist()) != set(range(min(count, most)))
+    assert op.Fill(CPU, 0).pick(0).numel() == 0
+
+
+def test_a_wrong_tile_of_a_product_is_seen_at_any_size():
+    """Tiles of 128 rows: one of 128 is wrong, in which no random row of 64 need lie."""
+    case = ops.Case("gemm", (16384, 8, 8), "fp32")
+    known = ops.get("gemm")
+    for tile in (0, 57, 127):
+        inputs = known.inputs(case, op.Fill(CPU, tile))
+        out = inputs["a"] @ inputs["b"]
+        out[128 * tile : 128 * (tile + 1)] = 0
+        assert known.errors(case, inputs, {"out": out}, op.Fill(CPU, 3))["out"] > 0.05
