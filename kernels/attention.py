@@ -17,7 +17,7 @@ import torch
 
 from .arch import variant
 from .arguments import check_choice, check_extent, check_tensor
-from .launch import cdiv, launch, with_scratch
+from .launch import cdiv, describable, launch, with_scratch
 from .op import Case, Fill, Op, Tensors, Work, gradients
 from .reference import relative_error
 from .tuning import config, meta
@@ -57,7 +57,7 @@ def forward(
     _check(q, k, v, lse, out=out)
     batch, heads, seq, dim = q.shape
     chosen = config(arch, "attention", NAMES[q.dtype], head_dim=dim, causal=int(causal))
-    aligned = all(map(_aligned, (q, k, v, out)))
+    aligned = describable(q, k, v, out)
     own = variant(arch, "attention") if chosen.get("arch_variant") and aligned else None
     if own is not None and own.takes(q, k, v, out):
         own.forward(q, k, v, out, lse, causal=causal, chosen=chosen)
@@ -144,7 +144,7 @@ def backward(
         num_warps=8 if dim > 64 else 4,
     )
     strides = (*q.stride()[:3], *k.stride()[:3], *v.stride()[:3], *do.stride()[:3])
-    aligned = all(map(_aligned, (q, k, v, do, dq, dk, dv)))
+    aligned = describable(q, k, v, do, dq, dk, dv)
     for op, results, rows, lines in (
         ("attention_key_value", (dk, dv), "block_n", batch * k.shape[1]),
         ("attention_query", (dq,), "block_m", batch * heads),
@@ -200,13 +200,6 @@ def _check(
         check_tensor(name, one, q.dtype, q.shape, q.device)
     for name, one in {"q": q, "k": k, "v": v, **like}.items():
         check_extent(f"{name}: stride of seq", one.stride(2) if seq > 1 else 0, 0, FARTHEST)
-
-
-def _aligned(tensor: torch.Tensor) -> bool:
-    """Whether tensor descriptors can hold every head: starts and rows at multiples of 16 bytes."""
-    size = tensor.element_size()
-    places = (*tensor.stride()[:3], tensor.storage_offset())
-    return all(one * size % 16 == 0 for one in places) and tensor.data_ptr() % 16 == 0
 
 
 class Attention(torch.autograd.Function):

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 
 from .arguments import check_choice, check_tensor
-from .launch import cdiv, launch, processors, with_scratch
+from .launch import cdiv, describable, launch, processors, with_scratch
 from .op import Case, Fill, Op, Tensors, Work
 from .reference import relative_error
 from .tuning import config, meta
@@ -71,7 +71,7 @@ def gemm(
         "rows": m,
         "turned": int(_turned(b)),
         "turned_a": int(_turned(a)),
-        "aligned": int(k > 0 and all(map(_aligned, (a, b, out)))),
+        "aligned": int(k > 0 and describable(a, b, out)),
     }
     chosen = config(arch, "gemm", name, **facts)
     tiles = cdiv(m, chosen["block_m"]) * cdiv(n, chosen["block_n"])
@@ -156,14 +156,6 @@ def check_operands(
 def _turned(tensor: torch.Tensor) -> bool:
     """Whether a matrix lies transposed: its columns are contiguous, its rows are not."""
     return tensor.stride(0) == 1 and tensor.stride(1) != 1
-
-
-def _aligned(tensor: torch.Tensor) -> bool:
-    """Whether a tensor descriptor can hold it: base and rows at multiples of 16 bytes."""
-    size = tensor.element_size()
-    outer = max(tensor.stride())
-    fits = min(tensor.stride()) == 1 and outer * size % 16 == 0
-    return fits and tensor.storage_offset() * size % 16 == 0 and tensor.data_ptr() % 16 == 0
 
 
 class Linear(torch.autograd.Function):

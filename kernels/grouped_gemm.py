@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 from .arguments import check_tensor
-from .launch import cdiv, launch, power_of_2
+from .launch import cdiv, describable, launch, power_of_2, processors, with_scratch
 from .op import Case, Fill, Op, Tensors, Work
 from .reference import relative_error
 from .tuning import config, meta
@@ -53,13 +53,50 @@ def forward(
     check_tensor("out", out, x.dtype, (tokens, n), x.device)
     if tokens == 0 or n == 0:
         return out
-    chosen = config(arch, "grouped_gemm", NAMES[x.dtype], size=tokens // max(experts, 1) * n)
-    tiles = tokens // chosen["block_m"] + experts  # no split has more: each expert wastes under one
+    size, aligned = tokens // max(experts, 1) * n, k > 0 and describable(x, weight)
+    chosen = config(arch, "grouped_gemm", NAMES[x.dtype], size=size, aligned=int(aligned))
+    rows = tokens // chosen["block_m"] + experts  # no split has more: each expert wastes under one
+    tiles = rows * cdiv(n, chosen["block_n"])
+    constants: dict[str, Any] = {
+        "BLOCK_M": chosen["block_m"],
+        "BLOCK_N": chosen["block_n"],
+        "BLOCK_K": chosen["block_k"],
+        "GROUP": chosen["group_m"],
+        "EXPERTS": power_of_2(experts),
+        "PRECISION": "ieee",
+        **meta(chosen),
+    }
+    if chosen.get("tma") and aligned:
+        from .jit.grouped_gemm_tma import grouped_tma_kernel
+
+        with_scratch(x.device)
+        turned = weight.stride(2) != 1
+        launch(
+            grouped_tma_kernel,
+            (min(tiles, chosen.get("waves", tiles) * processors(x.device)),),
+            x,
+            weight,
+            offsets,
+            out,
+            tokens,
+            n,
+            k,
+            experts,
+            x.stride(0),
+            weight.stride(0),
+            weight.stride(2 if turned else 1),
+            out.stride(0),
+            W_TURNED=turned,
+            SUBTILE=bool(chosen.get("subtile")),
+            FLATTEN=bool(chosen.get("flatten")),
+            **constants,
+        )
+        return out
     from .jit.grouped_gemm import grouped_kernel
 
     launch(
         grouped_kernel,
-        (tiles * cdiv(n, chosen["block_n"]),),
+        (tiles,),
         x,
         weight,
         offsets,
@@ -68,21 +105,15 @@ def forward(
         n,
         k,
         experts,
-        tiles,
+        rows,
         x.stride(0),
         weight.stride(0),
         weight.stride(1),
         weight.stride(2),
         out.stride(0),
-        BLOCK_M=chosen["block_m"],
-        BLOCK_N=chosen["block_n"],
-        BLOCK_K=chosen["block_k"],
-        GROUP=chosen["group_m"],
-        EXPERTS=power_of_2(experts),
         EVEN_N=n % chosen["block_n"] == 0,
         EVEN_K=k % chosen["block_k"] == 0,
-        PRECISION="ieee",
-        **meta(chosen),
+        **constants,
     )
     return out
 
@@ -112,16 +143,23 @@ def backward_weight(
     check_tensor("dweight", dweight, x.dtype, (None, k, n), x.device, contiguous=True)
     experts = dweight.shape[0]
     check_tensor("offsets", offsets, torch.int32, (experts + 1,), x.device, contiguous=True)
-    chosen = config(arch, "grouped_gemm_weight", NAMES[x.dtype], size=k * n)
-    from .jit.grouped_gemm import weight_kernel
+    aligned = tokens > 0 and describable(x, dy)
+    chosen = config(arch, "grouped_gemm_weight", NAMES[x.dtype], size=k * n, aligned=int(aligned))
+    by_tma = chosen.get("tma") and aligned
+    if by_tma:
+        from .jit.grouped_gemm_tma import weight_tma_kernel as kernel
 
+        with_scratch(x.device)
+    else:
+        from .jit.grouped_gemm import weight_kernel as kernel
     launch(
-        weight_kernel,
+        kernel,
         (cdiv(k, chosen["block_m"]) * cdiv(n, chosen["block_n"]), experts),
         x,
         dy,
         offsets,
         dweight,
+        *([tokens] if by_tma else []),
         n,
         k,
         x.stride(0),

@@ -86,6 +86,22 @@ def with_scratch(device: torch.device) -> None:
         triton.set_allocator(_allocator(device.type))
 
 
+def describable(*tensors: torch.Tensor) -> bool:
+    """Whether tensor descriptors can hold them all.
+
+    Each has one dimension of stride 1, and starts and other strides at multiples of 16 bytes.
+    """
+    return all(map(_describable, tensors))
+
+
+def _describable(tensor: torch.Tensor) -> bool:
+    places = [*tensor.stride(), tensor.storage_offset()]
+    if 1 not in tensor.stride() or tensor.data_ptr() % 16:
+        return False
+    places.remove(1)
+    return all(one * tensor.element_size() % 16 == 0 for one in places)
+
+
 @functools.cache
 def _allocator(kind: str) -> Callable[[int, int, Any], torch.Tensor]:
     """Scratch memory on whichever device of a type is current: the one that is launched on.

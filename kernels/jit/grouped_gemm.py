@@ -9,6 +9,21 @@ from .gemm import tile_of
 
 
 @triton.jit
+def expert_of(row, every, low, high, counts, ends, BLOCK_M: tl.constexpr):
+    """Whose the ``row``-th tile is, the first row of the tile, and the end of the expert's rows.
+
+    ``every`` = 0, 1, ...; of each expert its rows [low, high), its tiles, and the tiles up to its
+    last. A row past all tiles has no expert: the first is then no smaller than their number.
+    """
+    expert = tl.sum((ends <= row).to(tl.int32), 0)
+    mine = every == expert
+    before = tl.sum(tl.where(mine, ends - counts, 0), 0)
+    first = tl.sum(tl.where(mine, low, 0), 0)
+    last = tl.sum(tl.where(mine, high, 0), 0)
+    return expert, first + (row - before) * BLOCK_M, last
+
+
+@triton.jit
 def grouped_kernel(
     x_ptr,
     w_ptr,
@@ -44,13 +59,9 @@ def grouped_kernel(
     high = tl.load(offsets_ptr + every + 1, mask=every < experts, other=0)
     counts = (high - low + BLOCK_M - 1) // BLOCK_M
     ends = tl.cumsum(counts, 0)
-    expert = tl.sum((ends <= row).to(tl.int32), 0)
+    expert, top, last = expert_of(row, every, low, high, counts, ends, BLOCK_M)
     if expert < experts:
-        mine = every == expert
-        before = tl.sum(tl.where(mine, ends - counts, 0), 0)
-        first = tl.sum(tl.where(mine, low, 0), 0)
-        last = tl.sum(tl.where(mine, high, 0), 0)
-        offs_m = (first + (row - before) * BLOCK_M + tl.arange(0, BLOCK_M)).to(tl.int64)
+        offs_m = (top + tl.arange(0, BLOCK_M)).to(tl.int64)
         offs_n = column * BLOCK_N + tl.arange(0, BLOCK_N)
         offs_k = tl.arange(0, BLOCK_K)
         x_ptrs = x_ptr + offs_m[:, None] * stride_x + offs_k[None, :]

@@ -3,7 +3,8 @@
     python differentiated.py [FUNCTION ...]
 
 Values and gradients of each against fp64 autograd of the plain formula, and against finite
-differences of the function itself, under Triton's interpreter.
+differences of the function itself, under Triton's interpreter; with tiles by tensor descriptors
+too, where there are such.
 """
 
 from __future__ import annotations
@@ -12,11 +13,18 @@ import os
 
 os.environ["TRITON_INTERPRET"] = "1"
 
+import contextlib
 import importlib
 import itertools
 import sys
 
 import torch
+
+from bench.kernels import tuning
+from bench.kernels.launch import describable
+
+sys.path.insert(0, os.path.dirname(__file__))
+from shapes import BY_DESCRIPTORS
 
 
 def of(name):
@@ -101,7 +109,7 @@ FUNCTIONS = {
             x, w, torch.tensor(OFFSETS, dtype=torch.int32)
         ),
         lambda x, w: grouped_reference(x, w, OFFSETS),
-        [normal(30, 20, kind=torch.float16), normal(4, 20, 24, kind=torch.float16)],
+        [normal(30, 40, kind=torch.float16), normal(4, 40, 24, kind=torch.float16)],
         2e-3,
     ),
     "attention": (
@@ -201,4 +209,10 @@ def check(name):
 if __name__ == "__main__":
     for chosen in sys.argv[1:] or FUNCTIONS:
         check(chosen)
+        with contextlib.ExitStack() as forced:
+            for key, config in BY_DESCRIPTORS.get(chosen, {}).items():
+                forced.enter_context(tuning.forcing(key, config))
+            if chosen in BY_DESCRIPTORS:
+                assert describable(*FUNCTIONS[chosen][2]), chosen
+                check(chosen)
     sys.stdout.write("all examples passed\n")

@@ -97,7 +97,9 @@ PACKED = {"rope": {"table"}, "moe": {"place", "weights", "order"}}
 
 def aligned(name, shape):
     """The shape with rows at multiples of 16 bytes in every dtype, which descriptors need."""
-    return tuple(-(-one // 16) * 16 for one in shape) if name == "gemm" else shape
+    products = {"gemm": slice(0, 3), "grouped_gemm": slice(2, 4)}.get(name, slice(0))
+    held = range(len(shape))[products]
+    return tuple(-(-one // 16) * 16 if at in held else one for at, one in enumerate(shape))
 
 
 def descriptors(name):

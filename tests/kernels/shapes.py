@@ -56,6 +56,15 @@ BY_DESCRIPTORS = {
             "num_stages": 2, "tma": 1, "waves": 1, "flatten": 1, "subtile": 1,
         },
     },
+    "grouped_gemm": {
+        "grouped_gemm": {
+            "block_m": 32, "block_n": 32, "block_k": 32, "group_m": 2, "num_warps": 4,
+            "num_stages": 2, "tma": 1, "waves": 1, "flatten": 1, "subtile": 1,
+        },
+        "grouped_gemm_weight": {
+            "block_m": 32, "block_n": 32, "block_k": 16, "num_warps": 4, "num_stages": 2, "tma": 1,
+        },
+    },
     "attention": {
         "attention": {"block_m": 64, "block_n": 32, "num_warps": 4, "num_stages": 1, "tma": 1},
         "attention_key_value": {
