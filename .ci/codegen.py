@@ -44,7 +44,8 @@ SHAPES = {
         (64, 4096, 4096),
         (4095, 4095, 4095),  # rows that descriptors cannot hold
     ],
-    "gate_up": [(8192, 14336, 4096), (512, 512, 512)],
+    "gate_up": [(8192, 14336, 4096), (512, 512, 512), (4095, 4095, 4095)],
+    "grouped_gemm": [(8, 4096, 4095, 4095)],
 }
 """Further shapes, which choose other entries of the tables. Widths are added for row-wise ops."""
 WIDTHS = (128, 512, 1024, 2048, 4096, 8192, 16384, 32768, 65536)

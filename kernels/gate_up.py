@@ -14,7 +14,7 @@ import torch
 from . import gemm as products
 from .arguments import check_tensor
 from .gemm import NAMES
-from .launch import cdiv, launch, processors
+from .launch import cdiv, describable, launch, processors, with_scratch
 from .op import Case, Fill, Op, Tensors, Work
 from .reference import relative_error
 from .swiglu import backward as swiglu_backward
@@ -53,34 +53,49 @@ def gate_up(
             raise ValueError(f"{name}: got strides {one.stride()}, takes those of h")
     if m == 0 or n == 0:
         return h
-    chosen = config(arch, "gate_up", NAMES[x.dtype], size=m * n)
+    written = keep or (h, h)
+    aligned = k > 0 and describable(x, gate, up, h, *written)
+    chosen = config(arch, "gate_up", NAMES[x.dtype], size=m * n, aligned=int(aligned))
     tiles = cdiv(m, chosen["block_m"]) * cdiv(n, chosen["block_n"])
+    grid = (min(tiles, chosen.get("waves", tiles) * processors(x.device)),)
+    constants: dict[str, Any] = {
+        "BLOCK_M": chosen["block_m"],
+        "BLOCK_N": chosen["block_n"],
+        "BLOCK_K": chosen["block_k"],
+        "GROUP": chosen["group_m"],
+        "PRECISION": "ieee",
+        "KEEP": keep is not None,
+        **meta(chosen),
+    }
+    pointers = (x, gate, up, h, *written, m, n, k, x.stride(0))
+    if chosen.get("tma") and aligned:
+        from .jit.gemm_tma import gate_up_tma_kernel
+
+        with_scratch(x.device)
+        turned = gate.stride(1) != 1
+        launch(
+            gate_up_tma_kernel,
+            grid,
+            *pointers,
+            gate.stride(1 if turned else 0),
+            h.stride(0),
+            W_TURNED=turned,
+            FLATTEN=bool(chosen.get("flatten")),
+            **constants,
+        )
+        return h
     from .jit.gemm import gate_up_kernel
 
     launch(
         gate_up_kernel,
-        (min(tiles, chosen.get("waves", tiles) * processors(x.device)),),
-        x,
-        gate,
-        up,
-        h,
-        *(keep or (h, h)),
-        m,
-        n,
-        k,
-        x.stride(0),
+        grid,
+        *pointers,
         gate.stride(0),
         gate.stride(1),
         h.stride(0),
-        BLOCK_M=chosen["block_m"],
-        BLOCK_N=chosen["block_n"],
-        BLOCK_K=chosen["block_k"],
-        GROUP=chosen["group_m"],
         EVEN_MN=m % chosen["block_m"] == 0 and n % chosen["block_n"] == 0,
         EVEN_K=k % chosen["block_k"] == 0,
-        PRECISION="ieee",
-        KEEP=keep is not None,
-        **meta(chosen),
+        **constants,
     )
     return h
 

@@ -147,12 +147,12 @@ SPACES: Mapping[str, Space] = {
     ),
     "gate_up": Space(
         ("gate_up",),
-        ("size",),
+        ("size", "aligned"),
         (_MATRIX,),
         lambda c, facts: 2 * _tile(c, facts),
         lambda c, facts, size: _operands({**c, "block_n": 2 * c["block_n"]}, facts, size),
         stages=(2, 3, 4),
-        ways=({}, {"waves": 1}),
+        ways=({}, {"waves": 1}, {"tma": 1, "waves": 1}, _PERSISTENT),
         product=True,
     ),
     "grouped_gemm": Space(

@@ -1,4 +1,4 @@
-"""The product by tensor descriptors: tiles are moved by the memory engine where there is one.
+"""Kernels of `gemm` and `gate_up` by tensor descriptors: tiles are moved by the memory engine where there is one.
 
 Needs Triton 3.4. Elsewhere the compiler turns descriptors back into pointers.
 """
@@ -94,3 +94,62 @@ def gemm_tma_kernel(
             c_desc.store([top, left + width], second.to(c_ptr.dtype.element_ty))
         else:
             c_desc.store([top, left], total.to(c_ptr.dtype.element_ty))
+
+
+@triton.jit
+def gate_up_tma_kernel(
+    x_ptr,
+    gate_ptr,
+    up_ptr,
+    h_ptr,
+    g_ptr,
+    u_ptr,
+    m,
+    n,
+    k,
+    stride_x,
+    stride_w,
+    stride_h,
+    W_TURNED: tl.constexpr,
+    BLOCK_M: tl.constexpr,
+    BLOCK_N: tl.constexpr,
+    BLOCK_K: tl.constexpr,
+    GROUP: tl.constexpr,
+    FLATTEN: tl.constexpr,
+    PRECISION: tl.constexpr,
+    KEEP: tl.constexpr,
+):
+    """h = silu(X · Wg) · (X · Wu), persistent: X is loaded once for both products.
+
+    W_TURNED: weights lie as [N, K]. KEEP stores both products too. FLATTEN: as `gemm_tma_kernel`.
+    """
+    x_desc = tl.make_tensor_descriptor(x_ptr, [m, k], [stride_x, 1], [BLOCK_M, BLOCK_K])
+    if W_TURNED:
+        gate_desc = tl.make_tensor_descriptor(gate_ptr, [n, k], [stride_w, 1], [BLOCK_N, BLOCK_K])
+        up_desc = tl.make_tensor_descriptor(up_ptr, [n, k], [stride_w, 1], [BLOCK_N, BLOCK_K])
+    else:
+        gate_desc = tl.make_tensor_descriptor(gate_ptr, [k, n], [stride_w, 1], [BLOCK_K, BLOCK_N])
+        up_desc = tl.make_tensor_descriptor(up_ptr, [k, n], [stride_w, 1], [BLOCK_K, BLOCK_N])
+    h_desc = tl.make_tensor_descriptor(h_ptr, [m, n], [stride_h, 1], [BLOCK_M, BLOCK_N])
+    g_desc = tl.make_tensor_descriptor(g_ptr, [m, n], [stride_h, 1], [BLOCK_M, BLOCK_N])
+    u_desc = tl.make_tensor_descriptor(u_ptr, [m, n], [stride_h, 1], [BLOCK_M, BLOCK_N])
+    kind: tl.constexpr = h_ptr.dtype.element_ty
+    rows, columns = tl.cdiv(m, BLOCK_M), tl.cdiv(n, BLOCK_N)
+    for tile in tl.range(tl.program_id(0), rows * columns, tl.num_programs(0), flatten=FLATTEN):
+        row, column = tile_of(tile, rows, columns, GROUP)
+        top, left = row * BLOCK_M, column * BLOCK_N
+        gate = tl.zeros((BLOCK_M, BLOCK_N), dtype=tl.float32)
+        up = tl.zeros((BLOCK_M, BLOCK_N), dtype=tl.float32)
+        for step in range(tl.cdiv(k, BLOCK_K)):
+            at = step * BLOCK_K
+            x = x_desc.load([top, at])
+            if W_TURNED:
+                wg, wu = gate_desc.load([left, at]).T, up_desc.load([left, at]).T
+            else:
+                wg, wu = gate_desc.load([at, left]), up_desc.load([at, left])
+            gate = tl.dot(x, wg, gate, input_precision=PRECISION)
+            up = tl.dot(x, wu, up, input_precision=PRECISION)
+        if KEEP:
+            g_desc.store([top, left], gate.to(kind))
+            u_desc.store([top, left], up.to(kind))
+        h_desc.store([top, left], (activated(gate, 3) * up).to(kind))

@@ -97,7 +97,7 @@ PACKED = {"rope": {"table"}, "moe": {"place", "weights", "order"}}
 
 def aligned(name, shape):
     """The shape with rows at multiples of 16 bytes in every dtype, which descriptors need."""
-    products = {"gemm": slice(0, 3), "grouped_gemm": slice(2, 4)}.get(name, slice(0))
+    products = {"grouped_gemm": slice(2, 4), "attention": slice(0)}.get(name, slice(0, 3))
     held = range(len(shape))[products]
     return tuple(-(-one // 16) * 16 if at in held else one for at, one in enumerate(shape))
 

@@ -56,6 +56,12 @@ BY_DESCRIPTORS = {
             "num_stages": 2, "tma": 1, "waves": 1, "flatten": 1, "subtile": 1,
         },
     },
+    "gate_up": {
+        "gate_up": {
+            "block_m": 64, "block_n": 32, "block_k": 32, "group_m": 2, "num_warps": 4,
+            "num_stages": 2, "tma": 1, "waves": 1, "flatten": 1,
+        },
+    },
     "grouped_gemm": {
         "grouped_gemm": {
             "block_m": 32, "block_n": 32, "block_k": 32, "group_m": 2, "num_warps": 4,
