@@ -1,4 +1,4 @@
-"""Kernels of `gemm` and `gate_up` by tensor descriptors: tiles are moved by the memory engine where there is one.
+"""Kernels of `gemm` and `gate_up` by tensor descriptors: the memory engine moves their tiles.
 
 Needs Triton 3.4. Elsewhere the compiler turns descriptors back into pointers.
 """
