@@ -18,9 +18,16 @@ from bench.kernels.shapes import sizes
 VERIFIED: dict[str, list[Sizes]] = {
     "stream": [(1 << 22,), (1_000_003,), (1,)],
     # Even tiles; ragged ones that tensor descriptors take; ragged ones that they do not; one row.
-    "gemm": [(1024, 1024, 1024), (1000, 1008, 1040), (257, 1001, 333), (1, 1024, 512)],
-    "gate_up": [(512, 768, 512), (1000, 1008, 1040), (257, 301, 129)],
-    "grouped_gemm": [(8, 2048, 512, 512), (5, 333, 129, 77)],
+    # As large as the tables' entries for large matrices begin.
+    "gemm": [
+        (2048, 2048, 1024),
+        (2056, 2064, 1040),
+        (1000, 1104, 1040),
+        (1001, 1101, 333),
+        (1, 1024, 512),
+    ],
+    "gate_up": [(1024, 1024, 512), (1000, 1104, 1040), (1001, 1101, 129)],
+    "grouped_gemm": [(8, 2048, 2048, 512), (5, 3333, 1048, 72), (5, 3333, 1029, 77)],
     "moe": [(1024, 64, 512, 8), (77, 9, 131, 3)],
     "attention": [
         (2, 8, 2, 1024, 64),

@@ -30,7 +30,8 @@ def test_kernels_compile_and_fit(arch, scripts):
         if arch == "sm_90" and one["op"] in UNSPILLED and "backward" not in one["variant"]:
             assert one["spills"] == 0, one
     if arch == "sm_90":
-        fast = [one for one in found if one["op"] == "gemm" and one["dtype"] == "bf16"]
+        products = ("gemm", "gate_up", "grouped_gemm")
+        fast = [one for one in found if one["op"] in products and one["dtype"] == "bf16"]
         fast += [
             one
             for one in found
