@@ -89,6 +89,11 @@ class Inventory:
         """Whether any device only stands in for an accelerator."""
         return any(device.stand_in for node in self.nodes for device in node.devices)
 
+    def numa(self) -> list[int]:
+        """The NUMA nodes with cores that any node has, ascending; empty where none says."""
+        found = (node.facts.get("numa") or {} for node in self.nodes)
+        return sorted({int(one) for parts in found for one, part in parts.items() if part["cpus"]})
+
     def backends(self) -> list[str]:
         """The distinct backends of all nodes, in order of appearance."""
         if self.fleet is not None:

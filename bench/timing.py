@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import gc
 import time
-from collections.abc import Callable
-from typing import Any, Protocol
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol, TypeVar
 
 import msgspec
 import numpy as np
 
 from .stats import Array, median_interval, relative_half_width
 
+T = TypeVar("T")
 Step = Callable[[], object]
 OVERTIME = 4.0
 """Times the budget that are spent, at most, to get the least number of samples."""
@@ -48,6 +49,18 @@ class Timing(msgspec.Struct, kw_only=True):
     throttled: int = 0
     """Samples that were taken while the device throttled and are not in ``seconds``."""
     elapsed: float = 0.0
+    taken: int = 0
+    """All samples since the warm-up, throttled ones included."""
+    places: Any = None  # int64[samples]
+    """Where each of ``seconds`` stands among the samples taken."""
+
+    def kept(self, records: Sequence[T]) -> list[T]:
+        """Those of a benchmark's own records, one for every sample, that belong to ``seconds``.
+
+        Records of calls before the samples (warm-up) come first and are left out.
+        """
+        first = len(records) - self.taken
+        return [records[first + place] for place in self.places]
 
     @property
     def interval(self) -> tuple[float, float, float]:
@@ -162,6 +175,7 @@ def measure(
     (calls,) = share((calls,))
 
     kept: list[Array] = []
+    places: list[Any] = []
     lost = 0
     count = 0
     start = time.perf_counter()
@@ -185,6 +199,7 @@ def measure(
                 time.sleep(min(0.2, rule.budget / 10))
             else:
                 kept.append(block)
+                places.append(np.arange(samples) + count + lost)
                 count += samples
             stopped = _stop(kept, count, time.perf_counter() - start, rule)
             (code,) = share((_STOPS.index(stopped),))
@@ -194,8 +209,9 @@ def measure(
         if collecting:
             gc.enable()
     seconds = np.concatenate(kept) if kept else np.empty(0)
+    where = np.concatenate(places) if places else np.empty(0, dtype=np.int64)
     if rule.sustained and seconds.size > 1:
-        seconds = seconds[seconds.size // 2 :]
+        seconds, where = seconds[seconds.size // 2 :], where[seconds.size // 2 :]
     return Timing(
         seconds=seconds,
         calls=calls,
@@ -203,6 +219,8 @@ def measure(
         timer=timer.name,
         throttled=lost,
         elapsed=time.perf_counter() - began,
+        taken=count + lost,
+        places=where,
     )
 
 

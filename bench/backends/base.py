@@ -10,7 +10,7 @@ from __future__ import annotations
 import importlib
 import importlib.util
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 import msgspec
 
@@ -20,6 +20,7 @@ from ..records import Device
 if TYPE_CHECKING:
     import torch
 
+T = TypeVar("T")
 API_VERSION = 1
 
 
@@ -37,6 +38,34 @@ class Telemetry(msgspec.Struct, kw_only=True, frozen=True):
     memory_used: int | None = None
     throttled: str = ""
     errors: dict[str, int] = {}
+
+
+class Side:
+    """A second stream of a device: work given to it runs beside the current stream's.
+
+    ``follow`` and ``join`` are waits of the device, never of the host.
+
+    Args:
+        module: ``torch.<device_type>`` with ``Stream``, ``stream`` and ``current_stream``.
+        device: Where the stream is.
+    """
+
+    def __init__(self, module: Any, device: torch.device) -> None:
+        self._module, self._device = module, device
+        self._stream = module.Stream(device)
+
+    def follow(self) -> None:
+        """What is given from now on waits for all that the current stream holds now."""
+        self._stream.wait_stream(self._module.current_stream(self._device))
+
+    def run(self, work: Callable[[], T]) -> T:
+        """Call ``work`` so that what it gives to the device runs here; its result."""
+        with self._module.stream(self._stream):
+            return work()
+
+    def join(self) -> None:
+        """What the current stream gets from now on waits for all that was given here."""
+        self._module.current_stream(self._device).wait_stream(self._stream)
 
 
 class Backend:
@@ -115,6 +144,10 @@ class Backend:
     def event(self) -> Any | None:
         """A new timing event (``record()``, ``elapsed_time(end)`` in ms) or None: host timer."""
         raise NotImplementedError
+
+    def side(self, device: torch.device) -> Side | None:
+        """A second stream of an opened device; None where all its work is done in one."""
+        return None
 
     def memory_peak(self, device: torch.device, *, reset: bool = False) -> int | None:
         """Peak bytes allocated since the last reset; None where it cannot be known."""
@@ -222,6 +255,10 @@ class TorchBackend(Backend):
         # torch.Event needs the generic device runtime, which not every vendor build has.
         maker = getattr(self._torch(), "Event", None)
         return maker(enable_timing=True) if maker is not None else None
+
+    def side(self, device: torch.device) -> Side | None:
+        module = self._torch()
+        return Side(module, device) if hasattr(module, "Stream") else None
 
     def place(self, device: torch.device) -> str:
         return str(_place(self._properties(device.index or 0)).get("pci", ""))

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from .. import host
 from ..records import Device
-from .base import Telemetry, TorchBackend
+from .base import Side, Telemetry, TorchBackend
 
 if TYPE_CHECKING:
     import torch
@@ -64,6 +64,10 @@ class Cpu(TorchBackend):
         """Nothing to wait for: the host computes synchronously."""
 
     def event(self) -> Any | None:
+        return None
+
+    def side(self, device: torch.device) -> Side | None:
+        """None: PyTorch's streams of a CPU do nothing."""
         return None
 
     def cache(self, device: torch.device) -> int:

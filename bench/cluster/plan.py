@@ -7,7 +7,7 @@ planning for ten thousand nodes is arithmetic.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -187,7 +187,9 @@ class _Builder:
         if unknown_keys := set(merged) - set(Rule.__struct_fields__):
             raise unknown("rule key", min(unknown_keys), (*Rule.__struct_fields__, "limit"))
         jobs = []
-        for axes in expand(cls, entry.axes, stand_in=self.inventory.stand_in()):
+        for axes in expand(
+            cls, entry.axes, stand_in=self.inventory.stand_in(), numa=self.inventory.numa()
+        ):
             bench = make(entry.benchmark, axes)
             own = bench.rule(rule)
             wall = limit or SETUP_LIMIT + OVERTIME * (own.warmup + max(own.budget, own.sustained))
@@ -314,11 +316,16 @@ class _Builder:
 
 
 def expand(
-    cls: type[Benchmark], axes: Mapping[str, Any], *, stand_in: bool = False
+    cls: type[Benchmark],
+    axes: Mapping[str, Any],
+    *,
+    stand_in: bool = False,
+    numa: Sequence[int] = (),
 ) -> Iterator[dict[str, Any]]:
     """The Cartesian product of axes as a suite writes them: lists, sweeps of sizes, named sets.
 
-    ``stand_in``: the plan is for devices that stand in for accelerators.
+    ``stand_in``: the plan is for devices that stand in for accelerators. ``numa``: NUMA nodes
+    that any host has.
     """
     fields = axis_fields(cls)
     choices = []
@@ -337,7 +344,8 @@ def expand(
             raise UsageError(f"{cls.name}.{key}: an empty list measures nothing")
         choices.append(options)
     for chosen in itertools.product(*choices):
-        yield from cls.spread(dict(zip(axes, chosen, strict=True)), stand_in=stand_in)
+        made = dict(zip(axes, chosen, strict=True))
+        yield from cls.spread(made, stand_in=stand_in, numa=numa)
 
 
 def _one_of(key: str, value: object, choices: tuple[str, ...]) -> None:

@@ -11,7 +11,7 @@ import functools
 import hashlib
 import inspect
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar
 
 import msgspec
@@ -202,10 +202,13 @@ class Benchmark(msgspec.Struct, kw_only=True, dict=True):
         return False
 
     @classmethod
-    def spread(cls, axes: dict[str, Any], *, stand_in: bool) -> list[dict[str, Any]]:
+    def spread(
+        cls, axes: dict[str, Any], *, stand_in: bool, numa: Sequence[int] = ()
+    ) -> list[dict[str, Any]]:
         """The cases that one choice of axes stands for: names of whole sets are replaced here.
 
         ``stand_in``: the devices only stand in for accelerators, so large sizes would take hours.
+        ``numa``: NUMA nodes with cores that any host of the fleet has; empty where nobody says.
         """
         return [axes]
 

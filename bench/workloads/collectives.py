@@ -28,7 +28,8 @@ from ..units import format_size
 from .base import Benchmark, Bytes, Check, Context, Facts, Metric, Unmeasurable, benchmark
 from .collective_checks import Buffers, Pattern, barrier_check
 from .lacking import lacks
-from .runner import ELSEWHERE
+from .marks import every_rank
+from .runner import all_or_none
 
 Op = Literal[
     "all_reduce",
@@ -57,8 +58,6 @@ TWO_BUFFERS = ("all_to_all", "all_to_all_skewed", "send_recv")
 """What has no form in place: what is received would overwrite what has not been sent."""
 _HEADROOM = {"fp32": 120, "bf16": 120, "fp16": 12}
 """Doublings of a value around one that stay finite, with room to spare; integers wrap around."""
-_GATHERED = 1 << 18
-"""Durations of all ranks that are compared, at most: a large group compares fewer calls."""
 _TIMES = (
     Measure("time", "s", "lower"),
     Measure("time_p95", "s", "lower"),
@@ -118,13 +117,11 @@ class Collectives(Benchmark):
         given, taken = self._lengths()
         need = flight * unit * (max(given, taken) if self._in_place() else given + taken)
         full = bool(context.memory) and need > context.memory // 2
-        if self._anyone(full):
-            raise Unmeasurable(
-                f"{flight} x {self.op} of {self.size} needs {need} bytes of buffers, "
-                f"half of memory is {context.memory // 2}"
-                if full
-                else f"cannot be measured {ELSEWHERE}"
-            )
+        problem = (
+            f"{flight} x {self.op} of {self.size} needs {need} bytes of buffers, "
+            f"half of memory is {context.memory // 2}"
+        )
+        all_or_none(context, problem if full else "")
         self.flight = [self._buffers(given, taken) for _ in range(flight)]
         self.call = self._bind()
         self.refresh()
@@ -137,11 +134,6 @@ class Collectives(Benchmark):
             raise Unmeasurable(
                 f"{library} cannot do {self.op} of {self.dtype}: {_first(error)}"
             ) from None
-
-    def _anyone(self, mine: bool) -> bool:
-        """Whether it is so on any rank: one that stays away would leave the others waiting."""
-        gather = self.context.gather
-        return mine if gather is None else any(flag for (flag,) in gather([float(mine)]))
 
     def _lacking_form(self) -> str:
         if self.op == "barrier":
@@ -309,13 +301,8 @@ class Collectives(Benchmark):
         for name, share in (("time_p95", 0.95), ("time_p99", 0.99), ("time_max", 1.0)):
             yield Metric(name, value=float(np.quantile(seconds, share)))
         if self.context.gather is not None:
-            yield Metric("skew", samples=self._skew(seconds, self.context.gather))
-
-    def _skew(self, seconds: Any, gather: Callable[[list[float]], list[list[float]]]) -> Any:
-        """Per call: longest minus shortest duration over the ranks, gathered after timing."""
-        kept = max(1, min(seconds.size, _GATHERED // self.ranks))
-        picked = np.linspace(0, seconds.size - 1, kept).astype(int)
-        return np.ptp(np.array(gather(seconds[picked].tolist())), axis=0)
+            # Per call: longest minus shortest duration over the ranks.
+            yield Metric("skew", samples=np.ptp(every_rank(self.context, seconds)[1], axis=0))
 
     def note(self) -> str:
         """Says so where whole elements in equal parts make another size than was asked for."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, Literal
 
 import msgspec
@@ -194,7 +194,9 @@ class Chosen(Operation):
         self.configured()
 
     @classmethod
-    def spread(cls, axes: dict[str, Any], *, stand_in: bool) -> list[dict[str, Any]]:
+    def spread(
+        cls, axes: dict[str, Any], *, stand_in: bool, numa: Sequence[int] = ()
+    ) -> list[dict[str, Any]]:
         """``llama-8b/tp2`` stands for each shape of the set, ``fitting`` for one of two words.
 
         Which of the two is decided by the plan and written into the case, so that a record says

@@ -70,7 +70,7 @@ class Rdma(Benchmark):
 
     def metrics(self, timing: Timing) -> Iterator[Metric]:
         """What the programs reported of the timed runs, and one run of small messages."""
-        yield Metric("bandwidth", samples=np.array(self.bandwidths[-timing.seconds.size :]))
+        yield Metric("bandwidth", samples=np.array(timing.kept(self.bandwidths)))
         report = self._run("ib_write_lat", 8, max(self.iterations, 1000))
         yield Metric("latency", value=report.values["t_typical"])
 

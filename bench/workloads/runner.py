@@ -69,7 +69,7 @@ def run(
         except Unmeasurable as error:
             problem = error.message
         # All ranks of a group must take the same way: one that cannot stops all.
-        if _anyone(context, bool(problem)):
+        if anyone(context, bool(problem)):
             return Outcome(status="skipped", reason=problem or f"cannot be measured {ELSEWHERE}")
         bad = _failed_check(bench, context, "before")
         if bad is not None:
@@ -92,7 +92,7 @@ def run(
         bad = _failed_check(bench, context, "after")
         if bad is not None:
             return bad
-        if _anyone(context, timing.seconds.size == 0):
+        if anyone(context, timing.seconds.size == 0):
             return Outcome(status="invalid", reason="the device throttled during every sample")
         return _outcome(bench, timing, contention)
     finally:
@@ -147,16 +147,26 @@ def _outcome(bench: Benchmark, timing: Timing, contention: str) -> Outcome:
 
 def _failed_check(bench: Benchmark, context: Context, when: str) -> Outcome | None:
     check: Check = bench.check()
-    if not _anyone(context, not check.ok):
+    if not anyone(context, not check.ok):
         return None
     detail = check.detail if not check.ok else f"the check failed {ELSEWHERE}"
     return Outcome(status="invalid", reason=f"sanity check {when} measuring failed: {detail}")
 
 
-def _anyone(context: Context, mine: bool) -> bool:
+def anyone(context: Context, mine: bool) -> bool:
+    """Whether it is so on any rank of the group: one that stays away leaves the others waiting."""
     if context.gather is None:
         return mine
     return any(flags[0] for flags in context.gather([float(mine)]))
+
+
+def all_or_none(context: Context, problem: str) -> None:
+    """Raise `Unmeasurable` on every rank if any has a problem, before they wait for each other.
+
+    ``problem`` is this rank's, as a sentence; empty where it has none.
+    """
+    if anyone(context, bool(problem)):
+        raise Unmeasurable(problem or f"cannot be measured {ELSEWHERE}")
 
 
 def _flusher(context: Context) -> Callable[[], Any]:
