@@ -8,7 +8,10 @@ BUILT_IN = (
     "transfer",
     "launch",
     "collectives",
+    "incast",
+    "overlap",
     "pairs",
+    "stability",
     "rdma",
     "train",
 )

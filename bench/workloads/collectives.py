@@ -183,14 +183,18 @@ class Collectives(Benchmark):
         """The timed call with everything bound, as thin as a bare one."""
         if self.in_flight is None:
             return self._bound(self.flight[0], False)
-        calls = [self._bound(buffers, True) for buffers in self.flight]
+        self.starts = [self._bound(buffers, True) for buffers in self.flight]
 
         def together() -> None:
-            for started in [call() for call in calls]:
-                for work in started if isinstance(started, list) else (started,):
-                    work.wait()
+            for work in self.start():
+                work.wait()
 
         return together
+
+    def start(self) -> list[Any]:
+        """Begin the calls that are in flight together (``in_flight``); what is to be waited for."""
+        begun = [start() for start in self.starts]
+        return [work for one in begun for work in (one if isinstance(one, list) else (one,))]
 
     def _bound(self, buffers: Buffers, later: bool) -> Callable[[], Any]:
         """One call. ``later``: give what is to be waited for, at once; else wait for it."""

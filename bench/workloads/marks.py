@@ -2,26 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from time import perf_counter
 from typing import Any
 
 import numpy as np
 
-from ..backends.base import Backend
 from .base import Context
 
 _GATHERED = 1 << 18
 """Durations of all ranks that are compared, at most: a large group compares fewer calls."""
 
 
-def mark(backend: Backend) -> Any:
+def mark(context: Context) -> Any:
     """Now, in the current stream of the device; on the host's clock where it has no events.
 
     A device passes the mark when it has done all that came before it: the host may be far ahead.
+    Where there are no events the host waits for that.
     """
-    event = backend.event()
+    event = context.backend.event()
     if event is None:
+        context.backend.synchronize(context.device)
         return perf_counter()
     event.record()
     return event
@@ -32,6 +33,18 @@ def span(begin: Any, end: Any) -> float:
     if isinstance(begin, float):
         return float(end - begin)
     return float(begin.elapsed_time(end)) * 1e-3
+
+
+def start_together(context: Context) -> Callable[[], Any]:
+    """A call that no rank's device leaves before all have entered it: what follows starts at once.
+
+    It is a sum of one element, in the order of the device's other work.
+    """
+    import torch
+    import torch.distributed as dist
+
+    one = torch.zeros(1, device=context.device)
+    return lambda: dist.all_reduce(one, group=context.group)
 
 
 def every_rank(context: Context, seconds: Sequence[float] | Any) -> tuple[Any, Any]:
