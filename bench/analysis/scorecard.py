@@ -28,6 +28,7 @@ from ..units import format_value, parse_size
 from .drift import drift
 from .health import incidents
 from .pairs import pair_fabrics
+from .steadiness import unsteady
 from .summary import CaseSummary, summarize
 
 TOLERANCE = 0.05
@@ -75,8 +76,9 @@ class Finding(msgspec.Struct, kw_only=True):
     """Something that a reader of the score must know, as a sentence.
 
     ``kind``: a status (``failed``, ``invalid``, ...), ``above-reference``, ``incomplete``,
-    ``slow-node``, ``slow-device``, ``slow-link`` or ``slow-pair`` (`pairs.Suspect`), or ``note``
-    for values that count under a condition, such as a wider tolerance.
+    ``slow-node``, ``slow-device``, ``slow-link`` or ``slow-pair`` (`pairs.Suspect`), ``stall`` or
+    ``uneven`` (`steadiness`), or ``note`` for values that count under a condition, such as a wider
+    tolerance.
     """
 
     kind: str
@@ -139,6 +141,7 @@ def scorecard(
             *_hosts(header),
             *_above(summaries),
             *_slow(header, columns, summaries),
+            *_unsteady(header, columns, summaries),
             *_statuses(summaries),
             *_notes(summaries),
         ],
@@ -332,6 +335,12 @@ def _slow(header: Header, columns: Columns, summaries: list[CaseSummary]) -> lis
             finding = Finding(kind=suspect.kind, name=name, text=suspect.text(one.metric))
             told.setdefault((suspect.kind, name), finding)
     return list(told.values())
+
+
+def _unsteady(header: Header, columns: Columns, summaries: list[CaseSummary]) -> list[Finding]:
+    """Streams that stood still, and receivers that their senders do not share evenly."""
+    found = unsteady(header, columns, summaries)
+    return [Finding(kind=one.kind, name=one.name, text=one.text) for one in found]
 
 
 def _notes(summaries: list[CaseSummary]) -> list[Finding]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import inspect
+import math
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar
@@ -19,7 +20,7 @@ import msgspec
 from ..errors import Unmeasurable, UsageError
 from ..records import Measure, Scope
 from ..timing import Rule, Timing
-from ..units import format_size, parse_size
+from ..units import format_size, parse_duration, parse_size
 
 if TYPE_CHECKING:
     import torch
@@ -35,6 +36,7 @@ __all__ = [
     "Facts",
     "Measure",
     "Metric",
+    "Seconds",
     "Shape",
     "Unmeasurable",
     "benchmark",
@@ -49,6 +51,13 @@ class Bytes(int):
         return format_size(int(self))
 
 
+class Seconds(float):
+    """A duration axis: ``10s`` or ``500ms`` in a suite, a float in code."""
+
+    def __str__(self) -> str:
+        return f"{float(self):g}s"
+
+
 class Shape(tuple[int, ...]):
     """A shape axis: ``1024x1024x512`` in a suite (M×N×K for a matrix product), a tuple in code."""
 
@@ -60,6 +69,11 @@ def decode_axis(kind: type, value: Any) -> Any:
     """msgspec ``dec_hook`` for the axis types of this module. Raises ValueError with a sentence."""
     if kind is Bytes:
         return Bytes(parse_size(value))
+    if kind is Seconds:
+        seconds = Seconds(parse_duration(value))
+        if not 0 < seconds < math.inf:
+            raise ValueError(f"a duration must be positive, not {value!r}")
+        return seconds
     if kind is Shape:
         parts = value.split("x") if isinstance(value, str) else value
         try:
@@ -74,7 +88,7 @@ def decode_axis(kind: type, value: Any) -> Any:
 
 def plain_axis(value: Any) -> Any:
     """An axis value as it is written into records: strings and numbers."""
-    return str(value) if isinstance(value, (Bytes, Shape)) else value
+    return str(value) if isinstance(value, (Bytes, Seconds, Shape)) else value
 
 
 class Metric(msgspec.Struct, frozen=True):

@@ -196,9 +196,4 @@ class Incast(Benchmark):
         if several and facts.network:
             spans.append((n - facts.per_node) * size / facts.network)
         reached = (n - 1) * size / (alpha + max(spans))
-        return {
-            "bandwidth": reached,
-            "slowest_receiver": reached,
-            "fairness": 1.0,
-            "least_share": 1.0,
-        }
+        return {"bandwidth": reached, "slowest_receiver": reached}

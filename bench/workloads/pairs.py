@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from time import perf_counter
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 
@@ -12,6 +12,7 @@ from ..records import Measure
 from ..timing import Timing
 from .base import Benchmark, Bytes, Check, Context, Facts, Metric, Unmeasurable, benchmark
 from .collective_checks import poison
+from .runner import all_or_none
 
 PINGS = 200
 """Round trips of eight bytes; half of one is a latency."""
@@ -29,7 +30,7 @@ class Pairs(Benchmark):
     over the network of the hosts. What arrives is compared with what was sent.
     """
 
-    measures = (
+    measures: ClassVar[tuple[Measure, ...]] = (
         Measure("bandwidth", "B/s", "higher"),
         Measure("latency", "s", "lower"),
         Measure("latency_p95", "s", "lower"),
@@ -46,17 +47,20 @@ class Pairs(Benchmark):
         """Allocate random payloads that both ranks can compute, and room for what arrives.
 
         Raises:
-            Unmeasurable: the buffers need more than half of the device's memory.
+            Unmeasurable: not two ranks, or buffers of more than half of the device's memory.
         """
         import torch
         import torch.distributed as dist
 
+        if context.size != 2:
+            raise Unmeasurable(f"a pair has two ranks, this group has {context.size}")
         need = 3 * int(self.size)
-        if context.memory and need > context.memory // 2:
-            raise Unmeasurable(
-                f"a pair of {self.size} needs {need} bytes of buffers, "
-                f"half of memory is {context.memory // 2}"
-            )
+        full = bool(context.memory) and need > context.memory // 2
+        problem = (
+            f"a pair of {self.size} needs {need} bytes of buffers, "
+            f"half of memory is {context.memory // 2}"
+        )
+        all_or_none(context, problem if full else "")
         self.context = context
         self.first = context.rank == 0
         self.group = context.control if self.memory == "host" else context.group

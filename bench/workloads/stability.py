@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from typing import Any, Literal
 
@@ -11,17 +12,19 @@ import numpy as np
 from ..errors import UsageError
 from ..records import Measure
 from ..timing import Rule, Timing
-from ..units import format_duration, parse_duration
-from .base import Context, Facts, Metric, benchmark
+from ..units import format_duration
+from .base import Context, Facts, Metric, Seconds, benchmark
 from .marks import mark, span
 from .pairs import Pairs
 
 WINDOWS = 50
 """Windows of a stream whose bandwidth is compared."""
+BLOCKS = 10
+"""Times that the ranks agree to go on; while they do, nothing is sent."""
 STEP = 1e-3
 """Seconds that a step of a stream lasts at least: several messages, where one is shorter."""
-TRIALS = 5
-"""Messages by which steps and windows are sized."""
+TRIAL = 0.02
+"""Seconds of messages by which steps and windows are sized."""
 
 
 @benchmark(scope="pair")
@@ -46,36 +49,26 @@ class Stability(Pairs):
     )
 
     direction: Literal["unidirectional", "bidirectional"] = "bidirectional"
-    duration: str = "10s"
+    duration: Seconds = Seconds(10.0)
     stall: float = 10.0
     low: float = 0.9
 
     def __post_init__(self) -> None:
         """Raise `UsageError` for what cannot be, before anything is started."""
-        try:
-            self.seconds()
-        except ValueError as error:
-            raise UsageError(f"stability: duration: {error}") from None
-        if not self.seconds() > 0:
-            raise UsageError(f"stability: duration must be positive, not {self.duration}")
         if not self.stall > 1:
             raise UsageError(f"stability: stall must be above 1 median step, not {self.stall:g}")
         if not 0 < self.low < 1:
             raise UsageError(f"stability: low must be between 0 and 1, not {self.low:g}")
 
-    def seconds(self) -> float:
-        """The axis ``duration`` in seconds."""
-        return parse_duration(self.duration)
-
     def rule(self, rule: Rule) -> Rule:
-        """One block of windows as long as the stream, whatever is known of the median before."""
-        length = self.seconds()
+        """A stream of its whole length, whatever is known of the median before."""
+        length = float(self.duration)
         return msgspec.structs.replace(
             rule,
             # No half-width is negative: the stream never ends early.
             precision=-1.0,
             budget=length,
-            block=length,
+            block=length / BLOCKS,
             sustained=0.0,
             warmup=min(rule.warmup, length / 10),
             min_samples=1,
@@ -86,20 +79,29 @@ class Stability(Pairs):
         """As of `pairs`; size steps and windows by a few messages.
 
         Raises:
-            Unmeasurable: the buffers need more than half of the device's memory.
+            Unmeasurable: not two ranks, or buffers of more than half of the device's memory.
         """
         super().setup(context)
-        self.messages = self.steps = 1
         self.streams: list[list[Any]] = []
-        for _ in range(TRIALS):
-            self.step()
-        context.backend.synchronize(context.device)
-        one = min(span(*marks) for marks in self.streams)
-        self.messages = max(1, round(STEP / max(one, 1e-9)))
-        self.steps = max(1, round(self.seconds() / WINDOWS / (one * self.messages)))
-        if context.agree is not None:  # both ranks send equally many
-            self.messages, self.steps = context.agree((self.messages, self.steps))
+        one = self._message()
+        self.messages = max(1, round(STEP / one))
+        self.steps = max(1, round(self.duration / WINDOWS / (one * self.messages)))
         self.streams.clear()
+
+    def _message(self) -> float:
+        """Seconds of a message, of as many as take `TRIAL` together; the same on both ranks."""
+        agree = self.context.agree or (lambda mine: mine)
+        self.messages = self.steps = 1
+        while True:
+            self.step()
+            self.context.backend.synchronize(self.context.device)
+            took = span(*self.streams[-1])
+            count = self.messages
+            # In nanoseconds: what ranks agree on are whole numbers.
+            (whole,) = agree((max(1, round(took * 1e9)),))
+            if whole >= TRIAL * 1e9:
+                return whole * 1e-9 / count
+            self.messages = 2 * count
 
     def step(self) -> None:
         """One window: marks before it and after each of its steps."""
@@ -113,7 +115,7 @@ class Stability(Pairs):
     def metrics(self, timing: Timing) -> Iterator[Metric]:
         """From the steps of every window; what passes between two windows is the harness's."""
         windows = [
-            np.array([span(*pair) for pair in zip(one, one[1:], strict=False)])
+            np.array([span(*pair) for pair in itertools.pairwise(one)])
             for one in timing.kept(self.streams)
         ]
         lengths = np.array([one.sum() for one in windows])

@@ -159,3 +159,37 @@ def test_event_timer_reads_device_events():
     timer = EventTimer(Event, lambda: synchronised.append(True))
     assert timer.run(step, 3, 4, None) == pytest.approx([2e-3] * 4)
     assert synchronised == [True]
+
+
+def test_records_of_throttled_and_earlier_samples_are_left_out():
+    records, blocks = [], []
+
+    def throttled():
+        blocks.append(len(records))
+        return len(blocks) == 2
+
+    timing = measure(
+        lambda: records.append(len(records)),
+        FakeTimer(lambda _: 1e-3),
+        Rule(budget=0.2, warmup=0, block=0.005, min_samples=12, precision=1.0),
+        throttled=throttled,
+        per_sample=True,
+    )
+    first, second, *_ = blocks
+    warm_up = len(records) - timing.taken
+    assert timing.throttled == second - first > 0
+    assert warm_up > 0
+    assert timing.kept(records) == [*range(warm_up, first), *range(second, len(records))]
+    assert len(timing.kept(records)) == timing.seconds.size
+
+
+def test_records_follow_the_half_that_a_sustained_run_keeps():
+    records = []
+    rule = Rule(budget=0.01, warmup=0, sustained=0.05, max_samples=40)
+    timing = measure(
+        lambda: records.append(len(records)), FakeTimer(lambda _: 1e-3), rule, per_sample=True
+    )
+    half = timing.seconds.size
+    assert timing.taken in (2 * half, 2 * half - 1)
+    if timing.calls == 1:
+        assert timing.kept(records) == records[-half:]
