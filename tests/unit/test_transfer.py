@@ -15,7 +15,7 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent))
 from gloo_ranks import RULE, context
 
-from bench.backends.base import Side
+from bench.backends.base import Side, TorchBackend
 from bench.backends.cpu import Cpu
 from bench.cluster.plan import expand
 from bench.host import numa
@@ -169,6 +169,18 @@ def test_both_directions_may_reach_twice_the_link():
     facts = Facts(chip=load_chip("sim-a"))
     one, both = (make("transfer", {"direction": d}).expected(facts) for d in ("d2h", "both"))
     assert both["bandwidth"] == 2 * one["bandwidth"] > 0
+
+
+def test_a_second_stream_is_there_where_the_stack_has_streams():
+    class Acme(TorchBackend):
+        name, device_type = "acme", "mps"  # a module of PyTorch without streams
+
+    assert Acme().side(None) is None
+    assert Cpu().side(torch.device("cpu")) is None
+    made = Streaming().side(torch.device("cpu"))
+    made.follow()
+    assert made.run(lambda: 7) == 7
+    made.join()
 
 
 class Recorded:
