@@ -21,6 +21,8 @@ CHECKED = 8
 
 BEHIND = 0.9
 """Share of the usual receiver's bandwidth below which a rank is named in the row."""
+HALF = 0.5
+"""Share of the senders' mean rate below which one is named: its median over the calls."""
 
 
 @benchmark(scope="group")
@@ -158,6 +160,10 @@ class Incast(Benchmark):
         said = []
         if medians[slowest] < BEHIND * np.median(list(medians.values())):
             said.append(f"rank {slowest} receives least")
+        sent = [row[np.isfinite(row)] for row in rates["shares"]]
+        shares = {rank: float(np.median(one)) for rank, one in enumerate(sent) if one.size}
+        if shares[least := min(shares, key=shares.__getitem__)] < HALF:
+            said.append(f"rank {least} gets {shares[least]:.0%} of a sender's usual share")
         if len(medians) < len(self.turns):
             said.append(f"{len(medians)} of {self.ranks} ranks received in the time there was")
         self.said = "; ".join(said)
@@ -165,21 +171,25 @@ class Incast(Benchmark):
         yield Metric("least_share", samples=rates["least_share"])
 
     def _rates(self, spans: Any, receivers: Any) -> dict[str, Any]:
-        """float64[calls] by metric, of float64[ranks, calls] seconds and int64[calls] receivers."""
+        """float64[calls] by metric, and float64[ranks, calls] ``shares`` of the senders' mean rate.
+
+        From float64[ranks, calls] seconds and int64[calls] receivers, who have no share: NaN.
+        """
         calls, size = np.arange(receivers.size), int(self.size)
         sending = np.ones(spans.shape, dtype=bool)
         sending[receivers, calls] = False
         x = np.where(sending, size / spans, 0.0)
         senders = self.ranks - 1
-        least = np.where(sending, x, np.inf).min(axis=0)
+        shares = np.where(sending, x / (x.sum(axis=0) / senders), np.nan)
         return {
             "bandwidth": senders * size / spans[receivers, calls],
             "fairness": x.sum(axis=0) ** 2 / (senders * (x**2).sum(axis=0)),
-            "least_share": least / (x.sum(axis=0) / senders),
+            "least_share": np.nanmin(shares, axis=0),
+            "shares": shares,
         }
 
     def note(self) -> str:
-        """Who receives least, if by far, and how many were tried if time was short for all."""
+        """Who receives or sends least, if by far; how many received if time was short for all."""
         return self.said
 
     def expected(self, facts: Facts) -> dict[str, float]:

@@ -267,6 +267,7 @@ def test_a_sender_that_is_slower_gets_less_than_its_share(three):
     found = values(three["late"][0])
     assert found["fairness"] < 0.8
     assert found["least_share"] < 0.5
+    assert "rank 2 gets " in three["late"][0].reason
 
 
 def test_contents_that_are_not_what_was_sent_are_invalid_on_every_rank(three):
