@@ -19,6 +19,7 @@ import msgspec
 
 from ..configs import Chip
 from ..records import Conditions, Node, Provenance, Row, Samples
+from . import interfaces
 from .coordinator import Coordinator
 from .executor import PAGE_BYTES, Event, Page, Progress
 from .party import Party, Visit
@@ -275,11 +276,9 @@ class Agent:
         cpus = cpus_of(device.facts, place, len(claimed))
         environment = {
             "OMP_NUM_THREADS": str(len(cpus)),
+            **interfaces.environment(self.host),
             **backend.environment(claimed, device.index),
         }
-        if self.host.startswith("127."):
-            # gloo asks the host name for an interface; with all nodes on loopback that may fail.
-            environment.setdefault("GLOO_SOCKET_IFNAME", os.environ.get("GLOO_SOCKET_IFNAME", "lo"))
         chip = self._order.chips.get(device.chip or "")
         return LaunchSpec(
             python=sys.executable,

@@ -10,6 +10,7 @@ from ..backends.registry import get, match_chip
 from ..configs import load_chips
 from ..host.facts import affinity, host_facts
 from ..records import Device, Node
+from . import interfaces
 
 
 def describe(backend: str | None, share: bool, address: str) -> Node:
@@ -41,6 +42,9 @@ def describe(backend: str | None, share: bool, address: str) -> Node:
                     device, chip=chip.name if chip else None, stand_in=driver.stand_in
                 )
             )
+    if wrong := interfaces.problem():
+        # No group of more than one rank would form: said now, not after the first stage.
+        problems, devices = [wrong], []
     facts = host_facts()
     if chosen is not None:
         places = {place: str(d.facts["pci"]) for place, d in enumerate(devices) if "pci" in d.facts}

@@ -136,7 +136,10 @@ def plan(suite: Suite, inventory: Inventory, chips: Mapping[str, Chip] | None = 
         stages=stages,
         cases=builder.cases,
         schedules=builder.specs,
-        notes=builder.notes,
+        notes=[
+            *(f"node {n.name} is not measured: {n.problem}" for n in inventory.nodes if n.problem),
+            *builder.notes,
+        ],
     )
 
 

@@ -36,6 +36,21 @@ class Fixed(_Timed):
 
 
 @benchmark(scope="device")
+class Patient(_Timed):
+    """Waits until ``file`` is there; the job's limit ends it otherwise."""
+
+    measures = TIME
+    file: str = ""
+
+    def setup(self, context: Context) -> None:
+        while not os.path.exists(self.file):
+            time.sleep(0.05)
+
+    def step(self) -> None:
+        time.sleep(0.001)
+
+
+@benchmark(scope="device")
 class Faulty(_Timed):
     """Fails in ``kind``'s way; on ``device`` only where it is not negative."""
 

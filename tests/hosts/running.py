@@ -1,0 +1,75 @@
+"""``hengsuan run`` on several hosts: started, awaited, its rows read."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import NamedTuple
+
+from hosts import Host, Hosts
+
+from bench.results import RunReader
+
+HENGSUAN = Path(sys.executable).with_name("hengsuan")
+
+
+class Measured(NamedTuple):
+    """How a run ended: exit code, what it said on standard error, its folder, and how long."""
+
+    code: int
+    said: str
+    run: RunReader
+    seconds: float
+
+    def rows(self, benchmark: str, metric: str):
+        """Its rows of one benchmark and metric, in the order written."""
+        cases = self.run.header.cases
+        return [
+            row
+            for row in self.run.rows()
+            if (cases[row.case].benchmark, cases[row.case].metric) == (benchmark, metric)
+        ]
+
+
+class Running:
+    """``hengsuan run`` of a suite on all hosts of the cluster, started on the first."""
+
+    def __init__(self, cluster: Hosts, suite: str, folder: Path) -> None:
+        self.folder = folder / "runs"
+        path = folder / "suite.yaml"
+        path.write_text(suite)
+        self._began = time.monotonic()
+        where = ("--address", cluster.ray, "--backend", "cpu", "--out", self.folder)
+        self.process = cluster[0].start(
+            [HENGSUAN, "run", path, *where, "--quiet"],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+        )
+
+    def wait_for(self, benchmark: str, count: int = 1) -> None:
+        """Until so many rows of a benchmark are in the journal."""
+        stop = time.monotonic() + 120
+        while time.monotonic() < stop:
+            for path in self.folder.glob("*/run.json"):
+                reader = RunReader(path.parent)
+                cases = reader.header.cases
+                if sum(cases[row.case].benchmark == benchmark for row in reader.rows()) >= count:
+                    return
+            assert self.process.poll() is None, self.process.stderr.read()
+            time.sleep(0.1)
+        raise AssertionError(f"no rows of {benchmark} in time")
+
+    def end(self) -> Measured:
+        """Wait for the end of the run."""
+        said = self.process.communicate(timeout=170)[1]
+        seconds = time.monotonic() - self._began
+        (run,) = self.folder.glob("*")
+        return Measured(self.process.returncode, said, RunReader(run), seconds)
+
+
+def clock(host: Host) -> float:
+    """A host's time of day, in seconds since 1970."""
+    done = host.run(["date", "+%s"])
+    return float(done.stdout)
