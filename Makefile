@@ -7,8 +7,10 @@ READY   := .venv/.ready
 FIGURES ?=
 OUT     ?=
 BUDGET  ?= 3600
+HOSTS   ?= 2
+RATE    ?=
 
-.PHONY: help bench test test-full lint perf device codegen readme clean
+.PHONY: help bench test test-full lint perf hosts hosts-down device codegen readme clean
 
 help:
 	@echo "make bench      set up, run the suite 'quick' here, print the scorecard"
@@ -16,6 +18,8 @@ help:
 	@echo "make test-full  the same with long repetitions"
 	@echo "make lint       ruff, mypy, import floors, vendor names"
 	@echo "make perf       measure the harness itself [FIGURES=help,kernels,...] [OUT=table.md]"
+	@echo "make hosts      as root: a Ray cluster of hosts on this machine, to play with [HOSTS=2] [RATE=400Mbit]"
+	@echo "make hosts-down end it from another terminal"
 	@echo "make device     on an accelerator: verify and time every kernel, run 'quick' and 'standard' [BUDGET=seconds]"
 	@echo "make codegen    compile every kernel for every chip, without one [ONLY=gemm,...] [ARCH=sm_90,...]"
 	@echo "make readme     write the README's figures anew"
@@ -43,6 +47,13 @@ lint: $(READY)
 # One measurement at a time; figures are printed beside their bounds, nothing is asserted.
 perf: $(READY)
 	@$(BIN)/python -m pytest tests/perf --figures="$(FIGURES)" --figures-out="$(OUT)" -q --timeout=0 -m ""
+
+# Network namespaces; nothing of them is left when this ends.
+hosts: $(READY)
+	@$(BIN)/python tests/hosts/up.py --hosts $(HOSTS) $(if $(RATE),--rate "$(RATE)")
+
+hosts-down:
+	@$(BIN)/python tests/hosts/up.py --down
 
 # Without an accelerator the check ends with 3, and nothing else is measured in its place.
 device: $(READY)

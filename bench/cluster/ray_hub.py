@@ -44,7 +44,7 @@ class RayHub(Hub):
         self._wanted = nodes
         self._actors: list[Any] = []
         self._pulls: dict[Any, tuple[int, float]] = {}
-        self._idle: set[int] = set()
+        self._gone: set[int] = set()
         if address == EMBEDDED:
             # Before Ray is imported, for it reads them then. It listens on every interface: a
             # token keeps strangers from running code here.
@@ -161,6 +161,7 @@ class RayHub(Hub):
             try:
                 page, ended = self._ray.get(ref, timeout=10)
             except Exception as error:  # RayActorError and kin: a death is a result
+                self._gone.add(node)
                 news.append(Arrived(node, lost=f"its agent was lost ({_first_line(error)})"))
                 continue
             news.append(Arrived(node, page, ended))
@@ -170,12 +171,19 @@ class RayHub(Hub):
         for ref, (node, since) in list(self._pulls.items()):
             if now - since > SILENCE:
                 del self._pulls[ref]
+                self._gone.add(node)
                 news.append(Arrived(node, lost=f"its agent did not answer for {SILENCE:g} s"))
         return news
 
     def cancel(self) -> None:
-        refs = [actor.cancel.remote() for actor in self._actors]
-        self._ray.wait(refs, num_returns=len(refs), timeout=10)
+        self._await([actor.cancel.remote() for actor in self._living()])
+
+    def _living(self) -> list[Any]:
+        """The agents that can still answer: nobody waits for the others."""
+        return [actor for node, actor in enumerate(self._actors) if node not in self._gone]
+
+    def _await(self, refs: list[Any]) -> None:
+        self._ray.wait(refs, num_returns=len(refs), timeout=10) if refs else None
 
     def drop(self, node: int) -> None:
         self._actors[node].cancel.remote()
@@ -183,8 +191,7 @@ class RayHub(Hub):
 
     def close(self) -> None:
         with contextlib.suppress(Exception):  # some may be dead; the rest must still be told
-            refs = [actor.close.remote() for actor in self._actors]
-            self._ray.wait(refs, num_returns=len(refs), timeout=10)
+            self._await([actor.close.remote() for actor in self._living()])
         for actor in self._actors:
             with contextlib.suppress(Exception):
                 self._ray.kill(actor)

@@ -108,10 +108,13 @@ class Host:
         self.network("ip", "link", "set", INTERFACE, "mtu", str(mtu), "up")
         self.network("ip", "address", "add", f"{self.address}/24", "dev", INTERFACE)
 
+    def networking(self, *words: str) -> list[str]:
+        """The command line that runs ``words`` in this host's network alone."""
+        return ["nsenter", "-t", str(self.pid), "-n", *words]
+
     def network(self, *words: str) -> str:
-        """What a command says that is run in this host's network alone. Raises `HostsError`."""
-        command = ["nsenter", "-t", str(self.pid), "-n", *words]
-        done = subprocess.run(command, capture_output=True, text=True)
+        """What a command says in this host's network. Raises `HostsError` if it fails."""
+        done = subprocess.run(self.networking(*words), capture_output=True, text=True)
         if done.returncode:
             raise HostsError(f"{self.name}: {' '.join(words)}: {done.stderr.strip()}")
         return done.stdout
@@ -127,15 +130,18 @@ class Host:
             elif "tbf" in host.network("tc", "qdisc", "show", "dev", device):
                 host.network("tc", "qdisc", "del", *where)
 
+    def switching(self, *state: str) -> list[str]:
+        """The command line that sets the switch's end of the link to a state of ``ip link``."""
+        assert self._switch is not None
+        return self._switch.networking("ip", "link", "set", self._port, *state)
+
     def cut(self) -> None:
         """Drop all that comes and goes, as a failing switch does: nobody is told, no link falls."""
-        assert self._switch is not None
-        self._switch.network("ip", "link", "set", self._port, "nomaster")
+        subprocess.run(self.switching("nomaster"), check=True)
 
     def restore(self) -> None:
         """Undo `cut`."""
-        assert self._switch is not None
-        self._switch.network("ip", "link", "set", self._port, "master", "switch")
+        subprocess.run(self.switching("master", "switch"), check=True)
 
     def words(self, words: Sequence[str | Path]) -> list[str]:
         """The command line that runs ``words`` here, in the current folder."""

@@ -34,16 +34,16 @@ class Measured(NamedTuple):
 
 
 class Running:
-    """``hengsuan run`` of a suite on all hosts of the cluster, started on the first."""
+    """``hengsuan run`` of a suite, with more options, started on the cluster's first host."""
 
-    def __init__(self, cluster: Hosts, suite: str, folder: Path) -> None:
+    def __init__(self, cluster: Hosts, suite: str, folder: Path, *more: str) -> None:
         self.folder = folder / "runs"
         path = folder / "suite.yaml"
         path.write_text(suite)
         self._began = time.monotonic()
         where = ("--address", cluster.ray, "--backend", "cpu", "--out", self.folder)
         self.process = cluster[0].start(
-            [HENGSUAN, "run", path, *where, "--quiet"],
+            [HENGSUAN, "run", path, *where, "--quiet", *more],
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
         )
