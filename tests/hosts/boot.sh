@@ -13,8 +13,9 @@ if [ -d /sys/fs/cgroup ]; then mount --rbind /sys/fs/cgroup "$hold/cgroup"; fi
 mount -t sysfs sysfs /sys
 if [ -d /sys/fs/cgroup ]; then mount --move "$hold/cgroup" /sys/fs/cgroup; fi
 
-# As Debian installs it, a host takes its own name for an address of loopback.
-cp -a /etc/. "$hold/etc"
+# As Debian installs it, a host takes its own name for an address of loopback. Who is not quite root
+# cannot copy everything, and does not need it.
+cp -a /etc/. "$hold/etc" 2> /dev/null || true
 hostname "$1"
 echo "$1" > "$hold/etc/hostname"
 echo "$2" > "$hold/etc/machine-id"

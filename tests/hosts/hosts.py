@@ -95,7 +95,8 @@ class Host:
         """Wait until the host is up. Raises `HostsError`."""
         assert self._first.stdout is not None
         if self._first.stdout.readline().strip() != "ready":
-            raise HostsError(self._first.communicate()[1].strip() or "unshare failed")
+            said = self._first.communicate()[1].strip().splitlines() or ["unshare failed"]
+            raise HostsError(said[-1])
         children = Path(f"/proc/{self._first.pid}/task/{self._first.pid}/children")
         self.pid = int(children.read_text().split()[0])
 

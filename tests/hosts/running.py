@@ -16,9 +16,10 @@ HENGSUAN = Path(sys.executable).with_name("hengsuan")
 
 
 class Measured(NamedTuple):
-    """How a run ended: exit code, what it said on standard error, its folder, and how long."""
+    """How a run ended: exit code, scorecard, what it said on standard error, its rows, seconds."""
 
     code: int
+    card: str
     said: str
     run: RunReader
     seconds: float
@@ -44,7 +45,7 @@ class Running:
         where = ("--address", cluster.ray, "--backend", "cpu", "--out", self.folder)
         self.process = cluster[0].start(
             [HENGSUAN, "run", path, *where, "--quiet", *more],
-            stdout=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
         )
 
@@ -61,12 +62,12 @@ class Running:
             time.sleep(0.1)
         raise AssertionError(f"no rows of {benchmark} in time")
 
-    def end(self) -> Measured:
-        """Wait for the end of the run."""
-        said = self.process.communicate(timeout=170)[1]
+    def end(self, limit: float = 170.0) -> Measured:
+        """Wait for the end of the run, so many seconds at most."""
+        card, said = self.process.communicate(timeout=limit)
         seconds = time.monotonic() - self._began
         (run,) = self.folder.glob("*")
-        return Measured(self.process.returncode, said, RunReader(run), seconds)
+        return Measured(self.process.returncode, card, said, RunReader(run), seconds)
 
 
 def clock(host: Host) -> float:

@@ -197,3 +197,4 @@ def test_a_node_that_vanishes_from_the_network_is_named_and_nothing_else_is_lost
     assert all("host2" in row.reason for row in lost)
     assert all(row.status in MEASURED for row in rows if row not in lost)
     assert {event["node"] for event in header.events if event["kind"] == "agent-lost"} == {"host2"}
+    assert "host2: its agent did not answer" in " ".join(ended.card.split())

@@ -253,3 +253,13 @@ def test_shipped_suites_can_be_planned_anywhere(name):
 def test_standard_is_a_suite_of_sixty_cases():
     made = plan(load_suite("standard"), fleet(), CHIPS)
     assert len({(c.stage, c.label()) for c in made.cases}) >= 60
+
+
+def test_a_node_that_cannot_be_measured_is_noted_and_the_others_are_planned():
+    device = Device(index=0, backend="cpu", name="n")
+    why = "no driver is loaded"
+    nodes = [Node(id="a", name="a", devices=(device,)), Node(id="b", name="b", problem=why)]
+    inventory = Inventory(nodes)
+    made = plan(suite(entry("launch", {"op": "empty", "view": "host"})), inventory, CHIPS)
+    assert made.notes == ["node b is not measured: no driver is loaded"]
+    assert job_count(made, made.stages[0], inventory) == 1
