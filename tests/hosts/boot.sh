@@ -28,6 +28,8 @@ mkdir -p /tmp/ray
 mount -t tmpfs hosts /tmp/ray
 mount -t tmpfs hosts /dev/shm
 ip link set lo up
+# Others pause now and then to probe the way, and would be measured.
+echo reno > /proc/sys/net/ipv4/tcp_congestion_control 2> /dev/null || true
 
 echo ready
 read -r _ || true
