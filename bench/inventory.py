@@ -22,6 +22,7 @@ class Inventory:
         lanes: int64[ranks]; devices of equal lane are measured one after the other.
         machines: int64[nodes]; nodes of equal machine share one physical host.
         latency: Seconds of one hop inside a node and between nodes, where they are known.
+        notes: What a reader of its plan must know, in sentences.
     """
 
     def __init__(
@@ -29,8 +30,10 @@ class Inventory:
         nodes: Sequence[Node] = (),
         fleet: DeviceGroup | None = None,
         latency: tuple[float, float] | None = None,
+        notes: Sequence[str] = (),
     ) -> None:
         self.nodes = list(nodes)
+        self.notes = list(notes)
         self.latency = latency
         self.fleet = fleet
         if fleet is not None:
@@ -100,33 +103,58 @@ class Inventory:
             return [self.fleet.backend]
         return list(dict.fromkeys(node.backend for node in self.nodes if node.backend))
 
-    def shared_labels(self) -> dict[str, Ints]:
-        """int64[nodes] by label: equal values have equal codes, -1 is a node without it.
+    def labels(self) -> list[str]:
+        """Every label that some node carries, in alphabetical order."""
+        if self.fleet is not None:
+            return sorted(self.fleet.labels)
+        return sorted({key for node in self.nodes for key in node.labels})
 
-        Only labels of which at least two nodes have the same value: others (a node's own name)
-        divide nodes into nothing.
+    def label(self, key: str) -> tuple[Ints, list[str]]:
+        """int64[nodes], equal for equal values of a label and -1 without it; its values by code.
+
+        Raises `UsageError` if no node carries it.
         """
+        if self.fleet is not None and key in self.fleet.labels:
+            codes = np.arange(self.fleet.count, dtype=np.int64) // self.fleet.labels[key]
+            return codes, [f"{key}-{code:04d}" for code in range(int(codes[-1]) + 1)]
+        carried = [node.labels[key] for node in self.nodes if key in node.labels]
+        if not carried:
+            raise UsageError(
+                f"no node carries the label {key!r}",
+                hint=f"labels here: {', '.join(self.labels()) or 'none'}; --labels FILE gives more",
+            )
+        values = list(dict.fromkeys(carried))
+        known = {value: code for code, value in enumerate(values)}
+        mine = [known[node.labels[key]] if key in node.labels else -1 for node in self.nodes]
+        return np.array(mine, dtype=np.int64), values
+
+    def label_counts(self) -> dict[str, dict[str, int]]:
+        """By label: how many nodes have each of its values."""
         found = {}
-        for key in sorted({key for node in self.nodes for key in node.labels}):
-            codes = _codes([node.labels.get(key, "") for node in self.nodes])
-            codes[[key not in node.labels for node in self.nodes]] = -1
-            if np.unique(codes[codes >= 0]).size < (codes >= 0).sum():
-                found[key] = codes
+        for key in self.labels():
+            codes, values = self.label(key)
+            counts = np.bincount(codes[codes >= 0], minlength=len(values)).tolist()
+            found[key] = dict(zip(values, counts, strict=True))
         return found
+
+    def shared_labels(self) -> dict[str, Ints]:
+        """`label`'s codes of every label of which at least two nodes have the same value.
+
+        Others (a node's own name) divide nodes into nothing.
+        """
+        found = {key: self.label(key)[0] for key in self.labels()}
+        return {
+            key: codes
+            for key, codes in found.items()
+            if np.unique(codes[codes >= 0]).size < (codes >= 0).sum()
+        }
 
     def by_label(self, key: str) -> dict[str, list[int]]:
         """Nodes by the value of a label. Raises `UsageError` if no node carries it."""
-        found: dict[str, list[int]] = {}
-        for index, node in enumerate(self.nodes):
-            if key in node.labels:
-                found.setdefault(node.labels[key], []).append(index)
-        if not found:
-            known = sorted({label for node in self.nodes for label in node.labels})
-            raise UsageError(
-                f"no node carries the label {key!r}",
-                hint=f"labels here: {', '.join(known) or 'none'}; or use over: node, over: all",
-            )
-        return found
+        codes, values = self.label(key)
+        order = np.argsort(codes, kind="stable")
+        runs = np.split(order, np.searchsorted(codes[order], np.arange(len(values))))[1:]
+        return {value: run.tolist() for value, run in zip(values, runs, strict=True)}
 
 
 def _codes(values: Sequence[str]) -> Ints:

@@ -130,13 +130,17 @@ class Node(msgspec.Struct, kw_only=True, frozen=True):
 
 
 class DeviceGroup(msgspec.Struct, kw_only=True, frozen=True):
-    """Many alike nodes in one line: ``count`` of ``devices`` devices each (simulated fleets)."""
+    """Many alike nodes in one line: ``count`` of ``devices`` devices each (simulated fleets).
+
+    ``labels``: by label how many nodes in a row share each of its values (``rack: 16``).
+    """
 
     count: int
     devices: int
     chip: str
     backend: str = "sim"
     prefix: str = "node"
+    labels: dict[str, int] = {}
 
 
 class Conditions(msgspec.Struct, kw_only=True, frozen=True):

@@ -189,12 +189,11 @@ def _classes(inventory: Inventory, ranks: Ints, inside: bool) -> tuple[Ints, lis
         return np.zeros(len(ranks), dtype=np.int64), [""]
     nodes = inventory.node_of(ranks)
     kinds: dict[str, Bools] = {}
-    carried = [set(node.labels) for node in inventory.nodes]
-    for key in sorted(set.intersection(*carried)) if carried else []:
-        known: dict[str, int] = {}
-        labels = [known.setdefault(one.labels[key], len(known)) for one in inventory.nodes]
-        code = np.array(labels, dtype=np.int64)[nodes]
-        kinds[key] = code[:, 0] == code[:, 1]
+    for key in inventory.labels():
+        label, _ = inventory.label(key)
+        if label.min() >= 0:
+            code = label[nodes]
+            kinds[key] = code[:, 0] == code[:, 1]
     place = ranks - inventory.starts[nodes]
     kinds["rail"] = place[:, 0] == place[:, 1]
     # A label that all pairs share, or none, divides nothing.

@@ -7,16 +7,20 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ..errors import Exit
+from ..errors import Exit, UsageError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from ..configs import Labelled
     from ..records import Node
 
 
 @click.command(name="doctor")
 @click.option("--address", metavar="HOST:PORT", help="Also ask every node of this Ray cluster.")
+@click.option("--labels", metavar="FILE", help="Labels of that cluster's nodes, beside Ray's.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
-def command(address: str | None, as_json: bool) -> int:
+def command(address: str | None, labels: str | None, as_json: bool) -> int:
     """Say what this node carries and whether it is fit to be measured.
 
     Exit code 0 if some backend has a device, else 4. A host that is not quiet is said, not failed.
@@ -26,9 +30,12 @@ def command(address: str | None, as_json: bool) -> int:
     from .. import host
     from ..backends.probe import probe
     from ..backends.registry import get, listing, match_chip
-    from ..configs import load_chips
+    from ..configs import load_chips, load_labels
     from .environment import versions
 
+    if labels and not address:
+        raise UsageError("--labels is about the nodes of a cluster", hint="add --address HOST:PORT")
+    items = load_labels(labels) if labels else []
     chips = list(load_chips().values())
     backends: list[dict[str, Any]] = []
     for listed in listing():
@@ -60,7 +67,7 @@ def command(address: str | None, as_json: bool) -> int:
     cpus = sorted(os.sched_getaffinity(0))
     quiet = host.quietness()
     # First: where nobody answers, it says so, and nothing else is asked there.
-    cluster = _cluster(address) if address else []
+    cluster, unfit = _cluster(address, items) if address else ([], [])
     report = {
         "node": {
             "name": host.hostname(),
@@ -76,7 +83,7 @@ def command(address: str | None, as_json: bool) -> int:
         "backends": backends,
         "quiet": quiet.quiet,
         "reasons": quiet.reasons,
-        "warnings": _warnings(address),
+        "warnings": _warnings(address) + unfit,
         "cluster": cluster,
     }
     if as_json:
@@ -86,14 +93,15 @@ def command(address: str | None, as_json: bool) -> int:
     return int(Exit.OK if any(one["devices"] for one in backends) else Exit.INFRASTRUCTURE)
 
 
-def _cluster(address: str) -> list[Node]:
-    """Every node of a Ray cluster, with its devices or what is wrong with it."""
+def _cluster(address: str, items: Sequence[Labelled]) -> tuple[list[Node], list[str]]:
+    """Every node of a Ray cluster, with its devices or what is wrong with it; idle labels."""
     from ..cluster.agent import AgentSpec, new_token
     from ..cluster.ray_hub import RayHub
+    from ..configs import label_nodes
 
     hub = RayHub(AgentSpec(token=new_token()), address)
     try:
-        return hub.nodes()
+        return label_nodes(hub.nodes(), items)
     finally:
         hub.close()
 
@@ -142,10 +150,11 @@ def _print(report: dict[str, Any]) -> None:
     if report["cluster"]:
         print_table(
             screen,
-            ("cluster node", "backend", "devices", "problem"),
+            ("cluster node", "labels", "backend", "devices", "problem"),
             [
                 (
                     one.name,
+                    ", ".join(f"{key} {value}" for key, value in sorted(one.labels.items())),
                     one.backend,
                     ", ".join(device.name for device in one.devices),
                     one.problem,

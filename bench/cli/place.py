@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from ..records import Header
 
 _OPTIONS_OF = {
-    "ray": {"address", "nodes", "backend", "share", "samples"},
-    "local": {"backend", "share", "samples"},
+    "ray": {"address", "nodes", "labels", "backend", "share", "samples"},
+    "local": {"labels", "backend", "share", "samples"},
     "sim": {"cluster"},
 }
 """Which of the options that say where to measure mean something to which executor."""
@@ -29,6 +29,7 @@ def make_executor(
     address: str,
     executor_name: str | None,
     nodes: str | None,
+    labels: str | None,
     backend: str | None,
     cluster: str | None,
     samples: str,
@@ -55,7 +56,10 @@ def make_executor(
     from ..backends.registry import get
     from ..cluster.agent import AgentSpec, new_token
     from ..cluster.agents import AgentExecutor
+    from ..configs import load_labels
 
+    # What is wrong with the file is said before anything is started.
+    items = load_labels(labels) if labels else []
     if backend is not None:
         get(backend)  # an unknown name is said before anything is started
     spec = AgentSpec(token=new_token(), backend=backend, share=share, samples=samples)
@@ -69,7 +73,7 @@ def make_executor(
 
         wanted = [name.strip() for name in nodes.split(",") if name.strip()] if nodes else None
         hub = RayHub(spec, address, wanted)
-    return AgentExecutor(hub, chips)
+    return AgentExecutor(hub, chips, labels=items)
 
 
 def _check_options(kind: str, backend: str | None) -> None:

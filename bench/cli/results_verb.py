@@ -60,7 +60,8 @@ def show(run: str, out: Path, as_json: bool, rows: bool) -> int:
     import msgspec
 
     from ..analysis.summary import summary
-    from ..report.terminal import console, print_table
+    from ..inventory import Inventory
+    from ..report.terminal import console, print_labels, print_table
     from ..results import RunReader, find_run
     from ..units import format_value
 
@@ -78,6 +79,7 @@ def show(run: str, out: Path, as_json: bool, rows: bool) -> int:
         f"run {header.id}: suite {header.suite}, {header.state}, {header.executor}, "
         f"{header.provenance}, started {header.started}"
     )
+    print_labels(screen, Inventory(header.nodes, header.fleet))
     table = []
     for one in cases:
         unit = one.case.unit

@@ -35,6 +35,11 @@ if TYPE_CHECKING:
 )
 @click.option("--nodes", metavar="A,B", help="Only these nodes, by name, address or Ray id.")
 @click.option(
+    "--labels",
+    metavar="FILE",
+    help="Labels of nodes (site, rack, ...), beside those of Ray.",
+)
+@click.option(
     "--backend",
     metavar="NAME",
     help="Only devices of this backend (see `hengsuan doctor`); sim simulates.",
@@ -205,11 +210,14 @@ def _dry_run(suite: Suite, chips: dict[str, Chip], as_json: bool, **where: Any) 
                     "not go with it"
                 )
         from ..cluster.describe import describe
+        from ..configs import label_nodes, load_labels
 
         node = describe(where["backend"], where["share"], "")
         if not node.devices:
             raise UsageError(f"no device to plan for: {node.problem}")
-        inventory = Inventory([node])
+        items = load_labels(where["labels"]) if where["labels"] else []
+        labelled, notes = label_nodes([node], items)
+        inventory = Inventory(labelled, notes=notes)
     made = plan(suite, inventory, chips)
     stages = outline(made, inventory)
     if as_json:
@@ -217,11 +225,12 @@ def _dry_run(suite: Suite, chips: dict[str, Chip], as_json: bool, **where: Any) 
             "suite": made.suite,
             "nodes": inventory.node_count,
             "devices": inventory.size,
+            "labels": inventory.label_counts(),
             "rows": row_count(made, inventory),
             "stages": stages,
             "notes": made.notes,
         }
         click.echo(msgspec.json.format(msgspec.json.encode(found), indent=1).decode())
     else:
-        print_plan(console(), made.suite, inventory.node_count, inventory.size, stages, made.notes)
+        print_plan(console(), made.suite, inventory, stages, made.notes)
     return int(Exit.OK)

@@ -7,12 +7,12 @@ above all what happens when one of them is lost, is the same.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Protocol
 
 import msgspec
 
-from ..configs import Chip
+from ..configs import Chip, Labelled, label_nodes
 from ..errors import InfraError
 from ..inventory import Inventory
 from ..records import Node, Provenance, Row
@@ -72,8 +72,16 @@ Key = tuple[int, int, int]
 class AgentExecutor(Executor):
     """Runs stages on agents. A dead node costs its own measurements and nothing else."""
 
-    def __init__(self, hub: Hub, chips: Mapping[str, Chip], *, seed: int = 0) -> None:
+    def __init__(
+        self,
+        hub: Hub,
+        chips: Mapping[str, Chip],
+        *,
+        seed: int = 0,
+        labels: Sequence[Labelled] = (),
+    ) -> None:
         self.hub = hub
+        self._labels = labels
         self.name = hub.name
         self.provenance: Provenance = "measured"
         self.clock = Clock(0.0)
@@ -98,7 +106,8 @@ class AgentExecutor(Executor):
                 hint="see `hengsuan doctor`; --share measures devices that others use too",
             )
         self._lost = {i: node.problem for i, node in enumerate(nodes) if not node.devices}
-        self._inventory = Inventory(nodes)
+        labelled, notes = label_nodes(nodes, self._labels)
+        self._inventory = Inventory(labelled, notes=notes)
         self.provenance = _provenance(self._inventory)
         return self._inventory
 

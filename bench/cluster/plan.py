@@ -162,7 +162,7 @@ class _Builder:
         self.known = registry()
         self.cases: list[Case] = []
         self.specs: list[ScheduleSpec] = []
-        self.notes: list[str] = []
+        self.notes = list(inventory.notes)
         self._asked: list[ScheduleSpec] = []
         self._schedules: list[Schedule] = []
         kinds = inventory.chips()

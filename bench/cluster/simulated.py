@@ -69,7 +69,12 @@ class SimulatedExecutor(Executor):
         self._work: Iterator[Page] = iter(())
         self._cancelled = False
         self._inventory = Inventory(
-            fleet=DeviceGroup(count=cluster.nodes, devices=cluster.devices, chip=cluster.chip),
+            fleet=DeviceGroup(
+                count=cluster.nodes,
+                devices=cluster.devices,
+                chip=cluster.chip,
+                labels=cluster.labels,
+            ),
             latency=(cluster.link_latency, cluster.network_latency),
         )
 

@@ -1,5 +1,6 @@
 """Typed loading of everything in ``configs/``, by name or by path."""
 
+from .labels import Labelled, label_nodes, load_labels
 from .load import (
     load_chip,
     load_chips,
@@ -35,14 +36,17 @@ __all__ = [
     "Figure",
     "FigureStatus",
     "Kind",
+    "Labelled",
     "ModelConfig",
     "Profile",
     "ProfileMetric",
     "StageConfig",
     "Suite",
+    "label_nodes",
     "load_chip",
     "load_chips",
     "load_cluster",
+    "load_labels",
     "load_model",
     "load_profile",
     "load_suite",

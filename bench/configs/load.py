@@ -63,9 +63,12 @@ def _check_metric(document: Document, metric: ProfileMetric, place: Place) -> No
 def load_cluster(name: str | Path) -> Cluster:
     """A simulated fleet by name or path; its faults are inside the fleet."""
     document, cluster = _load(Cluster, *_find("clusters", name))
-    for key in ("nodes", "devices", "rack"):
+    for key in ("nodes", "devices"):
         if getattr(cluster, key) < 1:
             raise document.error((key,), "must be at least 1")
+    for label, alike in cluster.labels.items():
+        if alike < 1:
+            raise document.error(("labels", label), "must be at least 1 node")
     for key in ("seed", "between", "within", "link_latency", "network_latency"):
         if getattr(cluster, key) < 0:
             raise document.error((key,), "must not be negative")

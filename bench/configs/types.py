@@ -110,7 +110,8 @@ class Cluster(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=T
 
     ``between`` and ``within`` are relative standard deviations: of devices around the chip's
     mean (fixed for a device and metric), and of repeats around the device's own mean.
-    ``efficiency`` scales what the datasheet predicts to what is achieved.
+    ``efficiency`` scales what the datasheet predicts to what is achieved. ``labels`` says by label
+    how many nodes in a row share each of its values (``rack: 16``).
     """
 
     name: str
@@ -122,7 +123,7 @@ class Cluster(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=T
     between: float = 0.01
     within: float = 0.005
     efficiency: float = 0.85
-    rack: int = 16
+    labels: dict[str, int] = {}
     link_latency: float = 2e-6
     network_latency: float = 5e-6
     faults: list[Fault] = []

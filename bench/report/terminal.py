@@ -19,6 +19,7 @@ from rich.table import Table
 from rich.text import Text
 
 from ..analysis.scorecard import Category, Finding, MetricScore, Scorecard
+from ..inventory import Inventory
 from ..records import Header, Status
 from ..units import format_duration, format_value
 
@@ -191,17 +192,17 @@ def print_outcome(
 def print_plan(
     made: Console,
     suite: str,
-    nodes: int,
-    devices: int,
+    inventory: Inventory,
     stages: list[dict[str, Any]],
     notes: list[str],
 ) -> None:
-    """A plan: stages, their blocks, and how long they take at most."""
+    """A plan: whom it is for, stages, their blocks, and how long they take at most."""
     total = sum(block["seconds"] for stage in stages for block in stage["blocks"])
     made.print(
-        f"suite {suite} on {nodes} node(s), {devices} device(s): "
+        f"suite {suite} on {inventory.node_count} node(s), {inventory.size} device(s): "
         f"at most {format_duration(total)} of timing"
     )
+    print_labels(made, inventory)
     for stage in stages:
         after = f" after {', '.join(stage['needs'])}" if stage["needs"] else ""
         made.print(
@@ -216,6 +217,19 @@ def print_plan(
                 made.print(Text(f"    {job}"), soft_wrap=True)
     for note in notes:
         made.print(Text(f"note: {note}", style="yellow"), soft_wrap=True)
+
+
+def _listed(items: list[str]) -> str:
+    """``a, b and 638 more``."""
+    rest = len(items) - WORST
+    return ", ".join(items[:WORST]) + (f" and {rest} more" if rest > 0 else "")
+
+
+def print_labels(made: Console, inventory: Inventory) -> None:
+    """A line a label: which values there are, on how many nodes each."""
+    for label, counts in inventory.label_counts().items():
+        said = _listed([f"{value} on {count}" for value, count in counts.items()])
+        _line(made, f"label {label}: {said} node(s)")
 
 
 def print_table(
