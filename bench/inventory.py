@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from .errors import UsageError
+from .errors import UsageError, unknown
 from .records import DeviceGroup, Node
 
 Ints = npt.NDArray[np.int64]
@@ -36,6 +38,7 @@ class Inventory:
         self.notes = list(notes)
         self.latency = latency
         self.fleet = fleet
+        self._kinds: tuple[Ints, list[str]] | None = None
         if fleet is not None:
             self.starts = np.arange(fleet.count + 1, dtype=np.int64) * fleet.devices
             self.lanes = np.arange(fleet.count * fleet.devices, dtype=np.int64)
@@ -82,11 +85,98 @@ class Inventory:
         node = int(self.node_of(rank))
         return f"{self.name(node)}/{rank - int(self.starts[node])}"
 
+    def chip(self, rank: int) -> str | None:
+        """The chip of a rank; None where no datasheet fits."""
+        if self.fleet is not None:
+            return self.fleet.chip
+        node = int(self.node_of(rank))
+        return self.nodes[node].devices[rank - int(self.starts[node])].chip
+
     def chips(self) -> list[str | None]:
         """The distinct chips of all devices, in order of appearance."""
         if self.fleet is not None:
             return [self.fleet.chip]
         return list(dict.fromkeys(d.chip for node in self.nodes for d in node.devices))
+
+    def kinds(self) -> tuple[Ints, list[str]]:
+        """int64[ranks], equal for chips of one kind; the kinds by name, in order of appearance.
+
+        A kind is called as its chip, without a datasheet as its backend. The same chip under two
+        backends is two kinds, for their collective libraries cannot meet.
+        """
+        if self._kinds is None:
+            self._kinds = self._count_kinds()
+        return self._kinds
+
+    def _count_kinds(self) -> tuple[Ints, list[str]]:
+        if self.fleet is not None:
+            return np.zeros(self.size, dtype=np.int64), [self.fleet.chip]
+        each = [(d.backend, d.chip or d.backend) for node in self.nodes for d in node.devices]
+        found = list(dict.fromkeys(each))
+        known = {kind: code for code, kind in enumerate(found)}
+        called = Counter(chip for _, chip in found)
+        names = [chip if called[chip] == 1 else f"{backend}/{chip}" for backend, chip in found]
+        return np.array([known[kind] for kind in each], dtype=np.int64), names
+
+    def mixes(self) -> list[str]:
+        """Kinds that meet as ``a+b``: those of each backend, then backends. None in one kind."""
+        codes, names = self.kinds()
+        if len(names) < 2:
+            return []
+        backends = [d.backend for node in self.nodes for d in node.devices]
+        of = {
+            backend: dict.fromkeys(
+                names[code]
+                for code, one in zip(codes.tolist(), backends, strict=True)
+                if one == backend
+            )
+            for backend in dict.fromkeys(backends)
+        }
+        found = ["+".join(kinds) for kinds in of.values() if len(kinds) > 1]
+        return found + (["+".join(of)] if len(of) > 1 else [])
+
+    def party(self, on: str) -> Ints:
+        """int64[ranks]: 0 on a kind; on a mix ``a+b`` the place of the rank's name; else -1.
+
+        Raises `UsageError` for a name that no kind and no backend here has.
+        """
+        codes, names = self.kinds()
+        wanted = on.split("+")
+        kinds = [names[code] for code in codes.tolist()]
+        # A mix names kinds of one backend or backends; a name may be both.
+        backends = kinds
+        if len(wanted) > 1 and not set(wanted) <= set(names):
+            backends = [device.backend for node in self.nodes for device in node.devices]
+        known = {name: place for place, name in enumerate(wanted)}
+        if missing := [name for name in wanted if name not in {*kinds, *backends}]:
+            raise unknown("kind of chip", missing[0], names)
+        return np.array([known.get(one, -1) for one in backends], dtype=np.int64)
+
+    def only(self, chosen: npt.NDArray[np.bool_]) -> Inventory:
+        """The same nodes with some of their devices; ranks are counted anew."""
+        kept = iter(chosen.tolist())
+        return Inventory(
+            [
+                msgspec.structs.replace(
+                    node, devices=tuple(device for device in node.devices if next(kept))
+                )
+                for node in self.nodes
+            ],
+            latency=self.latency,
+        )
+
+    def library(self, ranks: npt.ArrayLike) -> str:
+        """The collective library of a group of these ranks.
+
+        That of their backend; over several backends, gloo, which every torch has: the vendors'
+        libraries cannot meet, also where two go by one name. Empty in a simulated fleet.
+        """
+        if self.fleet is not None:
+            return ""
+        nodes = [self.nodes[node] for node in np.unique(self.node_of(ranks)).tolist()]
+        if len({node.backend for node in nodes}) > 1:
+            return "gloo"
+        return nodes[0].collectives if nodes else ""
 
     def stand_in(self) -> bool:
         """Whether any device only stands in for an accelerator."""

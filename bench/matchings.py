@@ -1,5 +1,8 @@
 """Rounds of disjoint pairs: every pair once, random ones, or one round a class of link.
 
+A class is *within* a label (pairs of equal value, as of one rack) or *across* it (pairs of
+different values, as of two sites).
+
 Items are numbered from 0; what they are (devices, nodes) the schedule knows. A round pairs every
 item with one other at most, so that all its pairs can be measured at the same time.
 """
@@ -7,10 +10,13 @@ item with one other at most, so that all its pairs can be measured at the same t
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Literal, TypeAlias
 
 import numpy as np
 
 from .inventory import Ints
+
+Way: TypeAlias = Literal["within", "across"]
 
 
 class Matching:
@@ -75,25 +81,120 @@ class Topology(Matching):
 
     def __init__(self, labels: Mapping[str, Ints], seed: int = 0) -> None:
         self._rounds: list[Ints] = []
+        self.classes: list[tuple[Way, str]] = []
+        """The class of each round."""
         met = np.empty(0, dtype=np.int64)
-        for number, codes in enumerate(labels.values()):
-            order = np.random.default_rng([seed, number]).permutation(codes.size)
-            order = order[codes[order] >= 0].astype(np.int64)
-            wider = _wider(codes, labels)
-            across = _halves(order, codes, wider)
-            if not across.size:
-                across = _halves(order, codes, np.zeros_like(codes))
-            for found in (_neighbours(order, codes), across):
+        ways: tuple[Way, ...] = ("within", "across")
+        for key, codes in labels.items():
+            for way in ways:
+                found = Class(labels, way, key, seed).pairs(0)
                 known = found.min(axis=1) * codes.size + found.max(axis=1)
                 fresh = ~np.isin(known, met)
                 if fresh.any():
                     self._rounds.append(found[fresh])
+                    self.classes.append((way, key))
                     met = np.concatenate([met, known[fresh]])
-        sizes = [len(one) for one in self._rounds]
-        self.starts = np.concatenate([[0], np.cumsum(sizes, dtype=np.int64)]).astype(np.int64)
+        self.starts = _starts([len(one) for one in self._rounds])
 
     def pairs(self, number: int) -> Ints:
         return self._rounds[number]
+
+
+class Class(Matching):
+    """One class of a topology: its round whole, also where other classes have met some pairs."""
+
+    def __init__(self, labels: Mapping[str, Ints], way: Way, key: str, seed: int = 0) -> None:
+        codes = labels[key]
+        order = np.random.default_rng([seed, list(labels).index(key)]).permutation(codes.size)
+        order = order[codes[order] >= 0].astype(np.int64)
+        if way == "within":
+            self._found = _neighbours(order, codes)
+        else:
+            self._found = _halves(order, codes, _wider(codes, labels))
+            if not self._found.size:
+                self._found = _halves(order, codes, np.zeros_like(codes))
+        self.starts = _starts([len(self._found)] if self._found.size else [])
+
+    def pairs(self, number: int) -> Ints:
+        return self._found
+
+
+class Within(Matching):
+    """Every pair of equal value once, or ``sample`` rounds of them: a `Circle` in each value."""
+
+    def __init__(self, codes: Ints, sample: int | None = None, seed: int = 0) -> None:
+        self._members = _by_value(codes)
+        self._circles = [Circle(one.size, sample, seed) for one in self._members]
+        rounds = max((one.rounds for one in self._circles), default=0)
+        self.starts = _starts(
+            [
+                sum(one.starts[1] for one in self._circles if number < one.rounds)
+                for number in range(rounds)
+            ]
+        )
+
+    def pairs(self, number: int) -> Ints:
+        return np.concatenate(
+            [
+                members[circle.pairs(number)]
+                for members, circle in zip(self._members, self._circles, strict=True)
+                if number < circle.rounds
+            ]
+        )
+
+
+class Across(Matching):
+    """Every pair of different values once, or ``sample`` rounds of them.
+
+    A round lets values meet in pairs (a `Circle` of values) and the items of two values in order,
+    the larger value's turned on by a shift: item i of the smaller meets item i + shift. First
+    come the rounds in which every pair of values meets without a shift, in which items of equal
+    place meet (devices of one rail); then the seed draws. ``first``: of every value only its first
+    item, so that every two values meet once, by one pair.
+    """
+
+    def __init__(
+        self, codes: Ints, sample: int | None = None, seed: int = 0, first: bool = False
+    ) -> None:
+        self._members = [one[:1] if first else one for one in _by_value(codes)]
+        self._values = Circle(len(self._members))
+        rounds = self._values.rounds
+        sizes = np.array([one.size for one in self._members], dtype=np.int64)
+        met = [sizes[self._values.pairs(number)] for number in range(rounds)]
+        self._turns = [
+            (number, shift) for number, pairs in enumerate(met) for shift in range(int(pairs.max()))
+        ]
+        self._turns.sort(key=lambda turn: turn[1])
+        later = np.random.default_rng([seed, codes.size]).permutation(len(self._turns) - rounds)
+        order = [*range(rounds), *(rounds + later).tolist()]
+        self._turns = [self._turns[place] for place in order[:sample]]
+        self.starts = _starts(
+            [
+                int(met[number].min(axis=1)[met[number].max(axis=1) > shift].sum())
+                for number, shift in self._turns
+            ]
+        )
+
+    def pairs(self, number: int) -> Ints:
+        turn, shift = self._turns[number]
+        found = []
+        for one, other in self._values.pairs(turn).tolist():
+            small, large = sorted((self._members[one], self._members[other]), key=len)
+            if shift < large.size:
+                partners = (np.arange(small.size) + shift) % large.size
+                found.append(np.stack([small, large[partners]], axis=1))
+        return np.concatenate(found)
+
+
+def _starts(sizes: list[int]) -> Ints:
+    return np.concatenate([[0], np.cumsum(sizes, dtype=np.int64)]).astype(np.int64)
+
+
+def _by_value(codes: Ints) -> list[Ints]:
+    """The items of every value, in order; those without one left out."""
+    order = np.argsort(codes, kind="stable")
+    order = order[codes[order] >= 0].astype(np.int64)
+    return np.split(order, np.flatnonzero(np.diff(codes[order])) + 1) if order.size else []
 
 
 def _neighbours(order: Ints, codes: Ints) -> Ints:

@@ -116,13 +116,17 @@ class Device(msgspec.Struct, kw_only=True, frozen=True):
 
 
 class Node(msgspec.Struct, kw_only=True, frozen=True):
-    """One node: identity (machine id, boot id), how to reach it, and what it carries."""
+    """One node: identity (machine id, boot id), how to reach it, and what it carries.
+
+    ``collectives`` is the ``torch.distributed`` backend in which its devices meet their kind.
+    """
 
     id: str
     name: str
     machine: str = ""
     address: str = ""
     backend: str = ""
+    collectives: str = ""
     devices: tuple[Device, ...] = ()
     labels: dict[str, str] = {}
     facts: dict[str, Any] = {}
@@ -149,6 +153,7 @@ class Conditions(msgspec.Struct, kw_only=True, frozen=True):
     Frequencies in MHz, temperature in °C, power in W; None where the host does not say. What may
     change while measuring is noted before and after; ``throttled`` says if either saw it.
     ``tables``: the files that the kernels took their configurations from, with digests.
+    ``library``: the ``torch.distributed`` backend in which a group met; empty for a device alone.
     """
 
     nice: int | None = None
@@ -161,6 +166,7 @@ class Conditions(msgspec.Struct, kw_only=True, frozen=True):
     throttled: str = ""
     timer: str = ""
     tables: str = ""
+    library: str = ""
     shared: bool = False
 
 
@@ -169,12 +175,15 @@ class ScheduleSpec(msgspec.Struct, kw_only=True, frozen=True):
 
     ``groups`` is how many it yields on the run's inventory (None: not counted yet): what is
     reported about a case is a share of this, not of the groups that happened to answer.
+    ``library`` is the ``torch.distributed`` backend in which its groups meet; empty where devices
+    are alone or simulated.
     """
 
     kind: str
     scope: Scope
     arguments: dict[str, Any] = {}
     groups: int | None = None
+    library: str = ""
 
 
 class Header(msgspec.Struct, kw_only=True):

@@ -14,7 +14,7 @@ import numpy as np
 
 from .errors import UsageError
 from .inventory import Ints, Inventory
-from .matchings import Circle, Matching, Topology
+from .matchings import Across, Circle, Class, Matching, Topology, Way, Within
 from .records import ScheduleSpec
 
 
@@ -36,6 +36,8 @@ class Schedule:
     """Ranks of the largest group."""
     alone: bool = False
     """One group at a time, though others could be measured beside it."""
+    classes: tuple[tuple[Way, str], ...] = ()
+    """The classes of link that its rounds are of, where they are of several."""
 
     def __init__(self, inventory: Inventory) -> None:
         self.inventory = inventory
@@ -47,6 +49,10 @@ class Schedule:
     def members(self, group: int) -> tuple[int, ...]:
         """The ranks of one group."""
         raise NotImplementedError
+
+    def first(self) -> tuple[int, ...]:
+        """The ranks of the first group, where there is one."""
+        return self.members(0)
 
     def walk(self) -> Iterator[Round]:
         """All rounds; groups of one round never share a lane."""
@@ -60,19 +66,24 @@ class Schedule:
 
 
 class EachDevice(Schedule):
-    """Every device by itself; group id = rank."""
+    """Every device by itself, or those of one kind of chip; group id = rank."""
 
-    def __init__(self, inventory: Inventory) -> None:
+    def __init__(self, inventory: Inventory, on: str | None = None) -> None:
         super().__init__(inventory)
-        self.size = inventory.size
-        self.width = 1 if inventory.size else 0
+        self._ranks = np.arange(inventory.size, dtype=np.int64)
+        if on is not None:
+            self._ranks = self._ranks[inventory.party(on) == 0]
+        self.size = self._ranks.size
+        self.width = 1 if self.size else 0
 
     def rounds(self) -> Iterator[Round]:
-        ranks = np.arange(self.size, dtype=np.int64)
-        yield [Groups(ranks, ranks[:, None])]
+        yield [Groups(self._ranks, self._ranks[:, None])]
 
     def members(self, group: int) -> tuple[int, ...]:
         return (group,)
+
+    def first(self) -> tuple[int, ...]:
+        return (int(self._ranks[0]),)
 
 
 class NodeSets(Schedule):
@@ -138,11 +149,16 @@ class Pairs(Schedule):
     ``topology`` one round a class of link: within and across every label that some nodes share,
     and for devices within and across nodes and places within a node (rails).
 
+    ``within`` or ``across`` a label (of devices also ``node`` and ``rail``) leaves one class of
+    link: all its pairs, some rounds of them, or the topology's round. ``values`` lets every two
+    values of a label meet once, each by its first item.
+
     A node is represented by its first device, or with ``whole`` by all: pairs of nodes as groups.
     Group id = number of the round's first pair + place in the round.
 
     Raises:
-        UsageError: a topology is asked for of nodes without labels.
+        UsageError: a topology is asked for of nodes without labels, or a class of a label that no
+            node has.
     """
 
     def __init__(
@@ -153,6 +169,9 @@ class Pairs(Schedule):
         matchings: int = 3,
         seed: int = 0,
         whole: bool = False,
+        within: str | None = None,
+        across: str | None = None,
+        party: Ints | None = None,
     ) -> None:
         super().__init__(inventory)
         if of == "device":
@@ -162,10 +181,20 @@ class Pairs(Schedule):
             self._items = inventory.starts[occupied]
         self._whole = whole
         self._matching: Matching
-        if schedule == "topology":
-            self._matching = Topology(_classes(inventory, self._items, of), seed)
+        key = within or across
+        sample = matchings if schedule == "sample" else None
+        if key is not None:
+            codes = _classes(inventory, self._items, of, key, party)
+            if schedule == "topology":
+                self._matching = Class(codes, "within" if within else "across", key, seed)
+            elif schedule == "values":
+                self._matching = Across(codes[key], first=True)
+            else:
+                self._matching = (Within if within else Across)(codes[key], sample, seed)
+        elif schedule == "topology":
+            self._matching = topology = Topology(_classes(inventory, self._items, of), seed)
+            self.classes = tuple(topology.classes)
         else:
-            sample = matchings if schedule == "sample" else None
             self._matching = Circle(self._items.size, sample, seed)
         self.size = int(self._matching.starts[-1])
         self.width = 2 if self.size else 0
@@ -198,16 +227,91 @@ class Pairs(Schedule):
         return self._ranks(*self._pairs(number)[group - int(self._matching.starts[number])])
 
 
-def _classes(inventory: Inventory, items: Ints, of: str) -> dict[str, Ints]:
-    """Codes by label of what a topology distinguishes; -1 where a node lacks the label."""
+class Part(Schedule):
+    """Another schedule over some kinds of chip of a mixed fleet (`Inventory.kinds`).
+
+    Args:
+        inventory: The whole fleet.
+        on: A kind: its devices alone. Kinds or backends as ``a+b``: groups in which two of them
+            meet, of all that the schedule gives over their devices.
+        kind, arguments: The other schedule.
+    """
+
+    def __init__(self, inventory: Inventory, on: str, kind: str, arguments: dict[str, Any]) -> None:
+        super().__init__(inventory)
+        party = inventory.party(on)
+        self._ranks = np.flatnonzero(party >= 0).astype(np.int64)
+        self._party = party[self._ranks] if "+" in on else None
+        inner = inventory.only(party >= 0)
+        if self._party is not None and kind in ("pairs", "node_pairs"):
+            arguments = _mixed_pairs(arguments)
+        self._inner = _schedule(kind, arguments, inner, self._party)
+        self.classes = self._inner.classes
+        kept = [batch for whole in self._inner.rounds() for batch in self._kept(whole)]
+        self._ids = np.sort(np.concatenate([_NOBODY, *(batch.ids for batch in kept)]))
+        self.size = self._ids.size
+        self.width = max((batch.ranks.shape[1] for batch in kept), default=0)
+
+    def _kept(self, whole: Round) -> Round:
+        if self._party is None:
+            return whole
+        found = []
+        for ids, ranks in whole:
+            party = self._party[ranks]
+            mixed = party.min(axis=1) < party.max(axis=1)
+            if mixed.any():
+                found.append(Groups(ids[mixed], ranks[mixed]))
+        return found
+
+    def rounds(self) -> Iterator[Round]:
+        for whole in self._inner.rounds():
+            kept = self._kept(whole)
+            if kept:
+                yield [
+                    Groups(np.searchsorted(self._ids, ids), self._ranks[ranks])
+                    for ids, ranks in kept
+                ]
+
+    def members(self, group: int) -> tuple[int, ...]:
+        return tuple(self._ranks[list(self._inner.members(int(self._ids[group])))].tolist())
+
+
+_NOBODY: Ints = np.empty(0, dtype=np.int64)
+_KIND = "kind"
+"""What pairs of different kinds are across, beside labels; no suite can ask for it."""
+
+
+def _mixed_pairs(arguments: dict[str, Any]) -> dict[str, Any]:
+    """Pairs across kinds: of all pairs or random ones most would be of one kind."""
+    classed = arguments.get("within") or arguments.get("across")
+    if classed or arguments.get("schedule") == "topology":
+        return arguments
+    return {**arguments, "across": _KIND}
+
+
+def _classes(
+    inventory: Inventory,
+    items: Ints,
+    of: str,
+    asked: str | None = None,
+    party: Ints | None = None,
+) -> dict[str, Ints]:
+    """Codes by label of what a topology distinguishes; -1 where a node lacks the label.
+
+    ``asked``: a label that is among them though no two nodes share it; ``party``: that of `_KIND`.
+    """
     nodes = inventory.node_of(items)
     found = {key: codes[nodes] for key, codes in inventory.shared_labels().items()}
     if of == "device":
-        return {**found, "node": nodes, "rail": items - inventory.starts[nodes]}
+        found |= {"node": nodes, "rail": items - inventory.starts[nodes]}
+    if asked == _KIND and party is not None:
+        found[_KIND] = party[items]
+    elif asked is not None and asked not in found:
+        found[asked] = inventory.label(asked)[0][nodes]
     if not found:
         raise UsageError(
             "schedule: topology needs labels that some nodes share, and there are none here",
-            hint="label the nodes (rack, site), or use schedule: sample",
+            hint="label the nodes (rack, site) by --labels FILE, or use schedule: sample",
         )
     return found
 
@@ -228,21 +332,33 @@ def _by_size(groups: list[tuple[int, tuple[int, ...]]]) -> Round:
 
 
 def schedule_for(spec: ScheduleSpec, inventory: Inventory) -> Schedule:
-    """The schedule that a spec describes. Raises `UsageError` for a label that no node has."""
+    """The schedule that a spec describes.
+
+    Raises `UsageError` for a label that no node has, or a kind of chip that is not there.
+    """
     arguments: dict[str, Any] = dict(spec.arguments)
     together = arguments.pop("together", None)
-    schedule = _schedule(spec.kind, arguments, inventory)
+    on = arguments.pop("on", None)
+    schedule: Schedule
+    if on is None:
+        schedule = _schedule(spec.kind, arguments, inventory)
+    elif spec.kind == "devices":
+        schedule = EachDevice(inventory, on)
+    else:
+        schedule = Part(inventory, on, spec.kind, arguments)
     schedule.alone = together is False
     return schedule
 
 
-def _schedule(kind: str, arguments: dict[str, Any], inventory: Inventory) -> Schedule:
+def _schedule(
+    kind: str, arguments: dict[str, Any], inventory: Inventory, party: Ints | None = None
+) -> Schedule:
     if kind == "devices":
         return EachDevice(inventory)
     if kind == "pairs":
-        return Pairs(inventory, **arguments)
+        return Pairs(inventory, party=party, **arguments)
     if kind == "node_pairs":
-        return Pairs(inventory, of="node", whole=True, **arguments)
+        return Pairs(inventory, of="node", whole=True, party=party, **arguments)
     if kind == "nodes":
         return EachNode(inventory)
     if kind == "rails":

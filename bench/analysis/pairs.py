@@ -14,15 +14,17 @@ from typing import Literal, TypeAlias
 
 import msgspec
 import numpy as np
+import numpy.typing as npt
 
 from ..inventory import Inventory
-from ..records import Case, Header
+from ..records import Case, Header, ScheduleSpec
 from ..results import Columns
 from ..rounds import schedule_for
 from .fabric import MATERIAL, Culprit, Fabric, fit
 from .graph import Bools, Floats, Ints
-from .summary import CaseSummary, group_medians, rows_by_case
+from .summary import CaseSummary, group_medians, members, rows_by_case
 
+Rows: TypeAlias = npt.NDArray[np.intp]
 Kind: TypeAlias = Literal["slow-node", "slow-device", "slow-link", "slow-pair"]
 
 
@@ -109,21 +111,25 @@ def pair_fabrics(
         return []
     inventory = Inventory(header.nodes, header.fleet)
     rows = rows_by_case(columns, len(header.cases))
-    found = []
+    pools: dict[str, list[CaseSummary]] = {}
     for one in wanted:
-        case = one.case
-        ids, ranks = _pairs(header, inventory, case)
-        repeats = int(columns.repeat[rows[case.id]].max()) + 1
-        groups, medians = group_medians(columns, rows[case.id])
-        value = np.full(ids.size, np.nan)
-        value[np.searchsorted(ids, groups)] = medians
+        pools.setdefault(_pool(header, one.case), []).append(one)
+    found = []
+    for pool in pools.values():
+        case = pool[0].case
+        parts = [_values(header, inventory, columns, rows[one.case.id], one.case) for one in pool]
+        ranks = np.concatenate([one for one, _ in parts])
+        value = np.concatenate([one for _, one in parts])
+        repeats = 1 + max(int(columns.repeat[rows[one.case.id]].max()) for one in pool)
         nodes = inventory.node_of(ranks)
         inside = nodes[:, 0] == nodes[:, 1]
-        provenance = ", ".join(one.provenances)
+        spec = header.schedules[case.schedule]
+        name = pool[0].name if len(pool) == 1 else f"{case.short()}{members(_classless(spec))}"
+        provenance = ", ".join(dict.fromkeys(said for one in pool for said in one.provenances))
         for where, these in (("between nodes", ~inside), ("inside nodes", inside)):
             if np.isfinite(value[these]).any():
                 made = _fabric(inventory, case, ranks[these], value[these], where == "inside nodes")
-                made.name, made.provenance = one.name, provenance
+                made.name, made.provenance = name, provenance
                 if repeats == 1:
                     made.limits.append(
                         "every pair was measured once: whether a link is slow for good or was for "
@@ -131,6 +137,28 @@ def pair_fabrics(
                     )
                 found.append(made)
     return found
+
+
+def _pool(header: Header, case: Case) -> str:
+    """Equal for cases that differ by their class of link only: who is slow, all of them tell."""
+    spec = _classless(header.schedules[case.schedule])
+    return f"{case.stage}/{case.label()}/{spec.kind}/{sorted(spec.arguments.items())}"
+
+
+def _classless(spec: ScheduleSpec) -> ScheduleSpec:
+    kept = {key: value for key, value in spec.arguments.items() if key not in ("within", "across")}
+    return msgspec.structs.replace(spec, arguments=kept)
+
+
+def _values(
+    header: Header, inventory: Inventory, columns: Columns, rows: Rows, case: Case
+) -> tuple[Ints, Floats]:
+    """int64[groups, 2], float64[groups]: a case's pairs and their values, NaN without one."""
+    ids, ranks = _pairs(header, inventory, case)
+    groups, medians = group_medians(columns, rows)
+    value = np.full(ids.size, np.nan)
+    value[np.searchsorted(ids, groups)] = medians
+    return ranks, value
 
 
 def _pairs(header: Header, inventory: Inventory, case: Case) -> tuple[Ints, Ints]:

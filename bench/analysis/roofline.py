@@ -29,7 +29,8 @@ from ..records import PROVENANCES, STATUSES, Case, Header, Provenance
 from ..results import Columns
 from ..stats import geometric_mean
 from ..units import format_value, parse_size
-from .scorecard import TOLERANCE, Finding
+from .finding import Finding
+from .scorecard import TOLERANCE
 from .summary import group_medians, rows_by_case
 
 _RATES = {"gemm": "flops", "compute": "flops", "stream": "bandwidth", "memory": "bandwidth"}

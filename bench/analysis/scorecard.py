@@ -25,12 +25,16 @@ from ..records import PROVENANCES, STATUS_MEANING, STATUSES, Case, Header, Prove
 from ..results import Columns
 from ..stats import geometric_mean
 from ..units import format_value, parse_size
+from .criteria import criteria
+from .datasheets import Datasheets
 from .drift import drift
+from .finding import Finding, ratio
 from .health import incidents
 from .pairs import pair_fabrics
 from .steadiness import unsteady
 from .summary import CaseSummary, summarize
 
+NO_TOTAL = "no round of pairs that ran together has a value of each"
 TOLERANCE = 0.05
 """How far above its reference a metric may lie before that is a finding."""
 
@@ -72,20 +76,6 @@ class Category(msgspec.Struct, kw_only=True):
     metrics: list[MetricScore]
 
 
-class Finding(msgspec.Struct, kw_only=True):
-    """Something that a reader of the score must know, as a sentence.
-
-    ``kind``: a status (``failed``, ``invalid``, ...), ``above-reference``, ``incomplete``,
-    ``slow-node``, ``slow-device``, ``slow-link`` or ``slow-pair`` (`pairs.Suspect`), ``stall`` or
-    ``uneven`` (`steadiness`), or ``note`` for values that count under a condition, such as a wider
-    tolerance.
-    """
-
-    kind: str
-    name: str
-    text: str
-
-
 class Scorecard(msgspec.Struct, kw_only=True):
     """The scores of one run. ``overall`` is 0 to 100, None where nothing could be scored."""
 
@@ -116,17 +106,22 @@ def scorecard(
     """
     provenance = _provenance(header, columns)
     summaries = summarize(header, columns)
-    source, silent = _datasheet(header, chips)
+    datasheets = Datasheets(header, chips)
     categories = []
+    missed: list[Finding] = []
     for name, lines in profile.categories.items():
         metrics = []
         for line in lines:
-            found = _select(line, summaries)
-            if not found:
+            found = _select(line, summaries, header)
+            if line.optional:
+                found = [one for one in found if _expected_groups(one, header)]
+            elif not found:
                 metrics.append(_unmatched(line, header.suite))
-            metrics.extend(_score(line, one, len(found), header, source, silent) for one in found)
+            metrics.extend(_score(line, one, len(found), header, datasheets) for one in found)
+            missed.extend(criteria(line, found, header))
         score, coverage = _mean(metrics)
-        categories.append(Category(name=name, score=score, coverage=coverage, metrics=metrics))
+        if metrics or not all(line.optional for line in lines):
+            categories.append(Category(name=name, score=score, coverage=coverage, metrics=metrics))
     overall, coverage = _mean([metric for one in categories for metric in one.metrics])
     return Scorecard(
         run=header.id,
@@ -138,6 +133,7 @@ def scorecard(
         categories=categories,
         findings=[
             *_incomplete(header),
+            *missed,
             *_hosts(header),
             *_above(summaries),
             *_slow(header, columns, summaries),
@@ -160,33 +156,19 @@ def _provenance(header: Header, columns: Columns) -> Provenance:
     return PROVENANCES[used[0]] if used else header.provenance
 
 
-def _datasheet(header: Header, chips: Mapping[str, Chip]) -> tuple[str, str]:
-    """What references rest on, and why a case may have none."""
-    if header.fleet is not None:
-        kinds: list[tuple[str | None, str]] = [(header.fleet.chip, header.fleet.chip)]
-    else:
-        devices = (device for node in header.nodes for device in node.devices)
-        kinds = list(dict.fromkeys((device.chip, device.name) for device in devices))
-    names = sorted({chip or name for chip, name in kinds})
-    if len(names) > 1:
-        return "", f"no common reference: devices of several kinds ({', '.join(names)})"
-    if not names:
-        return "", "no reference: the run has no devices"
-    (name,) = names
-    if name not in chips:
-        return "", f"no reference: no datasheet of {name!r} is known"
-    return f"datasheet of {name}", f"no reference: the datasheet of {name} does not predict it"
-
-
-def _select(line: ProfileMetric, summaries: list[CaseSummary]) -> list[CaseSummary]:
+def _select(line: ProfileMetric, summaries: list[CaseSummary], header: Header) -> list[CaseSummary]:
     """The cases that a line of a profile means."""
+
+    def said(case: Case) -> dict[str, Any]:
+        return {**header.schedules[case.schedule].arguments, **case.axes}
+
     found = [
         one
         for one in summaries
         if (one.case.benchmark, one.case.metric) == (line.benchmark, line.metric)
         and all(
-            wanted == "largest" or _matches(one.case.axes.get(axis), wanted)
-            for axis, wanted in line.where.items()
+            wanted == "largest" or _matches(said(one.case).get(key), wanted)
+            for key, wanted in line.where.items()
         )
     ]
     for axis in (axis for axis, wanted in line.where.items() if wanted == "largest"):
@@ -225,23 +207,31 @@ def _unmatched(line: ProfileMetric, suite: str) -> MetricScore:
     )
 
 
+def _expected_groups(one: CaseSummary, header: Header) -> int:
+    declared = header.schedules[one.case.schedule].groups
+    return one.seen if declared is None else declared
+
+
 def _score(
-    line: ProfileMetric, one: CaseSummary, share: int, header: Header, source: str, silent: str
+    line: ProfileMetric, one: CaseSummary, share: int, header: Header, datasheets: Datasheets
 ) -> MetricScore:
     case = one.case
-    declared = header.schedules[case.schedule].groups
-    expected = one.seen if declared is None else declared
+    expected = _expected_groups(one, header)
+    source, silent = datasheets.of(case)
     target = line.reference == "target"
+    # Of several totals the one that counts is the worst: each is a link of its own.
+    total = line.statistic == "total"
+    achieved = min(one.totals.values(), default=None) if total else one.median
     score = MetricScore(
         name=one.name,
-        metric=case.metric,
+        metric=f"{case.metric} in all" if total else case.metric,
         case=case.id,
         unit=case.unit,
         weight=line.weight / share,
         scored=line.reference != "none",
-        achieved=one.median,
-        p5=one.p5,
-        p95=one.p95,
+        achieved=achieved,
+        p5=None if total else one.p5,
+        p95=None if total else one.p95,
         groups=one.groups,
         expected_groups=expected,
         coverage=one.groups / expected if expected else 0.0,
@@ -250,16 +240,17 @@ def _score(
         score.reference = line.target if target else case.expected
         if score.reference is not None:
             score.reference_from = "profile" if target else source
-    if one.median is None:
-        score.absent = _unmeasured(one, expected)
+    if achieved is None:
+        lacking = total and one.median is not None
+        score.absent = NO_TOTAL if lacking else _unmeasured(one, expected)
     elif not score.scored:
         score.absent = "shown only: the profile compares it with nothing"
     elif score.reference is None:
         score.absent = silent
     else:
-        score.efficiency = _ratio(one.median, score.reference, case)
+        score.efficiency = ratio(achieved, score.reference, case)
         if score.efficiency is None:
-            score.absent = f"no ratio of {one.median:g} to {score.reference:g} can be taken"
+            score.absent = f"no ratio of {achieved:g} to {score.reference:g} can be taken"
     return score
 
 
@@ -272,12 +263,6 @@ def _unmeasured(one: CaseSummary, expected: int) -> str:
     if status == "ok":
         return "measured, but it gave no value"
     return f"{status}: {one.reasons.get(status) or STATUS_MEANING[status]}"
-
-
-def _ratio(value: float, reference: float, case: Case) -> float | None:
-    """How near ``value`` comes to ``reference``: 1 is there, above 1 is beyond."""
-    over, under = (value, reference) if case.better == "higher" else (reference, value)
-    return over / under if over >= 0 and under > 0 else None
 
 
 def _mean(metrics: list[MetricScore]) -> tuple[float | None, float]:
@@ -315,10 +300,10 @@ def _above(summaries: list[CaseSummary]) -> list[Finding]:
         case = one.case
         if one.best is None or case.expected is None:
             continue
-        ratio = _ratio(one.best, case.expected, case)
-        if ratio is not None and ratio > 1 + TOLERANCE:
+        above = ratio(one.best, case.expected, case)
+        if above is not None and above > 1 + TOLERANCE:
             text = (
-                f"{case.metric} {format_value(one.best, case.unit)} is {ratio - 1:.0%} better than "
+                f"{case.metric} {format_value(one.best, case.unit)} is {above - 1:.0%} better than "
                 f"the {format_value(case.expected, case.unit)} that datasheet and topology allow: "
                 "one of them is wrong"
             )

@@ -10,11 +10,12 @@ import numpy.typing as npt
 
 from ..records import PROVENANCES, STATUSES, Case, Header, Provenance, ScheduleSpec, Status
 from ..results import Columns, RunReader
+from .totals import totals
 
 _OK = STATUSES.index("ok")
 _OVER = {"nodes": "node", "all": "all", "rails": "rail", "node_pairs": "pair"}
 """What groups are over, as a suite writes it; of others it is the label."""
-_TOGETHER: dict[bool | None, str] = {True: " together", False: " alone"}
+_TOGETHER: dict[bool | None, str] = {True: "together", False: "alone"}
 
 
 class CaseSummary(msgspec.Struct, kw_only=True):
@@ -25,6 +26,7 @@ class CaseSummary(msgspec.Struct, kw_only=True):
     (of ok rows: what their reader must know). ``seen`` is how many groups have any row, ``groups``
     how many have a value; ``median``, ``p5`` and ``p95`` are over these, ``best`` and ``worst`` the
     extremes (the better direction first), ``worst_group`` who that was; None without any.
+    ``totals``: of pairs that were measured together, what they carried in all (`totals`).
     """
 
     case: Case
@@ -41,6 +43,7 @@ class CaseSummary(msgspec.Struct, kw_only=True):
     worst: float | None = None
     worst_group: int | None = None
     reasons: dict[Status, str] = {}
+    totals: dict[str, float] = {}
 
 
 def summary(reader: RunReader) -> list[CaseSummary]:
@@ -72,18 +75,24 @@ def summarize(header: Header, columns: Columns) -> list[CaseSummary]:
             one.p5, one.median, one.p95 = np.percentile(medians, (5, 50, 95)).tolist()
             one.best = float(medians[best])
             one.worst, one.worst_group = float(medians[worst]), int(groups[worst])
+            one.totals = totals(header, case, groups, medians)
         found.append(one)
     return found
 
 
 def members(spec: ScheduleSpec) -> str:
     """The same benchmark may be measured over each node and over all of them."""
-    together = _TOGETHER.get(spec.arguments.get("together"), "")
+    said = spec.arguments
+    words = []
     if spec.scope == "pair":
-        return f" of {spec.arguments.get('of', 'device')}s{together}"
+        words.append(f"of {said.get('of', 'device')}s")
     if spec.scope == "group":
-        return f" over {_OVER.get(spec.kind) or spec.arguments.get('key')}{together}"
-    return ""
+        words.append(f"over {_OVER.get(spec.kind) or said.get('key')}")
+    words += [f"{way} {said[way]}" for way in ("within", "across") if said.get(way)]
+    if on := said.get("on"):
+        words.append(f"across {on}" if "+" in on else f"on {on}")
+    words.append(_TOGETHER.get(said.get("together"), ""))
+    return "".join(f" {word}" for word in words if word)
 
 
 def rows_by_case(columns: Columns, cases: int) -> list[npt.NDArray[np.intp]]:

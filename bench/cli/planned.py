@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from ..analysis.summary import members
 from ..cluster.plan import Plan, schedules_of
 from ..inventory import Inventory
 from ..workloads.base import make
@@ -11,6 +12,8 @@ from ..workloads.base import make
 
 def outline(made: Plan, inventory: Inventory) -> list[dict[str, Any]]:
     """One entry a stage: its blocks with schedule, groups, rounds, jobs and longest duration.
+
+    ``members`` says which devices take part, ``library`` in which collective library they meet.
 
     ``seconds`` is the sum of warm-ups and budgets over rounds: measuring ends earlier where the
     median is known sooner, and set-up and sanity checks come on top.
@@ -24,10 +27,13 @@ def outline(made: Plan, inventory: Inventory) -> list[dict[str, Any]]:
             rounds = sum(1 for _ in schedule.walk())
             rules = [make(job.benchmark, job.axes).rule(job.rule) for job in block.jobs]
             each = sum(rule.warmup + max(rule.budget, rule.sustained) for rule in rules)
+            spec = made.schedules[block.schedule]
             blocks.append(
                 {
-                    "schedule": made.schedules[block.schedule].kind,
-                    "scope": made.schedules[block.schedule].scope,
+                    "schedule": spec.kind,
+                    "scope": spec.scope,
+                    "members": members(spec).strip(),
+                    "library": spec.library,
                     "groups": schedule.size,
                     "rounds": rounds,
                     "jobs": [made.cases[job.case].label() for job in block.jobs],

@@ -258,7 +258,9 @@ class Agent:
         size = sum(len(devices) for _, devices in visit.members)
         for node, devices in visit.members:
             if node == self._order.node:
-                return Party(devices, first, size, self.host, self.supply, self.discard)
+                return Party(
+                    devices, first, size, self.host, visit.library, self.supply, self.discard
+                )
             first += len(devices)
         raise AssertionError("a visit that this node has no part in")
 

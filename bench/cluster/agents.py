@@ -130,7 +130,10 @@ class AgentExecutor(Executor):
                         if not _complete(job, group, step.repeat, done)
                     ]
                     if wanted:
-                        visit = self._make_visit(step.block, step.repeat, group, ranks, wanted)
+                        library = plan.schedules[stage.blocks[step.block].schedule].library
+                        visit = self._make_visit(
+                            step.block, step.repeat, group, ranks, wanted, library
+                        )
                         self._assign(visit, jobs, visits)
             self._step += 1
         self._deadline = time.monotonic() + limit
@@ -172,7 +175,13 @@ class AgentExecutor(Executor):
             self.hub.start(node, order)
 
     def _make_visit(
-        self, block: int, repeat: int, group: int, ranks: list[int], jobs: list[int]
+        self,
+        block: int,
+        repeat: int,
+        group: int,
+        ranks: list[int],
+        jobs: list[int],
+        library: str,
     ) -> Visit:
         assert self._inventory is not None
         members: dict[int, list[int]] = {}
@@ -187,6 +196,7 @@ class AgentExecutor(Executor):
             group=group,
             members=sorted(members.items()),
             jobs=jobs,
+            library=library,
         )
 
     def _assign(self, visit: Visit, jobs: list[Job], visits: dict[int, list[Visit]]) -> None:
@@ -296,9 +306,7 @@ def _complete(job: Job, group: int, repeat: int, done: Done) -> bool:
 
 def _provenance(inventory: Inventory) -> Provenance:
     """``stand-in`` where the devices only stand in for accelerators. Mixed fleets are refused."""
-    from ..backends.registry import get
-
-    kinds = {bool(get(name).stand_in) for name in inventory.backends()}
+    kinds = {device.stand_in for node in inventory.nodes for device in node.devices}
     if len(kinds) > 1:
         raise InfraError(
             "stand-in and real devices in one run would mix their records",

@@ -55,6 +55,7 @@ def describe(backend: str | None, share: bool, address: str) -> Node:
         machine=host.machine_id(),
         address=address,
         backend=chosen.name if chosen is not None else "",
+        collectives=get(chosen.name).collectives if chosen is not None else "",
         devices=tuple(devices),
         facts=facts,
         problem="; ".join(problems) if not devices else "",

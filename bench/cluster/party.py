@@ -31,16 +31,25 @@ class Party:
         first: Rank of the first of them within the group.
         size: Ranks of the whole group.
         host: Address under which rank 0 is reachable by the others.
+        library: The ``torch.distributed`` backend in which they meet.
     """
 
     def __init__(
-        self, devices: list[int], first: int, size: int, host: str, supply: Supply, discard: Discard
+        self,
+        devices: list[int],
+        first: int,
+        size: int,
+        host: str,
+        library: str,
+        supply: Supply,
+        discard: Discard,
     ) -> None:
         self.devices = devices
         self.first = first
         self.size = size
         self.is_open = False
         self._host = host
+        self._library = library
         self._supply = supply
         self._discard = discard
         self._running: list[asyncio.Task[Report]] = []
@@ -75,7 +84,8 @@ class Party:
 
     async def _host_store(self) -> Report:
         process = await self._supply(self.devices[0])
-        reply = await process.ask(Open(0, self.size, self._host, "", OPEN_LIMIT), OPEN_LIMIT)
+        command = Open(0, self.size, self._host, "", OPEN_LIMIT, self._library)
+        reply = await process.ask(command, OPEN_LIMIT)
         return _opened(0, reply)
 
     async def _open(self, place: int, store: str) -> Report:
@@ -85,7 +95,7 @@ class Party:
             return Report(rank=rank)
         if rank == 0:
             return _opened(rank, await process.answer(OPEN_LIMIT))
-        command = Open(rank, self.size, self._host, store, OPEN_LIMIT)
+        command = Open(rank, self.size, self._host, store, OPEN_LIMIT, self._library)
         return _opened(rank, await process.ask(command, OPEN_LIMIT + 5))
 
     async def _run(self, place: int, command: Run, limit: float) -> Report:
@@ -184,6 +194,7 @@ class Visit(msgspec.Struct, kw_only=True, frozen=True):
 
     ``members`` are (node, places of its devices) in rank order, the leader first; ``jobs`` are
     indices into the block's jobs. ``id`` is unique in a run, ``step`` orders visits in a stage.
+    ``library`` is the ``torch.distributed`` backend of the group.
     """
 
     id: int
@@ -193,3 +204,4 @@ class Visit(msgspec.Struct, kw_only=True, frozen=True):
     group: int
     members: list[tuple[int, list[int]]]
     jobs: list[int]
+    library: str

@@ -11,11 +11,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import msgspec
+import numpy as np
 
 from ..configs import Chip, Entry, Suite
 from ..errors import ConfigError, HengsuanError, UsageError, unknown
 from ..inventory import Inventory
-from ..records import Case, ScheduleSpec, Scope
+from ..records import Case, ScheduleSpec
 from ..rounds import Groups, Schedule, schedule_for
 from ..timing import OVERTIME, Rule
 from ..units import parse_sweep
@@ -29,25 +30,7 @@ from ..workloads.base import (
     registry,
     source_hash,
 )
-
-PLACEMENT: Mapping[Scope, dict[str, Any]] = {
-    "device": {},
-    "node": {},
-    "pair": {"of": "device", "schedule": "full", "matchings": 3, "seed": 0, "together": None},
-    "group": {"over": "all", "schedule": "full", "matchings": 3, "seed": 0, "together": None},
-}
-"""Placement keys of each scope with their defaults.
-
-Groups are over all devices, each ``node``, each ``rail`` (devices of equal place in all nodes),
-each ``pair`` of nodes, or the nodes of equal value of a label; ``schedule``, ``matchings`` and
-``seed`` say which pairs. Disjoint groups are measured as their nodes come to it, mostly at the
-same time. ``together: true`` starts all groups of a round at one time, so that they contend for
-what they share; ``together: false`` measures one group while all others rest. The difference is
-contention.
-"""
-
-OVER = {"node": "nodes", "all": "all", "rail": "rails", "pair": "node_pairs"}
-"""Kinds of schedule by what groups are over; everything else is the name of a label."""
+from .placement import class_of, schedule_spec, with_arguments
 
 SETUP_LIMIT = 240.0
 """Seconds that set-up and checks may take where the suite gives no ``limit`` of its own."""
@@ -117,12 +100,12 @@ def plan(suite: Suite, inventory: Inventory, chips: Mapping[str, Chip] | None = 
         blocks: dict[int, list[Job]] = {}
         for entry in stage.entries:
             try:
-                index, jobs = builder.entry(entry, stage.name, suite.rule)
+                for index, jobs in builder.entry(entry, stage.name, suite.rule):
+                    blocks.setdefault(index, []).extend(jobs)
             except HengsuanError as error:
                 if error.where or not entry.where:
                     raise
                 raise ConfigError(error.message, where=entry.where, hint=error.hint) from None
-            blocks.setdefault(index, []).extend(jobs)
         stages.append(
             Stage(
                 name=stage.name,
@@ -165,21 +148,20 @@ class _Builder:
         self.notes = list(inventory.notes)
         self._asked: list[ScheduleSpec] = []
         self._schedules: list[Schedule] = []
-        kinds = inventory.chips()
-        # With several chip kinds in one fleet there is no single expectation for a case.
-        self.chip = chips.get(kinds[0]) if len(kinds) == 1 and kinds[0] else None
+        self._known: dict[bytes, Schedule] = {}
+        self._chips = chips
         self._sources: dict[str, str] = {}
 
     def entry(
         self, entry: Entry, stage: str, suite_rule: dict[str, float]
-    ) -> tuple[int, list[Job]]:
+    ) -> Iterator[tuple[int, list[Job]]]:
+        """The jobs of an entry, by the schedules that its placement stands for."""
         if entry.benchmark not in self.known:
             raise unknown("benchmark", entry.benchmark, self.known)
         cls = self.known[entry.benchmark]
-        index = self._schedule(self._spec(cls, entry.place))
-        schedule = self._schedules[index]
-        if why := self._left_out(cls, self._asked[index], schedule):
-            self.notes.append(f"{entry.where or stage}: {entry.benchmark} {why}")
+        specs, idle = self._parts(schedule_spec(cls, entry.place))
+        for kind in idle:
+            self.notes.append(f"{entry.where or stage}: {entry.benchmark} has no group of {kind}")
         # YAML suites give the keys of Rule and, beside them, the wall-clock limit of a job.
         merged = {**suite_rule, **entry.rule}
         limit = float(merged.pop("limit", 0.0))
@@ -189,15 +171,21 @@ class _Builder:
             raise UsageError(f"rule of {entry.benchmark}: {error}") from None
         if unknown_keys := set(merged) - set(Rule.__struct_fields__):
             raise unknown("rule key", min(unknown_keys), (*Rule.__struct_fields__, "limit"))
-        jobs = []
-        for axes in expand(
-            cls, entry.axes, stand_in=self.inventory.stand_in(), numa=self.inventory.numa()
-        ):
-            bench = make(entry.benchmark, axes)
-            own = bench.rule(rule)
-            wall = limit or SETUP_LIMIT + OVERTIME * (own.warmup + max(own.budget, own.sustained))
-            jobs.append(self._job(bench, stage, index, schedule, rule, wall))
-        return index, jobs
+        for spec in specs:
+            index = self._schedule(spec)
+            schedule = self._schedules[index]
+            if why := self._left_out(cls, spec, schedule):
+                self.notes.append(f"{entry.where or stage}: {entry.benchmark} {why}")
+            jobs = []
+            for axes in expand(
+                cls, entry.axes, stand_in=self.inventory.stand_in(), numa=self.inventory.numa()
+            ):
+                bench = make(entry.benchmark, axes)
+                own = bench.rule(rule)
+                span = own.warmup + max(own.budget, own.sustained)
+                wall = limit or SETUP_LIMIT + OVERTIME * span
+                jobs.append(self._job(bench, stage, index, schedule, rule, wall))
+            yield index, jobs
 
     def _job(
         self,
@@ -209,7 +197,7 @@ class _Builder:
         limit: float,
     ) -> Job:
         axes = axes_of(bench)
-        facts = self._facts(schedule)
+        facts = self._facts(self._asked[index], schedule)
         expected = bench.expected(facts) if facts is not None else {}
         first = len(self.cases)
         source = self._sources.setdefault(bench.name, source_hash(type(bench)))
@@ -234,35 +222,60 @@ class _Builder:
             benchmark=bench.name, axes=axes, case=first, metrics=metrics, rule=rule, limit=limit
         )
 
+    def _parts(self, asked: ScheduleSpec) -> tuple[list[ScheduleSpec], list[str]]:
+        """The schedules that one placement stands for, and the kinds of chip that have no group.
+
+        In a mixed fleet one for each kind of chip and, for what exchanges anything, one for each
+        mix of kinds (`Inventory.mixes`); a topology is one for each class of link.
+        """
+        _, names = self.inventory.kinds()
+        kinds = names if len(names) > 1 else []
+        mixes = self.inventory.mixes() if asked.scope != "device" else []
+        parts = {on: with_arguments(asked, on=on) for on in (*kinds, *mixes)}
+        found = {on: spec for on, spec in parts.items() if self._made(spec).size}
+        specs = [
+            with_arguments(spec, **{way: key}) if way else spec
+            for spec in found.values() or [asked]
+            for way, key in self._made(spec).classes or [("", "")]
+        ]
+        return specs, [kind for kind in kinds if kind not in found] if found else []
+
     def _left_out(self, cls: type[Benchmark], spec: ScheduleSpec, schedule: Schedule) -> str:
         """What the entry asks for and this inventory lacks; empty where nothing is."""
         nodes = self.inventory.node_count
+        way, key = class_of(spec)
+        if schedule.size == 0 and way:
+            what = "share a value of" if way == "within" else "differ in"
+            whose = f"{spec.arguments.get('of', 'node')}s"
+            return f"has no group here: no two {whose} {what} {key!r}"
         if schedule.size == 0:
             return f"has no group here: {nodes} node(s), {self.inventory.size} device(s)"
         if cls.scope == "group" and schedule.width < 2:
             return "has groups of one device only, which have nothing to exchange"
-        key = spec.arguments.get("key")
-        if key is not None:
-            carried = sum(map(len, self.inventory.by_label(key).values()))
-            if carried < nodes:
-                return f"leaves out {nodes - carried} node(s) without the label {key!r}"
+        key = spec.arguments.get("key") or key
+        if key not in self.inventory.labels():
+            return ""
+        codes, values = self.inventory.label(key)
+        if bare := int((codes < 0).sum()):
+            return f"leaves out {bare} node(s) without the label {key!r}"
+        if way == "across" and spec.arguments["schedule"] == "sample":
+            ranks = [batch.ranks[:, [0, -1]] for whole in schedule.rounds() for batch in whole]
+            ends = np.sort(codes[self.inventory.node_of(np.concatenate(ranks))], axis=1)
+            met, every = len(np.unique(ends, axis=0)), len(values) * (len(values) - 1) // 2
+            if met < every:
+                return f"meets {met} of {every} pairs of {key}; raise matchings to meet all"
         return ""
 
-    def _facts(self, schedule: Schedule) -> Facts | None:
+    def _facts(self, spec: ScheduleSpec, schedule: Schedule) -> Facts | None:
         """Facts that hold for every group of the schedule; None where groups differ.
 
-        Pairs of devices are in one node or in two: no single figure is expected of them.
+        A pair of devices may be in one node or in two, and no single figure is expected of it.
         """
-        several = self.inventory.node_count > 1
-        spec = self._asked[self._schedules.index(schedule)]
-        by_device = spec.kind == "pairs" and spec.arguments["of"] == "device"
-        if not schedule.size or (
-            by_device and several and self.inventory.size > self.inventory.node_count
-        ):
+        if not schedule.size or not self._alike(spec):
             return None
-        group = schedule.members(0)
+        group = schedule.first()
         nodes = len(set(self.inventory.node_of(group).tolist()))
-        chip = self.chip
+        chip = self._chip(group, spec.arguments.get("on", ""))
         # Rails that are measured at the same time share the network of their nodes.
         shares = schedule.size if spec.kind == "rails" and not schedule.alone else 1
         link = chip.link.value if chip and chip.link else None
@@ -278,44 +291,38 @@ class _Builder:
             network_latency=self.inventory.latency[1] if self.inventory.latency else None,
         )
 
-    def _spec(self, cls: type[Benchmark], place: dict[str, Any]) -> ScheduleSpec:
-        defaults = PLACEMENT[cls.scope]
-        for key in place:
-            if key not in defaults:
-                raise unknown(f"placement of {cls.name} (scope {cls.scope})", key, defaults)
-        arguments = {**defaults, **place}
-        together = arguments.pop("together", None)
-        if not isinstance(together, bool | None):
-            raise UsageError(f"together must be true or false, not {together!r}")
-        over = str(arguments.pop("over", ""))
-        kind = {"device": "devices", "node": "nodes", "pair": "pairs"}.get(cls.scope)
-        if kind is None:
-            kind = OVER.get(over, "label")
-        if kind in ("pairs", "node_pairs"):
-            _one_of("of", arguments.get("of", "node"), ("device", "node"))
-            _one_of("schedule", arguments["schedule"], ("full", "sample", "topology"))
-            for key in ("matchings", "seed"):
-                if not isinstance(arguments[key], int) or arguments[key] < (key == "matchings"):
-                    raise UsageError(f"{key} must be a positive integer, not {arguments[key]!r}")
-        elif useless := [key for key in ("schedule", "matchings", "seed") if key in place]:
-            raise UsageError(
-                f"{useless[0]} says which pairs are measured, and over: {over} has no pairs",
-                hint="leave it out, or write over: pair",
-            )
-        else:
-            arguments = {"key": over} if kind == "label" else {}
-        if together is not None:
-            arguments["together"] = together
-        return ScheduleSpec(kind=kind, scope=cls.scope, arguments=arguments)
+    def _alike(self, spec: ScheduleSpec) -> bool:
+        """Whether the groups of a schedule span equally many nodes."""
+        by_device = spec.kind == "pairs" and spec.arguments["of"] == "device"
+        several = self.inventory.node_count > 1
+        if not by_device or not several or self.inventory.size == self.inventory.node_count:
+            return True
+        way, key = class_of(spec)
+        # Devices of equal place are in different nodes, as are those of different labels.
+        return key == "node" or (way, key == "rail") in (("within", True), ("across", False))
+
+    def _chip(self, group: tuple[int, ...], on: str) -> Chip | None:
+        """The datasheet that a group is judged by: of a group of several kinds, none."""
+        name = None if "+" in on else self.inventory.chip(group[0])
+        return self._chips.get(name) if name else None
 
     def _schedule(self, spec: ScheduleSpec) -> int:
         if spec in self._asked:
             return self._asked.index(spec)
-        schedule = schedule_for(spec, self.inventory)
+        schedule = self._made(spec)
+        library = ""
+        if spec.scope in ("pair", "group") and schedule.size:
+            library = self.inventory.library(schedule.first())
         self._asked.append(spec)
         self._schedules.append(schedule)
-        self.specs.append(msgspec.structs.replace(spec, groups=schedule.size))
+        self.specs.append(msgspec.structs.replace(spec, groups=schedule.size, library=library))
         return len(self.specs) - 1
+
+    def _made(self, spec: ScheduleSpec) -> Schedule:
+        key = msgspec.json.encode(spec)
+        if key not in self._known:
+            self._known[key] = schedule_for(spec, self.inventory)
+        return self._known[key]
 
 
 def expand(
@@ -349,8 +356,3 @@ def expand(
     for chosen in itertools.product(*choices):
         made = dict(zip(axes, chosen, strict=True))
         yield from cls.spread(made, stand_in=stand_in, numa=numa)
-
-
-def _one_of(key: str, value: object, choices: tuple[str, ...]) -> None:
-    if value not in choices:
-        raise unknown(key, str(value), choices)

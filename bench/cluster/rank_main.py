@@ -52,17 +52,18 @@ class Rank:
         self.backend = backend
         self.device: Any = backend.open(spec.local)
         self.chip = msgspec.convert(spec.chip, Chip) if spec.chip is not None else None
-        self.rank, self.size = 0, 1
+        self.rank, self.size, self.library = 0, 1, ""
+        self._through_host = False
         self._group: Any = None
         self._control: Any = None
         self._store: Any = None
 
     def open(self, command: Open) -> Opened:
-        """Join a group; the device's collective library for data, gloo for control."""
+        """Join a group: the library that was planned for data, gloo for control."""
         import torch.distributed as dist
         from torch.distributed import PrefixStore, TCPStore  # type: ignore[attr-defined]
 
-        self.rank, self.size = command.rank, command.size
+        self.rank, self.size, self.library = command.rank, command.size, command.library
         if command.size == 1:
             return Opened("")
         timeout = timedelta(seconds=command.timeout)
@@ -81,15 +82,18 @@ class Rank:
             # The others need the port before the group can form.
             _channel.send(Opened(f"{address}:{store.port}"))
         dist.init_process_group(
-            self.backend.collectives,
+            command.library,
             store=PrefixStore("group", store),
             rank=command.rank,
             world_size=command.size,
             timeout=timeout,
-            device_id=None if self.device.type == "cpu" else self.device,
+            device_id=None if self.device.type == "cpu" or self._abroad() else self.device,
         )
         self._group = dist.group.WORLD
         self._control = dist.new_group(backend="gloo", timeout=timeout)
+        # One rank whose device the library does not know, and all meet in host memory.
+        mine = self._abroad() and self.device.type != "cpu"
+        self._through_host = any(flag for (flag,) in self._gather([float(mine)]))
         return Opened(command.store or "ready")
 
     def close(self) -> Closed:
@@ -99,8 +103,13 @@ class Rank:
         if self._group is not None:
             dist.destroy_process_group()
         self._group = self._control = self._store = None
-        self.rank, self.size = 0, 1
+        self.rank, self.size, self.library = 0, 1, ""
+        self._through_host = False
         return Closed()
+
+    def _abroad(self) -> bool:
+        """Whether the group's library is not this device's own, as across kinds of chip."""
+        return self.size > 1 and self.library != self.backend.collectives
 
     def measure(self, command: Run) -> Result:
         """Run one benchmark and say under which conditions."""
@@ -115,6 +124,7 @@ class Rank:
             control=self._control,
             agree=self._agree if grouped else None,
             gather=self._gather if grouped else None,
+            through_host=self._through_host,
             cache=self.backend.cache(self.device),
             memory=self.spec.memory,
             arch=self.backend.arch(self.device),
@@ -159,6 +169,7 @@ class Rank:
             throttled=", ".join(throttled),
             timer=outcome.timer,
             tables=outcome.tables,
+            library=self.library if self.size > 1 else "",
             shared=self.spec.shared,
         )
 

@@ -52,13 +52,17 @@ class LaunchSpec(msgspec.Struct, kw_only=True, frozen=True):
 
 
 class Open(msgspec.Struct, tag=True):
-    """Join a group of ``size`` as ``rank``; rank 0 hosts the store when ``store`` is empty."""
+    """Join a group of ``size`` as ``rank``; rank 0 hosts the store when ``store`` is empty.
+
+    ``library`` is the ``torch.distributed`` backend that all of them take, as planned.
+    """
 
     rank: int
     size: int
     host: str
     store: str
     timeout: float
+    library: str
 
 
 class Run(msgspec.Struct, tag=True):

@@ -56,6 +56,8 @@ def _check_metric(document: Document, metric: ProfileMetric, place: Place) -> No
         )
     if (metric.reference == "target") != (metric.target is not None):
         raise document.error(place, "give a target with reference: target, and only with it")
+    if metric.required and metric.target is None:
+        raise document.error((*place, "required"), "a criterion needs reference: target")
     if metric.target is not None and metric.target <= 0:
         raise document.error((*place, "target"), "must be positive")
 

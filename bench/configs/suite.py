@@ -25,7 +25,7 @@ from .document import Document, Place
 from .typed import convert_value, unknown_key, wrong
 from .types import Entry, StageConfig, Suite
 
-PLACEMENT = ("over", "of", "schedule", "matchings", "seed", "together")
+PLACEMENT = ("over", "of", "schedule", "matchings", "seed", "within", "across", "together")
 """Keys of an entry that say where it is measured; all others are axes or ``rule``."""
 
 _DURATIONS = ("budget", "warmup", "block", "sustained", "limit")

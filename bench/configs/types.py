@@ -50,7 +50,8 @@ class Entry(msgspec.Struct, kw_only=True, frozen=True):
     """One line of a suite: a benchmark, its axes as written (lists and sweeps unexpanded).
 
     ``place`` holds the placement keys: ``over`` (group scope: node, all, or a label),
-    ``of`` (pair scope: node or device), ``schedule`` (full, sample), ``matchings``, ``seed``.
+    ``of`` (pair scope: node or device), ``schedule`` (full, sample, topology, values),
+    ``matchings``, ``seed``, ``within`` or ``across`` (a label: one class of link), ``together``.
     ``rule`` overrides keys of the suite's rule; ``where`` is ``file:line``.
     """
 
@@ -156,8 +157,12 @@ class ProfileMetric(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fi
     """One line of a profile: which metric, of which benchmark and axes, against what.
 
     ``reference``: ``datasheet`` (what `expected` predicts), a number in the metric's unit
-    (``target``), or ``none``: shown, not scored. ``where`` selects cases by axes: a value, a list
-    of values, or ``largest``, the largest size or shape that the run measured.
+    (``target``), or ``none``: shown, not scored. ``where`` selects cases by axes and placement
+    (``across: site``, ``together: true``): a value, a list of values, or ``largest``, the largest
+    size or shape that the run measured. ``statistic``: the ``median`` over groups, or the
+    ``total`` of what pairs carried together. A ``required`` target is a criterion: whoever misses
+    it, were it the worst group alone, is a finding. An ``optional`` line is left out where the run
+    has no group for it, as a link between sites on one site.
     """
 
     benchmark: str
@@ -166,6 +171,9 @@ class ProfileMetric(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fi
     weight: float = 1.0
     reference: Literal["datasheet", "target", "none"] = "datasheet"
     target: float | None = None
+    statistic: Literal["median", "total"] = "median"
+    required: bool = False
+    optional: bool = False
 
 
 class Profile(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):

@@ -18,7 +18,8 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from ..analysis.scorecard import Category, Finding, MetricScore, Scorecard
+from ..analysis.finding import Finding
+from ..analysis.scorecard import Category, MetricScore, Scorecard
 from ..inventory import Inventory
 from ..records import Header, Status
 from ..units import format_duration, format_value
@@ -209,9 +210,12 @@ def print_plan(
             Text(f"\nstage {stage['name']}{after}, {stage['repeats']} repeat(s)", style="bold")
         )
         for block in stage["blocks"]:
+            who = f"{block['scope']} {block['members']}".strip()
+            library = f", in {block['library']}" if block["library"] else ""
             made.print(
-                f"  {block['scope']} x {block['schedule']}: {block['groups']} group(s) in "
-                f"{block['rounds']} round(s), at most {format_duration(block['seconds'])}"
+                f"  {who}{library}: {block['groups']} group(s) in {block['rounds']} round(s), "
+                f"at most {format_duration(block['seconds'])}",
+                soft_wrap=True,
             )
             for job in block["jobs"]:
                 made.print(Text(f"    {job}"), soft_wrap=True)

@@ -43,6 +43,9 @@ __all__ = [
     "registry",
 ]
 
+IN_HOST_MEMORY = "between kinds of chip, so what is exchanged lies in host memory"
+"""What a row says of itself where `Context.through_host`."""
+
 
 class Bytes(int):
     """A size axis: ``64MiB`` in a suite, an int in code; sweeps as ``1KiB..64MiB x4``."""
@@ -135,7 +138,9 @@ class Context(msgspec.Struct, kw_only=True):
 
     ``rank`` and ``size`` are within the group; ``group`` is the device's ``torch.distributed``
     process group (None for device and node scope alone), ``control`` the same ranks' group over the
-    host network, for tensors in host memory; ``agree`` returns rank 0's tuple of
+    host network, for tensors in host memory; ``through_host``: the group spans several kinds of
+    chip, over a library that knows host memory only, so what it exchanges lies there (`place`);
+    ``agree`` returns rank 0's tuple of
     integers on every rank, ``gather`` every rank's floats on every rank (both over the host
     network, never inside a timed region). ``cache`` is bytes of the last-level cache, ``memory``
     bytes that this device may use; ``arch`` is Triton's target or None; ``cores`` this rank's.
@@ -148,6 +153,7 @@ class Context(msgspec.Struct, kw_only=True):
     size: int = 1
     group: Any = None
     control: Any = None
+    through_host: bool = False
     agree: Callable[[tuple[int, ...]], tuple[int, ...]] | None = None
     gather: Callable[[list[float]], list[list[float]]] | None = None
     cache: int = 0
@@ -155,6 +161,13 @@ class Context(msgspec.Struct, kw_only=True):
     arch: str | None = None
     chip: Chip | None = None
     seed: int = 0
+
+    @property
+    def place(self) -> torch.device:
+        """Where tensors lie that the group exchanges."""
+        import torch
+
+        return torch.device("cpu") if self.through_host else self.device
 
 
 class Benchmark(msgspec.Struct, kw_only=True, dict=True):

@@ -25,7 +25,17 @@ from ..kernels.messages import bus_factor
 from ..records import Measure
 from ..timing import Timing
 from ..units import format_size
-from .base import Benchmark, Bytes, Check, Context, Facts, Metric, Unmeasurable, benchmark
+from .base import (
+    IN_HOST_MEMORY,
+    Benchmark,
+    Bytes,
+    Check,
+    Context,
+    Facts,
+    Metric,
+    Unmeasurable,
+    benchmark,
+)
 from .collective_checks import Buffers, Pattern, barrier_check
 from .lacking import lacks
 from .marks import every_rank
@@ -105,6 +115,8 @@ class Collectives(Benchmark):
             Unmeasurable: a group of one, buffers beyond half of the device's memory, a form in
                 or out of place that the operation lacks, or a dtype that the library lacks.
         """
+        import torch.distributed as dist
+
         if context.size < 2:
             raise Unmeasurable("a group of one has nothing to exchange")
         if why := self._lacking_form():
@@ -130,7 +142,7 @@ class Collectives(Benchmark):
         except (RuntimeError, ValueError) as error:
             if not lacks(error):  # a lost peer or no memory is a fault, not a missing feature
                 raise
-            library = context.backend.collectives
+            library = dist.get_backend(context.group)
             raise Unmeasurable(
                 f"{library} cannot do {self.op} of {self.dtype}: {_first(error)}"
             ) from None
@@ -165,7 +177,7 @@ class Collectives(Benchmark):
         """In place, a rank's own part lies where it belongs within the whole (as in nccl-tests)."""
         import torch
 
-        kind, device = getattr(torch, DTYPES[self.dtype]), self.context.device
+        kind, device = getattr(torch, DTYPES[self.dtype]), self.context.place
 
         def empty(count: int) -> Any:
             return torch.empty(count, dtype=kind, device=device)
@@ -275,7 +287,7 @@ class Collectives(Benchmark):
         """Every element of a call on integers that are exact in every dtype is as computed here."""
         if self.op == "barrier":
             return barrier_check(self.context, self.call)
-        rank, device = self.context.rank, self.context.device
+        rank, device = self.context.rank, self.context.place
         patterns = [
             Pattern(self.op, rank, self.ranks, self.count, device, salt)
             for salt in range(len(self.flight))
@@ -283,7 +295,7 @@ class Collectives(Benchmark):
         for pattern, buffers in zip(patterns, self.flight, strict=True):
             pattern.fill(buffers)
         self.call()
-        self.context.backend.synchronize(device)
+        self.context.backend.synchronize(self.context.device)
         wrong = sum(p.wrong(buffers) for p, buffers in zip(patterns, self.flight, strict=True))
         total = sum(buffers.taken.numel() for buffers in self.flight)
         self.refresh()
@@ -309,10 +321,11 @@ class Collectives(Benchmark):
             yield Metric("skew", samples=np.ptp(every_rank(self.context, seconds)[1], axis=0))
 
     def note(self) -> str:
-        """Says so where whole elements in equal parts make another size than was asked for."""
-        if self.op == "barrier" or abs(self.bytes - int(self.size)) <= 0.01 * self.size:
-            return ""
-        return f"the array has {format_size(self.bytes)}: whole elements, equal parts"
+        """Says where data lies elsewhere, or equal parts make another size than was asked for."""
+        said = [IN_HOST_MEMORY] if self.context.through_host and self.op != "barrier" else []
+        if self.op != "barrier" and abs(self.bytes - int(self.size)) > 0.01 * self.size:
+            said.append(f"the array has {format_size(self.bytes)}: whole elements, equal parts")
+        return "; ".join(said)
 
     def expected(self, facts: Facts) -> dict[str, float]:
         """α–β model of a ring (a pipeline for broadcast and reduce, else direct exchange).

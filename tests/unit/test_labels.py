@@ -89,9 +89,7 @@ def test_what_is_no_label_file_is_refused_at_its_line(tmp_path, text, line, mess
 
 def test_two_values_of_one_label_name_both_lines(tmp_path):
     items = labels(tmp_path, "site:\n  a: n1\n  b: 'n*'\n")
-    with pytest.raises(
-        ConfigError, match="node n1 is of site b here and of a at .*yaml:2"
-    ) as error:
+    with pytest.raises(ConfigError, match="site b here and of a at") as error:
         label_nodes([node("n1")], items)
     assert error.value.where.endswith("labels.yaml:3")
     assert "node n1 is" in error.value.message

@@ -4,6 +4,7 @@ from typing import get_args
 
 import pytest
 
+from bench.analysis.summary import members
 from bench.cli.planned import outline
 from bench.cluster.engine import job_count, row_count
 from bench.cluster.plan import expand, plan, schedules_of, steps
@@ -229,18 +230,147 @@ def test_groups_over_rails_and_pairs_of_nodes_have_their_expectations():
     assert busbw[1] == pytest.approx(min(network, CHIPS["sim-a"].link.value))
 
 
-def test_no_single_expectation_for_unequal_groups_or_mixed_chips():
+def test_no_single_expectation_for_unequal_groups():
     by_device = plan(suite(entry("pairs", of="device", schedule="full")), fleet(), CHIPS)
     assert by_device.cases[0].expected is None
     by_node = plan(suite(entry("pairs", of="node", schedule="full")), fleet(), CHIPS)
     assert by_node.cases[0].expected is not None
-    mixed = Inventory(
+
+
+def several(*nodes, site=None):
+    """Nodes (backend, chip) of two devices each; ``site(number)`` is their label."""
+    return Inventory(
         [
-            Node(id=chip, name=chip, devices=(Device(index=0, backend="x", name="x", chip=chip),))
-            for chip in ("sim-a", "h200-sxm")
+            Node(
+                id=str(n),
+                name=f"n{n}",
+                backend=backend,
+                collectives=f"{backend}ccl",
+                labels={"site": site(n)} if site else {},
+                devices=tuple(
+                    Device(index=d, backend=backend, name=backend, chip=chip) for d in range(2)
+                ),
+            )
+            for n, (backend, chip) in enumerate(nodes)
         ]
     )
-    assert plan(suite(entry("gemm")), mixed, CHIPS).cases[0].expected is None
+
+
+def test_every_kind_of_chip_is_judged_by_its_own_datasheet():
+    inventory = several(("x", "sim-a"), ("x", "h200-sxm"), ("x", "sim-a"), ("y", None))
+    made = plan(suite(entry("gemm"), entry("collectives"), entry("pairs")), inventory, CHIPS)
+    flops = [case for case in made.cases if case.metric == "flops"]
+    on = [made.schedules[case.schedule].arguments["on"] for case in flops]
+    assert on == ["sim-a", "h200-sxm", "y"]
+    assert [case.expected for case in flops] == [
+        CHIPS["sim-a"].peak("bf16"),
+        CHIPS["h200-sxm"].peak("bf16"),
+        None,
+    ]
+    # Over everyone: each kind in its library, chips of one backend too, backends in gloo.
+    over_all = [(s.arguments["on"], s.library, s.groups) for s in made.schedules if s.kind == "all"]
+    assert over_all == [
+        ("sim-a", "xccl", 1),
+        ("h200-sxm", "xccl", 1),
+        ("y", "yccl", 1),
+        ("sim-a+h200-sxm", "xccl", 1),
+        ("x+y", "gloo", 1),
+    ]
+    busbw = {
+        made.schedules[case.schedule].arguments["on"]: case.expected
+        for case in made.cases
+        if case.metric == "busbw"
+    }
+    assert busbw["sim-a"] is not None
+    assert busbw["sim-a"] != busbw["h200-sxm"]
+    assert (busbw["sim-a+h200-sxm"], busbw["x+y"]) == (None, None)
+    # Inside each node all pairs, between kinds all that differ.
+    pairs = {s.arguments["on"]: s.groups for s in made.schedules if s.kind == "pairs"}
+    assert pairs == {"sim-a": 6, "h200-sxm": 1, "y": 1, "sim-a+h200-sxm": 8, "x+y": 12}
+    assert made.notes == []
+
+
+def test_a_kind_without_a_group_is_noted_and_the_rest_is_planned():
+    inventory = several(("x", None), ("x", None), ("y", None))
+    made = plan(suite(entry("pairs", of="node")), inventory, CHIPS)
+    assert [s.arguments["on"] for s in made.schedules] == ["x", "x+y"]
+    assert made.notes == ["s.yaml:7: pairs has no group of y"]
+    lonely = plan(suite(entry("pairs", of="node")), several(("x", None)), CHIPS)
+    assert "has no group here: 1 node(s), 2 device(s)" in lonely.notes[0]
+
+
+def test_one_kind_is_planned_as_ever_and_says_its_library():
+    made = plan(suite(entry("gemm"), entry("collectives")), several(("x", "sim-a")), CHIPS)
+    assert [(s.arguments, s.library) for s in made.schedules] == [({}, ""), ({}, "xccl")]
+
+
+def test_a_topology_is_planned_as_a_case_for_each_class_of_link():
+    sites = several(*[("x", "sim-a")] * 4, site=lambda n: f"s{n // 2}")
+    made = plan(suite(entry("pairs", schedule="topology", of="node")), sites, CHIPS)
+    assert [members(s) for s in made.schedules] == [
+        " of nodes within site",
+        " of nodes across site",
+    ]
+    devices = plan(suite(entry("pairs", schedule="topology")), fleet(), CHIPS)
+    expected = {
+        members(devices.schedules[case.schedule]): case.expected
+        for case in devices.cases
+        if case.metric == "bandwidth"
+    }
+    # Pairs across rails are inside a node or between two: nobody expects one figure of them.
+    assert expected.pop(" of devices across rail", None) is None
+    assert set(expected) == {f" of devices {way}" for way in CLASSES}
+    inside, between = expected[" of devices within node"], expected[" of devices across node"]
+    assert inside != between
+    assert expected[" of devices within rail"] == between
+
+
+CLASSES = ("within node", "across node", "within rail")
+
+
+@pytest.mark.parametrize(
+    ("place", "message"),
+    [
+        ({"across": "rack"}, "no node carries the label 'rack'"),
+        ({"within": "site", "across": "site"}, "two classes of link"),
+        ({"across": 7}, "across must be a label, not 7"),
+        ({"schedule": "values"}, "say of which, for example across: site"),
+        ({"schedule": "values", "within": "site"}, "say of which"),
+    ],
+)
+def test_classes_that_cannot_be_are_refused(place, message):
+    sites = several(*[("x", None)] * 4, site=lambda n: f"s{n // 2}")
+    with pytest.raises(ConfigError, match=message) as raised:
+        plan(suite(entry("link", **place)), sites, CHIPS)
+    assert raised.value.where == "s.yaml:7"
+    if "rack" in message:
+        assert "labels here: site" in raised.value.hint
+    with pytest.raises(ConfigError, match="over: node has no pairs"):
+        plan(suite(entry("collectives", over="node", across="site")), sites, CHIPS)
+
+
+def test_what_links_between_sites_lack_is_noted():
+    def notes(site, **place):
+        nodes = several(*[("x", None)] * 6, site=site)
+        return plan(suite(entry("link", of="node", across="site", **place)), nodes, CHIPS).notes
+
+    assert notes(lambda n: f"s{n % 3}") == []
+    (alone,) = notes(lambda n: "one")
+    assert "link has no group here: no two nodes differ in 'site'" in alone
+    few = notes(lambda n: f"s{n}", schedule="sample", matchings=2)
+    assert few == ["s.yaml:7: link meets 6 of 15 pairs of site; raise matchings to meet all"]
+
+
+def test_the_suite_of_sites_needs_two():
+    fleets = [
+        Inventory(fleet=DeviceGroup(count=4, devices=2, chip="sim-a", labels={"site": alike}))
+        for alike in (2, 4)
+    ]
+    two = plan(load_suite("sites"), fleets[0], CHIPS)
+    assert [s.groups for s in two.schedules] == [1, 16]
+    assert len(plan(load_suite("sites"), fleets[1], CHIPS).notes) == 2
+    with pytest.raises(UsageError, match="no node carries the label 'site'"):
+        plan(load_suite("sites"), fleet(), CHIPS)
 
 
 @pytest.mark.parametrize("name", ["quick", "standard", "fabric"])

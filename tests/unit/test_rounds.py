@@ -285,3 +285,191 @@ def test_nodes_of_different_sizes_and_empty_nodes():
     assert sorted(r for groups in walk(schedule) for _, r in groups) == [(0, 1), (2, 3, 4)]
     assert inventory.node_of([0, 1, 2, 4]).tolist() == [0, 0, 2, 2]
     assert inventory.rank_name(3) == "n2/1"
+
+
+SITES = "aaabbc-a"
+"""The site of each of eight nodes; one has none."""
+
+
+def sited(letters=SITES, devices=1):
+    return labelled(len(letters), devices, site=lambda n: None if letters[n] == "-" else letters[n])
+
+
+def classes(letters, same):
+    return sorted(
+        pair
+        for pair in itertools.combinations(range(len(letters)), 2)
+        if "-" not in (letters[pair[0]], letters[pair[1]])
+        and (letters[pair[0]] == letters[pair[1]]) == same
+    )
+
+
+@given(st.text("abcd-", min_size=1, max_size=14), st.integers(0, 3), st.integers(1, 9))
+@settings(max_examples=150, deadline=None)
+def test_one_class_of_link_is_met_whole_or_in_distinct_rounds(letters, seed, matchings):
+    if not letters.strip("-"):
+        return
+    inventory = sited(letters)
+    for way, same in (("within", True), ("across", False)):
+        given = {"of": "node", way: "site", "seed": seed}
+        full = schedule_for(spec("pairs", schedule="full", **given), inventory)
+        rounds = walk(full)
+        for groups in rounds:
+            ranks = [rank for _, pair in groups for rank in pair]
+            assert len(ranks) == len(set(ranks))
+        met = [pair for groups in rounds for _, pair in groups]
+        assert sorted(met) == classes(letters, same)
+        assert [full.members(group) for group in range(full.size)] == met
+        some = {**given, "schedule": "sample", "matchings": matchings}
+        sampled = schedule_for(spec("pairs", **some), inventory)
+        drawn = [pair for groups in walk(sampled) for _, pair in groups]
+        assert len(drawn) == len(set(drawn)) == sampled.size
+        assert set(drawn) <= set(met)
+        assert len(walk(sampled)) == min(matchings, len(rounds))
+        one = schedule_for(spec("pairs", schedule="topology", **given), inventory)
+        assert {pair for groups in walk(one) for _, pair in groups} <= set(met)
+        assert bool(one.size) == bool(met)
+
+
+def test_every_two_values_meet_before_any_two_meet_again():
+    inventory = sited("aaabbbcccddd")
+    arguments = {"of": "node", "across": "site", "schedule": "sample", "matchings": 3}
+    rounds = walk(schedule_for(spec("pairs", **arguments), inventory))
+    met = {tuple(sorted({a // 3, b // 3})) for groups in rounds for _, (a, b) in groups}
+    assert met == set(itertools.combinations(range(4), 2))
+    # Items of equal place meet: devices of one rail.
+    assert all(a % 3 == b % 3 for groups in rounds for _, (a, b) in groups)
+
+
+def test_values_meet_once_each_by_its_first_item():
+    arguments = {"of": "device", "across": "site", "schedule": "values"}
+    schedule = schedule_for(spec("pairs", **arguments), sited(devices=2))
+    assert sorted(pair for groups in walk(schedule) for _, pair in groups) == [
+        (0, 6),
+        (0, 10),
+        (6, 10),
+    ]
+
+
+def test_pairs_of_whole_nodes_have_classes_too():
+    schedule = schedule_for(spec("node_pairs", across="site", schedule="values"), sited("ab", 2))
+    assert walk(schedule) == [[(0, (0, 1, 2, 3))]]
+
+
+def test_a_class_of_a_label_that_no_node_has_is_refused():
+    for inventory in (sited(), fleet(4, 2)):
+        with pytest.raises(UsageError, match="no node carries the label 'rack'"):
+            schedule_for(spec("pairs", across="rack"), inventory)
+    # Devices have classes without any label.
+    inside = schedule_for(spec("pairs", within="node"), fleet(2, 2))
+    assert walk(inside) == [[(0, (0, 1)), (1, (2, 3))]]
+
+
+def test_a_topologys_classes_are_its_rounds():
+    whole = schedule_for(spec("pairs", schedule="topology", seed=4), sited(devices=2))
+    assert whole.classes == (
+        ("within", "site"),
+        ("across", "site"),
+        ("within", "node"),
+        ("across", "node"),
+        ("within", "rail"),
+        ("across", "rail"),
+    )
+    for (way, key), (groups,) in zip(whole.classes, whole.rounds(), strict=True):
+        arguments = {"schedule": "topology", "seed": 4, way: key}
+        ((own,),) = schedule_for(spec("pairs", **arguments), sited(devices=2)).rounds()
+        assert set(map(tuple, groups.ranks.tolist())) <= set(map(tuple, own.ranks.tolist()))
+
+
+KINDS = ["x", "x", "y", "z", "y", "-"]
+"""The backend of each of six nodes, of one to three devices; the last has none."""
+
+
+def mixed(kinds=KINDS, chips=None):
+    """Nodes of several backends; ``chips(node)`` is the chip of its devices."""
+    return Inventory(
+        [
+            Node(
+                id=str(n),
+                name=f"n{n}",
+                backend="" if kind == "-" else kind,
+                collectives=f"{kind}ccl",
+                labels={"site": f"s{n % 2}"},
+                devices=tuple(
+                    Device(index=d, backend=kind, name=kind, chip=chips(n) if chips else None)
+                    for d in range(0 if kind == "-" else 1 + n % 3)
+                ),
+            )
+            for n, kind in enumerate(kinds)
+        ]
+    )
+
+
+def parties(inventory, on):
+    """[kind of every rank] of every group of a schedule, as sets."""
+    codes, names = inventory.kinds()
+    return lambda ranks: {names[codes[rank]] for rank in ranks}
+
+
+@pytest.mark.parametrize(
+    ("kind", "arguments"),
+    [
+        ("nodes", {}),
+        ("all", {}),
+        ("rails", {}),
+        ("label", {"key": "site"}),
+        ("pairs", {"of": "device", "schedule": "full"}),
+        ("pairs", {"of": "node", "schedule": "full"}),
+        ("pairs", {"of": "device", "schedule": "topology"}),
+        ("pairs", {"of": "device", "schedule": "sample", "across": "site"}),
+        ("node_pairs", {"schedule": "full"}),
+    ],
+)
+@pytest.mark.parametrize("on", ["x", "y", "z", "x+y+z"])
+def test_parts_of_a_mixed_fleet_hold_one_kind_or_mix_several(kind, arguments, on):
+    inventory = mixed()
+    kinds = parties(inventory, on)
+    schedule = schedule_for(spec(kind, on=on, **arguments), inventory)
+    seen = [item for groups in walk(schedule) for item in groups]
+    assert len(seen) == schedule.size == len({ranks for _, ranks in seen})
+    for group, ranks in seen:
+        assert schedule.members(group) == ranks
+        assert len(ranks) <= schedule.width
+        assert kinds(ranks) == {on} if len(on) == 1 else len(kinds(ranks)) > 1
+    if (kind, arguments.get("schedule")) == ("pairs", "full") and "+" not in on:
+        own = [rank for rank in range(inventory.size) if kinds([rank]) == {on}]
+        if arguments["of"] == "node":
+            own = [int(first) for first in inventory.starts[:-1] if first in own]
+        assert len(seen) == len(own) * (len(own) - 1) // 2
+
+
+def test_devices_of_a_kind_keep_their_rank_as_group():
+    schedule = schedule_for(spec("devices", on="y"), mixed(["x", "y", "x", "y"]))
+    assert walk(schedule) == [[(1, (1,)), (2, (2,)), (6, (6,))]]
+    assert (schedule.size, schedule.width, schedule.members(6)) == (3, 1, (6,))
+
+
+def test_pairs_across_kinds_all_meet():
+    inventory = mixed(["x", "y", "y", "z"])
+    kinds = parties(inventory, "")
+    schedule = schedule_for(spec("pairs", on="x+y+z", of="device"), inventory)
+    met = [pair for groups in walk(schedule) for _, pair in groups]
+    every = itertools.combinations(range(inventory.size), 2)
+    assert sorted(met) == [pair for pair in every if len(kinds(pair)) == 2]
+
+
+def test_kinds_are_chips_and_backends_and_mixes_do_not_cross_needlessly():
+    inventory = mixed(["x", "x", "y", "z"], lambda n: ["a", "b", None, "a"][n])
+    codes, names = inventory.kinds()
+    assert names == ["x/a", "b", "y", "z/a"]  # one chip under two backends is two kinds
+    assert codes.tolist() == [0, 1, 1, 2, 2, 2, 3]
+    assert inventory.mixes() == ["x/a+b", "x+y+z"]
+    # Chips of one backend meet in its library, backends in what every torch has.
+    assert inventory.library([0, 1]) == "xccl"
+    assert inventory.library([0, 3]) == "gloo"
+    two = schedule_for(spec("all", on="x/a+b"), inventory)
+    assert walk(two) == [[(0, (0, 1, 2))]]
+    assert schedule_for(spec("all", on="x+y+z"), inventory).members(0) == tuple(range(7))
+    with pytest.raises(UsageError, match="unknown kind of chip 'w'"):
+        schedule_for(spec("all", on="w"), inventory)
+    assert fleet(2, 2).mixes() == []

@@ -11,7 +11,8 @@ import threading
 import pytest
 from rich.console import Console
 
-from bench.analysis.scorecard import Category, Finding, MetricScore, Scorecard
+from bench.analysis.finding import Finding
+from bench.analysis.scorecard import Category, MetricScore, Scorecard
 from bench.cli.live import Watching
 from bench.cluster.engine import execute
 from bench.cluster.executor import Event, Page, Progress

@@ -1,0 +1,43 @@
+"""What the references of a run's cases rest on, chip by chip."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from ..configs import Chip
+from ..inventory import Inventory
+from ..records import Case, Header
+
+
+class Datasheets:
+    """The datasheets of a run's devices, and why a case may have no reference."""
+
+    def __init__(self, header: Header, chips: Mapping[str, Chip]) -> None:
+        self._schedules = header.schedules
+        self._known = chips
+        if header.fleet is not None:
+            self._devices = [(header.fleet.chip, header.fleet.chip)]
+        else:
+            codes, kinds = Inventory(header.nodes).kinds()
+            devices = (device for node in header.nodes for device in node.devices)
+            named = zip(codes.tolist(), devices, strict=True)
+            self._devices = [(kinds[code], device.chip or device.name) for code, device in named]
+            self._devices = list(dict.fromkeys(self._devices))
+
+    def of(self, case: Case) -> tuple[str, str]:
+        """(what a case's reference rests on, why it may have none), one of them empty or both said.
+
+        A case of one kind of chip is judged by that chip, one of several by none.
+        """
+        on = self._schedules[case.schedule].arguments.get("on")
+        if on is not None and "+" in on:
+            return "", f"no common reference: groups of several kinds of chip ({on})"
+        names = sorted({name for kind, name in self._devices if on in (None, kind)})
+        if len(names) > 1:
+            return "", f"no common reference: devices of several kinds ({', '.join(names)})"
+        if not names:
+            return "", "no reference: the run has no devices"
+        (name,) = names
+        if name not in self._known:
+            return "", f"no reference: no datasheet of {name!r} is known"
+        return f"datasheet of {name}", f"no reference: the datasheet of {name} does not predict it"

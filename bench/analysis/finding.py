@@ -1,0 +1,28 @@
+"""What a reader of a run must know, and how near a value comes to what it is held against."""
+
+from __future__ import annotations
+
+import msgspec
+
+from ..records import Case
+
+
+class Finding(msgspec.Struct, kw_only=True):
+    """Something that a reader of the score must know, as a sentence.
+
+    ``kind``: a status (``failed``, ``invalid``, ...), ``above-reference``, ``incomplete``,
+    ``criterion`` (a required target that is missed),
+    ``slow-node``, ``slow-device``, ``slow-link`` or ``slow-pair`` (`pairs.Suspect`), ``stall`` or
+    ``uneven`` (`steadiness`), or ``note`` for values that count under a condition, such as a wider
+    tolerance.
+    """
+
+    kind: str
+    name: str
+    text: str
+
+
+def ratio(value: float, reference: float, case: Case) -> float | None:
+    """How near ``value`` comes to ``reference``: 1 is there, above 1 is beyond; None: no ratio."""
+    over, under = (value, reference) if case.better == "higher" else (reference, value)
+    return over / under if over >= 0 and under > 0 else None
