@@ -119,8 +119,11 @@ class Agent:
 
         self._call(begin())
 
-    def page(self, timeout: float = 1.0) -> tuple[bytes, bool]:
-        """(an encoded `Page`, whether the stage has ended and this is its last page)."""
+    def page(self, timeout: float = 1.0, started: None = None) -> tuple[bytes, bool]:
+        """(an encoded `Page`, whether the stage has ended and this is its last page).
+
+        ``started`` is what `start` returned, where only that tells that it has.
+        """
 
         async def wait() -> tuple[bytes, bool]:
             stage = self._stage

@@ -140,12 +140,12 @@ class RayHub(Hub):
         return msgspec.structs.replace(known, id=node["NodeID"], labels=labels)
 
     def start(self, node: int, order: Order) -> None:
-        # A failure shows when the first page is pulled: the actor is dead then.
-        self._actors[node].start.remote(order)
-        self._pull(node)
+        # A failure shows when the first page is pulled. That waits for the start, for an actor
+        # with several threads may take the second call first: no stage yet would mean an ended one.
+        self._pull(node, self._actors[node].start.remote(order))
 
-    def _pull(self, node: int) -> None:
-        self._pulls[self._actors[node].page.remote(1.0)] = (node, time.monotonic())
+    def _pull(self, node: int, *after: Any) -> None:
+        self._pulls[self._actors[node].page.remote(1.0, *after)] = (node, time.monotonic())
 
     def poll(self, timeout: float) -> list[Arrived]:
         refs = list(self._pulls)

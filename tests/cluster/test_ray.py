@@ -7,6 +7,7 @@ import threading
 import time
 from pathlib import Path
 
+import msgspec
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -15,8 +16,9 @@ from runs import run, suite
 
 ray = pytest.importorskip("ray", reason="Ray is not installed")
 
-from bench.cluster.agent import AgentSpec, new_token  # noqa: E402
+from bench.cluster.agent import AgentSpec, Order, new_token  # noqa: E402
 from bench.cluster.agents import AgentExecutor  # noqa: E402
+from bench.cluster.executor import Page  # noqa: E402
 from bench.cluster.ray_hub import RayHub  # noqa: E402
 from bench.errors import Exit, InfraError, UsageError  # noqa: E402
 
@@ -135,6 +137,37 @@ def test_nodes_can_be_chosen_and_unknown_ones_are_refused(cluster, tmp_path):
     assert [node.id for node in finished.header.nodes] == [wanted]
     with pytest.raises(UsageError, match="no node 'nowhere'"):
         run(suite([("fixed", {})]), executor(cluster, nodes=["nowhere"]), tmp_path / "other")
+
+
+def test_a_stage_that_has_not_begun_is_no_ended_one(cluster):
+    """An order that takes long to arrive is overtaken by calls that carry nothing."""
+    hub = RayHub(AgentSpec(token=new_token(), backend="cpu"), cluster.address)
+    try:
+        name = hub.nodes()[0].name
+        order = Order(
+            node=0,
+            stage="s",
+            jobs=[],
+            visits=[],
+            steps=(0, 0),
+            names=dict.fromkeys(range(300000), name),
+            addresses={},
+            beside=[0],
+            offset=0.0,
+            seed=0,
+            provenance="stand-in",
+        )
+        hub.start(0, order)
+        pages, ended = [], False
+        stop = time.monotonic() + 60
+        while not ended and time.monotonic() < stop:
+            for arrived in hub.poll(1.0):
+                assert not arrived.lost
+                pages.append(msgspec.json.decode(arrived.page, type=Page))
+                ended = arrived.ended
+        assert [one.node for page in pages for one in page.progress][:1] == [name]
+    finally:
+        hub.close()
 
 
 def test_an_address_where_no_cluster_is():
