@@ -97,6 +97,10 @@ def show(run: str, out: Path, as_json: bool, rows: bool) -> int:
         )
     columns = ("case", "metric", "median", "worst", "expected", "rows", "why")
     print_table(screen, columns, table, right=(2, 3, 4))
+    for one in cases:
+        for who, total in one.totals.items():
+            said = f"{one.case.metric} {format_value(total, one.case.unit)} in all"
+            screen.print(f"{one.name}, {who}: {said}", soft_wrap=True)
     for event in header.events:
         screen.print(f"{event['kind']}: {event['node']}: {event['text']}", soft_wrap=True)
     return 0
@@ -265,8 +269,9 @@ def _rows(reader: object, as_json: bool) -> int:
         case = header.cases[row.case]
         ranks = schedules[case.schedule].members(row.group)
         names = [inventory.rank_name(rank) for rank in ranks[:8]]
-        more = f" and {len(ranks) - 8} more" if len(ranks) > 8 else ""
         known = header.conditions[row.conditions] if row.conditions >= 0 else None
+        more = f" and {len(ranks) - 8} more" if len(ranks) > 8 else ""
+        more += f" in {known.library}" if known is not None and known.library else ""
         if as_json:
             full = {
                 **msgspec.structs.asdict(row),

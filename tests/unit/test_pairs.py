@@ -115,6 +115,44 @@ def test_labels_and_rails_divide_pairs_into_classes():
     assert said(between) == {("slow-node", "n5")}
 
 
+def test_cases_of_a_topologys_classes_tell_together_who_is_slow():
+    """Each class meets a node once: alone none could tell the node from its partner."""
+
+    def labels(n):
+        return {"rack": f"r{n // 4}", "site": f"s{n // 12}"}
+
+    def speed(a, _, b, __):
+        near = 2.0 if a // 4 == b // 4 else 1.0 if a // 12 == b // 12 else 0.1
+        return near * (0.88 if 5 in (a, b) else 1)
+
+    cases, specs, values = [], [], []
+    for way, key in (
+        ("within", "rack"),
+        ("across", "rack"),
+        ("within", "site"),
+        ("across", "site"),
+    ):
+        number = len(cases)
+        given = {"of": "node", "schedule": "topology", way: key}
+        part, rows = made_run(24, 1, speed, labels=labels, **given)
+        assert [one.kind for fabric in fabrics(part, rows) for one in fabric.suspects] in (
+            [],
+            ["slow-pair"],
+        )
+        cases.append(case(number, "pairs", {}, "bandwidth", "B/s", scope="pair", schedule=number))
+        specs += part.schedules
+        values += [(number, group, value) for group, value in enumerate(rows.value.tolist())]
+    (one,) = fabrics(
+        header(*cases, schedules=specs, fleet=None, nodes=part.nodes), columns(*values)
+    )
+    assert said(one) == {("slow-node", "n5")}
+    assert one.name == "pairs of nodes"
+    schedules = [schedule_for(spec, Inventory(part.nodes)) for spec in specs]
+    met = [one.members(group) for one in schedules for group in range(one.size)]
+    assert (one.pairs, one.nodes) == (len(set(met)), 24)
+    assert len(set(met)) < len(met)  # within a rack is within its site too
+
+
 def test_only_good_values_count_and_the_rest_is_said():
     made, rows = made_run(
         10,
