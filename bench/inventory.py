@@ -39,6 +39,7 @@ class Inventory:
         self.latency = latency
         self.fleet = fleet
         self._kinds: tuple[Ints, list[str]] | None = None
+        self._parts: dict[str, tuple[Ints, Inventory]] = {}
         if fleet is not None:
             self.starts = np.arange(fleet.count + 1, dtype=np.int64) * fleet.devices
             self.lanes = np.arange(fleet.count * fleet.devices, dtype=np.int64)
@@ -152,18 +153,19 @@ class Inventory:
             raise unknown("kind of chip", missing[0], names)
         return np.array([known.get(one, -1) for one in backends], dtype=np.int64)
 
-    def only(self, chosen: npt.NDArray[np.bool_]) -> Inventory:
-        """The same nodes with some of their devices; ranks are counted anew."""
-        kept = iter(chosen.tolist())
-        return Inventory(
-            [
+    def part(self, on: str) -> tuple[Ints, Inventory]:
+        """`party`, and the same nodes with the devices in it alone: their ranks counted anew."""
+        if on not in self._parts:
+            party = self.party(on)
+            kept = iter((party >= 0).tolist())
+            nodes = [
                 msgspec.structs.replace(
                     node, devices=tuple(device for device in node.devices if next(kept))
                 )
                 for node in self.nodes
-            ],
-            latency=self.latency,
-        )
+            ]
+            self._parts[on] = party, Inventory(nodes, latency=self.latency)
+        return self._parts[on]
 
     def library(self, ranks: npt.ArrayLike) -> str:
         """The collective library of a group of these ranks.

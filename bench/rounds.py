@@ -239,10 +239,9 @@ class Part(Schedule):
 
     def __init__(self, inventory: Inventory, on: str, kind: str, arguments: dict[str, Any]) -> None:
         super().__init__(inventory)
-        party = inventory.party(on)
+        party, inner = inventory.part(on)
         self._ranks = np.flatnonzero(party >= 0).astype(np.int64)
         self._party = party[self._ranks] if "+" in on else None
-        inner = inventory.only(party >= 0)
         if self._party is not None and kind in ("pairs", "node_pairs"):
             arguments = _mixed_pairs(arguments)
         self._inner = _schedule(kind, arguments, inner, self._party)

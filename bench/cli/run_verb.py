@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from ..cluster.engine import Finished, Observer
     from ..cluster.executor import Done
     from ..configs import Chip, Suite
+    from ..inventory import Inventory
     from ..records import Header
 
 
@@ -62,7 +63,7 @@ if TYPE_CHECKING:
     help="Which raw samples are kept.",
 )
 @click.option("--share", is_flag=True, help="Measure devices that others use too; records say so.")
-@click.option("--dry-run", is_flag=True, help="Print the plan and measure nothing.")
+@click.option("--dry-run", is_flag=True, help="Print the plan, with --address for a cluster.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
 @click.option("--quiet", "-q", is_flag=True, help="No progress on stderr.")
 def command(
@@ -191,33 +192,15 @@ def _report(finished: Finished, profile: Any, chips: dict[str, Chip], as_json: b
 
 
 def _dry_run(suite: Suite, chips: dict[str, Chip], as_json: bool, **where: Any) -> int:
-    """Plan for what this machine is (or the simulated fleet) and print it."""
+    """Plan for this machine, a running cluster or a simulated fleet, and print it."""
     import msgspec
 
     from ..cluster.engine import row_count
     from ..cluster.plan import plan
-    from ..inventory import Inventory
     from ..report.terminal import console, print_plan
     from .planned import outline
 
-    if where["cluster"] or where["backend"] == "sim" or where["executor_name"] == "sim":
-        inventory = make_executor(chips, **where).inventory()
-    else:
-        for name in ("address", "nodes"):
-            if given(name):
-                raise UsageError(
-                    f"--dry-run plans for this machine or a simulated fleet; {spelled(name)} does "
-                    "not go with it"
-                )
-        from ..cluster.describe import describe
-        from ..configs import label_nodes, load_labels
-
-        node = describe(where["backend"], where["share"], "")
-        if not node.devices:
-            raise UsageError(f"no device to plan for: {node.problem}")
-        items = load_labels(where["labels"]) if where["labels"] else []
-        labelled, notes = label_nodes([node], items)
-        inventory = Inventory(labelled, notes=notes)
+    inventory = _planned_for(chips, **where)
     made = plan(suite, inventory, chips)
     stages = outline(made, inventory)
     if as_json:
@@ -234,3 +217,26 @@ def _dry_run(suite: Suite, chips: dict[str, Chip], as_json: bool, **where: Any) 
     else:
         print_plan(console(), made.suite, inventory, stages, made.notes)
     return int(Exit.OK)
+
+
+def _planned_for(chips: dict[str, Chip], **where: Any) -> Inventory:
+    """The devices to plan for; a running cluster is asked for them, and left as it was."""
+    simulated = where["cluster"] or where["backend"] == "sim" or where["executor_name"] == "sim"
+    if simulated or given("address"):
+        executor = make_executor(chips, **where)
+        try:
+            return executor.inventory()
+        finally:
+            executor.close()
+    if given("nodes"):
+        raise UsageError("--dry-run plans for this machine; --nodes goes with --address")
+    from ..cluster.describe import describe
+    from ..configs import label_nodes, load_labels
+    from ..inventory import Inventory
+
+    items = load_labels(where["labels"]) if where["labels"] else []
+    node = describe(where["backend"], where["share"], "")
+    if not node.devices:
+        raise UsageError(f"no device to plan for: {node.problem}")
+    labelled, notes = label_nodes([node], items)
+    return Inventory(labelled, notes=notes)

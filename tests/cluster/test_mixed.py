@@ -202,3 +202,22 @@ def test_doctor_shows_every_node_with_its_labels(cluster, labels):
     shown = {(site, backend) for label, site, backend in found if label == "site"}
     assert shown == {("north", "cpu"), ("north", "acme"), ("south", "acme"), ("south", "borg")}
     assert "no node here is a-node-that-is-down" in done.output
+
+
+def test_a_dry_run_of_the_cluster_says_who_meets_in_which_library(cluster, labels, tmp_path):
+    path = tmp_path / "suite.yaml"
+    path.write_text(
+        "name: s\nstages:\n  - name: one\n    benchmarks:\n"
+        "      - collectives: {over: all}\n      - link: {of: node, across: site}\n"
+    )
+    words = ["run", str(path), "--dry-run", "--address", cluster.address, "--labels", str(labels)]
+    done = CliRunner().invoke(cli, words)
+    assert done.exit_code == 0, done.output
+    assert "suite s on 4 node(s)" in done.output
+    assert "label site: " in done.output
+    for who, library in (("acme-one", "accl"), ("borg", "bccl"), ("cpu", "gloo")):
+        assert f"group over all on {who}, in {library}: 1 group(s)" in done.output
+    assert "pair of nodes across site on acme-one, in accl: 1 group(s)" in done.output
+    mixes = [line for line in done.output.splitlines() if "+" in line and "in gloo" in line]
+    assert len(mixes) == 2
+    assert not (tmp_path / "results").exists()

@@ -19,10 +19,13 @@ def outcomes(name, axes, *, size=2, rule=RULE, spoil=None) -> list[Outcome]:
     return several([(name, axes, spoil)], size=size, rule=rule)[0]
 
 
-def several(jobs, *, size=2, rule=RULE) -> list[list[Outcome]]:
-    """Outcomes by job and rank of (name, axes, spoil), in turn in the same processes."""
+def several(jobs, *, size=2, rule=RULE, device="cpu") -> list[list[Outcome]]:
+    """Outcomes by job and rank of (name, axes, spoil), in turn in the same processes.
+
+    ``device``: another than the CPU is one that gloo does not know, as between kinds of chip.
+    """
     with tempfile.TemporaryDirectory() as folder:
-        mp.spawn(_rank, args=(jobs, size, rule, folder), nprocs=size)
+        mp.spawn(_rank, args=(jobs, size, rule, folder, device), nprocs=size)
         by_rank = [
             msgspec.json.decode(Path(folder, str(rank)).read_bytes(), type=list[Outcome])
             for rank in range(size)
@@ -53,7 +56,7 @@ def context(rank, size, group=None, agree=None, gather=None, control=None):
     )
 
 
-def _rank(rank, jobs, size, rule, folder):
+def _rank(rank, jobs, size, rule, folder, device):
     import torch
     import torch.distributed as dist
 
@@ -77,6 +80,7 @@ def _rank(rank, jobs, size, rule, folder):
         return [one.tolist() for one in every]
 
     given = context(rank, size, dist.group.WORLD, agree, gather, control)
+    given.device, given.through_host = torch.device(device), device != "cpu"
     found = []
     for name, axes, spoil in jobs:
         bench = make(name, axes)

@@ -13,7 +13,7 @@ from gloo_ranks import RULE, context, outcomes, several
 from bench.errors import Unmeasurable, UsageError
 from bench.kernels.messages import PARTED, bus_factor, elements, skewed_edges, steps
 from bench.timing import Rule
-from bench.workloads.base import Facts, axes_of, make
+from bench.workloads.base import IN_HOST_MEMORY, Facts, axes_of, make
 from bench.workloads.collectives import DTYPES, ONE_BUFFER, TWO_BUFFERS
 from bench.workloads.runner import run
 
@@ -431,3 +431,20 @@ def test_a_barrier_is_latency_alone():
     assert [steps("barrier", n) for n in (1, 2, 3, 4, 5)] == [0, 1, 2, 2, 3]
     reported = {measure.name for measure in make("collectives", {"op": "barrier"}).reported()}
     assert reported == {"time", "time_p95", "time_p99", "time_max", "skew"}
+
+
+def test_between_kinds_of_chip_what_is_exchanged_lies_in_host_memory():
+    """Tensors of the device ``meta`` hold no data: whatever were exchanged from there is wrong."""
+    jobs = [
+        ("collectives", {"op": op, "size": "1KiB"}, None)
+        for op in ("all_reduce", "all_gather", "barrier")
+    ]
+    jobs += [("pairs", {"size": "1KiB"}, None), ("pairs", {"memory": "host"}, None)]
+    jobs += [("link", {"size": "1MiB"}, None), ("train", {}, None)]
+    *found, train = several(jobs, rule=SMALL, device="meta")
+    for (name, axes, _), ranks in zip(jobs, found, strict=False):
+        assert {one.status for one in ranks} == {"ok"}, (name, axes, ranks)
+        elsewhere = axes.get("op") != "barrier" and axes.get("memory") != "host"
+        assert (IN_HOST_MEMORY in ranks[0].reason) == elsewhere, (name, axes)
+    assert {one.status for one in train} == {"skipped"}
+    assert "no library to meet in" in train[0].reason
