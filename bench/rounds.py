@@ -8,61 +8,15 @@ The id of a group is arithmetic, so a stored row can be turned back into its ran
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from .errors import UsageError
+from .groups import Groups, Round, Schedule, by_size
 from .inventory import Ints, Inventory
-from .matchings import Across, Circle, Class, Matching, Topology, Way, Within
+from .matchings import Across, Circle, Class, Matching, Topology, Within
 from .records import ScheduleSpec
-
-
-class Groups(NamedTuple):
-    """Groups of equal size: ``ids`` int64[g], ``ranks`` int64[g, size]."""
-
-    ids: Ints
-    ranks: Ints
-
-
-Round = list[Groups]
-
-
-class Schedule:
-    """Base: a number of groups and the rounds in which they are measured."""
-
-    size: int
-    width: int
-    """Ranks of the largest group."""
-    alone: bool = False
-    """One group at a time, though others could be measured beside it."""
-    classes: tuple[tuple[Way, str], ...] = ()
-    """The classes of link that its rounds are of, where they are of several."""
-
-    def __init__(self, inventory: Inventory) -> None:
-        self.inventory = inventory
-
-    def rounds(self) -> Iterator[Round]:
-        """Rounds by the schedule's own rule, before lanes are respected."""
-        raise NotImplementedError
-
-    def members(self, group: int) -> tuple[int, ...]:
-        """The ranks of one group."""
-        raise NotImplementedError
-
-    def first(self) -> tuple[int, ...]:
-        """The ranks of the first group, where there is one."""
-        return self.members(0)
-
-    def walk(self) -> Iterator[Round]:
-        """All rounds; groups of one round never share a lane."""
-        for whole in self.rounds():
-            if self.alone:
-                for ids, ranks in whole:
-                    for place in range(ids.size):
-                        yield [Groups(ids[place : place + 1], ranks[place : place + 1])]
-            else:
-                yield from _split_by_lane(whole, self.inventory.lanes)
 
 
 class EachDevice(Schedule):
@@ -98,7 +52,7 @@ class NodeSets(Schedule):
         self.width = int(self._sizes.max(initial=0))
 
     def rounds(self) -> Iterator[Round]:
-        yield _by_size([(group, self.members(group)) for group in range(self.size)])
+        yield by_size([(group, self.members(group)) for group in range(self.size)])
 
     def members(self, group: int) -> tuple[int, ...]:
         return tuple(r for node in self.sets[group] for r in self.inventory.ranks_of(node))
@@ -135,7 +89,7 @@ class Rails(Schedule):
         self.width = int((self._counts > 0).sum())
 
     def rounds(self) -> Iterator[Round]:
-        yield _by_size([(group, self.members(group)) for group in range(self.size)])
+        yield by_size([(group, self.members(group)) for group in range(self.size)])
 
     def members(self, group: int) -> tuple[int, ...]:
         starts = self.inventory.starts[:-1]
@@ -207,7 +161,7 @@ class Pairs(Schedule):
             pairs = self._pairs(number)
             ids = first + np.arange(len(pairs), dtype=np.int64)
             if self._whole:
-                yield _by_size(
+                yield by_size(
                     [(i, self._ranks(*p)) for i, p in zip(ids.tolist(), pairs, strict=True)]
                 )
             else:
@@ -276,8 +230,8 @@ class Part(Schedule):
 
 
 _NOBODY: Ints = np.empty(0, dtype=np.int64)
-_KIND = "kind"
-"""What pairs of different kinds are across, beside labels; no suite can ask for it."""
+_KIND = "+"
+"""What pairs of different kinds are across, beside labels; no label is called so."""
 
 
 def _mixed_pairs(arguments: dict[str, Any]) -> dict[str, Any]:
@@ -313,21 +267,6 @@ def _classes(
             hint="label the nodes (rack, site) by --labels FILE, or use schedule: sample",
         )
     return found
-
-
-def _by_size(groups: list[tuple[int, tuple[int, ...]]]) -> Round:
-    """Groups of one round in batches of equal size, the smallest first."""
-    sizes: dict[int, list[tuple[int, tuple[int, ...]]]] = {}
-    for group in groups:
-        sizes.setdefault(len(group[1]), []).append(group)
-    return [
-        Groups(
-            np.array([number for number, _ in batch], dtype=np.int64),
-            np.array([ranks for _, ranks in batch], dtype=np.int64),
-        )
-        for _, batch in sorted(sizes.items())
-        if batch[0][1]
-    ]
 
 
 def schedule_for(spec: ScheduleSpec, inventory: Inventory) -> Schedule:
@@ -367,32 +306,3 @@ def _schedule(
     if kind == "label":
         return NodeSets(inventory, list(inventory.by_label(arguments["key"]).values()))
     raise UsageError(f"unknown schedule kind {kind!r}")
-
-
-def _split_by_lane(whole: Round, lanes: Ints) -> Iterator[Round]:
-    """Split a round until no two of its groups use one lane (devices of one group may)."""
-    pending = whole
-    while pending:
-        now, later = _first_fit(pending, lanes)
-        yield now
-        pending = later
-
-
-def _first_fit(groups: Round, lanes: Ints) -> tuple[Round, Round]:
-    total = sum(g.ranks.size for g in groups)
-    if np.unique(np.concatenate([lanes[g.ranks].ravel() for g in groups])).size == total:
-        return groups, []
-    taken: set[int] = set()
-    now, later = [], []
-    for batch in groups:
-        free = np.ones(batch.ids.size, dtype=bool)
-        for place, wanted in enumerate(lanes[batch.ranks].tolist()):
-            if taken.isdisjoint(wanted):
-                taken.update(wanted)
-            else:
-                free[place] = False
-        if free.any():
-            now.append(Groups(batch.ids[free], batch.ranks[free]))
-        if not free.all():
-            later.append(Groups(batch.ids[~free], batch.ranks[~free]))
-    return now, later

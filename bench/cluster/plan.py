@@ -15,9 +15,10 @@ import numpy as np
 
 from ..configs import Chip, Entry, Suite
 from ..errors import ConfigError, HengsuanError, UsageError, unknown
+from ..groups import Groups, Schedule
 from ..inventory import Inventory
 from ..records import Case, ScheduleSpec
-from ..rounds import Groups, Schedule, schedule_for
+from ..rounds import schedule_for
 from ..timing import OVERTIME, Rule
 from ..units import parse_sweep
 from ..workloads.base import (
@@ -311,7 +312,7 @@ class _Builder:
             return self._asked.index(spec)
         schedule = self._made(spec)
         library = ""
-        if spec.scope in ("pair", "group") and schedule.size:
+        if spec.scope != "device" and schedule.size:
             library = self.inventory.library(schedule.first())
         self._asked.append(spec)
         self._schedules.append(schedule)

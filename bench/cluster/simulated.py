@@ -18,10 +18,10 @@ import numpy.typing as npt
 
 from ..configs import Chip, Cluster, Fault
 from ..errors import ConfigError
+from ..groups import Groups
 from ..inventory import Inventory
 from ..records import PROVENANCES, STATUSES, Case, DeviceGroup, Provenance
 from ..results import Columns
-from ..rounds import Groups
 from .executor import Done, Executor, Page, Progress
 from .plan import Job, Plan, Stage, Step, schedules_of, steps
 from .wire import Clock
