@@ -77,8 +77,8 @@ class Incast(Benchmark):
             f"{ranks - 1} x {self.size} to one rank needs {need} bytes, half of memory is {half}"
         )
         all_or_none(context, short if context.memory and need > half else "")
-        whole = torch.empty(ranks * int(self.size), dtype=torch.uint8, device=context.device)
-        given = torch.empty(int(self.size), dtype=torch.uint8, device=context.device)
+        whole = torch.empty(ranks * int(self.size), dtype=torch.uint8, device=context.place)
+        given = torch.empty(int(self.size), dtype=torch.uint8, device=context.place)
         self.buffers = Buffers(given, whole)
         self.turns = [self.receiver] if self.receiver is not None else list(range(ranks))
         self.turn = 0
@@ -131,7 +131,7 @@ class Incast(Benchmark):
     def check(self) -> Check:
         """Everything that everyone sent is there, byte by byte, at some or all receivers."""
         context, (given, whole) = self.context, self.buffers
-        pattern = Pattern("gather", context.rank, self.ranks, whole.numel(), context.device)
+        pattern = Pattern("gather", context.rank, self.ranks, whole.numel(), context.place)
         some = np.linspace(0, len(self.turns) - 1, min(CHECKED, len(self.turns))).astype(int)
         wrong: list[str] = []
         for receiver in (self.turns[index] for index in dict.fromkeys(some.tolist())):

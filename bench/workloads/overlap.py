@@ -107,12 +107,14 @@ class Overlap(Benchmark):
         """Set up both; choose the number of products.
 
         Raises:
-            Unmeasurable: a group of one, a device whose work is not seen to end (no events, or no
+            Unmeasurable: a group of one or across kinds of chip, a device whose work is not seen to end (no events, or no
                 second stream), or one of both cannot be had on some rank; together they get half
                 of the device's memory.
         """
         if context.size < 2:
             raise Unmeasurable("a group of one has nothing to exchange")
+        if context.through_host:
+            raise Unmeasurable("between kinds of chip no device works at an exchange")
         self.context, backend = context, context.backend
         # Without events a second stream only makes this thread wait.
         self.side = backend.side(context.device) if backend.event() is not None else None

@@ -137,7 +137,7 @@ class Stability(Pairs):
 
     def note(self) -> str:
         """How often the stream stood still, and for how long."""
-        return self.said
+        return "; ".join(filter(None, (super().note(), self.said)))
 
     def expected(self, facts: Facts) -> dict[str, float]:
         """The bandwidth of `pairs`, and no stall."""
