@@ -107,9 +107,9 @@ class Overlap(Benchmark):
         """Set up both; choose the number of products.
 
         Raises:
-            Unmeasurable: a group of one or across kinds of chip, a device whose work is not seen to end (no events, or no
-                second stream), or one of both cannot be had on some rank; together they get half
-                of the device's memory.
+            Unmeasurable: a group of one or across kinds of chip, a device whose work is not seen
+                to end (no events, or no second stream), or one of both cannot be had on some rank;
+                together they get half of the device's memory.
         """
         if context.size < 2:
             raise Unmeasurable("a group of one has nothing to exchange")
