@@ -122,6 +122,7 @@ class Rank:
             size=self.size,
             group=self._group,
             control=self._control,
+            library=self.library,
             agree=self._agree if grouped else None,
             gather=self._gather if grouped else None,
             through_host=self._through_host,

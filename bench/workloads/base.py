@@ -138,9 +138,9 @@ class Context(msgspec.Struct, kw_only=True):
 
     ``rank`` and ``size`` are within the group; ``group`` is the device's ``torch.distributed``
     process group (None for device and node scope alone), ``control`` the same ranks' group over the
-    host network, for tensors in host memory; ``through_host``: the group spans several kinds of
-    chip, over a library that knows host memory only, so what it exchanges lies there (`place`);
-    ``agree`` returns rank 0's tuple of
+    host network, for tensors in host memory; ``library`` the name of the former's collective
+    library; ``through_host``: the group spans several kinds of chip, over a library that knows host
+    memory only, so what it exchanges lies there (`place`); ``agree`` returns rank 0's tuple of
     integers on every rank, ``gather`` every rank's floats on every rank (both over the host
     network, never inside a timed region). ``cache`` is bytes of the last-level cache, ``memory``
     bytes that this device may use; ``arch`` is Triton's target or None; ``cores`` this rank's.
@@ -153,6 +153,7 @@ class Context(msgspec.Struct, kw_only=True):
     size: int = 1
     group: Any = None
     control: Any = None
+    library: str = ""
     through_host: bool = False
     agree: Callable[[tuple[int, ...]], tuple[int, ...]] | None = None
     gather: Callable[[list[float]], list[list[float]]] | None = None

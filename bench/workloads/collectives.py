@@ -115,7 +115,6 @@ class Collectives(Benchmark):
             Unmeasurable: a group of one, buffers beyond half of the device's memory, a form in
                 or out of place that the operation lacks, or a dtype that the library lacks.
         """
-        import torch.distributed as dist
 
         if context.size < 2:
             raise Unmeasurable("a group of one has nothing to exchange")
@@ -142,9 +141,8 @@ class Collectives(Benchmark):
         except (RuntimeError, ValueError) as error:
             if not lacks(error):  # a lost peer or no memory is a fault, not a missing feature
                 raise
-            library = dist.get_backend(context.group)
             raise Unmeasurable(
-                f"{library} cannot do {self.op} of {self.dtype}: {_first(error)}"
+                f"{context.library} cannot do {self.op} of {self.dtype}: {_first(error)}"
             ) from None
 
     def _lacking_form(self) -> str:

@@ -93,8 +93,7 @@ class Incast(Benchmark):
         except (RuntimeError, ValueError) as error:
             if not lacks(error):
                 raise
-            library = context.backend.collectives
-            raise Unmeasurable(f"{library} cannot send between ranks: {error}") from None
+            raise Unmeasurable(f"{context.library} cannot send between ranks: {error}") from None
 
     def refresh(self) -> None:
         """Random data, never zeros."""

@@ -135,6 +135,7 @@ def _rank(rank: int, op: str, size: str, seconds: float, folder: str) -> None:
             rank=rank,
             size=2,
             group=group,
+            library="gloo",
             agree=agree,
             gather=gather,
             seed=1,

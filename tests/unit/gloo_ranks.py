@@ -49,6 +49,7 @@ def context(rank, size, group=None, agree=None, gather=None, control=None):
         size=size,
         group=group,
         control=control,
+        library="gloo",
         agree=agree,
         gather=gather,
         seed=3,

@@ -343,6 +343,7 @@ def test_fairness_is_jains_index_of_the_senders_rates():
 
 def test_stalls_are_counted_and_the_throttled_left_out():
     bench = make("stability", {"size": 1000, "low": 0.5})
+    bench.context = context(0, 2)
     bench.messages, bench.steps = 1, 4
     steady = [0.0, 0.5, 1.0, 1.5, 2.0]
     stalled = [5.0, 5.5, 16.0, 16.5, 17.0]
