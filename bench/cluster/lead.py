@@ -9,7 +9,7 @@ import msgspec
 
 from ..records import Conditions, Row, Samples, Status
 from ..workloads.runner import ELSEWHERE, Outcome
-from .party import Visit, culprit
+from .party import Visit, culprit, until_explained
 from .plan import Job
 from .wire import Command, LinkLost, Report, Result
 
@@ -100,7 +100,7 @@ class Lead:
         return await self._everyone("open", store=hosted.store)
 
     async def _everyone(self, do: str, *, job: int = -1, store: str = "") -> list[Report]:
-        """All ranks' reports, in rank order. At the first fault the other nodes are stopped."""
+        """All ranks' reports, in rank order. Once a fault is explained, the others are stopped."""
         command = self._tell(do, job=job, store=store)
         if do == "open":
             own = asyncio.create_task(self._party.open(store))
@@ -109,15 +109,10 @@ class Lead:
             own = asyncio.create_task(self._party.run(work, self._order.seed))
         answers = [asyncio.create_task(self._answer(node, command)) for node in self._members]
         tasks = [own, *answers]
-        pending: set[asyncio.Task[list[Report]]] = set(tasks)
-        stopped = False
-        while pending:
-            done, pending = await asyncio.wait(pending, return_when=asyncio.FIRST_COMPLETED)
-            if not stopped and any(culprit(task.result()) for task in done):
-                stopped = True
-                self._tell("abort")
-                self._party.abort()
-        reports = [report for task in tasks for report in task.result()]
+        if await until_explained(tasks, lambda task: task.result()):
+            self._tell("abort")
+            self._party.abort()
+        reports = [report for part in await asyncio.gather(*tasks) for report in part]
         lost = next((report for report in reports if report.fault == "gone"), None)
         if lost is not None:
             raise _NodeLost(lost.reason)

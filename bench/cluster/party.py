@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine
-from typing import Any
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -13,10 +13,14 @@ from .ranks import RankLost, RankProcess
 from .wire import Close, Failed, Open, Opened, Report, Result, Run
 
 GRACE = 3.0
-"""Seconds that other ranks get, after the first fault, to say what they know of its cause."""
+"""Seconds that other ranks get, after the first fault, to say what they know of its cause.
+
+A rank that died or shows no sign of life is the cause: nobody is waited for then.
+"""
 OPEN_LIMIT = 60.0
 """Seconds in which a group must form."""
 
+T = TypeVar("T")
 Supply = Callable[[int], Awaitable[RankProcess]]
 """Gives the running process of a device, starting it if need be. Raises `RankLost`."""
 Discard = Callable[[int], None]
@@ -67,7 +71,7 @@ class Party:
         return reports
 
     async def run(self, job: Job, seed: int) -> list[Report]:
-        """Run a job on every rank; ends at the first fault, a grace later."""
+        """Run a job on every rank; ends at the first fault, if need be a grace later."""
         command = Run(job.benchmark, job.axes, job.rule, seed)
         return await self._all(lambda place: self._run(place, command, job.limit))
 
@@ -120,18 +124,7 @@ class Party:
         chosen = places if places is not None else list(range(len(self.devices)))
         tasks = [asyncio.create_task(self._guarded(work, place)) for place in chosen]
         self._running = tasks
-        pending = set(tasks)
-        faulty = False
-        while pending:
-            done, pending = await asyncio.wait(
-                pending,
-                timeout=GRACE if faulty else None,
-                return_when=asyncio.FIRST_COMPLETED,
-            )
-            if faulty and not done:
-                break
-            faulty = faulty or any(task.cancelled() or task.result().fault for task in done)
-        for task in pending:
+        for task in await until_explained(tasks, lambda task: [task.result()]):
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         reports = []
@@ -157,6 +150,41 @@ class Party:
         except RankLost as error:
             fault = "hang" if error.hang else ("limit" if error.busy else "lost")
             return Report(rank=self.first + place, fault=fault, reason=str(error))
+
+
+async def until_explained(
+    tasks: Sequence[asyncio.Task[T]], reports: Callable[[asyncio.Task[T]], list[Report]]
+) -> set[asyncio.Task[T]]:
+    """Wait for all tasks; after a first fault only until its cause is known, or a `GRACE`.
+
+    Args:
+        tasks: Each the part of a rank, or of a node, in what the group does.
+        reports: What a task that is done and was not cancelled has to say.
+
+    Returns:
+        The tasks that still run: they wait for a rank that will not come.
+    """
+    pending = set(tasks)
+    known: list[Report] = []
+    faulty = False
+    stop: float | None = None
+    clock = asyncio.get_running_loop().time
+    while pending:
+        left = None if stop is None else max(0.0, stop - clock())
+        done, pending = await asyncio.wait(
+            pending, timeout=left, return_when=asyncio.FIRST_COMPLETED
+        )
+        if not done:
+            break
+        for task in done:
+            known.extend([] if task.cancelled() else reports(task))
+            faulty = faulty or task.cancelled()
+        fault = culprit(known)
+        if fault is not None and _SEVERITY[fault.fault] < _SEVERITY["raised"]:
+            break
+        if stop is None and (faulty or fault is not None):
+            stop = clock() + GRACE
+    return pending
 
 
 def _opened(rank: int, reply: object) -> Report:

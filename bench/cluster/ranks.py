@@ -23,6 +23,8 @@ from .wire import LIMIT, PROTOCOL, Failed, FromRank, LaunchSpec, Ping, Pong, Rea
 CHANNEL = "HENGSUAN_CHANNEL"
 START_LIMIT = 120.0
 """Seconds that a rank may take to import its stack; a cold network file system is slow."""
+PING = 2.0
+"""Seconds in which a process that is not stopped shows a sign of life."""
 
 
 class RankLost(Exception):
@@ -96,14 +98,22 @@ class RankProcess:
 
     async def answer(self, limit: float) -> object:
         """The next reply. Raises `RankLost` on death or after ``limit`` seconds."""
+        reply = asyncio.create_task(self._next())
         try:
-            return await asyncio.wait_for(self._next(), limit)
-        except asyncio.TimeoutError:
-            if await self.ping():
-                raise RankLost(f"not done at its limit of {limit:g} s", busy=True) from None
-            raise RankLost(f"hangs: no sign of life after {limit:g} s", hang=True) from None
+            # Asked just before the limit, so that all ranks of a group know at the same time.
+            if not (await asyncio.wait([reply], timeout=max(0.0, limit - PING)))[0]:
+                alive = asyncio.create_task(self.ping(min(PING, limit)))
+                await asyncio.wait([reply], timeout=min(PING, limit))
+                if not reply.done():
+                    if await alive:
+                        raise RankLost(f"not done at its limit of {limit:g} s", busy=True)
+                    raise RankLost(f"hangs: no sign of life after {limit:g} s", hang=True)
+                alive.cancel()
+            return reply.result()
+        finally:
+            reply.cancel()
 
-    async def ping(self, timeout: float = 2.0) -> bool:
+    async def ping(self, timeout: float = PING) -> bool:
         """Whether the process still reacts (a thread of its own answers)."""
         while not self._pongs.empty():
             self._pongs.get_nowait()

@@ -103,6 +103,41 @@ class FaultyGroup(_Timed):
 
 
 @benchmark(scope="group")
+class Inside(_Timed):
+    """All ranks but ``late`` are held inside an all-reduce, in its third call.
+
+    ``file.RANK`` then holds the rank's process id. ``late`` joins after ``seconds``; all ranks
+    are in all-reduces all the time where it is -1.
+    """
+
+    measures = TIME
+    file: str = ""
+    late: int = -1
+    seconds: float = 3600.0
+
+    def setup(self, context: Context) -> None:
+        import torch
+
+        self.context = context
+        self.tensor = torch.ones(1024)
+        self.calls = 0
+
+    def refresh(self) -> None:
+        self.tensor.fill_(1.0)
+
+    def step(self) -> None:
+        import torch.distributed as dist
+
+        self.calls += 1
+        if self.calls == 3 and self.file:
+            with open(f"{self.file}.{self.context.rank}", "w") as stream:
+                stream.write(str(os.getpid()))
+            if self.context.rank == self.late:
+                time.sleep(self.seconds)
+        dist.all_reduce(self.tensor, group=self.context.group)
+
+
+@benchmark(scope="group")
 class Witness(_Timed):
     """Writes down when it was measured: ``file`` gets a line, begin and end of CLOCK_MONOTONIC."""
 
