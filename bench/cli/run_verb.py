@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ..errors import Exit, UsageError
+from ..errors import Exit, InfraError, UsageError
 from .place import executor_of, given, make_executor, spelled
 
 if TYPE_CHECKING:
@@ -123,17 +123,23 @@ def _execute(
     executor = make_executor(chips, **where)
     with watching(quiet) as screen:
         observer: Observer = screen if screen is not None else Silent()
-        return execute(
-            suite,
-            executor,
-            out,
-            run_id,
-            chips=chips,
-            command=["hengsuan", *sys.argv[1:]],
-            environment=environment(),
-            observer=observer,
-            resume=again,
-        )
+        try:
+            return execute(
+                suite,
+                executor,
+                out,
+                run_id,
+                chips=chips,
+                command=["hengsuan", *sys.argv[1:]],
+                environment=environment(),
+                observer=observer,
+                resume=again,
+            )
+        except InfraError as error:
+            if (out / run_id / "run.json").exists():
+                then = f"then go on with `hengsuan run --resume {out / run_id}`"
+                error.hint = f"{error.hint}; {then}" if error.hint else then
+            raise
 
 
 def _resumed(resume: str, out: Path) -> tuple[Suite, str, Path, tuple[Header, Done, float]]:

@@ -49,6 +49,10 @@ class Hub(Protocol):
         """Pages and losses of nodes whose stage runs, waiting at most ``timeout`` seconds."""
         ...
 
+    def joined(self) -> list[str]:
+        """Names of nodes that came after `nodes` was asked, each told once."""
+        return []
+
     def drop(self, node: int) -> None:
         """End the stage on a node that is given up; its pages are asked for no more."""
         ...
@@ -234,7 +238,7 @@ class AgentExecutor(Executor):
                 for node in sorted(self._running):
                     self.hub.drop(node)
                     yield self._lose(node, "did not end the stage in time")
-            yield Page()
+            yield Page(events=[self._joined(name) for name in self.hub.joined()])
         for visit, job in self._pending.values():
             gone = next((node for node, _ in visit.members if node in self._lost), None)
             self._missing(visit, job, gone)
@@ -269,6 +273,11 @@ class AgentExecutor(Executor):
         name = self._inventory.name(node)
         event = Event(time=self.clock.now(), kind="agent-lost", text=reason, node=name)
         return Page(events=[event])
+
+    def _joined(self, name: str) -> Event:
+        text = f"node {name} joined after the run had begun and has no part in it"
+        hint = "give it a run of its own with --nodes"
+        return Event(time=self.clock.now(), kind="warning", text=f"{text}: {hint}")
 
     def _missing(self, visit: Visit, job: Job, gone: int | None) -> None:
         assert self._inventory is not None

@@ -14,7 +14,7 @@ from typing import Any, Protocol
 import msgspec
 
 from ..configs import Chip, Suite
-from ..errors import Exit, HengsuanError, UsageError
+from ..errors import Exit, HengsuanError, InfraError, UsageError
 from ..inventory import Inventory
 from ..records import STATUSES, Header, RunState, Status
 from .executor import Done, Executor, Page
@@ -112,7 +112,8 @@ def execute(
         resume: The header of a run to continue, which rows it has, and the time of its last one.
 
     Raises:
-        InfraError: nothing can be measured or written; nothing has been measured yet.
+        InfraError: nothing can be measured or written. What was measured before is in the run's
+            folder, as far as that can be written.
         UsageError: the suite does not fit, or the run to resume was made on other nodes.
     """
     watcher = observer or Silent()
@@ -167,18 +168,25 @@ class _Run:
             state = "complete"
         except KeyboardInterrupt:
             state = "interrupted"
-            # A second Ctrl-C must not leave ranks behind.
-            with _deaf():
-                self.executor.cancel()
-                for page in self.executor.drain():
-                    self.journal.write(page)
-                    self._count(page)
+            self._collect()
+        except InfraError:
+            with contextlib.suppress(InfraError):  # the first reason is the one to tell
+                self._collect()
+            raise
         finally:
             header.state = state
             header.finished = _now()
-            with contextlib.suppress(OSError):  # a full disk has been said already
+            with contextlib.suppress(InfraError):  # a full disk has been said already
                 self.journal.save()
             self.observer.end(state, self.counts)
+
+    def _collect(self) -> None:
+        """End the stage, and keep what its agents still hold."""
+        with _deaf():  # a second Ctrl-C must not leave ranks behind
+            self.executor.cancel()
+            for page in self.executor.drain():
+                self.journal.write(page)
+                self._count(page)
 
     def _stage(self, stage: Stage) -> None:
         began = self.executor.clock.now()

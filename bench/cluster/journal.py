@@ -7,6 +7,7 @@ atomically, and always before a row that refers to something new in it.
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import shutil
 import time
@@ -40,9 +41,10 @@ class Journal:
         self._known = {condition: i for i, condition in enumerate(header.conditions)}
         self._synced = 0.0
         self._saved, self._cost = 0.0, 0.0
+        self._broken: InfraError | None = None
         self._rows = (folder / ROWS).open(mode)
         self._samples = (folder / SAMPLES).open(mode)
-        self.save()
+        self._save()
 
     @classmethod
     def create(cls, results: Path, header: Header, *, rows: int) -> Journal:
@@ -90,7 +92,14 @@ class Journal:
             raise _unwritable(folder, error) from None
 
     def write(self, page: Page) -> None:
-        """Append a page: first what its rows refer to, then its rows, then their samples."""
+        """Append a page: first what its rows refer to, then its rows, then their samples.
+
+        Raises:
+            InfraError: the folder cannot be written any more, now or at an earlier call: after a
+                failure nothing more is appended, for it would stand behind half a line.
+        """
+        if self._broken is not None:
+            raise self._broken
         try:
             if page.columns is not None:
                 self._write_columns(page.columns)
@@ -102,28 +111,40 @@ class Journal:
             rested = time.monotonic() - self._saved > _REST * self._cost
             if new or (page.events and rested):
                 self.header.conditions = list(self._known)
-                self.save()
+                self._save()
             rows = [_renumbered(row, ids) for row in page.rows]
             self._append(self._rows, rows)
             self._append(self._samples, page.samples)
             self._sync()
         except OSError as error:
-            raise _unwritable(self.folder, error) from None
+            self._broken = _unwritable(self.folder, error)
+            raise self._broken from None
 
     def add(self, rows: Sequence[Row]) -> None:
         """Append rows of the engine's own (what is missing)."""
         self.write(Page(rows=list(rows)))
 
     def save(self) -> None:
-        """Replace ``run.json`` atomically."""
+        """Replace ``run.json`` atomically. Raises `InfraError` if the folder cannot be written."""
+        try:
+            self._save()
+        except OSError as error:
+            raise _unwritable(self.folder, error) from None
+
+    def _save(self) -> None:
         began = time.monotonic()
         text = msgspec.json.format(msgspec.json.encode(self.header), indent=1)
         temporary = self.folder / f".{RUN}.{os.getpid()}"
-        with temporary.open("wb") as file:
-            file.write(text + b"\n")
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(self.folder / RUN)
+        try:
+            with temporary.open("wb") as file:
+                file.write(text + b"\n")
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.replace(self.folder / RUN)
+        except OSError:
+            with contextlib.suppress(OSError):  # a full disk has no room for the half of it
+                temporary.unlink()
+            raise
         self._saved = time.monotonic()
         self._cost = self._saved - began
 
@@ -135,7 +156,7 @@ class Journal:
             with contextlib.suppress(OSError):
                 file.close()
         with contextlib.suppress(OSError):
-            self.save()
+            self._save()
 
     def _condition(self, condition: Conditions) -> int:
         return self._known.setdefault(condition, len(self._known))
@@ -149,7 +170,10 @@ class Journal:
     def _sync(self) -> None:
         """At most once a second, make rows survive the machine's death as well."""
         if time.monotonic() - self._synced >= 1.0:
-            for file in (self._rows, self._samples):
+            for name, file in ((ROWS, self._rows), (SAMPLES, self._samples)):
+                # A file that was deleted or moved with its folder can be written, for nobody.
+                if not os.path.samestat(os.fstat(file.fileno()), os.stat(self.folder / name)):
+                    raise FileNotFoundError(errno.ENOENT, f"{name} was replaced by another file")
                 os.fsync(file.fileno())
             self._synced = time.monotonic()
 

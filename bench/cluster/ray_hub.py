@@ -17,6 +17,7 @@ from ..records import Node
 from .agent import Agent, AgentSpec, Order
 from .agents import Arrived, Hub
 from .ray_environment import QUIET
+from .ray_head import HeadWatch
 
 EMBEDDED = "local"
 START_LIMIT = 120.0
@@ -45,6 +46,7 @@ class RayHub(Hub):
         self._actors: list[Any] = []
         self._pulls: dict[Any, tuple[int, float]] = {}
         self._gone: set[int] = set()
+        self._head: HeadWatch | None = None
         if address == EMBEDDED:
             # Before Ray is imported, for it reads them then. It listens on every interface: a
             # token keeps strangers from running code here.
@@ -74,7 +76,8 @@ class RayHub(Hub):
             ) from None
 
     def nodes(self) -> list[Node]:
-        listed = self._choose([node for node in self._ray.nodes() if node["Alive"]])
+        alive = [node for node in self._ray.nodes() if node["Alive"]]
+        listed = self._choose(alive)
         one_machine = len({node["NodeManagerAddress"] for node in listed}) == 1
         described: list[Node] = []
         for wave in _waves(listed, WAVE):
@@ -87,6 +90,8 @@ class RayHub(Hub):
             deadline = time.monotonic() + START_LIMIT
             for node, ref in zip(wave, pending, strict=True):
                 described.append(self._described(node, ref, deadline))
+        known = {node["NodeID"] for node in alive}
+        self._head = HeadWatch(self._ray, self._address, known)
         return described
 
     def _choose(self, listed: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -148,6 +153,8 @@ class RayHub(Hub):
         self._pulls[self._actors[node].page.remote(1.0, *after)] = (node, time.monotonic())
 
     def poll(self, timeout: float) -> list[Arrived]:
+        if self._head is not None:
+            self._head.check()
         refs = list(self._pulls)
         if not refs:
             return []
@@ -189,7 +196,12 @@ class RayHub(Hub):
         self._actors[node].cancel.remote()
         self._pulls = {ref: pull for ref, pull in self._pulls.items() if pull[0] != node}
 
+    def joined(self) -> list[str]:
+        return self._head.joined() if self._head is not None else []
+
     def close(self) -> None:
+        if self._head is not None:
+            self._head.close()
         with contextlib.suppress(Exception):  # some may be dead; the rest must still be told
             self._await([actor.close.remote() for actor in self._living()])
         for actor in self._actors:

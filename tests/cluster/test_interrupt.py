@@ -3,7 +3,6 @@
 import json
 import os
 import signal
-import subprocess
 import sys
 import time
 from pathlib import Path
@@ -11,60 +10,10 @@ from pathlib import Path
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
+from drivers import resume, start, wait_for_rows
 from processes import ours
 
 from bench.results import RunReader, find_run
-
-SUITE = """
-name: long
-rule: {budget: 100ms, warmup: 10ms, min_samples: 3}
-stages:
-  - name: first
-    benchmarks:
-      - fixed: {tag: [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19]}
-  - name: second
-    benchmarks:
-      - faultygroup: {kind: none, over: node}
-"""
-
-
-def start(folder, *more, executor="local"):
-    """A driver in a process of its own, its rows on their way to ``folder``."""
-    suite = folder / "long.yaml"
-    suite.write_text(SUITE)
-    return subprocess.Popen(
-        [
-            sys.executable,
-            "-m",
-            "bench",
-            "run",
-            str(suite),
-            "--executor",
-            executor,
-            "--backend",
-            "cpu",
-            "--out",
-            str(folder / "runs"),
-            "--json",
-            *more,
-        ],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    )
-
-
-def wait_for_rows(folder, process, count):
-    """Until ``count`` lines are in the journal."""
-    stop = time.monotonic() + 90
-    while time.monotonic() < stop:
-        for path in (folder / "runs").glob("*/measurements.jsonl"):
-            if path.read_bytes().count(b"\n") >= count:
-                return path.parent
-        assert process.poll() is None, process.stderr.read()
-        time.sleep(0.05)
-    raise AssertionError("no rows in time")
 
 
 def family(pid):
@@ -117,26 +66,7 @@ def test_a_killed_driver_is_resumed(tmp_path):
     before = list(RunReader(folder).rows())
     assert RunReader(folder).header.state == "running"
 
-    again = subprocess.run(
-        [
-            sys.executable,
-            "-m",
-            "bench",
-            "run",
-            "--executor",
-            "local",
-            "--backend",
-            "cpu",
-            "--out",
-            str(tmp_path / "runs"),
-            "--resume",
-            folder.name,
-            "--json",
-            "-q",
-        ],
-        capture_output=True,
-        text=True,
-    )
+    again = resume(folder)
     assert again.returncode == 0, again.stderr
     reader = RunReader(folder)
     rows = list(reader.rows())
@@ -156,24 +86,7 @@ def test_a_run_is_not_resumed_with_another_suite_or_on_other_devices(tmp_path):
     header = json.loads((folder / "run.json").read_text())
     header["nodes"][0]["devices"][0]["serial"] = "another"
     (folder / "run.json").write_text(json.dumps(header))
-    again = subprocess.run(
-        [
-            sys.executable,
-            "-m",
-            "bench",
-            "run",
-            "--executor",
-            "local",
-            "--backend",
-            "cpu",
-            "--out",
-            str(tmp_path / "runs"),
-            "--resume",
-            folder.name,
-        ],
-        capture_output=True,
-        text=True,
-    )
+    again = resume(folder)
     assert again.returncode == 2
     assert "same nodes" in again.stderr
     assert "Traceback" not in again.stderr

@@ -1,0 +1,74 @@
+"""Whether the head of a Ray cluster still answers, and which nodes it lists.
+
+Ray ends a driver by force, with no word to anybody, a minute after it lost the head. A run notices
+earlier, while agents still answer and what they hold can be kept.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from typing import Any
+
+from ..errors import InfraError
+
+LOOK = 5.0
+"""Seconds between questions to the head: an answer lists every node of the cluster."""
+HEAD_LIMIT = 25.0
+"""Seconds without an answer after which the head is lost."""
+
+
+class HeadWatch:
+    """Asks the head for its nodes, in a thread of its own: a question may never be answered.
+
+    Args:
+        ray: The module, connected.
+        address: The cluster's, for errors.
+        known: Ray's ids of the nodes that were there before.
+    """
+
+    def __init__(self, ray: Any, address: str, known: set[str]) -> None:
+        self._ray = ray
+        self._address = address
+        self._known = known
+        self._joined: deque[str] = deque()
+        self._answered = time.monotonic()
+        self._told = False
+        self._closed = threading.Event()
+        threading.Thread(target=self._look, daemon=True).start()
+
+    def _look(self) -> None:
+        while not self._closed.wait(LOOK):
+            try:
+                listed = self._ray.nodes()
+            except Exception:  # by cause; that it does not answer is all that counts
+                continue
+            self._answered = time.monotonic()
+            for node in listed:
+                if node["Alive"] and node["NodeID"] not in self._known:
+                    self._known.add(node["NodeID"])
+                    self._joined.append(f"{node['NodeManagerHostname']} (Ray id {node['NodeID']})")
+
+    @property
+    def lost(self) -> bool:
+        """Whether the head has not answered for too long."""
+        return time.monotonic() - self._answered > HEAD_LIMIT
+
+    def check(self) -> None:
+        """Raise `InfraError` if the head is lost; once, so that the rest can be collected."""
+        if self.lost and not self._told:
+            self._told = True
+            raise InfraError(
+                f"the head of the Ray cluster has not answered for {HEAD_LIMIT:g} s",
+                where=f"address {self._address}",
+                hint="bring the cluster up again",
+            )
+
+    def joined(self) -> list[str]:
+        """Nodes that came since the last call."""
+        return [self._joined.popleft() for _ in range(len(self._joined))]
+
+    def close(self) -> None:
+        """Ask no more."""
+        self._closed.set()
