@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -85,9 +86,14 @@ class Watching:
 
 @contextlib.contextmanager
 def watching(quiet: bool) -> Iterator[Watching | None]:
-    """An observer for this terminal, or None if nobody wants to watch."""
-    if quiet:
-        yield None
-        return
-    with Screen(console(stderr=True)) as screen:
-        yield Watching(screen)
+    """An observer for this terminal, or None if nobody wants to watch.
+
+    Meanwhile stdout leads to stderr: Ray prints there what befalls its processes, and stdout is for
+    the result.
+    """
+    with contextlib.redirect_stdout(sys.stderr):
+        if quiet:
+            yield None
+            return
+        with Screen(console(stderr=True)) as screen:
+            yield Watching(screen)

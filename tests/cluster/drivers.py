@@ -53,7 +53,7 @@ def wait_for_rows(folder, process, count):
         for path in (folder / "runs").glob("*/measurements.jsonl"):
             if path.read_bytes().count(b"\n") >= count:
                 return path.parent
-        assert process.poll() is None, process.stderr.read()
+        assert process.poll() is None, process.stderr and process.stderr.read()
         time.sleep(0.05)
     raise AssertionError("no rows in time")
 
