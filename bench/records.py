@@ -148,7 +148,7 @@ class DeviceGroup(msgspec.Struct, kw_only=True, frozen=True):
 
 
 class Conditions(msgspec.Struct, kw_only=True, frozen=True):
-    """Under which conditions a value was taken; equal conditions are stored once.
+    """Under which conditions a value was taken (``conditions.jsonl``); equal ones are stored once.
 
     Frequencies in MHz, temperature in °C, power in W; None where the host does not say. What may
     change while measuring is noted before and after; ``throttled`` says if either saw it.
@@ -187,7 +187,7 @@ class ScheduleSpec(msgspec.Struct, kw_only=True, frozen=True):
 
 
 class Header(msgspec.Struct, kw_only=True):
-    """``run.json``: everything that rows refer to by id."""
+    """``run.json``: everything that rows refer to by id, but the conditions, which have a file."""
 
     schema: int = SCHEMA
     id: str
@@ -210,7 +210,10 @@ class Header(msgspec.Struct, kw_only=True):
 
 
 class Samples(msgspec.Struct, array_like=True, frozen=True):
-    """All samples behind a row (``samples.jsonl``): seconds per call, ``calls`` calls a sample."""
+    """Samples behind a row (``samples.jsonl``): seconds per call, ``calls`` calls a sample.
+
+    Many samples take several lines, in their order.
+    """
 
     case: int
     group: int

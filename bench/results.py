@@ -1,8 +1,9 @@
 """Reading run folders: the header, and rows as columns that analysis can do arithmetic on.
 
-A run folder holds ``run.json`` and ``measurements.jsonl`` (`bench.records` says what is in
-them). Rows are decoded in blocks, straight into numpy columns: millions of them never exist as
-objects at one time. A last line without its newline was cut off by a kill, and is not a row.
+A run folder holds ``run.json``, ``conditions.jsonl`` and ``measurements.jsonl`` (`bench.records`
+says what is in them). Rows are decoded in blocks, straight into numpy columns: millions of them
+never exist as objects at one time. A last line without its newline was cut off by a kill, and is
+not a row.
 """
 
 from __future__ import annotations
@@ -18,9 +19,9 @@ import msgspec
 import numpy as np
 
 from .errors import InfraError, UsageError, unknown
-from .records import PROVENANCES, SCHEMA, STATUSES, Header, Provenance, Row, Status
+from .records import PROVENANCES, SCHEMA, STATUSES, Conditions, Header, Provenance, Row, Status
 
-RUN, ROWS = "run.json", "measurements.jsonl"
+RUN, ROWS, CONDITIONS = "run.json", "measurements.jsonl", "conditions.jsonl"
 _BLOCK = 1 << 22
 """Bytes that are decoded at once: about 50,000 rows."""
 
@@ -90,11 +91,11 @@ class RunReader:
 
     Attributes:
         path: The folder.
-        header: ``run.json``.
+        header: ``run.json``, with the conditions of ``conditions.jsonl``.
 
     Raises:
         UsageError: there is no run at this path, or it is of another schema version.
-        InfraError: ``run.json`` cannot be read or is damaged.
+        InfraError: either cannot be read or is damaged.
     """
 
     def __init__(self, path: str | Path) -> None:
@@ -306,9 +307,21 @@ def _checked(path: Path) -> bytes:
 def _read_header(path: Path) -> Header:
     raw = _checked(path)
     try:
-        return msgspec.json.decode(raw, type=Header)
+        header = msgspec.json.decode(raw, type=Header)
     except _UNDECODABLE as error:
         raise InfraError(f"{RUN} is damaged: {error}", where=str(path / RUN)) from None
+    file = path / CONDITIONS
+    try:
+        lines = file.read_bytes()
+        whole = lines[: lines.rfind(b"\n") + 1]
+        header.conditions.extend(msgspec.json.Decoder(Conditions).decode_lines(whole))
+    except FileNotFoundError:
+        pass  # none met yet, or a run of before, which has them in `run.json`
+    except OSError as error:
+        raise _unreadable(file, error) from None
+    except _UNDECODABLE as error:
+        raise InfraError(f"{CONDITIONS} is damaged: {error}", where=str(file)) from None
+    return header
 
 
 def _unreadable(path: Path, error: OSError) -> InfraError:

@@ -149,10 +149,11 @@ def schema(as_json: bool) -> int:
     """JSON schemas of a run's files (always JSON)."""
     import msgspec
 
-    from ..records import Header, Row, Samples
+    from ..records import Conditions, Header, Row, Samples
 
     found = {
         "run.json": msgspec.json.schema(Header),
+        "conditions.jsonl": msgspec.json.schema(Conditions),
         "measurements.jsonl": msgspec.json.schema(Row),
         "samples.jsonl": msgspec.json.schema(Samples),
     }

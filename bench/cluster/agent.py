@@ -21,7 +21,8 @@ from ..configs import Chip
 from ..records import Conditions, Node, Provenance, Row, Samples
 from . import interfaces
 from .coordinator import Coordinator
-from .executor import PAGE_BYTES, Event, Page, Progress
+from .executor import Event
+from .outbox import Outbox
 from .party import Party, Visit
 from .plan import Job
 from .ranks import RankLost, RankProcess, cpus_of
@@ -76,6 +77,7 @@ class Agent:
         self.node: Node | None = None
         self._ranks: dict[int, RankProcess] = {}
         self._starting: dict[int, asyncio.Lock] = {}
+        self._warming: set[asyncio.Task[None]] = set()
         self._outbox = Outbox(spec.samples)
         self._stage: asyncio.Task[None] | None = None
         self._order: Order | None = None
@@ -142,6 +144,8 @@ class Agent:
             if self._stage is not None and not self._stage.done():
                 self._stage.cancel()
                 await asyncio.wait([self._stage], timeout=5)
+            for task in self._warming:
+                task.cancel()
             for device in list(self._ranks):
                 self.discard(device)
 
@@ -254,6 +258,18 @@ class Agent:
         if process is not None:
             process.kill()
 
+    def replace(self, device: int) -> None:
+        """Kill the rank process of a device and start another at once, if it had started itself.
+
+        All ranks of a broken group are replaced, on every node: they start beside each other.
+        """
+        if device not in self._ranks:
+            return
+        self.discard(device)
+        task = asyncio.get_running_loop().create_task(self._warm(device))
+        self._warming.add(task)
+        task.add_done_callback(self._warming.discard)
+
     def party(self, visit: Visit) -> Party:
         """This node's part in a visit's group."""
         assert self._order is not None
@@ -262,7 +278,7 @@ class Agent:
         for node, devices in visit.members:
             if node == self._order.node:
                 return Party(
-                    devices, first, size, self.host, visit.library, self.supply, self.discard
+                    devices, first, size, self.host, visit.library, self.supply, self.replace
                 )
             first += len(devices)
         raise AssertionError("a visit that this node has no part in")
@@ -322,81 +338,6 @@ def get_backend(name: str) -> Any:
     from ..backends.registry import get
 
     return get(name)
-
-
-class Outbox:
-    """What waits for the driver, handed over in pages of at most `PAGE_BYTES`."""
-
-    def __init__(self, mode: str) -> None:
-        self._mode = mode
-        self._items: list[tuple[list[Row], Conditions | None, int]] = []
-        self._samples: list[Samples] = []
-        self._held: list[Samples] = []
-        self.events: list[Event] = []
-        self._progress = Progress()
-        self._changed = False
-
-    def begin(self, node: str, total: int) -> None:
-        """A new stage of ``total`` jobs."""
-        self._progress = Progress(node=node, total=total)
-        self._changed = True
-
-    def add(self, rows: list[Row], conditions: Conditions | None, samples: Samples | None) -> None:
-        """Queue the rows of one job; its samples wait for the end of the stage."""
-        self._items.append((rows, conditions, 100 * len(rows)))
-        if samples is not None and self._wants(rows):
-            self._held.append(samples)
-
-    def _wants(self, rows: list[Row]) -> bool:
-        if self._mode != "suspects":
-            return self._mode == "all"
-        return any(row.status != "ok" or _wide(row) for row in rows)
-
-    def progress(self, done: int, current: str) -> None:
-        """Note finished jobs and what runs now."""
-        old = self._progress
-        self._progress = msgspec.structs.replace(old, done=old.done + done, current=current)
-        self._changed = True
-
-    def finish(self) -> None:
-        """The stage has ended: its samples may travel now, where they disturb nothing."""
-        self._samples.extend(self._held)
-        self._held.clear()
-
-    @property
-    def waiting(self) -> bool:
-        """Whether a page would carry anything but progress."""
-        return bool(self._items or self._samples or self.events)
-
-    def take(self) -> Page:
-        """The next page."""
-        page = Page(events=self.events)
-        self.events = []
-        size = 0
-        known: dict[Conditions, int] = {}
-        while self._items and size < PAGE_BYTES:
-            rows, conditions, weight = self._items.pop(0)
-            size += weight
-            if conditions is not None:
-                index = known.setdefault(conditions, len(known))
-                rows = [msgspec.structs.replace(row, conditions=index) for row in rows]
-            page.rows.extend(rows)
-        page.conditions = list(known)
-        while self._samples and not self._items and size < PAGE_BYTES:
-            samples = self._samples.pop(0)
-            size += 14 * len(samples.seconds)
-            page.samples.append(samples)
-        if self._changed:
-            page.progress = [self._progress]
-            self._changed = False
-        return page
-
-
-def _wide(row: Row) -> bool:
-    """Whether the interval is wider than ±5 % of the value."""
-    if row.value is None or row.low is None or row.high is None or not row.value:
-        return False
-    return (row.high - row.low) / 2 > 0.05 * abs(row.value)
 
 
 def new_token() -> str:

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 import msgspec
 
 from ..inventory import Inventory
-from ..records import Conditions, Provenance, Row, Samples
+from ..records import Conditions, Provenance, Row
 from .plan import Plan, Stage
 from .wire import Clock
 
@@ -44,13 +44,14 @@ class Progress(msgspec.Struct, kw_only=True, frozen=True):
 class Page(msgspec.Struct, kw_only=True):
     """What has been measured since the last page.
 
-    ``rows`` refer to ``conditions`` by index into this page's own list. A simulated executor
-    gives ``columns`` (`bench.results.Columns`) instead of ``rows``.
+    ``rows`` refer to ``conditions`` by index into this page's own list. ``samples`` are the text of
+    `Samples`, as it will stand in the file: they are most of a page, and only pass through. A
+    simulated executor gives ``columns`` (`bench.results.Columns`) instead of ``rows``.
     """
 
     rows: list[Row] = []
     conditions: list[Conditions] = []
-    samples: list[Samples] = []
+    samples: list[msgspec.Raw] = []
     events: list[Event] = []
     progress: list[Progress] = []
     columns: Any = None

@@ -1,13 +1,15 @@
 """Writes a run folder so that a kill at any moment loses at most the page under way.
 
-``measurements.jsonl`` only grows, by whole lines and whole pages; ``run.json`` is replaced
-atomically, and always before a row that refers to something new in it.
+``measurements.jsonl`` only grows, by whole lines and whole pages, and so does
+``conditions.jsonl``, always before a row that refers to something new in it; ``run.json`` is
+replaced atomically.
 """
 
 from __future__ import annotations
 
 import contextlib
 import errno
+import itertools
 import os
 import shutil
 import time
@@ -19,10 +21,11 @@ import msgspec
 import numpy as np
 
 from ..errors import InfraError, UsageError
-from ..records import PROVENANCES, STATUSES, Case, Conditions, Header, Row, Samples
+from ..records import PROVENANCES, STATUSES, Case, Conditions, Header, Row
+from ..results import CONDITIONS, ROWS, RUN
 from .executor import Page
 
-RUN, ROWS, SAMPLES = "run.json", "measurements.jsonl", "samples.jsonl"
+SAMPLES = "samples.jsonl"
 _BLOCK = 200_000
 """Rows that are turned into text at once: bounds memory without slowing the encoder."""
 
@@ -44,6 +47,10 @@ class Journal:
         self._broken: InfraError | None = None
         self._rows = (folder / ROWS).open(mode)
         self._samples = (folder / SAMPLES).open(mode)
+        self._conditions = (folder / CONDITIONS).open(mode)
+        # Runs of before had all in `run.json`; what it has stays there.
+        appended = (folder / CONDITIONS).read_bytes().count(b"\n")
+        self._inline = header.conditions[: len(header.conditions) - appended]
         self._save()
 
     @classmethod
@@ -105,13 +112,15 @@ class Journal:
                 self._write_columns(page.columns)
             if page.events:
                 self.header.events.extend(msgspec.to_builtins(event) for event in page.events)
-            ids = [self._condition(condition) for condition in page.conditions]
-            new = len(self._known) > len(self.header.conditions)
             # No row refers to an event: where every node has one, saving each costs too much.
             rested = time.monotonic() - self._saved > _REST * self._cost
-            if new or (page.events and rested):
-                self.header.conditions = list(self._known)
+            if page.events and rested:
                 self._save()
+            new = [one for one in dict.fromkeys(page.conditions) if one not in self._known]
+            self._known.update(zip(new, itertools.count(len(self._known)), strict=False))
+            self.header.conditions.extend(new)
+            self._append(self._conditions, new)
+            ids = [self._known[condition] for condition in page.conditions]
             rows = [_renumbered(row, ids) for row in page.rows]
             self._append(self._rows, rows)
             self._append(self._samples, page.samples)
@@ -133,7 +142,8 @@ class Journal:
 
     def _save(self) -> None:
         began = time.monotonic()
-        text = msgspec.json.format(msgspec.json.encode(self.header), indent=1)
+        header = msgspec.structs.replace(self.header, conditions=self._inline)
+        text = msgspec.json.format(msgspec.json.encode(header), indent=1)
         temporary = self.folder / f".{RUN}.{os.getpid()}"
         try:
             with temporary.open("wb") as file:
@@ -150,7 +160,7 @@ class Journal:
 
     def close(self) -> None:
         """Flush and close; the header is saved as it stands, if the disk still takes it."""
-        for file in (self._rows, self._samples):
+        for file in (self._conditions, self._rows, self._samples):
             with contextlib.suppress(OSError):  # said already when the page was written
                 os.fsync(file.fileno())
             with contextlib.suppress(OSError):
@@ -158,10 +168,7 @@ class Journal:
         with contextlib.suppress(OSError):
             self._save()
 
-    def _condition(self, condition: Conditions) -> int:
-        return self._known.setdefault(condition, len(self._known))
-
-    def _append(self, file: Any, items: Sequence[Row | Samples]) -> None:
+    def _append(self, file: Any, items: Sequence[Conditions | Row | msgspec.Raw]) -> None:
         if not items:
             return
         file.write(self._encoder.encode_lines(items))
@@ -170,7 +177,8 @@ class Journal:
     def _sync(self) -> None:
         """At most once a second, make rows survive the machine's death as well."""
         if time.monotonic() - self._synced >= 1.0:
-            for name, file in ((ROWS, self._rows), (SAMPLES, self._samples)):
+            files = {CONDITIONS: self._conditions, ROWS: self._rows, SAMPLES: self._samples}
+            for name, file in files.items():
                 # A file that was deleted or moved with its folder can be written, for nobody.
                 if not os.path.samestat(os.fstat(file.fileno()), os.stat(self.folder / name)):
                     raise FileNotFoundError(errno.ENOENT, f"{name} was replaced by another file")
@@ -213,7 +221,7 @@ def trim(folder: Path, cases: Sequence[Case]) -> None:
     `InfraError` if the folder cannot be written.
     """
     try:
-        for name in (ROWS, SAMPLES):
+        for name in (CONDITIONS, ROWS, SAMPLES):
             _cut_half_line(folder / name)
         _cut_half_job(folder / ROWS, cases)
     except OSError as error:

@@ -23,8 +23,8 @@ OPEN_LIMIT = 60.0
 T = TypeVar("T")
 Supply = Callable[[int], Awaitable[RankProcess]]
 """Gives the running process of a device, starting it if need be. Raises `RankLost`."""
-Discard = Callable[[int], None]
-"""Kills the process of a device: its state cannot be trusted any more."""
+Replace = Callable[[int], None]
+"""Kills the process of a device, whose state cannot be trusted any more, and starts another."""
 
 
 class Party:
@@ -46,7 +46,7 @@ class Party:
         host: str,
         library: str,
         supply: Supply,
-        discard: Discard,
+        replace: Replace,
     ) -> None:
         self.devices = devices
         self.first = first
@@ -55,7 +55,7 @@ class Party:
         self._host = host
         self._library = library
         self._supply = supply
-        self._discard = discard
+        self._replace = replace
         self._running: list[asyncio.Task[Report]] = []
 
     async def host_store(self) -> Report:
@@ -139,7 +139,7 @@ class Party:
             # Whoever was in a broken group may be stuck in its library: start afresh.
             self.is_open = False
             for device in self.devices:
-                self._discard(device)
+                self._replace(device)
         return reports
 
     async def _guarded(

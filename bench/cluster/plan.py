@@ -31,6 +31,7 @@ from ..workloads.base import (
     registry,
     source_hash,
 )
+from .expectation import alike, facts_of
 from .placement import class_of, schedule_spec, with_arguments
 
 SETUP_LIMIT = 240.0
@@ -268,39 +269,13 @@ class _Builder:
         return ""
 
     def _facts(self, spec: ScheduleSpec, schedule: Schedule) -> Facts | None:
-        """Facts that hold for every group of the schedule; None where groups differ.
-
-        A pair of devices may be in one node or in two, and no single figure is expected of it.
-        """
-        if not schedule.size or not self._alike(spec):
+        """Facts that hold for every group of the schedule; None where groups differ."""
+        if not schedule.size or not alike(spec, self.inventory):
             return None
         group = schedule.first()
         nodes = len(set(self.inventory.node_of(group).tolist()))
         chip = self._chip(group, spec.arguments.get("on", ""))
-        # Rails that are measured at the same time share the network of their nodes.
-        shares = schedule.size if spec.kind == "rails" and not schedule.alone else 1
-        link = chip.link.value if chip and chip.link else None
-        network = chip.network.value if chip and chip.network else None
-        return Facts(
-            chip=chip,
-            ranks=len(group),
-            nodes=nodes,
-            per_node=max(1, len(group) // max(1, nodes)),
-            link=link,
-            network=network / shares if network else None,
-            link_latency=self.inventory.latency[0] if self.inventory.latency else None,
-            network_latency=self.inventory.latency[1] if self.inventory.latency else None,
-        )
-
-    def _alike(self, spec: ScheduleSpec) -> bool:
-        """Whether the groups of a schedule span equally many nodes."""
-        by_device = spec.kind == "pairs" and spec.arguments["of"] == "device"
-        several = self.inventory.node_count > 1
-        if not by_device or not several or self.inventory.size == self.inventory.node_count:
-            return True
-        way, key = class_of(spec)
-        # Devices of equal place are in different nodes, as are those of different labels.
-        return key == "node" or (way, key == "rail") in (("within", True), ("across", False))
+        return facts_of(spec, schedule, self.inventory, chip, ranks=len(group), nodes=nodes)
 
     def _chip(self, group: tuple[int, ...], on: str) -> Chip | None:
         """The datasheet that a group is judged by: of a group of several kinds, none."""

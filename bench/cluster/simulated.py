@@ -22,7 +22,9 @@ from ..groups import Groups
 from ..inventory import Inventory
 from ..records import PROVENANCES, STATUSES, Case, DeviceGroup, Provenance
 from ..results import Columns
+from ..workloads.base import make
 from .executor import Done, Executor, Page, Progress
+from .expectation import alike, facts_of
 from .plan import Job, Plan, Stage, Step, schedules_of, steps
 from .wire import Clock
 
@@ -61,6 +63,7 @@ class SimulatedExecutor(Executor):
         for fault in cluster.faults:
             _exists(fault, cluster)
         self.cluster = cluster
+        self._chip = chips[cluster.chip]
         self._faults = _drawn(cluster)
         self._links: dict[tuple[int, int], Ints] = {}
         self.clock = Clock(0.0)
@@ -87,6 +90,8 @@ class SimulatedExecutor(Executor):
             for fault in self._faults
             if fault.node is not None and fault.kind == "dead" and fault.stage in (None, stage.name)
         )
+        self._schedules = schedules_of(plan, self._inventory)
+        self._specs = plan.schedules
         self._draw_links(plan)
         self._work = self._measure(plan, stage, done)
 
@@ -121,15 +126,15 @@ class SimulatedExecutor(Executor):
     def _columns(self, case: Case, groups: Groups, repeat: int) -> Columns:
         count = groups.ids.size
         status = np.full(count, _STATUS["ok"], dtype=np.int8)
-        reasons: dict[int, str] = {}
-        if case.expected is None:
-            value = np.full(count, np.nan)
-            status[:] = _STATUS["skipped"]
-            reasons = dict.fromkeys(range(count), "nothing predicts it")
-        else:
+        expected = self._expected(case, groups)
+        unknown = np.isnan(expected)
+        status[unknown] = _STATUS["skipped"]
+        reasons = dict.fromkeys(np.flatnonzero(unknown).tolist(), "nothing predicts it")
+        value = expected
+        if not unknown.all():
             speed = self._speed(case, groups, repeat)
             # Efficiency and speed act on rates; a time is the longer, the slower the device.
-            value = case.expected * speed if case.better == "higher" else case.expected / speed
+            value = expected * speed if case.better == "higher" else expected / speed
         self._break(case, groups, status, reasons)
         value = np.where(status == _STATUS["ok"], value, np.nan)
         half = 1.96 * math.sqrt(math.pi / 2) * self.cluster.within / math.sqrt(SAMPLES)
@@ -147,6 +152,30 @@ class SimulatedExecutor(Executor):
             provenance=np.full(count, _SIMULATED, dtype=np.int8),
             reasons=reasons,
         )
+
+    def _expected(self, case: Case, groups: Groups) -> Floats:
+        """What is predicted of each group, in the case's unit; NaN where nothing is.
+
+        The plan predicts a case whose groups are alike. Where they differ each kind has its own.
+        """
+        spec, schedule = self._specs[case.schedule], self._schedules[case.schedule]
+        if case.expected is not None or alike(spec, self._inventory):
+            return np.full(groups.ids.size, np.nan if case.expected is None else case.expected)
+        nodes = np.sort(self._inventory.node_of(groups.ranks), axis=1)
+        spans = 1 + (np.diff(nodes, axis=1) != 0).sum(axis=1)
+        bench = make(case.benchmark, case.axes)
+        found = np.full(groups.ids.size, np.nan)
+        for span in np.unique(spans).tolist():
+            facts = facts_of(
+                spec,
+                schedule,
+                self._inventory,
+                self._chip,
+                ranks=groups.ranks.shape[1],
+                nodes=span,
+            )
+            found[spans == span] = bench.expected(facts).get(case.metric, np.nan)
+        return found
 
     def _speed(self, case: Case, groups: Groups, repeat: int) -> Floats:
         """Speed of each group relative to prediction: its slowest device's, times noise."""

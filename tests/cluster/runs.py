@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from bench.analysis.scorecard import scorecard
 from bench.cluster.agent import AgentSpec, new_token
 from bench.cluster.agents import AgentExecutor
 from bench.cluster.engine import execute
 from bench.cluster.local import LocalHub
-from bench.configs import Entry, StageConfig, Suite
+from bench.configs import Entry, StageConfig, Suite, load_profile
 from bench.results import RunReader
 
 RULE = {"budget": 0.05, "warmup": 0.01, "min_samples": 3, "limit": 20.0}
@@ -55,3 +56,10 @@ def rows_of(folder):
         case = reader.header.cases[row.case]
         found.setdefault((case.benchmark, case.metric), []).append(row)
     return found
+
+
+def findings(folder):
+    """(kind, name, text) of what the scorecard says of a run."""
+    reader = RunReader(folder)
+    card = scorecard(reader.header, reader.columns(), load_profile("default"), {})
+    return [(one.kind, one.name, one.text) for one in card.findings]

@@ -5,6 +5,7 @@ import signal
 import sys
 import threading
 import time
+from collections import Counter
 from pathlib import Path
 
 import msgspec
@@ -12,12 +13,13 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 from processes import agents
-from runs import run, suite
+from runs import findings, run, suite
 
 ray = pytest.importorskip("ray", reason="Ray is not installed")
 
 from bench.cluster.agent import AgentSpec, Order, new_token  # noqa: E402
 from bench.cluster.agents import AgentExecutor  # noqa: E402
+from bench.cluster.engine import Silent  # noqa: E402
 from bench.cluster.executor import Page  # noqa: E402
 from bench.cluster.ray_hub import RayHub  # noqa: E402
 from bench.errors import Exit, InfraError, UsageError  # noqa: E402
@@ -62,6 +64,32 @@ def when_measuring(folder, act):
     return thread
 
 
+class Counting:
+    """A hub, and how often each node was started."""
+
+    def __init__(self, hub):
+        self._hub = hub
+        self.starts = Counter()
+
+    def __getattr__(self, name):
+        return getattr(self._hub, name)
+
+    def start(self, node, order):
+        self.starts[node] += 1
+        self._hub.start(node, order)
+
+
+class Watch(Silent):
+    """A slow observer: how many pages were asked for while it had one in hand, at most."""
+
+    pages = most = 0
+
+    def page(self, page):
+        self.pages += bool(page.rows)
+        self.most = max(self.most, len(self.hub._pulls))
+        time.sleep(0.01)
+
+
 LONG = [("fixed", {"tag": list(range(30))})]
 
 
@@ -70,8 +98,14 @@ def test_three_nodes_measure_devices_pairs_and_everyone_together(cluster, tmp_pa
         [("fixed", {})],
         [("faultygroup", {}, {"over": "all"}), ("faultygroup", {"victim": 0}, {"over": "node"})],
     )
-    finished, rows = run(made, executor(cluster), tmp_path)
+    running, watch = executor(cluster), Watch()
+    running.hub = watch.hub = Counting(running.hub)
+    finished, rows = run(made, running, tmp_path, observer=watch)
     assert finished.exit is Exit.OK
+    # Two stages are two calls a node, and a node is never asked for two pages at once.
+    assert watch.hub.starts == {0: 2, 1: 2, 2: 2}
+    assert watch.pages > 3
+    assert watch.most <= 3
     nodes = finished.header.nodes
     assert len(nodes) == 3
     assert len({node.id for node in nodes}) == 3
@@ -116,6 +150,16 @@ def test_a_killed_agent_costs_its_own_measurements_only(cluster, tmp_path):
     assert rows["faultygroup", "time"][0].status == "missing"
     assert finished.exit is Exit.INFRASTRUCTURE
     assert finished.lost
+    _named(finished, missing)
+
+
+def _named(finished, missing):
+    """The scorecard says which benchmarks miss what, and which node is to blame."""
+    said = {name: text for kind, name, text in findings(finished.folder) if kind == "missing"}
+    cases = {finished.header.cases[row.case].short() for row in missing}
+    assert cases <= set(said)
+    names = {node.name for node in finished.header.nodes}
+    assert all(any(f"node {name}: " in said[case] for name in names) for case in cases), said
 
 
 def test_a_killed_raylet_costs_its_node_only(cluster, tmp_path):
@@ -129,6 +173,7 @@ def test_a_killed_raylet_costs_its_node_only(cluster, tmp_path):
     assert 0 < len(missing) <= 60
     assert finished.header.state == "complete"
     assert finished.exit is Exit.INFRASTRUCTURE
+    _named(finished, missing)
 
 
 def test_nodes_can_be_chosen_and_unknown_ones_are_refused(cluster, tmp_path):

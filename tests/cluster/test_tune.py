@@ -11,6 +11,8 @@ import time
 import pytest
 import yaml
 
+from bench.results import RunReader
+
 pytest.importorskip("torch", reason="PyTorch is not installed")
 pytest.importorskip("triton", reason="Triton is not installed")
 
@@ -135,12 +137,12 @@ def test_a_faster_configuration_is_found_written_and_used(acme, tmp_path):
     done = subprocess.run(run, env=acme, cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     folder = tmp_path / json.loads(done.stdout)["folder"]
-    header = json.loads((folder / "run.json").read_text())
+    header = RunReader(folder).header
     assert (
         "softmax forward does not ask for softmax_backward"
         in (folder / "measurements.jsonl").read_text()
     )
-    assert header["conditions"][0]["tables"].startswith(f"generic {path} ")
+    assert header.conditions[0].tables.startswith(f"generic {path} ")
 
 
 def test_an_interrupted_search_writes_nothing_half_done(acme, tmp_path):

@@ -8,6 +8,8 @@ import textwrap
 
 import pytest
 
+from bench.results import RunReader
+
 WORKING = '''
     """A chip whose devices are CPU tensors under another name."""
 
@@ -220,10 +222,8 @@ def test_devices_that_others_use_are_refused_unless_shared(install, tmp_path):
             text=True,
         )
         assert done.returncode == 0, done.stderr
-        header = json.loads(
-            (tmp_path / "runs" / json.loads(done.stdout)["run"] / "run.json").read_text()
-        )
-        shared[len(header["nodes"][0]["devices"])] = {c["shared"] for c in header["conditions"]}
+        header = RunReader(tmp_path / "runs" / json.loads(done.stdout)["run"]).header
+        shared[len(header.nodes[0].devices)] = {one.shared for one in header.conditions}
     assert shared == {1: {False}, 2: {True}}
     done = subprocess.run(
         [sys.executable, "-m", "bench", "doctor", "--json"],

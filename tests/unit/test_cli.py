@@ -162,7 +162,8 @@ def test_tables_and_json_of_what_can_be_asked(words, tmp_path):
 def test_the_schema_is_json_schema():
     found = json.loads(hengsuan("show", "schema").stdout)
     assert found == json.loads(hengsuan("show", "schema", "--json").stdout)
-    assert set(found) == {"run.json", "measurements.jsonl", "samples.jsonl"}
+    names = {"run.json", "conditions.jsonl", "measurements.jsonl", "samples.jsonl"}
+    assert set(found) == names
     assert "$ref" in found["run.json"]
 
 

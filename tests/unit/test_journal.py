@@ -7,6 +7,7 @@ import sys
 import textwrap
 import time
 
+import msgspec
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -57,7 +58,7 @@ def test_rows_conditions_samples_and_events_read_back(tmp_path):
         Page(
             rows=[row(1, conditions=1, reason="été"), row(2, conditions=0)],
             conditions=[quiet, noisy],
-            samples=[Samples(1, 0, 0, 4, [1.0, 2.0])],
+            samples=[msgspec.Raw(msgspec.json.encode(Samples(1, 0, 0, 4, [1.0, 2.0])))],
             events=[Event(time=1.0, kind="warning", text="hot", node="n")],
         )
     )

@@ -1,5 +1,7 @@
 """Simulated fleets: deterministic, marked, with the faults that were injected and no others."""
 
+import sys
+
 import numpy as np
 import pytest
 
@@ -107,6 +109,25 @@ def test_a_slow_link_slows_one_pair(tmp_path):
     mine = columns.case == case
     values = columns.value[mine]
     assert (values < 0.75 * np.median(values)).sum() == 1
+
+
+def test_pairs_of_devices_have_the_links_that_they_use(tmp_path, monkeypatch):
+    place = {"of": "device", "schedule": "full"}
+    entry = Entry(benchmark="pairs", axes={"size": "64MiB"}, place=place)
+    suite = Suite(name="sim", stages=[StageConfig(name="one", entries=[entry])])
+    monkeypatch.setattr(sys.modules[__name__], "SUITE", suite)
+    finished, reader, columns = run(tmp_path, cluster(between=1e-6, within=1e-6, efficiency=1.0))
+    assert finished.exit is Exit.OK
+    (case,) = cases(reader, "pairs", "bandwidth")
+    mine = columns.case == case
+    assert mine.sum() == 32 * 31 // 2
+    chip = load_chips()["sim-a"]
+    inside = columns.value[mine] > chip.network.value
+    assert inside.sum() == 8 * 4 * 3 // 2
+    # Latency takes a little of both.
+    assert columns.value[mine][inside] == pytest.approx(chip.link.value, rel=0.05)
+    assert columns.value[mine][~inside] == pytest.approx(chip.network.value, rel=0.05)
+    assert reader.header.cases[case].expected is None, "no figure holds for all of them"
 
 
 def test_counted_faults_are_drawn_by_the_seed(tmp_path):
