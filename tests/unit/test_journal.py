@@ -124,6 +124,39 @@ def test_a_half_written_line_is_cut_off_on_resume(tmp_path):
     assert path.read_bytes() == whole
 
 
+def test_conditions_go_on_where_a_kill_left_them(tmp_path):
+    first, second, third = (Conditions(nice=nice) for nice in (1, 2, 3))
+    journal = Journal.create(tmp_path, header(), rows=10)
+    journal.write(Page(rows=[row(0)], conditions=[first]))
+    journal.close()
+    path = tmp_path / "run" / "conditions.jsonl"
+    with path.open("ab") as file:
+        file.write(msgspec.json.encode(second) + b"\n" + msgspec.json.encode(third)[:20])
+    assert RunReader(tmp_path / "run").header.conditions == [first, second]
+    trim(tmp_path / "run", [case(number) for number in range(3)])
+    again = Journal.resume(tmp_path / "run", RunReader(tmp_path / "run").header)
+    again.write(Page(rows=[row(1, conditions=1)], conditions=[second, third]))
+    again.close()
+    reader = RunReader(tmp_path / "run")
+    assert reader.header.conditions == [first, second, third]
+    assert [one.conditions for one in reader.rows()] == [0, 2]
+
+
+def test_a_run_of_before_keeps_its_conditions_when_it_goes_on(tmp_path):
+    """They stood in `run.json`, and what is new is counted from there."""
+    old = header()
+    old.conditions = [Conditions(nice=1), Conditions(nice=2)]
+    Journal.create(tmp_path, old, rows=10).close()
+    (tmp_path / "run" / "conditions.jsonl").unlink()
+    trim(tmp_path / "run", [])
+    again = Journal.resume(tmp_path / "run", RunReader(tmp_path / "run").header)
+    again.write(Page(rows=[row(0, conditions=0)], conditions=[Conditions(nice=3)]))
+    again.close()
+    reader = RunReader(tmp_path / "run")
+    assert [one.nice for one in reader.header.conditions] == [1, 2, 3]
+    assert [one.conditions for one in reader.rows()] == [2]
+
+
 @pytest.mark.parametrize(("kept", "left"), [(1, 0), (2, 2), (3, 2), (4, 4)])
 def test_a_job_that_was_torn_is_cut_off_whole(tmp_path, kept, left):
     cases = [case(0, "one"), case(1, "one")]
