@@ -34,7 +34,10 @@ def plugin(monkeypatch):
 
 @pytest.mark.parametrize(("name", "number"), [("killed", signal.SIGKILL), ("stopped", 19)])
 def test_lost_rank(benchmark, figure, tmp_path, monkeypatch, name, number):
-    """From the signal to the third call of the next job, over two nodes of one device each."""
+    """From the signal to the third call of the next job, on two nodes; the median of three.
+
+    New ranks import torch meanwhile, which takes the longer, the busier the machine is.
+    """
     spans = []
 
     def once():
@@ -68,7 +71,8 @@ def test_lost_rank(benchmark, figure, tmp_path, monkeypatch, name, number):
 
     with plugin(monkeypatch):
         benchmark.pedantic(once, rounds=3)
-    figure(f"rank {name} in a collective, plan goes on after", max(spans), "s", high=LIMIT + 5)
+    after = sorted(spans)[1]
+    figure(f"rank {name} in a collective, plan goes on after", after, "s", high=LIMIT + 5)
 
 
 def appears(path):
