@@ -98,15 +98,15 @@ def join_kernel(
         column = tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)
         here = column < WIDTH
         row = dtable_ptr + key * stride_table + column
-        total = tl.load(row, mask=here, other=0.0)
+        parts = tl.zeros((ROWS, BLOCK), dtype=tl.float32)
         found = ROWS
         while found == ROWS:
             pieces_here = piece + tl.arange(0, ROWS)
             there = pieces_here < pieces
             same = tl.load(sorted_ptr + pieces_here * PIECE, mask=there, other=-1) == key
             place = pieces_here[:, None] * WIDTH + column[None, :]
-            part = tl.load(partial_ptr + place, mask=same[:, None] & here[None, :], other=0.0)
-            total += tl.sum(part, axis=0)
+            parts += tl.load(partial_ptr + place, mask=same[:, None] & here[None, :], other=0.0)
             found = tl.sum(same.to(tl.int32), axis=0)
             piece += ROWS
+        total = tl.load(row, mask=here, other=0.0) + tl.sum(parts, axis=0)
         tl.store(row, total, mask=here)
