@@ -76,6 +76,6 @@ else
   on "$HEAD" python3 -c @{wait} "$HEAD:$PORT" "$NODES"
   code=0
   on "$HEAD" "${MEASURE[@]}" || code=$?
-  kill $(jobs -p) 2>/dev/null || true
+  jobs -p | xargs -r kill 2>/dev/null || true
   exit "$code"
 fi
