@@ -15,6 +15,10 @@ from processes import ranks
 
 PLUGIN = str(Path(__file__).parent / "plugin")
 
+# A shell's job in the background ignores Ctrl-C, and so would every run that these tests start.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
 
 @pytest.fixture(autouse=True)
 def nobody_is_left_behind():

@@ -158,7 +158,7 @@ def _ranks(rank, axes, folder, rate, fails):
     rdma.rdma.devices = lambda: made
     perftest.LIMIT = 6.0
     rule = Rule(budget=0.3, warmup=0.05, min_samples=3)
-    gloo_ranks._rank(rank, [("rdma", axes, None)], 2, rule, folder)
+    gloo_ranks._rank(rank, [("rdma", axes, None)], 2, rule, folder, "cpu")
 
 
 def two_ranks(axes, *, rate=4e11, fails=None):
