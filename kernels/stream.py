@@ -151,7 +151,7 @@ def _compiled(case: Case, inputs: Tensors, outputs: Tensors) -> Work:
     return lambda: {"out": run(case.variant, x, y)}
 
 
-_PART = 1 << 24
+_PART = 1 << 20
 """Elements compared at once."""
 
 
