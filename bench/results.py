@@ -112,6 +112,7 @@ class RunReader:
         decoder = msgspec.json.Decoder(_Fields)
         blocks: list[list[Any]] = []
         reasons: dict[int, str] = {}
+        known: dict[str, str] = {}  # a million rows may be skipped for one reason
         count = 0
         with _no_collection():
             for first, block in self._blocks():
@@ -119,12 +120,18 @@ class RunReader:
                 if not rows:
                     continue
                 blocks.append(self._arrays(rows, first))
-                reasons.update((count + i, row[-1]) for i, row in enumerate(rows) if row[-1])
+                reasons.update(
+                    (count + i, known.setdefault(row[-1], row[-1]))
+                    for i, row in enumerate(rows)
+                    if row[-1]
+                )
                 count += len(rows)
         columns = {}
         for index, (name, dtype) in enumerate(_DTYPES.items()):
             parts = [block[index] for block in blocks]
             columns[name] = np.concatenate(parts) if parts else np.empty(0, dtype)
+            for arrays in blocks:
+                arrays[index] = None  # no column is there twice for longer than it must
         return Columns(**columns, reasons=reasons)
 
     def _arrays(self, rows: list[Any], first: int) -> list[Any]:
