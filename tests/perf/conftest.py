@@ -39,7 +39,8 @@ def pytest_collection_modifyitems(config, items):
 def figure():
     """Call with (what, value, unit, low=..., high=...): the bound is low ≤ value ≤ high.
 
-    ``contended`` says why the value does not count, where that is known.
+    ``contended`` says what others did to the cores meanwhile; it stands beside the judgement and
+    never in its place.
     """
 
     def report(what, value, unit="", *, low=None, high=None, contended=""):
@@ -47,7 +48,8 @@ def figure():
         bounds = [f"{sign} {b:g}" for sign, b in (("≥", low), ("≤", high)) if b is not None]
         text = f"{value:.4g} {unit}".strip()
         bound = " and ".join(bounds) + (f" {unit}" if unit else "")
-        _FOUND.append((what, text, bound, contended or ("met" if met else "MISSED")))
+        judged = "met" if met else "MISSED"
+        _FOUND.append((what, text, bound, f"{judged} ({contended})" if contended else judged))
 
     return report
 

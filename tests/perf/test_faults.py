@@ -34,7 +34,7 @@ def plugin(monkeypatch):
 
 @pytest.mark.parametrize(("name", "number"), [("killed", signal.SIGKILL), ("stopped", 19)])
 def test_lost_rank(benchmark, figure, tmp_path, monkeypatch, name, number):
-    """From the signal to the third call of the next job, on two nodes; the median of three.
+    """From the signal to the third call of the next job, on two nodes; the worst of three.
 
     New ranks import torch meanwhile, which takes the longer, the busier the machine is.
     """
@@ -71,8 +71,7 @@ def test_lost_rank(benchmark, figure, tmp_path, monkeypatch, name, number):
 
     with plugin(monkeypatch):
         benchmark.pedantic(once, rounds=3)
-    after = sorted(spans)[1]
-    figure(f"rank {name} in a collective, plan goes on after", after, "s", high=LIMIT + 5)
+    figure(f"rank {name} in a collective, plan goes on after", max(spans), "s", high=LIMIT + 5)
 
 
 def appears(path):
@@ -119,7 +118,7 @@ def test_collect(benchmark, figure, tmp_path):
         best["seconds"],
         "s",
         high=10,
-        contended=best["contended"] if best["seconds"] > 10 else "",
+        contended=best["contended"],
     )
     figure("1,000 agents, driver's processor time", best["processor"], "s", high=10)
     figure("1,000 agents, driver's memory", memory / 1e6, "MB", high=500)

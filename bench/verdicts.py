@@ -1,0 +1,120 @@
+"""What ``hengsuan certify`` says (``verdict.json``): a verdict per node, with its evidence.
+
+A node is ``accept``-ed where everything that had to be measured on it was, and nothing was found;
+``reject``-ed where something was found that re-testing did not take back; else ``inconclusive``:
+what is missing, contended, skipped or not yet sure never counts as good.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal, TypeAlias
+
+import msgspec
+
+from .records import Better, Provenance
+
+VERDICT_SCHEMA = 1
+
+Word: TypeAlias = Literal["accept", "reject", "inconclusive"]
+WORDS: tuple[Word, ...] = ("accept", "reject", "inconclusive")
+
+Against: TypeAlias = Literal[
+    "sanity",  # a check of the result did not hold
+    "fault",  # the node, a rank or a benchmark was lost; hardware errors were counted
+    "corruption",  # equal work gave unequal bits
+    "floor",  # a limit that the profile states
+    "datasheet",  # what datasheet and topology predict
+    "fleet",  # the nodes of the same chip that were measured with it
+    "baseline",  # the nodes of an already proven run
+    "history",  # the node itself, in earlier runs
+    "fabric",  # the other nodes' links (the fabric model)
+    "drift",  # what the majority says of itself
+    "coverage",  # what had to be measured and was not
+]
+
+
+class Evidence(msgspec.Struct, kw_only=True, frozen=True):
+    """One thing that was found about a node, and all that a reader needs to check it.
+
+    ``verdict``: what it alone makes of the node. ``metric`` is the case's short name and metric
+    (``gemm 8192x8192x8192 bf16 flops``), empty for what is no measurement; ``device`` the
+    ``node/index`` that it is of, empty for the node as a whole. ``value`` and ``expected`` are in
+    ``unit``; ``effect`` is the relative deviation towards worse (0.1: a tenth worse), ``low`` to
+    ``high`` its 95 % interval. ``percentile`` is the share of ``peers`` compared units that are
+    worse or equal, 0 to 100. ``repeats`` is how often it was measured. ``conditions``: temperature
+    (°C), power (W), clock (MHz), throttled. ``command`` repeats this one check.
+    """
+
+    verdict: Word
+    against: Against
+    text: str
+    stage: str = ""
+    metric: str = ""
+    device: str = ""
+    unit: str = ""
+    better: Better = "higher"
+    value: float | None = None
+    expected: float | None = None
+    effect: float | None = None
+    low: float | None = None
+    high: float | None = None
+    percentile: float | None = None
+    peers: int = 0
+    repeats: int = 0
+    conditions: dict[str, Any] = {}
+    cause: str = ""
+    command: str = ""
+
+
+class Waived(msgspec.Struct, kw_only=True, frozen=True):
+    """A finding that somebody answers for until a day (``YYYY-MM-DD``)."""
+
+    metric: str
+    reason: str
+    until: str
+
+
+class NodeVerdict(msgspec.Struct, kw_only=True, frozen=True):
+    """One node. ``identity`` says which hardware this is (`records.Node.machine`, serials).
+
+    ``evidence`` has what speaks most against it first. ``checks`` counts what was measured by
+    status.
+    """
+
+    node: str
+    verdict: Word
+    chip: str = ""
+    identity: dict[str, Any] = {}
+    evidence: list[Evidence] = []
+    waived: list[Waived] = []
+    checks: dict[str, int] = {}
+
+
+class Certification(msgspec.Struct, kw_only=True):
+    """``verdict.json``: all nodes of a run, and how they were judged.
+
+    ``results`` is the SHA-256 of the run's rows, ``measured`` and ``retested`` count cells (a
+    metric of a unit, once). ``notes``: what a reader must know, in sentences. ``stopped``: why it
+    ended early, empty if it did not. ``drain`` and ``undrain`` are commands by scheduler.
+    """
+
+    schema: int = VERDICT_SCHEMA
+    run: str
+    suite: str
+    profile: str
+    provenance: Provenance
+    began: str
+    finished: str
+    version: str = ""
+    results: str = ""
+    nodes: list[NodeVerdict] = []
+    measured: int = 0
+    retested: int = 0
+    notes: list[str] = []
+    stopped: str = ""
+    drain: dict[str, list[str]] = {}
+    undrain: dict[str, list[str]] = {}
+
+    def count(self, word: Word) -> int:
+        """How many nodes have this verdict."""
+        return sum(node.verdict == word for node in self.nodes)
