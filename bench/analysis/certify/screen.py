@@ -1,0 +1,148 @@
+"""The decision: every cell's chance of being good, and what may be rejected."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from ...stats import student_quantile
+from ..graph import Bools, Floats, Ints
+from .cells import ACCEPT, INCONCLUSIVE, REJECT, SUSPECT, Cells, Judgement, Rules
+from .components import Components, Visits, components, error_variance, visits
+from .evidence import Evidence, evidence
+from .layout import Layout
+from .population import Population, population
+
+_Z = 0.25 * np.sinh(np.linspace(math.asinh(4 * 1.0), math.asinh(-4 * 300.0), 140))[::-1]
+"""Where a single visit is weighed; between them, straight lines."""
+
+
+def judge(cells: Cells, rules: Rules | None = None) -> Judgement:
+    """Judge every cell by all that was measured so far."""
+    rules = rules or Rules()
+    layout = Layout(cells)
+    people = population(layout)
+    seen = visits(layout, people, (layout.visits > 1) | np.isnan(layout.sweep))
+    parts = components(layout, people, seen, rules.material)
+    effect = layout.sweep - people.usual[layout.group]
+    ratio, reach = _single(layout, people, parts, effect, rules)
+    low, high = effect - reach, effect + reach
+    if seen.cell.size:
+        several = _several(people, parts, seen, rules)
+        ratio[seen.cell] = several.ratio
+        effect[seen.cell] = several.effect
+        low[seen.cell], high[seen.cell] = several.low, several.high
+    alone = people.count[layout.group] < 2
+    judged = ~layout.proven & ~alone
+    bad = _chances(ratio, judged, rules)
+    state = _states(bad, effect, judged, alone, rules)
+    return Judgement(
+        metric=layout.metrics[layout.group],
+        unit=layout.unit,
+        kind=layout.kinds[layout.group],
+        state=state,
+        effect=effect,
+        low=low,
+        high=high,
+        usual=people.usual[layout.group],
+        percentile=_percentiles(layout),
+        chance=1 - bad,
+        noise=np.sqrt(1 - parts.rho[layout.group]) * people.scale[layout.group],
+        peers=people.count[layout.group],
+        repeats=layout.repeats,
+        proven=layout.proven,
+        notes=_notes(layout, people),
+    )
+
+
+def _single(
+    layout: Layout, people: Population, parts: Components, effect: Floats, rules: Rules
+) -> tuple[Floats, Floats]:
+    """ln likelihood ratio and half-width of the interval of cells that were visited once."""
+    groups = layout.groups
+    scale = np.where(np.isfinite(people.scale), people.scale, 1.0)
+    table = evidence(
+        (scale[:, None] * _Z).reshape(-1, 1),
+        np.repeat(scale * np.sqrt(1 - parts.rho), _Z.size)[:, None],
+        np.repeat(scale * np.sqrt(parts.rho), _Z.size),
+        np.repeat(people.tail, _Z.size),
+        rules.material,
+    ).ratio.reshape(groups, _Z.size)
+    ratio = np.empty_like(effect)
+    reach = np.empty(groups)
+    for group, cells in enumerate(layout.slices()):
+        ratio[cells] = np.interp(effect[cells] / scale[group], _Z, table[group])
+        t = student_quantile(0.025, round(float(people.tail[group]), 1))
+        reach[group] = t * scale[group] * math.sqrt(1 - parts.rho[group])
+    return ratio, reach[layout.group]
+
+
+def _several(people: Population, parts: Components, seen: Visits, rules: Rules) -> Evidence:
+    group = seen.group[:, None]
+    noise = error_variance(parts, group, seen.count) * people.scale[group] ** 2
+    noise += parts.unsure[group, seen.session] ** 2
+    return evidence(
+        seen.value - parts.drift[group, seen.session],
+        np.sqrt(noise),
+        people.scale[seen.group] * np.sqrt(parts.rho[seen.group]),
+        people.tail[seen.group],
+        rules.material,
+    )
+
+
+def _chances(ratio: Floats, judged: Bools, rules: Rules) -> Floats:
+    """Probability of every cell to be bad, the share of bad cells learned from all (EM)."""
+    ratio = np.where(judged, np.nan_to_num(ratio, nan=-50.0), -700.0)
+    total = max(int(np.count_nonzero(judged)), 1)
+    odd = np.exp(np.clip(ratio[ratio > -5], None, 700))
+    rest = float(np.exp(ratio[ratio <= -5]).sum())
+    expected = rules.faults
+    for _ in range(30):
+        odds = expected / total
+        expected = rules.faults + float((odd * odds / (1 + odd * odds)).sum()) + rest * odds
+    logit = np.clip(ratio + math.log(expected / total), -700, 700)
+    bad: Floats = 1 / (1 + np.exp(-logit))
+    return bad
+
+
+def _states(bad: Floats, effect: Floats, judged: Bools, alone: Bools, rules: Rules) -> Ints:
+    """Reject as many as keep the mean chance of being good within the false discovery rate."""
+    state = np.full(bad.size, ACCEPT, dtype=np.int8)
+    state[judged & ~(bad < rules.suspect)] = SUSPECT
+    state[alone] = INCONCLUSIVE
+    material = effect <= math.log1p(-rules.material)
+    asked = np.flatnonzero(judged & material & (1 - bad <= rules.sure))
+    order = asked[np.argsort(1 - bad[asked], kind="stable")]
+    mean = np.cumsum(1 - bad[order]) / np.arange(1, order.size + 1)
+    state[order[: np.count_nonzero(mean <= rules.fdr)]] = REJECT
+    return state
+
+
+def _percentiles(layout: Layout) -> Floats:
+    """Share of a group's cells whose value in the sweep is worse or equal, 0 to 100."""
+    share = np.full(layout.sweep.size, np.nan)
+    for cells in layout.slices():
+        values = layout.sweep[cells]
+        ordered = np.sort(values)
+        count = int(np.count_nonzero(np.isfinite(values)))
+        if count:
+            share[cells] = 100.0 * np.searchsorted(ordered[:count], values, "right") / count
+    share[np.isnan(layout.sweep)] = np.nan
+    return share
+
+
+def _notes(layout: Layout, people: Population) -> list[str]:
+    said = []
+    if layout.dropped:
+        said.append(f"{layout.dropped} value(s) are no number and do not count")
+    if alone := int(np.count_nonzero(people.count == 1)):
+        said.append(
+            f"{alone} metric(s) were measured on a single unit of its kind: nothing to compare with"
+        )
+    if few := int(np.count_nonzero((people.count > 1) & (people.count < 8))):
+        said.append(
+            f"{few} metric(s) were measured on fewer than 8 units of a kind: intervals are wider, "
+            "little is rejected"
+        )
+    return said
