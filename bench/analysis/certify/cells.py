@@ -6,10 +6,15 @@ and turned so that more is better: -0.05 is five per cent worse.
 
 from __future__ import annotations
 
+from typing import TypeAlias
+
 import msgspec
 import numpy as np
+import numpy.typing as npt
 
 from ..graph import Bools, Floats, Ints
+
+States: TypeAlias = npt.NDArray[np.int8]
 
 ACCEPT, REJECT, SUSPECT, INCONCLUSIVE = range(4)
 STATES = ("accept", "reject", "suspect", "inconclusive")
@@ -83,7 +88,7 @@ class Judgement(msgspec.Struct, kw_only=True):
     metric: Ints
     unit: Ints
     kind: Ints
-    state: Ints
+    state: States
     effect: Floats
     low: Floats
     high: Floats

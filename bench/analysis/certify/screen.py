@@ -7,8 +7,8 @@ import math
 import numpy as np
 
 from ...stats import student_quantile
-from ..graph import Bools, Floats, Ints
-from .cells import ACCEPT, INCONCLUSIVE, REJECT, SUSPECT, Cells, Judgement, Rules
+from ..graph import Bools, Floats
+from .cells import ACCEPT, INCONCLUSIVE, REJECT, SUSPECT, Cells, Judgement, Rules, States
 from .components import Components, Visits, components, error_variance, visits
 from .evidence import Evidence, evidence
 from .layout import Layout
@@ -106,7 +106,7 @@ def _chances(ratio: Floats, judged: Bools, rules: Rules) -> Floats:
     return bad
 
 
-def _states(bad: Floats, effect: Floats, judged: Bools, alone: Bools, rules: Rules) -> Ints:
+def _states(bad: Floats, effect: Floats, judged: Bools, alone: Bools, rules: Rules) -> States:
     """Reject as many as keep the mean chance of being good within the false discovery rate."""
     state = np.full(bad.size, ACCEPT, dtype=np.int8)
     state[judged & ~(bad < rules.suspect)] = SUSPECT
