@@ -33,6 +33,8 @@ class Inventory:
         fleet: DeviceGroup | None = None,
         latency: tuple[float, float] | None = None,
         notes: Sequence[str] = (),
+        *,
+        kept: npt.ArrayLike | None = None,
     ) -> None:
         self.nodes = list(nodes)
         self.notes = list(notes)
@@ -40,10 +42,14 @@ class Inventory:
         self.fleet = fleet
         self._kinds: tuple[Ints, list[str]] | None = None
         self._parts: dict[str, tuple[Ints, Inventory]] = {}
+        self._kept: Ints | None = None
         if fleet is not None:
-            self.starts = np.arange(fleet.count + 1, dtype=np.int64) * fleet.devices
-            self.lanes = np.arange(fleet.count * fleet.devices, dtype=np.int64)
-            self.machines = np.arange(fleet.count, dtype=np.int64)
+            if kept is not None:
+                self._kept = np.asarray(kept, dtype=np.int64)
+            count = fleet.count if self._kept is None else self._kept.size
+            self.starts = np.arange(count + 1, dtype=np.int64) * fleet.devices
+            self.lanes = np.arange(count * fleet.devices, dtype=np.int64)
+            self.machines = np.arange(count, dtype=np.int64)
             return
         counts = [len(node.devices) for node in self.nodes]
         self.starts = np.concatenate([[0], np.cumsum(counts, dtype=np.int64)]).astype(np.int64)
@@ -78,8 +84,19 @@ class Inventory:
     def name(self, node: int) -> str:
         """The node's name."""
         if self.fleet is not None:
-            return f"{self.fleet.prefix}-{node:05d}"
+            return f"{self.fleet.prefix}-{self._in_fleet(node):05d}"
         return self.nodes[node].name
+
+    def _in_fleet(self, node: int) -> int:
+        return node if self._kept is None else int(self._kept[node])
+
+    def on_nodes(self, nodes: npt.ArrayLike) -> Inventory:
+        """Some of the nodes alone, counted anew in the order given."""
+        chosen = np.asarray(nodes, dtype=np.int64)
+        if self.fleet is None:
+            return Inventory([self.nodes[node] for node in chosen.tolist()], latency=self.latency)
+        kept = chosen if self._kept is None else self._kept[chosen]
+        return Inventory(fleet=self.fleet, latency=self.latency, kept=kept)
 
     def rank_name(self, rank: int) -> str:
         """``node/device`` of a rank, as reports print it."""
@@ -207,8 +224,9 @@ class Inventory:
         Raises `UsageError` if no node carries it.
         """
         if self.fleet is not None and key in self.fleet.labels:
-            codes = np.arange(self.fleet.count, dtype=np.int64) // self.fleet.labels[key]
-            return codes, [f"{key}-{code:04d}" for code in range(int(codes[-1]) + 1)]
+            every = np.arange(self.fleet.count) if self._kept is None else self._kept
+            found, codes = np.unique(every // self.fleet.labels[key], return_inverse=True)
+            return codes, [f"{key}-{code:04d}" for code in found.tolist()]
         carried = [node.labels[key] for node in self.nodes if key in node.labels]
         if not carried:
             raise UsageError(

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+import msgspec
 import numpy as np
 
 from .errors import UsageError
@@ -229,6 +230,38 @@ class Part(Schedule):
         return tuple(self._ranks[list(self._inner.members(int(self._ids[group])))].tolist())
 
 
+class OnNodes(Schedule):
+    """Another schedule over some of the nodes, as if there were no others.
+
+    Args:
+        inventory: The whole fleet.
+        nodes: Which nodes, by index.
+        spec: The other schedule.
+    """
+
+    def __init__(self, inventory: Inventory, nodes: list[int], spec: ScheduleSpec) -> None:
+        super().__init__(inventory)
+        chosen = np.asarray(nodes, dtype=np.int64)
+        counts = np.diff(inventory.starts)[chosen]
+        # The ranks of the chosen nodes one after the other, as the inner inventory counts them.
+        ends = np.cumsum(counts)
+        within = np.arange(int(counts.sum())) - np.repeat(ends - counts, counts)
+        self._ranks = np.repeat(inventory.starts[chosen], counts) + within
+        self._inner = schedule_for(spec, inventory.on_nodes(chosen))
+        self.size, self.width = self._inner.size, self._inner.width
+        self.classes = self._inner.classes
+
+    def rounds(self) -> Iterator[Round]:
+        for whole in self._inner.rounds():
+            yield [Groups(ids, self._ranks[ranks]) for ids, ranks in whole]
+
+    def members(self, group: int) -> tuple[int, ...]:
+        return tuple(self._ranks[list(self._inner.members(group))].tolist())
+
+    def first(self) -> tuple[int, ...]:
+        return tuple(self._ranks[list(self._inner.first())].tolist())
+
+
 _NOBODY: Ints = np.empty(0, dtype=np.int64)
 _KIND = "+"
 """What pairs of different kinds are across, beside labels; no label is called so."""
@@ -272,13 +305,18 @@ def _classes(
 def schedule_for(spec: ScheduleSpec, inventory: Inventory) -> Schedule:
     """The schedule that a spec describes.
 
-    Raises `UsageError` for a label that no node has, or a kind of chip that is not there.
+    ``nodes`` among its arguments limits it to these nodes. Raises `UsageError` for a label that no
+    node has, or a kind of chip that is not there.
     """
     arguments: dict[str, Any] = dict(spec.arguments)
+    nodes = arguments.pop("nodes", None)
+    inner = msgspec.structs.replace(spec, arguments=dict(arguments))
     together = arguments.pop("together", None)
     on = arguments.pop("on", None)
     schedule: Schedule
-    if on is None:
+    if nodes is not None:
+        schedule = OnNodes(inventory, nodes, inner)
+    elif on is None:
         schedule = _schedule(spec.kind, arguments, inventory)
     elif spec.kind == "devices":
         schedule = EachDevice(inventory, on)

@@ -18,9 +18,10 @@ import yaml
 
 from ..cluster.agent import AgentSpec, new_token
 from ..cluster.agents import AgentExecutor
-from ..cluster.engine import Silent, execute
+from ..cluster.engine import execute
 from ..cluster.executor import Page
 from ..cluster.local import LocalHub
+from ..cluster.observer import Silent
 from ..configs import Chip, suite_from_text
 from ..records import Device, Node
 from ..results import RunReader

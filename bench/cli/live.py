@@ -8,12 +8,14 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from ..cluster.executor import Page
-from ..cluster.plan import Plan, Stage, schedules_of
+from ..cluster.plan import Plan, Stage
+from ..groups import Schedule
 from ..host.counters import is_error
 from ..inventory import Inventory
 from ..records import STATUSES, Header, Row, Status
 from ..report.picture import Picture, Screen
 from ..report.terminal import console
+from ..rounds import schedule_for
 
 
 class Watching:
@@ -23,11 +25,11 @@ class Watching:
         self._screen = screen
         self._picture = Picture()
         self._done: dict[str, int] = {}
+        self._schedules: dict[int, Schedule] = {}
 
     def begin(self, header: Header, made: Plan, inventory: Inventory, folder: Path) -> None:
         """Say what is about to be measured."""
-        self._cases, self._inventory = header.cases, inventory
-        self._schedules = schedules_of(made, inventory)
+        self._header, self._inventory = header, inventory
         self._picture.stages = [stage.name for stage in made.stages]
         self._screen.begin(
             f"{header.suite} on {inventory.node_count} node(s), {inventory.size} device(s) "
@@ -39,6 +41,8 @@ class Watching:
     def stage(self, stage: Stage, jobs: int) -> None:
         """A new stage: its jobs are counted from zero."""
         self._done.clear()
+        if stage.name not in self._picture.stages:
+            self._picture.stages.append(stage.name)
         self._picture.begin(stage.name, jobs)
         self._screen.stage(self._picture)
 
@@ -74,7 +78,11 @@ class Watching:
 
     def _blame(self, row: Row) -> None:
         """Count a bad value against its node; of a group over several, nobody knows whose it is."""
-        ranks = self._schedules[self._cases[row.case].schedule].members(row.group)
+        number = self._header.cases[row.case].schedule
+        if number not in self._schedules:
+            spec = self._header.schedules[number]
+            self._schedules[number] = schedule_for(spec, self._inventory)
+        ranks = self._schedules[number].members(row.group)
         nodes = set(self._inventory.node_of(ranks).tolist())
         if len(nodes) == 1:
             self._picture.blame(self._inventory.name(nodes.pop()))

@@ -12,8 +12,9 @@ from ..errors import Exit, InfraError, UsageError
 from .place import executor_of, given, make_executor, spelled
 
 if TYPE_CHECKING:
-    from ..cluster.engine import Finished, Observer
+    from ..cluster.engine import Finished
     from ..cluster.executor import Done
+    from ..cluster.observer import Observer
     from ..configs import Chip, Suite
     from ..inventory import Inventory
     from ..records import Header
@@ -116,7 +117,8 @@ def _execute(
     quiet: bool,
     **where: Any,
 ) -> Finished:
-    from ..cluster.engine import Silent, execute
+    from ..cluster.engine import execute
+    from ..cluster.observer import Silent
     from .environment import environment
     from .live import watching
 

@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import msgspec
 
@@ -18,45 +18,11 @@ from ..errors import Exit, HengsuanError, InfraError, UsageError
 from ..inventory import Inventory
 from ..records import STATUSES, Header, RunState, Status
 from .executor import Done, Executor, Page
+from .further import Campaign, Following
 from .journal import Journal
+from .observer import Observer, Silent
 from .plan import Plan, Stage, plan, schedules_of
 from .wire import Clock
-
-
-class Observer(Protocol):
-    """Who watches a run: the terminal, or nobody."""
-
-    def begin(self, header: Header, made: Plan, inventory: Inventory, folder: Path) -> None:
-        """The run folder exists and measuring begins."""
-        ...
-
-    def stage(self, stage: Stage, jobs: int) -> None:
-        """A stage of so many jobs (a job on one group) begins."""
-        ...
-
-    def page(self, page: Page) -> None:
-        """A page came in and is safe in the journal (or an empty one, as a heartbeat)."""
-        ...
-
-    def end(self, state: str, counts: Mapping[Status, int]) -> None:
-        """The run has ended."""
-        ...
-
-
-class Silent:
-    """An observer that says nothing."""
-
-    def begin(self, header: Header, made: Plan, inventory: Inventory, folder: Path) -> None:
-        """Nothing."""
-
-    def stage(self, stage: Stage, jobs: int) -> None:
-        """Nothing."""
-
-    def page(self, page: Page) -> None:
-        """Nothing."""
-
-    def end(self, state: str, counts: Mapping[Status, int]) -> None:
-        """Nothing."""
 
 
 class Finished(msgspec.Struct, kw_only=True):
@@ -97,6 +63,7 @@ def execute(
     environment: Mapping[str, Any],
     observer: Observer | None = None,
     resume: tuple[Header, Done, float] | None = None,
+    campaign: Campaign | None = None,
 ) -> Finished:
     """Run a suite to its end. Closes the executor.
 
@@ -110,6 +77,7 @@ def execute(
         environment: Versions and variables, for the record.
         observer: Told of everything that happens.
         resume: The header of a run to continue, which rows it has, and the time of its last one.
+        campaign: Asked for further stages when those of the suite have ended.
 
     Raises:
         InfraError: nothing can be measured or written. What was measured before is in the run's
@@ -133,7 +101,8 @@ def execute(
         stack.callback(journal.close)
         run = _Run(executor, journal, watcher, made, inventory, done)
         watcher.begin(header, made, inventory, journal.folder)
-        run.go(offset)
+        following = Following(campaign, suite, chips) if campaign is not None else None
+        run.go(offset, following)
         return Finished(
             folder=journal.folder, header=header, counts=dict(run.counts), lost=run.lost
         )
@@ -158,13 +127,19 @@ class _Run:
         self.counts: Counter[Status] = Counter()
         self.lost: list[str] = []
 
-    def go(self, offset: float) -> None:
+    def go(self, offset: float, following: Following | None) -> None:
         header = self.journal.header
         self.executor.clock = Clock(offset)
         state: RunState = "failed"
         try:
             for stage in self.plan.stages:
                 self._stage(stage)
+            while following is not None:
+                grown = following.grown(self.plan, self.inventory, self.journal.folder)
+                if grown is None:
+                    break
+                self._grow(grown)
+                self._stage(grown.stages[-1])
             state = "complete"
         except KeyboardInterrupt:
             state = "interrupted"
@@ -179,6 +154,20 @@ class _Run:
             with contextlib.suppress(InfraError):  # a full disk has been said already
                 self.journal.save()
             self.observer.end(state, self.counts)
+
+    def _grow(self, grown: Plan) -> None:
+        """Rows of a new stage need its cases in the header first."""
+        header = self.journal.header
+        _continues(header, grown)
+        if len(header.cases) < len(grown.cases):
+            header.cases, header.schedules = grown.cases, grown.schedules
+        new = grown.notes[len(self.plan.notes) :]
+        now = self.executor.clock.now()
+        header.events += [
+            {"time": now, "kind": "warning", "text": note, "node": ""} for note in new
+        ]
+        self.plan = grown
+        self.journal.save()
 
     def _collect(self) -> None:
         """End the stage, and keep what its agents still hold."""
@@ -268,16 +257,22 @@ def _header(
 
 def _same(header: Header, made: Plan, inventory: Inventory) -> None:
     """A run continues only where it was begun: same cases, same devices in the same order."""
-    if header.cases != made.cases:
-        raise UsageError(
-            f"run {header.id} was planned with other benchmarks, axes or code",
-            hint="its code or suite has changed since; start a new run",
-        )
+    _continues(header, made)
     was, now = _devices(Inventory(header.nodes, header.fleet)), _devices(inventory)
     if was != now:
         raise UsageError(
             f"run {header.id} was made on {len(was)} device(s), here are {len(now)} or others",
             hint="resume it on the same nodes, or start a new run",
+        )
+
+
+def _continues(header: Header, made: Plan) -> None:
+    """A resumed run has the cases of its plan already, and those of later stages behind them."""
+    both = min(len(header.cases), len(made.cases))
+    if header.cases[:both] != made.cases[:both]:
+        raise UsageError(
+            f"run {header.id} was planned with other benchmarks, axes or code",
+            hint="its code or suite has changed since; start a new run",
         )
 
 

@@ -90,7 +90,7 @@ def schedule_spec(cls: type[Benchmark], place: dict[str, Any]) -> ScheduleSpec:
     return ScheduleSpec(kind=kind, scope=cls.scope, arguments=arguments)
 
 
-def with_arguments(spec: ScheduleSpec, **arguments: str) -> ScheduleSpec:
+def with_arguments(spec: ScheduleSpec, **arguments: Any) -> ScheduleSpec:
     """The same rule with more arguments."""
     return msgspec.structs.replace(spec, arguments={**spec.arguments, **arguments})
 

@@ -6,34 +6,25 @@ planning for ten thousand nodes is arithmetic.
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import msgspec
 import numpy as np
 
-from ..configs import Chip, Entry, Suite
+from ..configs import Chip, Entry, StageConfig, Suite
 from ..errors import ConfigError, HengsuanError, UsageError, unknown
 from ..groups import Groups, Schedule
 from ..inventory import Inventory
 from ..records import Case, ScheduleSpec
 from ..rounds import schedule_for
 from ..timing import OVERTIME, Rule
-from ..units import parse_sweep
-from ..workloads.base import (
-    Benchmark,
-    Bytes,
-    Facts,
-    axes_of,
-    axis_fields,
-    make,
-    registry,
-    source_hash,
-)
+from ..workloads.base import Benchmark, Facts, axes_of, make, registry, source_hash
+from ..workloads.expansion import expand
 from .expectation import alike, facts_of
 from .placement import class_of, schedule_spec, with_arguments
 
+_replace = msgspec.structs.replace
 SETUP_LIMIT = 240.0
 """Seconds that set-up and checks may take where the suite gives no ``limit`` of its own."""
 
@@ -80,6 +71,13 @@ class Plan(msgspec.Struct, kw_only=True, frozen=True):
     """What the suite asks for and this inventory cannot give, in sentences."""
 
 
+class Part(msgspec.Struct, frozen=True):
+    """Entries of a suite, and the nodes that they are measured on, by index; None: all."""
+
+    entries: Sequence[Entry]
+    nodes: Sequence[int] | None = None
+
+
 class Step(msgspec.Struct, frozen=True):
     """One round of one block: everything in it runs at the same time."""
 
@@ -97,35 +95,31 @@ def plan(suite: Suite, inventory: Inventory, chips: Mapping[str, Chip] | None = 
             benchmark does not take; ``where`` is the suite's file and line.
     """
     builder = _Builder(inventory, chips or {})
-    stages = []
-    for stage in suite.stages:
-        blocks: dict[int, list[Job]] = {}
-        for entry in stage.entries:
-            try:
-                for index, jobs in builder.entry(entry, stage.name, suite.rule):
-                    blocks.setdefault(index, []).extend(jobs)
-            except HengsuanError as error:
-                if error.where or not entry.where:
-                    raise
-                raise ConfigError(error.message, where=entry.where, hint=error.hint) from None
-        stages.append(
-            Stage(
-                name=stage.name,
-                needs=stage.needs,
-                repeats=stage.repeats,
-                blocks=[Block(schedule=index, jobs=jobs) for index, jobs in blocks.items()],
-            )
-        )
-    return Plan(
-        suite=suite.name,
-        stages=stages,
-        cases=builder.cases,
-        schedules=builder.specs,
-        notes=[
-            *(f"node {n.name} is not measured: {n.problem}" for n in inventory.nodes if n.problem),
-            *builder.notes,
-        ],
-    )
+    stages = [builder.stage(stage, [Part(stage.entries)], suite.rule) for stage in suite.stages]
+    problems = [f"node {n.name} is not measured: {n.problem}" for n in inventory.nodes if n.problem]
+    return builder.plan(suite.name, stages, problems)
+
+
+def extended(
+    made: Plan,
+    stage: StageConfig,
+    parts: Sequence[Part],
+    rule: dict[str, float],
+    inventory: Inventory,
+    chips: Mapping[str, Chip] | None = None,
+) -> Plan:
+    """A plan with one more stage; cases and schedules that it had keep their numbers.
+
+    Args:
+        made: The plan so far.
+        stage: Name, needs and repeats of the new stage.
+        parts: What is measured in it, and on which nodes.
+        rule: The suite's stopping rule, which entries may override.
+
+    Raises as `plan` does.
+    """
+    builder = _Builder(inventory, chips or {}, made)
+    return builder.plan(made.suite, [*made.stages, builder.stage(stage, parts, rule)], made.notes)
 
 
 def steps(stage: Stage, schedules: list[Schedule]) -> Iterator[Step]:
@@ -142,17 +136,51 @@ def schedules_of(made: Plan, inventory: Inventory) -> list[Schedule]:
 
 
 class _Builder:
-    def __init__(self, inventory: Inventory, chips: Mapping[str, Chip]) -> None:
+    def __init__(
+        self, inventory: Inventory, chips: Mapping[str, Chip], made: Plan | None = None
+    ) -> None:
         self.inventory = inventory
         self.known = registry()
-        self.cases: list[Case] = []
-        self.specs: list[ScheduleSpec] = []
-        self.notes = list(inventory.notes)
-        self._asked: list[ScheduleSpec] = []
-        self._schedules: list[Schedule] = []
+        self.cases = list(made.cases) if made is not None else []
+        self.specs = list(made.schedules) if made is not None else []
+        self.notes = list(inventory.notes) if made is None else []
+        self._asked = [_replace(spec, groups=None, library="") for spec in self.specs]
         self._known: dict[bytes, Schedule] = {}
         self._chips = chips
         self._sources: dict[str, str] = {}
+        self._nodes: list[int] | None = None
+        self._there = inventory
+
+    def plan(self, suite: str, stages: list[Stage], notes: Sequence[str]) -> Plan:
+        return Plan(
+            suite=suite,
+            stages=stages,
+            cases=self.cases,
+            schedules=self.specs,
+            notes=[*notes, *self.notes],
+        )
+
+    def stage(self, stage: StageConfig, parts: Sequence[Part], rule: dict[str, float]) -> Stage:
+        blocks: dict[int, list[Job]] = {}
+        for part in parts:
+            self._nodes, self._there = None, self.inventory
+            if part.nodes is not None:
+                self._nodes = sorted(part.nodes)
+                self._there = self.inventory.on_nodes(self._nodes)
+            for entry in part.entries:
+                try:
+                    for index, jobs in self.entry(entry, stage.name, rule):
+                        blocks.setdefault(index, []).extend(jobs)
+                except HengsuanError as error:
+                    if error.where or not entry.where:
+                        raise
+                    raise ConfigError(error.message, where=entry.where, hint=error.hint) from None
+        return Stage(
+            name=stage.name,
+            needs=stage.needs,
+            repeats=stage.repeats,
+            blocks=[Block(schedule=index, jobs=jobs) for index, jobs in blocks.items()],
+        )
 
     def entry(
         self, entry: Entry, stage: str, suite_rule: dict[str, float]
@@ -161,7 +189,10 @@ class _Builder:
         if entry.benchmark not in self.known:
             raise unknown("benchmark", entry.benchmark, self.known)
         cls = self.known[entry.benchmark]
-        specs, idle = self._parts(schedule_spec(cls, entry.place))
+        asked = schedule_spec(cls, entry.place)
+        if self._nodes is not None:
+            asked = with_arguments(asked, nodes=self._nodes)
+        specs, idle = self._parts(asked)
         for kind in idle:
             self.notes.append(f"{entry.where or stage}: {entry.benchmark} has no group of {kind}")
         # YAML suites give the keys of Rule and, beside them, the wall-clock limit of a job.
@@ -175,7 +206,7 @@ class _Builder:
             raise unknown("rule key", min(unknown_keys), (*Rule.__struct_fields__, "limit"))
         for spec in specs:
             index = self._schedule(spec)
-            schedule = self._schedules[index]
+            schedule = self._made(spec)
             if why := self._left_out(cls, spec, schedule):
                 self.notes.append(f"{entry.where or stage}: {entry.benchmark} {why}")
             jobs = []
@@ -230,9 +261,9 @@ class _Builder:
         In a mixed fleet one for each kind of chip and, for what exchanges anything, one for each
         mix of kinds (`Inventory.mixes`); a topology is one for each class of link.
         """
-        _, names = self.inventory.kinds()
+        _, names = self._there.kinds()
         kinds = names if len(names) > 1 else []
-        mixes = self.inventory.mixes() if asked.scope != "device" else []
+        mixes = self._there.mixes() if asked.scope != "device" else []
         parts = {on: with_arguments(asked, on=on) for on in (*kinds, *mixes)}
         found = {on: spec for on, spec in parts.items() if self._made(spec).size}
         specs = [
@@ -244,24 +275,25 @@ class _Builder:
 
     def _left_out(self, cls: type[Benchmark], spec: ScheduleSpec, schedule: Schedule) -> str:
         """What the entry asks for and this inventory lacks; empty where nothing is."""
-        nodes = self.inventory.node_count
+        nodes = self._there.node_count
         way, key = class_of(spec)
         if schedule.size == 0 and way:
             what = "share a value of" if way == "within" else "differ in"
             whose = f"{spec.arguments.get('of', 'node')}s"
             return f"has no group here: no two {whose} {what} {key!r}"
         if schedule.size == 0:
-            return f"has no group here: {nodes} node(s), {self.inventory.size} device(s)"
+            return f"has no group here: {nodes} node(s), {self._there.size} device(s)"
         if cls.scope == "group" and schedule.width < 2:
             return "has groups of one device only, which have nothing to exchange"
         key = spec.arguments.get("key") or key
-        if key not in self.inventory.labels():
+        if key not in self._there.labels():
             return ""
-        codes, values = self.inventory.label(key)
+        codes, values = self._there.label(key)
         if bare := int((codes < 0).sum()):
             return f"leaves out {bare} node(s) without the label {key!r}"
         if way == "across" and spec.arguments["schedule"] == "sample":
             ranks = [batch.ranks[:, [0, -1]] for whole in schedule.rounds() for batch in whole]
+            codes = self.inventory.label(key)[0]
             ends = np.sort(codes[self.inventory.node_of(np.concatenate(ranks))], axis=1)
             met, every = len(np.unique(ends, axis=0)), len(values) * (len(values) - 1) // 2
             if met < every:
@@ -290,8 +322,7 @@ class _Builder:
         if spec.scope != "device" and schedule.size:
             library = self.inventory.library(schedule.first())
         self._asked.append(spec)
-        self._schedules.append(schedule)
-        self.specs.append(msgspec.structs.replace(spec, groups=schedule.size, library=library))
+        self.specs.append(_replace(spec, groups=schedule.size, library=library))
         return len(self.specs) - 1
 
     def _made(self, spec: ScheduleSpec) -> Schedule:
@@ -299,36 +330,3 @@ class _Builder:
         if key not in self._known:
             self._known[key] = schedule_for(spec, self.inventory)
         return self._known[key]
-
-
-def expand(
-    cls: type[Benchmark],
-    axes: Mapping[str, Any],
-    *,
-    stand_in: bool = False,
-    numa: Sequence[int] = (),
-) -> Iterator[dict[str, Any]]:
-    """The Cartesian product of axes as a suite writes them: lists, sweeps of sizes, named sets.
-
-    ``stand_in``: the plan is for devices that stand in for accelerators. ``numa``: NUMA nodes
-    that any host has.
-    """
-    fields = axis_fields(cls)
-    choices = []
-    for key, value in axes.items():
-        if key not in fields:
-            raise unknown(f"axis of {cls.name}", key, fields)
-        options: list[Any] = []
-        for item in value if isinstance(value, list) else [value]:
-            try:
-                sweep = parse_sweep(item) if isinstance(item, str) and ".." in item else None
-            except ValueError as error:
-                raise UsageError(f"{cls.name}.{key}: {error}") from None
-            sized = fields[key].type is Bytes and sweep is not None
-            options.extend((Bytes(size) for size in sweep or ()) if sized else [item])
-        if not options:
-            raise UsageError(f"{cls.name}.{key}: an empty list measures nothing")
-        choices.append(options)
-    for chosen in itertools.product(*choices):
-        made = dict(zip(axes, chosen, strict=True))
-        yield from cls.spread(made, stand_in=stand_in, numa=numa)

@@ -19,8 +19,8 @@ ray = pytest.importorskip("ray", reason="Ray is not installed")
 
 from bench.cluster.agent import AgentSpec, Order, new_token  # noqa: E402
 from bench.cluster.agents import AgentExecutor  # noqa: E402
-from bench.cluster.engine import Silent  # noqa: E402
 from bench.cluster.executor import Page  # noqa: E402
+from bench.cluster.observer import Silent  # noqa: E402
 from bench.cluster.ray_hub import RayHub  # noqa: E402
 from bench.errors import Exit, InfraError, UsageError  # noqa: E402
 

@@ -25,8 +25,8 @@ import msgspec
 
 from bench.cluster.agent import Order
 from bench.cluster.agents import AgentExecutor, Arrived, Hub
-from bench.cluster.engine import Silent
 from bench.cluster.executor import Page
+from bench.cluster.observer import Silent
 from bench.cluster.outbox import Outbox
 from bench.cluster.wire import LIMIT, Link, LinkLost, Message
 from bench.host import Contention

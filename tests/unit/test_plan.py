@@ -7,7 +7,7 @@ import pytest
 from bench.analysis.summary import members
 from bench.cli.planned import outline
 from bench.cluster.engine import job_count, row_count
-from bench.cluster.plan import expand, plan, schedules_of, steps
+from bench.cluster.plan import plan, schedules_of, steps
 from bench.configs import Entry, StageConfig, Suite, load_chips, load_suite
 from bench.errors import ConfigError, UsageError
 from bench.inventory import Inventory
@@ -15,6 +15,7 @@ from bench.kernels import costs
 from bench.records import Device, DeviceGroup, Node
 from bench.workloads.base import registry
 from bench.workloads.collectives import Op
+from bench.workloads.expansion import expand
 
 CHIPS = load_chips()
 

@@ -17,11 +17,11 @@ from gloo_ranks import RULE, context
 
 from bench.backends.base import Side, TorchBackend
 from bench.backends.cpu import Cpu
-from bench.cluster.plan import expand
 from bench.host import numa
 from bench.inventory import Inventory
 from bench.records import Node
 from bench.workloads.base import Facts, make, registry
+from bench.workloads.expansion import expand
 from bench.workloads.runner import run
 from bench.workloads.transfer import Transfer
 

@@ -1,0 +1,44 @@
+"""From axes as a suite writes them to the cases that they stand for."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from ..errors import UsageError, unknown
+from ..units import parse_sweep
+from .base import Benchmark, Bytes, axis_fields
+
+
+def expand(
+    cls: type[Benchmark],
+    axes: Mapping[str, Any],
+    *,
+    stand_in: bool = False,
+    numa: Sequence[int] = (),
+) -> Iterator[dict[str, Any]]:
+    """The Cartesian product of axes as a suite writes them: lists, sweeps of sizes, named sets.
+
+    ``stand_in``: the plan is for devices that stand in for accelerators. ``numa``: NUMA nodes
+    that any host has.
+    """
+    fields = axis_fields(cls)
+    choices = []
+    for key, value in axes.items():
+        if key not in fields:
+            raise unknown(f"axis of {cls.name}", key, fields)
+        options: list[Any] = []
+        for item in value if isinstance(value, list) else [value]:
+            try:
+                sweep = parse_sweep(item) if isinstance(item, str) and ".." in item else None
+            except ValueError as error:
+                raise UsageError(f"{cls.name}.{key}: {error}") from None
+            sized = fields[key].type is Bytes and sweep is not None
+            options.extend((Bytes(size) for size in sweep or ()) if sized else [item])
+        if not options:
+            raise UsageError(f"{cls.name}.{key}: an empty list measures nothing")
+        choices.append(options)
+    for chosen in itertools.product(*choices):
+        made = dict(zip(axes, chosen, strict=True))
+        yield from cls.spread(made, stand_in=stand_in, numa=numa)
