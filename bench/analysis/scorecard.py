@@ -14,23 +14,23 @@ of groups that answered, over the weight of all that the profile asks for.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 import msgspec
 import numpy as np
 
 from ..configs import Chip, Profile, ProfileMetric
 from ..errors import UsageError
-from ..records import PROVENANCES, STATUS_MEANING, STATUSES, Case, Header, Provenance, Status
+from ..records import PROVENANCES, STATUS_MEANING, STATUSES, Header, Provenance, Status
 from ..results import Columns
 from ..stats import geometric_mean
-from ..units import format_value, parse_size
+from ..units import format_value
 from .criteria import criteria
 from .datasheets import Datasheets
 from .drift import drift
 from .finding import Finding, ratio
 from .health import incidents
 from .pairs import pair_fabrics
+from .selection import selected
 from .steadiness import unsteady
 from .summary import CaseSummary, summarize
 
@@ -112,7 +112,8 @@ def scorecard(
     for name, lines in profile.categories.items():
         metrics = []
         for line in lines:
-            found = _select(line, summaries, header)
+            meant = {case.id for case in selected(line, header.cases, header)}
+            found = [one for one in summaries if one.case.id in meant]
             if line.optional:
                 found = [one for one in found if _expected_groups(one, header)]
             elif not found:
@@ -154,46 +155,6 @@ def _provenance(header: Header, columns: Columns) -> Provenance:
             hint="give each its own run",
         )
     return PROVENANCES[used[0]] if used else header.provenance
-
-
-def _select(line: ProfileMetric, summaries: list[CaseSummary], header: Header) -> list[CaseSummary]:
-    """The cases that a line of a profile means."""
-
-    def said(case: Case) -> dict[str, Any]:
-        return {**header.schedules[case.schedule].arguments, **case.axes}
-
-    found = [
-        one
-        for one in summaries
-        if (one.case.benchmark, one.case.metric) == (line.benchmark, line.metric)
-        and all(
-            wanted == "largest" or _matches(said(one.case).get(key), wanted)
-            for key, wanted in line.where.items()
-        )
-    ]
-    for axis in (axis for axis, wanted in line.where.items() if wanted == "largest"):
-        extents = [_extent(one.case, axis) for one in found]
-        largest = max(extents, default=0)
-        found = [one for one, extent in zip(found, extents, strict=True) if extent == largest]
-    return found
-
-
-def _matches(value: Any, wanted: Any) -> bool:
-    return str(value) in map(str, wanted if isinstance(wanted, list) else [wanted])
-
-
-def _extent(case: Case, axis: str) -> int:
-    """Bytes of a size, elements of a shape."""
-    value = case.axes.get(axis)
-    try:
-        if isinstance(value, str) and "x" in value:
-            return int(np.prod([int(part) for part in value.split("x")], dtype=object))
-        return parse_size(value)  # type: ignore[arg-type]
-    except ValueError:
-        raise UsageError(
-            f"{case.label()} has no largest {axis}: {value!r} is neither a size nor a shape",
-            hint="name the values in the profile",
-        ) from None
 
 
 def _unmatched(line: ProfileMetric, suite: str) -> MetricScore:
