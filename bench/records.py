@@ -119,6 +119,7 @@ class Node(msgspec.Struct, kw_only=True, frozen=True):
     """One node: identity (machine id, boot id), how to reach it, and what it carries.
 
     ``collectives`` is the ``torch.distributed`` backend in which its devices meet their kind.
+    ``busy``: of devices that others use, and that are therefore not measured, who uses them.
     """
 
     id: str
@@ -131,6 +132,7 @@ class Node(msgspec.Struct, kw_only=True, frozen=True):
     labels: dict[str, str] = {}
     facts: dict[str, Any] = {}
     problem: str = ""
+    busy: tuple[str, ...] = ()
 
 
 class DeviceGroup(msgspec.Struct, kw_only=True, frozen=True):

@@ -70,6 +70,12 @@ class Columns(msgspec.Struct, kw_only=True):
     def __len__(self) -> int:
         return len(self.case)
 
+    def only(self, kept: Any) -> Columns:
+        """The rows for which bool[rows] ``kept`` is true."""
+        place = np.cumsum(kept) - 1
+        reasons = {int(place[row]): text for row, text in self.reasons.items() if kept[row]}
+        return Columns(**{name: getattr(self, name)[kept] for name in _DTYPES}, reasons=reasons)
+
 
 _DTYPES: dict[str, type[np.generic]] = {
     "case": np.int32,

@@ -124,7 +124,8 @@ def _facts(node: Node) -> Iterator[tuple[Path, Any]]:
         str(index): {**msgspec.structs.asdict(device), **device.facts, "facts": None}
         for index, device in enumerate(node.devices)
     }
-    versions = {"devices": len(node.devices), "device": devices}
+    # A device that somebody uses is there, though it is not measured.
+    versions = {"devices": len(node.devices) + len(node.busy), "device": devices}
     for path, value in _leaves({**node.facts, **versions}, ()):
         if not OWN.intersection(path) and path[-1] not in MOVING:
             yield path, value

@@ -22,6 +22,7 @@ from ..results import Columns
 from ..rounds import schedule_for
 from .fabric import MATERIAL, Culprit, Fabric, fit
 from .graph import Bools, Floats, Ints
+from .joining import base, what
 from .summary import CaseSummary, group_medians, members, rows_by_case
 
 Rows: TypeAlias = npt.NDArray[np.intp]
@@ -140,9 +141,12 @@ def pair_fabrics(
 
 
 def _pool(header: Header, case: Case) -> str:
-    """Equal for cases that differ by their class of link only: who is slow, all of them tell."""
-    spec = _classless(header.schedules[case.schedule])
-    return f"{case.stage}/{case.label()}/{spec.kind}/{sorted(spec.arguments.items())}"
+    """Equal for cases that differ by their class of link, or by which pairs were chosen, only.
+
+    Who is slow, all of them tell.
+    """
+    spec = what(_classless(header.schedules[case.schedule]))
+    return f"{base(case.stage)}/{case.label()}/{spec.kind}/{sorted(spec.arguments.items())}"
 
 
 def _classless(spec: ScheduleSpec) -> ScheduleSpec:

@@ -28,13 +28,14 @@ def describe(backend: str | None, share: bool, address: str) -> Node:
     chosen = next((probe for probe in found if probe.devices), None)
     problems = [f"{probe.name}: {probe.problem}" for probe in found if probe.problem]
     devices: list[Device] = []
+    busy: list[str] = []
     if chosen is not None:
         chips = list(load_chips().values())
         driver = get(chosen.name)
         for device in chosen.devices:
             user = "" if share else driver.busy(device.index)
             if user:
-                problems.append(f"device {device.index} is in use by {user} (--share measures it)")
+                busy.append(f"device {device.index} is in use by {user} (--share measures it)")
                 continue
             chip = match_chip(device.name, chips)
             devices.append(
@@ -58,7 +59,8 @@ def describe(backend: str | None, share: bool, address: str) -> Node:
         collectives=get(chosen.name).collectives if chosen is not None else "",
         devices=tuple(devices),
         facts=facts,
-        problem="; ".join(problems) if not devices else "",
+        problem="; ".join([*problems, *busy]) if not devices else "",
+        busy=tuple(busy),
     )
 
 

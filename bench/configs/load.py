@@ -60,6 +60,10 @@ def _check_metric(document: Document, metric: ProfileMetric, place: Place) -> No
         raise document.error((*place, "required"), "a criterion needs reference: target")
     if metric.target is not None and metric.target <= 0:
         raise document.error((*place, "target"), "must be positive")
+    if metric.least is not None and not 0 < metric.least <= 1:
+        raise document.error((*place, "least"), "must be a share of the reference, up to 1")
+    if metric.least is not None and metric.reference == "none":
+        raise document.error((*place, "least"), "needs a reference to be a share of")
 
 
 def load_cluster(name: str | Path) -> Cluster:

@@ -162,7 +162,8 @@ class ProfileMetric(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fi
     size or shape that the run measured. ``statistic``: the ``median`` over groups, or the
     ``total`` of what pairs carried together. A ``required`` target is a criterion: whoever misses
     it, were it the worst group alone, is a finding. An ``optional`` line is left out where the run
-    has no group for it, as a link between sites on one site.
+    has no group for it, as a link between sites on one site. ``least`` is the share of the
+    reference that certification asks of every device or node; what is below is rejected.
     """
 
     benchmark: str
@@ -174,6 +175,7 @@ class ProfileMetric(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fi
     statistic: Literal["median", "total"] = "median"
     required: bool = False
     optional: bool = False
+    least: float | None = None
 
 
 class Profile(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):

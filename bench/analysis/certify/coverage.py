@@ -1,0 +1,132 @@
+"""What had to be measured and was not: never a pass.
+
+A check that nothing of a kind can do (a dtype that the chip lacks) is no node's fault and holds
+nobody back, but it is said, and no certificate claims it. A check that others could do and this
+unit could not, one during which its host was busy, and one that was not reached leave the node
+inconclusive.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+
+import numpy as np
+
+from ...configs import Profile
+from ...records import STATUS_MEANING, STATUSES, Header
+from ...results import Columns
+from ...verdicts import Evidence
+from ..selection import selected
+from .table import Ints, Table
+
+_OK, _CONTENDED = STATUSES.index("ok"), STATUSES.index("contended")
+_SKIPPED = STATUSES.index("skipped")
+_TROUBLES = [STATUSES.index(status) for status in ("failed", "invalid", "missing")]
+
+
+class Uncovered:
+    """Cells (a metric of a unit) without a value that counts.
+
+    Attributes:
+        metric, unit: int64[cells].
+        row: int64[cells]; the last row of the cell, -1 where it has none.
+        status: int64[cells]; that row's status, -1 where it has none.
+    """
+
+    def __init__(self, found: Table, columns: Columns, asked: Ints) -> None:
+        """``asked``: int64[cells, 2], metric and unit of all that should have a value."""
+        status = columns.status[found.row].astype(np.int64)
+        width = found.size + found.inventory.node_count
+        cell = found.metric * width + found.unit
+        good = np.unique(cell[status == _OK])
+        wanted = asked[:, 0] * width + asked[:, 1]
+        left = wanted[~np.isin(wanted, good)]
+        self.metric, self.unit = left // width, left % width
+        # The last row of every cell: rows come in the order of time.
+        last = dict(zip(cell.tolist(), range(cell.size), strict=True))
+        place = np.array([last.get(one, -1) for one in left.tolist()], dtype=np.int64)
+        known = place >= 0
+        self.row = np.full(left.size, -1, dtype=np.int64)
+        self.status = np.full(left.size, -1, dtype=np.int64)
+        self.row[known] = found.row[place[known]]
+        self.status[known] = status[place[known]]
+
+    def contended(self) -> Ints:
+        """Places of cells that another look may fill."""
+        return np.flatnonzero(self.status == _CONTENDED)
+
+
+def asked(found: Table, live: Collection[int] | None = None) -> Ints:
+    """int64[cells, 2]: metric and unit of everything that has any row, on these nodes (None: all).
+
+    A planned case gives every group a row, were it to say that it is missing.
+    """
+    width = found.size + found.inventory.node_count
+    cells = np.unique(found.metric * width + found.unit)
+    both = np.stack([cells // width, cells % width], axis=1)
+    if live is None:
+        return both
+    return both[np.isin(found.node(both[:, 1]), list(live))]
+
+
+def gaps(
+    found: Table, columns: Columns, uncovered: Uncovered
+) -> tuple[list[tuple[int, Evidence]], list[str]]:
+    """(node, evidence) of what a node lacks; and what nobody here can do, in sentences."""
+    kinds, _ = found.kinds()
+    evidence: list[tuple[int, Evidence]] = []
+    notes: dict[str, None] = {}
+    every = asked(found)
+    for metric in np.unique(uncovered.metric).tolist():
+        mine = uncovered.metric == metric
+        line = found.metrics[metric].line
+        for kind in np.unique(kinds[uncovered.unit[mine]]).tolist():
+            here = mine & (kinds[uncovered.unit] == kind)
+            alike = (every[:, 0] == metric) & (kinds[every[:, 1]] == kind)
+            statuses = uncovered.status[here]
+            nobody = bool((statuses == _SKIPPED).all()) and int(here.sum()) == int(alike.sum())
+            label = found.metrics[metric].label
+            if nobody or line.optional:
+                if nobody:
+                    why = _why(columns, int(uncovered.row[here][0]))
+                    notes[f"{label} is not covered: {why}"] = None
+                continue
+            for place in np.flatnonzero(here).tolist():
+                if uncovered.status[place] in _TROUBLES:
+                    continue  # said by `troubles`
+                unit = int(uncovered.unit[place])
+                evidence.append(
+                    (
+                        int(found.node(unit)),
+                        Evidence(
+                            verdict="inconclusive",
+                            against="coverage",
+                            text=_why(columns, int(uncovered.row[place])),
+                            stage=found.metrics[metric].case.stage,
+                            metric=label,
+                            device=found.device(unit),
+                        ),
+                    )
+                )
+    return evidence, list(notes)
+
+
+def unasked(header: Header, profile: Profile) -> Iterator[str]:
+    """Lines of the profile that the run has no case for, in sentences."""
+    for lines in profile.categories.values():
+        for line in lines:
+            if line.optional or selected(line, header.cases, header):
+                continue
+            where = ", ".join(f"{axis} {value}" for axis, value in line.where.items())
+            asked = f" ({where})" if where else ""
+            yield (
+                f"the profile asks for {line.metric} of {line.benchmark}{asked}, which the suite "
+                f"{header.suite} does not measure"
+            )
+
+
+def _why(columns: Columns, row: int) -> str:
+    if row < 0:
+        return "it was not reached"
+    status = STATUSES[columns.status[row]]
+    return f"{status}: {columns.reasons.get(row) or STATUS_MEANING[status]}"

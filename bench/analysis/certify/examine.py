@@ -1,0 +1,173 @@
+"""All that a run says of its nodes at a point in time: the campaign and the verdict ask here.
+
+Everything follows from the rows: the same rows give the same findings, whenever they are asked.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+import msgspec
+import numpy as np
+
+from ...configs import Profile
+from ...inventory import Inventory
+from ...records import Header
+from ...results import Columns
+from ...verdicts import Evidence
+from ..drift import drift
+from ..health import incidents
+from ..joining import base
+from .cells import Cells, Judgement, Rules
+from .coverage import Uncovered, asked, gaps, unasked
+from .limits import beyond
+from .links import Links, links
+from .relative import evidence
+from .screen import judge
+from .table import Table, table
+from .troubles import troubles
+from .values import cells
+
+_SEVERE = frozenset({"errors", "link"})
+"""Kinds of incidents that no node may have; others are said and leave it inconclusive."""
+
+
+class Proven(msgspec.Struct, kw_only=True):
+    """An already proven run: its header and its rows."""
+
+    header: Header
+    columns: Columns
+
+
+class Examined(msgspec.Struct, kw_only=True):
+    """What a run says.
+
+    ``evidence`` is by node. ``cells`` and ``judged`` are what the comparison rests on and says.
+    """
+
+    header: Header
+    columns: Columns
+    table: Table
+    cells: Cells
+    judged: Judgement
+    uncovered: Uncovered
+    links: Links
+    evidence: dict[int, list[Evidence]]
+    notes: list[str]
+
+    @property
+    def inventory(self) -> Inventory:
+        """The run's nodes."""
+        return self.table.inventory
+
+    def rejected(self) -> set[int]:
+        """Nodes that something speaks against that re-testing cannot take back."""
+        return {
+            node
+            for node, found in self.evidence.items()
+            if any(one.verdict == "reject" for one in found)
+        }
+
+
+def examine(
+    header: Header,
+    columns: Columns,
+    profile: Profile,
+    rules: Rules,
+    *,
+    baseline: Proven | None = None,
+    stages: Collection[str] | None = None,
+    ended: bool = True,
+) -> Examined:
+    """Examine a run.
+
+    Args:
+        header: The run's header.
+        columns: Its rows.
+        profile: What is judged, and absolute limits.
+        rules: How the comparison decides.
+        baseline: A proven run: its nodes say what is usual.
+        stages: Only what these stages measured (None: all).
+        ended: Nothing more will be measured.
+
+    Raises:
+        UsageError: the profile asks for the largest of an axis that has no order, or the header
+            has a schedule that its nodes cannot give.
+    """
+    if stages is not None:
+        there = np.array([case.stage in stages for case in header.cases], dtype=bool)
+        columns = columns.only(there[columns.case]) if there.size else columns
+    found = table(header, columns, profile)
+    other = None
+    if baseline is not None:
+        other = table(baseline.header, baseline.columns, profile), baseline.columns
+    values = cells(found, columns, other)
+    judged = judge(values, rules)
+    uncovered = Uncovered(found, columns, asked(found))
+    pairs = links(header, columns, profile)
+    lacking, uncoverable = gaps(found, columns, uncovered)
+    absolute, remarks = beyond(found, columns)
+    by_node: dict[int, list[Evidence]] = {}
+    for node, one in (
+        *troubles(header, columns, found.inventory),
+        *_hosts(header, baseline, found.inventory),
+        *absolute,
+        *pairs.evidence,
+        *lacking,
+        *evidence(found, columns, header, judged, ended=ended),
+    ):
+        by_node.setdefault(node, []).append(one)
+    notes = [*judged.notes, *uncoverable, *remarks, *pairs.notes]
+    return Examined(
+        header=header,
+        columns=columns,
+        table=found,
+        cells=values,
+        judged=judged,
+        uncovered=uncovered,
+        links=pairs,
+        evidence=by_node,
+        notes=[*notes, *unasked(header, profile)] if ended else notes,
+    )
+
+
+def _hosts(
+    header: Header, baseline: Proven | None, inventory: Inventory
+) -> list[tuple[int, Evidence]]:
+    """What nodes say of themselves, and what happened to them while measuring."""
+    if not header.nodes:
+        return []
+    numbers = {inventory.name(node): node for node in range(inventory.node_count)}
+    # Nodes of a proven fleet belong to the majority; what they say themselves is no finding here.
+    beside = [] if baseline is None else baseline.header.nodes
+    own = {node.name for node in header.nodes}
+    theirs = [msgspec.structs.replace(node, name=f"proven {node.name}") for node in beside]
+    both = msgspec.structs.replace(header, nodes=[*header.nodes, *theirs])
+    found = [
+        (
+            numbers[one.node],
+            Evidence(
+                verdict="reject",
+                against="drift",
+                text=one.text,
+                metric=one.fact,
+                peers=one.nodes,
+            ),
+        )
+        for one in drift(both)
+        if one.node in own
+    ]
+    found.extend(
+        (
+            numbers[incident.node],
+            Evidence(
+                verdict="reject" if incident.kind in _SEVERE else "inconclusive",
+                against="fault",
+                text=incident.text,
+                stage=base(incident.stage),
+            ),
+        )
+        for incident in incidents(header)
+        if incident.node in numbers
+    )
+    return found

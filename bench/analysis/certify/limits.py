@@ -1,0 +1,120 @@
+"""Absolute limits: what the profile, or the datasheet, asks of every unit whatever the fleet does.
+
+A defect that all nodes of a fleet share is invisible among themselves; a limit sees it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+import numpy as np
+
+from ...records import STATUSES, Case
+from ...results import Columns
+from ...units import format_value
+from ...verdicts import Against, Evidence
+from ..finding import ratio
+from ..graph import Floats, Ints
+from .table import Metric, Table
+
+_OK = STATUSES.index("ok")
+TOLERANCE = 0.05
+"""How far above what is possible a value may lie before that is said."""
+
+
+def limit(metric: Metric) -> tuple[float | None, Against]:
+    """The worst value that passes, in the metric's unit (None: there is no limit); whose it is."""
+    line, case = metric.line, metric.case
+    if line.target is not None and (line.required or line.least is not None):
+        return _share(line.target, line.least or 1.0, case), "floor"
+    if line.least is not None and line.reference == "datasheet" and case.expected is not None:
+        return _share(case.expected, line.least, case), "datasheet"
+    return None, "floor"
+
+
+def _share(reference: float, least: float, case: Case) -> float:
+    return reference * least if case.better == "higher" else reference / least
+
+
+def beyond(found: Table, columns: Columns) -> tuple[list[tuple[int, Evidence]], list[str]]:
+    """(node, evidence) of units beyond a limit; and what no limit could be applied to, or is above
+    what is possible, in sentences.
+    """
+    evidence: list[tuple[int, Evidence]] = []
+    notes: list[str] = []
+    for number, metric in enumerate(found.metrics):
+        units, median, counts = medians(found, columns, number)
+        worst, against = limit(metric)
+        if worst is not None:
+            evidence.extend(_below(found, metric, worst, against, units, median, counts))
+        elif metric.line.least is not None:
+            notes.append(
+                f"{metric.label} is held against no limit: no datasheet says what to expect"
+            )
+        notes.extend(_above(metric, median))
+    return evidence, notes
+
+
+def medians(found: Table, columns: Columns, metric: int) -> tuple[Ints, Floats, Ints]:
+    """Units with a value that counts, the median of each unit's values, and how many there are."""
+    mine = found.metric == metric
+    row = found.row[mine]
+    good = (columns.status[row] == _OK) & np.isfinite(columns.value[row])
+    unit, value = found.unit[mine][good], columns.value[row][good]
+    order = np.lexsort((value, unit))
+    unit, value = unit[order], value[order]
+    units, start, count = np.unique(unit, return_index=True, return_counts=True)
+    middle: Floats = (value[start + (count - 1) // 2] + value[start + count // 2]) / 2
+    return units, middle, count.astype(np.int64)
+
+
+def _below(
+    found: Table,
+    metric: Metric,
+    worst: float,
+    against: Against,
+    units: Ints,
+    median: Floats,
+    counts: Ints,
+) -> Iterator[tuple[int, Evidence]]:
+    case = metric.case
+    bad = median < worst if case.better == "higher" else median > worst
+    asks = "at least" if case.better == "higher" else "at most"
+    whose = "the profile" if against == "floor" else "the datasheet's share in the profile"
+    for place in np.flatnonzero(bad).tolist():
+        unit, value = int(units[place]), float(median[place])
+        near = ratio(value, worst, case) or 0.0
+        yield (
+            int(found.node(unit)),
+            Evidence(
+                verdict="reject",
+                against=against,
+                text=f"{format_value(value, case.unit)}; {whose} asks for {asks} "
+                f"{format_value(worst, case.unit)}",
+                stage=case.stage,
+                metric=metric.label,
+                device=found.device(unit),
+                unit=case.unit,
+                better=case.better,
+                value=value,
+                expected=worst,
+                effect=1 - near if math.isfinite(near) else None,
+                repeats=int(counts[place]),
+            ),
+        )
+
+
+def _above(metric: Metric, median: Floats) -> Iterator[str]:
+    """A value above what is possible: either the datasheet or the measurement is wrong."""
+    case = metric.case
+    if case.expected is None or not median.size:
+        return
+    best = float(median.max() if case.better == "higher" else median.min())
+    above = ratio(best, case.expected, case)
+    if above is not None and above > 1 + TOLERANCE:
+        yield (
+            f"{metric.label}: {format_value(best, case.unit)} is better than the "
+            f"{format_value(case.expected, case.unit)} that datasheet and topology allow: "
+            "one of them is wrong"
+        )

@@ -1,0 +1,191 @@
+"""What the pairs of nodes say: whose network is slow, which link is, and who met nobody.
+
+A slow pair is a suspicion, for chance and a passing neighbour make some; what a re-test confirms
+is a verdict. A link that is slow between two nodes whose other links are well names both and
+rejects neither: the cable, a port or the switch is at fault, and where the nodes go it stays.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+import msgspec
+import numpy as np
+
+from ...configs import Profile
+from ...inventory import Inventory
+from ...records import STATUSES, Case, Header
+from ...results import Columns
+from ...rounds import schedule_for
+from ...units import format_value
+from ...verdicts import Evidence
+from ..joining import AGAIN, base
+from ..pairs import PairFabric, Suspect, pair_fabrics
+from ..selection import selected
+from ..summary import summarize
+from .table import key_of
+
+_OK = STATUSES.index("ok")
+
+
+class Links(msgspec.Struct, kw_only=True):
+    """What was found of pairs.
+
+    ``evidence``: (node, evidence). ``suspects`` by stage: nodes that a re-test should measure
+    again. ``met`` by stage: every node that takes part in its pairs. ``notes``: sentences.
+    """
+
+    evidence: list[tuple[int, Evidence]] = []
+    suspects: dict[str, set[int]] = {}
+    met: dict[str, set[int]] = {}
+    notes: list[str] = []
+
+
+def links(header: Header, columns: Columns, profile: Profile) -> Links:
+    """Judge the pairs that the profile asks for.
+
+    Raises `UsageError` where the header has a schedule that its nodes cannot give.
+    """
+    found = Links()
+    lines = [line for every in profile.categories.values() for line in every]
+    wanted = {
+        case.id: case
+        for line in lines
+        for case in selected(line, header.cases, header)
+        if case.scope == "pair"
+    }
+    if not wanted:
+        return found
+    columns = columns.only(np.isin(columns.case, list(wanted)))
+    if not len(columns):
+        return found
+    inventory = Inventory(header.nodes, header.fleet)
+    numbers = {inventory.name(node): node for node in range(inventory.node_count)}
+    seen = set(np.unique(columns.case).tolist())
+    again = {
+        base(case.stage) for case in wanted.values() if case.id in seen and AGAIN in case.stage
+    }
+    needed = {
+        line.metric
+        for line in lines
+        for case in selected(line, header.cases, header)
+        if case.scope == "pair" and not line.optional
+    }
+    _coverage(header, columns, wanted, needed, inventory, found)
+    summaries = [one for one in summarize(header, columns) if one.case.id in wanted]
+    for metric in dict.fromkeys(case.metric for case in wanted.values()):
+        for fabric in pair_fabrics(header, columns, summaries, metric):
+            case = header.cases[fabric.case]
+            stage = base(case.stage)
+            for suspect in fabric.suspects:
+                nodes = sorted(
+                    {
+                        # The name of a node, or of a device: node/index.
+                        numbers[name if name in numbers else name.rpartition("/")[0]]
+                        for name in suspect.names
+                    }
+                )
+                found.suspects.setdefault(stage, set()).update(nodes)
+                for node in nodes:
+                    one = _evidence(fabric, case, suspect, inventory.name(node), stage in again)
+                    found.evidence.append((node, one))
+    return found
+
+
+def _evidence(
+    fabric: PairFabric, case: Case, suspect: Suspect, node: str, confirmed: bool
+) -> Evidence:
+    alone = len(suspect.names) == 1
+    usual = max(fabric.usual, key=lambda one: one.pairs).value
+    sign = 1.0 if case.better == "higher" else -1.0
+    said = suspect.text(case.metric)
+    if alone:
+        said = f"{said}; the usual pair has {format_value(usual, case.unit)}"
+        said += "" if confirmed else "; seen in one sweep only"
+    else:
+        which = "link between" if suspect.kind == "slow-link" else "pair of"
+        said = f"{which} {' and '.join(suspect.names)}: {said}"
+    return Evidence(
+        verdict="reject" if alone and confirmed else "inconclusive",
+        against="fabric",
+        text=said,
+        stage=case.stage,
+        metric=f"{fabric.name} {case.metric}",
+        device=suspect.names[0] if suspect.kind == "slow-device" else "",
+        unit=case.unit,
+        better=case.better,
+        value=usual * (1 + suspect.effect),
+        expected=usual,
+        effect=-sign * suspect.effect,
+        low=min(-sign * suspect.low, -sign * suspect.high),
+        high=max(-sign * suspect.low, -sign * suspect.high),
+        peers=fabric.nodes,
+        repeats=suspect.pairs,
+    )
+
+
+def _coverage(
+    header: Header,
+    columns: Columns,
+    wanted: Mapping[int, Case],
+    needed: set[str],
+    inventory: Inventory,
+    found: Links,
+) -> None:
+    """Nodes that take part in pairs and have no value of any."""
+    pools: dict[bytes, list[Case]] = {}
+    for case in wanted.values():
+        pools.setdefault(key_of(header, case), []).append(case)
+    for cases in pools.values():
+        stage = base(cases[0].stage)
+        asked, good = (np.zeros(inventory.node_count, dtype=bool) for _ in range(2))
+        reasons: dict[int, str] = {}
+        for case in cases:
+            rows = np.flatnonzero(columns.case == case.id)
+            if not rows.size:
+                continue
+            for nodes, row in _nodes(header, columns, case, inventory, rows):
+                asked[nodes] = True
+                good[nodes] |= columns.status[row] == _OK
+                if columns.status[row] != _OK:
+                    why = columns.reasons.get(row, "")
+                    reasons.update(dict.fromkeys(nodes, f"{STATUSES[columns.status[row]]}: {why}"))
+        found.met.setdefault(stage, set()).update(np.flatnonzero(asked).tolist())
+        lacking = np.flatnonzero(asked & ~good).tolist()
+        if not good.any() and asked.any():
+            # Nobody can do it: said once, and no node's fault.
+            found.notes.append(f"{cases[0].short()} is not covered: {reasons[lacking[0]]}")
+            continue
+        found.suspects.setdefault(stage, set()).update(lacking)
+        if cases[0].metric in needed:
+            for node in lacking:
+                text = f"no pair of it has a value; the last: {reasons[node]}"
+                found.evidence.append((node, _gap(cases[0], text)))
+
+
+def _gap(case: Case, text: str) -> Evidence:
+    return Evidence(
+        verdict="inconclusive",
+        against="coverage",
+        text=text,
+        stage=case.stage,
+        metric=f"{case.short()} {case.metric}",
+    )
+
+
+def _nodes(
+    header: Header,
+    columns: Columns,
+    case: Case,
+    inventory: Inventory,
+    rows: np.ndarray[tuple[int], np.dtype[np.intp]],
+) -> Iterator[tuple[list[int], int]]:
+    """Of every row: the nodes of its group."""
+    schedule = schedule_for(header.schedules[case.schedule], inventory)
+    of: dict[int, list[int]] = {}
+    for whole in schedule.rounds():
+        for batch in whole:
+            nodes = inventory.node_of(batch.ranks).tolist()
+            of.update(zip(batch.ids.tolist(), nodes, strict=True))
+    for row in rows.tolist():
+        yield of[int(columns.group[row])], row

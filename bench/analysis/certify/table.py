@@ -1,0 +1,218 @@
+"""From a run to what can be judged: metrics of units, with everything that was measured of them.
+
+A *unit* is a device (its rank) or a node (`Table.size` + its index): where the ranks of a group lie
+in one node, the group is that node. Groups over several nodes have no unit of their own; pairs are
+the fabric model's (`bench.analysis.pairs`), and of larger groups it is asked only whether they
+work (`troubles`).
+
+A *metric* is what cases with equal benchmark, axes, metric, source and groups are of: a re-test
+measures it again under another case. A re-test's stage is called ``stage+k``; each of its repeats
+is a *session*: whatever drifted between sessions is common to all that was measured in one. The
+sweep is session 0.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+
+from ...configs import Profile, ProfileMetric
+from ...groups import Schedule
+from ...inventory import Inventory
+from ...records import Case, Header
+from ...results import Columns
+from ...rounds import schedule_for
+from ..joining import AGAIN, base, what
+from ..selection import selected
+from ..summary import members, rows_by_case
+
+Ints = npt.NDArray[np.int64]
+
+
+class Metric(msgspec.Struct, kw_only=True, frozen=True):
+    """What is judged: ``case`` is the first one of it, ``cases`` are all.
+
+    ``key`` is equal in other runs of the same. ``line`` is the profile's line that asks for it,
+    ``category`` that line's.
+    """
+
+    key: bytes
+    name: str
+    case: Case
+    cases: tuple[int, ...]
+    line: ProfileMetric
+    category: str
+
+    @property
+    def label(self) -> str:
+        """``gemm 8192x8192x8192 bf16 flops``."""
+        return f"{self.name} {self.case.metric}"
+
+
+class Table(msgspec.Struct, kw_only=True):
+    """Rows of units, as arrays of one length, in the order written.
+
+    ``metric`` indexes ``metrics``; ``unit`` is a rank, or ``size`` + a node; ``row`` indexes the
+    columns.
+    """
+
+    metrics: list[Metric]
+    inventory: Inventory
+    metric: Ints
+    unit: Ints
+    session: Ints
+    row: Ints
+
+    @property
+    def size(self) -> int:
+        """Number of devices: units from here on are nodes."""
+        return self.inventory.size
+
+    def node(self, unit: npt.ArrayLike) -> Ints:
+        """int64[units]: the nodes that units are, or lie in."""
+        units = np.asarray(unit, dtype=np.int64)
+        inside = np.minimum(units, self.size - 1)
+        return np.where(units < self.size, self.inventory.node_of(inside), units - self.size)
+
+    def device(self, unit: int) -> str:
+        """``node/index`` of a device; empty for a node."""
+        return self.inventory.rank_name(unit) if unit < self.size else ""
+
+    def kinds(self) -> tuple[Ints, list[str]]:
+        """int64[devices + nodes]: equal for units that are compared with each other; their names.
+
+        Devices of one kind of chip; nodes that carry equally many devices, the first of one kind.
+        """
+        code, chips = self.inventory.kinds()
+        counts = np.diff(self.inventory.starts)
+        first = np.minimum(self.inventory.starts[:-1], max(self.size - 1, 0))
+        # A node without devices is compared with nobody: it has nothing that is measured.
+        every = np.concatenate([code, len(chips) * (1 + counts) + code[first] * (counts > 0)])
+        used, kinds = np.unique(every, return_inverse=True)
+        names = [
+            f"{one // len(chips) - 1} x {chips[one % len(chips)]}"
+            if one >= len(chips)
+            else chips[one]
+            for one in used.tolist()
+        ]
+        return kinds.astype(np.int64), names
+
+
+def table(
+    header: Header, columns: Columns, profile: Profile, stages: Collection[str] | None = None
+) -> Table:
+    """The rows of a run that the profile asks for and that are of units.
+
+    Args:
+        header: The run's header.
+        columns: Its rows.
+        profile: Which metrics are judged.
+        stages: Only rows of these stages (None: all).
+
+    Raises:
+        UsageError: the profile asks for the largest of an axis that has no order, or the header
+            has a schedule that its nodes cannot give.
+    """
+    inventory = Inventory(header.nodes, header.fleet)
+    cases = [case for case in header.cases if stages is None or case.stage in stages]
+    metrics = list(_metrics(header, cases, profile))
+    rows = rows_by_case(columns, len(header.cases))
+    units: dict[int, tuple[Ints, Ints]] = {}
+    parts: list[tuple[Ints, Ints, Ints, Ints]] = []
+    for number, metric in enumerate(metrics):
+        for case in metric.cases:
+            spec = header.cases[case].schedule
+            if spec not in units:
+                units[spec] = units_of(schedule_for(header.schedules[spec], inventory), inventory)
+            groups, unit = units[spec]
+            mine = rows[case]
+            place = np.searchsorted(groups, columns.group[mine])
+            known = place < groups.size
+            mine, place = mine[known], place[known]
+            again = _session(header.cases[case].stage)
+            # Repeats of a re-test are sessions of their own, those of the sweep are one.
+            session = again * 1000 + columns.repeat[mine].astype(np.int64) if again else 0
+            parts.append(
+                (
+                    np.full(mine.size, number, dtype=np.int64),
+                    unit[place],
+                    np.broadcast_to(np.asarray(session, dtype=np.int64), mine.shape),
+                    mine.astype(np.int64),
+                )
+            )
+    nothing = np.empty(0, dtype=np.int64)
+    of, unit, session, row = (
+        np.concatenate([nothing, *(part[i] for part in parts)]) for i in range(4)
+    )
+    kept = unit >= 0
+    return Table(
+        metrics=metrics,
+        inventory=inventory,
+        metric=of[kept],
+        unit=unit[kept],
+        session=session[kept],
+        row=row[kept],
+    )
+
+
+def units_of(schedule: Schedule, inventory: Inventory) -> tuple[Ints, Ints]:
+    """The ids of a schedule's groups, ascending, and the unit of each; -1 over several nodes."""
+    ids: list[Ints] = [np.empty(0, dtype=np.int64)]
+    units: list[Ints] = [np.empty(0, dtype=np.int64)]
+    if schedule.size:
+        for whole in schedule.rounds():
+            for batch in whole:
+                nodes = inventory.node_of(batch.ranks)
+                inside = (nodes == nodes[:, :1]).all(axis=1)
+                of_node = np.where(inside, inventory.size + nodes[:, 0], -1)
+                alone = batch.ranks.shape[1] == 1
+                units.append(batch.ranks[:, 0] if alone else of_node)
+                ids.append(batch.ids)
+    every, unit = np.concatenate(ids), np.concatenate(units)
+    order = np.argsort(every, kind="stable")
+    return every[order], unit[order]
+
+
+def _session(stage: str) -> int:
+    return int(stage.partition(AGAIN)[2] or 0)
+
+
+def _metrics(header: Header, cases: list[Case], profile: Profile) -> list[Metric]:
+    found: dict[bytes, Metric] = {}
+    for category, lines in profile.categories.items():
+        for line in lines:
+            for case in selected(line, cases, header):
+                if case.scope == "pair":
+                    continue
+                key = key_of(header, case)
+                if key in found:
+                    if case.id in found[key].cases:
+                        continue
+                    both = (*found[key].cases, case.id)
+                    found[key] = msgspec.structs.replace(found[key], cases=both)
+                    continue
+                name = f"{case.short()}{members(what(header.schedules[case.schedule]))}"
+                found[key] = Metric(
+                    key=key, name=name, case=case, cases=(case.id,), line=line, category=category
+                )
+    return list(found.values())
+
+
+def key_of(header: Header, case: Case) -> bytes:
+    """Equal for cases of one metric, in this run or another."""
+    spec = what(header.schedules[case.schedule])
+    return msgspec.json.encode(
+        (
+            base(case.stage),
+            case.benchmark,
+            case.axes,
+            case.metric,
+            case.source,
+            spec.kind,
+            spec.arguments,
+        ),
+        order="deterministic",
+    )

@@ -1,0 +1,196 @@
+"""What went wrong in plain words: lost nodes, crashed benchmarks, checks that did not hold.
+
+None of it is a matter of statistics but one: a benchmark that fails on most of the fleet is no
+fault of a node, and is said of all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+
+import numpy as np
+
+from ...inventory import Inventory
+from ...records import STATUS_MEANING, STATUSES, Case, Header, Status
+from ...results import Columns
+from ...rounds import schedule_for
+from ...verdicts import Against, Evidence, Word
+from ..graph import Floats
+from ..joining import what
+from ..summary import members, rows_by_case
+from .table import Ints, units_of
+
+BAD: tuple[Status, ...] = ("failed", "invalid", "missing")
+_BAD = [STATUSES.index(status) for status in BAD]
+COMMON = 0.5
+"""Share of units above which a trouble is the fleet's (or the benchmark's) and no node's."""
+FEWEST = 3
+"""Units below which nobody can say so."""
+
+
+def troubles(
+    header: Header,
+    columns: Columns,
+    inventory: Inventory,
+    stages: Collection[str] | None = None,
+) -> Iterator[tuple[int, Evidence]]:
+    """(node, evidence) of every node that is lost, or on which something failed.
+
+    Args:
+        header: The run's header.
+        columns: Its rows.
+        inventory: Its nodes.
+        stages: Only rows of these stages (None: all).
+    """
+    yield from _absent(header)
+    lost = dict(_lost(header, inventory))
+    yield from lost.items()
+    rows = rows_by_case(columns, len(header.cases))
+    told: tuple[object, ...] = ()
+    for case in header.cases:
+        # The metrics of a benchmark share its fate.
+        job = (case.stage, case.benchmark, case.axes, case.schedule)
+        if job == told or (stages is not None and case.stage not in stages):
+            continue
+        told = job
+        mine = rows[case.id]
+        bad = mine[np.isin(columns.status[mine], _BAD)]
+        if bad.size:
+            yield from _of_case(header, columns, inventory, case, mine, bad, set(lost))
+
+
+def _absent(header: Header) -> Iterator[tuple[int, Evidence]]:
+    """Nodes without a usable device, and devices that others use."""
+    for number, node in enumerate(header.nodes):
+        if node.problem and not node.busy:
+            yield number, Evidence(verdict="reject", against="fault", text=node.problem)
+        for text in node.busy:
+            yield number, Evidence(verdict="inconclusive", against="coverage", text=text)
+
+
+def _lost(header: Header, inventory: Inventory) -> Iterator[tuple[int, Evidence]]:
+    """Nodes that were lost while the run went on."""
+    numbers = {inventory.name(node): node for node in range(len(header.nodes))}
+    for event in header.events:
+        if event["kind"] == "agent-lost" and event["node"] in numbers:
+            text = f"the node was lost: {event['text']}"
+            yield (
+                numbers[event["node"]],
+                Evidence(
+                    verdict="reject", against="fault", text=text, stage=event.get("stage", "")
+                ),
+            )
+
+
+def _of_case(
+    header: Header,
+    columns: Columns,
+    inventory: Inventory,
+    case: Case,
+    mine: Ints,
+    bad: Ints,
+    lost: set[int],
+) -> Iterator[tuple[int, Evidence]]:
+    schedule = schedule_for(header.schedules[case.schedule], inventory)
+    groups, units = units_of(schedule, inventory)
+    unit = units[np.searchsorted(groups, columns.group[mine])]
+    single = unit >= 0
+    seen = np.unique(unit[single]).size
+    broken = np.isin(mine, bad)
+    hit = np.unique(unit[single & broken])
+    common = seen >= FEWEST and hit.size > COMMON * seen
+    for one in hit.tolist():
+        node = one - inventory.size if one >= inventory.size else int(inventory.node_of(one))
+        if node in lost:
+            continue
+        row = int(mine[(unit == one) & broken][0])
+        times, of = int(((unit == one) & broken).sum()), int((unit == one).sum())
+        count = f" ({times} of {of} times)" if of > 1 else ""
+        said = f"{_reason(columns, row)}{count}"
+        word: Word = "inconclusive" if common else "reject"
+        if common:
+            said += f"; so it is on {hit.size} of {seen}: no fault of one node"
+        device = inventory.rank_name(one) if one < inventory.size else ""
+        yield node, _evidence(header, case, columns, row, word, said, device)
+    if not single.all():
+        # One row a group: what several repeats say of it is said by the first.
+        yield from _of_groups(header, columns, inventory, case, mine[~single], bad, lost)
+
+
+def _of_groups(
+    header: Header,
+    columns: Columns,
+    inventory: Inventory,
+    case: Case,
+    mine: Ints,
+    bad: Ints,
+    lost: set[int],
+) -> Iterator[tuple[int, Evidence]]:
+    """Groups over several nodes: whose fault it is, only other groups can tell."""
+    schedule = schedule_for(header.schedules[case.schedule], inventory)
+    broken = np.isin(mine, bad)
+    total, wrong = (np.zeros(inventory.node_count) for _ in range(2))
+    nodes_of: dict[int, Ints] = {}
+    for row, failed in zip(mine.tolist(), broken.tolist(), strict=True):
+        group = int(columns.group[row])
+        if group not in nodes_of:
+            nodes_of[group] = np.unique(inventory.node_of(list(schedule.members(group))))
+        total[nodes_of[group]] += 1
+        wrong[nodes_of[group]] += failed
+    blamed = _blamed(total, wrong) | _mask(lost, inventory.node_count)
+    for row in mine[broken].tolist():
+        nodes = nodes_of[int(columns.group[row])].tolist()
+        culprits = [node for node in nodes if blamed[node]]
+        names = " and ".join(inventory.name(node) for node in nodes[:3])
+        names += f" and {len(nodes) - 3} more" if len(nodes) > 3 else ""
+        for node in nodes:
+            if node in lost:
+                continue
+            said = f"{_reason(columns, row)} (between {names})"
+            if node in culprits:
+                said += f"; all {int(total[node])} groups of this node failed, others' did not"
+                yield node, _evidence(header, case, columns, row, "reject", said)
+            elif not culprits:
+                said += "; whose fault it is cannot be told"
+                yield node, _evidence(header, case, columns, row, "inconclusive", said)
+
+
+def _blamed(total: Floats, wrong: Floats) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
+    """Nodes all of whose groups failed, at least two, where most groups of others did not."""
+    all_of_it: np.ndarray[tuple[int], np.dtype[np.bool_]] = (wrong >= 2) & (wrong == total)
+    healthy = (total > 0) & ~all_of_it
+    fine = total[healthy].sum() > 2 * (wrong[healthy]).sum()
+    return all_of_it & bool(fine)
+
+
+def _mask(nodes: Collection[int], count: int) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
+    found = np.zeros(count, dtype=bool)
+    found[list(nodes)] = True
+    return found
+
+
+def _reason(columns: Columns, row: int) -> str:
+    status = STATUSES[columns.status[row]]
+    return columns.reasons.get(row) or STATUS_MEANING[status]
+
+
+def _evidence(
+    header: Header,
+    case: Case,
+    columns: Columns,
+    row: int,
+    word: Word,
+    said: str,
+    device: str = "",
+) -> Evidence:
+    status = STATUSES[columns.status[row]]
+    against: Against = "sanity" if status == "invalid" else "fault"
+    name = f"{case.short()}{members(what(header.schedules[case.schedule]))}"
+    return Evidence(
+        verdict=word,
+        against=against,
+        text=f"{status}: {said}",
+        stage=case.stage,
+        metric=name,
+        device=device,
+    )
