@@ -21,13 +21,17 @@ from .records import ScheduleSpec
 
 
 class EachDevice(Schedule):
-    """Every device by itself, or those of one kind of chip; group id = rank."""
+    """Every device by itself, some of them, or those of one kind of chip; group id = rank."""
 
-    def __init__(self, inventory: Inventory, on: str | None = None) -> None:
+    def __init__(
+        self, inventory: Inventory, on: str | None = None, ranks: list[int] | None = None
+    ) -> None:
         super().__init__(inventory)
         self._ranks = np.arange(inventory.size, dtype=np.int64)
+        if ranks is not None:
+            self._ranks = np.array(sorted(ranks), dtype=np.int64)
         if on is not None:
-            self._ranks = self._ranks[inventory.party(on) == 0]
+            self._ranks = self._ranks[inventory.party(on)[self._ranks] == 0]
         self.size = self._ranks.size
         self.width = 1 if self.size else 0
 
@@ -305,7 +309,8 @@ def _classes(
 def schedule_for(spec: ScheduleSpec, inventory: Inventory) -> Schedule:
     """The schedule that a spec describes.
 
-    ``nodes`` among its arguments limits it to these nodes. Raises `UsageError` for a label that no
+    Among its arguments ``nodes`` limits it to these nodes, and ``ranks`` one of devices to these
+    devices. Raises `UsageError` for a label that no
     node has, or a kind of chip that is not there.
     """
     arguments: dict[str, Any] = dict(spec.arguments)
@@ -319,7 +324,7 @@ def schedule_for(spec: ScheduleSpec, inventory: Inventory) -> Schedule:
     elif on is None:
         schedule = _schedule(spec.kind, arguments, inventory)
     elif spec.kind == "devices":
-        schedule = EachDevice(inventory, on)
+        schedule = EachDevice(inventory, on, **arguments)
     else:
         schedule = Part(inventory, on, spec.kind, arguments)
     schedule.alone = together is False
@@ -330,7 +335,7 @@ def _schedule(
     kind: str, arguments: dict[str, Any], inventory: Inventory, party: Ints | None = None
 ) -> Schedule:
     if kind == "devices":
-        return EachDevice(inventory)
+        return EachDevice(inventory, **arguments)
     if kind == "pairs":
         return Pairs(inventory, party=party, **arguments)
     if kind == "node_pairs":

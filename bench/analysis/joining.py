@@ -12,7 +12,7 @@ from ..records import ScheduleSpec
 
 AGAIN = "+"
 """Stands between a stage's name and the number of its re-test."""
-_CHOICE = ("nodes", "schedule", "matchings", "seed")
+_CHOICE = ("nodes", "ranks", "schedule", "matchings", "seed")
 """Arguments that say which groups are measured, and not what a group is."""
 
 
@@ -24,6 +24,11 @@ def base(stage: str) -> str:
 def retest(stage: str, number: int) -> str:
     """The name of a stage's ``number``-th re-test, counted from 1."""
     return f"{stage}{AGAIN}{number}"
+
+
+def number_of(stage: str) -> int:
+    """Which re-test a stage is: 2 of ``device+2``; 0 for one that is none."""
+    return int(stage.partition(AGAIN)[2] or 0)
 
 
 def what(spec: ScheduleSpec) -> ScheduleSpec:

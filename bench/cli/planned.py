@@ -37,7 +37,7 @@ def outline(made: Plan, inventory: Inventory) -> list[dict[str, Any]]:
                     "groups": schedule.size,
                     "rounds": rounds,
                     "jobs": [made.cases[job.case].label() for job in block.jobs],
-                    "seconds": round(each * rounds * stage.repeats, 1),
+                    "seconds": round(each * rounds * block.repeats, 1),
                 }
             )
         stages.append(

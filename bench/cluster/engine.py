@@ -214,15 +214,16 @@ class _Run:
 def job_count(made: Plan, stage: Stage, inventory: Inventory) -> int:
     """How many jobs (a benchmark on one group, once) a stage has."""
     schedules = schedules_of(made, inventory)
-    each = (len(block.jobs) * schedules[block.schedule].size for block in stage.blocks)
-    return stage.repeats * sum(each)
+    return sum(
+        block.repeats * len(block.jobs) * schedules[block.schedule].size for block in stage.blocks
+    )
 
 
 def row_count(made: Plan, inventory: Inventory) -> int:
     """How many rows the plan gives."""
     schedules = schedules_of(made, inventory)
     return sum(
-        stage.repeats * len(job.metrics) * schedules[block.schedule].size
+        block.repeats * len(job.metrics) * schedules[block.schedule].size
         for stage in made.stages
         for block in stage.blocks
         for job in block.jobs

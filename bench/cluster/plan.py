@@ -45,19 +45,27 @@ class Job(msgspec.Struct, kw_only=True, frozen=True):
 
 
 class Block(msgspec.Struct, kw_only=True, frozen=True):
-    """Jobs that are measured one after the other on every group of one schedule."""
+    """Jobs that are measured one after the other on every group of one schedule.
+
+    ``repeats``: how often, spaced in time.
+    """
 
     schedule: int
     jobs: list[Job]
+    repeats: int = 1
 
 
 class Stage(msgspec.Struct, kw_only=True, frozen=True):
-    """A stage of the plan. Every block is walked ``repeats`` times, spaced in time."""
+    """A stage of the plan."""
 
     name: str
     needs: list[str]
-    repeats: int
     blocks: list[Block]
+
+    @property
+    def repeats(self) -> int:
+        """How often its blocks are walked at most."""
+        return max((block.repeats for block in self.blocks), default=0)
 
 
 class Plan(msgspec.Struct, kw_only=True, frozen=True):
@@ -72,10 +80,15 @@ class Plan(msgspec.Struct, kw_only=True, frozen=True):
 
 
 class Part(msgspec.Struct, frozen=True):
-    """Entries of a suite, and the nodes that they are measured on, by index; None: all."""
+    """Entries of a suite, where they are measured, and how often (None: as the stage says).
+
+    ``nodes`` by index, or of benchmarks of devices ``ranks``; None: all.
+    """
 
     entries: Sequence[Entry]
     nodes: Sequence[int] | None = None
+    ranks: Sequence[int] | None = None
+    repeats: int | None = None
 
 
 class Step(msgspec.Struct, frozen=True):
@@ -126,6 +139,8 @@ def steps(stage: Stage, schedules: list[Schedule]) -> Iterator[Step]:
     """Walk a stage: repeats, then blocks, then rounds; the order in which every agent works."""
     for repeat in range(stage.repeats):
         for index, block in enumerate(stage.blocks):
+            if repeat >= block.repeats:
+                continue
             for number, groups in enumerate(schedules[block.schedule].walk()):
                 yield Step(index, repeat, number, groups)
 
@@ -148,7 +163,7 @@ class _Builder:
         self._known: dict[bytes, Schedule] = {}
         self._chips = chips
         self._sources: dict[str, str] = {}
-        self._nodes: list[int] | None = None
+        self._part = Part([])
         self._there = inventory
 
     def plan(self, suite: str, stages: list[Stage], notes: Sequence[str]) -> Plan:
@@ -161,16 +176,16 @@ class _Builder:
         )
 
     def stage(self, stage: StageConfig, parts: Sequence[Part], rule: dict[str, float]) -> Stage:
-        blocks: dict[int, list[Job]] = {}
+        blocks: dict[tuple[int, int], list[Job]] = {}
         for part in parts:
-            self._nodes, self._there = None, self.inventory
+            self._part, self._there = part, self.inventory
             if part.nodes is not None:
-                self._nodes = sorted(part.nodes)
-                self._there = self.inventory.on_nodes(self._nodes)
+                self._there = self.inventory.on_nodes(sorted(part.nodes))
+            repeats = part.repeats or stage.repeats
             for entry in part.entries:
                 try:
                     for index, jobs in self.entry(entry, stage.name, rule):
-                        blocks.setdefault(index, []).extend(jobs)
+                        blocks.setdefault((index, repeats), []).extend(jobs)
                 except HengsuanError as error:
                     if error.where or not entry.where:
                         raise
@@ -178,8 +193,10 @@ class _Builder:
         return Stage(
             name=stage.name,
             needs=stage.needs,
-            repeats=stage.repeats,
-            blocks=[Block(schedule=index, jobs=jobs) for index, jobs in blocks.items()],
+            blocks=[
+                Block(schedule=index, jobs=jobs, repeats=repeats)
+                for (index, repeats), jobs in blocks.items()
+            ],
         )
 
     def entry(
@@ -190,8 +207,10 @@ class _Builder:
             raise unknown("benchmark", entry.benchmark, self.known)
         cls = self.known[entry.benchmark]
         asked = schedule_spec(cls, entry.place)
-        if self._nodes is not None:
-            asked = with_arguments(asked, nodes=self._nodes)
+        if self._part.ranks is not None:
+            asked = with_arguments(asked, ranks=sorted(self._part.ranks))
+        if self._part.nodes is not None:
+            asked = with_arguments(asked, nodes=sorted(self._part.nodes))
         specs, idle = self._parts(asked)
         for kind in idle:
             self.notes.append(f"{entry.where or stage}: {entry.benchmark} has no group of {kind}")

@@ -88,6 +88,13 @@ def test_a_stage_over_some_nodes(tmp_path):
     assert np.all(np.diff([rows for _, rows in script.told]) > 0)
 
 
+def test_some_devices_and_each_part_as_often_as_it_says(tmp_path):
+    parts = [Part([GEMM], ranks=[2, 9], repeats=3), Part([GEMM], ranks=[30])]
+    run(tmp_path, Script(Further(stage=StageConfig(name="again"), parts=parts)))
+    again = ranks_of(RunReader(tmp_path / "run"), "again")
+    assert sorted(again) == [(2,), (2,), (2,), (9,), (9,), (9,), (30,)]
+
+
 def test_a_resumed_run_walks_the_same_stages(tmp_path):
     script = Script(stage("again", [3], GEMM), stage("more", [5], GEMM))
     whole = run(tmp_path / "whole", script)

@@ -6,9 +6,8 @@ the fabric model's (`bench.analysis.pairs`), and of larger groups it is asked on
 work (`troubles`).
 
 A *metric* is what cases with equal benchmark, axes, metric, source and groups are of: a re-test
-measures it again under another case. A re-test's stage is called ``stage+k``; each of its repeats
-is a *session*: whatever drifted between sessions is common to all that was measured in one. The
-sweep is session 0.
+measures it again under another case. Each is a *session*: whatever drifted between sessions is
+common to all that was measured in one. The sweep is session 0.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ from ...inventory import Inventory
 from ...records import Case, Header
 from ...results import Columns
 from ...rounds import schedule_for
-from ..joining import AGAIN, base, what
+from ..joining import base, number_of, what
 from ..selection import selected
 from ..summary import members, rows_by_case
 
@@ -132,14 +131,12 @@ def table(
             place = np.searchsorted(groups, columns.group[mine])
             known = place < groups.size
             mine, place = mine[known], place[known]
-            again = _session(header.cases[case].stage)
-            # Repeats of a re-test are sessions of their own, those of the sweep are one.
-            session = again * 1000 + columns.repeat[mine].astype(np.int64) if again else 0
+            again = number_of(header.cases[case].stage)
             parts.append(
                 (
                     np.full(mine.size, number, dtype=np.int64),
                     unit[place],
-                    np.broadcast_to(np.asarray(session, dtype=np.int64), mine.shape),
+                    np.full(mine.size, again, dtype=np.int64),
                     mine.astype(np.int64),
                 )
             )
@@ -174,10 +171,6 @@ def units_of(schedule: Schedule, inventory: Inventory) -> tuple[Ints, Ints]:
     every, unit = np.concatenate(ids), np.concatenate(units)
     order = np.argsort(every, kind="stable")
     return every[order], unit[order]
-
-
-def _session(stage: str) -> int:
-    return int(stage.partition(AGAIN)[2] or 0)
 
 
 def _metrics(header: Header, cases: list[Case], profile: Profile) -> list[Metric]:

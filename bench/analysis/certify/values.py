@@ -56,16 +56,13 @@ def _cells(found: Table, columns: Columns, kinds: Ints) -> Cells:
         [1.0 if one.case.better == "higher" else -1.0 for one in found.metrics], dtype=np.float64
     )
     metric, unit, row = found.metric[good], found.unit[good], found.row[good]
-    _, session = np.unique(found.session[good], return_inverse=True)
-    if found.session[good].size and found.session[good].min() > 0:
-        session = session + 1
     return Cells(
         metric=metric,
         unit=unit,
         kind=kinds[unit],
         value=(sign[metric] * np.log(value[good])) if metric.size else np.empty(0),
         error=_errors(columns, row),
-        session=session.astype(np.int64),
+        session=found.session[good],
         proven=np.zeros(metric.size, dtype=bool),
     )
 
