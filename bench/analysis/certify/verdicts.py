@@ -1,0 +1,143 @@
+"""From evidence to verdicts: the worst that is found of a node decides."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from ...records import STATUSES, Header
+from ...verdicts import WORDS, Certification, Evidence, NodeVerdict, Word
+from ..graph import Ints
+from .causes import explained
+from .examine import Examined
+
+Command = Callable[[Evidence, str], str]
+"""Of evidence and the name of its node: the command that repeats this one check."""
+
+_GRAVITY: dict[Word, int] = {"reject": 0, "inconclusive": 1, "accept": 2}
+
+
+def certification(
+    found: Examined,
+    *,
+    stages: Sequence[str],
+    profile: str,
+    stopped: str = "",
+    command: Command | None = None,
+) -> Certification:
+    """The verdict on every node of a run.
+
+    Args:
+        found: What the ended run says.
+        stages: All stages that the suite has: what was not reached leaves a node inconclusive.
+        profile: Name of the profile.
+        stopped: Why the run ended early.
+        command: Writes the commands that repeat single checks.
+    """
+    header = found.header
+    reached = {one["name"] for one in header.stages}
+    missing = [name for name in stages if name not in reached]
+    usual = _temperature(header)
+    checks = _checks(found)
+    nodes = []
+    for node in range(found.inventory.node_count):
+        name = found.inventory.name(node)
+        evidence = list(found.evidence.get(node, []))
+        if missing and not any(one.verdict == "reject" for one in evidence):
+            why = stopped or f"the run is {header.state}"
+            text = f"not measured: stage(s) {', '.join(missing)}; {why}"
+            evidence.append(Evidence(verdict="inconclusive", against="coverage", text=text))
+        evidence = explained(sorted(evidence, key=_order), usual)
+        if command is not None:
+            evidence = [_with_command(one, command(one, name)) for one in evidence]
+        counts = {str(status): int(n) for status, n in zip(STATUSES, checks[node], strict=True) if n}
+        if not counts and not evidence:
+            text = "nothing was measured on it"
+            evidence = [Evidence(verdict="inconclusive", against="coverage", text=text)]
+        nodes.append(
+            NodeVerdict(
+                node=name,
+                verdict=verdict(evidence),
+                chip=_chip(found, node),
+                identity=_identity(header, node),
+                evidence=evidence,
+                checks=counts,
+            )
+        )
+    return Certification(
+        run=header.id,
+        suite=header.suite,
+        profile=profile,
+        provenance=header.provenance,
+        began=header.started,
+        finished=header.finished or "",
+        nodes=sorted(nodes, key=lambda one: (_GRAVITY[one.verdict], one.node)),
+        measured=int((found.table.session == 0).sum()),
+        retested=int((found.table.session > 0).sum()),
+        notes=list(dict.fromkeys([*found.notes, *_scale(found)])),
+        stopped=stopped,
+    )
+
+
+def verdict(evidence: Sequence[Evidence]) -> Word:
+    """What the evidence on a node comes to: the worst of it; accept without any."""
+    said = {one.verdict for one in evidence}
+    return next((word for word in ("reject", "inconclusive") if word in said), WORDS[0])
+
+
+def _order(one: Evidence) -> tuple[int, float, str]:
+    """What speaks most against a node comes first."""
+    return _GRAVITY[one.verdict], -(one.effect if one.effect is not None else 1.0), one.metric
+
+
+def _with_command(one: Evidence, command: str) -> Evidence:
+    return msgspec.structs.replace(one, command=command)
+
+
+def _scale(found: Examined) -> list[str]:
+    """What the size of the fleet allows to say."""
+    nodes = int((np.diff(found.inventory.starts) > 0).sum())
+    if nodes == 1:
+        return [
+            "one node: there is no fleet to compare it with, so only absolute limits and checks "
+            "were applied; a baseline (--baseline RUN) gives one"
+        ]
+    return []
+
+
+def _checks(found: Examined) -> Ints:
+    """int64[nodes, statuses]: rows of the sweep and of re-tests on units of each node."""
+    nodes = found.inventory.node_count
+    node = found.table.node(found.table.unit)
+    status = found.columns.status[found.table.row].astype(np.int64)
+    width = len(STATUSES)
+    counts = np.bincount(node * width + status, minlength=nodes * width)
+    return counts.reshape(nodes, width).astype(np.int64)
+
+
+def _chip(found: Examined, node: int) -> str:
+    ranks = found.inventory.ranks_of(node)
+    chips = dict.fromkeys(found.inventory.chip(rank) or "" for rank in ranks)
+    return " + ".join(filter(None, chips))
+
+
+def _identity(header: Header, node: int) -> dict[str, Any]:
+    """Which hardware it is: machine, devices by serial number and firmware."""
+    if not header.nodes:
+        return {}
+    one = header.nodes[node]
+    return {
+        "machine": one.machine,
+        "devices": [
+            {"name": d.name, "serial": d.serial, "firmware": d.firmware} for d in one.devices
+        ],
+    }
+
+
+def _temperature(header: Header) -> float | None:
+    """°C, the median of what devices had at the end of their measurements; None if nobody says."""
+    known = [one.temperature[1] for one in header.conditions if one.temperature[1] is not None]
+    return float(np.median(known)) if known else None
