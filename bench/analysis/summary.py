@@ -30,12 +30,13 @@ _TOGETHER: dict[bool | None, str] = {True: "together", False: "alone"}
 class CaseSummary(msgspec.Struct, kw_only=True):
     """One case over all its groups; values are medians over repeats, in the case's unit.
 
-    ``name`` is the case's label and, where several devices take part, which ones.
+    ``name`` is the case's title and, where several devices take part, which ones.
     ``statuses`` counts rows by status, ``reasons`` holds the most frequent reason of each status
     (of ok rows: what their reader must know). ``expected_groups`` is how many groups the schedule
-    has (those with any row, where it was not counted), ``groups`` how many have a value; ``median``, ``p5`` and ``p95`` are over these, ``best`` and ``worst`` the
-    extremes (the better direction first), ``worst_group`` who that was; None without any.
-    ``totals``: of pairs that were measured together, what they carried in all (`totals`).
+    has (those with any row, where it was not counted), ``groups`` how many have a value;
+    ``median``, ``p5`` and ``p95`` are over these, ``best`` and ``worst`` the extremes (the better
+    direction first), ``worst_group`` who that was; None without any. ``totals``: of pairs that
+    were measured together, what they carried in all (`totals`).
     """
 
     case: Case

@@ -30,6 +30,7 @@ from ..workloads.base import (
     make,
     registry,
     source_hash,
+    title_of,
 )
 from .expectation import alike, facts_of
 from .placement import class_of, schedule_spec, with_arguments
@@ -217,6 +218,7 @@ class _Builder:
                     source=source,
                     schedule=index,
                     expected=expected.get(measure.name),
+                    title=title_of(bench),
                 )
             )
         metrics = tuple(measure.name for measure in bench.reported())
