@@ -66,7 +66,7 @@ class Case(msgspec.Struct, frozen=True):
 
     ``source`` is the hash of the code that defines the measurement: figures of different
     sources are never compared. ``expected`` is the value that datasheet and topology predict, in
-    ``unit``; None where it is unknown.
+    ``unit``; None where it is unknown. ``title`` is what reports call it, the metric left out.
     """
 
     id: int
@@ -80,6 +80,7 @@ class Case(msgspec.Struct, frozen=True):
     source: str
     schedule: int
     expected: float | None = None
+    title: str = ""
 
     def label(self) -> str:
         """``gemm[shape=1024x1024x1024,dtype=fp32]``, without the metric."""
@@ -89,10 +90,8 @@ class Case(msgspec.Struct, frozen=True):
         return f"{self.benchmark}[{axes}]" if axes else self.benchmark
 
     def short(self) -> str:
-        """``gemm 1024x1024x1024 fp32``: words speak for themselves, numbers keep their axis."""
-        said = ((k, v) for k, v in self.axes.items() if v not in ("", None))
-        words = (v if isinstance(v, str) else f"{k}={v}" for k, v in said)
-        return " ".join([self.benchmark, *words])
+        """``gemm 1024x1024x1024 fp32``: the title, of a run without titles the label."""
+        return self.title or self.label()
 
 
 class Device(msgspec.Struct, kw_only=True, frozen=True):

@@ -1,17 +1,19 @@
-"""Targets that a profile requires: who misses them, and by how much."""
+"""Targets that a profile requires: who misses them, by how much, and what nobody can say."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
 from ..configs import ProfileMetric
+from ..errors import Exit
 from ..inventory import Inventory
 from ..records import Header
 from ..rounds import schedule_for
 from ..units import format_value
 from .finding import Finding, ratio
-from .summary import CaseSummary
+from .summary import CaseSummary, lacking
 
+NO_TOTAL = "no round of pairs that ran together has a value of each"
 SHOWN = 4
 """Members of a group that are named."""
 
@@ -19,30 +21,61 @@ SHOWN = 4
 def criteria(
     line: ProfileMetric, found: Sequence[CaseSummary], header: Header
 ) -> Iterator[Finding]:
-    """A finding for each case of a required line that misses the target.
+    """Findings of each case of a required line: the target is missed, or was not measured.
 
-    Every group must reach it, so the worst one is judged; of totals each is.
+    Every group must reach it, so the worst one is judged; of totals each is. What has no value
+    did not reach it, and is told as ``undecided``.
     """
     if not line.required or line.target is None:
         return
     for one in found:
-        if line.statistic == "total":
-            for name, value in one.totals.items():
-                yield from _judged(line.target, one, value, f"{name} in all")
-        elif one.worst is not None and one.worst_group is not None:
-            yield from _judged(line.target, one, one.worst, _names(header, one))
+        asked = f"{_required(line.target, one)} is required"
+        if one.worst is None or one.worst_group is None:
+            yield _undecided(one, f"{one.case.metric} {asked}: {lacking(one)}")
+        elif line.statistic == "total":
+            for name, total in (one.totals or {"all": None}).items():
+                if total is None:
+                    text = f"{one.case.metric} {asked} ({name} in all): {NO_TOTAL}"
+                    yield _undecided(one, text)
+                else:
+                    yield from _missed(line.target, one, total, f"{asked} ({name} in all)")
+        else:
+            yield from _missed(line.target, one, one.worst, f"{asked} ({_names(header, one)})")
+            if without := one.expected_groups - one.groups:
+                who = f"{without} of {one.expected_groups} groups have no value"
+                yield _undecided(one, f"{one.case.metric} {asked}, and {who}: {lacking(one)}")
 
 
-def _judged(target: float, one: CaseSummary, value: float, who: str) -> Iterator[Finding]:
-    case = one.case
-    reached = ratio(value, target, case)
-    if reached is None or reached < 1:
-        least = "at least" if case.better == "higher" else "at most"
-        said = format_value(value, case.unit)
-        text = (
-            f"{case.metric} {said}, {least} {format_value(target, case.unit)} is required ({who})"
+def unmeasured(line: ProfileMetric, name: str, why: str) -> Iterator[Finding]:
+    """The finding that a required line's benchmark was not measured at all."""
+    if line.required:
+        yield Finding(
+            kind="undecided", name=name, text=f"{line.metric} is required to reach a target: {why}"
         )
+
+
+def judgement(findings: Sequence[Finding]) -> Exit:
+    """What criteria make of a run: a finding, inconclusive, or all is well."""
+    kinds = {one.kind for one in findings}
+    if "criterion" in kinds:
+        return Exit.FINDING
+    return Exit.INCONCLUSIVE if "undecided" in kinds else Exit.OK
+
+
+def _required(target: float, one: CaseSummary) -> str:
+    least = "at least" if one.case.better == "higher" else "at most"
+    return f"{least} {format_value(target, one.case.unit)}"
+
+
+def _missed(target: float, one: CaseSummary, value: float, asked: str) -> Iterator[Finding]:
+    reached = ratio(value, target, one.case)
+    if reached is None or reached < 1:
+        text = f"{one.case.metric} {format_value(value, one.case.unit)}, {asked}"
         yield Finding(kind="criterion", name=one.name, text=text)
+
+
+def _undecided(one: CaseSummary, text: str) -> Finding:
+    return Finding(kind="undecided", name=one.name, text=text)
 
 
 def _names(header: Header, one: CaseSummary) -> str:

@@ -11,7 +11,7 @@ class Finding(msgspec.Struct, kw_only=True):
     """Something that a reader of the score must know, as a sentence.
 
     ``kind``: a status (``failed``, ``invalid``, ...), ``above-reference``, ``incomplete``,
-    ``criterion`` (a required target that is missed),
+    ``criterion`` (a required target that is missed), ``undecided`` (one that was not measured),
     ``slow-node``, ``slow-device``, ``slow-link`` or ``slow-pair`` (`pairs.Suspect`), ``stall`` or
     ``uneven`` (`steadiness`), or ``note`` for values that count under a condition, such as a wider
     tolerance.

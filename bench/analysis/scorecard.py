@@ -19,12 +19,12 @@ import msgspec
 import numpy as np
 
 from ..configs import Chip, Profile, ProfileMetric
-from ..errors import UsageError
+from ..errors import Exit, UsageError
 from ..records import PROVENANCES, STATUS_MEANING, STATUSES, Header, Provenance, Status
 from ..results import Columns
 from ..stats import geometric_mean
 from ..units import format_value
-from .criteria import criteria
+from .criteria import NO_TOTAL, criteria, judgement, unmeasured
 from .datasheets import Datasheets
 from .drift import drift
 from .finding import Finding, ratio
@@ -32,9 +32,8 @@ from .health import incidents
 from .pairs import pair_fabrics
 from .selection import selected
 from .steadiness import unsteady
-from .summary import CaseSummary, summarize
+from .summary import CaseSummary, lacking, summarize
 
-NO_TOTAL = "no round of pairs that ran together has a value of each"
 TOLERANCE = 0.05
 """How far above its reference a metric may lie before that is a finding."""
 
@@ -88,6 +87,11 @@ class Scorecard(msgspec.Struct, kw_only=True):
     categories: list[Category]
     findings: list[Finding]
 
+    @property
+    def exit(self) -> Exit:
+        """The exit code that the profile's criteria ask for."""
+        return judgement(self.findings)
+
 
 def scorecard(
     header: Header, columns: Columns, profile: Profile, chips: Mapping[str, Chip]
@@ -115,10 +119,12 @@ def scorecard(
             meant = {case.id for case in selected(line, header.cases, header)}
             found = [one for one in summaries if one.case.id in meant]
             if line.optional:
-                found = [one for one in found if _expected_groups(one, header)]
+                found = [one for one in found if one.expected_groups]
             elif not found:
-                metrics.append(_unmatched(line, header.suite))
-            metrics.extend(_score(line, one, len(found), header, datasheets) for one in found)
+                unmatched = _unmatched(line, header.suite)
+                metrics.append(unmatched)
+                missed.extend(unmeasured(line, unmatched.name, unmatched.absent))
+            metrics.extend(_score(line, one, len(found), datasheets) for one in found)
             missed.extend(criteria(line, found, header))
         score, coverage = _mean(metrics)
         if metrics or not all(line.optional for line in lines):
@@ -168,21 +174,17 @@ def _unmatched(line: ProfileMetric, suite: str) -> MetricScore:
     )
 
 
-def _expected_groups(one: CaseSummary, header: Header) -> int:
-    declared = header.schedules[one.case.schedule].groups
-    return one.seen if declared is None else declared
-
-
 def _score(
-    line: ProfileMetric, one: CaseSummary, share: int, header: Header, datasheets: Datasheets
+    line: ProfileMetric, one: CaseSummary, share: int, datasheets: Datasheets
 ) -> MetricScore:
     case = one.case
-    expected = _expected_groups(one, header)
+    expected = one.expected_groups
     source, silent = datasheets.of(case)
     target = line.reference == "target"
     # Of several totals the one that counts is the worst: each is a link of its own.
     total = line.statistic == "total"
-    achieved = min(one.totals.values(), default=None) if total else one.median
+    totals = [value for value in one.totals.values() if value is not None]
+    achieved = min(totals, default=None) if total else one.median
     score = MetricScore(
         name=one.name,
         metric=f"{case.metric} in all" if total else case.metric,
@@ -202,8 +204,7 @@ def _score(
         if score.reference is not None:
             score.reference_from = "profile" if target else source
     if achieved is None:
-        lacking = total and one.median is not None
-        score.absent = NO_TOTAL if lacking else _unmeasured(one, expected)
+        score.absent = NO_TOTAL if total and one.median is not None else lacking(one)
     elif not score.scored:
         score.absent = "shown only: the profile compares it with nothing"
     elif score.reference is None:
@@ -213,17 +214,6 @@ def _score(
         if score.efficiency is None:
             score.absent = f"no ratio of {achieved:g} to {score.reference:g} can be taken"
     return score
-
-
-def _unmeasured(one: CaseSummary, expected: int) -> str:
-    if not expected:
-        return "no group for it here"
-    if not one.statuses:
-        return "not reached"
-    status = max(one.statuses, key=one.statuses.__getitem__)
-    if status == "ok":
-        return "measured, but it gave no value"
-    return f"{status}: {one.reasons.get(status) or STATUS_MEANING[status]}"
 
 
 def _mean(metrics: list[MetricScore]) -> tuple[float | None, float]:

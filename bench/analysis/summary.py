@@ -8,7 +8,16 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from ..records import PROVENANCES, STATUSES, Case, Header, Provenance, ScheduleSpec, Status
+from ..records import (
+    PROVENANCES,
+    STATUS_MEANING,
+    STATUSES,
+    Case,
+    Header,
+    Provenance,
+    ScheduleSpec,
+    Status,
+)
 from ..results import Columns, RunReader
 from .totals import totals
 
@@ -21,12 +30,13 @@ _TOGETHER: dict[bool | None, str] = {True: "together", False: "alone"}
 class CaseSummary(msgspec.Struct, kw_only=True):
     """One case over all its groups; values are medians over repeats, in the case's unit.
 
-    ``name`` is the case's label and, where several devices take part, which ones.
+    ``name`` is the case's title and, where several devices take part, which ones.
     ``statuses`` counts rows by status, ``reasons`` holds the most frequent reason of each status
-    (of ok rows: what their reader must know). ``seen`` is how many groups have any row, ``groups``
-    how many have a value; ``median``, ``p5`` and ``p95`` are over these, ``best`` and ``worst`` the
-    extremes (the better direction first), ``worst_group`` who that was; None without any.
-    ``totals``: of pairs that were measured together, what they carried in all (`totals`).
+    (of ok rows: what their reader must know). ``expected_groups`` is how many groups the schedule
+    has (those with any row, where it was not counted), ``groups`` how many have a value;
+    ``median``, ``p5`` and ``p95`` are over these, ``best`` and ``worst`` the extremes (the better
+    direction first), ``worst_group`` who that was; None without any. ``totals``: of pairs that
+    were measured together, what they carried in all (`totals`).
     """
 
     case: Case
@@ -34,7 +44,7 @@ class CaseSummary(msgspec.Struct, kw_only=True):
     rows: int
     statuses: dict[Status, int]
     provenances: list[Provenance]
-    seen: int
+    expected_groups: int
     groups: int
     median: float | None = None
     p5: float | None = None
@@ -43,7 +53,7 @@ class CaseSummary(msgspec.Struct, kw_only=True):
     worst: float | None = None
     worst_group: int | None = None
     reasons: dict[Status, str] = {}
-    totals: dict[str, float] = {}
+    totals: dict[str, float | None] = {}
 
 
 def summary(reader: RunReader) -> list[CaseSummary]:
@@ -59,13 +69,16 @@ def summarize(header: Header, columns: Columns) -> list[CaseSummary]:
         counts = np.bincount(columns.status[rows], minlength=len(STATUSES)).tolist()
         used = np.unique(columns.provenance[rows]).tolist()
         groups, medians = group_medians(columns, rows)
+        declared = header.schedules[case.schedule].groups
         one = CaseSummary(
             case=case,
             name=f"{case.short()}{members(header.schedules[case.schedule])}",
             rows=int(rows.size),
             statuses={s: n for s, n in zip(STATUSES, counts, strict=True) if n},
             provenances=[PROVENANCES[index] for index in used],
-            seen=int(np.unique(columns.group[rows]).size),
+            expected_groups=(
+                int(np.unique(columns.group[rows]).size) if declared is None else declared
+            ),
             groups=int(groups.size),
             reasons=reasons.get(case.id, {}),
         )
@@ -93,6 +106,19 @@ def members(spec: ScheduleSpec) -> str:
         words.append(f"across {on}" if "+" in on else f"on {on}")
     words.append(_TOGETHER.get(said.get("together"), ""))
     return "".join(f" {word}" for word in words if word)
+
+
+def lacking(one: CaseSummary) -> str:
+    """Why groups of a case have no value, in words."""
+    if not one.expected_groups:
+        return "no group for it here"
+    others = {status: count for status, count in one.statuses.items() if status != "ok"}
+    if others:
+        status = max(others, key=others.__getitem__)
+        return f"{status}: {one.reasons.get(status) or STATUS_MEANING[status]}"
+    if one.rows < one.expected_groups:
+        return "not reached"
+    return "measured, but it gave no value"
 
 
 def rows_by_case(columns: Columns, cases: int) -> list[npt.NDArray[np.intp]]:

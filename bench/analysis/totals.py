@@ -15,12 +15,13 @@ def totals(
     case: Case,
     groups: npt.NDArray[np.int64],
     medians: npt.NDArray[np.float64],
-) -> dict[str, float]:
+) -> dict[str, float | None]:
     """The sum over all pairs of a round, in the case's unit; of several rounds the median.
 
     Across a label, by the two values that meet (``beijing - shanghai``), else as ``all``. A round
     counts where every pair of it between the two has a value, and where no other round has more
-    pairs: on hosts that share cores rounds are split, and parts of one are no sum of it.
+    pairs: on hosts that share cores rounds are split, and parts of one are no sum of it. None where
+    no such round is whole.
 
     Args:
         header: The run's header.
@@ -39,17 +40,17 @@ def totals(
     key = arguments.get("across")
     names = _Names(inventory, key if key in inventory.labels() else None)
     sums: dict[str, dict[int, list[float]]] = {}
-    for whole in schedule.walk():
-        ids = np.concatenate([batch.ids for batch in whole])
-        between = names.of(np.concatenate([batch.ranks for batch in whole]))
+    for together in schedule.walk():
+        ids = np.concatenate([batch.ids for batch in together])
+        between = names.of(np.concatenate([batch.ranks for batch in together]))
         for name in dict.fromkeys(between.tolist()):
             mine = value[ids[between == name]]
             sums.setdefault(name, {}).setdefault(mine.size, []).append(float(mine.sum()))
-    found = {}
+    found: dict[str, float | None] = {}
     for name, by_pairs in sums.items():
         most = np.array(by_pairs[max(by_pairs)])
-        if np.isfinite(most).any():
-            found[name] = float(np.nanmedian(most))
+        whole = most[np.isfinite(most)]
+        found[name] = float(np.median(whole)) if whole.size else None
     return found
 
 

@@ -79,8 +79,9 @@ def command(
 ) -> int:
     """Measure SUITE (a name or a YAML file) and print the scorecard.
 
-    Exit code: 0 measured; 1 a sanity check failed; 2 usage; 3 nothing could be measured;
-    4 a node, rank or benchmark was lost; 130 interrupted. What was measured is kept in any case.
+    Exit code: 0 measured; 1 a sanity check failed or a criterion of the profile was missed;
+    2 usage; 3 nothing could be measured, or not what a criterion needs; 4 a node, rank or
+    benchmark was lost; 130 interrupted. What was measured is kept in any case.
     """
     from ..configs import load_chips, load_profile, load_suite
 
@@ -179,7 +180,7 @@ def _report(finished: Finished, profile: Any, chips: dict[str, Chip], as_json: b
     # A resumed run is judged whole, with the rows that it had before.
     numbers = ((columns.status == index).sum() for index in range(len(STATUSES)))
     finished.counts = {s: int(n) for s, n in zip(STATUSES, numbers, strict=True) if n}
-    code = finished.exit
+    code = Exit.worst([finished.exit, card.exit])
     with reader_may_leave():
         if as_json:
             found = {

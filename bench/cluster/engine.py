@@ -35,7 +35,7 @@ class Finished(msgspec.Struct, kw_only=True):
 
     @property
     def exit(self) -> Exit:
-        """The exit code of `hengsuan run`: contended and skipped rows are said, not failed.
+        """The exit code that the rows ask for: contended and skipped ones are said, not failed.
 
         Lost nodes, crashed ranks and raised exceptions are infrastructure (4), a sanity check
         that did not hold is a finding (1), and a run without one good row is inconclusive (3).

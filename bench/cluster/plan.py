@@ -19,7 +19,7 @@ from ..inventory import Inventory
 from ..records import Case, ScheduleSpec
 from ..rounds import schedule_for
 from ..timing import OVERTIME, Rule
-from ..workloads.base import Benchmark, Facts, axes_of, make, registry, source_hash
+from ..workloads.base import Benchmark, Facts, axes_of, make, registry, source_hash, title_of
 from ..workloads.expansion import expand
 from .expectation import alike, facts_of
 from .placement import class_of, schedule_spec, with_arguments
@@ -267,6 +267,7 @@ class _Builder:
                     source=source,
                     schedule=index,
                     expected=expected.get(measure.name),
+                    title=title_of(bench),
                 )
             )
         metrics = tuple(measure.name for measure in bench.reported())

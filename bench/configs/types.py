@@ -161,9 +161,10 @@ class ProfileMetric(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fi
     (``across: site``, ``together: true``): a value, a list of values, or ``largest``, the largest
     size or shape that the run measured. ``statistic``: the ``median`` over groups, or the
     ``total`` of what pairs carried together. A ``required`` target is a criterion: whoever misses
-    it, were it the worst group alone, is a finding. An ``optional`` line is left out where the run
-    has no group for it, as a link between sites on one site. ``least`` is the share of the
-    reference that certification asks of every device or node; what is below is rejected.
+    it, were it the worst group alone, is a finding, and what has no value leaves it undecided: exit
+    codes 1 and 3 of ``hengsuan run``. An ``optional`` line is left out where the run has no group
+    for it, as a link between sites on one site. ``least`` is the share of the reference that
+    certification asks of every device or node; what is below is rejected.
     """
 
     benchmark: str

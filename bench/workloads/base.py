@@ -12,7 +12,7 @@ import hashlib
 import inspect
 import math
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar
 
 import msgspec
@@ -182,6 +182,8 @@ class Benchmark(msgspec.Struct, kw_only=True, dict=True):
     """With the host timer, do not synchronise the device (measures the launch itself)."""
     per_sample: ClassVar[bool] = False
     """Time every call by itself, for latency distributions."""
+    worded: ClassVar[Mapping[str, Mapping[Any, str]]] = {}
+    """How a title says values of an axis, where not as they stand; not at all where empty."""
 
     def setup(self, context: Context) -> None:
         """Allocate and fill. Raises `Unmeasurable` with the reason where this cannot be done."""
@@ -336,3 +338,12 @@ def axis_fields(cls: type[Benchmark]) -> dict[str, msgspec.structs.FieldInfo]:
 def axes_of(instance: Benchmark) -> dict[str, Any]:
     """All axes of a benchmark with their values, defaults included, as records write them."""
     return {key: plain_axis(getattr(instance, key)) for key in axis_fields(type(instance))}
+
+
+def title_of(instance: Benchmark) -> str:
+    """``gemm 1024x1024x1024 fp32``: words speak for themselves, numbers keep their axis."""
+    words = [instance.name]
+    for key, value in axes_of(instance).items():
+        usual = "" if value is None else value if isinstance(value, str) else f"{key}={value}"
+        words.append(instance.worded.get(key, {}).get(value, usual))
+    return " ".join(filter(None, words))

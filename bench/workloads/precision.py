@@ -41,6 +41,7 @@ class Precision(Operation):
         Measure("flops", "FLOP/s", "higher"),
         Measure("effective_flops", "FLOP/s", "higher"),
     )
+    worded = {"distribution": {"normal": ""}}
 
     shape: Shape = Shape((2048, 2048, 2048))
     dtype: Literal["fp32", "tf32", "fp16", "bf16", "fp8_e4m3", "fp8_e5m2", "int8"] = "bf16"

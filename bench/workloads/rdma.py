@@ -32,6 +32,7 @@ class Rdma(Benchmark):
 
     measures = (Measure("bandwidth", "B/s", "higher"), Measure("latency", "s", "lower"))
     per_sample = True
+    worded = {"iterations": {2000: ""}}
 
     size: Bytes = Bytes(1 << 20)
     iterations: int = 2000

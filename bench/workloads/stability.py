@@ -48,6 +48,13 @@ class Stability(Pairs):
         Measure("low_share", "ratio", "lower"),
     )
 
+    worded = {
+        **Pairs.worded,
+        "direction": {"bidirectional": ""},
+        "stall": {10.0: ""},
+        "low": {0.9: ""},
+    }
+
     direction: Literal["unidirectional", "bidirectional"] = "bidirectional"
     duration: Seconds = Seconds(10.0)
     stall: float = 10.0

@@ -10,7 +10,11 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent))
 from running import HENGSUAN, Running, clock
 
+from bench.analysis.scorecard import scorecard
+from bench.analysis.summary import summarize
+from bench.configs import load_profile
 from bench.errors import Exit
+from bench.records import STATUSES
 
 HERE = Path(__file__).parent
 MEASURED = ("ok", "contended")
@@ -22,6 +26,33 @@ stages:
     benchmarks:
       - fixed: {tag: 0, rule: {budget: 50ms}}
       - collectives: {op: all_reduce, size: 4MiB, over: all}
+"""
+SITES = """
+name: sites
+rule: {budget: 1s, warmup: 10ms, min_samples: 3, limit: 60s}
+stages:
+  - name: links
+    benchmarks:
+      - link: {size: 4MiB, of: node, across: site, schedule: values, together: false}
+      - link: {size: 4MiB, of: device, across: site, schedule: sample, matchings: 1, together: true}
+"""
+CRITERIA = """
+name: criteria
+categories:
+  sites:
+    - benchmark: link
+      metric: bandwidth
+      where: {across: site, together: true}
+      statistic: total
+      reference: target
+      target: BITS
+      required: true
+    - benchmark: link
+      metric: round_trip
+      where: {together: false}
+      reference: target
+      target: 0.1
+      required: true
 """
 LATE = """
 name: late
@@ -86,6 +117,40 @@ def test_a_shaped_link_is_measured_at_its_rate(cluster, free, tmp_path):
     assert shaped.code == Exit.OK, shaped.said
     assert 0.5 * rate < bandwidth(shaped) < 1.1 * rate
     assert bandwidth(free) > 2 * bandwidth(shaped)
+
+
+def test_two_sites_are_judged_by_the_link_between_them(cluster, tmp_path):
+    rate = 100e6
+    labels, profile = tmp_path / "labels.yaml", tmp_path / "criteria.yaml"
+    labels.write_text("site: {a: host1, b: host2}\n")
+    profile.write_text(CRITERIA.replace("BITS", "400e6"))
+    cluster[1].shape(rate)
+    try:
+        judged = Running(cluster, SITES, tmp_path, "--labels", labels, "--profile", profile).end()
+    finally:
+        cluster[1].shape(None)
+    header, columns = judged.run.header, judged.run.columns()
+    assert [node.labels["site"] for node in header.nodes] == ["a", "b"]
+    (alone, shared) = judged.rows("link", "bandwidth")
+    assert {alone.status, shared.status} <= set(MEASURED), alone.reason + shared.reason
+    # What others did on these cores leaves the run without a verdict, and does not change a link.
+    decided = shared.status == "ok"
+    assert judged.code == (Exit.FINDING if decided else Exit.INCONCLUSIVE), judged.said
+    columns.status[:] = STATUSES.index("ok")
+    summaries = summarize(header, columns)
+    sums = [total for one in summaries for total in one.totals.items()]
+    assert [name for name, _ in sums] == ["a - b"]
+    assert 0.5 * rate < alone.value < 1.1 * rate
+    assert 0.5 * rate < sums[0][1] < 1.1 * rate
+    # A message of the size that bandwidth is measured with would take a third of a second.
+    assert all(0 < row.value < 0.1 for row in judged.rows("link", "round_trip"))
+    missed = scorecard(header, columns, load_profile(profile), {})
+    assert missed.exit is Exit.FINDING
+    (found,) = (one for one in missed.findings if one.kind == "criterion")
+    assert found.text.endswith("at least 400 Mbit/s is required (a - b in all)")
+    assert found.text in " ".join(judged.card.split()) or not decided
+    profile.write_text(CRITERIA.replace("BITS", "20e6"))
+    assert scorecard(header, columns, load_profile(profile), {}).exit is Exit.OK
 
 
 def test_nodes_need_not_agree_on_the_time_of_day(cluster, free, skewed):

@@ -107,6 +107,28 @@ def test_a_simulated_run_from_beginning_to_results(tmp_path):
     assert "simulated" in words[0]
 
 
+@pytest.mark.parametrize(
+    ("target", "benchmark", "code", "said"),
+    [
+        ("1e9", "link", 0, ""),
+        ("1e18", "link", 1, "criterion: link 256MiB there of nodes across site alone"),
+        ("1e9", "stability", 3, "undecided: stability"),
+    ],
+)
+def test_a_criterion_decides_the_exit_code(tmp_path, target, benchmark, code, said):
+    line = f"benchmark: {benchmark}, metric: bandwidth, reference: target, target: {target}"
+    profile = tmp_path / "mine.yaml"
+    profile.write_text(f"name: mine\ncategories:\n  a:\n    - {{{line}, required: true}}\n")
+    words = ["run", "sites", "--cluster", "two-sites", "--profile", profile, "--quiet"]
+    done = hengsuan(*words, "--json", cwd=tmp_path)
+    assert done.returncode == code, done.stderr
+    found = json.loads(done.stdout)
+    assert found["exit"] == code
+    told = [f"{one['kind']}: {one['name']}" for one in found["scorecard"]["findings"]]
+    judged = [one for one in told if one.startswith(("criterion", "undecided"))]
+    assert judged[:1] == ([said] if said else [])
+
+
 def test_a_real_run_without_ray(tmp_path):
     suite = tmp_path / "mini.yaml"
     suite.write_text(

@@ -16,6 +16,7 @@ from made_runs import case, columns, header
 from bench.analysis.scorecard import NO_TOTAL, scorecard
 from bench.analysis.summary import summarize
 from bench.configs import Chip, Profile, ProfileMetric, load_profile
+from bench.errors import Exit
 from bench.inventory import Inventory
 from bench.records import Device, Node, ScheduleSpec
 from bench.rounds import schedule_for
@@ -145,7 +146,9 @@ def test_pairs_that_run_together_add_up_by_two_sites():
     missing = [row for row in rows if schedule.members(row[1]) != (0, 2)]
     assert totals(made, columns(*missing))["a - b"] == 35.0  # of the round that is whole
     none = [row for row in rows if 0 not in schedule.members(row[1])]
-    assert set(totals(made, columns(*none))) == {"a - c", "b - c"}
+    found = totals(made, columns(*none))
+    assert found["a - b"] is None  # no round of it is whole, and that is said
+    assert {name for name, total in found.items() if total is not None} == {"a - c", "b - c"}
     alone, _ = sited("aabbc", together=False)
     assert totals(alone, columns(*rows)) == {}
 
@@ -201,8 +204,41 @@ def test_a_total_that_cannot_be_made_is_absent_with_the_reason():
     card = judged(made, one, line("bandwidth", 1e11, statistic="total", required=True))
     (metric,) = card.categories[0].metrics
     assert (metric.achieved, metric.absent) == (None, NO_TOTAL)
-    assert [f.kind for f in card.findings] == []
+    (found,) = card.findings
+    asked = "bandwidth at least 100 Gbit/s is required (a - b in all)"
+    assert (found.kind, found.text) == ("undecided", f"{asked}: {NO_TOTAL}")
+    assert card.exit is Exit.INCONCLUSIVE
     assert schedule.size == 4
+
+
+def test_a_criterion_that_is_missed_is_a_finding_and_one_without_a_value_decides_nothing():
+    made, _ = sited("aab", together=True)
+    worst = line("bandwidth", 1e11, where={"across": "site"}, required=True)
+
+    def kinds(*rows, of=worst):
+        card = judged(made, columns(*rows), of)
+        found = [f for f in card.findings if f.kind in ("criterion", "undecided")]
+        return card.exit, [f.kind for f in found], " ".join(f.text for f in found)
+
+    assert kinds((0, 0, 2e11), (0, 1, 1e11)) == (Exit.OK, [], "")
+    assert kinds((0, 0, 9e10), (0, 1, 2e11))[:2] == (Exit.FINDING, ["criterion"])
+    code, found, text = kinds((0, 0, 2e11), (0, 1, None, "contended", "a noisy neighbour"))
+    assert (code, found) == (Exit.INCONCLUSIVE, ["undecided"])
+    assert "1 of 2 groups have no value: contended: a noisy neighbour" in text
+    code, found, text = kinds((0, 0, 9e10))
+    assert (code, found) == (Exit.FINDING, ["criterion", "undecided"])
+    assert "1 of 2 groups have no value: not reached" in text
+    none = kinds((0, 0, None, "skipped", "no network"), (0, 1, None, "skipped", "no network"))
+    assert none[:2] == (Exit.INCONCLUSIVE, ["undecided"])
+    assert none[2] == "bandwidth at least 100 Gbit/s is required: skipped: no network"
+    # A line that the suite does not measure: required, it is undecided; optional, it is left out.
+    other = {"where": {"across": "rack"}, "required": True}
+    code, _, text = kinds((0, 0, 2e11), of=line("bandwidth", 1e11, **other))
+    assert code is Exit.INCONCLUSIVE
+    assert "the suite quick does not measure it" in text
+    assert kinds((0, 0, 2e11), of=line("bandwidth", 1e11, **other, optional=True))[0] is Exit.OK
+    shown = line("bandwidth", 1e12, where={"across": "site"})
+    assert kinds((0, 0, 2e11), of=shown) == (Exit.OK, [], "")  # a target alone only scores
 
 
 def test_the_default_profile_asks_for_sites_only_where_there_are_two():

@@ -106,6 +106,41 @@ def test_cases_declare_metrics_with_unit_direction_and_source():
     assert made.cases[1].expected is None
 
 
+@pytest.mark.parametrize(
+    ("name", "axes", "title"),
+    [
+        ("pairs", {"size": "4MiB"}, "pairs 4MiB"),
+        (
+            "pairs",
+            {"direction": "bidirectional", "memory": "host"},
+            "pairs 16MiB bidirectional host-memory",
+        ),
+        ("stability", {}, "stability 16MiB 10s"),
+        (
+            "stability",
+            {"stall": 3.0, "direction": "unidirectional"},
+            "stability 16MiB unidirectional 10s stall=3.0",
+        ),
+        ("link", {}, "link 256MiB there"),
+        ("gemm", {"shape": "64x64x64"}, "gemm 64x64x64 bf16 torch"),
+        ("gemm", {"layout": "nt", "shape": "64x64x64"}, "gemm 64x64x64 bf16 nt torch"),
+        ("collectives", {"in_flight": 4}, "collectives all_reduce 16MiB fp32 in_flight=4"),
+        ("incast", {"receiver": 0}, "incast 16MiB receiver=0"),
+    ],
+)
+def test_titles_leave_out_what_goes_without_saying(name, axes, title):
+    case = plan(suite(entry(name, axes)), fleet(), CHIPS).cases[0]
+    assert case.short() == title
+    assert f"{name}[" in case.label()  # which has every axis
+
+
+@pytest.mark.parametrize("name", ["fabric", "quick", "standard"])
+def test_no_two_cases_of_a_stage_share_a_title(name):
+    made = plan(load_suite(name), fleet(), CHIPS)
+    told = [(case.stage, case.short(), case.schedule, case.metric) for case in made.cases]
+    assert len(set(told)) == len(told)
+
+
 def test_entries_of_one_schedule_share_a_block():
     made = plan(
         suite(

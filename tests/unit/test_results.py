@@ -273,7 +273,7 @@ def test_summary_takes_medians_over_repeats_then_over_groups(tmp_path):
     ]
     rate, time = summary(RunReader(write(tmp_path, rows[::-1])))
     assert (rate.median, rate.best, rate.worst, rate.worst_group) == (8.0, 20.0, 1.5, 1)
-    assert (rate.rows, rate.seen, rate.groups) == (10, 4, 3)
+    assert (rate.rows, rate.expected_groups, rate.groups) == (10, 4, 3)
     assert rate.statuses == {"ok": 6, "failed": 3, "contended": 1}
     assert rate.reasons == {"failed": "out of memory", "contended": "busy"}
     assert (time.median, time.best, time.worst, time.worst_group) == (2.0, 1.0, 3.0, 0)

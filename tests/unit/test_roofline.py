@@ -38,7 +38,8 @@ CHIPS = {"acme-1": CHIP}
 
 def case(number, benchmark, metric="flops", **axes):
     unit = "FLOP/s" if metric == "flops" else "B/s"
-    return made_runs.case(number, benchmark, axes, metric, unit)
+    title = " ".join([benchmark, *filter(None, axes.values())])
+    return made_runs.case(number, benchmark, axes, metric, unit, title=title)
 
 
 def gemm(number, shape="1000x1000x1000", dtype="bf16", impl="torch"):

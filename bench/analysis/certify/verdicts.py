@@ -53,7 +53,9 @@ def certification(
         evidence = explained(sorted(evidence, key=_order), usual)
         if command is not None:
             evidence = [_with_command(one, command(one, name)) for one in evidence]
-        counts = {str(status): int(n) for status, n in zip(STATUSES, checks[node], strict=True) if n}
+        counts = {
+            str(status): int(n) for status, n in zip(STATUSES, checks[node], strict=True) if n
+        }
         if not counts and not evidence:
             text = "nothing was measured on it"
             evidence = [Evidence(verdict="inconclusive", against="coverage", text=text)]
