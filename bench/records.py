@@ -24,7 +24,8 @@ PROVENANCES: tuple[Provenance, ...] = ("measured", "stand-in", "simulated", "imp
 STATUS_MEANING: dict[Status, str] = {
     "ok": "measured, its sanity check held, the host was quiet",
     "failed": "the benchmark raised, crashed, ran out of memory or out of time",
-    "invalid": "the sanity check did not hold, or the device throttled: the value does not count",
+    "invalid": "the sanity check did not hold, the device computed wrongly, or it throttled: the "
+    "value does not count",
     "contended": "measured while other work ran on its cores: the value does not count",
     "skipped": "cannot be measured on this device, for the reason given",
     "missing": "nobody answered: a node or agent was lost before it could report",
@@ -51,6 +52,10 @@ class Row(msgspec.Struct, array_like=True, frozen=True):
     conditions: int
     provenance: Provenance
     reason: str
+
+
+DIGEST = "digest"
+"""Unit of values that are equal or not, integers below 2^53: no arithmetic is done on them."""
 
 
 class Measure(msgspec.Struct, frozen=True):
@@ -152,7 +157,8 @@ class Conditions(msgspec.Struct, kw_only=True, frozen=True):
     """Under which conditions a value was taken (``conditions.jsonl``); equal ones are stored once.
 
     Frequencies in MHz, temperature in °C, power in W; None where the host does not say. What may
-    change while measuring is noted before and after; ``throttled`` says if either saw it.
+    change while measuring is noted before and after; ``throttled`` names
+    every reason that was seen then or between two blocks of samples.
     ``tables``: the files that the kernels took their configurations from, with digests.
     ``library``: the ``torch.distributed`` backend in which a group met; empty for a device alone.
     """

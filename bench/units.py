@@ -91,6 +91,8 @@ def format_value(value: float | None, unit: str) -> str:
         return format_duration(value)
     if unit == "ratio":
         return f"{value * 100:.1f} %"
+    if unit == "digest":
+        return f"{int(value):012x}"
     if unit in ("", "count", "bits"):
         return f"{value:.4g} {unit}".strip()
     size = abs(value)

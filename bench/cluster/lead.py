@@ -136,7 +136,10 @@ class Lead:
 
     def _measured(self, job: Job, results: list[Result]) -> None:
         outcome = results[0].outcome
-        status, reason = _judge([result.outcome for result in results])
+        rank, told = _judge([result.outcome for result in results])
+        status, reason = told.status, told.reason
+        if status == "invalid":
+            reason = f"{self._rank_name(rank)}: {reason}"
         noisy = [(rank, r.contention) for rank, r in enumerate(results) if r.contention]
         if status == "ok" and noisy:
             rank, why = noisy[0]
@@ -145,6 +148,8 @@ class Lead:
             self._agent.event("warning", f"{job.benchmark}: {reason}")
         values = {value.metric: value for value in outcome.values}
         rows = []
+        # What throttled a device, say, is known where it leaves no value.
+        conditions = 0 if status == "invalid" else -1
         for offset, metric in enumerate(job.metrics):
             value = values.get(metric)
             if value is None or value.value is None:
@@ -154,7 +159,7 @@ class Lead:
                     if absent == status
                     else "no value: what it is computed from is unknown here"
                 )
-                rows.append(self._row(job, offset, absent, why))
+                rows.append(self._row(job, offset, absent, why, conditions))
             else:
                 rows.append(
                     Row(
@@ -191,7 +196,7 @@ class Lead:
         rows = [self._row(job, offset, status, reason) for offset in range(len(job.metrics))]
         self._agent.record(rows, None, None)
 
-    def _row(self, job: Job, offset: int, status: Status, reason: str) -> Row:
+    def _row(self, job: Job, offset: int, status: Status, reason: str, conditions: int = -1) -> Row:
         visit = self._visit
         return Row(
             case=job.case + offset,
@@ -203,7 +208,7 @@ class Lead:
             high=None,
             n=0,
             status=status,
-            conditions=-1,
+            conditions=conditions,
             provenance=self._order.provenance,
             reason=reason,
         )
@@ -223,8 +228,11 @@ def _merged(results: list[Result]) -> Conditions:
     return msgspec.structs.replace(results[0].conditions, throttled=throttled)
 
 
-def _judge(outcomes: list[Outcome]) -> tuple[Status, str]:
-    """Status and reason of a group from those of its ranks: the most telling one."""
+def _judge(outcomes: list[Outcome]) -> tuple[int, Outcome]:
+    """The rank whose outcome is the most telling one, and that: it stands for the group's."""
     order: list[Status] = ["invalid", "skipped", "ok"]
-    worst = min(outcomes, key=lambda o: (order.index(o.status), ELSEWHERE in o.reason))
-    return worst.status, worst.reason
+
+    def telling(pair: tuple[int, Outcome]) -> tuple[int, bool]:
+        return order.index(pair[1].status), ELSEWHERE in pair[1].reason
+
+    return min(enumerate(outcomes), key=telling)

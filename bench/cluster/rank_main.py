@@ -24,7 +24,7 @@ from ..backends.registry import get
 from ..configs import Chip
 from ..records import Conditions
 from ..workloads.base import Context, make
-from ..workloads.runner import Outcome, run
+from ..workloads.runner import ELSEWHERE, Outcome, run
 from .ranks import CHANNEL
 from .wire import (
     PROTOCOL,
@@ -132,14 +132,16 @@ class Rank:
             chip=self.chip,
             seed=command.seed,
         )
-        telemetry = self.backend.telemetry
         before = self._now()
         bench = make(command.benchmark, command.axes)
 
-        def throttled() -> bool:
-            mine = bool(telemetry(self.spec.index).throttled)
+        def throttled() -> str:
+            mine = self._telemetry().throttled
+            if not grouped:
+                return mine
             # One slow card slows the group: its samples do not count on any rank.
-            return any(flag for (flag,) in self._gather([float(mine)])) if grouped else mine
+            slowed = any(flag for (flag,) in self._gather([float(bool(mine))]))
+            return mine or (ELSEWHERE if slowed else "")
 
         def watch() -> Callable[[], str]:
             begun = host.Contention.begin(self.spec.cpus)
@@ -149,15 +151,23 @@ class Rank:
         conditions = self._conditions(outcome, before, self._now())
         return Result(outcome, conditions, outcome.contention)
 
+    def _telemetry(self) -> Telemetry:
+        """What the device says of itself; nothing where a vendor's library raises."""
+        try:
+            return self.backend.telemetry(self.spec.index)
+        except Exception:  # no reason to lose a measurement: the device answers for that itself
+            return Telemetry()
+
     def _now(self) -> Telemetry:
         """The device's telemetry; the clock of this rank's cores where it has none."""
-        now = self.backend.telemetry(self.spec.index)
+        now = self._telemetry()
         if now.clock is not None:
             return now
         return msgspec.structs.replace(now, clock=host.frequency(self.spec.cpus))
 
     def _conditions(self, outcome: Outcome, before: Telemetry, after: Telemetry) -> Conditions:
-        throttled = dict.fromkeys(filter(None, (before.throttled, after.throttled)))
+        said = ", ".join((before.throttled, outcome.throttled, after.throttled)).split(", ")
+        reasons = dict.fromkeys(one for one in said if one not in ("", ELSEWHERE))
         return Conditions(
             nice=os.getpriority(os.PRIO_PROCESS, 0),
             affinity=host.compact(os.sched_getaffinity(0)),
@@ -167,7 +177,7 @@ class Rank:
             frequency=(_rounded(before.clock, 50), _rounded(after.clock, 50)),
             temperature=(_rounded(before.temperature, 5), _rounded(after.temperature, 5)),
             power=(_rounded(before.power, 20), _rounded(after.power, 20)),
-            throttled=", ".join(throttled),
+            throttled=", ".join(reasons),
             timer=outcome.timer,
             tables=outcome.tables,
             library=self.library if self.size > 1 else "",

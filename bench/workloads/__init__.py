@@ -5,6 +5,8 @@ BUILT_IN = (
     "stream",
     "operations",
     "precision",
+    "corruption",
+    "collective_corruption",
     "transfer",
     "launch",
     "collectives",

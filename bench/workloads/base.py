@@ -184,6 +184,9 @@ class Benchmark(msgspec.Struct, kw_only=True, dict=True):
     """Time every call by itself, for latency distributions."""
     worded: ClassVar[Mapping[str, Mapping[Any, str]]] = {}
     """How a title says values of an axis, where not as they stand; not at all where empty."""
+    timed: ClassVar[bool] = True
+    """Whether the figures depend on how long the work takes. Of others, those count as well that
+    were taken on a throttled device or beside other work on its cores."""
 
     def setup(self, context: Context) -> None:
         """Allocate and fill. Raises `Unmeasurable` with the reason where this cannot be done."""
@@ -210,6 +213,14 @@ class Benchmark(msgspec.Struct, kw_only=True, dict=True):
     def reported(self) -> tuple[Measure, ...]:
         """Those of `measures` that a case with these axes has."""
         return self.measures
+
+    def fault(self) -> str:
+        """What the measurement found wrong with the device, as a sentence; empty if nothing.
+
+        Rows are ``invalid`` for this reason then, and keep their values. It is asked for after
+        `metrics`; a check that fails is about the measurement itself, and leaves no value.
+        """
+        return ""
 
     def note(self) -> str:
         """What a reader of a good value must know, as a sentence; it becomes the row's reason."""

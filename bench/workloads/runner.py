@@ -44,6 +44,8 @@ class Outcome(msgspec.Struct, kw_only=True):
     """Files that the kernels' configurations came from, with digests; empty where none did."""
     contention: str = ""
     """What other work took of the cores while the samples were timed; empty if they were quiet."""
+    throttled: str = ""
+    """Why samples were left out, in words; empty where none were."""
 
 
 def run(
@@ -51,15 +53,17 @@ def run(
     context: Context,
     rule: Rule,
     *,
-    throttled: Callable[[], bool] | None = None,
+    throttled: Callable[[], str] | None = None,
     watch: Callable[[], Callable[[], str]] | None = None,
 ) -> Outcome:
     """Measure ``bench``. ``watch()`` begins to account for the cores, what it gives ends that.
 
+    ``throttled()`` says why the device throttles now, in words; empty if it runs freely.
     Raises what the benchmark raises, except `Unmeasurable`.
 
     The outcome is ``skipped`` with the benchmark's reason, ``invalid`` if a sanity check did not
-    hold on any rank or if only throttled samples could be had, else ``ok``.
+    hold on any rank or if only throttled samples could be had, ``invalid`` with values if the
+    benchmark found a fault of the device, else ``ok``.
     """
     rule = bench.rule(rule)
     try:
@@ -74,7 +78,14 @@ def run(
         bad = _failed_check(bench, context, "before")
         if bad is not None:
             return bad
-        watched = watch() if watch is not None else None
+        slowed: dict[str, None] = {}
+
+        def looked() -> bool:
+            why = throttled() if throttled is not None else ""
+            slowed.update(dict.fromkeys(filter(None, why.split(", "))))
+            return bool(why)
+
+        watched = watch() if watch is not None and bench.timed else None
         timing = measure(
             bench.step,
             timer_for(bench, context),
@@ -83,7 +94,7 @@ def run(
             refresh=bench.refresh if bench.lifetime() else None,
             refresh_every=bench.lifetime(),
             agree=context.agree,
-            throttled=throttled,
+            throttled=looked if throttled is not None and bench.timed else None,
             per_sample=bench.per_sample or bench.cold(),
         )
         contention = watched() if watched is not None else ""
@@ -92,9 +103,11 @@ def run(
         bad = _failed_check(bench, context, "after")
         if bad is not None:
             return bad
+        why = ", ".join(slowed)
         if anyone(context, timing.seconds.size == 0):
-            return Outcome(status="invalid", reason="the device throttled during every sample")
-        return _outcome(bench, timing, contention)
+            reason = f"the device throttled during every sample ({why})"
+            return Outcome(status="invalid", reason=reason, throttled=why)
+        return _outcome(bench, timing, contention, why)
     finally:
         bench.teardown()
 
@@ -111,9 +124,9 @@ def timer_for(bench: Benchmark, context: Context) -> Timer:
     return HostTimer(None if immediate else synchronize)
 
 
-def _outcome(bench: Benchmark, timing: Timing, contention: str) -> Outcome:
+def _outcome(bench: Benchmark, timing: Timing, contention: str, why: str) -> Outcome:
     values = []
-    throttled = f"{timing.throttled} throttled samples left out" if timing.throttled else ""
+    throttled = f"{timing.throttled} throttled samples left out ({why})" if timing.throttled else ""
     for metric in bench.metrics(timing):
         if metric.samples is not None:
             samples = np.asarray(metric.samples, dtype=np.float64)
@@ -134,16 +147,18 @@ def _outcome(bench: Benchmark, timing: Timing, contention: str) -> Outcome:
     for one in values:
         if one.value is not None and not math.isfinite(one.value):
             return Outcome(status="invalid", reason=f"{one.metric} came out as {one.value}")
+    fault = bench.fault()
     return Outcome(
-        status="ok",
+        status="invalid" if fault else "ok",
         contention=contention,
+        throttled=why,
         values=values,
         calls=timing.calls,
         seconds=[float(s) for s in timing.seconds],
         timer=timing.timer,
         tables=bench.tables(),
         stopped=timing.stopped,
-        reason="; ".join(filter(None, (bench.note(), throttled))),
+        reason="; ".join(filter(None, (fault, bench.note(), throttled))),
     )
 
 

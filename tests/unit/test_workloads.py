@@ -242,10 +242,10 @@ def test_noise_has_no_precision(monkeypatch):
 
 def test_always_throttled_is_invalid():
     outcome = run(
-        make("launch", {}), context(0, 1), Rule(budget=0.1, warmup=0), throttled=lambda: True
+        make("launch", {}), context(0, 1), Rule(budget=0.1, warmup=0), throttled=lambda: "power cap"
     )
     assert outcome.status == "invalid"
-    assert "throttled" in outcome.reason
+    assert "throttled during every sample (power cap)" in outcome.reason
 
 
 def test_expectations_follow_the_datasheet():
