@@ -82,6 +82,11 @@ class Certify:
         self._say = say
         self.stopped = ""
 
+    @property
+    def stages(self) -> list[str]:
+        """Names of all stages that a complete certification has."""
+        return [stage.name for stage in self._stages]
+
     def following(self, folder: Path, stages: Sequence[str]) -> Further | None:
         """The next stage, see `bench.cluster.further.Campaign`."""
         reader = RunReader(folder)

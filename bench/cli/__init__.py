@@ -16,6 +16,7 @@ from .. import __version__
 
 VERBS = {
     "run": ("Operations", "Measure this machine or a cluster with a suite."),
+    "certify": ("Operations", "Say which nodes may join the cluster, and what ails the others."),
     "doctor": ("Operations", "Say what is here, what is missing, and whether it is quiet."),
     "results": ("Operations", "List and show runs."),
     "deploy": ("Operations", "Print what starts Ray on Slurm, Kubernetes or a list of hosts."),

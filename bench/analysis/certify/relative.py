@@ -34,6 +34,7 @@ def evidence(
     told = (REJECT, INCONCLUSIVE, SUSPECT) if ended else (REJECT,)
     units = found.size + found.inventory.node_count
     mine = ~judged.proven & (judged.unit < units) & np.isin(judged.state, told)
+    mine &= judged.peers > 1  # who is alone is compared with nobody
     if not mine.any():
         return
     rows = _last_rows(found, columns, units)

@@ -22,6 +22,8 @@ from .table import Ints, units_of
 
 BAD: tuple[Status, ...] = ("failed", "invalid", "missing")
 _BAD = [STATUSES.index(status) for status in BAD]
+CORRUPTION = ("corruption",)
+"""Benchmarks whose invalid rows say that equal work gave unequal bits."""
 COMMON = 0.5
 """Share of units above which a trouble is the fleet's (or the benchmark's) and no node's."""
 FEWEST = 3
@@ -185,6 +187,8 @@ def _evidence(
 ) -> Evidence:
     status = STATUSES[columns.status[row]]
     against: Against = "sanity" if status == "invalid" else "fault"
+    if case.benchmark in CORRUPTION and status == "invalid":
+        against = "corruption"
     name = f"{case.short()}{members(what(header.schedules[case.schedule]))}"
     return Evidence(
         verdict=word,

@@ -10,9 +10,10 @@ import numpy as np
 
 from ...records import STATUSES, Header
 from ...verdicts import WORDS, Certification, Evidence, NodeVerdict, Word
-from ..graph import Ints
+from ..graph import Bools, Ints
 from .causes import explained
 from .examine import Examined
+from .limits import limit
 
 Command = Callable[[Evidence, str], str]
 """Of evidence and the name of its node: the command that repeats this one check."""
@@ -42,6 +43,7 @@ def certification(
     missing = [name for name in stages if name not in reached]
     usual = _temperature(header)
     checks = _checks(found)
+    held = _held(found)
     nodes = []
     for node in range(found.inventory.node_count):
         name = found.inventory.name(node)
@@ -49,6 +51,12 @@ def certification(
         if missing and not any(one.verdict == "reject" for one in evidence):
             why = stopped or f"the run is {header.state}"
             text = f"not measured: stage(s) {', '.join(missing)}; {why}"
+            evidence.append(Evidence(verdict="inconclusive", against="coverage", text=text))
+        if not held[node] and checks[node].any():
+            text = (
+                "nothing to hold its figures against: no other node of its kind, and no limit that "
+                "applies; give a proven fleet (--baseline RUN) or a profile with targets"
+            )
             evidence.append(Evidence(verdict="inconclusive", against="coverage", text=text))
         evidence = explained(sorted(evidence, key=_order), usual)
         if command is not None:
@@ -108,6 +116,19 @@ def _scale(found: Examined) -> list[str]:
             "were applied; a baseline (--baseline RUN) gives one"
         ]
     return []
+
+
+def _held(found: Examined) -> Bools:
+    """bool[nodes]: whether any figure of the node is compared with anything."""
+    judged, nodes = found.judged, found.inventory.node_count
+    held = np.zeros(nodes, dtype=bool)
+    compared = (judged.unit < found.table.size + nodes) & (judged.peers > 1)
+    held[found.table.node(judged.unit[compared])] = True
+    limited = [n for n, metric in enumerate(found.table.metrics) if limit(metric)[0] is not None]
+    held[found.table.node(found.table.unit[np.isin(found.table.metric, limited)])] = True
+    for nodes_met in found.links.met.values():
+        held[list(nodes_met)] = True
+    return held
 
 
 def _checks(found: Examined) -> Ints:
