@@ -14,22 +14,26 @@ two visits that contradict each other one may be wrong, rather than both half.
 from __future__ import annotations
 
 import math
+from typing import TypeAlias
 
 import msgspec
 import numpy as np
+import numpy.typing as npt
 
-from ..graph import Floats
+from ..graph import Bools, Floats
 from .population import log_student_peak
+
+Singles: TypeAlias = npt.NDArray[np.float32]
 
 LARGEST = 2.0
 """Largest drop that is expected, ln: a tenth of the usual value is left."""
 
 _STRAY = 1e-7
-_CHUNK = 2048
-_SPREAD = np.linspace(-6, 6, 25)
-_NEAR = np.linspace(-7, 7, 41)
-_EDGE = np.linspace(-3, 3, 7)
-_WIDE = np.linspace(0, 1, 33)
+_CHUNK = 512
+_SPREAD = np.linspace(-6, 6, 25, dtype=np.float32)
+_NEAR = np.linspace(-7, 7, 41, dtype=np.float32)
+_EDGE = np.linspace(-3, 3, 7, dtype=np.float32)
+_WIDE = np.linspace(0, 1, 33, dtype=np.float32)
 
 
 class Evidence(msgspec.Struct, kw_only=True):
@@ -58,79 +62,98 @@ def evidence(
         spread, tail: float64[cells], of the cell's group.
         material: Relative drop from which a unit is bad.
     """
-    parts = [
-        _chunk(value[part], scale[part], spread[part], tail[part], -math.log1p(-material))
-        for part in (slice(start, start + _CHUNK) for start in range(0, value.shape[0], _CHUNK))
-    ]
-    columns = [np.concatenate(column) for column in zip(*parts, strict=True)] or [np.zeros(0)] * 4
-    return Evidence(ratio=columns[0], effect=columns[1], low=columns[2], high=columns[3])
+    # In units of a cell's smallest error single precision is enough, and twice as fast.
+    there = np.isfinite(value)
+    unit = np.where(there, scale, np.inf).min(axis=1, initial=np.inf)
+    y = np.where(there, value / unit[:, None], 0.0).astype(np.float32)
+    s = np.where(there, scale / unit[:, None], 1.0).astype(np.float32)
+    spread = np.maximum(spread / unit, 0.02).astype(np.float32)
+    least = (-math.log1p(-material) / unit).astype(np.float32)
+    peak = log_student_peak(tail).astype(np.float32)
+    tail = tail.astype(np.float32)
+    found = np.zeros((4, unit.size))
+    for start in range(0, unit.size, _CHUNK):
+        part = slice(start, start + _CHUNK)
+        found[:, part] = _chunk(
+            y[part], s[part], there[part], spread[part], tail[part], peak[part], least[part]
+        )
+    low, middle, high = found[1:] * unit
+    return Evidence(
+        ratio=found[0] - math.log(math.log(LARGEST / -math.log1p(-material))),
+        effect=middle,
+        low=low,
+        high=high,
+    )
 
 
 def _chunk(
-    value: Floats, scale: Floats, spread: Floats, tail: Floats, least: float
-) -> tuple[Floats, Floats, Floats, Floats]:
-    there = np.isfinite(value)
-    y, s = np.where(there, value, 0.0), np.where(there, scale, 1.0)
-    smallest = np.where(there, scale, np.inf).min(axis=1)
-    largest = np.where(there, scale, 0.0).max(axis=1)
-    spread = np.maximum(spread, 0.02 * smallest)[:, None]
-    degrees = tail[:, None]
-    peak = log_student_peak(tail)[:, None]
+    y: Singles,
+    s: Singles,
+    there: Bools,
+    spread: Singles,
+    tail: Singles,
+    peak: Singles,
+    least: Singles,
+) -> Singles:
+    """float32[4, cells]: ln of the ratio, and the quantiles of x."""
+    spread, tail, peak, least = (one[:, None] for one in (spread, tail, peak, least))
+    power = -(tail + 1) / 2
 
-    def seen(x: Floats) -> Floats:
-        """ln of the likelihood of x, float64[cells, points]."""
+    def seen(x: Singles) -> Singles:
+        """ln of the likelihood of x, float32[cells, points]."""
         total = np.zeros_like(x)
         for visit in range(y.shape[1]):
             if not there[:, visit].any():
                 continue
-            t = (y[:, visit, None] - x) / s[:, visit, None]
-            one = np.exp(peak - (degrees + 1) / 2 * np.log1p(t * t / degrees))
-            one += _STRAY / (1 + np.abs(t))
-            total += np.where(there[:, visit, None], np.log(one), 0.0)
+            t = y[:, visit, None] - x
+            t /= s[:, visit, None]
+            stray = _STRAY / (1 + np.abs(t))
+            t *= t
+            t /= tail
+            one = np.exp(peak + power * np.log1p(t))
+            one += stray
+            np.log(one, out=one)
+            total += np.where(there[:, visit, None], one, 0)
         return total
 
-    precision = (there / (s * s)).sum(axis=1)
-    middle = (there * y / (s * s)).sum(axis=1) / precision
-    ends = np.column_stack([np.where(there, value, middle[:, None]), middle])
-    best = ends[np.arange(ends.shape[0]), np.argmax(seen(ends), axis=1)][:, None]
-    low = np.minimum(np.where(there, y, np.inf).min(axis=1), 0) - 4 * largest
-    high = np.maximum(np.where(there, y, -np.inf).max(axis=1), 0) + 4 * largest
-    x = np.concatenate(
-        [
-            spread * _SPREAD,
-            best + _NEAR / np.sqrt(precision)[:, None],
-            -least + spread * _EDGE,
-            low[:, None] + (high - low)[:, None] * _WIDE,
-        ],
-        axis=1,
+    precision = (there / (s * s)).sum(axis=1, keepdims=True)
+    middle = (there * y / (s * s)).sum(axis=1, keepdims=True) / precision
+    ends = np.concatenate([np.where(there, y, middle), middle], axis=1)
+    best = np.take_along_axis(ends, np.argmax(seen(ends), axis=1)[:, None], axis=1)
+    largest = 4 * np.where(there, s, 0).max(axis=1, keepdims=True)
+    low = np.minimum(np.where(there, y, np.inf).min(axis=1, keepdims=True), 0) - largest
+    high = np.maximum(np.where(there, y, -np.inf).max(axis=1, keepdims=True), 0) + largest
+    points = (
+        spread * _SPREAD,
+        best + _NEAR / np.sqrt(precision),
+        -least + spread * _EDGE,
+        low + (high - low) * _WIDE,
     )
-    x.sort(axis=1)
-    step = np.diff(x, axis=1)
+    x = np.sort(np.concatenate(points, axis=1).astype(np.float32), axis=1)
+    step = np.diff(x, axis=1) / 2
     width = np.zeros_like(x)
-    width[:, 1:] += step / 2
-    width[:, :-1] += step / 2
+    width[:, 1:] += step
+    width[:, :-1] += step
     likelihood = seen(x)
     likelihood = np.exp(likelihood - likelihood.max(axis=1, keepdims=True)) * width
-    u = x / spread
-    usual = np.exp(peak - (degrees + 1) / 2 * np.log1p(u * u / degrees)) / spread
-    drop = np.maximum(-x, least)
-    beyond = 1 / (1 + np.exp(np.clip(-1.702 * (-x - least) / spread, -700, 700)))
-    bad = beyond / (drop * math.log(LARGEST / least))
-    ratio = np.log(np.maximum((likelihood * bad).sum(axis=1), 1e-300))
-    ratio -= np.log(np.maximum((likelihood * usual).sum(axis=1), 1e-300))
+    usual = np.exp(peak + power * np.log1p((x / spread) ** 2 / tail)) / spread
+    drop = -x
+    beyond = 1 / (1 + np.exp(np.clip(-1.702 * (drop - least) / spread, -80, 80)))
+    bad = beyond / np.maximum(drop, least)
+    ratio = np.log(np.maximum((likelihood * bad).sum(axis=1), 1e-37))
+    ratio -= np.log(np.maximum((likelihood * usual).sum(axis=1), 1e-37))
     below = np.cumsum(likelihood, axis=1)
     below /= below[:, -1:]
-    found = [_quantile(x, below, share) for share in (0.5, 0.025, 0.975)]
-    return ratio, found[0], found[1], found[2]
+    return np.stack([ratio, *(_quantile(x, below, share) for share in (0.025, 0.5, 0.975))])
 
 
-def _quantile(x: Floats, below: Floats, share: float) -> Floats:
+def _quantile(x: Singles, below: Singles, share: float) -> Singles:
     """Where the cumulative share of every row passes ``share``, between two points."""
     after = np.clip((below < share).sum(axis=1), 1, x.shape[1] - 1)
     row = np.arange(x.shape[0])
     left, right = below[row, after - 1], below[row, after]
-    part = np.clip((share - left) / np.maximum(right - left, 1e-300), 0, 1)
+    part = np.clip((share - left) / np.maximum(right - left, 1e-30), 0, 1)
     # Half a cell back: the sum counts a point's own share on both sides of it.
     a, b = x[row, after - 1], x[row, after]
-    found: Floats = a + part * (b - a)
+    found: Singles = a + part * (b - a)
     return found
