@@ -20,8 +20,9 @@ from ..records import Header
 class Incident(msgspec.Struct, kw_only=True, frozen=True):
     """Something that happened to a node. ``stage``: during which stage, empty where in none.
 
-    ``kind``: ``errors`` (counters of errors grew), ``kernel-log`` (the kernel spoke of hardware),
-    ``link`` (a PCI Express link is below what both its ends can do), ``note``.
+    ``kind``: ``errors`` (counters of errors grew, or a device asks for repair), ``kernel-log`` (the
+    kernel spoke of hardware), ``link`` (a PCI Express link is below what both its ends can do),
+    ``note``.
     """
 
     kind: str
@@ -59,6 +60,9 @@ def _events(header: Header) -> Iterator[Incident]:
             if grown:
                 text = f"in stage {stage}: {said(grown)}"
                 yield Incident(kind="errors", node=node, stage=stage, text=text)
+        elif kind == "device":
+            text = f"in stage {stage}: {event['text']}"
+            yield Incident(kind="errors", node=node, stage=stage, text=text)
         elif kind == "kernel-log":
             text = f"in stage {stage}: {event['text']}"
             yield Incident(kind="kernel-log", node=node, stage=stage, text=text)

@@ -37,7 +37,19 @@ class Telemetry(msgspec.Struct, kw_only=True, frozen=True):
     power: float | None = None
     memory_used: int | None = None
     throttled: str = ""
+
+
+class Health(msgspec.Struct, kw_only=True, frozen=True):
+    """What a device counted of its own errors, and what it says that it needs.
+
+    ``errors``: counts since boot or over its life, by names without spaces (``ecc_uncorrected``);
+    what grows is a fault of hardware, unless its name says that it was ``corrected``
+    (`bench.host.counters.is_error`). ``problem``: why it should be reset or repaired, in words;
+    empty if it does not say so.
+    """
+
     errors: dict[str, int] = {}
+    problem: str = ""
 
 
 class Side:
@@ -154,8 +166,15 @@ class Backend:
         return None
 
     def telemetry(self, index: int) -> Telemetry:
-        """Clocks, temperature, power, throttling, errors of device ``index`` of the node."""
+        """Clocks, temperature, power, throttling of device ``index`` of the node.
+
+        Asked between blocks of samples: cheap.
+        """
         return Telemetry()
+
+    def health(self, index: int) -> Health:
+        """Errors of device ``index`` of the node. Asked before and after stages, not beside one."""
+        return Health()
 
     def busy(self, index: int) -> str:
         """Who else uses device ``index`` of the node (process names and ids), empty if nobody."""

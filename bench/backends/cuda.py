@@ -13,7 +13,8 @@ import msgspec
 from .. import host
 from ..errors import BackendError
 from ..records import Device
-from .base import Telemetry, TorchBackend
+from .base import Health, Telemetry, TorchBackend
+from .nvml import active_links, ask, nvml_health
 
 if TYPE_CHECKING:
     import torch
@@ -25,8 +26,11 @@ THROTTLING = {
     0x20: "thermal slowdown by software",
     0x40: "thermal slowdown by hardware",
     0x80: "power brake",
+    0x200: "board limit",
+    0x400: "reliability limit",
 }
-"""NVML's clock event reasons that slow a busy GPU down (nvml.h, nvmlClocksEventReason...).
+"""NVML's clock event reasons that slow a busy GPU down (nvml.h, nvmlClocksEventReason...; the last
+two, nvmlClocksThrottleReason...).
 
 Idle (0x1), clocks set by an application (0x2) and display clocks (0x100) are no throttling. The
 power cap (0x4) is one: what is measured under it is not what the chip does without.
@@ -59,9 +63,9 @@ class Cuda(TorchBackend):
         nvml = _nvml()
         if nvml is None:
             return {}
-        driver = _ask(nvml, "nvmlSystemGetDriverVersion")
-        cuda = _ask(nvml, "nvmlSystemGetCudaDriverVersion")
-        found = {"nvml": _ask(nvml, "nvmlSystemGetNVMLVersion"), "driver": driver}
+        driver = ask(nvml, "nvmlSystemGetDriverVersion")
+        cuda = ask(nvml, "nvmlSystemGetCudaDriverVersion")
+        found = {"nvml": ask(nvml, "nvmlSystemGetNVMLVersion"), "driver": driver}
         if cuda:
             found["cuda"] = f"{cuda // 1000}.{cuda % 1000 // 10}"
         return {name: version for name, version in found.items() if version}
@@ -113,25 +117,33 @@ class Cuda(TorchBackend):
         if nvml is None:
             return Telemetry()
         handle = nvml.nvmlDeviceGetHandleByIndex(index)
-        reasons = _ask(nvml, "nvmlDeviceGetCurrentClocksThrottleReasons", handle) or 0
-        memory = _ask(nvml, "nvmlDeviceGetMemoryInfo", handle)
-        power = _ask(nvml, "nvmlDeviceGetPowerUsage", handle)
+        reasons = ask(nvml, "nvmlDeviceGetCurrentClocksEventReasons", handle)
+        if reasons is None:  # its name until driver 535
+            reasons = ask(nvml, "nvmlDeviceGetCurrentClocksThrottleReasons", handle) or 0
+        memory = ask(nvml, "nvmlDeviceGetMemoryInfo", handle)
+        power = ask(nvml, "nvmlDeviceGetPowerUsage", handle)
         return Telemetry(
-            clock=_ask(nvml, "nvmlDeviceGetClockInfo", handle, nvml.NVML_CLOCK_SM),
-            clock_max=_ask(nvml, "nvmlDeviceGetMaxClockInfo", handle, nvml.NVML_CLOCK_SM),
-            temperature=_ask(nvml, "nvmlDeviceGetTemperature", handle, nvml.NVML_TEMPERATURE_GPU),
+            clock=ask(nvml, "nvmlDeviceGetClockInfo", handle, nvml.NVML_CLOCK_SM),
+            clock_max=ask(nvml, "nvmlDeviceGetMaxClockInfo", handle, nvml.NVML_CLOCK_SM),
+            temperature=ask(nvml, "nvmlDeviceGetTemperature", handle, nvml.NVML_TEMPERATURE_GPU),
             power=power / 1000 if power is not None else None,
             memory_used=memory.used if memory is not None else None,
             throttled=throttling(reasons),
-            errors=_errors(nvml, handle),
         )
+
+    def health(self, index: int) -> Health:
+        nvml = _nvml()
+        if nvml is None:
+            return Health()
+        handle = nvml.nvmlDeviceGetHandleByIndex(index)
+        return nvml_health(nvml, handle)
 
     def busy(self, index: int) -> str:
         nvml = _nvml()
         if nvml is None:
             return ""
         handle = nvml.nvmlDeviceGetHandleByIndex(index)
-        running = _ask(nvml, "nvmlDeviceGetComputeRunningProcesses", handle) or []
+        running = ask(nvml, "nvmlDeviceGetComputeRunningProcesses", handle) or []
         own = set(host.process_tree(os.getpid()))
         others = [process.pid for process in running if process.pid not in own]
         return ", ".join(f"{host.process_name(pid) or 'process'} ({pid})" for pid in others)
@@ -154,54 +166,33 @@ def _nvml() -> Any | None:
     return pynvml
 
 
-def _ask(nvml: Any, function: str, *arguments: Any) -> Any | None:
-    """The function's answer; None where this GPU or driver does not support it."""
-    try:
-        return getattr(nvml, function)(*arguments)
-    except (AttributeError, nvml.NVMLError):
-        return None
-
-
 def _inventory(uuid: str) -> tuple[str, dict[str, Any]]:
     """(driver and VBIOS, facts) of the GPU with this UUID."""
     nvml = _nvml()
     if nvml is None or not uuid:
         return "", {}
     name = uuid if uuid.startswith("GPU-") else f"GPU-{uuid}"
-    handle = _ask(nvml, "nvmlDeviceGetHandleByUUID", name)
+    handle = ask(nvml, "nvmlDeviceGetHandleByUUID", name)
     if handle is None:
-        handle = _ask(nvml, "nvmlDeviceGetHandleByUUID", name.encode())
+        handle = ask(nvml, "nvmlDeviceGetHandleByUUID", name.encode())
     if handle is None:
         return "", {}
-    driver = _ask(nvml, "nvmlSystemGetDriverVersion") or ""
-    bios = _ask(nvml, "nvmlDeviceGetVbiosVersion", handle) or ""
-    limit = _ask(nvml, "nvmlDeviceGetEnforcedPowerLimit", handle)
+    driver = ask(nvml, "nvmlSystemGetDriverVersion") or ""
+    bios = ask(nvml, "nvmlDeviceGetVbiosVersion", handle) or ""
+    limit = ask(nvml, "nvmlDeviceGetEnforcedPowerLimit", handle)
     facts = {
-        "index": _ask(nvml, "nvmlDeviceGetIndex", handle),
+        "index": ask(nvml, "nvmlDeviceGetIndex", handle),
         "power_limit": limit / 1000 if limit is not None else None,
-        "pcie_generation": _ask(nvml, "nvmlDeviceGetCurrPcieLinkGeneration", handle),
-        "pcie_width": _ask(nvml, "nvmlDeviceGetCurrPcieLinkWidth", handle),
+        "pcie_generation": ask(nvml, "nvmlDeviceGetCurrPcieLinkGeneration", handle),
+        "pcie_width": ask(nvml, "nvmlDeviceGetCurrPcieLinkWidth", handle),
+        "ecc": _ecc(nvml, handle),
+        "nvlinks": len(active_links(nvml, handle)),
     }
     known = {key: value for key, value in facts.items() if value is not None}
     return f"driver {driver}, vbios {bios}", known
 
 
-def _errors(nvml: Any, handle: Any) -> dict[str, int]:
-    """Uncorrected memory errors since boot, and rows remapped over the GPU's life."""
-    found = {}
-    ecc = _ask(
-        nvml,
-        "nvmlDeviceGetTotalEccErrors",
-        handle,
-        nvml.NVML_MEMORY_ERROR_TYPE_UNCORRECTED,
-        nvml.NVML_VOLATILE_ECC,
-    )
-    if ecc is not None:
-        found["ecc_uncorrected"] = int(ecc)
-    remapped = _ask(nvml, "nvmlDeviceGetRemappedRows", handle)
-    if remapped is not None:
-        correctable, uncorrectable, pending, failed = remapped
-        found["rows_remapped"] = int(correctable) + int(uncorrectable)
-        found["remap_pending"] = int(pending)
-        found["remap_failed"] = int(failed)
-    return found
+def _ecc(nvml: Any, handle: Any) -> str | None:
+    """Whether memory corrects its errors; None where it cannot."""
+    mode = ask(nvml, "nvmlDeviceGetEccMode", handle)
+    return None if mode is None else "on" if mode[0] else "off"

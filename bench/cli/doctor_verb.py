@@ -54,6 +54,7 @@ def command(address: str | None, labels: str | None, as_json: bool) -> int:
                     "serial": device.serial,
                     "in_use_by": backend.busy(device.index),
                     "telemetry": backend.telemetry(device.index),
+                    "health": backend.health(device.index),
                 }
             )
         backends.append(

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+from importlib import metadata
+
 import msgspec
 
 from .. import host
@@ -50,6 +53,7 @@ def describe(backend: str | None, share: bool, address: str) -> Node:
     if chosen is not None:
         places = {place: str(d.facts["pci"]) for place, d in enumerate(devices) if "pci" in d.facts}
         facts |= {"affinity": affinity(places, facts), "versions": _versions(chosen.name)}
+    facts["packages"] = _packages()
     return Node(
         id=host.machine_id(),
         name=host.hostname(),
@@ -62,6 +66,15 @@ def describe(backend: str | None, share: bool, address: str) -> Node:
         problem="; ".join([*problems, *busy]) if not devices else "",
         busy=tuple(busy),
     )
+
+
+def _packages() -> dict[str, str]:
+    """Versions of what computes, as the ranks of this node will import it."""
+    found = {}
+    for name in ("torch", "triton", "numpy"):
+        with contextlib.suppress(metadata.PackageNotFoundError):
+            found[name] = metadata.version(name)
+    return found
 
 
 def _versions(backend: str) -> dict[str, str]:

@@ -9,6 +9,7 @@ import contextlib
 import re
 from collections.abc import Iterable
 
+from ..backends.base import Health
 from ..backends.registry import get
 from ..errors import HengsuanError
 from ..host import counters, pcie
@@ -36,6 +37,7 @@ class Watch:
         self._log = KernelLog(patterns)
         self._before: counters.Snapshot = {}
         self._told: set[str] = set()
+        self._ailing: dict[int, str] = {}
 
     def begin(self) -> None:
         """Note how things stand; older lines of the kernel's log are nobody's fault here."""
@@ -54,6 +56,7 @@ class Watch:
         if grown:
             text = ", ".join(f"{name} +{change}" for name, change in sorted(grown.items()))
             events.append(self._event("counters", text, stage, grown))
+        events.extend(self._problems(stage))
         events.extend(self._lines(stage))
         events.extend(self._links(stage, places))
         return events
@@ -65,12 +68,23 @@ class Watch:
     def _counters(self) -> counters.Snapshot:
         found = counters.snapshot()
         for place, device in enumerate(self._node.devices):
-            errors: dict[str, int] = {}
+            health = Health()
             if self._backend is not None:
-                with contextlib.suppress(Exception):  # a vendor's telemetry may raise anything
-                    errors = self._backend.telemetry(device.index).errors
-            found.update({f"device{place} {name}": count for name, count in errors.items()})
+                with contextlib.suppress(Exception):  # a vendor's library may raise anything
+                    health = self._backend.health(device.index)
+            found.update({f"device{place} {name}": n for name, n in health.errors.items()})
+            self._ailing[place] = health.problem
         return found
+
+    def _problems(self, stage: str) -> list[Event]:
+        """What a device says of itself, once a run: it lasts until somebody repairs it."""
+        events = []
+        for place, problem in self._ailing.items():
+            text = f"device{place}: {problem}"
+            if problem and text not in self._told:
+                self._told.add(text)
+                events.append(self._event("device", text, stage, {}))
+        return events
 
     def _lines(self, stage: str) -> list[Event]:
         """One event for all lines that are the same but for figures."""

@@ -13,7 +13,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 from runs import local_executor, run, suite
 
 from bench.analysis.health import incidents
-from bench.backends.base import Telemetry
+from bench.backends.base import Health
 from bench.backends.cpu import Cpu
 from bench.host.kernel_log import problem
 
@@ -22,11 +22,11 @@ def test_errors_that_a_device_counts_during_a_stage_are_an_incident(tmp_path, mo
     """The agent asks the backend; the ranks, in processes of their own, are not concerned."""
     asked = []
 
-    def telemetry(self, index):
+    def health(self, index):
         asked.append(index)
-        return Telemetry(errors={"ecc_uncorrected": 4 if asked.count(index) == 1 else 7})
+        return Health(errors={"ecc_uncorrected": 4 if asked.count(index) == 1 else 7})
 
-    monkeypatch.setattr(Cpu, "telemetry", telemetry)
+    monkeypatch.setattr(Cpu, "health", health)
     finished, _ = run(suite([("fixed", {})]), local_executor(), tmp_path)
     (one,) = [event for event in finished.header.events if "ecc" in event["text"]]
     assert one["kind"] == "counters"
@@ -37,11 +37,24 @@ def test_errors_that_a_device_counts_during_a_stage_are_an_incident(tmp_path, mo
     assert "device0 ecc_uncorrected +3" in told.text
 
 
+def test_a_device_that_asks_for_repair_is_told_once(tmp_path, monkeypatch):
+    def health(self, index):
+        return Health(problem="a row waits for a reset" if index == 1 else "")
+
+    monkeypatch.setattr(Cpu, "health", health)
+    finished, _ = run(suite([("fixed", {})], [("fixed", {})]), local_executor(), tmp_path)
+    (one,) = [event for event in finished.header.events if event["kind"] == "device"]
+    assert (one["stage"], one["text"]) == ("stage0", "device1: a row waits for a reset")
+    told = [i.text for i in incidents(finished.header) if i.kind == "errors"]
+    assert "in stage stage0: device1: a row waits for a reset" in told
+
+
 def test_telemetry_that_raises_costs_nothing(tmp_path, monkeypatch):
     def broken(self, index):
         raise RuntimeError("no telemetry today")
 
     monkeypatch.setattr(Cpu, "telemetry", broken)
+    monkeypatch.setattr(Cpu, "health", broken)
     finished, _ = run(suite([("fixed", {})]), local_executor(), tmp_path)
     assert finished.header.state == "complete"
     assert not [event for event in finished.header.events if event["kind"] == "agent-lost"]

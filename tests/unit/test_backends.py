@@ -142,6 +142,8 @@ def nvml(monkeypatch):
         NVML_MEMORY_ERROR_TYPE_UNCORRECTED=1,
         NVML_VOLATILE_ECC=0,
         nvmlDeviceGetHandleByIndex=lambda index: f"handle{index}",
+        NVML_MEMORY_ERROR_TYPE_CORRECTED=0,
+        NVML_NVLINK_MAX_LINKS=4,
         nvmlDeviceGetCurrentClocksThrottleReasons=lambda handle: 0x4,
         nvmlDeviceGetClockInfo=lambda handle, kind: 1755,
         nvmlDeviceGetMaxClockInfo=lambda handle, kind: 1980,
@@ -150,6 +152,12 @@ def nvml(monkeypatch):
         nvmlDeviceGetMemoryInfo=lambda handle: types.SimpleNamespace(used=5 << 30),
         nvmlDeviceGetTotalEccErrors=unsupported,
         nvmlDeviceGetRemappedRows=lambda handle: (2, 1, False, False),
+        nvmlDeviceGetRetiredPages=unsupported,
+        nvmlDeviceGetPcieReplayCounter=lambda handle: 9,
+        nvmlDeviceGetNvLinkState=lambda handle, link: (
+            unsupported() if link == 3 else int(link != 1)
+        ),
+        nvmlDeviceGetNvLinkErrorCounter=lambda handle, link, counter: 100 * link + counter,
         nvmlDeviceGetComputeRunningProcesses=lambda handle: [
             types.SimpleNamespace(pid=os.getpid()),
             types.SimpleNamespace(pid=1),
@@ -164,7 +172,72 @@ def test_telemetry_in_our_units(nvml):
     assert (found.clock, found.clock_max, found.temperature) == (1755, 1980, 61)
     assert found.power == 699.5
     assert found.throttled == "power cap"
-    assert found.errors == {"rows_remapped": 3, "remap_pending": 0, "remap_failed": 0}
+
+
+def test_throttle_reasons_go_by_two_names(nvml):
+    nvml.nvmlDeviceGetCurrentClocksEventReasons = lambda handle: 0x200 | 0x400
+    assert cuda.Cuda().telemetry(0).throttled == "board limit, reliability limit"
+    nvml.nvmlDeviceGetCurrentClocksEventReasons = lambda handle: 0
+    assert cuda.Cuda().telemetry(0).throttled == ""
+
+
+def test_errors_are_counted_by_what_the_device_supports(nvml):
+    found = cuda.Cuda().health(0)
+    assert found.errors == {
+        "pcie_replay_corrected": 9,
+        "rows_remapped": 3,
+        "nvlink0_replay": 0,
+        "nvlink0_recovery": 1,
+        "nvlink0_crc_flit_corrected": 2,
+        "nvlink0_crc_data_corrected": 3,
+        "nvlink2_replay": 200,
+        "nvlink2_recovery": 201,
+        "nvlink2_crc_flit_corrected": 202,
+        "nvlink2_crc_data_corrected": 203,
+    }
+    assert found.problem == ""
+    nvml.nvmlDeviceGetTotalEccErrors = lambda handle, kind, since: 40 + kind
+    nvml.nvmlDeviceGetRetiredPages = lambda handle, cause: [0xDEAD] * (cause + 1)
+    found = cuda.Cuda().health(0)
+    assert found.errors["ecc_corrected"] == 40
+    assert found.errors["ecc_uncorrected"] == 41
+    assert found.errors["pages_retired"] == 3
+
+
+def test_only_errors_that_nobody_corrected_are_faults(nvml):
+    from bench.host.counters import is_error
+
+    nvml.nvmlDeviceGetTotalEccErrors = lambda handle, kind, since: 1
+    faults = {name for name in cuda.Cuda().health(0).errors if is_error(f"device0 {name}")}
+    assert faults == {
+        "ecc_uncorrected",
+        "rows_remapped",
+        *(f"nvlink{link}_{kind}" for link in (0, 2) for kind in ("replay", "recovery")),
+    }
+
+
+@pytest.mark.parametrize(
+    ("function", "answer", "problem"),
+    [
+        ("nvmlDeviceGetRemappedRows", (0, 1, True, False), "wait for a reset to be remapped"),
+        ("nvmlDeviceGetRemappedRows", (0, 1, False, True), "no spare is left"),
+        ("nvmlDeviceGetRetiredPagesPendingStatus", 1, "wait for a reset to be retired"),
+        ("nvmlDeviceGetSramEccErrorStatus", 0, "beyond the vendor's threshold"),
+    ],
+)
+def test_a_device_that_needs_repair_says_so(nvml, function, answer, problem):
+    nvml.c_nvmlEccSramErrorStatus_v1_t = lambda: types.SimpleNamespace(bThresholdExceeded=1)
+    setattr(nvml, function, lambda *_: answer)
+    assert problem in cuda.Cuda().health(0).problem
+
+
+def test_links_and_error_correction_are_facts(nvml):
+    nvml.nvmlDeviceGetHandleByUUID = lambda name: "handle"
+    nvml.nvmlDeviceGetEccMode = lambda handle: [0, 1]
+    _, facts = cuda._inventory("GPU-1")
+    assert (facts["nvlinks"], facts["ecc"]) == (2, "off")
+    nvml.nvmlDeviceGetEccMode = nvml.nvmlDeviceGetTotalEccErrors
+    assert "ecc" not in cuda._inventory("GPU-1")[1]
 
 
 def test_others_on_the_device_are_named_and_oneself_is_not(nvml):
@@ -176,6 +249,7 @@ def test_others_on_the_device_are_named_and_oneself_is_not(nvml):
 def test_without_the_library_nothing_is_known(monkeypatch):
     monkeypatch.setattr(cuda, "_nvml", lambda: None)
     assert cuda.Cuda().telemetry(0).clock is None
+    assert cuda.Cuda().health(0).errors == {}
     assert cuda.Cuda().busy(0) == ""
 
 
