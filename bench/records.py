@@ -53,6 +53,10 @@ class Row(msgspec.Struct, array_like=True, frozen=True):
     reason: str
 
 
+DIGEST = "digest"
+"""Unit of values that are equal or not, integers below 2^53: no arithmetic is done on them."""
+
+
 class Measure(msgspec.Struct, frozen=True):
     """A metric that a benchmark declares: name, unit (SI, bytes are B) and which way is better."""
 
@@ -158,7 +162,7 @@ class DeviceGroup(msgspec.Struct, kw_only=True, frozen=True):
 
     def facts_of(self, node: int) -> dict[str, Any]:
         """What a node states of itself: parts of parts may differ."""
-        return _merged(self.facts, self.exceptions.get(node, {}))
+        return merged(self.facts, self.exceptions.get(node, {}))
 
 
 class Conditions(msgspec.Struct, kw_only=True, frozen=True):
@@ -236,11 +240,12 @@ class Samples(msgspec.Struct, array_like=True, frozen=True):
     seconds: list[float]
 
 
-def _merged(usual: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
+def merged(usual: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
+    """Facts with those of others instead, part by part."""
     found = dict(usual)
     for key, value in other.items():
         inside = usual.get(key)
         if isinstance(value, dict) and isinstance(inside, dict):
-            value = _merged(inside, value)
+            value = merged(inside, value)
         found[key] = value
     return found

@@ -178,7 +178,6 @@ def fabric(run: str, out: Path, as_json: bool, metric: str) -> int:
     from ..analysis.pairs import pair_fabrics
     from ..analysis.summary import summarize
     from ..errors import unknown
-    from ..records import Node
     from ..report.fabric import print_fabric
     from ..report.terminal import console
     from ..results import RunReader, find_run

@@ -19,6 +19,9 @@ COMPUTE = ["gemm", "compute", "precision", "train"]
 MEMORY = ["stream", "memory"]
 """Benchmarks that the memory of a chip limits."""
 
+CORRUPTION = ["corruption", "collective_corruption"]
+"""Benchmarks that compare bits."""
+
 
 class Noise(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
     """What differs from a cluster's own noise for some metrics; None: nothing."""
@@ -144,7 +147,7 @@ KINDS: dict[str, FaultKind] = {
     "corrupting-chip": FaultKind(
         about="wrong results of one device, in some repeats",
         of="device",
-        usual={"benchmark": [*COMPUTE, "corruption"], "repeats": 0.3},
+        usual={"benchmark": [*COMPUTE, *CORRUPTION], "repeats": 0.3},
         status="invalid",
         reason="sanity check failed",
     ),

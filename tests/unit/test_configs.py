@@ -315,7 +315,8 @@ def test_chip(tmp_path):
     assert chip.link is None
 
 
-CLUSTER = "name: c\nchip: sim-a\nnodes: 2\ndevices: 4\nfaults:\n  - {kind: slow, node: 1, factor: 0.9}\n"
+FAULT = "{kind: slow, node: 1, factor: 0.9}"
+CLUSTER = f"name: c\nchip: sim-a\nnodes: 2\ndevices: 4\nfaults:\n  - {FAULT}\n"
 MODEL = "name: m\ndim: 64\nlayers: 2\nheads: 4\nkv_heads: 2\nffn: 128\nvocab: 100\nseq: 32\n"
 MIXTURE = f"{MODEL}experts: 8\ntop_k: 2\n"
 PROFILE = "name: p\ncategories:\n  a:\n    - {benchmark: gemm, metric: flops}\n"
@@ -333,10 +334,10 @@ PROFILE = "name: p\ncategories:\n  a:\n    - {benchmark: gemm, metric: flops}\n"
         (configs.load_chip, CHIP, "flops:\n", "simulated: yes\nflops:\n", 3, "write true or false"),
         (configs.load_chip, CHIP, "vendor: Acme", "vendor: Acme\nmatch: h", 3, "must be a list"),
         (configs.load_cluster, CLUSTER, "kind: slow", "kind: slo", 6, "did you mean slow"),
-        (configs.load_cluster, CLUSTER, "node: 1", "node: 2", 6, "faults[0].node: names 2; must be 0 to 1"),
+        (configs.load_cluster, CLUSTER, "node: 1", "node: 2", 6, "node: names 2; must be 0 to 1"),
         (configs.load_cluster, CLUSTER, "kind: slow", "kind: bad-cable", 6, "give a peer"),
         (configs.load_cluster, CLUSTER, ", node: 1", "", 6, "a node, a count or a share"),
-        (configs.load_cluster, CLUSTER, "node: 1", "node: 1, count: 1", 6, "a node, a count or a share"),
+        (configs.load_cluster, CLUSTER, "node: 1", "node: 1, count: 1", 6, "a count or a share"),
         (
             configs.load_cluster,
             CLUSTER,

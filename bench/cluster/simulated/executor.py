@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -18,17 +19,17 @@ from ...configs.document import dotted
 from ...errors import ConfigError, unknown
 from ...groups import Groups
 from ...inventory import Inventory
-from ...records import PROVENANCES, STATUSES, Case, DeviceGroup, Provenance
+from ...records import PROVENANCES, STATUSES, Case, DeviceGroup, Provenance, merged
 from ...results import Columns
-from ...workloads.base import make, registry
+from ...workloads.base import registry
 from ..executor import Done, Executor, Page, Progress
-from ..expectation import alike, facts_of
 from ..plan import Job, Plan, Stage, Step, schedules_of, steps
 from ..wire import Clock
 from .conditions import Climate
-from .draws import Floats, Ints, of_groups
+from .draws import Floats, Ints, key, of_groups
 from .faults import Injected, among, in_some, inject, listed
 from .noise import fitting, measuring, own, scatter
+from .values import corrupted, healthy, is_exact
 
 SAMPLES = 30
 """Samples that a simulated measurement stands for."""
@@ -36,6 +37,8 @@ _STATUS: dict[str, int] = {status: index for index, status in enumerate(STATUSES
 _SIMULATED = PROVENANCES.index("simulated")
 _COUNTED = (_STATUS["ok"], _STATUS["contended"])
 """Rows of which there is a value."""
+_ANSWERED = (*_COUNTED, _STATUS["invalid"])
+"""Rows of which there are conditions, and what is counted."""
 _WORSE = ("ok", "contended", "invalid", "failed", "missing")
 """Of several faults of one row, the status of the later."""
 
@@ -89,15 +92,18 @@ class SimulatedExecutor(Executor):
                 chip=cluster.chip,
                 labels=cluster.labels,
                 facts=cluster.facts,
-                exceptions={
-                    node: one.fault.facts
-                    for one in self.injected
-                    if one.fault.facts is not None
-                    for node in one.nodes.tolist()
-                },
+                exceptions=self._exceptions(),
             ),
             latency=(cluster.link_latency, cluster.network_latency),
         )
+
+    def _exceptions(self) -> dict[int, dict[str, Any]]:
+        """What nodes state that drifted."""
+        found: dict[int, dict[str, Any]] = {}
+        for one in self.injected:
+            for node in one.nodes.tolist() if one.fault.facts else ():
+                found[node] = merged(found.get(node, {}), one.fault.facts or {})
+        return found
 
     def inventory(self) -> Inventory:
         return self._inventory
@@ -140,10 +146,18 @@ class SimulatedExecutor(Executor):
 
     def _page(self, case: Case, groups: Groups, repeat: int) -> Page:
         cluster, count = self.cluster, groups.ids.size
-        schedule = self._specs[case.schedule]
-        occasion = (schedule.kind, sorted(schedule.arguments.items(), key=str), repeat)
+        spec = self._specs[case.schedule]
+        occasion = (spec.kind, sorted(spec.arguments.items(), key=str), repeat)
         noise = scatter(cluster, case)
-        value, moves = self._expected(case, groups)
+        value, moves = healthy(
+            cluster,
+            self._chip,
+            self._inventory,
+            spec,
+            self._schedules[case.schedule],
+            case,
+            groups,
+        )
         status = np.where(np.isnan(value), _STATUS["skipped"], _STATUS["ok"]).astype(np.int8)
         why = "nothing predicts it"
         reasons = dict.fromkeys(np.flatnonzero(np.isnan(value)).tolist(), why)
@@ -155,14 +169,21 @@ class SimulatedExecutor(Executor):
             hit = np.flatnonzero(hits.any(axis=1))
             surroundings.change(one.fault, hit)
             self._mark(one, groups.ranks[hit, hits[hit].argmax(axis=1)], hit, status, reasons)
-        if not np.isnan(value).all():
+        exact = is_exact(case)
+        if exact:
+            invalid = np.flatnonzero(status == _STATUS["invalid"])
+            about = key(cluster.seed, "wrong", case.label(), case.stage, *occasion)
+            corrupted(case, about, value, groups, invalid)
+        elif not np.isnan(value).all():
             # The slowest device holds up its group; a time is the longer, the slower it is.
             pace = measuring(cluster, case, noise, occasion, of_groups(groups.ranks))
             pace *= speed.min(axis=1) if moves else 1.0
             value = value * pace if case.better == "higher" else value / pace
-        value[~np.isin(status, _COUNTED)] = np.nan
-        surroundings.unknown(np.flatnonzero(np.isnan(value)))
-        half = 1.96 * math.sqrt(math.pi / 2) * noise.within / math.sqrt(SAMPLES)
+        answered = np.isin(status, _ANSWERED)
+        surroundings.unknown(np.flatnonzero(~answered))
+        value[~(answered if exact else np.isin(status, _COUNTED))] = np.nan
+        within = 0.0 if exact else noise.within
+        half = 1.96 * math.sqrt(math.pi / 2) * within / math.sqrt(SAMPLES)
         columns = Columns(
             case=np.full(count, case.id, dtype=np.int32),
             group=groups.ids,
@@ -178,37 +199,6 @@ class SimulatedExecutor(Executor):
             reasons=reasons,
         )
         return Page(columns=columns, conditions=surroundings.known)
-
-    def _expected(self, case: Case, groups: Groups) -> tuple[Floats, bool]:
-        """What a healthy device or group gives, in the case's unit, and whether its speed counts.
-
-        NaN where neither datasheet nor cluster say. The plan predicts a case whose groups are
-        alike; where they differ each kind has its own.
-        """
-        typical = fitting(self.cluster.typical, case)
-        if typical:
-            return np.full(groups.ids.size, typical[-1]), _is_speed(case)
-        efficiency = self.cluster.efficiency
-        scale = efficiency if case.better == "higher" else 1 / efficiency
-        spec, schedule = self._specs[case.schedule], self._schedules[case.schedule]
-        if case.expected is not None or alike(spec, self._inventory):
-            known = np.nan if case.expected is None else case.expected
-            return np.full(groups.ids.size, scale * known), True
-        nodes = np.sort(self._inventory.node_of(groups.ranks), axis=1)
-        spans = 1 + (np.diff(nodes, axis=1) != 0).sum(axis=1)
-        bench = make(case.benchmark, case.axes)
-        found = np.full(groups.ids.size, np.nan)
-        for span in np.unique(spans).tolist():
-            facts = facts_of(
-                spec,
-                schedule,
-                self._inventory,
-                self._chip,
-                ranks=groups.ranks.shape[1],
-                nodes=span,
-            )
-            found[spans == span] = scale * bench.expected(facts).get(case.metric, np.nan)
-        return found, True
 
     def _faults(
         self, case: Case, groups: Groups, occasion: tuple[object, ...]
@@ -296,8 +286,3 @@ def _without(groups: Groups, job: Job, step: Step, done: Done) -> Groups:
         [(job.case, group, step.repeat) not in done for group in groups.ids.tolist()], dtype=bool
     )
     return Groups(groups.ids[keep], groups.ranks[keep])
-
-
-def _is_speed(case: Case) -> bool:
-    """Whether a slower device has another value: of times and rates, not of errors or bytes."""
-    return case.unit == "s" or case.unit.endswith("/s")
