@@ -84,7 +84,7 @@ class Inventory:
     def name(self, node: int) -> str:
         """The node's name."""
         if self.fleet is not None:
-            return f"{self.fleet.prefix}-{self._in_fleet(node):05d}"
+            return self.fleet.name(self._in_fleet(node))
         return self.nodes[node].name
 
     def _in_fleet(self, node: int) -> int:

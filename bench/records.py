@@ -143,6 +143,8 @@ class DeviceGroup(msgspec.Struct, kw_only=True, frozen=True):
     """Many alike nodes in one line: ``count`` of ``devices`` devices each (simulated fleets).
 
     ``labels``: by label how many nodes in a row share each of its values (``rack: 16``).
+    ``facts`` is what every node states of itself, ``exceptions`` what some state otherwise, by
+    index.
     """
 
     count: int
@@ -151,6 +153,16 @@ class DeviceGroup(msgspec.Struct, kw_only=True, frozen=True):
     backend: str = "sim"
     prefix: str = "node"
     labels: dict[str, int] = {}
+    facts: dict[str, Any] = {}
+    exceptions: dict[int, dict[str, Any]] = {}
+
+    def name(self, node: int) -> str:
+        """What a node is called."""
+        return f"{self.prefix}-{node:05d}"
+
+    def facts_of(self, node: int) -> dict[str, Any]:
+        """What a node states of itself: parts of parts may differ."""
+        return merged(self.facts, self.exceptions.get(node, {}))
 
 
 class Conditions(msgspec.Struct, kw_only=True, frozen=True):
@@ -227,3 +239,14 @@ class Samples(msgspec.Struct, array_like=True, frozen=True):
     repeat: int
     calls: int
     seconds: list[float]
+
+
+def merged(usual: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
+    """Facts with those of others instead, part by part."""
+    found = dict(usual)
+    for key, value in other.items():
+        inside = usual.get(key)
+        if isinstance(value, dict) and isinstance(inside, dict):
+            value = merged(inside, value)
+        found[key] = value
+    return found

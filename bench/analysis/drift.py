@@ -9,12 +9,12 @@ interface, an RDMA device, a PCI device) that its neighbours have and it has not
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Hashable, Iterator, Mapping
-from typing import Any
+from collections.abc import Callable, Hashable, Iterator, Mapping
+from typing import Any, TypeAlias
 
 import msgspec
 
-from ..records import Header, Node
+from ..records import DeviceGroup, Header, Node
 
 SHARE = 0.6
 """Of the nodes that state a fact, how many must agree before the others are said to differ."""
@@ -63,7 +63,7 @@ def drift(header: Header, share: float = SHARE) -> list[Drift]:
     """Every difference, by node in the order of the inventory. Nodes without a device are left out.
 
     Args:
-        header: The run's header; a simulated fleet states no facts.
+        header: The run's header.
         share: From above 0.5 to 1, see `SHARE`.
 
     Raises:
@@ -79,17 +79,48 @@ def drift(header: Header, share: float = SHARE) -> list[Drift]:
         one
         for kind, nodes in kinds.items()
         if len(nodes) >= FEWEST
-        for one in _differences(kind, nodes, share)
+        for one in _differences(kind, _stated(nodes), share)
     ]
+    if header.fleet is not None and header.fleet.count >= FEWEST:
+        found.extend(_differences(header.fleet.chip, _stated_by(header.fleet), share))
     # By place, not by name: nodes that share a machine share its name.
-    return [one for _, one in sorted(found, key=lambda pair: (pair[0], pair[1].fact))]
+    found.sort(key=lambda pair: (pair[0], pair[1].fact))
+    name = _namer(header)
+    return [msgspec.structs.replace(one, node=name(index)) for index, one in found]
 
 
-def _differences(kind: str, nodes: Mapping[int, Node], share: float) -> Iterator[tuple[int, Drift]]:
-    stated: dict[Path, dict[int, Any]] = defaultdict(dict)
+def _namer(header: Header) -> Callable[[int], str]:
+    if header.fleet is not None:
+        return header.fleet.name
+    return lambda index: header.nodes[index].name
+
+
+Stated: TypeAlias = "dict[Path, dict[int, Any]]"
+"""By fact: what each node that states it says."""
+
+
+def _stated(nodes: Mapping[int, Node]) -> Stated:
+    stated: Stated = defaultdict(dict)
     for index, node in nodes.items():
         for path, value in _facts(node):
             stated[path][index] = value
+    return stated
+
+
+def _stated_by(fleet: DeviceGroup) -> Stated:
+    """What a fleet of one line states."""
+    every = range(fleet.count)
+    stated = {path: dict.fromkeys(every, value) for path, value in _compared(fleet.facts)}
+    for index in fleet.exceptions:
+        mine = dict(_compared(fleet.facts_of(index)))
+        for path in stated.keys() | mine.keys():
+            stated.setdefault(path, {}).pop(index, None)
+            if path in mine:
+                stated[path][index] = mine[path]
+    return stated
+
+
+def _differences(kind: str, stated: Stated, share: float) -> Iterator[tuple[int, Drift]]:
     for path, values in stated.items():
         whole = path[-1] == _PRESENT
         if whole:
@@ -104,7 +135,7 @@ def _differences(kind: str, nodes: Mapping[int, Node], share: float) -> Iterator
             continue
         for index in values.keys() - members:
             one = Drift(
-                node=nodes[index].name,
+                node="",
                 fact=".".join(path[:-1] if whole else path),
                 value=values[index],
                 majority=majority,
@@ -126,7 +157,11 @@ def _facts(node: Node) -> Iterator[tuple[Path, Any]]:
     }
     # A device that somebody uses is there, though it is not measured.
     versions = {"devices": len(node.devices) + len(node.busy), "device": devices}
-    for path, value in _leaves({**node.facts, **versions}, ()):
+    yield from _compared({**node.facts, **versions})
+
+
+def _compared(facts: Mapping[str, Any]) -> Iterator[tuple[Path, Any]]:
+    for path, value in _leaves(facts, ()):
         if not OWN.intersection(path) and path[-1] not in MOVING:
             yield path, value
 

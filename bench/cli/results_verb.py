@@ -245,10 +245,18 @@ def facts(run: str, out: Path, as_json: bool, share: float, node: str | None) ->
 def _named(header: Header, name: str) -> list[Node]:
     """The nodes of that name: several where they share a machine."""
     from ..errors import unknown
+    from ..records import Node
 
-    chosen = [one for one in header.nodes if name in (one.name, one.id)]
+    nodes = header.nodes
+    if header.fleet is not None:
+        names = map(header.fleet.name, range(header.fleet.count))
+        nodes = [
+            Node(id=one, name=one, facts=header.fleet.facts_of(index))
+            for index, one in enumerate(names)
+        ]
+    chosen = [one for one in nodes if name in (one.name, one.id)]
     if not chosen:
-        raise unknown("node", name, {one.name for one in header.nodes})
+        raise unknown("node", name, {one.name for one in nodes})
     return chosen
 
 

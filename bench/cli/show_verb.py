@@ -123,6 +123,48 @@ def profiles(as_json: bool) -> int:
 
 @command.command()
 @_JSON
+def clusters(as_json: bool) -> int:
+    """Simulated clusters, and the kinds of fault that one can declare."""
+    from ..configs import KINDS, load_cluster, names
+
+    found = []
+    for name in names("clusters"):
+        cluster = load_cluster(name)
+        found.append(
+            {
+                "cluster": name,
+                "nodes": cluster.nodes,
+                "devices": cluster.devices,
+                "chip": cluster.chip,
+                "faults": len(cluster.faults),
+                "about": cluster.description,
+            }
+        )
+    kinds = [
+        {
+            "fault": name,
+            "hits": kind.of,
+            "needs": ", ".join(kind.needs),
+            "usually": _said(kind.usual),
+            "about": kind.about,
+        }
+        for name, kind in KINDS.items()
+    ]
+    if as_json:
+        return _print({"clusters": found, "faults": kinds}, True, ())
+    _print(found, False, ("cluster", "nodes", "devices", "chip", "faults", "about"))
+    return _print(kinds, False, ("fault", "hits", "needs", "usually", "about"))
+
+
+def _said(usual: dict[str, Any]) -> str:
+    """Keys with values on one line, as a cluster's file has them."""
+    import yaml
+
+    return yaml.safe_dump(usual, default_flow_style=True, width=1000).strip()[1:-1]
+
+
+@command.command()
+@_JSON
 def config(as_json: bool) -> int:
     """Which file each name is read from."""
     from ..configs import Kind, names, path_of

@@ -108,8 +108,6 @@ class Journal:
         if self._broken is not None:
             raise self._broken
         try:
-            if page.columns is not None:
-                self._write_columns(page.columns)
             if page.events:
                 self.header.events.extend(msgspec.to_builtins(event) for event in page.events)
             # No row refers to an event: where every node has one, saving each costs too much.
@@ -121,6 +119,8 @@ class Journal:
             self.header.conditions.extend(new)
             self._append(self._conditions, new)
             ids = [self._known[condition] for condition in page.conditions]
+            if page.columns is not None:
+                self._write_columns(page.columns, ids)
             rows = [_renumbered(row, ids) for row in page.rows]
             self._append(self._rows, rows)
             self._append(self._samples, page.samples)
@@ -185,8 +185,12 @@ class Journal:
                 os.fsync(file.fileno())
             self._synced = time.monotonic()
 
-    def _write_columns(self, columns: Any) -> None:
-        """Rows from numpy columns, in blocks; the same text as row by row."""
+    def _write_columns(self, columns: Any, ids: list[int]) -> None:
+        """Rows from numpy columns, in blocks; the same text as row by row.
+
+        ``ids``: of the page's conditions, to which the rows refer.
+        """
+        conditions = np.array([*ids, -1], dtype=np.int32)[columns.conditions]
         count = len(columns.case)
         statuses = np.array(STATUSES, dtype=object)
         provenances = np.array(PROVENANCES, dtype=object)
@@ -206,7 +210,7 @@ class Journal:
                 _floats(columns.high[part]),
                 columns.n[part].tolist(),
                 statuses[columns.status[part]].tolist(),
-                columns.conditions[part].tolist(),
+                conditions[part].tolist(),
                 provenances[columns.provenance[part]].tolist(),
                 reasons,
             )

@@ -1,5 +1,7 @@
 """Typed loading of everything in ``configs/``, by name or by path."""
 
+from .cluster import KINDS, Cluster, Fault, Noise
+from .cluster import problems as cluster_problems
 from .labels import Labelled, label_nodes, load_labels
 from .load import (
     load_chip,
@@ -14,9 +16,7 @@ from .search import Kind, names, path_of
 from .suite import PLACEMENT, RULE
 from .types import (
     Chip,
-    Cluster,
     Entry,
-    Fault,
     Figure,
     FigureStatus,
     ModelConfig,
@@ -27,6 +27,7 @@ from .types import (
 )
 
 __all__ = [
+    "KINDS",
     "PLACEMENT",
     "RULE",
     "Chip",
@@ -38,10 +39,12 @@ __all__ = [
     "Kind",
     "Labelled",
     "ModelConfig",
+    "Noise",
     "Profile",
     "ProfileMetric",
     "StageConfig",
     "Suite",
+    "cluster_problems",
     "label_nodes",
     "load_chip",
     "load_chips",

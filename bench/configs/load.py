@@ -5,11 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TypeVar
 
+from .cluster import Cluster, problems
 from .document import Document, Place, parse_document, read_document
 from .search import Kind, available, is_path, path_of
 from .suite import parse_suite
 from .typed import convert
-from .types import Chip, Cluster, Figure, ModelConfig, Profile, ProfileMetric, Suite
+from .types import Chip, Figure, ModelConfig, Profile, ProfileMetric, Suite
 
 T = TypeVar("T", Chip, Cluster, ModelConfig, Profile)
 
@@ -69,38 +70,8 @@ def _check_metric(document: Document, metric: ProfileMetric, place: Place) -> No
 def load_cluster(name: str | Path) -> Cluster:
     """A simulated fleet by name or path; its faults are inside the fleet."""
     document, cluster = _load(Cluster, *_find("clusters", name))
-    for key in ("nodes", "devices"):
-        if getattr(cluster, key) < 1:
-            raise document.error((key,), "must be at least 1")
-    for label, alike in cluster.labels.items():
-        if alike < 1:
-            raise document.error(("labels", label), "must be at least 1 node")
-    for key in ("seed", "between", "within", "link_latency", "network_latency"):
-        if getattr(cluster, key) < 0:
-            raise document.error((key,), "must not be negative")
-    if not 0 < cluster.efficiency <= 1:
-        raise document.error(("efficiency",), "must be above 0 and at most 1")
-    for index, fault in enumerate(cluster.faults):
-        place = ("faults", index)
-        limits = {"node": cluster.nodes, "peer": cluster.nodes, "device": cluster.devices}
-        for key, limit in limits.items():
-            number = getattr(fault, key)
-            if number is not None and not 0 <= number < limit:
-                raise document.error((*place, key), f"must be 0 to {limit - 1}, not {number}")
-        if (fault.node is None) == (fault.count is None):
-            raise document.error(place, "give a node or a count, one of them")
-        if fault.count is not None and fault.kind not in ("slow", "link"):
-            raise document.error((*place, "count"), "goes with kind: slow or link only")
-        if fault.count is not None and not 1 <= fault.count <= cluster.nodes:
-            raise document.error((*place, "count"), f"must be 1 to {cluster.nodes}")
-        if (fault.kind == "link" and fault.count is None) != (fault.peer is not None):
-            raise document.error(
-                place, "give a peer with kind: link and a node, and only with them"
-            )
-        if fault.peer is not None and fault.peer == fault.node:
-            raise document.error((*place, "peer"), "must be another node")
-        if fault.factor <= 0:
-            raise document.error((*place, "factor"), "must be positive")
+    for place, problem in problems(cluster):
+        raise document.error(place, problem)
     return cluster
 
 

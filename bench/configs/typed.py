@@ -27,15 +27,19 @@ def convert(document: Document, kind: type[T]) -> T:
 
 
 def convert_value(document: Document, value: Any, kind: Any, place: Place) -> Any:
-    """One value of a document as ``kind``: struct, ``X | None``, list, dict, Literal or scalar."""
+    """One value of a document as ``kind``: struct, list, dict, Literal, scalar or a union of such.
+
+    Of a union the member counts that takes a list where one is written, as of ``X | list[X]``.
+    """
     origin, arguments = get_origin(kind), get_args(kind)
     if kind is Any:
         return value
     if origin in (Union, types.UnionType):
         if value is None and types.NoneType in arguments:
             return None
-        (kind,) = (one for one in arguments if one is not types.NoneType)
-        return convert_value(document, value, kind, place)
+        kinds = [one for one in arguments if one is not types.NoneType]
+        fitting = [one for one in kinds if (get_origin(one) is list) == isinstance(value, list)]
+        return convert_value(document, value, (fitting or kinds)[0], place)
     if origin is Literal:
         if value not in arguments:
             raise unknown_key(document, str(place[-1]), str(value), arguments, place)

@@ -85,51 +85,6 @@ class Suite(msgspec.Struct, kw_only=True, frozen=True):
     text: str = ""
 
 
-class Fault(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
-    """An injected fault of a simulated fleet.
-
-    ``kind``: ``slow`` multiplies rates of the matching metrics by ``factor`` (times are divided),
-    ``wrong`` fails the sanity check, ``crash`` fails the benchmark, ``dead`` loses the node from
-    stage ``stage`` on, ``link`` slows one pair (``node``, ``peer``). ``device`` limits the fault
-    to one device of the node, ``benchmark`` to one benchmark (None: all). In place of a node,
-    ``slow`` and ``link`` take a ``count``: so many nodes, or links among those between nodes that
-    a schedule measures, are drawn by the cluster's seed.
-    """
-
-    kind: Literal["slow", "wrong", "crash", "dead", "link"]
-    node: int | None = None
-    count: int | None = None
-    peer: int | None = None
-    device: int | None = None
-    benchmark: str | None = None
-    factor: float = 1.0
-    stage: str | None = None
-
-
-class Cluster(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
-    """A simulated fleet (``configs/clusters/*.yaml``).
-
-    ``between`` and ``within`` are relative standard deviations: of devices around the chip's
-    mean (fixed for a device and metric), and of repeats around the device's own mean.
-    ``efficiency`` scales what the datasheet predicts to what is achieved. ``labels`` says by label
-    how many nodes in a row share each of its values (``rack: 16``).
-    """
-
-    name: str
-    description: str = ""
-    chip: str
-    nodes: int
-    devices: int
-    seed: int = 0
-    between: float = 0.01
-    within: float = 0.005
-    efficiency: float = 0.85
-    labels: dict[str, int] = {}
-    link_latency: float = 2e-6
-    network_latency: float = 5e-6
-    faults: list[Fault] = []
-
-
 class ModelConfig(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
     """A Llama-style transformer (``configs/models/*.yaml``).
 

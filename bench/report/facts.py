@@ -21,7 +21,7 @@ def print_differences(
     made: Console, header: Header, drifts: Sequence[Drift], happened: Sequence[Incident]
 ) -> None:
     """Nodes that differ from their neighbours and what happened to nodes, or that nothing did."""
-    if header.fleet is not None:
+    if header.fleet is not None and not header.fleet.facts:
         made.print("a simulated fleet: its nodes state no facts")
         return
     if drifts:
@@ -33,6 +33,8 @@ def print_differences(
         _rest(made, len(drifts), "differences")
     else:
         known = len([node for node in header.nodes if node.facts])
+        if header.fleet is not None:
+            known = header.fleet.count
         made.print(f"no node differs from a majority of its kind ({known} node(s) state facts)")
     if happened:
         told = [(one.kind, one.node, one.stage, one.text) for one in happened[:SHOWN]]

@@ -209,7 +209,7 @@ def simulated(tmp_path_factory):
         faults=[
             Fault(kind="slow", node=17, benchmark="pairs", factor=0.9),
             Fault(kind="slow", count=3, benchmark="pairs", factor=0.9),
-            Fault(kind="link", count=2, benchmark="pairs", factor=0.9),
+            Fault(kind="bad-cable", count=2, benchmark="pairs", factor=0.9),
         ],
     )
     place = {"of": "node", "schedule": "sample", "matchings": 3}
@@ -218,7 +218,12 @@ def simulated(tmp_path_factory):
     executor = SimulatedExecutor(cluster, load_chips())
     folder = tmp_path_factory.mktemp("runs")
     execute(suite, executor, folder, "r", chips=load_chips(), command=[], environment={})
-    slow = {f"node-{f.node:05d}" for f in executor._faults if f.kind == "slow"}
+    slow = {
+        f"node-{node:05d}"
+        for one in executor.injected
+        if one.fault.kind == "slow"
+        for node in one.nodes
+    }
     return folder, slow
 
 
