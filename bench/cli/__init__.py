@@ -18,6 +18,10 @@ VERBS = {
     "run": ("Operations", "Measure this machine or a cluster with a suite."),
     "doctor": ("Operations", "Say what is here, what is missing, and whether it is quiet."),
     "results": ("Operations", "List and show runs."),
+    "certificate": (
+        "Operations",
+        "Sign what was found about nodes, verify it, say whose key counts.",
+    ),
     "deploy": ("Operations", "Print what starts Ray on Slurm, Kubernetes or a list of hosts."),
     "tune": ("Chip vendors", "Search kernel configurations on a device, write its table."),
     "show": ("Everyone", "Show benchmarks, suites, chips, profiles, configuration, schema."),
