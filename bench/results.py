@@ -39,8 +39,8 @@ _Fields = tuple[
     Provenance,
     str,
 ]
-# Text that is no UTF-8, and brackets without end, are not `msgspec.DecodeError`.
-_UNDECODABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+UNDECODABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+"""What decoding raises: text that is no UTF-8, and endless brackets, have errors of their own."""
 _STATUS = {status: index for index, status in enumerate(STATUSES)}
 _PROVENANCE = {provenance: index for index, provenance in enumerate(PROVENANCES)}
 
@@ -188,7 +188,7 @@ class RunReader:
     def _decode(self, decoder: Any, block: bytes, first: int) -> list[Any]:
         try:
             rows: list[Any] = decoder.decode_lines(block)
-        except _UNDECODABLE:
+        except UNDECODABLE:
             index, why = _first_bad_line(decoder, block)
             raise self._damaged(index, first, why) from None
         return rows
@@ -230,7 +230,7 @@ def list_runs(folder: str | Path) -> list[RunInfo]:
             info = msgspec.json.decode(_checked(path), type=RunInfo)
         except (UsageError, InfraError) as error:
             info = RunInfo(id=path.name, problem=error.message)
-        except _UNDECODABLE as error:
+        except UNDECODABLE as error:
             info = RunInfo(id=path.name, problem=f"{RUN} is damaged: {error}")
         info.path = str(path)
         found.append(info)
@@ -285,7 +285,7 @@ def _first_bad_line(decoder: Any, block: bytes) -> tuple[int, str]:
 def _problem(decoder: Any, line: bytes) -> str:
     try:
         decoder.decode(line)
-    except _UNDECODABLE as error:
+    except UNDECODABLE as error:
         return str(error)
     return ""
 
@@ -296,21 +296,34 @@ class _Version(msgspec.Struct):
 
 def _checked(path: Path) -> bytes:
     """``run.json`` as bytes, once its schema is known to be ours."""
-    file = path / RUN
+    try:
+        return read_versioned(path / RUN, SCHEMA)
+    except FileNotFoundError:
+        raise UsageError(f"no run here: {path} holds no {RUN}") from None
+
+
+def read_versioned(file: Path, schema: int) -> bytes:
+    """A JSON file of a run's folder as bytes, once its ``schema`` is known to be ours.
+
+    Raises:
+        FileNotFoundError: there is none.
+        UsageError: it is of another schema.
+        InfraError: it cannot be read or is damaged.
+    """
     try:
         raw = file.read_bytes()
     except (FileNotFoundError, NotADirectoryError):
-        raise UsageError(f"no run here: {path} holds no {RUN}") from None
+        raise FileNotFoundError(file) from None
     except OSError as error:
         raise _unreadable(file, error) from None
     try:
         version = msgspec.json.decode(raw, type=_Version).schema
-    except _UNDECODABLE as error:
-        raise InfraError(f"{RUN} is damaged: {error}", where=str(file)) from None
-    if version != SCHEMA:
-        which = "newer" if version > SCHEMA else "older"
+    except UNDECODABLE as error:
+        raise InfraError(f"{file.name} is damaged: {error}", where=str(file)) from None
+    if version != schema:
+        which = "newer" if version > schema else "older"
         raise UsageError(
-            f"results of schema {version}; this hengsuan reads schema {SCHEMA}",
+            f"results of schema {version}; this hengsuan reads schema {schema}",
             where=str(file),
             hint=f"read it with the {which} hengsuan that wrote it",
         )
@@ -321,7 +334,7 @@ def _read_header(path: Path) -> Header:
     raw = _checked(path)
     try:
         header = msgspec.json.decode(raw, type=Header)
-    except _UNDECODABLE as error:
+    except UNDECODABLE as error:
         raise InfraError(f"{RUN} is damaged: {error}", where=str(path / RUN)) from None
     file = path / CONDITIONS
     try:
@@ -332,7 +345,7 @@ def _read_header(path: Path) -> Header:
         pass  # none met yet, or a run of before, which has them in `run.json`
     except OSError as error:
         raise _unreadable(file, error) from None
-    except _UNDECODABLE as error:
+    except UNDECODABLE as error:
         raise InfraError(f"{CONDITIONS} is damaged: {error}", where=str(file)) from None
     return header
 

@@ -11,6 +11,7 @@ import re
 _SIZE = re.compile(r"^\s*(\d+(?:\.\d+)?)\s*([kKMGT]?)(i?)B?\s*$")
 _DURATION = re.compile(r"^\s*(\d+(?:\.\d+)?)\s*(us|ms|s|m|h|d)?\s*$")
 _SWEEP = re.compile(r"^\s*(\S+)\s*\.\.\s*(\S+)\s*(?:[x×]\s*(\d+))?\s*$")
+_SHARE = re.compile(r"^\s*(\d+(?:\.\d+)?)\s*(%?)\s*$")
 _POWER = {"": 0, "k": 1, "M": 2, "G": 3, "T": 4}
 _SECONDS = {"us": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _PREFIX = ((1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"), (1.0, ""))
@@ -58,6 +59,15 @@ def parse_duration(text: str | float) -> float:
     if not match:
         raise ValueError(f"{text!r} is not a duration; write for example 500ms, 30s, 10m or 24h")
     return float(match[1]) * _SECONDS[match[2] or "s"]
+
+
+def parse_share(text: str) -> float:
+    """``"5%"`` or ``"0.05"`` → 0.05. Raises ValueError for what is not within 0 and 1."""
+    match = _SHARE.match(text)
+    share = float(match[1]) / (100 if match[2] else 1) if match else -1.0
+    if not 0 <= share <= 1:
+        raise ValueError(f"{text!r} is not a share; write for example 5% or 0.05")
+    return share
 
 
 def format_size(size: float) -> str:

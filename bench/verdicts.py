@@ -7,13 +7,19 @@ what is missing, contended, skipped or not yet sure never counts as good.
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
 import msgspec
 
+from .errors import InfraError, UsageError
+from .files import replace_file
+from .identity import Identity
 from .records import Better, Provenance
+from .results import UNDECODABLE, read_versioned
 
 VERDICT_SCHEMA = 1
+VERDICT = "verdict.json"
 
 Word: TypeAlias = Literal["accept", "reject", "inconclusive"]
 WORDS: tuple[Word, ...] = ("accept", "reject", "inconclusive")
@@ -67,15 +73,19 @@ class Evidence(msgspec.Struct, kw_only=True, frozen=True):
 
 
 class Waived(msgspec.Struct, kw_only=True, frozen=True):
-    """A finding that somebody answers for until a day (``YYYY-MM-DD``)."""
+    """A finding that somebody answers for until a day (``YYYY-MM-DD``).
+
+    ``metric`` is the waiver's pattern, ``finding`` what it keeps from counting.
+    """
 
     metric: str
+    finding: Evidence
     reason: str
     until: str
 
 
 class NodeVerdict(msgspec.Struct, kw_only=True, frozen=True):
-    """One node. ``identity`` says which hardware this is (`records.Node.machine`, serials).
+    """One node. ``identity`` says which hardware this is (`identity.identities`).
 
     ``evidence`` has what speaks most against it first. ``checks`` counts what was measured by
     status.
@@ -84,7 +94,7 @@ class NodeVerdict(msgspec.Struct, kw_only=True, frozen=True):
     node: str
     verdict: Word
     chip: str = ""
-    identity: dict[str, Any] = {}
+    identity: Identity = Identity()
     evidence: list[Evidence] = []
     waived: list[Waived] = []
     checks: dict[str, int] = {}
@@ -118,3 +128,42 @@ class Certification(msgspec.Struct, kw_only=True):
     def count(self, word: Word) -> int:
         """How many nodes have this verdict."""
         return sum(node.verdict == word for node in self.nodes)
+
+
+def write_verdict(folder: Path, found: Certification) -> Path:
+    """Put ``verdict.json`` into a run's folder, all of it at once; its path.
+
+    Raises `InfraError` if the folder cannot be written.
+    """
+    file = folder / VERDICT
+    text = msgspec.json.format(msgspec.json.encode(found), indent=1)
+    try:
+        replace_file(file, text + b"\n")
+    except OSError as error:
+        raise InfraError(
+            f"cannot write: {error.strerror or error}",
+            where=str(file),
+            hint="check the folder's permissions and its disk",
+        ) from None
+    return file
+
+
+def read_verdict(folder: Path) -> Certification:
+    """What was said of a run.
+
+    Raises:
+        UsageError: nothing yet, or by a hengsuan of another schema.
+        InfraError: ``verdict.json`` cannot be read or is damaged.
+    """
+    file = folder / VERDICT
+    try:
+        raw = read_versioned(file, VERDICT_SCHEMA)
+    except FileNotFoundError:
+        raise UsageError(
+            f"no verdict here: {folder} holds no {VERDICT}",
+            hint="`hengsuan certify --from RUN` judges a run",
+        ) from None
+    try:
+        return msgspec.json.decode(raw, type=Certification)
+    except UNDECODABLE as error:
+        raise InfraError(f"{VERDICT} is damaged: {error}", where=str(file)) from None

@@ -19,6 +19,10 @@ VERBS = {
     "certify": ("Operations", "Say which nodes may join the cluster, and what ails the others."),
     "doctor": ("Operations", "Say what is here, what is missing, and whether it is quiet."),
     "results": ("Operations", "List and show runs."),
+    "certificate": (
+        "Operations",
+        "Sign what was found about nodes, verify it, say whose key counts.",
+    ),
     "deploy": ("Operations", "Print what starts Ray on Slurm, Kubernetes or a list of hosts."),
     "tune": ("Chip vendors", "Search kernel configurations on a device, write its table."),
     "show": ("Everyone", "Show benchmarks, suites, chips, profiles, configuration, schema."),

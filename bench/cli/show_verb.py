@@ -186,18 +186,28 @@ def config(as_json: bool) -> int:
 
 
 @command.command()
+@click.argument("file", required=False)
 @_JSON
-def schema(as_json: bool) -> int:
-    """JSON schemas of a run's files (always JSON)."""
+def schema(file: str | None, as_json: bool) -> int:
+    """JSON schemas of what hengsuan writes, or of one FILE of it (always JSON)."""
     import msgspec
 
+    from ..certificates.certificate import Signed
+    from ..errors import unknown
     from ..records import Conditions, Header, Row, Samples
+    from ..verdicts import VERDICT, Certification
 
-    found = {
-        "run.json": msgspec.json.schema(Header),
-        "conditions.jsonl": msgspec.json.schema(Conditions),
-        "measurements.jsonl": msgspec.json.schema(Row),
-        "samples.jsonl": msgspec.json.schema(Samples),
+    kinds = {
+        "run.json": Header,
+        "conditions.jsonl": Conditions,
+        "measurements.jsonl": Row,
+        "samples.jsonl": Samples,
+        VERDICT: Certification,
+        "certificate.json": Signed,
     }
-    click.echo(msgspec.json.format(msgspec.json.encode(found), indent=1).decode())
+    if file is not None and file not in kinds:
+        raise unknown("file", file, kinds)
+    found = {name: msgspec.json.schema(kind) for name, kind in kinds.items()}
+    shown = found if file is None else found[file]
+    click.echo(msgspec.json.format(msgspec.json.encode(shown), indent=1).decode())
     return 0

@@ -71,7 +71,7 @@ def command(
     Exit code: 0 done; 2 usage; 3 nothing could be measured; 4 no device could be used;
     130 interrupted: entries whose search was complete are written.
     """
-    from ..configs.search import folders
+    from ..configs.search import user_folder
     from ..units import parse_duration
 
     if arch is not None and not dry_run:
@@ -83,7 +83,7 @@ def command(
     _check(ops, dtypes, shapes, only)
     # Before torch is imported here: a broken vendor plugin must not end the search.
     os.environ["TORCH_DEVICE_BACKEND_AUTOLOAD"] = "0"
-    place = out if out is not None else next(iter(folders())) / "tuned"
+    place = out if out is not None else user_folder() / "tuned"
     if arch is not None:
         _known(arch, place)
     stand_in = False

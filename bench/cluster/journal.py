@@ -21,6 +21,7 @@ import msgspec
 import numpy as np
 
 from ..errors import InfraError, UsageError
+from ..files import replace_file
 from ..records import PROVENANCES, STATUSES, Case, Conditions, Header, Row
 from ..results import CONDITIONS, ROWS, RUN
 from .executor import Page
@@ -144,17 +145,7 @@ class Journal:
         began = time.monotonic()
         header = msgspec.structs.replace(self.header, conditions=self._inline)
         text = msgspec.json.format(msgspec.json.encode(header), indent=1)
-        temporary = self.folder / f".{RUN}.{os.getpid()}"
-        try:
-            with temporary.open("wb") as file:
-                file.write(text + b"\n")
-                file.flush()
-                os.fsync(file.fileno())
-            temporary.replace(self.folder / RUN)
-        except OSError:
-            with contextlib.suppress(OSError):  # a full disk has no room for the half of it
-                temporary.unlink()
-            raise
+        replace_file(self.folder / RUN, text + b"\n")
         self._saved = time.monotonic()
         self._cost = self._saved - began
 

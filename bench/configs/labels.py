@@ -23,6 +23,7 @@ from typing import Any
 import msgspec
 
 from ..errors import ConfigError
+from ..hostlists import SEPARATOR, expand
 from ..records import Node
 from .document import Document, Place, read_document
 from .typed import wrong
@@ -30,12 +31,6 @@ from .typed import wrong
 RESERVED = ("all", "node", "pair", "rail")
 """What ``over:`` of a suite means by itself: a label of that name could never be asked for."""
 _NAME = re.compile(r"\w[\w.-]{0,62}")
-_SEPARATOR = re.compile(r",(?![^\[]*\])")
-"""A comma that is not inside brackets."""
-_RANGES = re.compile(r"\[([0-9,\-]*)\]")
-_RANGE = re.compile(r"(\d+)(?:-(\d+))?")
-MOST = 1_000_000
-"""Names that one line may stand for."""
 
 
 class Labelled(msgspec.Struct, frozen=True):
@@ -73,8 +68,8 @@ def load_labels(path: str | Path) -> list[Labelled]:
                 raise wrong(document, nodes, "a list of nodes", place)
             for index, written in enumerate(listed):
                 here = (*place, index)
-                for text in _SEPARATOR.split(_text(document, written, here)):
-                    names = tuple(_expanded(document, text.strip(), here))
+                for text in SEPARATOR.split(_text(document, written, here)):
+                    names = expanded(document, text.strip(), here)
                     found.append(Labelled(label, value, text.strip(), names, document.where(here)))
     return found
 
@@ -140,28 +135,12 @@ def _text(document: Document, written: Any, place: Place) -> str:
     raise wrong(document, written, "a node's name, or a list of nodes", place)
 
 
-def _expanded(document: Document, text: str, place: Place) -> Iterator[str]:
-    """Names with every range written out; of several ranges each with each."""
-    found = _RANGES.search(text)
-    if found is None:
-        if "[" in text or "]" in text:
-            raise document.error(
-                place, f"{text!r} has brackets that hold no ranges", "write node-[001-016,020]"
-            )
-        yield text
-        return
-    rest = list(_expanded(document, text[found.end() :], place))
-    for part in found[1].split(","):
-        numbers = _RANGE.fullmatch(part)
-        first, last = (numbers[1], numbers[2] or numbers[1]) if numbers else ("1", "0")
-        count = int(last) - int(first) + 1
-        if not 0 < count * len(rest) <= MOST:
-            raise document.error(
-                place, f"{part!r} in {text!r} is no range", "write node-[001-016,020]"
-            )
-        for number in range(int(first), int(last) + 1):
-            for tail in rest:
-                yield f"{text[: found.start()]}{number:0{len(first)}d}{tail}"
+def expanded(document: Document, text: str, place: Place) -> tuple[str, ...]:
+    """`hostlists.expand`. Raises `ConfigError` with ``file:line``."""
+    try:
+        return tuple(expand(text))
+    except ValueError as error:
+        raise document.error(place, str(error), "write node-[001-016,020]") from None
 
 
 def _names(node: Node) -> set[str]:

@@ -17,6 +17,11 @@ BUILT_IN = Path(__file__).parent.parent / "data"
 _PLUGIN_GROUPS = ("hengsuan.backends", "hengsuan.benchmarks")
 
 
+def user_folder() -> Path:
+    """The folder for what the user keeps: the first of those that are searched."""
+    return next(folders())
+
+
 def folders() -> Iterator[Path]:
     """Folders that hold ``chips/``, ``suites/`` and so on; what comes first wins.
 

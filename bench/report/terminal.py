@@ -7,7 +7,6 @@ narrow to read, its rows become lines.
 from __future__ import annotations
 
 import os
-import re
 import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -23,6 +22,7 @@ from ..analysis.scorecard import Category, MetricScore, Scorecard
 from ..inventory import Inventory
 from ..records import Header, Status
 from ..units import format_duration, format_value
+from .evidence import FIGURE
 
 STYLES: dict[str, str] = {
     "ok": "green",
@@ -36,7 +36,6 @@ WORST = 10
 """Lines of losses that are shown; the rest is counted."""
 NARROW = 72
 """Columns below which tables become lines."""
-_FIGURE = re.compile(r"\d+(?:\.\d+)?")
 
 
 def console(*, stderr: bool = False) -> Console:
@@ -49,7 +48,8 @@ def console(*, stderr: bool = False) -> Console:
     return made
 
 
-def _box(made: Console) -> box.Box:
+def box_of(made: Console) -> box.Box:
+    """The lines of a table: plain ones where UTF-8 is missing."""
     return box.SIMPLE_HEAD if made.encoding.lower().startswith("utf") else box.ASCII2
 
 
@@ -85,7 +85,7 @@ def print_findings(made: Console, findings: Sequence[Finding]) -> None:
 
 
 def _wide(made: Console, card: Scorecard) -> None:
-    table = Table(box=_box(made), pad_edge=False)
+    table = Table(box=box_of(made), pad_edge=False)
     table.add_column("case", overflow="fold")
     table.add_column("metric", overflow="fold")
     for name in ("achieved", "reference", "efficiency"):
@@ -137,7 +137,7 @@ def _merged(findings: Sequence[Finding]) -> list[str]:
     """One line for all that say the same, or the same but for figures (``waited 3.1%``)."""
     alike: dict[tuple[str, str], list[Finding]] = {}
     for finding in findings:
-        alike.setdefault((finding.kind, _FIGURE.sub("#", finding.text)), []).append(finding)
+        alike.setdefault((finding.kind, FIGURE.sub("#", finding.text)), []).append(finding)
     lines = []
     for (kind, _), group in alike.items():
         first = group[0]
@@ -251,7 +251,7 @@ def print_table(
                     _line(made, f"{name}: {cell}")
             made.print()
         return
-    table = Table(box=_box(made), pad_edge=False)
+    table = Table(box=box_of(made), pad_edge=False)
     for index, name in enumerate(columns):
         table.add_column(name, justify="right" if index in right else "left", overflow="fold")
     for row in rows:

@@ -1,0 +1,47 @@
+"""Writing a file so that nobody ever reads half of it, and digests of what was written."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+from pathlib import Path
+
+_BLOCK = 1 << 20
+
+
+def replace_file(path: Path, data: bytes) -> None:
+    """Put ``data`` in the place of a file at once, on the disk before it has the name.
+
+    Raises OSError; then the file is what it was before.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        with temporary.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except OSError:
+        with contextlib.suppress(OSError):  # a full disk has no room for the half of it
+            temporary.unlink()
+        raise
+
+
+def create_file(path: Path, data: bytes, mode: int = 0o644) -> None:
+    """Write a file that must not be there yet, with these permissions from its first moment on.
+
+    Raises FileExistsError if there is one, other OSErrors if it cannot be written.
+    """
+    with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "wb") as file:
+        os.fchmod(file.fileno(), mode)  # whatever the umask says
+        file.write(data)
+
+
+def sha256(path: Path) -> str:
+    """SHA-256 of a file in hexadecimal. Raises OSError if it cannot be read."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(_BLOCK):
+            digest.update(block)
+    return digest.hexdigest()

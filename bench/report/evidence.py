@@ -1,0 +1,166 @@
+"""What a verdict says, in words: shared by the terminal and Markdown."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Sequence
+
+import msgspec
+
+from ..hostlists import compress
+from ..units import format_value
+from ..verdicts import Against, Certification, Evidence, NodeVerdict, Word
+from .plain import plain
+
+AGAINST: dict[Against, str] = {
+    "sanity": "a wrong result",
+    "fault": "a fault",
+    "corruption": "corruption: equal work gave unequal bits",
+    "floor": "below the profile's floor",
+    "datasheet": "against the datasheet",
+    "fleet": "against the fleet",
+    "baseline": "against the baseline",
+    "history": "against its own past",
+    "fabric": "against the other links",
+    "drift": "unlike the majority",
+    "coverage": "not measured",
+}
+_GRAVE: tuple[Against, ...] = ("corruption", "sanity", "fault")
+"""What weighs more than being slow, the worst first."""
+_SAID: dict[Word, str] = {
+    "reject": "rejected",
+    "inconclusive": "inconclusive",
+    "accept": "accepted",
+}
+FIGURE = re.compile(r"\d+(?:\.\d+)?")
+NAMES = 300
+"""Characters of a list of nodes that a line has room for."""
+
+
+class Alike(msgspec.Struct, frozen=True):
+    """Nodes of which the same is said."""
+
+    nodes: list[str]
+    text: str
+
+    def line(self) -> str:
+        """``gpu-[01-20] (20 nodes): the host was contended``."""
+        return f"{named(self.nodes)}: {plain(self.text)}"
+
+
+def verdict_line(found: Certification) -> str:
+    """``3 of 512 nodes rejected, 2 inconclusive, 507 accepted``: what is worst comes first."""
+    total = len(found.nodes)
+    if not total:
+        return "no nodes were judged"
+    counts = [(found.count(word), text) for word, text in _SAID.items()]
+    (number, text), *rest = [(number, text) for number, text in counts if number]
+    first = f"{number} of {total} {'node' if total == 1 else 'nodes'} {text}"
+    return ", ".join([first, *(f"{number} {text}" for number, text in rest)])
+
+
+def circumstances(found: Certification) -> Iterator[str]:
+    """Where the verdict comes from, in lines."""
+    by = f" by hengsuan {found.version}" if found.version else ""
+    yield (
+        f"{found.provenance}; suite {found.suite}, profile {found.profile}, run {found.run}, "
+        f"{found.began} to {found.finished}{by}"
+    )
+    if found.measured:
+        share = found.retested / found.measured
+        yield f"{found.measured} values measured, {found.retested} of them again ({share:.1%})"
+    if found.stopped:
+        yield f"stopped early: {found.stopped}"
+
+
+def rejected(found: Certification) -> list[NodeVerdict]:
+    """The rejected nodes, worst first: wrong results, faults, then by how far they are off."""
+    return sorted((node for node in found.nodes if node.verdict == "reject"), key=_badness)
+
+
+def _badness(node: NodeVerdict) -> tuple[int, float]:
+    worst = node.evidence[0] if node.evidence else None
+    if worst is None:
+        return len(_GRAVE), 0.0
+    grave = _GRAVE.index(worst.against) if worst.against in _GRAVE else len(_GRAVE)
+    return grave, -(worst.effect or 0.0)
+
+
+def inconclusive(found: Certification) -> list[Alike]:
+    """Why nodes are inconclusive; those of which the same is said are together."""
+    said = []
+    for node in found.nodes:
+        if node.verdict == "inconclusive":
+            unsure = [one for one in node.evidence if one.verdict == "inconclusive"]
+            why = unsure or node.evidence
+            said.append((node.node, why[0].text if why else "no reason is given"))
+    return _alike(said)
+
+
+def waived(found: Certification) -> list[Alike]:
+    """What does not count because somebody answers for it."""
+    return _alike(
+        (node.node, f"waived until {one.until}: {one.finding.text} (reason: {one.reason})")
+        for node in found.nodes
+        for one in node.waived
+    )
+
+
+def _alike(said: Iterable[tuple[str, str]]) -> list[Alike]:
+    """What is said of most nodes first; the same but for figures is the same."""
+    groups: dict[str, list[tuple[str, str]]] = {}
+    for node, text in said:
+        groups.setdefault(FIGURE.sub("#", text), []).append((node, text))
+    found = []
+    for group in sorted(groups.values(), key=len, reverse=True):
+        texts = {text for _, text in group}
+        example = "" if len(texts) == 1 else "for example, "
+        found.append(Alike([node for node, _ in group], f"{example}{group[0][1]}"))
+    return found
+
+
+def named(nodes: Sequence[str]) -> str:
+    """``gpu-[01-20] (20 nodes)``, cut where it is too long to read."""
+    text = plain(compress(nodes))
+    if len(text) > NAMES:
+        text = f"{text[:NAMES]}..."
+    return text if len(nodes) == 1 else f"{text} ({len(nodes)} nodes)"
+
+
+def figures(one: Evidence) -> tuple[str, str, str]:
+    """Value, expectation, and how much worse with its interval; empty where there is none."""
+    worse = f"{one.effect:.1%}" if one.effect is not None else ""
+    if worse and one.low is not None and one.high is not None:
+        worse += f" ({one.low:.1%} to {one.high:.1%})"
+    value = format_value(one.value, one.unit) if one.value is not None else ""
+    expected = format_value(one.expected, one.unit) if one.expected is not None else ""
+    return value, expected, worse
+
+
+def about(one: Evidence) -> str:
+    """What was found, in a few words: the metric, or the sentence where it is no measurement."""
+    where = f"{one.device}: " if one.device else ""
+    return plain(f"{where}{one.metric or one.text}")
+
+
+def details(one: Evidence) -> list[str]:
+    """What else a reader needs to judge it, in lines."""
+    held = AGAINST[one.against]
+    if one.peers and one.percentile is not None:
+        held += f": {one.percentile:.3g} % of {one.peers} are as bad or worse"
+    if one.repeats:
+        held += f"; measured {one.repeats} times" if one.repeats > 1 else "; measured once"
+    if one.stage:
+        held += f"; stage {one.stage}"
+    lines = [held]
+    if one.metric and not (one.value is not None and one.expected is not None):
+        lines.append(one.text)
+    if one.conditions:
+        lines.append(", ".join(f"{key} {_said(value)}" for key, value in one.conditions.items()))
+    if one.cause:
+        lines.append(f"likely cause: {one.cause}")
+    return [plain(line) for line in lines]
+
+
+def _said(value: object) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)

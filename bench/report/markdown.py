@@ -1,0 +1,145 @@
+"""What ``hengsuan certify`` says as Markdown, for tickets and summaries of continuous integration.
+
+Names and reasons come from elsewhere: what has a meaning in Markdown or HTML is written so that it
+has none.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+
+from ..verdicts import Certification, NodeVerdict
+from .evidence import (
+    about,
+    circumstances,
+    details,
+    figures,
+    inconclusive,
+    named,
+    rejected,
+    verdict_line,
+    waived,
+)
+from .plain import plain
+
+MOST_BYTES = 900_000
+"""A summary of more than 1 MiB is dropped as a whole by the services that show them."""
+_MEANS = re.compile(r"[\\`*_\[\]~|#$]")
+_HTML = {"&": "&amp;", "<": "&lt;", ">": "&gt;", "@": "&#64;"}
+_TICKS = re.compile(r"`+")
+_ENTRIES = 50
+"""Rejected nodes that are shown open; the others are in a part that opens."""
+
+
+def escape(text: str) -> str:
+    """Text that Markdown shows as it is, on one line: also in a cell of a table."""
+    inert = "".join(_HTML.get(one, one) for one in plain(text))
+    return _MEANS.sub(r"\\\g<0>", inert.replace("&#64;", "\0")).replace("\0", "&#64;")
+
+
+def fenced(lines: Iterable[str]) -> str:
+    """Lines of code in a block that none of them can end."""
+    text = "\n".join(plain(line) for line in lines)
+    longest = max((len(run) for run in _TICKS.findall(text)), default=0)
+    fence = "`" * max(3, longest + 1)
+    return f"{fence}sh\n{text}\n{fence}"
+
+
+def certification_markdown(found: Certification, most: int = MOST_BYTES) -> str:
+    """The verdict as a Markdown document of at most ``most`` bytes in UTF-8, worst first.
+
+    What has no room is counted in its place.
+    """
+    room = _Room(most - 4096)  # what says that something is left out always fits
+    room.add(f"## {verdict_line(found)}\n\n")
+    room.add("".join(f"{escape(line)}  \n" for line in circumstances(found)))
+    worst = rejected(found)
+    if worst:
+        room.add("\n| rejected | found | value | expected | worse by |\n|---|---|--:|--:|--:|\n")
+        room.add_all(map(_row, worst[:_ENTRIES]), "\nand {} more rejected nodes\n")
+        again = [
+            f"{one.evidence[0].command}  # {one.node}"
+            for one in worst[:_ENTRIES]
+            if one.evidence and one.evidence[0].command
+        ]
+        if again:
+            room.add(f"\nCheck again:\n\n{fenced(again)}\n")
+        if rest := worst[_ENTRIES:]:
+            room.add(
+                f"\nAnd {len(rest)} more rejected: {escape(named([one.node for one in rest]))}\n"
+            )
+    unsure = [f"- {escape(one.line())}\n" for one in inconclusive(found)]
+    if unsure:
+        room.add("\n### Inconclusive\n\n")
+        room.add_all(unsure, "- and {} more reasons\n")
+    answered = [f"- {escape(one.line())}\n" for one in waived(found)]
+    if answered:
+        room.add("\n### Waived\n\n")
+        room.add_all(answered, "- and {} more\n")
+    for kind, commands in (("Drain", found.drain), ("Bring back", found.undrain)):
+        for scheduler, lines in commands.items():
+            room.add(_folded(f"{kind}: {escape(scheduler)}", fenced(lines)))
+    if found.notes:
+        room.add("\n### Notes\n\n")
+        room.add_all([f"- {escape(note)}\n" for note in found.notes], "- and {} more\n")
+    if rest := worst[_ENTRIES:]:
+        head = "| rejected | found | value | expected | worse by |\n|---|---|--:|--:|--:|\n"
+        room.add(f"\n<details><summary>The other {len(rest)} rejected nodes</summary>\n\n{head}")
+        room.add_all(map(_row, rest), "\nand {} more, in verdict.json\n")
+        room.add("\n</details>\n")
+    return room.text()
+
+
+class _Room:
+    """Text up to a number of bytes. What does not fit is left out whole, and said."""
+
+    def __init__(self, most: int) -> None:
+        self._left = most
+        self._parts: list[str] = []
+        self._lost = False
+
+    def add(self, text: str) -> bool:
+        size = len(text.encode("utf-8", "replace"))
+        if size > self._left:
+            self._lost = True
+            return False
+        self._left -= size
+        self._parts.append(text)
+        return True
+
+    def add_all(self, texts: Iterable[str], rest: str) -> None:
+        """As many as fit, then ``rest`` with the number of the others."""
+        left = 0
+        for text in texts:
+            if left or not self.add(text):
+                left += 1
+        if left:
+            self._parts.append(rest.format(left))
+
+    def text(self) -> str:
+        said = (
+            "\nNot everything has room here; all of it is in verdict.json.\n" if self._lost else ""
+        )
+        return "".join(self._parts) + said
+
+
+def _row(node: NodeVerdict) -> str:
+    return f"| {' | '.join(_cells(node))} |\n"
+
+
+def _cells(node: NodeVerdict) -> Iterator[str]:
+    yield escape(node.node)
+    if not node.evidence:
+        yield from ("no evidence is given", "", "", "")
+        return
+    one, *rest = node.evidence
+    lines = [about(one), *details(one)]
+    if rest:
+        lines.append(f"and {len(rest)} more finding(s)")
+    yield "<br>".join(escape(line) for line in lines)
+    yield from map(escape, figures(one))
+
+
+def _folded(title: str, body: str) -> str:
+    return f"\n<details><summary>{title}</summary>\n\n{body}\n\n</details>\n"
