@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ..errors import Exit, InfraError, UsageError
+from ..errors import Exit, UsageError
 from .place import executor_of, given, make_executor, spelled
 
 if TYPE_CHECKING:
@@ -102,7 +102,7 @@ def command(
         from ..cluster.engine import new_run_id
 
         chosen, again = load_suite(suite), None
-        run_id = new_run_id(chosen.name, out)
+        run_id = new_run_id(chosen.name)
     finished = _execute(chosen, chips, out, run_id, again, quiet=quiet, **where)
     return _report(finished, scored_by, chips, as_json)
 
@@ -124,23 +124,17 @@ def _execute(
     executor = make_executor(chips, **where)
     with watching(quiet) as screen:
         observer: Observer = screen if screen is not None else Silent()
-        try:
-            return execute(
-                suite,
-                executor,
-                out,
-                run_id,
-                chips=chips,
-                command=["hengsuan", *sys.argv[1:]],
-                environment=environment(),
-                observer=observer,
-                resume=again,
-            )
-        except InfraError as error:
-            if (out / run_id / "run.json").exists():
-                then = f"then go on with `hengsuan run --resume {out / run_id}`"
-                error.hint = f"{error.hint}; {then}" if error.hint else then
-            raise
+        return execute(
+            suite,
+            executor,
+            out,
+            run_id,
+            chips=chips,
+            command=["hengsuan", *sys.argv[1:]],
+            environment=environment(),
+            observer=observer,
+            resume=again,
+        )
 
 
 def _resumed(resume: str, out: Path) -> tuple[Suite, str, Path, tuple[Header, Done, float]]:

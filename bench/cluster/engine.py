@@ -14,7 +14,7 @@ from typing import Any, Protocol
 import msgspec
 
 from ..configs import Chip, Suite
-from ..errors import Exit, HengsuanError, InfraError, UsageError
+from ..errors import Exit, InfraError, UsageError
 from ..inventory import Inventory
 from ..records import STATUSES, Header, RunState, Status
 from .executor import Done, Executor, Page
@@ -104,7 +104,7 @@ def execute(
         suite: What to measure.
         executor: Where.
         results: Folder that holds runs.
-        run_id: Name of the run's folder.
+        run_id: Name of the run's folder; a new run gets a number behind it where one is there.
         chips: Datasheets by name.
         command: The command line, for the record.
         environment: Versions and variables, for the record.
@@ -133,7 +133,12 @@ def execute(
         stack.callback(journal.close)
         run = _Run(executor, journal, watcher, made, inventory, done)
         watcher.begin(header, made, inventory, journal.folder)
-        run.go(offset)
+        try:
+            run.go(offset)
+        except InfraError as error:
+            then = f"then go on with `hengsuan run --resume {journal.folder}`"
+            error.hint = f"{error.hint}; {then}" if error.hint else then
+            raise
         return Finished(
             folder=journal.folder, header=header, counts=dict(run.counts), lost=run.lost
         )
@@ -328,11 +333,6 @@ def _deaf() -> Iterator[None]:
         signal.signal(signal.SIGINT, old)
 
 
-def new_run_id(suite: str, folder: Path) -> str:
-    """``20261124-101530-quick``, with a number behind it if that run exists."""
-    stem = f"{time.strftime('%Y%m%d-%H%M%S', time.gmtime())}-{suite}"
-    for number in range(1000):
-        name = stem if number == 0 else f"{stem}-{number}"
-        if not (folder / name).exists():
-            return name
-    raise HengsuanError(f"{folder} holds a thousand runs of this second")
+def new_run_id(suite: str) -> str:
+    """``20261124-101530-quick``."""
+    return f"{time.strftime('%Y%m%d-%H%M%S', time.gmtime())}-{suite}"
