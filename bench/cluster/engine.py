@@ -284,6 +284,23 @@ def _same(header: Header, made: Plan, inventory: Inventory) -> None:
             f"run {header.id} was made on {len(was)} device(s), here are {len(now)} or others",
             hint="resume it on the same nodes, or start a new run",
         )
+    # Groups are numbered by labels: of others, the same number means other nodes.
+    for label in _labels_used(made):
+        for before, after in zip(header.nodes, inventory.nodes, strict=False):
+            value, other = before.labels.get(label), after.labels.get(label)
+            if value != other:
+                raise UsageError(
+                    f"run {header.id} was made with {label} {value or 'unknown'} of node "
+                    f"{before.name}, which is {other or 'unknown'} now",
+                    hint="give the labels that it had (--labels FILE), or start a new run",
+                )
+
+
+def _labels_used(made: Plan) -> list[str]:
+    """Labels that the plan's schedules go by."""
+    keys = ("key", "within", "across")
+    used = {spec.arguments[key] for spec in made.schedules for key in keys if key in spec.arguments}
+    return sorted(used)
 
 
 def _devices(inventory: Inventory) -> list[str]:
