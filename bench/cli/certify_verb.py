@@ -119,7 +119,7 @@ def command(
         from ..cluster.engine import new_run_id
 
         chosen, again = load_suite(suite), None
-        run_id = new_run_id(chosen.name, out)
+        run_id = new_run_id(chosen.name)
     return _certify(
         chosen,
         judged_by,

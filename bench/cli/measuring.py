@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from ..errors import Exit, InfraError, UsageError
+from ..errors import Exit, UsageError
 from .place import given, make_executor
 
 if TYPE_CHECKING:
@@ -107,25 +107,18 @@ def measured(
     executor = make_executor(chips, **where)
     with watching(quiet) as screen:
         observer: Observer = screen if screen is not None else Silent()
-        try:
-            return execute(
-                suite,
-                executor,
-                out,
-                run_id,
-                chips=chips,
-                command=["hengsuan", *sys.argv[1:]],
-                environment=environment(),
-                observer=observer,
-                resume=again,
-                campaign=campaign,
-            )
-        except InfraError as error:
-            verb = click.get_current_context().info_name
-            if (out / run_id / "run.json").exists():
-                then = f"then go on with `hengsuan {verb} --resume {out / run_id}`"
-                error.hint = f"{error.hint}; {then}" if error.hint else then
-            raise
+        return execute(
+            suite,
+            executor,
+            out,
+            run_id,
+            chips=chips,
+            command=["hengsuan", *sys.argv[1:]],
+            environment=environment(),
+            observer=observer,
+            resume=again,
+            campaign=campaign,
+        )
 
 
 def resumed(resume: str, out: Path) -> tuple[Suite, str, Path, tuple[Header, Done, float]]:

@@ -60,7 +60,7 @@ def command(
         from ..cluster.engine import new_run_id
 
         chosen, again = load_suite(suite), None
-        run_id = new_run_id(chosen.name, out)
+        run_id = new_run_id(chosen.name)
     finished = measured(chosen, chips, out, run_id, again, quiet=quiet, **where)
     return _report(finished, scored_by, chips, as_json)
 

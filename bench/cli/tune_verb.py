@@ -219,6 +219,7 @@ def _tune(
     from ..campaigns.made import Made, header
     from ..campaigns.tune import Surroundings, search
     from ..cluster.engine import new_run_id
+    from ..cluster.journal import make_folder
     from ..configs import load_chips
     from ..kernels import tables, tuning
     from .environment import environment
@@ -227,7 +228,7 @@ def _tune(
     before = tuning.path_of(arch)
     comments = tables.comments(before) if before is not None else []
     present = Present.read(arch)
-    folder = results / new_run_id("tune", results)
+    folder = make_folder(results, new_run_id("tune"))
     around = Surroundings(
         results=folder,
         chips=load_chips(),

@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 
 from ..configs import Chip, Suite
-from ..errors import Exit, HengsuanError, InfraError, UsageError
+from ..errors import Exit, InfraError, UsageError
 from ..inventory import Inventory
 from ..records import STATUSES, Header, RunState, Status
 from .executor import Done, Executor, Page
@@ -71,7 +71,7 @@ def execute(
         suite: What to measure.
         executor: Where.
         results: Folder that holds runs.
-        run_id: Name of the run's folder.
+        run_id: Name of the run's folder; a new run gets a number behind it where one is there.
         chips: Datasheets by name.
         command: The command line, for the record.
         environment: Versions and variables, for the record.
@@ -102,7 +102,13 @@ def execute(
         run = _Run(executor, journal, watcher, made, inventory, done)
         watcher.begin(header, made, inventory, journal.folder)
         following = Following(campaign, suite, chips) if campaign is not None else None
-        run.go(offset, following)
+        try:
+            run.go(offset, following)
+        except InfraError as error:
+            verb = "certify" if campaign is not None else "run"
+            then = f"then go on with `hengsuan {verb} --resume {journal.folder}`"
+            error.hint = f"{error.hint}; {then}" if error.hint else then
+            raise
         return Finished(
             folder=journal.folder, header=header, counts=dict(run.counts), lost=run.lost
         )
@@ -265,6 +271,23 @@ def _same(header: Header, made: Plan, inventory: Inventory) -> None:
             f"run {header.id} was made on {len(was)} device(s), here are {len(now)} or others",
             hint="resume it on the same nodes, or start a new run",
         )
+    # Groups are numbered by labels: of others, the same number means other nodes.
+    for label in _labels_used(made):
+        for before, after in zip(header.nodes, inventory.nodes, strict=False):
+            value, other = before.labels.get(label), after.labels.get(label)
+            if value != other:
+                raise UsageError(
+                    f"run {header.id} was made with {label} {value or 'unknown'} of node "
+                    f"{before.name}, which is {other or 'unknown'} now",
+                    hint="give the labels that it had (--labels FILE), or start a new run",
+                )
+
+
+def _labels_used(made: Plan) -> list[str]:
+    """Labels that the plan's schedules go by."""
+    keys = ("key", "within", "across")
+    used = {spec.arguments[key] for spec in made.schedules for key in keys if key in spec.arguments}
+    return sorted(used)
 
 
 def _continues(header: Header, made: Plan) -> None:
@@ -324,11 +347,6 @@ def _deaf() -> Iterator[None]:
         signal.signal(signal.SIGINT, old)
 
 
-def new_run_id(suite: str, folder: Path) -> str:
-    """``20261124-101530-quick``, with a number behind it if that run exists."""
-    stem = f"{time.strftime('%Y%m%d-%H%M%S', time.gmtime())}-{suite}"
-    for number in range(1000):
-        name = stem if number == 0 else f"{stem}-{number}"
-        if not (folder / name).exists():
-            return name
-    raise HengsuanError(f"{folder} holds a thousand runs of this second")
+def new_run_id(suite: str) -> str:
+    """``20261124-101530-quick``."""
+    return f"{time.strftime('%Y%m%d-%H%M%S', time.gmtime())}-{suite}"

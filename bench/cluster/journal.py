@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import fcntl
 import itertools
 import os
 import shutil
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import msgspec
 import numpy as np
@@ -29,8 +30,6 @@ from .executor import Page
 SAMPLES = "samples.jsonl"
 _BLOCK = 200_000
 """Rows that are turned into text at once: bounds memory without slowing the encoder."""
-
-
 _REST = 20
 """Times what saving ``run.json`` took, for which it is not saved again because of events alone."""
 
@@ -47,6 +46,7 @@ class Journal:
         self._saved, self._cost = 0.0, 0.0
         self._broken: InfraError | None = None
         self._rows = (folder / ROWS).open(mode)
+        _claim(self._rows, folder)
         self._samples = (folder / SAMPLES).open(mode)
         self._conditions = (folder / CONDITIONS).open(mode)
         # Runs of before had all in `run.json`; what it has stays there.
@@ -60,23 +60,15 @@ class Journal:
 
         Args:
             results: Folder that holds runs; made if missing.
-            header: Written as ``run.json``.
+            header: Written as ``run.json``. Where a run of its id exists, as of another driver in
+                the same second, its id gets a number.
             rows: How many rows the plan will give at most; their space must be free.
 
         Raises:
             InfraError: the folder cannot be written or the disk is too full.
-            UsageError: the run exists.
         """
-        folder = results / header.id
-        try:
-            results.mkdir(parents=True, exist_ok=True)
-            if folder.exists():
-                raise UsageError(
-                    f"run {header.id} exists in {results}", hint="continue it with --resume"
-                )
-            folder.mkdir()
-        except OSError as error:
-            raise _unwritable(results, error) from None
+        folder = make_folder(results, header.id)
+        header.id = folder.name
         need = 1_000_000 + 100 * rows
         free = shutil.disk_usage(folder).free
         if free < need:
@@ -93,7 +85,12 @@ class Journal:
 
     @classmethod
     def resume(cls, folder: Path, header: Header) -> Journal:
-        """Open a run again, after `trim`."""
+        """Open a run again, after `trim`.
+
+        Raises:
+            InfraError: the folder cannot be written.
+            UsageError: somebody else is writing it.
+        """
         try:
             return cls(folder, header, "ab")
         except OSError as error:
@@ -209,16 +206,35 @@ class Journal:
         self._rows.flush()
 
 
+def make_folder(parent: Path, name: str) -> Path:
+    """A new folder of that name, with a number behind it if there is one already.
+
+    Raises `InfraError` if it cannot be made.
+    """
+    try:
+        parent.mkdir(parents=True, exist_ok=True)
+        for number in itertools.count():
+            folder = parent / (f"{name}-{number}" if number else name)
+            with contextlib.suppress(FileExistsError):
+                folder.mkdir()
+                break
+    except OSError as error:
+        raise _unwritable(parent, error) from None
+    return folder
+
+
 def trim(folder: Path, cases: Sequence[Case]) -> None:
     """Cut off what a kill left half-written: a last line, and the last job if rows of it miss.
 
     The rows of a job are written together; only the last job of the file can be torn. Raises
-    `InfraError` if the folder cannot be written.
+    `InfraError` if the folder cannot be written, `UsageError` if somebody else is writing it.
     """
     try:
-        for name in (CONDITIONS, ROWS, SAMPLES):
-            _cut_half_line(folder / name)
-        _cut_half_job(folder / ROWS, cases)
+        with (folder / ROWS).open("ab") as rows:
+            _claim(rows, folder)
+            for name in (CONDITIONS, ROWS, SAMPLES):
+                _cut_half_line(folder / name)
+            _cut_half_job(folder / ROWS, cases)
     except OSError as error:
         raise _unwritable(folder, error) from None
 
@@ -245,6 +261,23 @@ def _cut_half_job(path: Path, cases: Sequence[Case]) -> None:
                 break
             end -= len(lines.pop())
         file.truncate(end)
+
+
+def _claim(file: IO[bytes], folder: Path) -> None:
+    """Hold the run until ``file`` is closed or we die: two drivers would tear each other's lines.
+
+    Raises `UsageError` if somebody else holds it.
+    """
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        file.close()
+        raise UsageError(
+            f"run {folder.name} is being measured: another hengsuan writes {folder}",
+            hint="wait until it has ended, or stop it",
+        ) from None
+    except OSError:
+        pass  # a file system without locks
 
 
 def _floats(values: np.ndarray[Any, np.dtype[np.float64]]) -> list[float | None]:

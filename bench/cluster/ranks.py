@@ -23,6 +23,8 @@ from .wire import LIMIT, PROTOCOL, Failed, FromRank, LaunchSpec, Ping, Pong, Rea
 CHANNEL = "HENGSUAN_CHANNEL"
 START_LIMIT = 120.0
 """Seconds that a rank may take to import its stack; a cold network file system is slow."""
+LAST_WORDS = 1 << 16
+"""Bytes of the log that are searched: every thread's frames, and some thousand modules' names."""
 PING = 2.0
 """Seconds in which a process that is not stopped shows a sign of life."""
 
@@ -180,7 +182,7 @@ class RankProcess:
     def _last_words(self) -> str:
         try:
             end = self._log.seek(0, os.SEEK_END)
-            self._log.seek(max(0, end - 2000))
+            self._log.seek(max(0, end - LAST_WORDS))
             lines = self._log.read().decode(errors="replace").strip().splitlines()
         except (OSError, ValueError):
             return ""

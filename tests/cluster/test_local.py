@@ -6,9 +6,14 @@ from pathlib import Path
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
-from runs import local_executor, run, suite
+from runs import local_executor, rows_of, run, suite
 
-from bench.errors import Exit
+from bench.cluster.agent import AgentSpec, new_token
+from bench.cluster.agents import AgentExecutor
+from bench.cluster.executor import Done
+from bench.cluster.local import LocalHub
+from bench.configs.labels import Labelled
+from bench.errors import Exit, UsageError
 
 
 def test_a_quick_run_measures_devices_and_groups(tmp_path):
@@ -51,6 +56,23 @@ def test_a_failing_device_is_a_result_and_the_rest_goes_on(tmp_path, kind, reaso
     assert second.status in ("ok", "contended")
     assert all(row.status in ("ok", "contended") for row in rows["fixed", "time"])
     assert finished.exit is Exit.INFRASTRUCTURE
+
+
+def test_a_run_is_not_resumed_with_other_labels(tmp_path):
+    """Groups go by labels: rows of two labellings would lie under the same numbers."""
+
+    def labelled(value):
+        label = Labelled("site", value, "*", ("*",), "labels.yaml:1")
+        hub = LocalHub(AgentSpec(token=new_token(), backend="cpu"))
+        return AgentExecutor(hub, {}, labels=[label])
+
+    made = suite([("faultygroup", {}, {"over": "site"})])
+    finished, rows = run(made, labelled("a"), tmp_path)
+    assert len(rows["faultygroup", "time"]) == 1
+    again = (finished.header, Done(), 0.0)
+    with pytest.raises(UsageError, match=r"was made with site a of node .*, which is b now"):
+        run(made, labelled("b"), tmp_path, resume=again)
+    assert rows_of(finished.folder) == rows
 
 
 @pytest.mark.parametrize(

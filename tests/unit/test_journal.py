@@ -211,9 +211,34 @@ def test_sigkill_loses_at_most_the_page_under_way(tmp_path, attempt):
 
 
 def test_an_existing_run_is_never_overwritten(tmp_path):
-    Journal.create(tmp_path, header(), rows=1).close()
-    with pytest.raises(UsageError, match="exists"):
-        Journal.create(tmp_path, header(), rows=1)
+    """Two drivers that begin in one second have folders of their own."""
+    for name in ("run", "run-1", "run-2"):
+        journal = Journal.create(tmp_path, header(), rows=1)
+        journal.close()
+        assert journal.folder == tmp_path / name
+        assert RunReader(tmp_path / name).header.id == name
+
+
+def test_a_run_has_one_writer(tmp_path):
+    """Two drivers would write into each other's lines; a dead one holds nothing."""
+    folder = tmp_path / "run"
+    journal = Journal.create(tmp_path, header(), rows=10)
+    journal.write(Page(rows=[row(0)], conditions=[Conditions()]))
+    before = (folder / "measurements.jsonl").read_bytes()
+    for act in (
+        lambda: trim(folder, [case(number) for number in range(2)]),
+        lambda: Journal.resume(folder, RunReader(folder).header),
+    ):
+        with pytest.raises(UsageError, match="another hengsuan writes") as raised:
+            act()
+        assert "wait until it has ended" in raised.value.hint
+        assert (folder / "measurements.jsonl").read_bytes() == before
+    journal.close()
+    trim(folder, [case(0)])
+    again = Journal.resume(folder, RunReader(folder).header)
+    again.write(Page(rows=[row(1)], conditions=[Conditions()]))
+    again.close()
+    assert len(list(RunReader(folder).rows())) == 2
 
 
 def test_a_full_disk_is_said_before_measuring(tmp_path):

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import msgspec
 import numpy as np
 
+from ...identity import identities
 from ...records import STATUSES, Header
 from ...verdicts import WORDS, Certification, Evidence, NodeVerdict, Word
 from ..graph import Bools, Ints
@@ -44,6 +44,7 @@ def certification(
     usual = _temperature(header)
     checks = _checks(found)
     held = _held(found)
+    who = identities(header)
     nodes = []
     for node in range(found.inventory.node_count):
         name = found.inventory.name(node)
@@ -72,7 +73,7 @@ def certification(
                 node=name,
                 verdict=verdict(evidence),
                 chip=_chip(found, node),
-                identity=_identity(header, node),
+                identity=who[node],
                 evidence=evidence,
                 checks=counts,
             )
@@ -145,19 +146,6 @@ def _chip(found: Examined, node: int) -> str:
     ranks = found.inventory.ranks_of(node)
     chips = dict.fromkeys(found.inventory.chip(rank) or "" for rank in ranks)
     return " + ".join(filter(None, chips))
-
-
-def _identity(header: Header, node: int) -> dict[str, Any]:
-    """Which hardware it is: machine, devices by serial number and firmware."""
-    if not header.nodes:
-        return {}
-    one = header.nodes[node]
-    return {
-        "machine": one.machine,
-        "devices": [
-            {"name": d.name, "serial": d.serial, "firmware": d.firmware} for d in one.devices
-        ],
-    }
 
 
 def _temperature(header: Header) -> float | None:

@@ -1,0 +1,50 @@
+"""What is said of a rank process that died: the innermost frame, not what the handler ends with."""
+
+from __future__ import annotations
+
+import pytest
+
+from bench.cluster.ranks import RankProcess
+from bench.cluster.wire import LaunchSpec
+
+MODULES = "Extension modules: " + ", ".join(f"vendor.part{number}" for number in range(900))
+FAULT = """Fatal Python error: Segmentation fault
+
+Thread 0x00007f0000000001 (most recent call first):
+  File "/usr/lib/python3/threading.py", line 331 in wait
+
+Current thread 0x00007f0000000002 (most recent call first):
+  File "/opt/bench/workloads/collectives.py", line 280 in refresh
+  File "/opt/bench/workloads/runner.py", line 90 in run
+"""
+
+
+@pytest.mark.parametrize(
+    ("log", "said"),
+    [
+        (
+            f"{FAULT}\n{MODULES} (total: 900)\n",
+            'in File "/opt/bench/workloads/collectives.py", line',
+        ),
+        ("warming up\nout of streams\n\n", "it said: out of streams"),
+        ("", ""),
+    ],
+)
+def test_the_last_words_of_a_rank(log, said):
+    spec = LaunchSpec(
+        python="",
+        environment={},
+        directory="",
+        backend="cpu",
+        index=0,
+        local=0,
+        devices=[0],
+        cpus=[0],
+    )
+    rank = RankProcess(spec)
+    rank._log.write(log.encode())
+    words = rank._last_words()
+    rank._log.close()
+    assert said in words
+    assert "Extension modules" not in words
+    assert bool(said) == bool(words)
