@@ -2,11 +2,14 @@
 
 A slow pair is a suspicion, for chance and a passing neighbour make some; what a re-test confirms
 is a verdict. A link that is slow between two nodes whose other links are well names both and
-rejects neither: the cable, a port or the switch is at fault, and where the nodes go it stays.
+rejects neither: the cable, a port or the switch is at fault, and where the nodes go it stays. A
+node that is an end of several slow links to different nodes is what they have in common: it is slow
+at times, and the nodes that it met then are not.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping
 
 import msgspec
@@ -77,29 +80,54 @@ def links(header: Header, columns: Columns, profile: Profile) -> Links:
         for fabric in pair_fabrics(header, columns, summaries, metric):
             case = header.cases[fabric.case]
             stage = base(case.stage)
-            for suspect in fabric.suspects:
-                nodes = sorted(
-                    {
-                        # The name of a node, or of a device: node/index.
-                        numbers[name if name in numbers else name.rpartition("/")[0]]
-                        for name in suspect.names
-                    }
-                )
-                found.suspects.setdefault(stage, set()).update(nodes)
-                for node in nodes:
-                    one = _evidence(fabric, case, suspect, inventory.name(node), stage in again)
-                    found.evidence.append((node, one))
+            ends = [_ends(suspect, numbers) for suspect in fabric.suspects]
+            common = _common([nodes for nodes in ends if len(nodes) > 1])
+            for suspect, nodes in zip(fabric.suspects, ends, strict=True):
+                blamed = [node for node in nodes if node in common] or nodes
+                found.suspects.setdefault(stage, set()).update(blamed)
+                one = _evidence(fabric, case, suspect, blamed != nodes, stage in again)
+                found.evidence.extend((node, one) for node in blamed)
     return found
 
 
+def _ends(suspect: Suspect, numbers: Mapping[str, int]) -> list[int]:
+    """The nodes that a suspect is, or lies between."""
+    # The name of a node, or of a device: node/index.
+    names = [name if name in numbers else name.rpartition("/")[0] for name in suspect.names]
+    return sorted({numbers[name] for name in names})
+
+
+def _common(links: list[list[int]]) -> set[int]:
+    """Nodes at which several of these links end, while at most of their other ends one does."""
+    ends = Counter(node for nodes in links for node in nodes)
+    return {
+        node
+        for node, count in ends.items()
+        if count > 1
+        and all(
+            ends[other] < count
+            for nodes in links
+            if node in nodes
+            for other in nodes
+            if other != node
+        )
+    }
+
+
 def _evidence(
-    fabric: PairFabric, case: Case, suspect: Suspect, node: str, confirmed: bool
+    fabric: PairFabric, case: Case, suspect: Suspect, blamed: bool, confirmed: bool
 ) -> Evidence:
-    alone = len(suspect.names) == 1
+    """``blamed``: of two ends, one alone, for other links of it are slow as well."""
+    alone = len(suspect.names) == 1 or blamed
     usual = max(fabric.usual, key=lambda one: one.pairs).value
     sign = 1.0 if case.better == "higher" else -1.0
     said = suspect.text(case.metric)
-    if alone:
+    if blamed:
+        said = (
+            f"slow at times: one of several slow links of this node, {' to '.join(suspect.names)}: "
+            f"{said}"
+        )
+    elif alone:
         said = f"{said}; the usual pair has {format_value(usual, case.unit)}"
         said += "" if confirmed else "; seen in one sweep only"
     else:
