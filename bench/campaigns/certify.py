@@ -91,9 +91,7 @@ class Certify:
         """The next stage, see `bench.cluster.further.Campaign`."""
         reader = RunReader(folder)
         header = reader.header
-        if not stages:
-            return self._sweep(self._stages[0], None)
-        if self._over():
+        if stages and self._over():
             return None
         found = examine(
             header,
@@ -104,13 +102,15 @@ class Certify:
             stages=set(stages),
             ended=False,
         )
-        current, number = base(stages[-1]), 1 + number_of(stages[-1])
-        stage = next(one for one in self._stages if one.name == current)
-        parts = list(self._again(stage, number, found))
-        if parts:
-            config = StageConfig(name=retest_name(current, number))
-            return Further(stage=config, parts=parts)
-        left = self._stages[self._stages.index(stage) + 1 :]
+        left = self._stages
+        if stages:
+            current, number = base(stages[-1]), 1 + number_of(stages[-1])
+            stage = next(one for one in self._stages if one.name == current)
+            parts = list(self._again(stage, number, found))
+            if parts:
+                config = StageConfig(name=retest_name(current, number))
+                return Further(stage=config, parts=parts)
+            left = self._stages[self._stages.index(stage) + 1 :]
         if not left:
             return None
         rejected = found.rejected()

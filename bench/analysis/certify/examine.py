@@ -11,10 +11,12 @@ import msgspec
 import numpy as np
 
 from ...configs import Profile
+from ...errors import UsageError
 from ...inventory import Inventory
 from ...records import Header
 from ...results import Columns
 from ...verdicts import Evidence
+from ..corruption import corruption
 from ..drift import drift
 from ..health import incidents
 from ..joining import base
@@ -91,9 +93,14 @@ def examine(
         ended: Nothing more will be measured.
 
     Raises:
-        UsageError: the profile asks for the largest of an axis that has no order, or the header
-            has a schedule that its nodes cannot give.
+        UsageError: the profile asks for the largest of an axis that has no order, the header has a
+            schedule that its nodes cannot give, or the baseline is of another provenance.
     """
+    if baseline is not None and baseline.header.provenance != header.provenance:
+        raise UsageError(
+            f"the baseline {baseline.header.id} is {baseline.header.provenance}, "
+            f"{header.id} is {header.provenance}: they are never compared"
+        )
     if stages is not None:
         there = np.array([case.stage in stages for case in header.cases], dtype=bool)
         columns = columns.only(there[columns.case]) if there.size else columns
@@ -107,17 +114,20 @@ def examine(
     pairs = links(header, columns, profile)
     lacking, uncoverable = gaps(found, columns, uncovered)
     absolute, remarks = beyond(found, columns)
+    theirs = (baseline.header, baseline.columns) if baseline is not None else None
+    bits = corruption(header, columns, found.inventory, theirs)
     by_node: dict[int, list[Evidence]] = {}
     for node, one in (
         *troubles(header, columns, found.inventory),
         *_hosts(header, baseline, found.inventory),
+        *bits.evidence,
         *absolute,
         *pairs.evidence,
         *lacking,
         *evidence(found, columns, header, judged, ended=ended),
     ):
         by_node.setdefault(node, []).append(one)
-    notes = [*judged.notes, *uncoverable, *remarks, *pairs.notes]
+    notes = [*judged.notes, *uncoverable, *remarks, *pairs.notes, *bits.notes]
     return Examined(
         header=header,
         columns=columns,
@@ -135,14 +145,11 @@ def _hosts(
     header: Header, baseline: Proven | None, inventory: Inventory
 ) -> list[tuple[int, Evidence]]:
     """What nodes say of themselves, and what happened to them while measuring."""
-    if not header.nodes:
-        return []
     numbers = {inventory.name(node): node for node in range(inventory.node_count)}
     # Nodes of a proven fleet belong to the majority; what they say themselves is no finding here.
     beside = [] if baseline is None else baseline.header.nodes
-    own = {node.name for node in header.nodes}
     theirs = [msgspec.structs.replace(node, name=f"proven {node.name}") for node in beside]
-    both = msgspec.structs.replace(header, nodes=[*header.nodes, *theirs])
+    both = msgspec.structs.replace(header, nodes=[*header.nodes, *theirs]) if beside else header
     found = [
         (
             numbers[one.node],
@@ -155,7 +162,7 @@ def _hosts(
             ),
         )
         for one in drift(both)
-        if one.node in own
+        if one.node in numbers
     ]
     found.extend(
         (

@@ -49,6 +49,7 @@ def troubles(
     yield from lost.items()
     rows = rows_by_case(columns, len(header.cases))
     told: tuple[object, ...] = ()
+    told_missing: set[tuple[int, str]] = set()
     for case in header.cases:
         # The metrics of a benchmark share its fate.
         job = (case.stage, case.benchmark, case.axes, case.schedule)
@@ -58,7 +59,20 @@ def troubles(
         mine = rows[case.id]
         bad = mine[np.isin(columns.status[mine], _BAD)]
         if bad.size:
-            yield from _of_case(header, columns, inventory, case, mine, bad, set(lost))
+            found = _of_case(header, columns, inventory, case, mine, bad, set(lost))
+            yield from _once(found, told_missing)
+
+
+def _once(
+    found: Iterator[tuple[int, Evidence]], told: set[tuple[int, str]]
+) -> Iterator[tuple[int, Evidence]]:
+    """A node that answers no more lacks everything: that is said once a stage."""
+    for node, one in found:
+        if one.text.startswith("missing"):
+            if (node, one.stage) in told:
+                continue
+            told.add((node, one.stage))
+        yield node, one
 
 
 def _absent(header: Header) -> Iterator[tuple[int, Evidence]]:
