@@ -69,11 +69,17 @@ class Unmeasurable(HengsuanError):
     exit = Exit.OK
 
 
+LISTED = 60
+"""Known names that an error lists at most."""
+
+
 def unknown(kind: str, name: str, known: Iterable[str], *, where: str = "") -> UsageError:
     """The error for a name that nothing answers to: nearest names first, then the list."""
     names = sorted(known)
     near = difflib.get_close_matches(name, names, n=3, cutoff=0.6)
-    listed = ", ".join(names) if names else "none"
+    listed = ", ".join(names[:LISTED]) if names else "none"
+    if len(names) > LISTED:
+        listed += f" and {len(names) - LISTED} more"
     hint = f"did you mean {' or '.join(near)}? known: {listed}" if near else f"known: {listed}"
     return (ConfigError if where else UsageError)(
         f"unknown {kind} {name!r}", where=where, hint=hint

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ..errors import Exit, UsageError
-from .measuring import measured, places, print_planned, resumed
+from .measuring import ONLY, chosen_suite, measured, places, print_planned, resumed
 from .place import executor_of, given, spelled
 
 if TYPE_CHECKING:
@@ -69,6 +69,7 @@ class Duration(click.ParamType[float]):
 @click.option("--soak", type=Duration(), default="0s", help="Sustained load at the end, e.g. 24h.")
 @places
 @click.option("--resume", metavar="RUN", help="Continue a certification whose driver died.")
+@ONLY
 @click.option("--dry-run", is_flag=True, help="Print the plan and how long it takes at most.")
 @click.option("--json", "as_json", is_flag=True, help="verdict.json on stdout.")
 @click.option("--quiet", "-q", is_flag=True, help="No progress on stderr.")
@@ -82,6 +83,7 @@ def command(
     soak: float,
     out: Path,
     resume: str | None,
+    only: str | None,
     dry_run: bool,
     as_json: bool,
     quiet: bool,
@@ -97,9 +99,9 @@ def command(
     cluster cannot be measured at all; 130 interrupted.
     """
     from ..analysis.certify.cells import Rules
-    from ..configs import load_chips, load_profile, load_suite
+    from ..configs import load_chips, load_profile
 
-    for name in ("suite", "dry_run", "run"):
+    for name in ("suite", "only", "dry_run", "run"):
         if resume is not None and given(name):
             raise UsageError(
                 f"--resume continues a certification as it was planned; "
@@ -111,14 +113,14 @@ def command(
         return _judge(run, judged_by, rules, proven, out, as_json)
     chips = load_chips()
     if dry_run:
-        return print_planned(load_suite(suite), chips, as_json, **where)
+        return print_planned(chosen_suite(suite, only), chips, as_json, **where)
     if resume is not None:
         chosen, run_id, out, again = resumed(resume, out)
         where["executor_name"] = executor_of(again[0], where)
     else:
         from ..cluster.engine import new_run_id
 
-        chosen, again = load_suite(suite), None
+        chosen, again = chosen_suite(suite, only), None
         run_id = new_run_id(chosen.name)
     return _certify(
         chosen,

@@ -69,6 +69,23 @@ _PLACES = (
 )
 
 
+ONLY = click.option(
+    "--only", metavar="CHECK", help="Only this check of the suite, as reports call it; * fits all."
+)
+
+
+def chosen_suite(suite: str, only: str | None) -> Suite:
+    """A suite by name or path, or a part of it (`ONLY`)."""
+    from ..configs import load_suite
+
+    whole = load_suite(suite)
+    if only is None:
+        return whole
+    from ..cluster import choice
+
+    return choice.only(whole, only)
+
+
 def places(command: F) -> F:
     """The options that say where is measured, and where results go."""
     for option in reversed(_PLACES):

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ..errors import Exit, UsageError
-from .measuring import measured, places, print_planned, resumed
+from .measuring import ONLY, chosen_suite, measured, places, print_planned, resumed
 from .place import executor_of, given, spelled
 
 if TYPE_CHECKING:
@@ -21,12 +21,14 @@ if TYPE_CHECKING:
 @places
 @click.option("--resume", metavar="RUN", help="Continue a run whose driver died.")
 @click.option("--profile", default="default", show_default=True, help="Profile of the scorecard.")
+@ONLY
 @click.option("--dry-run", is_flag=True, help="Print the plan, with --address for a cluster.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
 @click.option("--quiet", "-q", is_flag=True, help="No progress on stderr.")
 def command(
     suite: str,
     resume: str | None,
+    only: str | None,
     out: Path,
     dry_run: bool,
     profile: str,
@@ -40,10 +42,10 @@ def command(
     2 usage; 3 nothing could be measured, or not what a criterion needs; 4 a node, rank or
     benchmark was lost; 130 interrupted. What was measured is kept in any case.
     """
-    from ..configs import load_chips, load_profile, load_suite
+    from ..configs import load_chips, load_profile
 
     if resume is not None:
-        for name in ("suite", "dry_run"):
+        for name in ("suite", "only", "dry_run"):
             if given(name):
                 raise UsageError(
                     f"--resume continues a run as it was planned; {spelled(name)} does not go "
@@ -52,14 +54,14 @@ def command(
     chips = load_chips()
     scored_by = load_profile(profile)
     if dry_run:
-        return print_planned(load_suite(suite), chips, as_json, **where)
+        return print_planned(chosen_suite(suite, only), chips, as_json, **where)
     if resume is not None:
         chosen, run_id, out, again = resumed(resume, out)
         where["executor_name"] = executor_of(again[0], where)
     else:
         from ..cluster.engine import new_run_id
 
-        chosen, again = load_suite(suite), None
+        chosen, again = chosen_suite(suite, only), None
         run_id = new_run_id(chosen.name)
     finished = measured(chosen, chips, out, run_id, again, quiet=quiet, **where)
     return _report(finished, scored_by, chips, as_json)

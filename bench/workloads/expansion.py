@@ -23,8 +23,14 @@ def expand(
     ``stand_in``: the plan is for devices that stand in for accelerators. ``numa``: NUMA nodes
     that any host has.
     """
+    for made in choices(cls, axes):
+        yield from cls.spread(made, stand_in=stand_in, numa=numa)
+
+
+def choices(cls: type[Benchmark], axes: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    """One value of every axis at a time; named sets stay as they are."""
     fields = axis_fields(cls)
-    choices = []
+    every = []
     for key, value in axes.items():
         if key not in fields:
             raise unknown(f"axis of {cls.name}", key, fields)
@@ -38,7 +44,6 @@ def expand(
             options.extend((Bytes(size) for size in sweep or ()) if sized else [item])
         if not options:
             raise UsageError(f"{cls.name}.{key}: an empty list measures nothing")
-        choices.append(options)
-    for chosen in itertools.product(*choices):
-        made = dict(zip(axes, chosen, strict=True))
-        yield from cls.spread(made, stand_in=stand_in, numa=numa)
+        every.append(options)
+    for chosen in itertools.product(*every):
+        yield dict(zip(axes, chosen, strict=True))

@@ -32,6 +32,7 @@ class Sign(msgspec.Struct, kw_only=True, frozen=True):
     without: tuple[str, ...] = ()
 
 
+_FIGURES: tuple[Against, ...] = ("floor", "datasheet", "fleet", "baseline", "history")
 _COMPUTE = ("gemm", "train", "compute", "kernels", "model")
 _FABRIC = ("pairs", "collectives", "link", "incast", "stability", "overlap", "rdma")
 TABLE: tuple[Sign, ...] = (
@@ -66,14 +67,20 @@ TABLE: tuple[Sign, ...] = (
     Sign(against=("drift",), cause="installed or wired unlike its fellows: see the fact"),
     Sign(
         benchmarks=("stream",),
+        against=_FIGURES,
         without=_COMPUTE,
         cause="device memory: its clock, a failing stack, ECC work",
     ),
     Sign(
         benchmarks=("transfer",),
+        against=_FIGURES,
         cause="the link to the host: PCI Express generation and width, NUMA affinity",
     ),
-    Sign(benchmarks=("launch",), cause="the host's processor: governor, frequency, other work"),
+    Sign(
+        benchmarks=("launch",),
+        against=_FIGURES,
+        cause="the host's processor: governor, frequency, other work",
+    ),
     Sign(
         benchmarks=_FABRIC,
         says=("link between",),
@@ -86,10 +93,12 @@ TABLE: tuple[Sign, ...] = (
     ),
     Sign(
         benchmarks=_FABRIC,
+        against=_FIGURES,
         cause="links inside the node, or its network card",
     ),
     Sign(
         benchmarks=_COMPUTE,
+        against=_FIGURES,
         without=("stream",),
         cause="the chip's clock: power cap, clock limit, or a slow chip",
     ),

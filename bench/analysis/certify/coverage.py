@@ -8,7 +8,7 @@ inconclusive.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 
 import numpy as np
 
@@ -33,13 +33,12 @@ class Uncovered:
         status: int64[cells]; that row's status, -1 where it has none.
     """
 
-    def __init__(self, found: Table, columns: Columns, asked: Ints) -> None:
-        """``asked``: int64[cells, 2], metric and unit of all that should have a value."""
+    def __init__(self, found: Table, columns: Columns) -> None:
         status = columns.status[found.row].astype(np.int64)
         width = found.size + found.inventory.node_count
         cell = found.metric * width + found.unit
         good = np.unique(cell[status == _OK])
-        wanted = asked[:, 0] * width + asked[:, 1]
+        wanted = np.unique(found.planned[:, 0] * width + found.planned[:, 1])
         left = wanted[~np.isin(wanted, good)]
         self.metric, self.unit = left // width, left % width
         # The last row of every cell: rows come in the order of time.
@@ -56,19 +55,6 @@ class Uncovered:
         return np.flatnonzero(self.status == _CONTENDED)
 
 
-def asked(found: Table, live: Collection[int] | None = None) -> Ints:
-    """int64[cells, 2]: metric and unit of everything that has any row, on these nodes (None: all).
-
-    A planned case gives every group a row, were it to say that it is missing.
-    """
-    width = found.size + found.inventory.node_count
-    cells = np.unique(found.metric * width + found.unit)
-    both = np.stack([cells // width, cells % width], axis=1)
-    if live is None:
-        return both
-    return both[np.isin(found.node(both[:, 1]), list(live))]
-
-
 def gaps(
     found: Table, columns: Columns, uncovered: Uncovered
 ) -> tuple[list[tuple[int, Evidence]], list[str]]:
@@ -76,7 +62,7 @@ def gaps(
     kinds, _ = found.kinds()
     evidence: list[tuple[int, Evidence]] = []
     notes: dict[str, None] = {}
-    every = asked(found)
+    every = found.planned
     for metric in np.unique(uncovered.metric).tolist():
         mine = uncovered.metric == metric
         line = found.metrics[metric].line

@@ -21,7 +21,7 @@ from ..drift import drift
 from ..health import incidents
 from ..joining import base
 from .cells import Cells, Judgement, Rules
-from .coverage import Uncovered, asked, gaps, unasked
+from .coverage import Uncovered, gaps, unasked
 from .limits import beyond
 from .links import Links, links
 from .relative import evidence
@@ -104,14 +104,14 @@ def examine(
     if stages is not None:
         there = np.array([case.stage in stages for case in header.cases], dtype=bool)
         columns = columns.only(there[columns.case]) if there.size else columns
-    found = table(header, columns, profile)
+    found = table(header, columns, profile, stages)
     other = None
     if baseline is not None:
         other = table(baseline.header, baseline.columns, profile), baseline.columns
     values = cells(found, columns, other)
     judged = judge(values, rules)
-    uncovered = Uncovered(found, columns, asked(found))
-    pairs = links(header, columns, profile)
+    uncovered = Uncovered(found, columns)
+    pairs = links(header, columns, profile, stages)
     lacking, uncoverable = gaps(found, columns, uncovered)
     absolute, remarks = beyond(found, columns)
     theirs = (baseline.header, baseline.columns) if baseline is not None else None

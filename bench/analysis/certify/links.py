@@ -10,14 +10,14 @@ at times, and the nodes that it met then are not.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Mapping
 
 import msgspec
 import numpy as np
 
 from ...configs import Profile
 from ...inventory import Inventory
-from ...records import STATUSES, Case, Header
+from ...records import STATUS_MEANING, STATUSES, Case, Header
 from ...results import Columns
 from ...rounds import schedule_for
 from ...units import format_value
@@ -28,7 +28,7 @@ from ..selection import selected
 from ..summary import summarize
 from .table import key_of
 
-_OK = STATUSES.index("ok")
+_UNREACHED = "it was not reached"
 
 
 class Links(msgspec.Struct, kw_only=True):
@@ -44,8 +44,13 @@ class Links(msgspec.Struct, kw_only=True):
     notes: list[str] = []
 
 
-def links(header: Header, columns: Columns, profile: Profile) -> Links:
-    """Judge the pairs that the profile asks for.
+def links(
+    header: Header,
+    columns: Columns,
+    profile: Profile,
+    stages: Collection[str] | None = None,
+) -> Links:
+    """Judge the pairs that the profile asks for, of these stages (None: of all).
 
     Raises `UsageError` where the header has a schedule that its nodes cannot give.
     """
@@ -55,13 +60,11 @@ def links(header: Header, columns: Columns, profile: Profile) -> Links:
         case.id: case
         for line in lines
         for case in selected(line, header.cases, header)
-        if case.scope == "pair"
+        if case.scope == "pair" and (stages is None or case.stage in stages)
     }
     if not wanted:
         return found
     columns = columns.only(np.isin(columns.case, list(wanted)))
-    if not len(columns):
-        return found
     inventory = Inventory(header.nodes, header.fleet)
     numbers = {inventory.name(node): node for node in range(inventory.node_count)}
     seen = set(np.unique(columns.case).tolist())
@@ -169,25 +172,25 @@ def _coverage(
         asked, good = (np.zeros(inventory.node_count, dtype=bool) for _ in range(2))
         reasons: dict[int, str] = {}
         for case in cases:
-            rows = np.flatnonzero(columns.case == case.id)
-            if not rows.size:
-                continue
-            for nodes, row in _nodes(header, columns, case, inventory, rows):
-                asked[nodes] = True
-                good[nodes] |= columns.status[row] == _OK
-                if columns.status[row] != _OK:
-                    why = columns.reasons.get(row, "")
-                    reasons.update(dict.fromkeys(nodes, f"{STATUSES[columns.status[row]]}: {why}"))
+            groups = _groups(header, case, inventory)
+            asked[sorted({node for nodes in groups.values() for node in nodes})] = True
+            for row in np.flatnonzero(columns.case == case.id).tolist():
+                nodes, status = groups[int(columns.group[row])], STATUSES[columns.status[row]]
+                good[nodes] |= status == "ok"
+                if status != "ok":
+                    why = f"{status}: {columns.reasons.get(row, STATUS_MEANING[status])}"
+                    reasons.update(dict.fromkeys(nodes, why))
         found.met.setdefault(stage, set()).update(np.flatnonzero(asked).tolist())
         lacking = np.flatnonzero(asked & ~good).tolist()
-        if not good.any() and asked.any():
+        skipped = [reasons.get(node, _UNREACHED).startswith("skipped") for node in lacking]
+        if lacking and not good.any() and all(skipped):
             # Nobody can do it: said once, and no node's fault.
             found.notes.append(f"{cases[0].short()} is not covered: {reasons[lacking[0]]}")
             continue
         found.suspects.setdefault(stage, set()).update(lacking)
         if cases[0].metric in needed:
             for node in lacking:
-                text = f"no pair of it has a value; the last: {reasons[node]}"
+                text = f"no pair of it has a value: {reasons.get(node, _UNREACHED)}"
                 found.evidence.append((node, _gap(cases[0], text)))
 
 
@@ -201,19 +204,12 @@ def _gap(case: Case, text: str) -> Evidence:
     )
 
 
-def _nodes(
-    header: Header,
-    columns: Columns,
-    case: Case,
-    inventory: Inventory,
-    rows: np.ndarray[tuple[int], np.dtype[np.intp]],
-) -> Iterator[tuple[list[int], int]]:
-    """Of every row: the nodes of its group."""
+def _groups(header: Header, case: Case, inventory: Inventory) -> dict[int, list[int]]:
+    """The nodes of every group of a case."""
     schedule = schedule_for(header.schedules[case.schedule], inventory)
-    of: dict[int, list[int]] = {}
+    found: dict[int, list[int]] = {}
     for whole in schedule.rounds():
         for batch in whole:
             nodes = inventory.node_of(batch.ranks).tolist()
-            of.update(zip(batch.ids.tolist(), nodes, strict=True))
-    for row in rows.tolist():
-        yield of[int(columns.group[row])], row
+            found.update(zip(batch.ids.tolist(), nodes, strict=True))
+    return found

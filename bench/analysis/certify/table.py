@@ -55,7 +55,7 @@ class Table(msgspec.Struct, kw_only=True):
     """Rows of units, as arrays of one length, in the order written.
 
     ``metric`` indexes ``metrics``; ``unit`` is a rank, or ``size`` + a node; ``row`` indexes the
-    columns.
+    columns. ``planned`` is int64[cells, 2]: metric and unit of all that the sweep was to measure.
     """
 
     metrics: list[Metric]
@@ -64,6 +64,7 @@ class Table(msgspec.Struct, kw_only=True):
     unit: Ints
     session: Ints
     row: Ints
+    planned: Ints
 
     @property
     def size(self) -> int:
@@ -121,6 +122,7 @@ def table(
     rows = rows_by_case(columns, len(header.cases))
     units: dict[int, tuple[Ints, Ints]] = {}
     parts: list[tuple[Ints, Ints, Ints, Ints]] = []
+    planned = [np.empty((0, 2), dtype=np.int64)]
     for number, metric in enumerate(metrics):
         for case in metric.cases:
             spec = header.cases[case].schedule
@@ -132,6 +134,9 @@ def table(
             known = place < groups.size
             mine, place = mine[known], place[known]
             again = number_of(header.cases[case].stage)
+            if not again:
+                single = unit[unit >= 0]
+                planned.append(np.stack([np.full(single.size, number), single], axis=1))
             parts.append(
                 (
                     np.full(mine.size, number, dtype=np.int64),
@@ -152,6 +157,7 @@ def table(
         unit=unit[kept],
         session=session[kept],
         row=row[kept],
+        planned=np.concatenate(planned),
     )
 
 

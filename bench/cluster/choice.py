@@ -1,0 +1,89 @@
+"""A part of a suite: the checks whose titles somebody names."""
+
+from __future__ import annotations
+
+import fnmatch
+from collections.abc import Iterator
+from typing import Any
+
+import yaml
+
+from ..configs import Entry, StageConfig, Suite, suite_from_text
+from ..errors import UsageError, unknown
+from ..workloads.base import make, plain_axis, registry, title_of
+from ..workloads.expansion import choices
+
+
+def only(suite: Suite, wanted: str) -> Suite:
+    """The suite with those checks alone that ``wanted`` names, as reports print them.
+
+    Args:
+        suite: The whole suite.
+        wanted: A title (``gemm 8192x8192x8192 bf16 torch``), the beginning of one, one with more
+            behind it (its metric, say), or a pattern with ``*``.
+
+    Raises `UsageError` with the titles that are near if nothing fits.
+    """
+    stages: list[dict[str, Any]] = []
+    for stage in suite.stages:
+        entries = [one for entry in stage.entries for one in _chosen(entry, wanted)]
+        if entries:
+            stages.append(_stage(stage, entries))
+    if not stages:
+        titles = {title for s in suite.stages for e in s.entries for title in _titles(e)}
+        raise unknown(f"check of suite {suite.name}", wanted, titles)
+    kept = {one["name"] for one in stages}
+    for one in stages:
+        one["needs"] = [name for name in one["needs"] if name in kept]
+    text = yaml.safe_dump(
+        {"name": suite.name, "rule": suite.rule, "stages": stages}, sort_keys=False, width=10_000
+    )
+    return suite_from_text(text, f"a part of suite {suite.name}")
+
+
+def _stage(stage: StageConfig, entries: list[dict[str, Any]]) -> dict[str, Any]:
+    return {
+        "name": stage.name,
+        "needs": stage.needs,
+        "repeats": stage.repeats,
+        "benchmarks": entries,
+    }
+
+
+def _chosen(entry: Entry, wanted: str) -> Iterator[dict[str, Any]]:
+    for axes in _choices(entry):
+        if any(_fits(title, wanted) for title in _titled(entry, axes)):
+            plain = {key: plain_axis(value) for key, value in axes.items()}
+            rule = {"rule": entry.rule} if entry.rule else {}
+            yield {entry.benchmark: {**plain, **entry.place, **rule}}
+
+
+def _choices(entry: Entry) -> list[dict[str, Any]]:
+    known = registry()
+    if entry.benchmark not in known:
+        raise unknown("benchmark", entry.benchmark, known)
+    return list(choices(known[entry.benchmark], entry.axes))
+
+
+def _titled(entry: Entry, axes: dict[str, Any]) -> Iterator[str]:
+    """What the case may be called: a named set stands for several."""
+    cls = registry()[entry.benchmark]
+    for stand_in in (False, True):
+        for made in cls.spread(axes, stand_in=stand_in, numa=()):
+            try:
+                yield title_of(make(entry.benchmark, made))
+            except UsageError:
+                continue  # a plan says so, with file and line
+
+
+def _titles(entry: Entry) -> Iterator[str]:
+    for axes in _choices(entry):
+        yield from _titled(entry, axes)
+
+
+def _fits(title: str, wanted: str) -> bool:
+    return (
+        fnmatch.fnmatchcase(title, wanted)
+        or f"{title} ".startswith(f"{wanted} ")
+        or f"{wanted} ".startswith(f"{title} ")
+    )

@@ -1,0 +1,211 @@
+"""Certification of simulated fleets: the real plan, engine, journal and decision, virtual time."""
+
+import json
+import re
+import sys
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+from certified import certify, judged
+
+from bench.configs import Cluster, Entry, StageConfig, Suite, load_cluster
+from bench.errors import UsageError
+from bench.results import RunReader
+
+GEMM = Entry(benchmark="gemm", axes={"shape": "8192x8192x8192", "dtype": "bf16"})
+TRIAD = Entry(benchmark="stream", axes={"op": "triad", "size": "1GiB"})
+PAIRS = Entry(benchmark="pairs", axes={"size": "64MiB"}, place={"of": "node", "schedule": "sample"})
+SMALL = Suite(
+    name="small",
+    stages=[
+        StageConfig(name="device", repeats=2, entries=[GEMM, TRIAD]),
+        StageConfig(name="fabric", needs=["device"], entries=[PAIRS]),
+    ],
+)
+
+
+def fleet(nodes=12, devices=4, faults=(), **options):
+    options = {"seed": 3, "between": 0.005, "within": 0.005, **options}
+    return Cluster(
+        name="t", chip="sim-a", nodes=nodes, devices=devices, faults=list(faults), **options
+    )
+
+
+@pytest.fixture(scope="module")
+def mixed(tmp_path_factory):
+    return certify(tmp_path_factory.mktemp("mixed"), "sim-mixed-faults-64")
+
+
+def test_each_fault_is_found_for_its_cause(mixed):
+    """As the cluster's file says; links that the sampled pairs did not meet stay unknown."""
+    causes = {
+        "node-00003": ("fleet", "gemm", "clock"),
+        "node-00007": ("fleet", "gemm", "cooling"),
+        "node-00011": ("fleet", "stream", "device memory"),
+        "node-00015": ("fabric", "pairs", "network card"),
+        "node-00026": ("fabric", "pairs", "network card"),
+        "node-00034": ("fault", "", "driver, library or hardware"),
+        "node-00038": ("drift", "drivers.accelerator", "unlike its fellows"),
+        "node-00039": ("drift", "pcie.accelerator.width", "unlike its fellows"),
+    }
+    for node, (against, metric, cause) in causes.items():
+        worst = mixed.evidence(node)[0]
+        assert mixed.by_node[node].verdict == "reject", node
+        assert worst.against == against
+        assert worst.metric.startswith(metric)
+        assert cause in worst.cause
+    assert mixed.by_node["node-00030"].verdict == "reject"
+    assert mixed.evidence("node-00030")[0].against in ("sanity", "corruption")
+    assert mixed.by_node["node-00042"].verdict == "inconclusive"
+    assert "other processes" in mixed.evidence("node-00042")[0].text
+    cables = {f"node-{n:05d}" for n in (18, 19, 22, 23)}
+    rejected = set(mixed.nodes("reject"))
+    assert rejected == {*causes, "node-00030"}
+    assert set(mixed.nodes("inconclusive")) <= {"node-00042", "node-00043"} | cables
+
+
+def test_evidence_says_all_that_a_reader_needs(mixed):
+    one = mixed.evidence("node-00007")[0]
+    assert one.device == "node-00007/5"
+    assert one.value < one.expected
+    assert one.low < one.effect < one.high
+    assert one.percentile < 1
+    assert one.peers > 400
+    assert one.repeats >= 2
+    assert one.conditions["throttled"]
+
+
+def test_rejected_nodes_take_no_part_in_later_stages(mixed):
+    header = RunReader(mixed.folder).header
+    training = next(case for case in header.cases if case.stage == "training")
+    nodes = header.schedules[training.schedule].arguments["nodes"]
+    assert not {3, 7, 11, 15, 26, 30, 34, 38, 39} & set(nodes)
+
+
+def test_retests_keep_to_their_share(mixed):
+    # Of one stage's cells at most a tenth; contended cells and pairs come on top.
+    header, columns = RunReader(mixed.folder).header, RunReader(mixed.folder).columns()
+    stage = [case.stage for case in header.cases]
+    metric = [case.metric for case in header.cases]
+    sweep = again = 0
+    for case in columns.case.tolist():
+        if metric[case] in ("flops", "bandwidth"):
+            sweep += stage[case] == "device"
+            again += stage[case].startswith("device+")
+    assert 0 < again < 0.1 * sweep + 200
+
+
+def test_a_shared_defect_shows_against_a_baseline_only(tmp_path):
+    healthy = load_cluster("sim-healthy-1024")
+    import msgspec
+
+    small = msgspec.structs.replace(healthy, nodes=64)
+    proven = certify(tmp_path, small, suite=SMALL, name="proven")
+    assert proven.nodes("reject") == []
+    alone = certify(tmp_path, "sim-new-40", suite=SMALL, name="alone")
+    assert alone.nodes("reject") == []
+    beside = certify(tmp_path, "sim-new-40", suite=SMALL, name="beside", baseline=proven.folder)
+    assert len(beside.nodes("reject")) == 40
+    assert {one.against for one in beside.evidence("node-00000")} == {"baseline"}
+
+
+def test_one_node_is_held_against_limits_alone_and_that_is_said(tmp_path):
+    found = certify(tmp_path, fleet(nodes=1), suite=SMALL)
+    assert found.nodes("accept") == ["node-00000"]
+    assert any("one node" in note for note in found.made.notes)
+    slow = {"kind": "slow-chip", "node": 0, "factor": 0.3}
+    bad = certify(tmp_path, made(nodes=1, faults=[slow]), suite=SMALL, name="bad")
+    assert bad.nodes("reject") == ["node-00000"]
+    assert bad.evidence("node-00000")[0].against == "datasheet"
+
+
+def made(**options):
+    """A fleet with faults as a cluster file writes them."""
+    import msgspec
+
+    from bench.configs import Fault
+
+    faults = [msgspec.convert(one, Fault) for one in options.pop("faults", [])]
+    return fleet(faults=faults, **options)
+
+
+def test_a_lost_node_is_a_finding(tmp_path):
+    found = certify(
+        tmp_path, made(faults=[{"kind": "dying-node", "node": 5, "after": 1}]), suite=SMALL
+    )
+    assert found.nodes("reject") == ["node-00005"]
+    assert "missing" in found.evidence("node-00005")[0].text
+    assert len(found.evidence("node-00005")) == 1  # not once a benchmark
+
+
+def test_a_fault_of_all_is_no_nodes(tmp_path):
+    every = [{"kind": "wrong", "node": node, "benchmark": "stream"} for node in range(12)]
+    found = certify(tmp_path, made(faults=every), suite=SMALL)
+    assert found.nodes("reject") == []
+    assert len(found.nodes("inconclusive")) == 12
+    assert "no fault of one node" in found.evidence("node-00000")[0].text
+
+
+def test_what_was_not_reached_is_no_pass(tmp_path):
+    found = certify(tmp_path, fleet(), suite=SMALL, budget=0.0)
+    assert found.nodes("accept") == []
+    assert "budget" in found.made.stopped
+    assert "fabric" in found.evidence("node-00000")[0].text
+
+
+def test_a_soak_is_a_stage_of_its_own(tmp_path):
+    found = certify(tmp_path, fleet(), suite=SMALL, soak=300.0)
+    stages = {case.stage for case in RunReader(found.folder).header.cases}
+    assert "soak" in stages
+    rows = [row.repeat for row in RunReader(found.folder).rows()]
+    assert max(rows) >= 4  # 300 s of 30 s each of two benchmarks
+
+
+def test_the_same_rows_give_the_same_verdict(mixed):
+    again = judged(mixed.folder, mixed.campaign)
+    assert again == mixed.made
+
+
+def test_a_file_cut_short_is_judged_by_what_it_has(tmp_path):
+    found = certify(tmp_path, fleet(), suite=SMALL)
+    rows = found.folder / "measurements.jsonl"
+    text = rows.read_bytes()
+    rows.write_bytes(text[: len(text) * 2 // 3])
+    cut = judged(found.folder, found.campaign)
+    assert cut.count("accept") < 12
+    assert cut.count("reject") == 0
+
+
+def test_a_value_that_is_no_number_is_refused_with_its_line(tmp_path):
+    found = certify(tmp_path, fleet(), suite=SMALL)
+    rows = found.folder / "measurements.jsonl"
+    lines = rows.read_text().splitlines()
+    fields = json.loads(lines[7])
+    fields[4] = "NaN"
+    lines[7] = re.sub('"NaN"', "NaN", json.dumps(fields))
+    rows.write_text("\n".join(lines) + "\n")
+    with pytest.raises(Exception, match="no measurement") as caught:
+        judged(found.folder, found.campaign)
+    assert caught.value.where.endswith("measurements.jsonl:8")
+
+
+def test_provenances_are_never_compared(tmp_path):
+    import msgspec
+
+    from bench.analysis.certify.cells import Rules
+    from bench.analysis.certify.examine import Proven, examine
+    from bench.configs import load_profile
+
+    reader = RunReader(certify(tmp_path, fleet(), suite=SMALL).folder)
+    columns = reader.columns()
+    measured = msgspec.structs.replace(reader.header, provenance="measured")
+    with pytest.raises(UsageError, match="never compared"):
+        examine(
+            measured,
+            columns,
+            load_profile("certify"),
+            Rules(),
+            baseline=Proven(header=reader.header, columns=columns),
+        )
