@@ -75,6 +75,8 @@ class Judgement(msgspec.Struct, kw_only=True):
             inconclusive: the caller knows when (`retest` gives None).
         effect: Deviation of the unit from what is usual, ln; ``low`` to ``high`` its 95 % interval.
         usual: What is usual for the metric and kind, ln of the value, sign turned like it.
+        second: Where the units of a kind are two populations (bins of a chip): nearer to the
+            smaller one, whose usual value and deviation are given.
         percentile: Share of the compared units that are worse or equal in the sweep, 0 to 100.
         chance: Probability that the cell is good, given all that was measured (the local false
             discovery rate of rejecting it).
@@ -93,6 +95,7 @@ class Judgement(msgspec.Struct, kw_only=True):
     low: Floats
     high: Floats
     usual: Floats
+    second: Bools
     percentile: Floats
     chance: Floats
     noise: Floats

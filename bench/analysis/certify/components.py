@@ -95,6 +95,11 @@ def components(layout: Layout, people: Population, seen: Visits, material: float
     if sessions == 1 or seen.cell.size == 0:
         return found
     found.unsure[:, 1:] = np.inf
+    # A unit counts as one of the population that it is nearer to.
+    shift = people.shift[seen.group]
+    mean = np.nanmean(seen.value, axis=1)
+    second = np.abs(mean - shift) < np.abs(mean)
+    seen = msgspec.structs.replace(seen, value=seen.value - (shift * second)[:, None])
     for _ in range(3):
         _update(found, people, seen, material)
     return found

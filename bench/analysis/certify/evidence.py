@@ -21,7 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..graph import Bools, Floats
-from .population import log_student_peak
+from .modes import log_peak
 
 Singles: TypeAlias = npt.NDArray[np.float32]
 
@@ -51,7 +51,13 @@ class Evidence(msgspec.Struct, kw_only=True):
 
 
 def evidence(
-    value: Floats, scale: Floats, spread: Floats, tail: Floats, material: float
+    value: Floats,
+    scale: Floats,
+    spread: Floats,
+    tail: Floats,
+    shift: Floats,
+    share: Floats,
+    material: float,
 ) -> Evidence:
     """Weigh cells.
 
@@ -59,7 +65,8 @@ def evidence(
         value: float64[cells, visits], deviations from what is usual, the session's drift taken
             out; NaN fills up.
         scale: float64[cells, visits], of the errors.
-        spread, tail: float64[cells], of the cell's group.
+        spread, tail, shift, share: float64[cells], of the cell's group: spread between units, and
+            the rest as in `population.Population`.
         material: Relative drop from which a unit is bad.
     """
     # In units of a cell's smallest error single precision is enough, and twice as fast.
@@ -69,14 +76,14 @@ def evidence(
     s = np.where(there, scale / unit[:, None], 1.0).astype(np.float32)
     spread = np.maximum(spread / unit, 0.02).astype(np.float32)
     least = (-math.log1p(-material) / unit).astype(np.float32)
-    peak = log_student_peak(tail).astype(np.float32)
-    tail = tail.astype(np.float32)
+    distinct, which = np.unique(tail, return_inverse=True)
+    peak = np.array([log_peak(one) for one in distinct.tolist()], np.float32)[which]
+    columns = (spread, tail, peak, least, shift / unit, share)
+    group = np.stack(columns, axis=1).astype(np.float32)
     found = np.zeros((4, unit.size))
     for start in range(0, unit.size, _CHUNK):
         part = slice(start, start + _CHUNK)
-        found[:, part] = _chunk(
-            y[part], s[part], there[part], spread[part], tail[part], peak[part], least[part]
-        )
+        found[:, part] = _chunk(y[part], s[part], there[part], group[part])
     low, middle, high = found[1:] * unit
     return Evidence(
         ratio=found[0] - math.log(math.log(LARGEST / -math.log1p(-material))),
@@ -86,17 +93,9 @@ def evidence(
     )
 
 
-def _chunk(
-    y: Singles,
-    s: Singles,
-    there: Bools,
-    spread: Singles,
-    tail: Singles,
-    peak: Singles,
-    least: Singles,
-) -> Singles:
+def _chunk(y: Singles, s: Singles, there: Bools, group: Singles) -> Singles:
     """float32[4, cells]: ln of the ratio, and the quantiles of x."""
-    spread, tail, peak, least = (one[:, None] for one in (spread, tail, peak, least))
+    spread, tail, peak, least, shift, share = (group[:, column, None] for column in range(6))
     power = -(tail + 1) / 2
 
     def seen(x: Singles) -> Singles:
@@ -123,12 +122,15 @@ def _chunk(
     largest = 4 * np.where(there, s, 0).max(axis=1, keepdims=True)
     low = np.minimum(np.where(there, y, np.inf).min(axis=1, keepdims=True), 0) - largest
     high = np.maximum(np.where(there, y, -np.inf).max(axis=1, keepdims=True), 0) + largest
-    points = (
+    points: tuple[Singles, ...] = (
         spread * _SPREAD,
         best + _NEAR / np.sqrt(precision),
         -least + spread * _EDGE,
         low + (high - low) * _WIDE,
     )
+    two = bool(share.any())
+    if two:
+        points = (*points, shift + spread * _SPREAD, shift - least + spread * _EDGE)
     x = np.sort(np.concatenate(points, axis=1).astype(np.float32), axis=1)
     step = np.diff(x, axis=1) / 2
     width = np.zeros_like(x)
@@ -136,12 +138,24 @@ def _chunk(
     width[:, :-1] += step
     likelihood = seen(x)
     likelihood = np.exp(likelihood - likelihood.max(axis=1, keepdims=True)) * width
-    usual = np.exp(peak + power * np.log1p((x / spread) ** 2 / tail)) / spread
-    drop = -x
-    beyond = 1 / (1 + np.exp(np.clip(-1.702 * (drop - least) / spread, -80, 80)))
-    bad = beyond / np.maximum(drop, least)
+
+    def usual(x: Singles) -> Singles:
+        """Density of a healthy unit."""
+        density: Singles = np.exp(peak + power * np.log1p((x / spread) ** 2 / tail)) / spread
+        return density
+
+    def slow(x: Singles) -> Singles:
+        """Density of a bad unit, but for a factor that all cells share."""
+        beyond = 1 / (1 + np.exp(np.clip(1.702 * (x + least) / spread, -80, 80)))
+        density: Singles = beyond / np.maximum(-x, least)
+        return density
+
+    good, bad = usual(x), slow(x)
+    if two:
+        good = (1 - share) * good + share * usual(x - shift)
+        bad = (1 - share) * bad + share * slow(x - shift)
     ratio = np.log(np.maximum((likelihood * bad).sum(axis=1), 1e-37))
-    ratio -= np.log(np.maximum((likelihood * usual).sum(axis=1), 1e-37))
+    ratio -= np.log(np.maximum((likelihood * good).sum(axis=1), 1e-37))
     below = np.cumsum(likelihood, axis=1)
     below /= below[:, -1:]
     return np.stack([ratio, *(_quantile(x, below, share) for share in (0.025, 0.5, 0.975))])

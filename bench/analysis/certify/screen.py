@@ -33,6 +33,10 @@ def judge(cells: Cells, rules: Rules | None = None) -> Judgement:
         ratio[seen.cell] = several.ratio
         effect[seen.cell] = several.effect
         low[seen.cell], high[seen.cell] = several.low, several.high
+    shift = people.shift[layout.group]
+    second = (shift != 0) & (np.abs(effect - shift) < np.abs(effect))
+    for one in (effect, low, high):
+        one[second] -= shift[second]
     alone = people.count[layout.group] < 2
     judged = ~layout.proven & ~alone
     bad = _chances(ratio, judged, rules)
@@ -45,7 +49,8 @@ def judge(cells: Cells, rules: Rules | None = None) -> Judgement:
         effect=effect,
         low=low,
         high=high,
-        usual=people.usual[layout.group],
+        usual=people.usual[layout.group] + np.where(second, shift, 0.0),
+        second=second,
         percentile=_percentiles(layout),
         chance=1 - bad,
         noise=np.sqrt(1 - parts.rho[layout.group]) * people.scale[layout.group],
@@ -67,6 +72,8 @@ def _single(
         np.repeat(scale * np.sqrt(1 - parts.rho), _Z.size)[:, None],
         np.repeat(scale * np.sqrt(parts.rho), _Z.size),
         np.repeat(people.tail, _Z.size),
+        np.repeat(people.shift, _Z.size),
+        np.repeat(people.share, _Z.size),
         rules.material,
     ).ratio.reshape(groups, _Z.size)
     ratio = np.empty_like(effect)
@@ -87,6 +94,8 @@ def _several(people: Population, parts: Components, seen: Visits, rules: Rules) 
         np.sqrt(noise),
         people.scale[seen.group] * np.sqrt(parts.rho[seen.group]),
         people.tail[seen.group],
+        people.shift[seen.group],
+        people.share[seen.group],
         rules.material,
     )
 
