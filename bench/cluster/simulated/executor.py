@@ -161,7 +161,9 @@ class SimulatedExecutor(Executor):
         status = np.where(np.isnan(value), _STATUS["skipped"], _STATUS["ok"]).astype(np.int8)
         why = "nothing predicts it"
         reasons = dict.fromkeys(np.flatnonzero(np.isnan(value)).tolist(), why)
-        speed = own(cluster, case, noise, groups.ranks)
+        predicted = not np.isnan(value).all()
+        # Half of a fleet's rows are of what nothing predicts: no device's speed matters to them.
+        speed = own(cluster, case, noise, groups.ranks) if predicted else np.ones((count, 1))
         surroundings = self._climate.of(groups.ranks[:, 0])
         for one, factor in self._faults(case, groups, occasion):
             speed = speed * np.where(np.isnan(factor), 1.0, factor)
@@ -174,7 +176,7 @@ class SimulatedExecutor(Executor):
             invalid = np.flatnonzero(status == _STATUS["invalid"])
             about = key(cluster.seed, "wrong", case.label(), case.stage, *occasion)
             corrupted(case, about, value, groups, invalid)
-        elif not np.isnan(value).all():
+        elif predicted:
             # The slowest device holds up its group; a time is the longer, the slower it is.
             pace = measuring(cluster, case, noise, occasion, of_groups(groups.ranks))
             pace *= speed.min(axis=1) if moves else 1.0
