@@ -99,18 +99,20 @@ def inconclusive(found: Certification) -> list[Alike]:
 
 def waived(found: Certification) -> list[Alike]:
     """What does not count because somebody answers for it."""
-    return _alike(
+    said = [
         (node.node, f"waived until {one.until}: {one.finding.text} (reason: {one.reason})")
         for node in found.nodes
         for one in node.waived
-    )
+    ]
+    return _alike(said, exactly=True)
 
 
-def _alike(said: Iterable[tuple[str, str]]) -> list[Alike]:
-    """What is said of most nodes first; the same but for figures is the same."""
+def _alike(said: Iterable[tuple[str, str]], exactly: bool = False) -> list[Alike]:
+    """What is said of most nodes first; the same but for figures is the same, unless exactly."""
     groups: dict[str, list[tuple[str, str]]] = {}
     for node, text in said:
-        groups.setdefault(FIGURE.sub("#", text), []).append((node, text))
+        key = text if exactly else FIGURE.sub("#", text)
+        groups.setdefault(key, []).append((node, text))
     found = []
     for group in sorted(groups.values(), key=len, reverse=True):
         texts = {text for _, text in group}
