@@ -22,6 +22,7 @@ from .errors import InfraError, UsageError, unknown
 from .records import PROVENANCES, SCHEMA, STATUSES, Conditions, Header, Provenance, Row, Status
 
 RUN, ROWS, CONDITIONS = "run.json", "measurements.jsonl", "conditions.jsonl"
+_UNCOUNTED = np.iinfo(np.int64).max
 _BLOCK = 1 << 22
 """Bytes that are decoded at once: about 50,000 rows."""
 
@@ -107,13 +108,18 @@ class RunReader:
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
         self.header = _read_header(self.path)
+        schedules = self.header.schedules
+        counted = (schedules[case.schedule].groups for case in self.header.cases)
+        self._groups = np.array(
+            [_UNCOUNTED if groups is None else groups for groups in counted], dtype=np.int64
+        )
 
     def columns(self) -> Columns:
         """All rows as columns.
 
         Raises:
-            InfraError: a line is no row, or refers to a case that the header does not declare;
-                ``where`` is ``file:line``.
+            InfraError: a line is no row, or refers to a case or group that the header does not
+                declare; ``where`` is ``file:line``.
         """
         decoder = msgspec.json.Decoder(_Fields)
         blocks: list[list[Any]] = []
@@ -153,11 +159,18 @@ class RunReader:
             largest = [max(map(abs, (*row[:3], row[7], row[9]))) for row in rows]
             index = largest.index(max(largest))
             raise self._damaged(index, first, f"{largest[index]} is out of range") from None
-        case, declared = arrays[0], len(self.header.cases)
-        strange = np.flatnonzero((case < 0) | (case >= declared))
+        case, group = arrays[:2]
+        declared = np.append(self._groups, 0)  # a case that there is not has no group
+        known = (case >= 0) & (case < len(self._groups))
+        strange = np.flatnonzero(
+            (group < 0) | (group >= declared[np.where(known, case, len(self._groups))])
+        )
         if strange.size:
             index = int(strange[0])
-            why = f"it is of case {case[index]}, and {RUN} declares {declared} cases"
+            why = f"it is of case {case[index]}, and {RUN} declares {len(self._groups)} cases"
+            if known[index]:
+                groups = declared[case[index]]
+                why = f"it is of group {group[index]}, and case {case[index]} has {groups} groups"
             raise self._damaged(index, first, why)
         return arrays
 
@@ -336,6 +349,8 @@ def _read_header(path: Path) -> Header:
         header = msgspec.json.decode(raw, type=Header)
     except UNDECODABLE as error:
         raise InfraError(f"{RUN} is damaged: {error}", where=str(path / RUN)) from None
+    if why := _incoherent(header):
+        raise InfraError(f"{RUN} is damaged: {why}", where=str(path / RUN))
     file = path / CONDITIONS
     try:
         lines = file.read_bytes()
@@ -348,6 +363,19 @@ def _read_header(path: Path) -> Header:
     except UNDECODABLE as error:
         raise InfraError(f"{CONDITIONS} is damaged: {error}", where=str(file)) from None
     return header
+
+
+def _incoherent(header: Header) -> str:
+    """What a header refers to and does not declare, in words; empty where it declares all."""
+    for index, case in enumerate(header.cases):
+        if case.id != index:
+            return f"its case {index} says that it is case {case.id}"
+        if not 0 <= case.schedule < len(header.schedules):
+            return f"its case {index} is of schedule {case.schedule}, of {len(header.schedules)}"
+    for index, event in enumerate(header.events):
+        if not all(isinstance(event.get(key), str) for key in ("kind", "node", "text")):
+            return f"its event {index} has no kind, node or text"
+    return ""
 
 
 def _unreadable(path: Path, error: OSError) -> InfraError:

@@ -161,7 +161,8 @@ def _values(
     ids, ranks = _pairs(header, inventory, case)
     groups, medians = group_medians(columns, rows)
     value = np.full(ids.size, np.nan)
-    value[np.searchsorted(ids, groups)] = medians
+    # A rate of nothing has no logarithm, which the fit takes.
+    value[np.searchsorted(ids, groups)] = np.where(medians > 0, medians, np.nan)
     return ranks, value
 
 

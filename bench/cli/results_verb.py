@@ -270,6 +270,7 @@ def _rows(reader: object, as_json: bool) -> int:
     from ..units import format_value
 
     assert isinstance(reader, RunReader)
+    reader.columns()  # says which row refers to what there is not, before one is shown
     header = reader.header
     inventory = Inventory(header.nodes, header.fleet)
     schedules = [schedule_for(spec, inventory) for spec in header.schedules]
@@ -277,7 +278,8 @@ def _rows(reader: object, as_json: bool) -> int:
         case = header.cases[row.case]
         ranks = schedules[case.schedule].members(row.group)
         names = [inventory.rank_name(rank) for rank in ranks[:8]]
-        known = header.conditions[row.conditions] if row.conditions >= 0 else None
+        stated = 0 <= row.conditions < len(header.conditions)
+        known = header.conditions[row.conditions] if stated else None
         more = f" and {len(ranks) - 8} more" if len(ranks) > 8 else ""
         more += f" in {known.library}" if known is not None and known.library else ""
         if as_json:

@@ -327,9 +327,9 @@ class Agent:
         """Note finished jobs and what runs now."""
         self._outbox.progress(done, current)
 
-    def event(self, kind: str, text: str) -> None:
-        """Tell the driver that something happened here."""
-        node = self.node.name if self.node is not None else ""
+    def event(self, kind: str, text: str, node: str = "") -> None:
+        """Tell the driver that something happened, on this node where no other is named."""
+        node = node or (self.node.name if self.node is not None else "")
         self._outbox.events.append(Event(time=self.clock.now(), kind=kind, text=text, node=node))
 
 

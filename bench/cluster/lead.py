@@ -189,7 +189,8 @@ class Lead:
     def _fault(self, job: Job, fault: Report) -> None:
         reason = f"{self._rank_name(fault.rank)}: {fault.reason}"
         kind = "warning" if fault.fault == "raised" else "rank-lost"
-        self._agent.event(kind, f"{job.benchmark}: {reason}")
+        node = self._order.names[self._places[fault.rank][0]]
+        self._agent.event(kind, f"{job.benchmark}: {reason}", node)
         self._empty(job, "failed", reason)
 
     def _empty(self, job: Job, status: Status, reason: str) -> None:

@@ -55,6 +55,8 @@ def test_a_rank_lost_inside_a_collective_is_named(tmp_path, victim, number, limi
     assert broken.status == "failed"
     assert f"rank {victim} (n{victim}/0): " in broken.reason
     assert why in broken.reason
+    (lost,) = finished.lost
+    assert lost.startswith(f"n{victim}: inside: ")  # not the node that leads the group
     assert healthy.status in ("ok", "contended"), healthy.reason
     assert finished.exit is Exit.INFRASTRUCTURE
     (found,) = [one for one in findings(finished.folder) if one[0] == "failed"]

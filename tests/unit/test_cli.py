@@ -108,15 +108,15 @@ def test_a_simulated_run_from_beginning_to_results(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("target", "benchmark", "code", "said"),
+    ("target", "measured", "code", "said"),
     [
         ("1e9", "link", 0, ""),
         ("1e18", "link", 1, "criterion: link 256MiB there of nodes across site alone"),
         ("1e9", "stability", 3, "undecided: stability"),
     ],
 )
-def test_a_criterion_decides_the_exit_code(tmp_path, target, benchmark, code, said):
-    line = f"benchmark: {benchmark}, metric: bandwidth, reference: target, target: {target}"
+def test_a_criterion_decides_the_exit_code(tmp_path, target, measured, code, said):
+    line = f"benchmark: {measured}, metric: bandwidth, reference: target, target: {target}"
     profile = tmp_path / "mine.yaml"
     profile.write_text(f"name: mine\ncategories:\n  a:\n    - {{{line}, required: true}}\n")
     words = ["run", "sites", "--cluster", "two-sites", "--profile", profile, "--quiet"]

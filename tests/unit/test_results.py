@@ -27,7 +27,7 @@ def header(run="20250301-101500-quick", **changes) -> Header:
         "provenance": "measured",
         "state": "complete",
         "cases": [case(0), case(1, metric="time", unit="s", better="lower")],
-        "schedules": [ScheduleSpec(kind="devices", scope="device", groups=4)],
+        "schedules": [ScheduleSpec(kind="devices", scope="device")],
     }
     return Header(**{**values, **changes})
 
@@ -203,6 +203,29 @@ def test_a_damaged_header_is_a_sentence(tmp_path, text, words):
         RunReader(tmp_path / "run")
     (listed,) = list_runs(tmp_path)
     assert "damaged" in listed.problem
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"schedules": []}, "case 0 is of schedule 0, of 0"),
+        ({"events": [{"time": 0.0, "kind": "counters"}]}, "event 0 has no kind, node or text"),
+    ],
+)
+def test_a_header_that_refers_to_what_it_lacks_is_a_sentence(tmp_path, changes, words):
+    path = write(tmp_path, made=msgspec.structs.replace(header(), **changes))
+    with pytest.raises(InfraError, match=f"damaged: .*{words}") as caught:
+        RunReader(path)
+    assert caught.value.where.endswith("run.json")
+
+
+def test_a_row_of_a_group_that_there_is_not_names_its_line(tmp_path):
+    made = header(schedules=[ScheduleSpec(kind="devices", scope="device", groups=2)])
+    for number, group in enumerate((2, -1)):
+        path = write(tmp_path / str(number), [row(group=1), row(group=group)], made)
+        with pytest.raises(InfraError, match=f"it is of group {group}, and case 0 has 2") as caught:
+            RunReader(path).columns()
+        assert caught.value.where.endswith("measurements.jsonl:2")
 
 
 @pytest.mark.parametrize(("schema", "which"), [(2, "newer"), (0, "older")])
