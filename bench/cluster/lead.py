@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
 
 import msgspec
 
 from ..records import Conditions, Row, Samples, Status
 from ..workloads.runner import ELSEWHERE, Outcome
-from .party import Visit, culprit, until_explained
+from .coordinator import Coordinator
+from .orders import Order, Visit
+from .party import Home, culprit, until_explained
 from .plan import Job
 from .wire import Command, LinkLost, Report, Result
-
-if TYPE_CHECKING:
-    from .coordinator import Coordinator
 
 GIVE_UP = 3
 """Groups whose ranks are lost this often in a row are not tried again in the same visit."""
@@ -25,14 +23,14 @@ class _NodeLost(Exception):
 
 
 class Lead:
-    """One visit, led by this agent."""
+    """One visit, led by this node's agent."""
 
-    def __init__(self, meeting: Coordinator, visit: Visit) -> None:
+    def __init__(self, home: Home, meeting: Coordinator, order: Order, visit: Visit) -> None:
+        self._home = home
         self._meeting = meeting
-        self._agent = meeting.agent
-        self._order = meeting.order
+        self._order = order
         self._visit = visit
-        self._party = self._agent.party(visit)
+        self._party = home.party(visit)
         self._members = [node for node, _ in visit.members[1:]]
         self._number = 0
         self._open = False
@@ -50,7 +48,7 @@ class Lead:
         except _NodeLost as error:
             gone = str(error)
         for index, job in zip(self._visit.jobs, jobs, strict=True):
-            self._agent.progress(0, job.benchmark)
+            self._home.progress(0, job.benchmark)
             if gone:
                 self._empty(job, "missing", gone)
             elif losses >= GIVE_UP:
@@ -64,7 +62,7 @@ class Lead:
                     gone = str(error)
                     self._party.abort()
                     self._empty(job, "missing", gone)
-            self._agent.progress(1, "")
+            self._home.progress(1, "")
         self._tell("close")
         await self._party.close()
 
@@ -142,7 +140,7 @@ class Lead:
             rank, why = noisy[0]
             status, reason = "contended", f"{self._rank_name(rank)}: {why}"
         if status in ("failed", "invalid"):
-            self._agent.event("warning", f"{job.benchmark}: {reason}")
+            self._home.event("warning", f"{job.benchmark}: {reason}")
         values = {value.metric: value for value in outcome.values}
         rows = []
         for offset, metric in enumerate(job.metrics):
@@ -161,7 +159,7 @@ class Lead:
                         case=job.case + offset,
                         group=self._visit.group,
                         repeat=self._visit.repeat,
-                        time=self._agent.clock.now(),
+                        time=self._home.clock.now(),
                         value=value.value,
                         low=value.low,
                         high=value.high,
@@ -172,7 +170,7 @@ class Lead:
                         reason=reason,
                     )
                 )
-        self._agent.record(rows, _merged(results), self._samples(job, outcome))
+        self._home.record(rows, _merged(results), self._samples(job, outcome))
 
     def _samples(self, job: Job, outcome: Outcome) -> Samples | None:
         if not outcome.seconds:
@@ -184,12 +182,12 @@ class Lead:
     def _fault(self, job: Job, fault: Report) -> None:
         reason = f"{self._rank_name(fault.rank)}: {fault.reason}"
         kind = "warning" if fault.fault == "raised" else "rank-lost"
-        self._agent.event(kind, f"{job.benchmark}: {reason}")
+        self._home.event(kind, f"{job.benchmark}: {reason}")
         self._empty(job, "failed", reason)
 
     def _empty(self, job: Job, status: Status, reason: str) -> None:
         rows = [self._row(job, offset, status, reason) for offset in range(len(job.metrics))]
-        self._agent.record(rows, None, None)
+        self._home.record(rows, None, None)
 
     def _row(self, job: Job, offset: int, status: Status, reason: str) -> Row:
         visit = self._visit
@@ -197,7 +195,7 @@ class Lead:
             case=job.case + offset,
             group=visit.group,
             repeat=visit.repeat,
-            time=self._agent.clock.now(),
+            time=self._home.clock.now(),
             value=None,
             low=None,
             high=None,

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
-import msgspec
-
+from ..records import Conditions, Row, Samples
+from .orders import Visit
 from .plan import Job
 from .ranks import RankLost, RankProcess
-from .wire import Close, Failed, Open, Opened, Report, Result, Run
+from .wire import Clock, Close, Failed, Open, Opened, Report, Result, Run
 
 GRACE = 3.0
 """Seconds that other ranks get, after the first fault, to say what they know of its cause.
@@ -217,19 +217,25 @@ def _is_echo(reason: str) -> bool:
     return any(word in reason for word in words)
 
 
-class Visit(msgspec.Struct, kw_only=True, frozen=True):
-    """One group's turn in a stage.
+class Home(Protocol):
+    """What a visit finds on its own node: ranks that take part, and who reports what came of it."""
 
-    ``members`` are (node, places of its devices) in rank order, the leader first; ``jobs`` are
-    indices into the block's jobs. ``id`` is unique in a run, ``step`` orders visits in a stage.
-    ``library`` is the ``torch.distributed`` backend of the group.
-    """
+    clock: Clock
 
-    id: int
-    step: int
-    block: int
-    repeat: int
-    group: int
-    members: list[tuple[int, list[int]]]
-    jobs: list[int]
-    library: str
+    def party(self, visit: Visit) -> Party:
+        """This node's part in the visit's group."""
+        ...
+
+    def record(
+        self, rows: list[Row], conditions: Conditions | None, samples: Samples | None
+    ) -> None:
+        """Report rows (whose conditions index 0, or -1) and their samples."""
+        ...
+
+    def progress(self, done: int, current: str) -> None:
+        """Report finished jobs and what runs now."""
+        ...
+
+    def event(self, kind: str, text: str) -> None:
+        """Report that something happened here."""
+        ...
