@@ -7,6 +7,7 @@ process (local executor): the same code in both.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import secrets
 import sys
@@ -214,10 +215,8 @@ class Agent:
 
     async def _warm(self, device: int) -> None:
         """Start a rank ahead of need; if that fails, the first visit reports it."""
-        try:
+        with contextlib.suppress(RankLost):
             await self.supply(device)
-        except RankLost:
-            self.discard(device)
 
     async def supply(self, device: int) -> RankProcess:
         """The running rank process of a device. Raises `RankLost` if it does not start."""
