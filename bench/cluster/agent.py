@@ -259,10 +259,18 @@ class Agent:
         assert self._order is not None
         first = 0
         size = sum(len(devices) for _, devices in visit.members)
+        jobs = self._order.jobs[visit.block]
         for node, devices in visit.members:
             if node == self._order.node:
                 return Party(
-                    devices, first, size, self.host, visit.library, self.supply, self.replace
+                    devices,
+                    first,
+                    size,
+                    self.host,
+                    visit.library,
+                    max(jobs[index].limit for index in visit.jobs),
+                    self.supply,
+                    self.replace,
                 )
             first += len(devices)
         raise AssertionError("a visit that this node has no part in")

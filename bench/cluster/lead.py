@@ -60,7 +60,7 @@ class Lead:
                     losses = losses + 1 if lost else 0
                 except _NodeLost as error:
                     gone = str(error)
-                    self._party.abort()
+                    self._abort()
                     self._empty(job, "missing", gone)
             self._home.progress(1, "")
         self._tell("close")
@@ -83,7 +83,6 @@ class Lead:
         reports = await self._everyone("run", job=index)
         fault = culprit(reports)
         if fault is not None:
-            self._open = False
             self._fault(job, fault)
             return fault.fault != "raised"
         results = [report.result for report in reports if report.result is not None]
@@ -108,8 +107,7 @@ class Lead:
         answers = [asyncio.create_task(self._answer(node, command)) for node in self._members]
         tasks = [own, *answers]
         if await until_explained(tasks, lambda task: task.result()):
-            self._tell("abort")
-            self._party.abort()
+            self._abort()
         reports = [report for part in await asyncio.gather(*tasks) for report in part]
         lost = next((report for report in reports if report.fault == "gone"), None)
         if lost is not None:
@@ -122,6 +120,12 @@ class Lead:
         except LinkLost as error:
             reason = f"node {self._order.names[node]} was lost: {error}"
             return [Report(rank=-1, fault="gone", reason=reason)]
+
+    def _abort(self) -> None:
+        """End the group on every node, also where all was well: ranks of it are used no more."""
+        self._open = False
+        self._tell("abort")
+        self._party.abort()
 
     def _tell(self, do: str, *, job: int = -1, store: str = "") -> Command:
         self._number += 1
@@ -180,6 +184,8 @@ class Lead:
         return Samples(job.case, visit.group, visit.repeat, outcome.calls, seconds)
 
     def _fault(self, job: Job, fault: Report) -> None:
+        """A rank failed: the group is given up, the job has no figures."""
+        self._abort()
         reason = f"{self._rank_name(fault.rank)}: {fault.reason}"
         kind = "warning" if fault.fault == "raised" else "rank-lost"
         self._home.event(kind, f"{job.benchmark}: {reason}")

@@ -54,6 +54,7 @@ class LaunchSpec(msgspec.Struct, kw_only=True, frozen=True):
 class Open(msgspec.Struct, tag=True):
     """Join a group of ``size`` as ``rank``; rank 0 hosts the store when ``store`` is empty.
 
+    The group must form in ``limit`` seconds; ``timeout`` is what one exchange in it may take.
     ``library`` is the ``torch.distributed`` backend that all of them take, as planned.
     """
 
@@ -61,6 +62,7 @@ class Open(msgspec.Struct, tag=True):
     size: int
     host: str
     store: str
+    limit: float
     timeout: float
     library: str
 
