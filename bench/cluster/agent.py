@@ -7,6 +7,7 @@ process (local executor): the same code in both.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import secrets
 import sys
@@ -17,14 +18,15 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from ..configs import Chip
-from ..records import Conditions, Node, Provenance, Row, Samples
+from ..records import Conditions, Node, Row, Samples
 from . import interfaces
 from .coordinator import Coordinator
 from .executor import Event
+from .follow import follow
+from .lead import Lead
+from .orders import Order, Visit
 from .outbox import Outbox
-from .party import Party, Visit
-from .plan import Job
+from .party import Party
 from .ranks import RankLost, RankProcess, cpus_of
 from .watch import Watch
 from .wire import Clock, LaunchSpec
@@ -45,30 +47,6 @@ class AgentSpec(msgspec.Struct, kw_only=True, frozen=True):
     address: str = "127.0.0.1"
 
 
-class Order(msgspec.Struct, kw_only=True):
-    """A stage for one agent: its name, its visits, and how to reach those it meets there.
-
-    ``steps`` is the range of the stage's step numbers, which are unique in a run;
-    ``beside`` are the nodes that keep step with each other, this one included and their leader
-    first: those on the same physical machine, or all where the suite asks for rounds together
-    (then only the leader is told of all); ``offset`` is seconds since the run began when the order
-    was sent.
-    """
-
-    node: int
-    stage: str
-    jobs: list[list[Job]]
-    visits: list[Visit]
-    steps: tuple[int, int]
-    names: dict[int, str]
-    addresses: dict[int, str]
-    beside: list[int]
-    offset: float
-    seed: int
-    provenance: Provenance
-    chips: dict[str, Chip] = {}
-
-
 class Agent:
     """Everything that happens on one node. Public methods may be called from any thread."""
 
@@ -82,6 +60,7 @@ class Agent:
         self._stage: asyncio.Task[None] | None = None
         self._order: Order | None = None
         self._watch: Watch | None = None
+        self.clock = Clock(0.0)
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
         self._thread.start()
@@ -97,7 +76,7 @@ class Agent:
             raise
 
     async def _listen(self) -> Coordinator:
-        meeting = Coordinator(self, self.spec.token)
+        meeting = Coordinator(self.spec.token)
         await meeting.listen(self.spec.address)
         return meeting
 
@@ -188,7 +167,7 @@ class Agent:
             every = range(*order.steps) if len(order.beside) > 1 else sorted(by_step)
             for step in every:
                 await self._meeting.barrier(step)
-                await asyncio.gather(*(self._meeting.visit(v) for v in by_step.get(step, [])))
+                await asyncio.gather(*(self._visit(order, v) for v in by_step.get(step, [])))
         except asyncio.CancelledError:
             raise
         except Exception as error:
@@ -200,6 +179,13 @@ class Agent:
         finally:
             await self._look_again(order.stage, wanted)
             self._outbox.finish()
+
+    async def _visit(self, order: Order, visit: Visit) -> None:
+        """Take part in a visit: the agent of its first node leads."""
+        if visit.members[0][0] == order.node:
+            await Lead(self, self._meeting, order, visit).run()
+        else:
+            await follow(self, self._meeting, order, visit)
 
     async def _look(self) -> None:
         """Note what the host has counted and logged before the stage."""
@@ -229,10 +215,8 @@ class Agent:
 
     async def _warm(self, device: int) -> None:
         """Start a rank ahead of need; if that fails, the first visit reports it."""
-        try:
+        with contextlib.suppress(RankLost):
             await self.supply(device)
-        except RankLost:
-            self.discard(device)
 
     async def supply(self, device: int) -> RankProcess:
         """The running rank process of a device. Raises `RankLost` if it does not start."""
@@ -275,10 +259,18 @@ class Agent:
         assert self._order is not None
         first = 0
         size = sum(len(devices) for _, devices in visit.members)
+        jobs = self._order.jobs[visit.block]
         for node, devices in visit.members:
             if node == self._order.node:
                 return Party(
-                    devices, first, size, self.host, visit.library, self.supply, self.replace
+                    devices,
+                    first,
+                    size,
+                    self.host,
+                    visit.library,
+                    max(jobs[index].limit for index in visit.jobs),
+                    self.supply,
+                    self.replace,
                 )
             first += len(devices)
         raise AssertionError("a visit that this node has no part in")

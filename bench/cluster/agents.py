@@ -16,9 +16,8 @@ from ..configs import Chip, Labelled, label_nodes
 from ..errors import InfraError
 from ..inventory import Inventory
 from ..records import Node, Provenance, Row
-from .agent import Order
 from .executor import Done, Event, Executor, Page
-from .party import Visit
+from .orders import Order, Visit
 from .plan import Job, Plan, Stage, schedules_of, steps
 from .wire import Clock
 

@@ -1,30 +1,17 @@
-"""How agents meet: links between them, barriers, and the visits they lead or follow.
+"""How agents meet: links between them, barriers, and the messages of the visits they share.
 
-The agent of a group's lowest node leads its visit. Members dial the leader, say that they have
-arrived, and then do what it tells them: open the group, run a job, close. Whoever loses the
-other's heartbeat drops the visit and goes on; nobody waits for the dead.
+The agent of a group's lowest node leads its visit (`Lead`), the others follow (`follow`): they dial
+the leader, say that they have arrived, and then do what it tells them. Whoever loses the other's
+heartbeat drops the visit and goes on; nobody waits for the dead.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-from typing import TYPE_CHECKING
 
-from .lead import Lead
-from .party import Party, Visit
-from .wire import (
-    LIMIT,
-    Arrive,
-    Barrier,
-    Command,
-    Link,
-    LinkLost,
-    Reply,
-)
-
-if TYPE_CHECKING:
-    from .agent import Agent, Order
+from .orders import Order
+from .wire import LIMIT, Arrive, Barrier, Command, Link, LinkLost, Reply
 
 DIAL = 10.0
 """Seconds to reach another agent."""
@@ -33,10 +20,9 @@ LATE = 30.0
 
 
 class Coordinator:
-    """One agent's meetings with the others."""
+    """One agent's meetings with the others, who know the run's ``token``."""
 
-    def __init__(self, agent: Agent, token: str) -> None:
-        self.agent = agent
+    def __init__(self, token: str) -> None:
         self.address = ""
         self._token = token
         self._server: asyncio.Server | None = None
@@ -70,7 +56,7 @@ class Coordinator:
         if len(order.beside) > 1:
             leaders.add(order.beside[0])
         others = sorted(leaders - {order.node})
-        await asyncio.gather(*(self._reach(node) for node in others))
+        await asyncio.gather(*(self.reach(node) for node in others))
 
     def hang_up(self) -> None:
         """Close all links: the others learn that this node does no more."""
@@ -87,19 +73,19 @@ class Coordinator:
 
     # ---- links ----
 
-    async def _reach(self, node: int) -> None:
-        """Dial a node that leads; a node that cannot be reached is lost."""
+    async def reach(self, node: int) -> Link | None:
+        """The link to a node that leads, dialled if need be; None: the node is lost."""
         async with self._locks.setdefault(node, asyncio.Lock()):
-            if node in self._links or node in self._lost:
-                return
-            try:
-                link = await Link.dial(
-                    self.order.addresses[node], self.order.node, self._token, DIAL
-                )
-            except LinkLost as error:
-                self._lose(node, str(error))
-                return
-            self._adopt(node, link)
+            if node not in self._links and node not in self._lost:
+                try:
+                    link = await Link.dial(
+                        self.order.addresses[node], self.order.node, self._token, DIAL
+                    )
+                except LinkLost as error:
+                    self._lose(node, str(error))
+                else:
+                    self._adopt(node, link)
+            return self._links.get(node)
 
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         link = Link(reader, writer)
@@ -124,7 +110,7 @@ class Coordinator:
                 elif isinstance(message, Reply):
                     self._resolve(("reply", node, message.visit, message.number), message)
                 elif isinstance(message, Command):
-                    self._inbox(node, message.visit).put_nowait(message)
+                    self.inbox(node, message.visit).put_nowait(message)
                 elif isinstance(message, Barrier):
                     self._at_barrier(node, message.step)
         except LinkLost as error:
@@ -168,9 +154,6 @@ class Coordinator:
             future.set_result(message)
         else:
             self._early[key] = message
-
-    def _inbox(self, leader: int, visit: int) -> asyncio.Queue[Command | None]:
-        return self._commands.setdefault((leader, visit), asyncio.Queue())
 
     # ---- barriers between nodes that keep step ----
 
@@ -221,13 +204,6 @@ class Coordinator:
 
     # ---- visits ----
 
-    async def visit(self, visit: Visit) -> None:
-        """Take part in a visit, as its leader or as a member."""
-        if visit.members[0][0] == self.order.node:
-            await Lead(self, visit).run()
-        else:
-            await self._follow(visit)
-
     async def arrival(self, node: int, visit: int) -> None:
         """Wait until a member has come. Raises `LinkLost` if it is gone."""
         waiting = asyncio.create_task(self._await(("arrive", node, visit)))
@@ -260,44 +236,10 @@ class Coordinator:
         assert isinstance(message, Reply)
         return message
 
-    async def _follow(self, visit: Visit) -> None:
-        leader = visit.members[0][0]
-        await self._reach(leader)
-        link = self._links.get(leader)
-        if link is None:
-            return  # the driver notes what is missing
-        party = self.agent.party(visit)
-        inbox = self._inbox(leader, visit.id)
-        link.send(Arrive(visit.id))
-        work: asyncio.Task[None] | None = None
-        try:
-            while True:
-                command = await inbox.get()
-                if command is None:
-                    party.abort()
-                    return
-                if command.do == "abort":
-                    await asyncio.sleep(0)  # a command that came along must have begun
-                    party.abort()
-                elif command.do == "close":
-                    if work is not None:
-                        await work
-                    await party.close()
-                    return
-                else:
-                    if work is not None:
-                        await work
-                    work = asyncio.create_task(self._obey(link, party, visit, command))
-        finally:
-            self._commands.pop((leader, visit.id), None)
-            if work is not None:
-                await asyncio.wait([work], timeout=10)
-            self.agent.progress(len(visit.jobs), "")
+    def inbox(self, leader: int, visit: int) -> asyncio.Queue[Command | None]:
+        """What a leader says in a visit; None once it is gone."""
+        return self._commands.setdefault((leader, visit), asyncio.Queue())
 
-    async def _obey(self, link: Link, party: Party, visit: Visit, command: Command) -> None:
-        if command.do == "open":
-            reports = await party.open(command.store)
-        else:
-            job = self.order.jobs[visit.block][command.job]
-            reports = await party.run(job, self.order.seed)
-        link.send(Reply(visit.id, command.number, reports))
+    def leave(self, leader: int, visit: int) -> None:
+        """Listen no more to what a leader says in a visit."""
+        self._commands.pop((leader, visit), None)

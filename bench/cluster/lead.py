@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
 
 import msgspec
 
 from ..records import Conditions, Row, Samples, Status
 from ..workloads.runner import ELSEWHERE, Outcome
-from .party import Visit, culprit, until_explained
+from .coordinator import Coordinator
+from .orders import Order, Visit
+from .party import Home, culprit, until_explained
 from .plan import Job
 from .wire import Command, LinkLost, Report, Result
-
-if TYPE_CHECKING:
-    from .coordinator import Coordinator
 
 GIVE_UP = 3
 """Groups whose ranks are lost this often in a row are not tried again in the same visit."""
@@ -25,14 +23,14 @@ class _NodeLost(Exception):
 
 
 class Lead:
-    """One visit, led by this agent."""
+    """One visit, led by this node's agent."""
 
-    def __init__(self, meeting: Coordinator, visit: Visit) -> None:
+    def __init__(self, home: Home, meeting: Coordinator, order: Order, visit: Visit) -> None:
+        self._home = home
         self._meeting = meeting
-        self._agent = meeting.agent
-        self._order = meeting.order
+        self._order = order
         self._visit = visit
-        self._party = self._agent.party(visit)
+        self._party = home.party(visit)
         self._members = [node for node, _ in visit.members[1:]]
         self._number = 0
         self._open = False
@@ -50,7 +48,7 @@ class Lead:
         except _NodeLost as error:
             gone = str(error)
         for index, job in zip(self._visit.jobs, jobs, strict=True):
-            self._agent.progress(0, job.benchmark)
+            self._home.progress(0, job.benchmark)
             if gone:
                 self._empty(job, "missing", gone)
             elif losses >= GIVE_UP:
@@ -62,9 +60,9 @@ class Lead:
                     losses = losses + 1 if lost else 0
                 except _NodeLost as error:
                     gone = str(error)
-                    self._party.abort()
+                    self._abort()
                     self._empty(job, "missing", gone)
-            self._agent.progress(1, "")
+            self._home.progress(1, "")
         self._tell("close")
         await self._party.close()
 
@@ -85,7 +83,6 @@ class Lead:
         reports = await self._everyone("run", job=index)
         fault = culprit(reports)
         if fault is not None:
-            self._open = False
             self._fault(job, fault)
             return fault.fault != "raised"
         results = [report.result for report in reports if report.result is not None]
@@ -110,8 +107,7 @@ class Lead:
         answers = [asyncio.create_task(self._answer(node, command)) for node in self._members]
         tasks = [own, *answers]
         if await until_explained(tasks, lambda task: task.result()):
-            self._tell("abort")
-            self._party.abort()
+            self._abort()
         reports = [report for part in await asyncio.gather(*tasks) for report in part]
         lost = next((report for report in reports if report.fault == "gone"), None)
         if lost is not None:
@@ -124,6 +120,12 @@ class Lead:
         except LinkLost as error:
             reason = f"node {self._order.names[node]} was lost: {error}"
             return [Report(rank=-1, fault="gone", reason=reason)]
+
+    def _abort(self) -> None:
+        """End the group on every node, also where all was well: ranks of it are used no more."""
+        self._open = False
+        self._tell("abort")
+        self._party.abort()
 
     def _tell(self, do: str, *, job: int = -1, store: str = "") -> Command:
         self._number += 1
@@ -145,7 +147,7 @@ class Lead:
             rank, why = noisy[0]
             status, reason = "contended", f"{self._rank_name(rank)}: {why}"
         if status in ("failed", "invalid"):
-            self._agent.event("warning", f"{job.benchmark}: {reason}")
+            self._home.event("warning", f"{job.benchmark}: {reason}")
         values = {value.metric: value for value in outcome.values}
         rows = []
         # What throttled a device, say, is known where it leaves no value.
@@ -166,7 +168,7 @@ class Lead:
                         case=job.case + offset,
                         group=self._visit.group,
                         repeat=self._visit.repeat,
-                        time=self._agent.clock.now(),
+                        time=self._home.clock.now(),
                         value=value.value,
                         low=value.low,
                         high=value.high,
@@ -177,7 +179,7 @@ class Lead:
                         reason=reason,
                     )
                 )
-        self._agent.record(rows, _merged(results), self._samples(job, outcome))
+        self._home.record(rows, _merged(results), self._samples(job, outcome))
 
     def _samples(self, job: Job, outcome: Outcome) -> Samples | None:
         if not outcome.seconds:
@@ -187,15 +189,17 @@ class Lead:
         return Samples(job.case, visit.group, visit.repeat, outcome.calls, seconds)
 
     def _fault(self, job: Job, fault: Report) -> None:
+        """A rank failed: the group is given up, the job has no figures."""
+        self._abort()
         reason = f"{self._rank_name(fault.rank)}: {fault.reason}"
         kind = "warning" if fault.fault == "raised" else "rank-lost"
         node = self._order.names[self._places[fault.rank][0]]
-        self._agent.event(kind, f"{job.benchmark}: {reason}", node)
+        self._home.event(kind, f"{job.benchmark}: {reason}", node)
         self._empty(job, "failed", reason)
 
     def _empty(self, job: Job, status: Status, reason: str) -> None:
         rows = [self._row(job, offset, status, reason) for offset in range(len(job.metrics))]
-        self._agent.record(rows, None, None)
+        self._home.record(rows, None, None)
 
     def _row(self, job: Job, offset: int, status: Status, reason: str, conditions: int = -1) -> Row:
         visit = self._visit
@@ -203,7 +207,7 @@ class Lead:
             case=job.case + offset,
             group=visit.group,
             repeat=visit.repeat,
-            time=self._agent.clock.now(),
+            time=self._home.clock.now(),
             value=None,
             low=None,
             high=None,

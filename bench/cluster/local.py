@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from ..records import Node
-from .agent import Agent, AgentSpec, Order
+from .agent import Agent, AgentSpec
 from .agents import Arrived, Hub
+from .orders import Order
 
 
 class LocalHub(Hub):

@@ -70,7 +70,10 @@ class Outbox:
         page = Page()
         room = PAGE_BYTES
         known: dict[Conditions, int] = {}
-        while self.events and (room := room - _size(self.events[0])) >= 0:
+        while self.events:
+            room -= _size(self.events[0])
+            if room < 0 and page.events:
+                break
             page.events.append(self.events.pop(0))
         while self._items and room > 0:
             rows, conditions, weight = self._items[0]
@@ -96,7 +99,8 @@ class Outbox:
 
 
 def _size(event: Event) -> int:
-    return 200 + len(event.text)
+    """Bytes that an event takes at most as text, but for letters beyond ASCII."""
+    return 200 + len(event.text) + sum(len(name) + 24 for name in event.changes)
 
 
 def _wide(row: Row) -> bool:

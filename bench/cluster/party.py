@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
-import msgspec
-
+from ..records import Conditions, Row, Samples
+from .orders import Visit
 from .plan import Job
 from .ranks import RankLost, RankProcess
-from .wire import Close, Failed, Open, Opened, Report, Result, Run
+from .wire import Clock, Close, Failed, Open, Opened, Report, Result, Run
 
 GRACE = 3.0
 """Seconds that other ranks get, after the first fault, to say what they know of its cause.
@@ -19,6 +19,7 @@ A rank that died or shows no sign of life is the cause: nobody is waited for the
 """
 OPEN_LIMIT = 60.0
 """Seconds in which a group must form."""
+_JOINING = "joining the group: "
 
 T = TypeVar("T")
 Supply = Callable[[int], Awaitable[RankProcess]]
@@ -36,6 +37,7 @@ class Party:
         size: Ranks of the whole group.
         host: Address under which rank 0 is reachable by the others.
         library: The ``torch.distributed`` backend in which they meet.
+        longest: Seconds that one of the group's jobs may take.
     """
 
     def __init__(
@@ -45,6 +47,7 @@ class Party:
         size: int,
         host: str,
         library: str,
+        longest: float,
         supply: Supply,
         replace: Replace,
     ) -> None:
@@ -54,6 +57,9 @@ class Party:
         self.is_open = False
         self._host = host
         self._library = library
+        # Beyond the limit of every job: a library that lost patience first would blame a rank that
+        # waits, and end a job that may take longer.
+        self._timeout = longest + OPEN_LIMIT
         self._supply = supply
         self._replace = replace
         self._running: list[asyncio.Task[Report]] = []
@@ -62,11 +68,11 @@ class Party:
         """Rank 0 opens the group's store; the report carries its address."""
         if self.size == 1:
             return Report(rank=0, store="alone")
-        return (await self._all(lambda place: self._host_store(), [0]))[0]
+        return (await self._all(lambda place: self._host_store(), [0], _JOINING))[0]
 
     async def open(self, store: str) -> list[Report]:
         """Join the group; rank 0, which hosts the store, completes its own opening."""
-        reports = await self._all(lambda place: self._open(place, store))
+        reports = await self._all(lambda place: self._open(place, store), doing=_JOINING)
         self.is_open = not any(report.fault for report in reports)
         return reports
 
@@ -82,15 +88,19 @@ class Party:
         self.is_open = False
 
     def abort(self) -> None:
-        """End what runs; its reports say *aborted*."""
-        for task in self._running:
+        """Give the group up. What runs ends, and its reports say *aborted*.
+
+        A group that is broken elsewhere cannot be used here, whatever its ranks here have done.
+        """
+        running = [task for task in self._running if not task.done()]
+        for task in running:
             task.cancel()
+        if self.is_open and not running:
+            self._restart()
 
     async def _host_store(self) -> Report:
         process = await self._supply(self.devices[0])
-        command = Open(0, self.size, self._host, "", OPEN_LIMIT, self._library)
-        reply = await process.ask(command, OPEN_LIMIT)
-        return _opened(0, reply)
+        return _opened(0, await process.ask(self._opening(0, ""), OPEN_LIMIT))
 
     async def _open(self, place: int, store: str) -> Report:
         rank = self.first + place
@@ -99,8 +109,10 @@ class Party:
             return Report(rank=rank)
         if rank == 0:
             return _opened(rank, await process.answer(OPEN_LIMIT))
-        command = Open(rank, self.size, self._host, store, OPEN_LIMIT, self._library)
-        return _opened(rank, await process.ask(command, OPEN_LIMIT + 5))
+        return _opened(rank, await process.ask(self._opening(rank, store), OPEN_LIMIT + 5))
+
+    def _opening(self, rank: int, store: str) -> Open:
+        return Open(rank, self.size, self._host, store, OPEN_LIMIT, self._timeout, self._library)
 
     async def _run(self, place: int, command: Run, limit: float) -> Report:
         process = await self._supply(self.devices[place])
@@ -120,9 +132,10 @@ class Party:
         self,
         work: Callable[[int], Coroutine[Any, Any, Report]],
         places: list[int] | None = None,
+        doing: str = "",
     ) -> list[Report]:
         chosen = places if places is not None else list(range(len(self.devices)))
-        tasks = [asyncio.create_task(self._guarded(work, place)) for place in chosen]
+        tasks = [asyncio.create_task(self._guarded(work, place, doing)) for place in chosen]
         self._running = tasks
         for task in await until_explained(tasks, lambda task: [task.result()]):
             task.cancel()
@@ -136,20 +149,23 @@ class Party:
                 else task.result()
             )
         if any(report.fault for report in reports):
-            # Whoever was in a broken group may be stuck in its library: start afresh.
-            self.is_open = False
-            for device in self.devices:
-                self._replace(device)
+            self._restart()
         return reports
 
+    def _restart(self) -> None:
+        """Whoever was in a broken group may be stuck in its library: start afresh."""
+        self.is_open = False
+        for device in self.devices:
+            self._replace(device)
+
     async def _guarded(
-        self, work: Callable[[int], Coroutine[Any, Any, Report]], place: int
+        self, work: Callable[[int], Coroutine[Any, Any, Report]], place: int, doing: str
     ) -> Report:
         try:
             return await work(place)
         except RankLost as error:
             fault = "hang" if error.hang else ("limit" if error.busy else "lost")
-            return Report(rank=self.first + place, fault=fault, reason=str(error))
+            return Report(rank=self.first + place, fault=fault, reason=f"{doing}{error}")
 
 
 async def until_explained(
@@ -190,7 +206,7 @@ async def until_explained(
 def _opened(rank: int, reply: object) -> Report:
     if isinstance(reply, Opened):
         return Report(rank=rank, store=reply.store)
-    return Report(rank=rank, fault="raised", reason=f"joining the group: {_reason(reply)}")
+    return Report(rank=rank, fault="raised", reason=f"{_JOINING}{_reason(reply)}")
 
 
 def _reason(reply: object) -> str:
@@ -217,19 +233,25 @@ def _is_echo(reason: str) -> bool:
     return any(word in reason for word in words)
 
 
-class Visit(msgspec.Struct, kw_only=True, frozen=True):
-    """One group's turn in a stage.
+class Home(Protocol):
+    """What a visit finds on its own node: ranks that take part, and who reports what came of it."""
 
-    ``members`` are (node, places of its devices) in rank order, the leader first; ``jobs`` are
-    indices into the block's jobs. ``id`` is unique in a run, ``step`` orders visits in a stage.
-    ``library`` is the ``torch.distributed`` backend of the group.
-    """
+    clock: Clock
 
-    id: int
-    step: int
-    block: int
-    repeat: int
-    group: int
-    members: list[tuple[int, list[int]]]
-    jobs: list[int]
-    library: str
+    def party(self, visit: Visit) -> Party:
+        """This node's part in the visit's group."""
+        ...
+
+    def record(
+        self, rows: list[Row], conditions: Conditions | None, samples: Samples | None
+    ) -> None:
+        """Report rows (whose conditions index 0, or -1) and their samples."""
+        ...
+
+    def progress(self, done: int, current: str) -> None:
+        """Report finished jobs and what runs now."""
+        ...
+
+    def event(self, kind: str, text: str, node: str = "") -> None:
+        """Report that something happened here."""
+        ...

@@ -66,7 +66,7 @@ class Rank:
         self.rank, self.size, self.library = command.rank, command.size, command.library
         if command.size == 1:
             return Opened("")
-        timeout = timedelta(seconds=command.timeout)
+        limit, timeout = timedelta(seconds=command.limit), timedelta(seconds=command.timeout)
         address, _, port = (command.store or f"{command.host}:0").rpartition(":")
         master = not command.store
         store = TCPStore(
@@ -74,7 +74,7 @@ class Rank:
             int(port),
             command.size,
             is_master=master,
-            timeout=timeout,
+            timeout=limit,
             wait_for_workers=False,
         )
         self._store = store

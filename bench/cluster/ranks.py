@@ -18,6 +18,7 @@ from pathlib import Path
 
 import msgspec
 
+from ..host import stopped
 from .wire import LIMIT, PROTOCOL, Failed, FromRank, LaunchSpec, Ping, Pong, Ready, ToRank, line
 
 CHANNEL = "HENGSUAN_CHANNEL"
@@ -26,13 +27,18 @@ START_LIMIT = 120.0
 LAST_WORDS = 1 << 16
 """Bytes of the log that are searched: every thread's frames, and some thousand modules' names."""
 PING = 2.0
-"""Seconds in which a process that is not stopped shows a sign of life."""
+"""Seconds in which a process that can run shows a sign of life."""
+LOOK = 1.0
+"""Seconds between two looks at whether a process is stopped."""
+LOOKS = 2
+"""Looks in a row that find it stopped before it is lost."""
 
 
 class RankLost(Exception):
     """The process cannot be used any more; the text says why.
 
-    ``hang``: it is there and shows no sign of life. ``busy``: it lives, and is over its limit.
+    ``hang``: it is there, stopped or without a sign of life. ``busy``: it lives, and is over its
+    limit.
     """
 
     def __init__(self, reason: str, *, hang: bool = False, busy: bool = False) -> None:
@@ -82,10 +88,7 @@ class RankProcess:
         reader, self._writer = await asyncio.open_connection(sock=ours, limit=LIMIT)
         self._reading = asyncio.get_running_loop().create_task(self._read(reader))
         self._writer.write(line(self.spec))
-        try:
-            ready = await asyncio.wait_for(self._next(), START_LIMIT)
-        except asyncio.TimeoutError:
-            raise RankLost(f"not ready after {START_LIMIT:g} s", hang=True) from None
+        ready = await self.answer(START_LIMIT)
         if isinstance(ready, Failed):
             raise RankLost(ready.reason)
         if not isinstance(ready, Ready) or ready.protocol != PROTOCOL:
@@ -93,17 +96,22 @@ class RankProcess:
         self.versions = ready.versions
 
     async def ask(self, command: ToRank, limit: float) -> object:
-        """Send a command and await its reply. Raises `RankLost` on death or after ``limit`` s."""
+        """Send a command and await its reply. Raises `RankLost` as `answer` does."""
         with contextlib.suppress(OSError):
             self._writer.write(line(command))
         return await self.answer(limit)
 
     async def answer(self, limit: float) -> object:
-        """The next reply. Raises `RankLost` on death or after ``limit`` seconds."""
+        """The next reply.
+
+        Raises `RankLost` if the process dies, is stopped, or has said nothing after ``limit``
+        seconds.
+        """
         reply = asyncio.create_task(self._next())
         try:
-            # Asked just before the limit, so that all ranks of a group know at the same time.
-            if not (await asyncio.wait([reply], timeout=max(0.0, limit - PING)))[0]:
+            # Pinged just before the limit, so that all ranks of a group know at the same time.
+            await self._watch(reply, limit - PING)
+            if not reply.done():
                 alive = asyncio.create_task(self.ping(min(PING, limit)))
                 await asyncio.wait([reply], timeout=min(PING, limit))
                 if not reply.done():
@@ -114,6 +122,20 @@ class RankProcess:
             return reply.result()
         finally:
             reply.cancel()
+
+    async def _watch(self, reply: asyncio.Task[object], limit: float) -> None:
+        """Wait for a reply; raises `RankLost` if the process is found stopped meanwhile.
+
+        A stopped process answers nobody, and its peers would wait for it: the kernel says so at
+        once. One look could fall into a moment in which somebody stops and continues it.
+        """
+        clock = asyncio.get_running_loop().time
+        until, found = clock() + limit, 0
+        while not reply.done() and clock() < until:
+            await asyncio.wait([reply], timeout=min(LOOK, until - clock()))
+            found = found + 1 if self._process and stopped(self._process.pid) else 0
+            if found >= LOOKS and not reply.done():
+                raise RankLost("is stopped, as by SIGSTOP", hang=True)
 
     async def ping(self, timeout: float = PING) -> bool:
         """Whether the process still reacts (a thread of its own answers)."""
@@ -128,7 +150,7 @@ class RankProcess:
         return True
 
     def kill(self) -> None:
-        """Kill the process and everything that it started."""
+        """Kill the process and everything that it started; who waits for it learns of it."""
         process = self._process
         if process is None:
             return
@@ -139,6 +161,7 @@ class RankProcess:
         if self._reading is not None:
             self._reading.cancel()
             self._writer.close()
+        self._replies.put_nowait(RankLost("was killed"))
         self._log.close()
 
     async def _next(self) -> object:

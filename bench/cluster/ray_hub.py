@@ -14,8 +14,9 @@ import msgspec
 
 from ..errors import InfraError, UsageError
 from ..records import Node
-from .agent import Agent, AgentSpec, Order
+from .agent import Agent, AgentSpec
 from .agents import Arrived, Hub
+from .orders import Order
 from .ray_environment import QUIET
 from .ray_head import HeadWatch
 

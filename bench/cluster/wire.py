@@ -54,6 +54,7 @@ class LaunchSpec(msgspec.Struct, kw_only=True, frozen=True):
 class Open(msgspec.Struct, tag=True):
     """Join a group of ``size`` as ``rank``; rank 0 hosts the store when ``store`` is empty.
 
+    The group must form in ``limit`` seconds; ``timeout`` is what one exchange in it may take.
     ``library`` is the ``torch.distributed`` backend that all of them take, as planned.
     """
 
@@ -61,6 +62,7 @@ class Open(msgspec.Struct, tag=True):
     size: int
     host: str
     store: str
+    limit: float
     timeout: float
     library: str
 
@@ -143,14 +145,16 @@ class Arrive(msgspec.Struct, tag=True):
 
 
 class Command(msgspec.Struct, tag=True):
-    """Leader → member: do this on your ranks of the visit's group. ``close`` ends the visit."""
+    """Leader → member: do this on your ranks of the visit's group. ``close`` ends the visit.
+
+    ``store`` goes with ``open``, ``job`` (an index into the block's) with ``run``.
+    """
 
     visit: int
     number: int
     do: str  # "open" | "run" | "abort" | "close"
     job: int = -1
     store: str = ""
-    timeout: float = 0.0
 
 
 class Reply(msgspec.Struct, tag=True):
@@ -208,14 +212,28 @@ class Link:
 
     @classmethod
     async def dial(cls, address: str, node: int, token: str, timeout: float) -> Link:
-        """Connect to an agent and say hello. Raises `LinkLost`."""
+        """Connect to an agent and say hello.
+
+        Raises `LinkLost` if nobody is there, or nobody has answered after ``timeout`` seconds.
+        """
         host, _, port = address.rpartition(":")
+
+        async def connect() -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+            reader, writer = await asyncio.open_connection(host, int(port), limit=LIMIT)
+            # Connected by the kernel, also where the agent is stopped: its first heartbeat tells.
+            try:
+                if await reader.readline() != b"\n":
+                    raise LinkLost(f"no agent answers at {address}")
+            except BaseException:
+                writer.close()
+                raise
+            return reader, writer
+
         try:
-            reader, writer = await asyncio.wait_for(
-                asyncio.open_connection(host, int(port), limit=LIMIT), timeout
-            )
-        except (OSError, asyncio.TimeoutError) as error:
-            raise LinkLost(f"cannot connect to {address}: {error or 'no answer'}") from None
+            reader, writer = await asyncio.wait_for(connect(), timeout)
+        except (OSError, ValueError, asyncio.TimeoutError) as error:
+            why = str(error) or f"no answer in {timeout:g} s"
+            raise LinkLost(f"cannot connect to {address}: {why}") from None
         link = cls(reader, writer)
         link.send(Hello(PROTOCOL, node, token))
         return link

@@ -19,7 +19,7 @@ from .cores import (
     threads,
 )
 from .identity import boot_id, hostname, machine_id
-from .processes import die_with_parent, process_name, process_tree, pss_tree
+from .processes import die_with_parent, process_name, process_tree, pss_tree, stopped
 
 __all__ = [
     "TICK",
@@ -43,5 +43,6 @@ __all__ = [
     "process_tree",
     "pss_tree",
     "quietness",
+    "stopped",
     "threads",
 ]

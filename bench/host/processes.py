@@ -37,6 +37,11 @@ def process_name(pid: int) -> str:
     return read(f"/proc/{pid}/comm")
 
 
+def stopped(pid: int) -> bool:
+    """Whether a signal holds a process (SIGSTOP, Ctrl-Z); one that a debugger holds is not told."""
+    return read(f"/proc/{pid}/stat").rpartition(")")[2].split()[:1] == ["T"]
+
+
 def pss_tree(pid: int) -> int:
     """Bytes of memory of a process tree: the sum of proportional set sizes."""
     total = 0

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+
 import msgspec
 
 from bench.cluster.agent import Agent, AgentSpec, new_token
@@ -11,15 +13,18 @@ from bench.cluster.agents import Arrived, Hub
 class Several(Hub):
     """Agents in this process, each with one device and, it seems, a machine of its own.
 
-    Of ``dead`` ones nobody answers from the first stage on.
+    Of ``dead`` ones nobody answers from the first stage on. If they are ``frozen``, the kernel
+    still takes connections for them.
     """
 
     name = "several"
 
-    def __init__(self, count=3, dead=()):
+    def __init__(self, count=3, dead=(), frozen=False):
         token = new_token()
         self.agents = [Agent(AgentSpec(token=token, backend="cpu")) for _ in range(count)]
         self.dead = dead
+        self.frozen = frozen
+        self.thaw = threading.Event()
 
     def nodes(self):
         for number, agent in enumerate(self.agents):
@@ -34,7 +39,10 @@ class Several(Hub):
         return [agent.node for agent in self.agents]
 
     def start(self, node, order):
-        if node in self.dead:
+        if node in self.dead and self.frozen:
+            agent = self.agents[node]
+            agent._loop.call_soon_threadsafe(self.thaw.wait)
+        elif node in self.dead:
             self.agents[node].close()
         else:
             self.agents[node].start(order)
@@ -58,5 +66,6 @@ class Several(Hub):
             self.agents[node].cancel()
 
     def close(self):
-        for node in self.alive():
+        self.thaw.set()
+        for node in range(len(self.agents)) if self.frozen else self.alive():
             self.agents[node].close()

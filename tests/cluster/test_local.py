@@ -41,13 +41,14 @@ def test_a_quick_run_measures_devices_and_groups(tmp_path):
         ("oom", "out of memory"),
         ("raise", "ValueError: the driver returned error 719"),
         ("hang", "not done at its limit"),
-        ("stop", "no sign of life"),
+        ("stuck", "no sign of life"),
+        ("stop", "is stopped"),
     ],
 )
 def test_a_failing_device_is_a_result_and_the_rest_goes_on(tmp_path, kind, reason):
     made = suite(
         [("faulty", {"kind": kind, "device": 0}), ("fixed", {"tag": 5})],
-        limit=3.0 if kind in ("hang", "stop") else 20.0,
+        limit=3.0 if kind in ("hang", "stuck") else 20.0,
     )
     finished, rows = run(made, local_executor(), tmp_path)
     first, second = rows["faulty", "time"]
@@ -79,7 +80,8 @@ def test_a_run_is_not_resumed_with_other_labels(tmp_path):
     ("kind", "reason"),
     [
         ("segv", "rank 1 .*crashed with SIGSEGV"),
-        ("stop", "rank 1 .*no sign of life"),
+        ("stuck", "rank 1 .*no sign of life"),
+        ("stop", "rank 1 .*is stopped"),
         ("raise", "rank 1 .*error 719"),
         ("hang", "not done at its limit"),
     ],
@@ -89,7 +91,7 @@ def test_a_failing_rank_ends_its_group_and_names_itself(tmp_path, kind, reason):
 
     made = suite(
         [("faultygroup", {"kind": [kind, "none"]}, {"over": "node"})],
-        limit=5.0 if kind in ("hang", "stop") else 20.0,
+        limit=5.0 if kind in ("hang", "stuck") else 20.0,
     )
     finished, rows = run(made, local_executor(), tmp_path)
     broken, healthy = rows["faultygroup", "time"]

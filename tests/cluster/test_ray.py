@@ -17,10 +17,11 @@ from runs import findings, run, suite
 
 ray = pytest.importorskip("ray", reason="Ray is not installed")
 
-from bench.cluster.agent import AgentSpec, Order, new_token  # noqa: E402
+from bench.cluster.agent import AgentSpec, new_token  # noqa: E402
 from bench.cluster.agents import AgentExecutor  # noqa: E402
 from bench.cluster.executor import Page  # noqa: E402
 from bench.cluster.observer import Silent  # noqa: E402
+from bench.cluster.orders import Order  # noqa: E402
 from bench.cluster.ray_hub import RayHub  # noqa: E402
 from bench.errors import Exit, InfraError, UsageError  # noqa: E402
 

@@ -42,15 +42,17 @@ def test_together_means_at_the_same_time(tmp_path):
 
 
 @pytest.mark.timeout(90)
+@pytest.mark.parametrize("frozen", [False, True])
 @pytest.mark.parametrize("dead", [0, 2])
-def test_a_node_that_never_comes_does_not_hold_up_the_others(tmp_path, monkeypatch, dead):
-    """Its address leads nowhere: whoever waits for it finds out and goes on."""
+def test_a_node_that_never_comes_does_not_hold_up_the_others(tmp_path, monkeypatch, dead, frozen):
+    """Its address leads nowhere, or to nobody: whoever waits for it finds out and goes on."""
     from bench.cluster import coordinator
 
     monkeypatch.setattr(coordinator, "LATE", 1.0)
+    monkeypatch.setattr(coordinator, "DIAL", 2.0)
     axes = {"file": str(tmp_path / "times")}
     made = suite([("witness", axes, {"over": "node", "together": False})])
-    _, rows = run(made, AgentExecutor(Several(dead=(dead,)), {}), tmp_path)
+    _, rows = run(made, AgentExecutor(Several(dead=(dead,), frozen=frozen), {}), tmp_path)
     missing = {row.group for row in rows["witness", "time"] if row.status == "missing"}
     measured = {row.group for row in rows["witness", "time"] if row.value}
     assert missing == {dead}

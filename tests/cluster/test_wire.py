@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import json
+import socket
 
 import pytest
 
@@ -67,6 +68,7 @@ def test_a_silent_agent_is_lost(monkeypatch):
 
     async def session():
         async def mute(reader, writer):
+            writer.write(b"\n")
             await asyncio.sleep(30)
 
         server = await asyncio.start_server(mute, "127.0.0.1", 0)
@@ -101,6 +103,17 @@ def test_heartbeats_keep_a_link_alive(monkeypatch):
         for one in (link, *links):
             one.close()
         server.close()
+
+    asyncio.run(session())
+
+
+def test_a_stopped_agent_is_not_reached_though_the_kernel_takes_the_connection():
+    async def session():
+        with socket.socket() as door:
+            door.bind(("127.0.0.1", 0))
+            door.listen()
+            with pytest.raises(LinkLost, match=r"no answer in 0\.5 s"):
+                await Link.dial(f"127.0.0.1:{door.getsockname()[1]}", 0, "t", 0.5)
 
     asyncio.run(session())
 

@@ -23,10 +23,10 @@ from typing import Union
 
 import msgspec
 
-from bench.cluster.agent import Order
 from bench.cluster.agents import AgentExecutor, Arrived, Hub
 from bench.cluster.executor import Page
 from bench.cluster.observer import Silent
+from bench.cluster.orders import Order
 from bench.cluster.outbox import Outbox
 from bench.cluster.wire import LIMIT, Link, LinkLost, Message
 from bench.host import Contention

@@ -61,6 +61,18 @@ def test_rows_of_one_job_stay_together_even_where_they_fill_more_than_a_page():
     assert [len(page.rows) for _, page in pages(outbox)] == [3000, 1]
 
 
+def test_an_event_that_fills_more_than_a_page_has_one_of_its_own():
+    outbox = Outbox("none")
+    changes = {f"eth{number} driver:rx_errors": 1 for number in range(2000)}
+    kinds = ("warning", "counters", "warning")
+    for kind, text in zip(kinds, ("y", "x" * PAGE_BYTES, "y"), strict=True):
+        outbox.events.append(Event(time=1.0, kind=kind, text=text, changes=changes))
+    outbox.add([row(1)], None, None)
+    found = [page for _, page in pages(outbox)]
+    assert [[event.kind for event in page.events] for page in found] == [[k] for k in kinds] + [[]]
+    assert found[-1].rows
+
+
 def test_samples_wait_for_the_end_of_the_stage():
     outbox = Outbox("suspects")
     outbox.add([row(0)], None, Samples(0, 0, 0, 1, [1.0]))

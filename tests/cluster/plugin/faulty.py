@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import signal
 import time
@@ -55,7 +56,9 @@ class Faulty(_Timed):
     """Fails in ``kind``'s way; on ``device`` only where it is not negative."""
 
     measures = TIME
-    kind: Literal["segv", "hang", "stop", "oom", "raise", "wrong", "exit", "kill"] = "raise"
+    kind: Literal["segv", "hang", "stuck", "stop", "oom", "raise", "wrong", "exit", "kill"] = (
+        "raise"
+    )
     device: int = -1
 
     def setup(self, context: Context) -> None:
@@ -71,10 +74,12 @@ class Faulty(_Timed):
 
 @benchmark(scope="group")
 class FaultyGroup(_Timed):
-    """An all-reduce in which rank ``victim`` fails."""
+    """An all-reduce in which rank ``victim`` fails; ``late``, when all calls are done."""
 
     measures = TIME
-    kind: Literal["segv", "hang", "stop", "oom", "raise", "wrong", "exit", "kill", "none"] = "none"
+    kind: Literal[
+        "segv", "hang", "stuck", "stop", "oom", "raise", "wrong", "exit", "kill", "late", "none"
+    ] = "none"
     victim: int = 1
 
     def setup(self, context: Context) -> None:
@@ -100,6 +105,11 @@ class FaultyGroup(_Timed):
         if self.calls > 3 and self.context.rank == self.victim:
             fail(self.kind)
         dist.all_reduce(self.tensor, group=self.context.group)
+
+    def metrics(self, timing: Timing) -> Iterator[Metric]:
+        if self.kind == "late" and self.context.rank == self.victim:
+            fail("raise")
+        yield from super().metrics(timing)
 
 
 @benchmark(scope="group")
@@ -165,6 +175,8 @@ def fail(kind: str) -> None:
         os.kill(os.getpid(), signal.SIGSTOP)
     elif kind == "hang":
         time.sleep(3600)
+    elif kind == "stuck":
+        ctypes.PyDLL(None).sleep(3600)  # in native code that lets no other thread run
     elif kind == "oom":
         import torch
 
