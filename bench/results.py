@@ -19,7 +19,17 @@ import msgspec
 import numpy as np
 
 from .errors import InfraError, UsageError, unknown
-from .records import PROVENANCES, SCHEMA, STATUSES, Conditions, Header, Provenance, Row, Status
+from .records import (
+    PROVENANCES,
+    SCHEMA,
+    STATUSES,
+    Conditions,
+    Header,
+    Provenance,
+    Row,
+    ScheduleSpec,
+    Status,
+)
 
 RUN, ROWS, CONDITIONS = "run.json", "measurements.jsonl", "conditions.jsonl"
 _UNCOUNTED = np.iinfo(np.int64).max
@@ -108,10 +118,9 @@ class RunReader:
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
         self.header = _read_header(self.path)
-        schedules = self.header.schedules
-        counted = (schedules[case.schedule].groups for case in self.header.cases)
+        counts = [_most_groups(spec, self.header) for spec in self.header.schedules]
         self._groups = np.array(
-            [_UNCOUNTED if groups is None else groups for groups in counted], dtype=np.int64
+            [counts[case.schedule] for case in self.header.cases], dtype=np.int64
         )
 
     def columns(self) -> Columns:
@@ -212,6 +221,19 @@ class RunReader:
             where=f"{self.path / ROWS}:{first + index}",
             hint="the file was changed or its disk is failing; delete the line to read the rest",
         )
+
+
+def _most_groups(spec: ScheduleSpec, header: Header) -> int:
+    """Groups of a schedule are numbered below this; a large number where they were not counted."""
+    if spec.groups is None:
+        return _UNCOUNTED
+    if spec.kind != "devices":
+        return spec.groups
+    # Those of devices are numbered by rank, also where only some take part.
+    fleet = header.fleet
+    if fleet is not None:
+        return fleet.count * fleet.devices
+    return max(spec.groups, sum(len(node.devices) for node in header.nodes))
 
 
 class RunInfo(msgspec.Struct, kw_only=True):
