@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from ..errors import Exit, UsageError
+from ..errors import UsageError
 from .measuring import ONLY, chosen_suite, measured, places, print_planned, resumed
 from .place import executor_of, given, spelled
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable
 
-    from ..analysis.certify.cells import Rules
     from ..analysis.certify.examine import Proven
-    from ..configs import Profile, Suite
-    from ..verdicts import Certification, Evidence
+    from ..campaigns.certify import Certify
+    from ..cluster.engine import Finished
+    from ..configs import Suite
+    from .verdict import Judged
 
 
 class Share(click.ParamType[float]):
@@ -67,6 +67,17 @@ class Duration(click.ParamType[float]):
 )
 @click.option("--budget", type=Duration(), help="Begin no further stage after this, e.g. 20m.")
 @click.option("--soak", type=Duration(), default="0s", help="Sustained load at the end, e.g. 24h.")
+@click.option("--waivers", metavar="FILE", help="Findings that somebody answers for, for a time.")
+@click.option(
+    "--max-drain",
+    type=Share(),
+    default="5%",
+    show_default=True,
+    help="Above this share of rejected nodes no drain commands are given.",
+)
+@click.option(
+    "--markdown", type=click.Path(path_type=Path), help="Write the verdict to this file as well."
+)
 @places
 @click.option("--resume", metavar="RUN", help="Continue a certification whose driver died.")
 @ONLY
@@ -81,6 +92,9 @@ def command(
     retest: float,
     budget: float | None,
     soak: float,
+    waivers: str | None,
+    max_drain: float,
+    markdown: Path | None,
     out: Path,
     resume: str | None,
     only: str | None,
@@ -92,14 +106,17 @@ def command(
     """Certify nodes with SUITE (a name or a YAML file): accept, reject or inconclusive.
 
     Stages are gates: each runs on the nodes that nothing speaks against so far, and what is
-    doubtful is measured again, beside controls. Use `certify probe` as a scheduler's health check
-    of one node.
+    doubtful is measured again, beside controls. The verdict is kept as verdict.json in the run's
+    folder. Use `certify probe` as a scheduler's health check of one node.
 
     Exit code: 0 all accepted; 1 a node is rejected; 3 a node is inconclusive; 2 usage; 4 the
     cluster cannot be measured at all; 130 interrupted.
     """
     from ..analysis.certify.cells import Rules
     from ..configs import load_chips, load_profile
+    from ..configs.waivers import load_waivers
+    from ..results import find_run
+    from .verdict import Judged, judge, stages_of
 
     for name in ("suite", "only", "dry_run", "run"):
         if resume is not None and given(name):
@@ -107,10 +124,18 @@ def command(
                 f"--resume continues a certification as it was planned; "
                 f"{'--from' if name == 'run' else spelled(name)} does not go with it"
             )
-    judged_by, rules = load_profile(profile), Rules(retest=retest)
-    proven = _proven(baseline, out)
+    judged_by = Judged(
+        profile=load_profile(profile),
+        rules=Rules(retest=retest),
+        baseline=_proven(baseline, out),
+        waivers=load_waivers(waivers) if waivers else [],
+        max_drain=max_drain,
+        markdown=markdown,
+        as_json=as_json,
+    )
     if run is not None:
-        return _judge(run, judged_by, rules, proven, out, as_json)
+        folder = find_run(run, out)
+        return judge(folder, stages_of(folder), judged_by)
     chips = load_chips()
     if dry_run:
         return print_planned(chosen_suite(suite, only), chips, as_json, **where)
@@ -125,13 +150,10 @@ def command(
     return _certify(
         chosen,
         judged_by,
-        rules,
-        proven,
         {"budget": budget, "soak": soak},
         lambda campaign: measured(
             _empty(chosen), chips, out, run_id, again, quiet=quiet, campaign=campaign, **where
         ),
-        as_json,
         quiet,
     )
 
@@ -155,83 +177,22 @@ def _proven(baseline: str | None, out: Path) -> Proven | None:
 
 def _certify(
     suite: Suite,
-    profile: Profile,
-    rules: Rules,
-    proven: Proven | None,
+    judged_by: Judged,
     limits: dict[str, Any],
-    measure: Any,
-    as_json: bool,
+    measure: Callable[[Certify], Finished],
     quiet: bool,
 ) -> int:
     """Measure and judge."""
-    from ..analysis.certify.examine import examine
-    from ..analysis.certify.verdicts import certification
     from ..campaigns.certify import Certify
-    from ..results import RunReader
+    from .verdict import judge
 
     campaign = Certify(
         suite,
-        profile,
-        rules,
-        baseline=proven,
+        judged_by.profile,
+        judged_by.rules,
+        baseline=judged_by.baseline,
         say=lambda line: None if quiet else click.echo(line, err=True),
         **limits,
     )
     finished = measure(campaign)
-    reader = RunReader(finished.folder)
-    found = examine(reader.header, reader.columns(), profile, rules, baseline=proven)
-    made = certification(
-        found,
-        stages=campaign.stages,
-        profile=profile.name,
-        stopped=campaign.stopped,
-        command=lambda evidence, node: _again(suite.name, evidence, node),
-    )
-    interrupted = finished.header.state == "interrupted"
-    return _report(made, finished.folder, as_json, interrupted)
-
-
-def _judge(
-    run: str, profile: Profile, rules: Rules, proven: Proven | None, out: Path, as_json: bool
-) -> int:
-    """Judge a run that is there."""
-    from ..analysis.certify.examine import examine
-    from ..analysis.certify.verdicts import certification
-    from ..results import RunReader, find_run
-
-    reader = RunReader(find_run(run, out))
-    header = reader.header
-    found = examine(header, reader.columns(), profile, rules, baseline=proven)
-    made = certification(
-        found,
-        stages=_stages(header.suite_text, reader.path),
-        profile=profile.name,
-        command=lambda evidence, node: _again(header.suite, evidence, node),
-    )
-    return _report(made, reader.path, as_json, header.state == "interrupted")
-
-
-def _stages(text: str, folder: Path) -> Sequence[str]:
-    from ..configs import suite_from_text
-
-    if not text:
-        return []
-    return [stage.name for stage in suite_from_text(text, f"{folder}/run.json (its suite)").stages]
-
-
-def _again(suite: str, evidence: Evidence, node: str) -> str:
-    """The command that repeats one check on one node."""
-    only = f" --only {shlex.quote(evidence.metric)}" if evidence.stage and evidence.metric else ""
-    return f"hengsuan certify {shlex.quote(suite)} --nodes {shlex.quote(node)}{only}"
-
-
-def _report(made: Certification, folder: Path, as_json: bool, interrupted: bool) -> int:
-    import msgspec
-
-    held = [Exit.INTERRUPTED] if interrupted else []
-    if made.count("reject"):
-        held.append(Exit.FINDING)
-    if made.count("inconclusive"):
-        held.append(Exit.INCONCLUSIVE)
-    click.echo(msgspec.json.format(msgspec.json.encode(made), indent=1).decode())
-    return int(Exit.worst(held))
+    return judge(finished.folder, campaign.stages, judged_by, campaign.stopped)

@@ -48,7 +48,13 @@ _PLACES = (
         metavar="NAME",
         help="Only devices of this backend (see `hengsuan doctor`); sim simulates.",
     ),
-    click.option("--cluster", metavar="NAME|FILE", help="Simulate this fleet (implies sim)."),
+    click.option(
+        "--cluster",
+        "--sim",
+        "cluster",
+        metavar="NAME|FILE",
+        help="Simulate this fleet (implies sim).",
+    ),
     click.option(
         "--out",
         type=click.Path(path_type=Path),

@@ -1,0 +1,135 @@
+"""From a run to its verdict: judged, waived, written, and said."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Sequence
+from datetime import datetime, timezone
+from pathlib import Path
+
+import click
+import msgspec
+
+from .. import __version__
+from ..analysis.certify.cells import Rules
+from ..analysis.certify.examine import Proven, examine
+from ..analysis.certify.verdicts import certification
+from ..analysis.waivers import apply_waivers
+from ..certificates.certificate import results_digests
+from ..configs import Profile
+from ..configs.waivers import Waiver
+from ..errors import Exit, HengsuanError, InfraError
+from ..records import Header
+from ..results import ROWS, RunReader, list_runs
+from ..verdicts import Certification, Evidence, read_verdict, write_verdict
+
+
+class Judged(msgspec.Struct, kw_only=True):
+    """By what a run is judged, and where the verdict goes beside the run's folder."""
+
+    profile: Profile
+    rules: Rules
+    baseline: Proven | None = None
+    waivers: list[Waiver] = []
+    max_drain: float = 0.05
+    markdown: Path | None = None
+    as_json: bool = False
+
+
+def judge(folder: Path, stages: Sequence[str], how: Judged, stopped: str = "") -> int:
+    """Judge a run, write ``verdict.json``, print the verdict; the exit code.
+
+    Args:
+        folder: The run.
+        stages: All stages that its suite has.
+        how: By what.
+        stopped: Why it ended early.
+    """
+    reader = RunReader(folder)
+    header = reader.header
+    found = examine(header, reader.columns(), how.profile, how.rules, baseline=how.baseline)
+    made = certification(
+        found,
+        stages=stages,
+        profile=how.profile.name,
+        stopped=stopped,
+        command=lambda evidence, node: again(header, evidence, node),
+    )
+    today = datetime.now(timezone.utc).date()
+    made.nodes, notes = apply_waivers(made.nodes, how.waivers, today)
+    made.notes = [*made.notes, *notes]
+    made.version = __version__
+    made.results = results_digests(folder).get(ROWS, "")
+    _schedulers(made, header, folder, how.max_drain)
+    write_verdict(folder, made)
+    _say(made, how)
+    held = [Exit.INTERRUPTED] if header.state == "interrupted" else []
+    if made.count("reject"):
+        held.append(Exit.FINDING)
+    if made.count("inconclusive"):
+        held.append(Exit.INCONCLUSIVE)
+    return int(Exit.worst(held))
+
+
+def stages_of(folder: Path) -> Sequence[str]:
+    """The stages of the suite that a run was made with."""
+    from ..configs import suite_from_text
+
+    text = RunReader(folder).header.suite_text
+    if not text:
+        return []
+    return [stage.name for stage in suite_from_text(text, f"{folder}/run.json (its suite)").stages]
+
+
+def again(header: Header, evidence: Evidence, node: str) -> str:
+    """The command that repeats one check on one node; empty for what is no measurement."""
+    if not evidence.stage or not evidence.metric:
+        return ""
+    words = ["hengsuan", "certify", header.suite]
+    if header.fleet is not None:
+        return ""  # a simulated fleet is certified as a whole
+    if header.executor == "ray":
+        words += ["--nodes", node]
+    return shlex.join([*words, "--only", evidence.metric])
+
+
+def _schedulers(made: Certification, header: Header, folder: Path, most: float) -> None:
+    """What takes nodes out of a scheduler, and what brings them back."""
+    from ..report.drain import drain, returning, undrain
+
+    made.drain, notes = drain(made, header.nodes, most)
+    made.undrain = undrain(made, returning(made, _earlier(made, folder)), header.nodes)
+    made.notes = [*made.notes, *notes]
+
+
+def _earlier(made: Certification, folder: Path) -> list[Certification]:
+    """Verdicts on runs beside this one that began before it, the oldest first."""
+    found = []
+    for run in list_runs(folder.parent):
+        if run.id == made.run or run.started >= made.began:
+            continue
+        try:
+            found.append(read_verdict(Path(run.path)))
+        except HengsuanError:
+            continue  # it has none, or one that cannot be read: nothing is known of then
+    return found
+
+
+def _say(made: Certification, how: Judged) -> None:
+    from ..report.certification import print_certification
+    from ..report.markdown import certification_markdown
+    from ..report.terminal import console
+    from . import reader_may_leave
+
+    if how.markdown is not None:
+        try:
+            how.markdown.write_text(certification_markdown(made), encoding="utf-8")
+        except OSError as error:
+            raise InfraError(
+                f"cannot write: {error.strerror or error}", where=str(how.markdown)
+            ) from None
+    with reader_may_leave():
+        if how.as_json:
+            click.echo(msgspec.json.format(msgspec.json.encode(made), indent=1).decode())
+        else:
+            print_certification(console(), made)
