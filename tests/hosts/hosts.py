@@ -68,7 +68,9 @@ class Host:
         environment: More variables of every process that is started here.
     """
 
-    def __init__(self, name: str, number: int, cores: list[int], names: str) -> None:
+    def __init__(
+        self, name: str, number: int, cores: list[int], names: str, machine: str = ""
+    ) -> None:
         self.name = name
         self.address = f"{NETWORK}.{number}"
         self.cores = cores
@@ -82,7 +84,7 @@ class Host:
             seconds = str(number * 10 * 86400)
             clocks = ["--time", "--monotonic", seconds, "--boottime", seconds]
         apart = ("--net", "--uts", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc")
-        boot = ("bash", str(BOOT), name, uuid.uuid4().hex, names)
+        boot = ("bash", str(BOOT), name, machine or uuid.uuid4().hex, names)
         self._first = subprocess.Popen(
             ["unshare", *apart, *clocks, *boot],
             stdin=subprocess.PIPE,
@@ -180,18 +182,29 @@ class Hosts:
         count: How many, at most 250.
         measure: How many measure at the same time; None: all.
         mtu: Largest packet of their links, in bytes.
+        in_turn: Hosts with the same cores are of the same machine, as far as they know, so that
+            their devices are measured in turn.
     """
 
-    def __init__(self, count: int, *, measure: int | None = None, mtu: int = 9000) -> None:
+    def __init__(
+        self, count: int, *, measure: int | None = None, mtu: int = 9000, in_turn: bool = False
+    ) -> None:
         numbers = range(1, count + 1)
         names = "".join(f"{NETWORK}.{number} host{number}\n" for number in numbers)
         cores = sorted(os.sched_getaffinity(0))
         share = max(1, len(cores) // (measure or count))
         shares = [cores[start:][:share] for start in range(0, len(cores) - share + 1, share)]
+        machines = [uuid.uuid4().hex if in_turn else "" for _ in shares]
         self._mtu = mtu
         self._switch = Host("switch", 0, cores, names)
         self._hosts = [
-            Host(f"host{number}", number, shares[(number - 1) % len(shares)], names)
+            Host(
+                f"host{number}",
+                number,
+                shares[(number - 1) % len(shares)],
+                names,
+                machines[(number - 1) % len(shares)],
+            )
             for number in numbers
         ]
 

@@ -87,8 +87,8 @@ TABLE: tuple[Sign, ...] = (
         cause="the cable, its ports, or the switch between the two",
     ),
     Sign(
-        benchmarks=_FABRIC,
-        against=("fabric",),
+        benchmarks=("pairs", "link", "rdma", "incast", "stability"),
+        against=("fabric", *_FIGURES),
         cause="the node's network card, its cable or its port of the switch",
     ),
     Sign(

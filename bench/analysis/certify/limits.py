@@ -10,6 +10,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from ...configs import ProfileMetric
 from ...records import STATUSES, Case
 from ...results import Columns
 from ...units import format_value
@@ -23,9 +24,8 @@ TOLERANCE = 0.05
 """How far above what is possible a value may lie before that is said."""
 
 
-def limit(metric: Metric) -> tuple[float | None, Against]:
-    """The worst value that passes, in the metric's unit (None: there is no limit); whose it is."""
-    line, case = metric.line, metric.case
+def limit(line: ProfileMetric, case: Case) -> tuple[float | None, Against]:
+    """The worst value that passes, in the case's unit (None: there is no limit); whose it is."""
     if line.target is not None and (line.required or line.least is not None):
         return _share(line.target, line.least or 1.0, case), "floor"
     if line.least is not None and line.reference == "datasheet" and case.expected is not None:
@@ -45,7 +45,7 @@ def beyond(found: Table, columns: Columns) -> tuple[list[tuple[int, Evidence]], 
     notes: list[str] = []
     for number, metric in enumerate(found.metrics):
         units, median, counts = medians(found, columns, number)
-        worst, against = limit(metric)
+        worst, against = limit(metric.line, metric.case)
         if worst is not None:
             evidence.extend(_below(found, metric, worst, against, units, median, counts))
         elif metric.line.least is not None:

@@ -15,7 +15,7 @@ from collections.abc import Collection, Mapping
 import msgspec
 import numpy as np
 
-from ...configs import Profile
+from ...configs import Profile, ProfileMetric
 from ...inventory import Inventory
 from ...records import STATUS_MEANING, STATUSES, Case, Header
 from ...results import Columns
@@ -26,6 +26,8 @@ from ..joining import AGAIN, base
 from ..pairs import PairFabric, Suspect, pair_fabrics
 from ..selection import selected
 from ..summary import summarize
+from .blame import blamed
+from .limits import limit
 from .table import key_of
 
 _UNREACHED = "it was not reached"
@@ -56,12 +58,13 @@ def links(
     """
     found = Links()
     lines = [line for every in profile.categories.values() for line in every]
-    wanted = {
-        case.id: case
+    asked = {
+        case.id: (line, case)
         for line in lines
         for case in selected(line, header.cases, header)
         if case.scope == "pair" and (stages is None or case.stage in stages)
     }
+    wanted = {number: case for number, (_, case) in asked.items()}
     if not wanted:
         return found
     columns = columns.only(np.isin(columns.case, list(wanted)))
@@ -78,6 +81,7 @@ def links(
         if case.scope == "pair" and not line.optional
     }
     _coverage(header, columns, wanted, needed, inventory, found)
+    _limits(header, columns, asked, inventory, found)
     summaries = [one for one in summarize(header, columns) if one.case.id in wanted]
     for metric in dict.fromkeys(case.metric for case in wanted.values()):
         for fabric in pair_fabrics(header, columns, summaries, metric):
@@ -153,6 +157,64 @@ def _evidence(
         peers=fabric.nodes,
         repeats=suspect.pairs,
     )
+
+
+def _limits(
+    header: Header,
+    columns: Columns,
+    asked: Mapping[int, tuple[ProfileMetric, Case]],
+    inventory: Inventory,
+    found: Links,
+) -> None:
+    """Pairs beyond an absolute limit: a node all of whose pairs are is rejected."""
+    pools: dict[bytes, list[tuple[ProfileMetric, Case]]] = {}
+    for line, case in asked.values():
+        pools.setdefault(key_of(header, case), []).append((line, case))
+    for pool in pools.values():
+        line, first = pool[0]
+        worst, against = limit(line, first)
+        if worst is None:
+            continue
+        rows, groups = [], []
+        for _, case in pool:
+            nodes_of = _groups(header, case, inventory)
+            good = (columns.case == case.id) & (columns.status == STATUSES.index("ok"))
+            for row in np.flatnonzero(good).tolist():
+                rows.append(row)
+                groups.append(nodes_of[int(columns.group[row])])
+        value = columns.value[rows]
+        bad = value < worst if first.better == "higher" else value > worst
+        if not bad.any():
+            continue
+        culprit = blamed(groups, bad.tolist(), inventory.node_count)
+        nodes = {node for place in np.flatnonzero(bad).tolist() for node in groups[place]}
+        beyond = {node for node in nodes if culprit[node]}
+        # Where nobody can be blamed, nobody who was in such a pair is beyond doubt.
+        left = [groups[place] for place in np.flatnonzero(bad).tolist()]
+        beyond |= {node for both in left if not any(culprit[both]) for node in both}
+        found.suspects.setdefault(base(first.stage), set()).update(beyond)
+        for node in sorted(beyond):
+            mine = [place for place, both in enumerate(groups) if node in both and bad[place]]
+            middle = float(np.median(value[mine]))
+            least = "at least" if first.better == "higher" else "at most"
+            said = (
+                f"{format_value(middle, first.unit)} in {len(mine)} pair(s); {least} "
+                f"{format_value(worst, first.unit)} is asked for"
+            )
+            said += "" if culprit[node] else "; whether it or its partner is slow cannot be told"
+            one = Evidence(
+                verdict="reject" if culprit[node] else "inconclusive",
+                against=against,
+                text=said,
+                stage=first.stage,
+                metric=f"{first.short()} {first.metric}",
+                unit=first.unit,
+                better=first.better,
+                value=middle,
+                expected=worst,
+                repeats=len(mine),
+            )
+            found.evidence.append((node, one))
 
 
 def _coverage(

@@ -15,9 +15,9 @@ from ...records import STATUS_MEANING, STATUSES, Case, Header, Status
 from ...results import Columns
 from ...rounds import schedule_for
 from ...verdicts import Against, Evidence, Word
-from ..graph import Floats
 from ..joining import what
 from ..summary import members, rows_by_case
+from .blame import blamed
 from .table import Ints, units_of
 
 BAD: tuple[Status, ...] = ("failed", "invalid", "missing")
@@ -145,18 +145,15 @@ def _of_groups(
     """Groups over several nodes: whose fault it is, only other groups can tell."""
     schedule = schedule_for(header.schedules[case.schedule], inventory)
     broken = np.isin(mine, bad)
-    total, wrong = (np.zeros(inventory.node_count) for _ in range(2))
-    nodes_of: dict[int, Ints] = {}
-    for row, failed in zip(mine.tolist(), broken.tolist(), strict=True):
-        group = int(columns.group[row])
-        if group not in nodes_of:
-            nodes_of[group] = np.unique(inventory.node_of(list(schedule.members(group))))
-        total[nodes_of[group]] += 1
-        wrong[nodes_of[group]] += failed
-    blamed = _blamed(total, wrong) | _mask(lost, inventory.node_count)
+    nodes_of: dict[int, list[int]] = {}
+    for group in np.unique(columns.group[mine]).tolist():
+        nodes_of[group] = np.unique(inventory.node_of(list(schedule.members(group)))).tolist()
+    groups = [nodes_of[group] for group in columns.group[mine].tolist()]
+    culprit = blamed(groups, broken.tolist(), inventory.node_count)
+    culprit[list(lost)] = True
     for row in mine[broken].tolist():
-        nodes = nodes_of[int(columns.group[row])].tolist()
-        culprits = [node for node in nodes if blamed[node]]
+        nodes = nodes_of[int(columns.group[row])]
+        culprits = [node for node in nodes if culprit[node]]
         names = " and ".join(inventory.name(node) for node in nodes[:3])
         names += f" and {len(nodes) - 3} more" if len(nodes) > 3 else ""
         for node in nodes:
@@ -164,25 +161,11 @@ def _of_groups(
                 continue
             said = f"{_reason(columns, row)} (between {names})"
             if node in culprits:
-                said += f"; all {int(total[node])} groups of this node failed, others' did not"
+                said += "; every group of this node failed, others' did not"
                 yield node, _evidence(header, case, columns, row, "reject", said)
             elif not culprits:
                 said += "; whose fault it is cannot be told"
                 yield node, _evidence(header, case, columns, row, "inconclusive", said)
-
-
-def _blamed(total: Floats, wrong: Floats) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
-    """Nodes all of whose groups failed, at least two, where most groups of others did not."""
-    all_of_it: np.ndarray[tuple[int], np.dtype[np.bool_]] = (wrong >= 2) & (wrong == total)
-    healthy = (total > 0) & ~all_of_it
-    fine = total[healthy].sum() > 2 * (wrong[healthy]).sum()
-    return all_of_it & bool(fine)
-
-
-def _mask(nodes: Collection[int], count: int) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
-    found = np.zeros(count, dtype=bool)
-    found[list(nodes)] = True
-    return found
 
 
 def _reason(columns: Columns, row: int) -> str:

@@ -125,7 +125,11 @@ def _held(found: Examined) -> Bools:
     held = np.zeros(nodes, dtype=bool)
     compared = (judged.unit < found.table.size + nodes) & (judged.peers > 1)
     held[found.table.node(judged.unit[compared])] = True
-    limited = [n for n, metric in enumerate(found.table.metrics) if limit(metric)[0] is not None]
+    limited = [
+        n
+        for n, metric in enumerate(found.table.metrics)
+        if limit(metric.line, metric.case)[0] is not None
+    ]
     held[found.table.node(found.table.unit[np.isin(found.table.metric, limited)])] = True
     for nodes_met in found.links.met.values():
         held[list(nodes_met)] = True
