@@ -1,10 +1,14 @@
 """What simulated fleets can have wrong: who is hit, which cases show it, how, and when."""
 
+import json
+
 import msgspec
 import numpy as np
 import pytest
+from click.testing import CliRunner
 
 from bench.analysis.drift import drift
+from bench.cli import cli
 from bench.cluster.engine import execute
 from bench.cluster.further import Further
 from bench.cluster.plan import Part
@@ -381,9 +385,16 @@ def test_each_of_those_that_are_drawn_is_slow_in_one_case(tmp_path):
     entry = Entry(benchmark="gemm", axes={"shape": [f"{64 * n}x64x64" for n in range(1, 11)]})
     fault = Fault(kind="slow", count=5, cases=1, factor=[0.6, 0.9])
     again = Again(entry, nodes=list(range(NODES)))
-    found = measure(tmp_path, fault, entries=(entry, STREAM, PAIRS), campaign=again)
+    found = measure(
+        tmp_path,
+        fault,
+        entries=(entry, STREAM, PAIRS),
+        campaign=again,
+        typical={"*.error": 1e-3},
+    )
     (one,) = found.executor.injected
     assert [len(cases) for cases in one.cases] == [1] * 5
+    assert not any("error" in case for (case,) in one.cases), "speed does not show in it"
     for stage in ("one", "again"):
         seen = {}
         for ranks, _, case, row in found.rows("gemm", "flops", stage):
@@ -476,3 +487,22 @@ def test_every_kind_of_fault_is_in_the_mixed_fleet_or_another():
     assert {fault.kind for fault in faults} == set(KINDS)
     (judged,) = load_cluster("sim-fleet-512").faults
     assert (judged.count, judged.cases) == (51, 1)
+
+
+def test_commands_tell_what_can_be_declared_and_what_nodes_state(tmp_path):
+    shown = json.loads(CliRunner().invoke(cli, ["show", "clusters", "--json"]).stdout)
+    by = {one["cluster"]: one for one in shown["clusters"]}
+    assert (by["sim-bins-256"]["nodes"], by["sim-bins-256"]["faults"]) == (256, 1)
+    assert [one["fault"] for one in shown["faults"]] == list(KINDS)
+    plain = CliRunner().invoke(cli, ["show", "clusters"])
+    assert plain.exit_code == 0
+    assert "throttled: temperature" in " ".join(plain.stdout.split())
+    fault = Fault(kind="drift", node=3, facts={"memory": 5})
+    measure(tmp_path, fault, facts={"memory": 10})
+    words = ["results", "facts", "r", "--out", str(tmp_path / "0")]
+    assert "node-00003" in CliRunner().invoke(cli, words).stdout
+    for node, memory in (("node-00003", 5), ("node-00004", 10)):
+        told = CliRunner().invoke(cli, [*words, "--node", node, "--json"])
+        assert json.loads(told.stdout)[0]["facts"] == {"memory": memory}
+    wrong = CliRunner().invoke(cli, [*words, "--node", "node-00009"])
+    assert "unknown node" in str(wrong.exception)

@@ -28,8 +28,8 @@ from ..wire import Clock
 from .conditions import Climate
 from .draws import Floats, Ints, key, of_groups
 from .faults import Injected, among, in_some, inject, listed
-from .noise import fitting, measuring, own, scatter
-from .values import corrupted, healthy, is_exact
+from .noise import measuring, own, scatter
+from .values import corrupted, follows_speed, healthy, is_exact
 
 SAMPLES = 30
 """Samples that a simulated measurement stands for."""
@@ -261,7 +261,7 @@ class SimulatedExecutor(Executor):
                 case
                 for case in plan.cases
                 if self._specs[case.schedule].kind in ("devices", "nodes")
-                and (case.expected is not None or fitting(self.cluster.typical, case))
+                and follows_speed(self.cluster, case)
             ]
             return in_some(one, alone, seed) if alone else one
         return one
