@@ -75,6 +75,8 @@ class SimulatedExecutor(Executor):
             for name in listed(fault.benchmark):
                 if name not in known:
                     raise unknown(f"benchmark in a fault of cluster {cluster.name}:", name, known)
+        # Other work does not matter to what nobody times.
+        self._timed = {name for name, benchmark in known.items() if benchmark.timed}
         self.cluster = cluster
         self.injected = inject(cluster)
         self.clock = Clock(0.0)
@@ -211,6 +213,7 @@ class SimulatedExecutor(Executor):
             for one in self.injected
             if one.nodes.size
             and one.shows(case)
+            and (KINDS[one.fault.kind].status != "contended" or case.benchmark in self._timed)
             and one.fault.stage in (None, *self._begun)
             and self._jobs >= (one.fault.after or 0)
         ]
