@@ -28,8 +28,8 @@ from ..wire import Clock
 from .conditions import Climate
 from .draws import Floats, Ints, key, of_groups
 from .faults import Injected, among, in_some, inject, listed
-from .noise import fitting, measuring, own, scatter
-from .values import corrupted, healthy, is_exact
+from .noise import measuring, own, scatter
+from .values import corrupted, follows_speed, healthy, is_exact
 
 SAMPLES = 30
 """Samples that a simulated measurement stands for."""
@@ -75,6 +75,8 @@ class SimulatedExecutor(Executor):
             for name in listed(fault.benchmark):
                 if name not in known:
                     raise unknown(f"benchmark in a fault of cluster {cluster.name}:", name, known)
+        # Other work does not matter to what nobody times.
+        self._timed = {name for name, benchmark in known.items() if benchmark.timed}
         self.cluster = cluster
         self.injected = inject(cluster)
         self.clock = Clock(0.0)
@@ -211,6 +213,7 @@ class SimulatedExecutor(Executor):
             for one in self.injected
             if one.nodes.size
             and one.shows(case)
+            and (KINDS[one.fault.kind].status != "contended" or case.benchmark in self._timed)
             and one.fault.stage in (None, *self._begun)
             and self._jobs >= (one.fault.after or 0)
         ]
@@ -261,7 +264,7 @@ class SimulatedExecutor(Executor):
                 case
                 for case in plan.cases
                 if self._specs[case.schedule].kind in ("devices", "nodes")
-                and (case.expected is not None or fitting(self.cluster.typical, case))
+                and follows_speed(self.cluster, case)
             ]
             return in_some(one, alone, seed) if alone else one
         return one

@@ -28,9 +28,11 @@ def is_exact(case: Case) -> bool:
     return case.unit in (DIGEST, "count")
 
 
-def is_speed(case: Case) -> bool:
-    """Whether what is typical is another value on a slower device: times and rates are."""
-    return case.unit == "s" or case.unit.endswith("/s")
+def follows_speed(cluster: Cluster, case: Case) -> bool:
+    """Whether a slower device gives another value: what is predicted, typical times and rates."""
+    if fitting(cluster.typical, case):
+        return case.unit == "s" or case.unit.endswith("/s")
+    return case.expected is not None and not is_exact(case)
 
 
 def healthy(
@@ -50,7 +52,7 @@ def healthy(
     count = groups.ids.size
     typical = fitting(cluster.typical, case)
     if typical:
-        return np.full(count, typical[-1]), is_speed(case)
+        return np.full(count, typical[-1]), follows_speed(cluster, case)
     if case.unit == DIGEST:
         return np.full(count, float(key("digest", case.label()) % DIGESTS)), False
     scale = cluster.efficiency if case.better == "higher" else 1 / cluster.efficiency
