@@ -169,7 +169,8 @@ def _distinct(i: Ints, j: Ints, y: Floats, kind: Ints) -> tuple[Ints, Ints, Floa
 class _Chance:
     """How far chance alone carries the values of one kind (all items, or all links).
 
-    ``scale`` is the larger of a value's own standard error and the spread of its kind;
+    ``scale`` is the larger of a value's own standard error and the spread of its kind (of its slow
+    half, where that is wider);
     beyond that, Student's t. Its degrees of freedom are the fewest that anything speaks for:
     those that the noise was measured with, those of the values' own spread, and those of the tail.
     The tail is read off the fast side, whose 99 % and 50 % points are compared: errors are taken
@@ -178,7 +179,7 @@ class _Chance:
     """
 
     def __init__(self, value: Floats, error: Floats, degrees: float, assumed: float) -> None:
-        whole = mad(value) if value.size else 0.0
+        whole = max(mad(value), _slow_side(value)) if value.size else 0.0
         self.scale = np.maximum(np.maximum(error, whole), 1e-9)
         self.z = value / self.scale
         fast = self.z[self.z > 0]
@@ -187,6 +188,16 @@ class _Chance:
     def p(self, z: float) -> float:
         """Probability that chance makes one value as slow as ``z`` standard deviations."""
         return student_tail(-z, self.degrees)
+
+
+def _slow_side(value: Floats) -> float:
+    """σ of a normal distribution with this lower quartile.
+
+    A pair is as fast as the slower of its ends: the spread of good items shows on the slow side
+    more than on the fast one, where their partners hide it.
+    """
+    low, middle = np.quantile(value, (0.25, 0.5))
+    return float(middle - low) / 0.6745
 
 
 def _tail(fast: Floats, assumed: float) -> float:
