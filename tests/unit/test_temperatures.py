@@ -41,7 +41,7 @@ def test_the_hottest_and_the_coolest_of_each_node():
     first, second = spread([(0, 0, 60), (0, 1, 85), (0, 2, 60), (0, 3, 65)])
     assert (first.name, first.kelvin, first.hottest, first.coolest) == ("n0", 25, "n0/1", "n0/0")
     assert (second.name, second.kelvin) == ("n1", 5)
-    assert first.text(case(0, axes={"dtype": "bf16"})) == (
+    assert first.text(case(0, title="gemm bf16")) == (
         "2 devices differ by 25 K during gemm bf16: n0/1 85 °C, n0/0 60 °C"
     )
 
