@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..records import (
+    DIGEST,
     PROVENANCES,
     STATUS_MEANING,
     STATUSES,
@@ -35,8 +36,8 @@ class CaseSummary(msgspec.Struct, kw_only=True):
     (of ok rows: what their reader must know). ``expected_groups`` is how many groups the schedule
     has (those with any row, where it was not counted), ``groups`` how many have a value;
     ``median``, ``p5`` and ``p95`` are over these, ``best`` and ``worst`` the extremes (the better
-    direction first), ``worst_group`` who that was; None without any. ``totals``: of pairs that
-    were measured together, what they carried in all (`totals`).
+    direction first), ``worst_group`` who that was; None without any, and of digests, which have
+    no order. ``totals``: of pairs that were measured together, what they carried in all (`totals`).
     """
 
     case: Case
@@ -82,7 +83,7 @@ def summarize(header: Header, columns: Columns) -> list[CaseSummary]:
             groups=int(groups.size),
             reasons=reasons.get(case.id, {}),
         )
-        if groups.size:
+        if groups.size and case.unit != DIGEST:
             ends = int(medians.argmin()), int(medians.argmax())
             worst, best = ends if case.better == "higher" else ends[::-1]
             one.p5, one.median, one.p95 = np.percentile(medians, (5, 50, 95)).tolist()

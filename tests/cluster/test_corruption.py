@@ -9,7 +9,9 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent))
 from runs import local_executor, run, suite
 
+from bench.analysis.corruption import corruption
 from bench.errors import Exit
+from bench.inventory import Inventory
 from bench.results import RunReader
 
 CORRUPTING = str(Path(__file__).parent / "corrupting")
@@ -30,6 +32,11 @@ def corrupting(monkeypatch):
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(filter(None, paths)))
 
 
+def analysed(finished):
+    reader = RunReader(finished.folder)
+    return corruption(reader.header, reader.columns(), Inventory(reader.header.nodes))
+
+
 def test_good_devices_compute_the_same_bits(tmp_path):
     finished, rows = run(SUITE, local_executor(), tmp_path)
     assert finished.exit is Exit.OK
@@ -41,6 +48,8 @@ def test_good_devices_compute_the_same_bits(tmp_path):
     gemm, softmax = digests.values()
     assert len(gemm) == len(softmax) == 1
     assert gemm != softmax
+    judged = analysed(finished)
+    assert (judged.evidence, judged.notes) == ([], [])  # two devices, of one kind and software
 
 
 def test_a_device_that_flips_bits_is_invalid_and_its_count_is_kept(tmp_path, corrupting):
@@ -58,3 +67,5 @@ def test_a_device_that_flips_bits_is_invalid_and_its_count_is_kept(tmp_path, cor
         assert "wrong element(s) in" in row.reason
         assert "(bit 0 flipped)" in row.reason
     assert {row.status for row in rows["collective_corruption", "repetitions"]} == {"ok"}
+    # What a device repeats mostly is right: its digest is that of the other.
+    assert analysed(finished).evidence == []

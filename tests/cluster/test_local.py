@@ -109,8 +109,14 @@ def test_a_failed_sanity_check_is_invalid_and_a_finding(tmp_path):
     finished, rows = run(made, local_executor(), tmp_path)
     assert {row.status for row in rows["faulty", "time"]} == {"invalid"}
     assert "1 + 1 = 3" in rows["faulty", "time"][0].reason
-    assert rows["faultygroup", "time"][0].status == "invalid"
-    assert "2 != 3" in rows["faultygroup", "time"][0].reason
+    node = finished.header.nodes[0].name
+    for row in rows["faulty", "time"]:
+        assert row.reason.startswith(f"rank 0 ({node}/{row.group}): sanity check before")
+        assert row.conditions >= 0  # the temperature of a device that computes wrongly, say
+    (group,) = rows["faultygroup", "time"]
+    assert group.status == "invalid"
+    assert group.reason.startswith(f"rank 1 ({node}/1): ")
+    assert "2 != 3" in group.reason
     assert finished.exit is Exit.FINDING
 
 

@@ -26,6 +26,7 @@ def digest(number=0, stage="device", schedule=0, **axes):
         "digest",
         stage=stage,
         schedule=schedule,
+        title=" ".join(["corruption", *{**AXES, **axes}.values()]),
     )
 
 
