@@ -169,8 +169,8 @@ class Conditions(msgspec.Struct, kw_only=True, frozen=True):
     """Under which conditions a value was taken (``conditions.jsonl``); equal ones are stored once.
 
     Frequencies in MHz, temperature in °C, power in W; None where the host does not say. What may
-    change while measuring is noted before and after; ``throttled`` names
-    every reason that was seen then or between two blocks of samples.
+    change while measuring is noted before and after; ``throttled`` names every reason that was seen
+    then or between two blocks of samples, ``capped`` says whether it was at its power limit.
     ``tables``: the files that the kernels took their configurations from, with digests.
     ``library``: the ``torch.distributed`` backend in which a group met; empty for a device alone.
     """
@@ -183,6 +183,7 @@ class Conditions(msgspec.Struct, kw_only=True, frozen=True):
     temperature: tuple[float | None, float | None] = (None, None)
     power: tuple[float | None, float | None] = (None, None)
     throttled: str = ""
+    capped: bool = False
     timer: str = ""
     tables: str = ""
     library: str = ""

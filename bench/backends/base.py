@@ -29,6 +29,7 @@ class Telemetry(msgspec.Struct, kw_only=True, frozen=True):
 
     Clock in MHz (``clock_max``: the highest it would run), temperature in °C, power in W,
     memory in bytes. ``throttled`` is the reason in words, empty when it runs freely.
+    ``capped``: it runs at its power limit, as busy chips do; that is noted, and no throttling.
     """
 
     clock: float | None = None
@@ -37,6 +38,7 @@ class Telemetry(msgspec.Struct, kw_only=True, frozen=True):
     power: float | None = None
     memory_used: int | None = None
     throttled: str = ""
+    capped: bool = False
 
 
 class Health(msgspec.Struct, kw_only=True, frozen=True):

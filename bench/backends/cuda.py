@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     import torch
 
 THROTTLING = {
-    0x4: "power cap",
     0x8: "hardware slowdown",
     0x10: "kept equal to its sync-boost group",
     0x20: "thermal slowdown by software",
@@ -32,9 +31,11 @@ THROTTLING = {
 """NVML's clock event reasons that slow a busy GPU down (nvml.h, nvmlClocksEventReason...; the last
 two, nvmlClocksThrottleReason...).
 
-Idle (0x1), clocks set by an application (0x2) and display clocks (0x100) are no throttling. The
-power cap (0x4) is one: what is measured under it is not what the chip does without.
+Idle (0x1), clocks set by an application (0x2) and display clocks (0x100) are no throttling. Nor is
+the power cap (`POWER_CAP`): large products hold the chips at it for as long as they run, and what
+they reach there is what a user gets.
 """
+POWER_CAP = 0x4
 
 
 class Cuda(TorchBackend):
@@ -129,6 +130,7 @@ class Cuda(TorchBackend):
             power=power / 1000 if power is not None else None,
             memory_used=memory.used if memory is not None else None,
             throttled=throttling(reasons),
+            capped=bool(reasons & POWER_CAP),
         )
 
     def health(self, index: int) -> Health:

@@ -178,6 +178,7 @@ class Rank:
             temperature=(_rounded(before.temperature, 5), _rounded(after.temperature, 5)),
             power=(_rounded(before.power, 20), _rounded(after.power, 20)),
             throttled=", ".join(reasons),
+            capped=before.capped or after.capped,
             timer=outcome.timer,
             tables=outcome.tables,
             library=self.library if self.size > 1 else "",

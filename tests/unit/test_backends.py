@@ -122,7 +122,8 @@ def test_device_names_find_their_datasheet(name, chip):
 def test_throttle_reasons_are_words():
     assert cuda.throttling(0x1) == ""  # idle
     assert cuda.throttling(0x2) == ""  # clocks that someone set
-    assert cuda.throttling(0x4 | 0x40) == "power cap, thermal slowdown by hardware"
+    assert cuda.throttling(0x4) == ""  # as busy GPUs are
+    assert cuda.throttling(0x80 | 0x40) == "thermal slowdown by hardware, power brake"
 
 
 @pytest.fixture
@@ -171,7 +172,8 @@ def test_telemetry_in_our_units(nvml):
     found = cuda.Cuda().telemetry(0)
     assert (found.clock, found.clock_max, found.temperature) == (1755, 1980, 61)
     assert found.power == 699.5
-    assert found.throttled == "power cap"
+    assert found.throttled == ""
+    assert found.capped
 
 
 def test_throttle_reasons_go_by_two_names(nvml):

@@ -23,6 +23,7 @@ from bench.inventory import Inventory
 from bench.records import Device, Header, Node, Row
 from bench.report.picture import Picture, Screen
 from bench.report.terminal import WORST, print_outcome, print_scorecard, print_table
+from bench.rounds import schedule_for
 
 LONG = "20261124-101530-a-run-with-a-name-that-is-longer-than-the-line"
 
@@ -208,7 +209,13 @@ def watched():
     inventory = Inventory(nodes)
     made = plan(suite_from_text(SUITE, "two.yaml"), inventory, load_chips())
     header = Header(
-        id="r", suite="two", started="", executor="local", provenance="stand-in", cases=made.cases
+        id="r",
+        suite="two",
+        started="",
+        executor="local",
+        provenance="stand-in",
+        cases=made.cases,
+        schedules=made.schedules,
     )
     console, written = screen_of(120)
     watching = Watching(Screen(console))
@@ -229,7 +236,9 @@ def test_a_bad_value_is_blamed_on_its_node():
 
 def test_nobody_is_blamed_for_a_pair_across_nodes():
     watching, _, cases = watched()
-    schedule = watching._schedules[watching._cases[cases["pairs"]].schedule]
+    header, inventory = watching._header, watching._inventory
+    spec = header.schedules[header.cases[cases["pairs"]].schedule]
+    schedule = schedule_for(spec, inventory)
     across = [g for g in range(schedule.size) if {m // 2 for m in schedule.members(g)} == {0, 1}]
     inside = [g for g in range(schedule.size) if g not in across]
     assert len(across) == 4

@@ -20,6 +20,7 @@ from ..corruption import corruption
 from ..drift import drift
 from ..health import incidents
 from ..joining import base
+from ..temperatures import temperature_spread
 from .cells import Cells, Judgement, Rules
 from .coverage import Uncovered, gaps, unasked
 from .limits import beyond
@@ -30,6 +31,8 @@ from .table import Table, table
 from .troubles import troubles
 from .values import cells
 
+UNEVEN = 15.0
+"""Kelvin between the devices of a node from which that is said."""
 _SEVERE = frozenset({"errors", "link"})
 """Kinds of incidents that no node may have; others are said and leave it inconclusive."""
 
@@ -127,7 +130,12 @@ def examine(
         *evidence(found, columns, header, judged, ended=ended),
     ):
         by_node.setdefault(node, []).append(one)
-    notes = [*judged.notes, *uncoverable, *remarks, *pairs.notes, *bits.notes]
+    warm = [
+        f"node {one.name}: {one.text(header.cases[one.case])}"
+        for one in temperature_spread(header, columns, found.inventory)
+        if one.kelvin >= UNEVEN
+    ]
+    notes = [*judged.notes, *warm, *uncoverable, *remarks, *pairs.notes, *bits.notes]
     return Examined(
         header=header,
         columns=columns,

@@ -105,5 +105,6 @@ def conditions(header: Header, columns: Columns, row: int | None) -> dict[str, A
         "power": held.power[1],
         "clock": held.frequency[1],
         "throttled": held.throttled or None,
+        "power cap": "reached" if held.capped else None,
     }
     return {name: value for name, value in said.items() if value is not None}

@@ -22,7 +22,7 @@ from .table import Ints, units_of
 
 BAD: tuple[Status, ...] = ("failed", "invalid", "missing")
 _BAD = [STATUSES.index(status) for status in BAD]
-CORRUPTION = ("corruption",)
+CORRUPTION = ("corruption", "collective_corruption")
 """Benchmarks whose invalid rows say that equal work gave unequal bits."""
 COMMON = 0.5
 """Share of units above which a trouble is the fleet's (or the benchmark's) and no node's."""
