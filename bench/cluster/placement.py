@@ -8,8 +8,9 @@ from typing import Any
 import msgspec
 
 from ..errors import UsageError, unknown
+from ..inventory import Inventory
 from ..records import ScheduleSpec, Scope
-from ..workloads.base import Benchmark
+from ..workloads.base import Benchmark, axis_fields
 
 _PAIRS = {
     "schedule": "full",
@@ -73,11 +74,14 @@ def schedule_spec(cls: type[Benchmark], place: dict[str, Any]) -> ScheduleSpec:
         for key in ("within", "across"):
             if arguments[key] is None:
                 del arguments[key]
-            elif not isinstance(arguments[key], str):
+            elif not isinstance(arguments[key], str) or not arguments[key]:
                 raise UsageError(f"{key} must be a label, not {arguments[key]!r}")
         for key in ("matchings", "seed"):
-            if not isinstance(arguments[key], int) or arguments[key] < (key == "matchings"):
-                raise UsageError(f"{key} must be a positive integer, not {arguments[key]!r}")
+            least = int(key == "matchings")
+            if type(arguments[key]) is not int or arguments[key] < least:
+                raise UsageError(
+                    f"{key} must be an integer of at least {least}, not {arguments[key]!r}"
+                )
     elif useless := [key for key in _PAIRS if key in place and key != "together"]:
         raise UsageError(
             f"{useless[0]} says which pairs are measured, and over: {over} has no pairs",
@@ -88,6 +92,23 @@ def schedule_spec(cls: type[Benchmark], place: dict[str, Any]) -> ScheduleSpec:
     if together is not None:
         arguments["together"] = together
     return ScheduleSpec(kind=kind, scope=cls.scope, arguments=arguments)
+
+
+def check_keys(
+    cls: type[Benchmark], axes: Mapping[str, Any], asked: ScheduleSpec, inventory: Inventory
+) -> None:
+    """Raise `UsageError` for a key that is no axis, and a label that no node carries."""
+    fields = axis_fields(cls)
+    for key in axes:
+        if key not in fields:
+            raise unknown(f"key of {cls.name}", key, (*fields, *PLACEMENT[cls.scope], "rule"))
+    labels = inventory.labels()
+    if asked.kind == "label" and asked.arguments["key"] not in labels:
+        raise UsageError(
+            f"no node carries the label {asked.arguments['key']!r}, and over: takes "
+            f"{', '.join(OVER)} or a label",
+            hint=f"labels here: {', '.join(labels) or 'none'}; --labels FILE gives more",
+        )
 
 
 def with_arguments(spec: ScheduleSpec, **arguments: Any) -> ScheduleSpec:

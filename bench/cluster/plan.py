@@ -22,7 +22,7 @@ from ..timing import OVERTIME, Rule
 from ..workloads.base import Benchmark, Facts, axes_of, make, registry, source_hash, title_of
 from ..workloads.expansion import expand
 from .expectation import alike, facts_of
-from .placement import class_of, schedule_spec, with_arguments
+from .placement import check_keys, class_of, schedule_spec, with_arguments
 
 _replace = msgspec.structs.replace
 SETUP_LIMIT = 240.0
@@ -207,6 +207,7 @@ class _Builder:
             raise unknown("benchmark", entry.benchmark, self.known)
         cls = self.known[entry.benchmark]
         asked = schedule_spec(cls, entry.place)
+        check_keys(cls, entry.axes, asked, self.inventory)
         if self._part.ranks is not None:
             asked = with_arguments(asked, ranks=sorted(self._part.ranks))
         if self._part.nodes is not None:

@@ -13,7 +13,7 @@ import inspect
 import math
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar, get_args, get_origin
 
 import msgspec
 
@@ -335,6 +335,9 @@ def make(name: str, axes: dict[str, Any]) -> Benchmark:
     for key in axes:
         if key not in fields:
             raise unknown(f"axis of {name}", key, fields)
+        choices = get_args(fields[key].type) if get_origin(fields[key].type) is Literal else ()
+        if choices and axes[key] not in choices:
+            raise unknown(f"{key} of {name}", str(axes[key]), filter(None, map(str, choices)))
     try:
         return msgspec.convert(axes, cls, dec_hook=decode_axis)
     except msgspec.ValidationError as error:

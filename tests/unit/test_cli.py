@@ -66,7 +66,7 @@ def test_bad_usage_is_a_sentence_and_exit_2(tmp_path, words, message):
         ("      - gemm: {shape: 8x0x8}", "must be positive"),
         ("      - collectives: {over: nowhere}", "no node carries the label 'nowhere'"),
         ("      - pairs: {of: rack}", "unknown of 'rack'"),
-        ("      - pairs: {matchings: -1}", "positive integer"),
+        ("      - pairs: {matchings: -1}", "integer of at least 1"),
         ("      - stream: {size: 4KiB..1KiB}", "not a sweep"),
         ("      - gemm: {dtype: []}", "empty list"),
         ("      - gemm: {rule: {budgt: 1s}}", "budget"),

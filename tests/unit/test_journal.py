@@ -210,6 +210,18 @@ def test_sigkill_loses_at_most_the_page_under_way(tmp_path, attempt):
     assert all(r.conditions < len(reader.header.conditions) for r in rows)
 
 
+@pytest.mark.parametrize("line", [b"garbage", b"[0,0]", b"{}", bytes(msgspec.json.encode(row(9)))])
+def test_a_line_that_is_no_row_is_named_by_its_reader_not_cut(tmp_path, line):
+    Journal.create(tmp_path, header(), rows=10).close()
+    path = tmp_path / "run" / "measurements.jsonl"
+    path.write_bytes(line + b"\n")
+    trim(tmp_path / "run", [case(0)])
+    assert path.read_bytes() == line + b"\n"
+    with pytest.raises(InfraError, match="no measurement") as raised:
+        RunReader(tmp_path / "run").columns()
+    assert raised.value.where.endswith("measurements.jsonl:1")
+
+
 def test_an_existing_run_is_never_overwritten(tmp_path):
     """Two drivers that begin in one second have folders of their own."""
     for name in ("run", "run-1", "run-2"):
