@@ -17,8 +17,9 @@ from bench.results import RunReader
 class Certified:
     """What came of a certification: its verdict, by node, and the run behind it."""
 
-    def __init__(self, folder, made, campaign):
+    def __init__(self, folder, made, campaign, injected):
         self.folder, self.made, self.campaign = folder, made, campaign
+        self.injected = injected
         self.by_node = {one.node: one for one in made.nodes}
 
     def nodes(self, word):
@@ -38,9 +39,10 @@ def certify(folder, cluster, *, suite="certify", baseline=None, rules=None, name
         reader = RunReader(baseline)
         proven = Proven(header=reader.header, columns=reader.columns())
     campaign = Certify(suite, profile, rules, baseline=proven, **options)
+    executor = SimulatedExecutor(cluster, chips)
     finished = execute(
         msgspec.structs.replace(suite, stages=[]),
-        SimulatedExecutor(cluster, chips),
+        executor,
         folder,
         name,
         chips=chips,
@@ -48,7 +50,8 @@ def certify(folder, cluster, *, suite="certify", baseline=None, rules=None, name
         environment={},
         campaign=campaign,
     )
-    return Certified(finished.folder, judged(finished.folder, campaign, proven), campaign)
+    made = judged(finished.folder, campaign, proven)
+    return Certified(finished.folder, made, campaign, executor.injected)
 
 
 def judged(folder, campaign, proven=None):
