@@ -9,11 +9,12 @@ from pathlib import Path
 import msgspec
 
 from ..errors import InfraError, UsageError
-from ..files import replace_file
+from ..files import create_file, replace_file
+from ..identity import identity_of
 from ..results import ROWS, RunReader
 from ..verdicts import read_verdict
 from . import times
-from .certificate import Signed, results_digests, state
+from .certificate import Signed, cases_digest, results_digests, state
 from .keys import Key, key_id
 from .verify import sign
 
@@ -62,6 +63,8 @@ def issue(
             where=where,
             hint="measure again, or give a longer --valid",
         )
+    cases = cases_digest(header)
+    described = {identity_of(one).key(): one for one in header.nodes}
     signed, left = [], []
     for node in found.nodes:
         if node.verdict != "accept" and not every:
@@ -76,6 +79,8 @@ def issue(
                 found,
                 node,
                 header,
+                described.get(node.identity.key()),
+                cases=cases,
                 results=results,
                 issued=times.written(moment),
                 valid_until=times.written(until),
@@ -106,6 +111,10 @@ def write(signed: Signed, folder: Path) -> Path:
     path = folder / file_name(signed)
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        # Nobody reads a name that is not told yet, and what is lost is signed again: no waiting for
+        # the disk, once for each of ten thousand nodes.
+        create_file(path, signed.file_bytes())
+    except FileExistsError:
         replace_file(path, signed.file_bytes())
     except OSError as error:
         raise InfraError(f"cannot write: {error.strerror}", where=str(folder)) from None

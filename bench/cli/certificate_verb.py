@@ -68,6 +68,7 @@ def sign(
     from ..certificates import keys, times
     from ..certificates.issue import issue, write
     from ..report.plain import plain
+    from ..report.terminal import WORST
     from ..results import find_run
 
     folder = find_run(run, results)
@@ -78,8 +79,10 @@ def sign(
     if as_json:
         _print_json({"certificates": files, "left": made.left})
     else:
-        for sentence in made.left:
+        for sentence in made.left[:WORST]:
             click.echo(plain(sentence), err=True)
+        if len(made.left) > WORST:
+            click.echo(f"and {len(made.left) - WORST} more without one", err=True)
         click.echo(f"{len(files)} certificate(s) in {out}")
     return int(Exit.OK if files else Exit.FINDING)
 
@@ -115,20 +118,21 @@ def verify(
     Exit code 0: every one is valid. 1: one is not. Clocks may differ by five minutes.
     """
     from ..certificates import keys, times, verify
+    from ..certificates.certificate import results_digests
     from ..certificates.trust import Store
     from ..results import find_run
 
     keys.need_cryptography()
     store = Store(folder)
     moment = times.now() if at is None else _moment("--at", at)
-    where = find_run(run, results) if run is not None else None
+    digests = results_digests(find_run(run, results)) if run is not None else None
     machine = _Here() if here else None
     answers = {}
     for file in _files(files):
         raw = _bytes(file)
         identity = machine.of(raw) if machine is not None else None
         answers[str(file)] = verify.verify(
-            raw, store, moment=moment, here=identity, run=where, **asked
+            raw, store, moment=moment, here=identity, results=digests, **asked
         )
     if as_json:
         _print_json(

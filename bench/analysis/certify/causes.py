@@ -103,6 +103,11 @@ TABLE: tuple[Sign, ...] = (
         cause="the chip's clock: power cap, clock limit, or a slow chip",
     ),
     Sign(
+        benchmarks=(*_COMPUTE, "stream"),
+        against=_FIGURES,
+        cause="the whole device is slow: its clocks, its power limit, its firmware",
+    ),
+    Sign(
         against=("fault",),
         says=("out of memory",),
         cause="memory held by somebody else, or less of it than its fellows have",

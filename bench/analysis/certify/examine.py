@@ -31,8 +31,10 @@ from .table import Table, table
 from .troubles import troubles
 from .values import cells
 
-UNEVEN = 15.0
+UNEVEN = 20.0
 """Kelvin between the devices of a node from which that is said."""
+SHOWN = 5
+"""Nodes of which it is said one by one."""
 _SEVERE = frozenset({"errors", "link"})
 """Kinds of incidents that no node may have; others are said and leave it inconclusive."""
 
@@ -130,12 +132,7 @@ def examine(
         *evidence(found, columns, header, judged, ended=ended),
     ):
         by_node.setdefault(node, []).append(one)
-    warm = [
-        f"node {one.name}: {one.text(header.cases[one.case])}"
-        for one in temperature_spread(header, columns, found.inventory)
-        if one.kelvin >= UNEVEN
-    ]
-    notes = [*judged.notes, *warm, *uncoverable, *remarks, *pairs.notes, *bits.notes]
+    notes = [*judged.notes, *_uneven(header, columns, found.inventory), *uncoverable, *remarks, *pairs.notes, *bits.notes]
     return Examined(
         header=header,
         columns=columns,
@@ -147,6 +144,16 @@ def examine(
         evidence=by_node,
         notes=[*notes, *unasked(header, profile)] if ended else notes,
     )
+
+
+def _uneven(header: Header, columns: Columns, inventory: Inventory) -> list[str]:
+    """Nodes whose devices get unequally warm, the worst first, in sentences."""
+    wide = [s for s in temperature_spread(header, columns, inventory) if s.kelvin >= UNEVEN]
+    wide.sort(key=lambda one: -one.kelvin)
+    said = [f"node {one.name}: {one.text(header.cases[one.case])}" for one in wide[:SHOWN]]
+    if len(wide) > SHOWN:
+        said.append(f"{len(wide) - SHOWN} more nodes have devices that differ by {UNEVEN:g} K")
+    return said
 
 
 def _hosts(
