@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from statistics import NormalDist
 from typing import Any
 
 import msgspec
@@ -29,6 +28,7 @@ from ..kernels import messages
 from ..records import PROVENANCES, STATUSES, Case, Header, Provenance
 from ..results import Columns
 from ..rounds import schedule_for
+from ..stats import student_quantile
 from ..units import format_size, parse_size
 from .summary import group_medians, members, rows_by_case
 
@@ -111,7 +111,7 @@ def fit(sizes: npt.ArrayLike, seconds: npt.ArrayLike) -> Line:
     spread = float(np.sqrt((errors**2).sum() / (t.size - 2)))
     scaled = design / fitted[:, None]
     covariance = spread**2 * np.linalg.inv(scaled.T @ scaled)
-    width = student_quantile(0.975, t.size - 2)
+    width = student_quantile(0.025, t.size - 2)
     da, db = (width * float(one) for one in np.sqrt(np.diag(covariance)))
     half, margin = a / b * scale if b else None, math.inf
     if a and b:
@@ -144,27 +144,6 @@ def _weighted(design: Floats, t: Floats, fitted: Floats) -> tuple[float, float]:
     if b < 0:
         return float(scaled[:, 0] @ target / (scaled[:, 0] @ scaled[:, 0])), 0.0
     return float(a), float(b)
-
-
-def student_quantile(share: float, freedom: int) -> float:
-    """Quantile of Student's distribution; within 1 % for shares from 0.9 to 0.99.
-
-    Exact for one and two degrees of freedom, above them the expansion of Cornish and Fisher to
-    the third order (Abramowitz and Stegun, 26.7.5).
-    """
-    if freedom < 1:
-        raise ValueError("a quantile needs at least one degree of freedom")
-    if freedom == 1:
-        return math.tan(math.pi * (share - 0.5))
-    if freedom == 2:
-        return (2 * share - 1) * math.sqrt(1 / (2 * share * (1 - share)))
-    z = NormalDist().inv_cdf(share)
-    return (
-        z
-        + (z**3 + z) / (4 * freedom)
-        + (5 * z**5 + 16 * z**3 + 3 * z) / (96 * freedom**2)
-        + (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / (384 * freedom**3)
-    )
 
 
 class _Key(msgspec.Struct, frozen=True):

@@ -217,6 +217,7 @@ class AgentExecutor(Executor):
     def pages(self) -> Iterator[Page]:
         """Pages until every node has ended its stage or is lost; last, what is missing."""
         decoder = msgspec.json.Decoder(Page)
+        failed: dict[int, str] = {}
         while self._running:
             for arrived in self.hub.poll(1.0):
                 if arrived.node in self._lost:
@@ -227,11 +228,13 @@ class AgentExecutor(Executor):
                 page = decoder.decode(arrived.page)
                 for row in page.rows:
                     self._pending.pop((row.case, row.group, row.repeat), None)
-                failed = [event.text for event in page.events if event.kind == "agent-lost"]
-                if failed:
-                    self._lost.setdefault(arrived.node, failed[0])
-                if arrived.ended or failed:
+                for event in page.events:
+                    if event.kind == "agent-lost":  # it says so itself, and holds more pages
+                        failed.setdefault(arrived.node, event.text)
+                if arrived.ended:
                     self._running.discard(arrived.node)
+                    if arrived.node in failed:
+                        self._lost[arrived.node] = failed[arrived.node]
                 yield page
             if time.monotonic() > self._deadline:
                 for node in sorted(self._running):

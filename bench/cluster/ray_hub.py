@@ -8,6 +8,7 @@ import secrets
 import socket
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import msgspec
@@ -25,6 +26,9 @@ START_LIMIT = 120.0
 """Seconds in which an agent must have come up and described its node."""
 WAVE = 200
 """Agents that are started at once: registration storms stall a large cluster."""
+REACH = 5.0
+"""Seconds in which a node must take a connection. Ray lists one that lost power, or its network, as
+alive for about a minute, and an agent that is meant for it makes everyone wait."""
 SILENCE = 30.0
 """Seconds without an answer after which an agent is lost; Ray itself takes over a minute."""
 
@@ -44,7 +48,7 @@ class RayHub(Hub):
         self._spec = spec
         self._address = address
         self._wanted = nodes
-        self._actors: list[Any] = []
+        self._actors: dict[int, Any] = {}
         self._pulls: dict[Any, tuple[int, float]] = {}
         self._gone: set[int] = set()
         self._head: HeadWatch | None = None
@@ -82,15 +86,17 @@ class RayHub(Hub):
         one_machine = len({node["NodeManagerAddress"] for node in listed}) == 1
         described: list[Node] = []
         for wave in _waves(listed, WAVE):
-            pending = []
-            for node in wave:
+            pending: list[Any] = []
+            for node, there in zip(wave, _reached(wave), strict=True):
                 host = "127.0.0.1" if one_machine else node["NodeManagerAddress"]
-                actor = self._actor(node, host)
-                self._actors.append(actor)
-                pending.append(actor.describe.remote())
-            deadline = time.monotonic() + START_LIMIT
-            for node, ref in zip(wave, pending, strict=True):
-                described.append(self._described(node, ref, deadline))
+                ref = None
+                if there:
+                    number = len(described) + len(pending)
+                    self._actors[number] = self._actor(node, host)
+                    ref = self._actors[number].describe.remote()
+                pending.append(ref)
+            self._await([ref for ref in pending if ref is not None], START_LIMIT)
+            described.extend(map(self._described, wave, pending))
         known = {node["NodeID"] for node in alive}
         self._head = HeadWatch(self._ray, self._address, known)
         return described
@@ -131,19 +137,25 @@ class RayHub(Hub):
             .remote(msgspec.structs.replace(self._spec, address=host))
         )
 
-    def _described(self, node: dict[str, Any], ref: Any, deadline: float) -> Node:
-        name = node["NodeManagerHostname"]
+    def _described(self, node: dict[str, Any], ref: Any) -> Node:
+        """What its agent says of a node, or why there is none. ``ref`` is None if it is away."""
         labels = {k: v for k, v in node.get("Labels", {}).items() if not k.startswith("ray.io/")}
+        known = Node(id=node["NodeID"], name=node["NodeManagerHostname"])
         try:
-            known: Node = self._ray.get(ref, timeout=max(1.0, deadline - time.monotonic()))
+            if ref is None:
+                why = f"it does not answer at {_place(node)}, though Ray lists it as alive"
+            else:
+                known, why = self._ray.get(ref, timeout=0), ""
         except self._ray.exceptions.GetTimeoutError:
             why = "its agent did not come up: other Ray work holds its cores or devices (--share)"
-            return Node(id=node["NodeID"], name=name, labels=labels, problem=why)
         except Exception as error:  # whatever the agent raised, wrapped by Ray
             why = f"its agent failed: {_first_line(error)}"
-            return Node(id=node["NodeID"], name=name, labels=labels, problem=why)
-        labels = {**known.labels, **labels}
-        return msgspec.structs.replace(known, id=node["NodeID"], labels=labels)
+        return msgspec.structs.replace(
+            known,
+            id=node["NodeID"],
+            labels={**known.labels, **labels},
+            problem=why or known.problem,
+        )
 
     def start(self, node: int, order: Order) -> None:
         # A failure shows when the first page is pulled. That waits for the start, for an actor
@@ -188,10 +200,11 @@ class RayHub(Hub):
 
     def _living(self) -> list[Any]:
         """The agents that can still answer: nobody waits for the others."""
-        return [actor for node, actor in enumerate(self._actors) if node not in self._gone]
+        return [actor for node, actor in self._actors.items() if node not in self._gone]
 
-    def _await(self, refs: list[Any]) -> None:
-        self._ray.wait(refs, num_returns=len(refs), timeout=10) if refs else None
+    def _await(self, refs: list[Any], limit: float = 10.0) -> None:
+        if refs:
+            self._ray.wait(refs, num_returns=len(refs), timeout=limit)
 
     def drop(self, node: int) -> None:
         self._actors[node].cancel.remote()
@@ -205,7 +218,7 @@ class RayHub(Hub):
             self._head.close()
         with contextlib.suppress(Exception):  # some may be dead; the rest must still be told
             self._await([actor.close.remote() for actor in self._living()])
-        for actor in self._actors:
+        for actor in self._actors.values():
             with contextlib.suppress(Exception):
                 self._ray.kill(actor)
         self._ray.shutdown()
@@ -239,6 +252,25 @@ def _reachable(address: str) -> None:
             f"cannot join Ray at {address}: {error.strerror or error}",
             hint="is the cluster up? `ray status --address ...` on its head tells",
         ) from None
+
+
+def _reached(nodes: list[dict[str, Any]]) -> list[bool]:
+    """Which nodes take a connection, asked at the same time: at the port of their raylet."""
+
+    def reached(node: dict[str, Any]) -> bool:
+        try:
+            where = (node["NodeManagerAddress"], node["NodeManagerPort"])
+            socket.create_connection(where, timeout=REACH).close()
+        except OSError:
+            return False
+        return True
+
+    with ThreadPoolExecutor(len(nodes)) as threads:
+        return list(threads.map(reached, nodes))
+
+
+def _place(node: dict[str, Any]) -> str:
+    return f"{node['NodeManagerAddress']}:{node['NodeManagerPort']}"
 
 
 def _claimable(node: dict[str, Any]) -> list[str]:

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
+from hosts import Hosts
 from running import HENGSUAN, Running, clock
 
 from bench.analysis.scorecard import scorecard
@@ -78,6 +79,14 @@ stages:
     benchmarks:
       - fixed: {tag: [4, 5, 6], rule: {budget: 50ms}}
       - collectives: {op: barrier, over: all}
+"""
+HERE_ONLY = """
+name: here
+rule: {budget: 50ms, warmup: 10ms, min_samples: 3}
+stages:
+  - name: only
+    benchmarks:
+      - gemm: {shape: 64x64x64, dtype: fp32, impl: torch}
 """
 COUNTS = {"fixed": 7, "collectives": 20}
 
@@ -198,6 +207,22 @@ def test_an_interface_that_does_not_exist_is_named_with_those_that_do(cluster, t
     assert "host1: GLOO_SOCKET_IFNAME names ib7," in done.stderr
     assert "there are lo, eth0" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_a_node_that_has_just_vanished_is_named_and_the_others_are_measured(possible, tmp_path):
+    """Ray lists it as alive, until it has missed its answers for about a minute."""
+    pytest.importorskip("ray", reason="Ray is not installed")
+    with Hosts(2) as hosts:
+        for host in hosts:
+            hosts.start_ray(host)
+        hosts[1].cut()
+        ended = Running(hosts, HERE_ONLY, tmp_path).end()
+    assert ended.code == Exit.OK, ended.said
+    (absent,) = [node for node in ended.run.header.nodes if not node.devices]
+    assert absent.name == "host2"
+    assert "does not answer" in absent.problem
+    assert all(row.status in MEASURED for row in ended.run.rows())
+    assert any("host2 is not measured" in event["text"] for event in ended.run.header.events)
 
 
 def test_hosts_end_with_whoever_made_them_even_by_a_kill(possible):

@@ -19,20 +19,6 @@ from typing import Any
 
 import numpy as np
 
-OPS = (
-    "all_reduce",
-    "all_gather",
-    "reduce_scatter",
-    "all_to_all",
-    "all_to_all_skewed",
-    "broadcast",
-    "reduce",
-    "scatter",
-    "gather",
-    "send_recv",
-    "barrier",
-)
-
 
 def measure(op: str, size: str, seconds: float) -> dict[str, Any]:
     """Ratio of medians harness / bare over ``seconds`` seconds, the number of calls, and why

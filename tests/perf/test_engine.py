@@ -7,12 +7,15 @@ import sys
 import textwrap
 import time
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
-from collective_ratio import OPS, measure
+from collective_ratio import measure
+
+from bench.workloads.collectives import Op
 
 ROOT = Path(__file__).parents[2]
 PLUGIN = ROOT / "tests" / "cluster" / "plugin"
@@ -203,7 +206,7 @@ def test_loop(benchmark, figure):
 @pytest.mark.parametrize(
     ("op", "size"),
     [
-        *((op, "1B" if op == "barrier" else "16MiB") for op in OPS),
+        *((op, "1B" if op == "barrier" else "16MiB") for op in get_args(Op)),
         ("all_reduce", "1KiB"),
         ("all_reduce", "1MiB"),
     ],

@@ -135,6 +135,20 @@ LIST = """
 """
 
 
+def measured(suite, folder, environment, *more):
+    """A run of ``suite`` here, with more options: its header, and its rows counted by status."""
+    words = ["run", str(suite), "--executor", "local", "--json", "-q", "--out", folder / "runs"]
+    done = subprocess.run(
+        [sys.executable, "-m", "bench", *words, *more],
+        env=environment,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    return RunReader(folder / "runs" / found["run"]).header, found["rows"]
+
+
 @pytest.mark.parametrize("kind", BROKEN)
 def test_a_plugin_that_cannot_be_loaded_is_listed_and_breaks_nothing(install, kind):
     source, problem = BROKEN[kind]
@@ -202,27 +216,7 @@ def test_devices_that_others_use_are_refused_unless_shared(install, tmp_path):
     )
     shared = {}
     for more in ([], ["--share"]):
-        done = subprocess.run(
-            [
-                sys.executable,
-                "-m",
-                "bench",
-                "run",
-                str(suite),
-                "--executor",
-                "local",
-                "--json",
-                "-q",
-                "--out",
-                str(tmp_path / "runs"),
-                *more,
-            ],
-            env=environment,
-            capture_output=True,
-            text=True,
-        )
-        assert done.returncode == 0, done.stderr
-        header = RunReader(tmp_path / "runs" / json.loads(done.stdout)["run"]).header
+        header, _ = measured(suite, tmp_path, environment, *more)
         shared[len(header.nodes[0].devices)] = {one.shared for one in header.conditions}
     assert shared == {1: {False}, 2: {True}}
     done = subprocess.run(
@@ -245,28 +239,8 @@ def test_a_plugin_of_forty_lines_is_found_and_measured(install, tmp_path):
         "  - name: device\n    benchmarks:\n      - gemm: {shape: 64x64x64, dtype: fp32}\n"
         "  - name: fabric\n    benchmarks:\n      - collectives: {size: 4KiB, over: node}\n"
     )
-    done = subprocess.run(
-        [
-            sys.executable,
-            "-m",
-            "bench",
-            "run",
-            str(suite),
-            "--executor",
-            "local",
-            "--json",
-            "-q",
-            "--out",
-            str(tmp_path / "runs"),
-        ],
-        env=environment,
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == 0, done.stderr
-    found = json.loads(done.stdout)
-    header = json.loads((tmp_path / "runs" / found["run"] / "run.json").read_text())
-    assert header["nodes"][0]["backend"] == "acme"
-    assert [d["serial"] for d in header["nodes"][0]["devices"]] == ["A0", "A1"]
-    assert header["provenance"] == "stand-in"
-    assert set(found["rows"]) <= {"ok", "contended"}
+    header, rows = measured(suite, tmp_path, environment)
+    assert header.nodes[0].backend == "acme"
+    assert [device.serial for device in header.nodes[0].devices] == ["A0", "A1"]
+    assert header.provenance == "stand-in"
+    assert set(rows) <= {"ok", "contended"}

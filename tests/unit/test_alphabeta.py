@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 sys.path.insert(0, str(Path(__file__).parent))
 from made_runs import case, columns, header
 
-from bench.analysis.alphabeta import fit, links, student_quantile
+from bench.analysis.alphabeta import fit, links
 from bench.cli.results_verb import command
 from bench.cluster.engine import execute
 from bench.cluster.simulated import SimulatedExecutor
@@ -105,15 +105,6 @@ def test_too_few_sizes_and_impossible_times_are_refused():
     for sizes, times in (([0, 8, 16], [1, 1, 1]), ([4, 8, 16], [1, 0, 1])):
         with pytest.raises(ValueError, match="must be positive"):
             fit(sizes, times)
-
-
-def test_quantiles_of_student():
-    """Abramowitz and Stegun, table 26.10."""
-    table = {1: 12.706, 2: 4.303, 3: 3.182, 4: 2.776, 5: 2.571, 10: 2.228, 30: 2.042}
-    for freedom, value in table.items():
-        assert student_quantile(0.975, freedom) == pytest.approx(value, rel=0.01)
-    with pytest.raises(ValueError, match="one degree of freedom"):
-        student_quantile(0.975, 0)
 
 
 def collective(number, size, schedule=0, **axes):

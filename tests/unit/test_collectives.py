@@ -3,6 +3,7 @@
 import sys
 import tempfile
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -14,23 +15,12 @@ from bench.errors import Unmeasurable, UsageError
 from bench.kernels.messages import PARTED, bus_factor, elements, skewed_edges, steps
 from bench.timing import Rule
 from bench.workloads.base import IN_HOST_MEMORY, Facts, axes_of, make
-from bench.workloads.collectives import DTYPES, ONE_BUFFER, TWO_BUFFERS
+from bench.workloads.collectives import DTYPES, ONE_BUFFER, TWO_BUFFERS, Op
 from bench.workloads.runner import run
 
 torch = pytest.importorskip("torch")
 
-OPS = (
-    "all_reduce",
-    "all_gather",
-    "reduce_scatter",
-    "all_to_all",
-    "all_to_all_skewed",
-    "broadcast",
-    "reduce",
-    "scatter",
-    "gather",
-    "send_recv",
-)
+OPS = tuple(op for op in get_args(Op) if op != "barrier")
 BOTH_FORMS = [op for op in OPS if op not in ONE_BUFFER + TWO_BUFFERS]
 SMALL = Rule(budget=0.05, warmup=0.01, min_samples=3)
 
