@@ -48,7 +48,7 @@ class Rules(msgspec.Struct, kw_only=True, frozen=True):
     """How to judge. Shares are between 0 and 1.
 
     Attributes:
-        material: Relative drop below which nothing is rejected, however sure it is.
+        material: Relative drop from which a unit is bad: what surely dropped less is not rejected.
         fdr: Expected share of wrong ones among rejected cells.
         sure: No single cell is rejected whose own chance of being good is above this.
         suspect: A cell whose chance of being bad is above this is no longer accepted.
@@ -57,9 +57,9 @@ class Rules(msgspec.Struct, kw_only=True, frozen=True):
         faults: Bad cells expected before anything was seen, in the whole fleet.
     """
 
-    material: float = 0.03
-    fdr: float = 0.006
-    sure: float = 0.2
+    material: float = 0.04
+    fdr: float = 0.007
+    sure: float = 0.25
     suspect: float = 0.01
     retest: float = 0.1
     looks: int = 6
@@ -81,6 +81,7 @@ class Judgement(msgspec.Struct, kw_only=True):
         chance: Probability that the cell is good, given all that was measured (the local false
             discovery rate of rejecting it).
         noise: Standard deviation of one further measurement around the unit's own value, ln.
+        drift: Standard deviation of a session's drift over that of the values; NaN before a re-test.
         peers: Units compared with, itself included.
         repeats: Values that it rests on.
         proven: Those of a baseline; they are accepted.
@@ -99,6 +100,7 @@ class Judgement(msgspec.Struct, kw_only=True):
     percentile: Floats
     chance: Floats
     noise: Floats
+    drift: Floats
     peers: Ints
     repeats: Ints
     proven: Bools

@@ -87,7 +87,7 @@ def components(layout: Layout, people: Population, seen: Visits, material: float
     repeat = _repeat(layout, people)
     found = Components(
         rho=np.zeros(groups),
-        kappa=np.full(groups, _KAPPA[0]),
+        kappa=np.full(groups, np.nan),
         drift=np.zeros((groups, sessions)),
         unsure=np.zeros((groups, sessions)),
         repeat=repeat,
@@ -152,11 +152,12 @@ def _update(found: Components, people: Population, seen: Visits, material: float
     blocks, back = np.unique(b, return_inverse=True)
     likelihood = np.zeros((groups, _RHO.size, _KAPPA.size))
     sums = []
+    middle_v, middle_m = (_medians(one, back, blocks.size)[back] for one in (v, m))
     for index, rho in enumerate(_RHO.tolist()):
         c = n * rho / (1 + (n - 1) * rho)
         q = rho * (1 - c) + (1 - rho) * k + 1e-6
         e = v - c * m
-        centre = _medians(e, back, blocks.size)[back]
+        centre = middle_v - c * middle_m
         cut = _CUT * np.sqrt(q)
         e = np.clip(e, centre - cut, centre + cut)
         a, s, d, logs = (
@@ -169,7 +170,7 @@ def _update(found: Components, people: Population, seen: Visits, material: float
             likelihood[:, index, number_] = np.bincount(blocks // sessions, part, groups)
     belief = _belief(likelihood.reshape(groups, -1)).reshape(likelihood.shape)
     found.rho = belief.sum(axis=2) @ _RHO
-    found.kappa = np.sqrt(belief.sum(axis=1) @ _KAPPA**2)
+    found.kappa = np.exp(belief.sum(axis=1) @ np.log(_KAPPA))
     own = blocks // sessions
     near = np.abs(found.rho[own][:, None] - _RHO).argmin(axis=1)
     every = np.arange(blocks.size)

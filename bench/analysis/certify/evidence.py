@@ -30,10 +30,10 @@ LARGEST = 2.0
 
 _STRAY = 1e-7
 _CHUNK = 512
-_SPREAD = np.linspace(-6, 6, 25, dtype=np.float32)
-_NEAR = np.linspace(-7, 7, 41, dtype=np.float32)
-_EDGE = np.linspace(-3, 3, 7, dtype=np.float32)
-_WIDE = np.linspace(0, 1, 33, dtype=np.float32)
+_SPREAD = np.linspace(-6, 6, 17, dtype=np.float32)
+_NEAR = np.linspace(-6, 6, 25, dtype=np.float32)
+_EDGE = np.linspace(-3, 3, 5, dtype=np.float32)
+_WIDE = np.linspace(0, 1, 21, dtype=np.float32)
 
 
 class Evidence(msgspec.Struct, kw_only=True):

@@ -30,7 +30,7 @@ LEAST_SHARE, LEAST_UNITS = 0.05, 3
 _TWO_TAILS = (1e6, 7.0, 4.0)
 _BROAD, _SLOW = 0.06, 2e-3
 _PLAUSIBLE, _TWO = 0.02, 0.2
-_ROUNDS = 20
+_ROUNDS = 14
 
 
 class Modes(msgspec.Struct, kw_only=True):

@@ -40,7 +40,7 @@ def judge(cells: Cells, rules: Rules | None = None) -> Judgement:
     alone = people.count[layout.group] < 2
     judged = ~layout.proven & ~alone
     bad = _chances(ratio, judged, rules)
-    state = _states(bad, effect, judged, alone, rules)
+    state = _states(bad, low, judged, alone, rules)
     return Judgement(
         metric=layout.metrics[layout.group],
         unit=layout.unit,
@@ -54,6 +54,7 @@ def judge(cells: Cells, rules: Rules | None = None) -> Judgement:
         percentile=_percentiles(layout),
         chance=1 - bad,
         noise=np.sqrt(1 - parts.rho[layout.group]) * people.scale[layout.group],
+        drift=parts.kappa[layout.group],
         peers=people.count[layout.group],
         repeats=layout.repeats,
         proven=layout.proven,
@@ -115,12 +116,12 @@ def _chances(ratio: Floats, judged: Bools, rules: Rules) -> Floats:
     return bad
 
 
-def _states(bad: Floats, effect: Floats, judged: Bools, alone: Bools, rules: Rules) -> States:
+def _states(bad: Floats, low: Floats, judged: Bools, alone: Bools, rules: Rules) -> States:
     """Reject as many as keep the mean chance of being good within the false discovery rate."""
     state = np.full(bad.size, ACCEPT, dtype=np.int8)
     state[judged & ~(bad < rules.suspect)] = SUSPECT
     state[alone] = INCONCLUSIVE
-    material = effect <= math.log1p(-rules.material)
+    material = low <= math.log1p(-rules.material)
     asked = np.flatnonzero(judged & material & (1 - bad <= rules.sure))
     order = asked[np.argsort(1 - bad[asked], kind="stable")]
     mean = np.cumsum(1 - bad[order]) / np.arange(1, order.size + 1)
@@ -129,14 +130,14 @@ def _states(bad: Floats, effect: Floats, judged: Bools, alone: Bools, rules: Rul
 
 
 def _percentiles(layout: Layout) -> Floats:
-    """Share of a group's cells whose value in the sweep is worse or equal, 0 to 100."""
-    share = np.full(layout.sweep.size, np.nan)
+    """Share of a group's cells whose value in the sweep is not better, 0 to 100."""
+    share = np.empty_like(layout.sweep)
     for cells in layout.slices():
         values = layout.sweep[cells]
-        ordered = np.sort(values)
-        count = int(np.count_nonzero(np.isfinite(values)))
-        if count:
-            share[cells] = 100.0 * np.searchsorted(ordered[:count], values, "right") / count
+        order = np.argsort(values)
+        rank = np.empty(order.size)
+        rank[order] = np.arange(1, order.size + 1)
+        share[cells] = rank * (100.0 / max(int(np.count_nonzero(np.isfinite(values))), 1))
     share[np.isnan(layout.sweep)] = np.nan
     return share
 

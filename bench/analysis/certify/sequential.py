@@ -9,8 +9,9 @@ import numpy as np
 from ..graph import Floats, Ints
 from .cells import REJECT, Cells, Judgement, Request, Rules
 
-_REPEATS = np.array([1, 2, 3, 4, 6, 8, 12, 16])
-_CONTROLS = 2
+_LIKELY, _MOST = 0.1, 16
+_LEAST = 1e-5
+_CONTROLS = 8
 
 
 def retest(judgement: Judgement, cells: Cells, rules: Rules, spent: int) -> Request | None:
@@ -28,65 +29,63 @@ def retest(judgement: Judgement, cells: Cells, rules: Rules, spent: int) -> Requ
     if looks <= 0 or left <= 0:
         return None
     budget = left // looks
-    gain, repeats = _gains(judgement, looks == 1, rules)
-    asked = np.flatnonzero(gain > 1e-5)
-    order = asked[np.argsort(-gain[asked], kind="stable")]
-    order = order[np.cumsum(repeats[order]) <= budget]
-    if order.size == 0:
+    asked, gain, repeats = _gains(judgement, looks, rules)
+    best = np.argsort(-gain, kind="stable")
+    best = best[(gain[best] > _LEAST) & (np.cumsum(repeats[best]) <= budget)]
+    chosen, repeats = asked[best], repeats[best]
+    controls = _controls(judgement, chosen)
+    while chosen.size and repeats.sum() + controls.size > budget:
+        fewer = chosen.size - max(controls.size // 4, 1)
+        chosen, repeats = chosen[:fewer], repeats[:fewer]
+        controls = _controls(judgement, chosen)
+    if chosen.size == 0:
         return None
-    controls = _controls(judgement, order)
-    while order.size and repeats[order].sum() + controls.size > left:
-        order = order[: order.size - max(controls.size // 4, 1)]
-        controls = _controls(judgement, order)
-    if order.size == 0:
-        return None
-    every = np.concatenate([order, controls])
+    every = np.concatenate([chosen, controls])
     return Request(
         metric=judgement.metric[every],
         unit=judgement.unit[every],
-        repeats=np.concatenate([repeats[order], np.ones(controls.size, np.int64)]),
-        control=np.arange(every.size) >= order.size,
+        repeats=np.concatenate([repeats, np.ones(controls.size, np.int64)]),
+        control=np.arange(every.size) >= chosen.size,
     )
 
 
-def _gains(judgement: Judgement, last: bool, rules: Rules) -> tuple[Floats, Ints]:
-    """Per measurement, by how much the chance grows that the cell is rejected for good reason."""
-    bad = np.clip(1 - judgement.chance, 1e-300, 1 - 1e-12)
-    logit = np.log(bad) - np.log1p(-bad)
-    enough = math.log((1 - rules.sure / 2) / (rules.sure / 2))
-    drop = np.maximum(-judgement.effect, -1.3 * math.log1p(-rules.material))
-    told = (drop / judgement.noise) ** 2 / 2  # nats that one measurement tells of a bad cell
-    best, repeats = np.zeros(bad.size), np.ones(bad.size, np.int64)
-    for k in _REPEATS.tolist():
-        reached = _normal((logit + k * told - enough) / np.sqrt(2 * k * told))
-        each = bad * (reached - (logit >= enough)) / k
-        better = each > best
-        best = np.where(better, each, best)
-        repeats[better] = k
+def _gains(judgement: Judgement, looks: int, rules: Rules) -> tuple[Ints, Floats, Ints]:
+    """Which cells, and by how much each measurement of one lifts the chance of a just rejection."""
+    bad = np.clip(1 - judgement.chance, 0, 1 - 1e-12)
     unconfirmed = (judgement.state == REJECT) & (judgement.repeats == 1)
-    best[judgement.proven] = 0.0
-    best[unconfirmed] = 1.0
-    if not last:
-        repeats[:] = 1
-    repeats[unconfirmed] = 1
-    return best, repeats
+    asked = np.flatnonzero(~judgement.proven & ((bad > _LEAST) | unconfirmed))
+    bad, first = bad[asked], unconfirmed[asked]
+    logit = np.log(bad) - np.log1p(-bad)
+    enough = math.log(0.99 / 0.01)
+    drop = np.maximum(-judgement.effect[asked], -1.2 * math.log1p(-rules.material))
+    told = (drop / judgement.noise[asked]) ** 2 / 2  # nats that a measurement of a bad cell tells
+    need = np.maximum((enough - logit) / told, 0)  # measurements of a bad cell, from here
+    cost = bad * np.maximum(need, 1) + (1 - bad) * np.maximum(1, 1 / told)
+    best = np.where(need > 0, bad / cost, 0.0)
+    repeats = np.ones(bad.size, np.int64)
+    likely = bad > _LIKELY
+    repeats[likely] = np.clip(np.ceil(need[likely] / looks), 1, _MOST)
+    best[first] = 1.0
+    repeats[first] = 1
+    return asked, best, repeats
 
 
 def _controls(judgement: Judgement, suspects: Ints) -> Ints:
     """A few surely good cells for every metric and kind of the suspects."""
     key = judgement.metric * (judgement.kind.max() + 1) + judgement.kind
-    wanted = np.unique(key[suspects])
-    taken = np.zeros(key.size, dtype=bool)
-    taken[suspects] = True
-    good = np.flatnonzero(~taken & (judgement.chance > 0.99) & np.isin(key, wanted))
-    # Those measured most often, and in the middle, first.
-    middle = np.abs(judgement.percentile[good] - 50)
-    order = good[np.lexsort((middle, -judgement.repeats[good], key[good]))]
+    there = np.bincount(key[suspects], minlength=int(key.max()) + 1)
+    drift = np.zeros(there.size)
+    drift[key] = judgement.drift
+    with np.errstate(divide="ignore"):
+        known = np.clip(np.ceil(_CONTROLS - 1 / drift**2), 0, _CONTROLS)
+    wanted = np.where(np.isnan(drift), np.maximum(3 - there, 1), known - there)
+    wanted = np.where(there > 0, np.maximum(wanted, 0), 0)
+    # Those measured most often first, then those in the middle.
+    rank = np.abs(judgement.percentile - 50) - 100.0 * (judgement.repeats - 1)
+    good = (wanted[key] > 0) & (judgement.chance > 0.99) & (rank < 25) & ~judgement.proven
+    good[suspects] = False
+    good = np.flatnonzero(good)
+    order = good[np.lexsort((rank[good], key[good]))]
     starts = np.flatnonzero(np.append(True, np.diff(key[order]) != 0))
-    rank = np.arange(order.size) - np.repeat(starts, np.diff(np.append(starts, order.size)))
-    return order[rank < _CONTROLS]
-
-
-def _normal(x: Floats) -> Floats:
-    """The normal distribution function, to 1e-4 (logistic with a cubic term)."""
-    return 1 / (1 + np.exp(np.clip(-1.5976 * x - 0.070566 * x**3, -700, 700)))
+    place = np.arange(order.size) - np.repeat(starts, np.diff(np.append(starts, order.size)))
+    return order[place < wanted[key[order]]]
