@@ -12,8 +12,9 @@ import msgspec
 
 from .. import __version__
 from ..analysis.certify.cells import Rules
-from ..analysis.certify.examine import Proven, examine
+from ..analysis.certify.examine import Examined, Proven, examine
 from ..analysis.certify.verdicts import certification
+from ..analysis.history import declines, earlier_runs, pasts
 from ..analysis.waivers import apply_waivers
 from ..certificates.certificate import results_digests
 from ..configs import Profile
@@ -47,7 +48,12 @@ def judge(folder: Path, stages: Sequence[str], how: Judged, stopped: str = "") -
     """
     reader = RunReader(folder)
     header = reader.header
-    found = examine(header, reader.columns(), how.profile, how.rules, baseline=how.baseline)
+    columns = reader.columns()
+    found = examine(header, columns, how.profile, how.rules, baseline=how.baseline)
+    past, remarks = _past(found, folder, how.profile)
+    for node, one in past:
+        found.evidence.setdefault(node, []).append(one)
+    found.notes += remarks
     made = certification(
         found,
         stages=stages,
@@ -91,6 +97,16 @@ def again(header: Header, evidence: Evidence, node: str) -> str:
     if header.executor == "ray":
         words += ["--nodes", node]
     return shlex.join([*words, "--only", evidence.metric])
+
+
+def _past(
+    found: Examined, folder: Path, profile: Profile
+) -> tuple[list[tuple[int, Evidence]], list[str]]:
+    """(node, evidence) of nodes that are worse than their own past, in the runs beside this one."""
+    earlier = earlier_runs(folder.parent, found.header)
+    known, unread = pasts(found.header, found.columns, profile, earlier)
+    worse, notes = declines(known, found.table)
+    return [(one.node, one.evidence("reject")) for one in worse], [*unread, *notes]
 
 
 def _schedulers(made: Certification, header: Header, folder: Path, most: float) -> None:

@@ -81,7 +81,8 @@ class Judgement(msgspec.Struct, kw_only=True):
         chance: Probability that the cell is good, given all that was measured (the local false
             discovery rate of rejecting it).
         noise: Standard deviation of one further measurement around the unit's own value, ln.
-        drift: Standard deviation of a session's drift over that of the values; NaN before a re-test.
+        drift: Standard deviation of a session's drift over that of the values; NaN before a
+            re-test.
         peers: Units compared with, itself included.
         repeats: Values that it rests on.
         proven: Those of a baseline; they are accepted.

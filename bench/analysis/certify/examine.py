@@ -132,7 +132,8 @@ def examine(
         *evidence(found, columns, header, judged, ended=ended),
     ):
         by_node.setdefault(node, []).append(one)
-    notes = [*judged.notes, *_uneven(header, columns, found.inventory), *uncoverable, *remarks, *pairs.notes, *bits.notes]
+    uneven = _uneven(header, columns, found.inventory)
+    notes = [*judged.notes, *uneven, *uncoverable, *remarks, *pairs.notes, *bits.notes]
     return Examined(
         header=header,
         columns=columns,
