@@ -80,9 +80,10 @@ class Judgement(msgspec.Struct, kw_only=True):
         percentile: Share of the compared units that are worse or equal in the sweep, 0 to 100.
         chance: Probability that the cell is good, given all that was measured (the local false
             discovery rate of rejecting it).
-        noise: Standard deviation of one further measurement around the unit's own value, ln.
-        drift: Standard deviation of a session's drift over that of the values; NaN before a
-            re-test.
+        noise: Standard deviation that one more measurement counts for, ln: large where units
+            themselves differ, and it would tell little.
+        drift: Standard deviation of what a session's values share, over that of the sweep's
+            values; NaN before a re-test.
         peers: Units compared with, itself included.
         repeats: Values that it rests on.
         proven: Those of a baseline; they are accepted.

@@ -16,6 +16,7 @@ being good; residuals are cut at 3.5 standard deviations.
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 
 import msgspec
 import numpy as np
@@ -37,6 +38,7 @@ class Visits(msgspec.Struct, kw_only=True):
     Attributes:
         cell, group: int64[cells]. The rest is [cells, visits], in order of sessions.
         value: Deviation from what is usual; NaN fills up. ``session``, ``count``: int64.
+        excess: Variance of a visit beyond its group's, by its own interval (`unsteady`).
     """
 
     cell: Ints
@@ -44,6 +46,7 @@ class Visits(msgspec.Struct, kw_only=True):
     value: Floats
     session: Ints
     count: Ints
+    excess: Floats
 
 
 class Components(msgspec.Struct, kw_only=True):
@@ -63,7 +66,26 @@ class Components(msgspec.Struct, kw_only=True):
     repeat: Floats
 
 
-def visits(layout: Layout, people: Population, chosen: Bools) -> Visits:
+def unsteady(layout: Layout) -> Floats:
+    """float64[visits]: by how much the variance of a visit exceeds what its group is used to.
+
+    Nothing for the most: only a standard error beyond three times the group's median speaks of a
+    unit that could not be measured well, and is more than the noise of all.
+    """
+    excess = np.zeros(layout.error.size)
+    if np.isnan(layout.error).all():
+        return excess
+    edges = np.append(layout.first, layout.error.size)[layout.bounds].tolist()
+    for low, high in pairwise(edges):
+        error = layout.error[low:high]
+        known = np.isfinite(error)
+        if known.any():
+            usual = float(np.median(error[known]))
+            excess[low:high] = np.where(error > 3 * usual, error**2 - usual**2, 0.0)
+    return excess
+
+
+def visits(layout: Layout, people: Population, excess: Floats, chosen: Bools) -> Visits:
     """The visits of the chosen cells, one row a cell."""
     cell = np.flatnonzero(chosen)
     group = layout.group[cell]
@@ -78,6 +100,7 @@ def visits(layout: Layout, people: Population, chosen: Bools) -> Visits:
         value=value,
         session=np.where(there, layout.session[place], 0),
         count=np.where(there, layout.count[place], 1),
+        excess=np.where(there, excess[place] / layout.count[place], 0.0),
     )
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from ...stats import student_quantile
 from ..graph import Bools, Floats
 from .cells import ACCEPT, INCONCLUSIVE, REJECT, SUSPECT, Cells, Judgement, Rules, States
-from .components import Components, Visits, components, error_variance, visits
+from .components import Components, Visits, components, error_variance, unsteady, visits
 from .evidence import Evidence, evidence
 from .layout import Layout
 from .population import Population, population
@@ -23,16 +23,18 @@ def judge(cells: Cells, rules: Rules | None = None) -> Judgement:
     rules = rules or Rules()
     layout = Layout(cells)
     people = population(layout)
-    seen = visits(layout, people, (layout.visits > 1) | np.isnan(layout.sweep))
+    excess = unsteady(layout)
+    several = (layout.visits > 1) | np.isnan(layout.sweep) | (excess[layout.first] > 0)
+    seen = visits(layout, people, excess, several)
     parts = components(layout, people, seen, rules.material)
     effect = layout.sweep - people.usual[layout.group]
     ratio, reach = _single(layout, people, parts, effect, rules)
     low, high = effect - reach, effect + reach
     if seen.cell.size:
-        several = _several(people, parts, seen, rules)
-        ratio[seen.cell] = several.ratio
-        effect[seen.cell] = several.effect
-        low[seen.cell], high[seen.cell] = several.low, several.high
+        weighed = _weighed(people, parts, seen, rules)
+        ratio[seen.cell] = weighed.ratio
+        effect[seen.cell] = weighed.effect
+        low[seen.cell], high[seen.cell] = weighed.low, weighed.high
     shift = people.shift[layout.group]
     second = (shift != 0) & (np.abs(effect - shift) < np.abs(effect))
     for one in (effect, low, high):
@@ -53,7 +55,7 @@ def judge(cells: Cells, rules: Rules | None = None) -> Judgement:
         second=second,
         percentile=_percentiles(layout),
         chance=1 - bad,
-        noise=np.sqrt(1 - parts.rho[layout.group]) * people.scale[layout.group],
+        noise=_noise(layout, people, parts),
         drift=parts.kappa[layout.group],
         peers=people.count[layout.group],
         repeats=layout.repeats,
@@ -86,10 +88,11 @@ def _single(
     return ratio, reach[layout.group]
 
 
-def _several(people: Population, parts: Components, seen: Visits, rules: Rules) -> Evidence:
+def _weighed(people: Population, parts: Components, seen: Visits, rules: Rules) -> Evidence:
+    """The evidence of cells that were visited several times, or could not be measured well."""
     group = seen.group[:, None]
     noise = error_variance(parts, group, seen.count) * people.scale[group] ** 2
-    noise += parts.unsure[group, seen.session] ** 2
+    noise += parts.unsure[group, seen.session] ** 2 + seen.excess
     return evidence(
         seen.value - parts.drift[group, seen.session],
         np.sqrt(noise),
@@ -99,6 +102,17 @@ def _several(people: Population, parts: Components, seen: Visits, rules: Rules) 
         people.share[seen.group],
         rules.material,
     )
+
+
+def _noise(layout: Layout, people: Population, parts: Components) -> Floats:
+    """How noisy one more measurement is: what it tells less as units differ is counted as noise.
+
+    After n of them the mean varies by rho + (1 - rho) / n between healthy units.
+    """
+    rho, n = parts.rho[layout.group], layout.repeats
+    told = 1 / (rho + (1 - rho) / (n + 1)) - 1 / (rho + (1 - rho) / n)
+    noise: Floats = people.scale[layout.group] / np.sqrt(told)
+    return noise
 
 
 def _chances(ratio: Floats, judged: Bools, rules: Rules) -> Floats:
@@ -154,5 +168,10 @@ def _notes(layout: Layout, people: Population) -> list[str]:
         said.append(
             f"{few} metric(s) were measured on fewer than 8 units of a kind: intervals are wider, "
             "little is rejected"
+        )
+    if two := int(np.count_nonzero(people.shift)):
+        said.append(
+            f"{two} metric(s) show two populations of one kind (bins of a chip, firmware?): units "
+            "are judged within theirs, the smaller one as a whole is not"
         )
     return said

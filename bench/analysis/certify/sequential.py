@@ -12,6 +12,7 @@ from .cells import REJECT, Cells, Judgement, Request, Rules
 _LIKELY, _MOST = 0.1, 16
 _LEAST = 1e-5
 _CONTROLS = 8
+_SESSION = 64
 
 
 def retest(judgement: Judgement, cells: Cells, rules: Rules, spent: int) -> Request | None:
@@ -28,7 +29,7 @@ def retest(judgement: Judgement, cells: Cells, rules: Rules, spent: int) -> Requ
     left = int(rules.retest * sweep) - spent
     if looks <= 0 or left <= 0:
         return None
-    budget = left // looks
+    budget = min(max(left // looks, _SESSION), left)
     asked, gain, repeats = _gains(judgement, looks, rules)
     best = np.argsort(-gain, kind="stable")
     best = best[(gain[best] > _LEAST) & (np.cumsum(repeats[best]) <= budget)]
@@ -88,4 +89,5 @@ def _controls(judgement: Judgement, suspects: Ints) -> Ints:
     order = good[np.lexsort((rank[good], key[good]))]
     starts = np.flatnonzero(np.append(True, np.diff(key[order]) != 0))
     place = np.arange(order.size) - np.repeat(starts, np.diff(np.append(starts, order.size)))
-    return order[place < wanted[key[order]]]
+    chosen: Ints = order[place < wanted[key[order]]]
+    return chosen
