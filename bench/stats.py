@@ -86,6 +86,26 @@ def student_quantile(tail: float, degrees: float) -> float:
     return (low + high) / 2
 
 
+def digamma(x: float) -> float:
+    """ψ(x), x > 0: recurrence up to 8, then its series (Abramowitz & Stegun 6.3.5, 6.3.18)."""
+    found = 0.0
+    while x < 8:
+        found -= 1 / x
+        x += 1
+    square = 1 / (x * x)
+    return found + math.log(x) - 0.5 / x - square * (1 / 12 - square * (1 / 120 - square / 252))
+
+
+def trigamma(x: float) -> float:
+    """ψ'(x), x > 0: recurrence up to 8, then its series (Abramowitz & Stegun 6.4.6, 6.4.12)."""
+    found = 0.0
+    while x < 8:
+        found += 1 / (x * x)
+        x += 1
+    square = 1 / (x * x)
+    return found + (1 + 0.5 / x + square * (1 / 6 - square * (1 / 30 - square / 42))) / x
+
+
 def median_interval(samples: npt.ArrayLike, confidence: float = 0.95) -> tuple[float, float, float]:
     """(median, low, high): the median and its distribution-free confidence interval."""
     ordered = np.sort(np.asarray(samples, dtype=np.float64))

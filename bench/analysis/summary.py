@@ -136,12 +136,18 @@ def group_medians(
     ``rows`` are indices of the rows of one case.
     """
     good = rows[(columns.status[rows] == _OK) & ~np.isnan(columns.value[rows])]
-    group, value = columns.group[good], columns.value[good]
-    order = np.lexsort((value, group))
-    group, value = group[order], value[order]
-    groups, starts, counts = np.unique(group, return_index=True, return_counts=True)
+    return medians_by(columns.group[good], columns.value[good])
+
+
+def medians_by(
+    labels: npt.NDArray[np.int64], values: npt.NDArray[np.float64]
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]:
+    """The distinct labels, ascending, and the median of the values of each."""
+    order = np.lexsort((values, labels))
+    labels, values = labels[order], values[order]
+    found, starts, counts = np.unique(labels, return_index=True, return_counts=True)
     low, high = starts + (counts - 1) // 2, starts + counts // 2
-    return groups, (value[low] + value[high]) / 2
+    return found, (values[low] + values[high]) / 2
 
 
 def _most_frequent_reasons(columns: Columns) -> dict[int, dict[Status, str]]:

@@ -185,8 +185,12 @@ def test_the_schema_is_json_schema():
     found = json.loads(hengsuan("show", "schema").stdout)
     assert found == json.loads(hengsuan("show", "schema", "--json").stdout)
     names = {"run.json", "conditions.jsonl", "measurements.jsonl", "samples.jsonl"}
-    assert set(found) == names
+    assert set(found) == names | {"verdict.json", "certificate.json"}
     assert "$ref" in found["run.json"]
+    assert json.loads(hengsuan("show", "schema", "verdict.json").stdout) == found["verdict.json"]
+    wrong = hengsuan("show", "schema", "verdict")
+    assert wrong.returncode == 2
+    assert "did you mean verdict.json" in wrong.stderr
 
 
 @pytest.mark.parametrize("encoding", ["ascii", "utf-8", "latin-1"])

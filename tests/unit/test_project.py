@@ -100,6 +100,8 @@ LIGHT = [
     ["show", "suites"],
     ["show", "benchmarks"],
     ["show", "chips"],
+    ["show", "schema"],
+    ["certificate", "trust"],
     ["run", "quick", "--dry-run", "--backend", "cpu"],
     ["run", "quick", "--dry-run", "--cluster", "small"],
 ]

@@ -1,0 +1,304 @@
+"""A node against its own past: what earlier runs measured on the same hardware.
+
+Hardware is known by identity (`bench.identity`): a renamed node has its past, one with a swapped
+card begins anew, and a card takes its own past along. Only runs of one provenance are compared, and
+only values of the same source.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from datetime import datetime, timezone
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+
+from ..configs import Profile
+from ..errors import InfraError, UsageError
+from ..identity import identities
+from ..records import PROVENANCES, STATUSES, Header, Provenance
+from ..results import Columns, RunReader, list_runs
+from ..stats import student_quantile, student_tail
+from ..units import format_value
+from ..verdicts import Evidence, Word
+from .certify.table import Metric, Table, table
+from .graph import Floats, Ints
+from .summary import medians_by
+from .trend import Trend, trend
+
+MATERIAL = 0.02
+"""Relative decline from which on it is one."""
+RATE = 0.01
+"""False ones among all declines that are told (Benjamini and Hochberg, 1995)."""
+_DAY = 86400.0
+_OK = STATUSES.index("ok")
+
+
+class Past(msgspec.Struct, kw_only=True):
+    """One metric through several runs, the one that is asked about last.
+
+    ``units``: int64[units], as in the run's `Table`. ``runs``: their ids. ``days``: float64[runs],
+    when they began, in days since 1970. ``values``: float64[runs, units], medians in the case's
+    unit, NaN where a unit was not measured.
+    """
+
+    metric: Metric
+    units: Ints
+    runs: list[str]
+    days: Floats
+    values: Floats
+
+
+class Decline(msgspec.Struct, kw_only=True, frozen=True):
+    """A unit that is worse than its own past.
+
+    ``effect`` is the relative deviation of ``value`` from ``expected`` towards worse with its 95 %
+    interval, ``slope`` the relative change of 30 days towards worse (None below five runs). What
+    all units share is in ``expected``. ``past`` counts earlier values, ``since`` is the day of the
+    first run.
+    """
+
+    node: int
+    device: str
+    metric: Metric
+    value: float
+    expected: float
+    effect: float
+    low: float
+    high: float
+    slope: float | None
+    past: int
+    since: str
+    chance: float
+
+    def evidence(self, verdict: Word) -> Evidence:
+        """As evidence, with the verdict that it is to carry."""
+        case = self.metric.case
+        falling = f"; {self.slope:.1%} worse in 30 days" if self.slope is not None else ""
+        return Evidence(
+            verdict=verdict,
+            against="history",
+            text=f"{format_value(self.value, case.unit)}, {self.effect:.1%} worse than the "
+            f"{format_value(self.expected, case.unit)} of its own past "
+            f"(95 %: {self.low:.1%} to {self.high:.1%}; {self.past} runs since {self.since})"
+            f"{falling}",
+            stage=case.stage,
+            metric=self.metric.label,
+            device=self.device,
+            unit=case.unit,
+            better=case.better,
+            value=self.value,
+            expected=self.expected,
+            effect=self.effect,
+            low=self.low,
+            high=self.high,
+            repeats=self.past,
+        )
+
+
+def earlier_runs(folder: Path, header: Header, most: int = 12) -> list[Path]:
+    """Folders of the newest ended runs before this one, of its provenance, the oldest first."""
+    found = [
+        Path(info.path)
+        for info in list_runs(folder)
+        if not info.problem
+        and info.provenance == header.provenance
+        and info.state not in ("", "running")
+        and info.started < header.started
+        and info.id != header.id
+    ]
+    return found[-most:]
+
+
+def pasts(
+    header: Header, columns: Columns, profile: Profile, earlier: Sequence[Path]
+) -> tuple[list[Past], list[str]]:
+    """Every metric of a run with what earlier runs measured of it on the same hardware.
+
+    Args:
+        header: The run's header.
+        columns: Its rows.
+        profile: Which metrics.
+        earlier: Folders of earlier runs, the oldest first; those of another provenance are left
+            out.
+
+    Returns:
+        Metrics with any past, and in sentences which runs could not be read.
+
+    Raises:
+        UsageError: as `table` does for the run itself.
+    """
+    now = table(header, columns, profile)
+    keys = _keys(now, header)
+    units = {key: unit for unit, key in enumerate(keys) if key}
+    metrics = {metric.key: number for number, metric in enumerate(now.metrics)}
+    notes: list[str] = []
+    runs: list[tuple[str, float]] = []
+    values: list[npt.NDArray[np.float32]] = []
+    shape = len(metrics), len(keys)
+    for path in earlier:
+        try:
+            reader = RunReader(path)
+            if reader.header.provenance != header.provenance:
+                continue
+            then = reader.columns()
+            found = table(reader.header, then, profile)
+        except (UsageError, InfraError) as error:
+            notes.append(f"{path} is left out of the history: {error.message}")
+            continue
+        place = np.array([units.get(key, -1) for key in _keys(found, reader.header)] + [-1])
+        which = np.array([metrics.get(metric.key, -1) for metric in found.metrics] + [-1])
+        values.append(_grid(found, then, header.provenance, shape, which, place))
+        runs.append((reader.header.id, _days(reader.header)))
+    if not values:
+        return [], notes
+    own = np.array([unit if key else -1 for unit, key in enumerate(keys)] + [-1])
+    every = np.append(np.arange(len(metrics)), -1)
+    values.append(_grid(now, columns, header.provenance, shape, every, own))
+    runs.append((header.id, _days(header)))
+    return list(_pasts(now, runs, values)), notes
+
+
+def _pasts(
+    now: Table, runs: list[tuple[str, float]], values: list[npt.NDArray[np.float32]]
+) -> Iterator[Past]:
+    for number, metric in enumerate(now.metrics):
+        of = np.stack([grid[number] for grid in values]).astype(np.float64)
+        there = ~np.isnan(of)
+        known = np.flatnonzero(there[-1] & there[:-1].any(axis=0))
+        used = np.flatnonzero(there[:, known].any(axis=1))
+        if known.size:
+            yield Past(
+                metric=metric,
+                units=known,
+                runs=[runs[run][0] for run in used],
+                days=np.array([runs[run][1] for run in used]),
+                values=of[np.ix_(used, known)],
+            )
+
+
+def _keys(found: Table, header: Header) -> list[str]:
+    """What identifies each unit: devices by rank, then nodes. Empty where nothing does, or two."""
+    known = identities(header)
+    devices = [one.device_key(index) for one in known for index in range(len(one.devices))]
+    keys = [*devices, *(f"node {key}" if (key := one.key()) else "" for one in known)]
+    count = Counter(keys)
+    return [key if count[key] == 1 else "" for key in keys]
+
+
+def _grid(
+    found: Table,
+    columns: Columns,
+    provenance: Provenance,
+    shape: tuple[int, int],
+    which: Ints,
+    place: Ints,
+) -> npt.NDArray[np.float32]:
+    """float32[metrics, units] of the run that is asked about: medians of a run's values.
+
+    ``which`` and ``place`` tell its metrics and units as those of the run that is asked about; -1
+    for none. In single precision, since there is a grid for every run.
+    """
+    grid = np.full(shape, np.nan, dtype=np.float32)
+    value = columns.value[found.row]
+    good = (columns.status[found.row] == _OK) & np.isfinite(value) & (value > 0)
+    good &= columns.provenance[found.row] == PROVENANCES.index(provenance)
+    metric, unit = which[found.metric], place[found.unit]
+    good &= (metric >= 0) & (unit >= 0)
+    cells, medians = medians_by(metric[good] * shape[1] + unit[good], value[good])
+    grid.ravel()[cells] = medians
+    return grid
+
+
+def _days(header: Header) -> float:
+    began = datetime.fromisoformat(header.started.replace("Z", "+00:00"))
+    zoned = began if began.tzinfo is not None else began.replace(tzinfo=timezone.utc)
+    return zoned.timestamp() / _DAY
+
+
+def declines(
+    known: Sequence[Past], now: Table, *, material: float = MATERIAL, rate: float = RATE
+) -> tuple[list[Decline], list[str]]:
+    """Units that are worse than their own past, worst first, and what a reader must know.
+
+    A unit is told where its last value, or its slope over five or more runs, is worse by
+    ``material`` and by more than chance: both questions are asked of every unit and metric, and of
+    all that are told a share of ``rate`` may be false.
+    """
+    found: list[tuple[float, Past, Trend, int]] = []
+    notes: list[str] = []
+    asked = 0
+    for past in known:
+        worse = -1.0 if past.metric.case.better == "higher" else 1.0
+        one = trend(past.days, worse * np.log(past.values))
+        asked += past.units.size
+        notes.extend(_shared(past, one, material))
+        found.extend((chance, past, one, unit) for unit, chance in _chances(one, material))
+    found.sort(key=lambda item: item[0])
+    chances = np.array([item[0] for item in found])
+    passed = np.flatnonzero(chances <= rate * np.arange(1, chances.size + 1) / max(asked, 1))
+    told = found[: int(passed[-1]) + 1] if passed.size else []
+    made = [_decline(past, now, one, unit, chance) for chance, past, one, unit in told]
+    return sorted(made, key=lambda one: -one.effect), notes
+
+
+def _chances(one: Trend, material: float) -> Iterator[tuple[int, float]]:
+    """(unit, chance) of every unit that is materially worse, by either question."""
+    with np.errstate(invalid="ignore", divide="ignore"):
+        below = one.change >= material
+        t = one.change / one.error
+        falling = (one.slope * one.span >= material) & (one.slope_low > 0)
+    for unit in np.flatnonzero(below | falling).tolist():
+        chances = [1.0]
+        if below[unit] and t[unit] > 0:
+            degrees = float(one.degrees[unit])
+            chances.append(0.0 if math.isinf(t[unit]) else student_tail(float(t[unit]), degrees))
+        if falling[unit]:
+            chances.append(float(one.chance[unit]))
+        yield unit, min(1.0, 2 * min(chances))  # two questions were asked
+
+
+def _decline(past: Past, now: Table, one: Trend, unit: int, chance: float) -> Decline:
+    sign = 1.0 if past.metric.case.better == "higher" else -1.0
+    value = float(past.values[-1, unit])
+    change, error = float(one.change[unit]), float(one.error[unit])
+    if not math.isfinite(change):  # told by its slope: held against where that began
+        change, error = float(one.slope[unit] * one.span[unit]), math.nan
+    if math.isfinite(error):
+        reach = student_quantile(0.025, float(one.degrees[unit])) * error
+        low, high = change - reach, change + reach
+    else:
+        low, high = (float(s * one.span[unit]) for s in (one.slope_low[unit], one.slope_high[unit]))
+    effect, low, high = (-sign * math.expm1(-sign * each) for each in (change, low, high))
+    slope = float(one.slope[unit])
+    place = int(past.units[unit])
+    first = past.days[np.flatnonzero(~np.isnan(past.values[:, unit]))[0]]
+    return Decline(
+        node=int(now.node(place)),
+        device=now.device(place),
+        metric=past.metric,
+        value=value,
+        expected=value * math.exp(sign * change),
+        effect=effect,
+        low=low,
+        high=high,
+        slope=-sign * math.expm1(-sign * 30 * slope) if math.isfinite(slope) else None,
+        past=int(one.past[unit]),
+        since=datetime.fromtimestamp(float(first) * _DAY, timezone.utc).date().isoformat(),
+        chance=chance,
+    )
+
+
+def _shared(past: Past, one: Trend, material: float) -> Iterator[str]:
+    """What changed for all units alike, which is no unit's decline."""
+    if one.shared is not None and one.shared >= material:
+        sign = 1.0 if past.metric.case.better == "higher" else -1.0
+        yield (
+            f"{past.metric.label}: all {past.units.size} units together are "
+            f"{-sign * math.expm1(-sign * one.shared):.1%} worse than in earlier runs: look for "
+            "what they share (driver, cooling, settings)"
+        )

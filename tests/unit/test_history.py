@@ -1,0 +1,281 @@
+"""A node against its own past, through runs on disk."""
+
+import sys
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+from judged_runs import node
+from made_runs import case, columns, header
+
+from bench.analysis.certify.table import Metric, table
+from bench.analysis.history import Past, declines, earlier_runs, pasts
+from bench.configs import Profile, ProfileMetric
+from bench.records import DeviceGroup, Row, ScheduleSpec
+from bench.results import ROWS, RUN, RunReader
+
+PROFILE = Profile(
+    name="p",
+    categories={
+        "compute": [
+            ProfileMetric(benchmark="gemm", metric="flops", reference="none"),
+            ProfileMetric(benchmark="launch", metric="time", reference="none"),
+        ]
+    },
+)
+FIRST = datetime(2026, 1, 1, tzinfo=timezone.utc)
+NAMES = [f"gpu-{index:02d}" for index in range(12)]
+
+
+class Fleet:
+    """Runs of twelve nodes with two devices each, a week apart."""
+
+    def __init__(self, folder: Path, noise: float = 0.003) -> None:
+        self.folder = folder
+        self.draw = np.random.default_rng(7)
+        self.noise = noise
+        self.runs = 0
+        self.nodes = [node(name) for name in NAMES]
+
+    def run(self, factor=None, **changes) -> Path:
+        """One more run; ``factor[rank]`` is what the flops of a rank are multiplied with."""
+        number, self.runs = self.runs, self.runs + 1
+        began = FIRST + timedelta(days=7 * number)
+        rest = {"id": f"run-{number:02d}", "nodes": self.nodes, "fleet": None}
+        cases = [
+            case(0, source=changes.pop("source", "0")),
+            case(1, "launch", metric="time", unit="s", better="lower"),
+        ]
+        one = header(*cases, **{**rest, "started": began.isoformat(), **changes})
+        one.schedules = [ScheduleSpec(kind="devices", scope="device", groups=24)]
+        size = 24 if one.fleet else 2 * len(self.nodes)
+        scale = np.ones(size)
+        for rank, by in (factor or {}).items():
+            scale[rank] = by
+        rows = [
+            Row(number, rank, repeat, 1.0, value, value, value, 9, "ok", -1, one.provenance, "")
+            for repeat in range(3)
+            for rank in range(size)
+            for number, value in (
+                (0, float(1e14 * scale[rank] * np.exp(self.draw.normal(0, self.noise)))),
+                (1, float(1e-5 / scale[rank] * np.exp(self.draw.normal(0, self.noise)))),
+            )
+        ]
+        path = self.folder / one.id
+        path.mkdir(parents=True)
+        (path / RUN).write_bytes(msgspec.json.encode(one))
+        (path / ROWS).write_bytes(msgspec.json.Encoder().encode_lines(rows))
+        return path
+
+    def asked(self, path: Path):
+        reader = RunReader(path)
+        rows = reader.columns()
+        earlier = earlier_runs(self.folder, reader.header)
+        known, notes = pasts(reader.header, rows, PROFILE, earlier)
+        found, more = declines(known, table(reader.header, rows, PROFILE))
+        return known, found, [*notes, *more]
+
+
+@pytest.fixture
+def fleet(tmp_path):
+    return Fleet(tmp_path / "results")
+
+
+def test_a_healthy_fleet_declines_nowhere_and_has_its_medians_with_dates(fleet):
+    for _ in range(6):
+        fleet.run()
+    known, found, notes = fleet.asked(fleet.run())
+    assert (found, notes) == ([], [])
+    flops = known[0]
+    assert flops.runs == [f"run-{number:02d}" for number in range(7)]
+    assert np.diff(flops.days) == pytest.approx([7] * 6)
+    assert flops.values.shape == (7, 24)
+    assert flops.values == pytest.approx(1e14, rel=0.02)
+
+
+def test_a_device_that_is_slower_than_it_was_is_found_in_every_metric(fleet):
+    for _ in range(4):
+        fleet.run()
+    _, found, notes = fleet.asked(fleet.run({5: 0.95}))
+    assert notes == []
+    assert {(one.device, one.metric.case.metric) for one in found} == {
+        ("gpu-02/1", "flops"), ("gpu-02/1", "time")
+    }  # fmt: skip
+    for one in found:
+        worse = 0.05 if one.metric.case.better == "higher" else 1 / 0.95 - 1
+        assert one.effect == pytest.approx(worse, abs=0.012)
+        assert one.low < worse < one.high
+        assert (one.node, one.past, one.since) == (2, 4, "2026-01-01")
+        said = one.evidence("inconclusive")
+        assert (said.against, said.device, said.verdict) == ("history", "gpu-02/1", "inconclusive")
+        assert "of its own past" in said.text
+        assert said.expected == pytest.approx(1e14 if said.better == "higher" else 1e-5, rel=0.01)
+
+
+def test_a_slow_decline_is_found_with_its_slope(fleet):
+    for number in range(8):
+        path = fleet.run({0: 0.99**number})
+    _, found, _ = fleet.asked(path)
+    assert {one.device for one in found} == {"gpu-00/0"}
+    flops = next(one for one in found if one.metric.case.metric == "flops")
+    assert flops.slope == pytest.approx(0.01 * 30 / 7, abs=0.01)
+    assert "worse in 30 days" in flops.evidence("reject").text
+
+
+def test_what_all_nodes_share_is_no_nodes_decline(fleet):
+    for _ in range(5):
+        fleet.run()
+    _, found, notes = fleet.asked(fleet.run(dict.fromkeys(range(24), 0.94)))
+    assert found == []
+    assert len(notes) == 2
+    assert "all 24 units together are 6." in notes[0]
+
+
+def test_a_better_value_is_no_decline(fleet):
+    for _ in range(5):
+        fleet.run()
+    assert fleet.asked(fleet.run({3: 1.10}))[1] == []
+
+
+def test_a_renamed_node_keeps_its_past_and_a_swapped_card_begins_anew(fleet):
+    for _ in range(5):
+        fleet.run()
+    renamed = msgspec.structs.replace(fleet.nodes[2], name="renamed")
+    card = msgspec.structs.replace(fleet.nodes[3].devices[0], serial="brand-new")
+    swapped = msgspec.structs.replace(fleet.nodes[3], devices=(card, fleet.nodes[3].devices[1]))
+    fleet.nodes[2:4] = [renamed, swapped]
+    known, found, _ = fleet.asked(fleet.run({5: 0.95, 6: 0.95}))
+    assert {one.device for one in found} == {"renamed/1"}
+    assert 6 not in known[0].units
+    assert 7 in known[0].units
+
+
+def test_a_card_takes_its_past_to_another_node(fleet):
+    for _ in range(5):
+        fleet.run({0: 0.9})
+    a, b = fleet.nodes[:2]
+    fleet.nodes[:2] = [
+        msgspec.structs.replace(a, devices=(b.devices[0], a.devices[1])),
+        msgspec.structs.replace(b, devices=(a.devices[0], b.devices[1])),
+    ]
+    known, found, _ = fleet.asked(fleet.run({2: 0.9}))
+    assert found == []
+    assert known[0].values[:, known[0].units == 2] == pytest.approx(0.9e14, rel=0.02)
+
+
+def test_two_nodes_that_cannot_be_told_apart_have_no_past(fleet):
+    bare = [
+        msgspec.structs.replace(
+            one,
+            machine="",
+            devices=tuple(msgspec.structs.replace(d, serial="") for d in one.devices),
+        )
+        for one in fleet.nodes[:2]
+    ]
+    fleet.nodes[:2] = bare
+    for _ in range(4):
+        path = fleet.run({0: 0.9})
+    known, _, _ = fleet.asked(path)
+    assert set(range(4)).isdisjoint(known[0].units)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"provenance": "simulated"}, {"state": "running"}, {"source": "1"}],
+    ids=["provenance", "running", "source"],
+)
+def test_other_runs_are_not_its_past(fleet, changes):
+    for _ in range(5):
+        fleet.run(dict.fromkeys(range(24), 1.5), **changes)
+    known, found, _ = fleet.asked(fleet.run({1: 0.5}))
+    assert [one.metric.case.metric for one in known] == (["time"] if "source" in changes else [])
+    assert not any(one.metric.case.metric == "flops" for one in found)
+
+
+def test_later_runs_are_not_its_past(fleet):
+    first = fleet.run()
+    fleet.run()
+    assert fleet.asked(first)[0] == []
+
+
+def test_a_damaged_run_is_left_out_and_said(fleet):
+    for _ in range(4):
+        path = fleet.run()
+    (path / ROWS).write_bytes(b"[1, 2]\n")
+    known, _, notes = fleet.asked(fleet.run())
+    assert len(notes) == 1
+    assert f"{path} is left out of the history: this line is no measurement" in notes[0]
+    assert len(known[0].runs) == 4
+
+
+def test_only_the_newest_are_read(fleet):
+    for _ in range(5):
+        path = fleet.run()
+    found = earlier_runs(fleet.folder, RunReader(path).header, most=2)
+    assert [one.name for one in found] == ["run-02", "run-03"]
+    assert earlier_runs(fleet.folder / "nowhere", RunReader(path).header) == []
+
+
+def test_a_simulated_fleet_has_a_past_by_name(fleet):
+    changes = {
+        "provenance": "simulated", "nodes": [],
+        "fleet": DeviceGroup(count=12, devices=2, chip="sim-a"),
+    }  # fmt: skip
+    for _ in range(4):
+        fleet.run(**changes)
+    _, found, _ = fleet.asked(fleet.run({5: 0.95}, **changes))
+    assert {one.device for one in found} == {"node-00002/1"}
+
+
+def test_three_nodes_are_held_against_themselves_alone(fleet):
+    fleet.nodes = fleet.nodes[:3]
+    for _ in range(7):
+        fleet.run({}, fleet=None)
+    _, found, _ = fleet.asked(fleet.run({5: 0.85}))
+    assert {one.device for one in found} == {"gpu-02/1"}
+
+
+def told(y):
+    """Which units of made series are told, as `declines` tells them for one metric."""
+    count = y.shape[1]
+    past = Past(
+        metric=Metric(
+            key=b"", name="gemm", case=case(0), cases=(0,), category="compute",
+            line=ProfileMetric(benchmark="gemm", metric="flops"),
+        ),
+        units=np.arange(count), runs=[""] * len(y), days=np.arange(len(y)) * 7.0,
+        values=np.exp(-y),
+    )  # fmt: skip
+    fleet = DeviceGroup(count=count, devices=1, chip="sim-a")
+    now = table(header(fleet=fleet), columns(), PROFILE)
+    return {one.node for one in declines([past], now)[0]}
+
+
+def uneven(seed, runs, noise=0.005, units=400):
+    """Series of units whose own noise differs, in runs that shift all of them."""
+    draw = np.random.default_rng(seed)
+    own = noise * np.sqrt(8 / draw.chisquare(8, units))
+    return draw.normal(0, 1, (runs, units)) * own + draw.normal(0, 0.02, (runs, 1))
+
+
+@pytest.mark.parametrize("noise", [0.005, 0.02])
+def test_healthy_fleets_decline_hardly_ever(noise):
+    """The rate is 1 %: that more than five of 120 fleets have any has a chance of 0.2 %."""
+    wrong = sum(bool(told(uneven(seed, runs, noise))) for runs in (4, 6, 9) for seed in range(40))
+    assert wrong <= 5
+
+
+def test_a_clear_decline_is_found_nearly_always():
+    found, false = 0, 0
+    for seed in range(40):
+        y = uneven(seed, 7)
+        y[-1, :4] += 0.08
+        units = told(y)
+        found += len(units & set(range(4)))
+        false += len(units - set(range(4)))
+    assert found >= 0.95 * 160
+    assert false <= 8

@@ -1,0 +1,127 @@
+"""Series against their own past: what is found, how often nothing is taken for something."""
+
+import itertools
+import math
+
+import numpy as np
+import pytest
+
+from bench.analysis.trend import kendall_tail, trend
+from bench.stats import digamma, student_tail, trigamma
+
+DAYS = np.arange(8) * 7.0
+
+
+def made(units=64, runs=8, noise=0.005, shared=0.0, seed=0):
+    """y of units of one noise; each run changes all by ``shared`` of its own."""
+    draw = np.random.default_rng(seed)
+    level = draw.normal(0, 0.02, units)
+    steps = draw.normal(0, shared, (runs, 1)) if shared else 0.0
+    return level + steps + draw.normal(0, noise, (runs, units))
+
+
+# ---- the arithmetic ----
+
+
+@pytest.mark.parametrize(
+    ("x", "psi", "slope"),
+    [
+        (0.5, -1.9635100260214235, math.pi**2 / 2),
+        (1.0, -0.5772156649015329, math.pi**2 / 6),
+        (2.0, 0.4227843350984671, math.pi**2 / 6 - 1),
+        (100.0, 4.600161852738087, 0.010050166663333571),
+    ],
+)
+def test_digamma_and_trigamma_at_known_points(x, psi, slope):
+    assert digamma(x) == pytest.approx(psi, rel=1e-9)
+    assert trigamma(x) == pytest.approx(slope, rel=1e-9)
+
+
+@pytest.mark.parametrize("n", [2, 3, 5, 6])
+def test_kendall_counts_every_order(n):
+    pairs = list(itertools.combinations(range(n), 2))
+    rising = [sum(p[i] < p[j] for i, j in pairs) for p in itertools.permutations(range(n))]
+    for least in range(len(pairs) + 1):
+        share = sum(one >= least for one in rising) / len(rising)
+        assert kendall_tail(n, least) == pytest.approx(share)
+    assert kendall_tail(n, len(pairs) + 1) == 0
+
+
+def test_a_straight_line_has_its_slope_and_no_doubt():
+    y = np.outer(DAYS, [0.001, -0.002, 0.0]) + 1.0
+    found = trend(DAYS, y)
+    assert found.slope == pytest.approx([0.001, -0.002, 0.0], abs=1e-12)
+    assert found.slope_low == pytest.approx(found.slope, abs=1e-12)
+    assert found.chance[0] == pytest.approx(1 / math.factorial(8))
+    assert found.chance[1] == pytest.approx(1)
+    assert found.span.tolist() == [49, 49, 49]
+    assert found.shared is None
+
+
+def test_the_interval_of_a_slope_holds_it_as_often_as_it_says():
+    inside = []
+    for seed in range(40):
+        y = made(units=50, noise=0.01, seed=seed) + 0.001 * DAYS[:, None]
+        # One series at a time: together, a common slope is what all share.
+        found = [trend(DAYS, y[:, [unit]]) for unit in range(50)]
+        inside += [one.slope_low[0] <= 0.001 <= one.slope_high[0] for one in found]
+    assert 0.93 <= np.mean(inside) <= 0.99
+
+
+def test_noise_gives_t_that_is_as_rare_as_it_says():
+    """Under no change, P(T > t) of the last value is uniform, also far out; for few values too."""
+    for runs in (4, 6, 8):
+        chances = []
+        for seed in range(30):
+            found = trend(DAYS[:runs], made(units=200, runs=runs, shared=0.03, seed=seed))
+            t = found.change / found.error
+            chances += [student_tail(a, d) for a, d in zip(t, found.degrees, strict=True)]
+        below = np.array(chances)
+        assert np.mean(below < 0.05) == pytest.approx(0.05, abs=0.012)
+        assert np.mean(below < 0.001) < 0.003
+
+
+def test_what_all_share_is_taken_out_and_told():
+    y = made(shared=0.0)
+    y[-1] += 0.05
+    found = trend(DAYS, y)
+    assert found.shared == pytest.approx(0.05, abs=0.005)
+    assert np.nanmax(np.abs(found.change)) < 0.03
+    few = trend(DAYS, y[:, :4])
+    assert few.shared is None
+    assert few.change.min() > 0.03
+
+
+def test_a_noisy_unit_is_held_against_its_own_noise():
+    y = made()
+    draw = np.random.default_rng(1)
+    y[:, 0] = draw.normal(0, 0.05, 8)
+    found = trend(DAYS, y)
+    assert found.error[0] > 3 * np.median(found.error[1:])
+
+
+def test_a_slow_drift_does_not_hide_itself_in_its_spread():
+    y = made(noise=0.004)
+    y[:, 3] += np.linspace(0, 0.08, 8)
+    found = trend(DAYS, y)
+    assert found.error[3] < 2 * np.median(found.error)
+    assert found.change[3] / found.error[3] > 5
+
+
+def test_too_few_values_say_nothing():
+    y = made(runs=8)
+    y[:6, 0] = np.nan  # one value before the last
+    y[-1, 1] = np.nan
+    y[:4, 2] = np.nan  # three before: a distance, no slope
+    found = trend(DAYS, y)
+    assert np.isnan(found.change[:2]).all()
+    assert np.isnan(found.slope[:3]).all()
+    assert np.isfinite(found.change[2])
+    assert found.past[:3].tolist() == [1, 7, 3]
+
+
+def test_equal_values_are_no_error():
+    found = trend(DAYS, np.zeros((8, 20)))
+    assert (found.change == 0).all()
+    assert (found.error == 0).all()
+    assert (found.slope == 0).all()
