@@ -133,7 +133,9 @@ def state(
     found: Certification,
     node: NodeVerdict,
     header: Header,
+    described: Node | None,
     *,
+    cases: str,
     results: dict[str, str],
     issued: str,
     valid_until: str,
@@ -145,12 +147,13 @@ def state(
         found: The verdict of the run.
         node: One of its nodes.
         header: The run's header.
+        described: What the node said of itself; None of a simulated one.
+        cases: Of `cases_digest`.
         results: Of `results_digests`.
         issued: From when, ISO 8601.
         valid_until: Until when.
         signer: Id of the key that will sign.
     """
-    described = next((one for one in header.nodes if one.name == node.node), None)
     return Certificate(
         node=node.node,
         chip=node.chip,
@@ -164,7 +167,7 @@ def state(
         suite=found.suite,
         profile=found.profile,
         cases=len(header.cases),
-        cases_hash=cases_digest(header),
+        cases_hash=cases,
         checks=node.checks,
         nodes=len(found.nodes),
         versions=_versions(header, described),

@@ -10,10 +10,11 @@ import msgspec
 
 from ..errors import InfraError, UsageError
 from ..files import replace_file
+from ..identity import identity_of
 from ..results import ROWS, RunReader
 from ..verdicts import read_verdict
 from . import times
-from .certificate import Signed, results_digests, state
+from .certificate import Signed, cases_digest, results_digests, state
 from .keys import Key, key_id
 from .verify import sign
 
@@ -62,6 +63,8 @@ def issue(
             where=where,
             hint="measure again, or give a longer --valid",
         )
+    cases = cases_digest(header)
+    described = {identity_of(one).key(): one for one in header.nodes}
     signed, left = [], []
     for node in found.nodes:
         if node.verdict != "accept" and not every:
@@ -76,6 +79,8 @@ def issue(
                 found,
                 node,
                 header,
+                described.get(node.identity.key()),
+                cases=cases,
                 results=results,
                 issued=times.written(moment),
                 valid_until=times.written(until),
