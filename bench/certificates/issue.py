@@ -9,7 +9,7 @@ from pathlib import Path
 import msgspec
 
 from ..errors import InfraError, UsageError
-from ..files import replace_file
+from ..files import create_file, replace_file
 from ..identity import identity_of
 from ..results import ROWS, RunReader
 from ..verdicts import read_verdict
@@ -111,6 +111,10 @@ def write(signed: Signed, folder: Path) -> Path:
     path = folder / file_name(signed)
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        # Nobody reads a name that is not told yet, and what is lost is signed again: no waiting for
+        # the disk, once for each of ten thousand nodes.
+        create_file(path, signed.file_bytes())
+    except FileExistsError:
         replace_file(path, signed.file_bytes())
     except OSError as error:
         raise InfraError(f"cannot write: {error.strerror}", where=str(folder)) from None
