@@ -68,6 +68,7 @@ def sign(
     from ..certificates import keys, times
     from ..certificates.issue import issue, write
     from ..report.plain import plain
+    from ..report.terminal import WORST
     from ..results import find_run
 
     folder = find_run(run, results)
@@ -78,8 +79,10 @@ def sign(
     if as_json:
         _print_json({"certificates": files, "left": made.left})
     else:
-        for sentence in made.left:
+        for sentence in made.left[:WORST]:
             click.echo(plain(sentence), err=True)
+        if len(made.left) > WORST:
+            click.echo(f"and {len(made.left) - WORST} more without one", err=True)
         click.echo(f"{len(files)} certificate(s) in {out}")
     return int(Exit.OK if files else Exit.FINDING)
 

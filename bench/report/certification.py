@@ -10,6 +10,7 @@ from rich.text import Text
 
 from ..verdicts import Certification, NodeVerdict
 from .evidence import (
+    UNEXPLAINED,
     Alike,
     about,
     circumstances,
@@ -22,10 +23,8 @@ from .evidence import (
     waived,
 )
 from .plain import plain
-from .terminal import WORST, box_of
+from .terminal import NARROW, WORST, box_of
 
-NARROW = 100
-"""Columns below which what was found of a node is a few lines instead of a row."""
 FEW = 6
 """Commands for one scheduler that are shown; all are in ``verdict.json``."""
 
@@ -40,12 +39,14 @@ def print_certification(made: Console, found: Certification) -> None:
     worst = rejected(found)
     if worst:
         made.print()
-        (_lines if made.width < NARROW else _table)(made, worst[:WORST])
+        if made.width >= NARROW:
+            _overview(made, worst[:WORST])
+        for node in worst[:WORST]:
+            _reasons(made, node)
         if rest := worst[WORST:]:
             _line(
                 made, f"and {len(rest)} more rejected: {named([node.node for node in rest])}", "red"
             )
-        _commands(made, worst[:WORST])
     _alike(made, "inconclusive", inconclusive(found), "yellow")
     _alike(made, "", waived(found), "yellow")
     for kind, commands in (("drain", found.drain), ("bring back", found.undrain)):
@@ -59,49 +60,39 @@ def print_certification(made: Console, found: Certification) -> None:
         _line(made, f"note: {note}", "yellow")
 
 
-def _table(made: Console, worst: Iterable[NodeVerdict]) -> None:
+def _overview(made: Console, worst: Iterable[NodeVerdict]) -> None:
+    """A row for each node; what makes it worse than another stands in one column."""
     table = Table(box=box_of(made), pad_edge=False)
     for name in ("rejected", "found"):
         table.add_column(name, overflow="fold")
     for name in ("value", "expected", "worse by"):
         table.add_column(name, justify="right", overflow="fold")
     for node in worst:
-        what, cells = _found(node)
-        table.add_row(Text(plain(node.node)), Text("\n".join(what)), *map(Text, cells))
+        one = node.evidence[0] if node.evidence else None
+        cells = (about(one), *figures(one)) if one is not None else (UNEXPLAINED, "", "", "")
+        table.add_row(Text(plain(node.node)), *map(Text, cells))
     made.print(table)
 
 
-def _lines(made: Console, worst: Iterable[NodeVerdict]) -> None:
-    for node in worst:
-        (first, *rest), (value, expected, worse) = _found(node)
-        _line(made, f"rejected: {node.node}: {first}", "red")
-        said = (
-            value,
-            f"expected {expected}" if expected else "",
-            f"worse by {worse}" if worse else "",
-        )
-        if any(said):
-            _line(made, f"  {', '.join(filter(None, said))}")
-        for text in rest:
-            _line(made, f"  {text}")
+def _reasons(made: Console, node: NodeVerdict) -> None:
+    """All that the worst finding rests on, and the command that looks at it again.
 
-
-def _found(node: NodeVerdict) -> tuple[list[str], tuple[str, str, str]]:
-    """Lines about the worst that was found of a node, and its figures."""
+    On lines of their own: whoever copies a command must not copy a table's lines with it.
+    """
     if not node.evidence:
-        return ["no evidence is given"], ("", "", "")
+        _line(made, f"{node.node}: {UNEXPLAINED}", "red")
+        return
     one, *rest = node.evidence
-    lines = [about(one), *details(one)]
+    _line(made, f"{node.node}: {about(one)}", "red")
+    value, expected, worse = figures(one)
+    if made.width < NARROW and value:
+        _line(made, f"  {value}, expected {expected or 'nothing'}, worse by {worse or 'unknown'}")
+    for text in details(one):
+        _line(made, f"  {text}")
+    if one.command:
+        _line(made, f"  again: {one.command}")
     if rest:
-        lines.append(f"and {len(rest)} more finding(s), in verdict.json")
-    return lines, figures(one)
-
-
-def _commands(made: Console, worst: Iterable[NodeVerdict]) -> None:
-    """On lines of their own: whoever copies one must not copy a table's lines with it."""
-    for node in worst:
-        if node.evidence and node.evidence[0].command:
-            _line(made, f"check {node.node} again: {node.evidence[0].command}")
+        _line(made, f"  and {len(rest)} more finding(s), in verdict.json")
 
 
 def _alike(made: Console, kind: str, groups: list[Alike], style: str) -> None:

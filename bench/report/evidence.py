@@ -33,6 +33,7 @@ _SAID: dict[Word, str] = {
     "accept": "accepted",
 }
 FIGURE = re.compile(r"\d+(?:\.\d+)?")
+UNEXPLAINED = "no evidence is given"
 NAMES = 300
 """Characters of a list of nodes that a line has room for."""
 
@@ -130,39 +131,44 @@ def named(nodes: Sequence[str]) -> str:
 
 
 def figures(one: Evidence) -> tuple[str, str, str]:
-    """Value, expectation, and how much worse with its interval; empty where there is none."""
-    worse = f"{one.effect:.1%}" if one.effect is not None else ""
-    if worse and one.low is not None and one.high is not None:
-        worse += f" ({one.low:.1%} to {one.high:.1%})"
-    value = format_value(one.value, one.unit) if one.value is not None else ""
-    expected = format_value(one.expected, one.unit) if one.expected is not None else ""
-    return value, expected, worse
+    """Value, expectation, and by how much it is worse; empty where there is none."""
+    return (
+        format_value(one.value, one.unit) if one.value is not None else "",
+        format_value(one.expected, one.unit) if one.expected is not None else "",
+        f"{one.effect:.1%}" if one.effect is not None else "",
+    )
 
 
 def about(one: Evidence) -> str:
     """What was found, in a few words: the metric, or the sentence where it is no measurement."""
-    where = f"{one.device}: " if one.device else ""
+    where = f"device {one.device.rpartition('/')[2]}: " if one.device else ""
     return plain(f"{where}{one.metric or one.text}")
 
 
 def details(one: Evidence) -> list[str]:
-    """What else a reader needs to judge it, in lines."""
-    held = AGAINST[one.against]
+    """What else a reader needs to judge it, in lines: against what, how sure, conditions, cause."""
+    held = [AGAINST[one.against]]
+    if one.low is not None and one.high is not None:
+        held.append(f"{one.low:.1%} to {one.high:.1%} worse (95 %)")
     if one.peers and one.percentile is not None:
-        held += f": {one.percentile:.3g} % of {one.peers} are as bad or worse"
+        held.append(f"{one.percentile:.3g} % of {one.peers} are as bad or worse")
     if one.repeats:
-        held += f"; measured {one.repeats} times" if one.repeats > 1 else "; measured once"
+        held.append(f"measured {one.repeats} times" if one.repeats > 1 else "measured once")
     if one.stage:
-        held += f"; stage {one.stage}"
-    lines = [held]
-    if one.metric and not (one.value is not None and one.expected is not None):
+        held.append(f"stage {one.stage}")
+    lines = ["; ".join(held)]
+    if one.metric and (one.value is None or one.expected is None):
         lines.append(one.text)
     if one.conditions:
-        lines.append(", ".join(f"{key} {_said(value)}" for key, value in one.conditions.items()))
+        lines.append(", ".join(_condition(key, value) for key, value in one.conditions.items()))
     if one.cause:
         lines.append(f"likely cause: {one.cause}")
     return [plain(line) for line in lines]
 
 
-def _said(value: object) -> str:
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+_UNITS = {"temperature": " °C", "power": " W", "clock": " MHz"}
+
+
+def _condition(name: str, value: object) -> str:
+    said = f"{value:.4g}" if isinstance(value, float) else str(value)
+    return f"{name} {said}{_UNITS.get(name, '')}"

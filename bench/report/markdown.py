@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator
 
 from ..verdicts import Certification, NodeVerdict
 from .evidence import (
+    UNEXPLAINED,
     about,
     circumstances,
     details,
@@ -131,7 +132,7 @@ def _row(node: NodeVerdict) -> str:
 def _cells(node: NodeVerdict) -> Iterator[str]:
     yield escape(node.node)
     if not node.evidence:
-        yield from ("no evidence is given", "", "", "")
+        yield from (UNEXPLAINED, "", "", "")
         return
     one, *rest = node.evidence
     lines = [about(one), *details(one)]
