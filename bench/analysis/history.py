@@ -7,7 +7,6 @@ only values of the same source.
 
 from __future__ import annotations
 
-import contextlib
 import math
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -25,7 +24,7 @@ from ..records import PROVENANCES, STATUSES, Header, Provenance
 from ..results import Columns, RunReader, list_runs
 from ..stats import student_quantile, student_tail
 from ..units import format_value
-from ..verdicts import Certification, Evidence, Word, read_verdict
+from ..verdicts import Evidence, Word
 from .certify.table import Metric, Table, table
 from .graph import Floats, Ints
 from .summary import medians_by
@@ -113,15 +112,6 @@ def earlier_runs(folder: Path, header: Header, most: int = 12) -> list[Path]:
         and info.id != header.id
     ]
     return found[-most:]
-
-
-def earlier_verdicts(runs: Sequence[Path]) -> list[Certification]:
-    """What was said of runs, in their order; runs of which nothing readable was said are not in."""
-    found = []
-    for path in runs:
-        with contextlib.suppress(UsageError, InfraError):
-            found.append(read_verdict(path))
-    return found
 
 
 def pasts(

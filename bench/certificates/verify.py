@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from datetime import datetime
-from pathlib import Path
 
 import msgspec
 
 from ..identity import Identity, differences
 from ..records import Provenance
 from . import times
-from .certificate import Certificate, Signed, Use, decode, results_digests
+from .certificate import Certificate, Signed, Use, decode
 from .keys import Key, decode_public, fits, key_id
 from .trust import Store, Trust
 
@@ -49,7 +48,7 @@ def verify(
     any_verdict: bool = False,
     allow: Collection[Provenance] = (),
     here: Identity | None = None,
-    run: Path | None = None,
+    results: Mapping[str, str] | None = None,
 ) -> Answer:
     """Judge the bytes of a certificate's file.
 
@@ -61,7 +60,7 @@ def verify(
         any_verdict: Also others than ``accept`` are what is asked for.
         allow: Provenances beside ``measured`` that may count.
         here: The hardware that it must be of.
-        run: The folder whose results it must be of.
+        results: The results that it must be of, as of `results_digests`.
     """
     try:
         signed = decode(raw)
@@ -88,8 +87,8 @@ def verify(
     ]
     if here is not None:
         problems += [f"not this machine: {one}" for one in differences(certificate.identity, here)]
-    if run is not None:
-        problems += _of_run(certificate, run)
+    if results is not None:
+        problems += _of_run(certificate, results)
     return Answer(problems=problems, certificate=certificate, signer=trust.name)
 
 
@@ -150,8 +149,7 @@ def _says(
         )
 
 
-def _of_run(certificate: Certificate, run: Path) -> Iterator[str]:
-    found = results_digests(run)
-    for name in certificate.results.keys() | found.keys():
-        if certificate.results.get(name) != found.get(name):
-            yield f"{name} in {run} is not what it was when this was signed"
+def _of_run(certificate: Certificate, results: Mapping[str, str]) -> Iterator[str]:
+    for name in sorted(certificate.results.keys() | results.keys()):
+        if certificate.results.get(name) != results.get(name):
+            yield f"{name} of the run is not what it was when this was signed"

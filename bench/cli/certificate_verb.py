@@ -118,20 +118,21 @@ def verify(
     Exit code 0: every one is valid. 1: one is not. Clocks may differ by five minutes.
     """
     from ..certificates import keys, times, verify
+    from ..certificates.certificate import results_digests
     from ..certificates.trust import Store
     from ..results import find_run
 
     keys.need_cryptography()
     store = Store(folder)
     moment = times.now() if at is None else _moment("--at", at)
-    where = find_run(run, results) if run is not None else None
+    digests = results_digests(find_run(run, results)) if run is not None else None
     machine = _Here() if here else None
     answers = {}
     for file in _files(files):
         raw = _bytes(file)
         identity = machine.of(raw) if machine is not None else None
         answers[str(file)] = verify.verify(
-            raw, store, moment=moment, here=identity, run=where, **asked
+            raw, store, moment=moment, here=identity, results=digests, **asked
         )
     if as_json:
         _print_json(

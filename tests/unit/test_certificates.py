@@ -20,7 +20,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 from judged_runs import FINISHED, judged_run, node
 
 from bench.certificates import keys, times
-from bench.certificates.certificate import decode
+from bench.certificates.certificate import decode, results_digests
 from bench.certificates.issue import issue, write
 from bench.certificates.trust import Revocation, Store, Trust
 from bench.certificates.verify import sign, verify
@@ -168,6 +168,28 @@ def test_every_bit_of_every_byte_counts(bench):
         assert not verify(bytes(changed), store, moment=SIGNED).valid, place
 
 
+ODD = st.sampled_from(
+    ["", "\ud800", "\0", "x" * 5000, "9" * 30, 1e999, -1, 2**70, 1.5, None, True, [], {}, "NaN"]
+)
+
+
+@settings(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+def test_odd_values_are_a_sentence_and_never_an_error(bench, data):
+    document = json.loads(bench.raw)
+    place = document
+    while True:
+        key = data.draw(st.sampled_from(sorted(place)) if isinstance(place, dict) else st.just(0))
+        inner = place[key]
+        if not isinstance(inner, (dict, list)) or not inner or data.draw(st.booleans()):
+            break
+        place = inner
+    value = data.draw(ODD.filter(lambda one: one != inner))
+    place[key] = value
+    written = json.dumps(document, sort_keys=True, separators=(",", ":")).encode() + b"\n"
+    assert bench.problems(written)
+
+
 @pytest.mark.parametrize(
     "change",
     [
@@ -293,10 +315,11 @@ def test_it_must_be_of_this_machine(bench):
 
 
 def test_it_must_be_of_these_results(bench):
-    assert bench.problems(run=bench.run) == ""
+    assert bench.problems(results=results_digests(bench.run)) == ""
     with (bench.run / ROWS).open("ab") as file:
         file.write(b"\n")
-    assert f"{ROWS} in {bench.run} is not what it was" in bench.problems(run=bench.run)
+    changed = bench.problems(results=results_digests(bench.run))
+    assert changed == f"{ROWS} of the run is not what it was when this was signed"
 
 
 @pytest.mark.parametrize("provenance", ["stand-in", "simulated"])

@@ -9,15 +9,14 @@ import numpy as np
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
-from judged_runs import judged, node
+from judged_runs import node
 from made_runs import case, columns, header
 
 from bench.analysis.certify.table import Metric, table
-from bench.analysis.history import Past, declines, earlier_runs, earlier_verdicts, pasts
+from bench.analysis.history import Past, declines, earlier_runs, pasts
 from bench.configs import Profile, ProfileMetric
 from bench.records import DeviceGroup, Row, ScheduleSpec
 from bench.results import ROWS, RUN, RunReader
-from bench.verdicts import VERDICT, write_verdict
 
 PROFILE = Profile(
     name="p",
@@ -219,14 +218,6 @@ def test_only_the_newest_are_read(fleet):
     found = earlier_runs(fleet.folder, RunReader(path).header, most=2)
     assert [one.name for one in found] == ["run-02", "run-03"]
     assert earlier_runs(fleet.folder / "nowhere", RunReader(path).header) == []
-
-
-def test_verdicts_of_earlier_runs_are_read_where_there_are_some(fleet):
-    paths = [fleet.run() for _ in range(3)]
-    _, said = judged(("gpu-00", "reject"))
-    write_verdict(paths[0], said)
-    (paths[1] / VERDICT).write_text("{")
-    assert earlier_verdicts(paths) == [said]
 
 
 def test_a_simulated_fleet_has_a_past_by_name(fleet):
