@@ -195,6 +195,8 @@ def _doubtful(
     kept = here[judged.metric] & ~(own & np.isin(node, list(rejected)))
     # A baseline's units are not here to be measured: they are no controls.
     kept &= own
+    if not kept.any():
+        return []
     mine = here[found.table.metric]
     spent = int((found.table.session[mine] > 0).sum())
     request: Request | None = retest(_judged(judged, kept), cells, rules, spent)

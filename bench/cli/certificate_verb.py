@@ -397,7 +397,11 @@ def _print_answer(name: str, one: Answer) -> None:
 
 
 def _said(one: Certificate) -> str:
-    words = {"accept": "accepted", "reject": "rejected", "inconclusive": "neither"}
+    words = {
+        "accept": "accepted",
+        "reject": "rejected",
+        "inconclusive": "neither accepted nor rejected",
+    }
     return (
         f"{one.node} {words[one.verdict]} by {one.suite} on {one.finished}, "
         f"{one.provenance}, until {one.valid_until}"

@@ -492,6 +492,11 @@ def test_a_rejected_run_gives_no_certificate_and_exit_1(place):
     assert code == 1
     assert "gpu-02 gets no certificate: its verdict is reject" in said
     assert cli(*words, "--valid", "3650d", "--all")[0] == 0
+    assert cli("trust", place / "key.pub", "--name", "ops")[0] == 0
+    code, said = cli("verify", place / "out", "--any-verdict")
+    assert code == 0
+    assert "valid: gpu-02 rejected by certify" in said
+    assert cli("verify", place / "out")[0] == 1
 
 
 def test_a_passphrase_comes_from_the_environment_only(place):
