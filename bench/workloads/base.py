@@ -184,6 +184,9 @@ class Benchmark(msgspec.Struct, kw_only=True, dict=True):
     """Time every call by itself, for latency distributions."""
     worded: ClassVar[Mapping[str, Mapping[Any, str]]] = {}
     """How a title says values of an axis, where not as they stand; not at all where empty."""
+    fitting: ClassVar[Mapping[str, tuple[Any, Any]]] = {}
+    """By axis: what ``fitting`` stands for in a suite, on an accelerator and on a stand-in, where
+    large sizes would take hours. The plan decides, so that a record says what was measured."""
     timed: ClassVar[bool] = True
     """Whether the figures depend on how long the work takes. Of others, those count as well that
     were taken on a throttled device or beside other work on its cores."""
@@ -246,12 +249,18 @@ class Benchmark(msgspec.Struct, kw_only=True, dict=True):
     def spread(
         cls, axes: dict[str, Any], *, stand_in: bool, numa: Sequence[int] = ()
     ) -> list[dict[str, Any]]:
-        """The cases that one choice of axes stands for: names of whole sets are replaced here.
+        """The cases that one choice of axes stands for: `fitting` and names of sets are replaced.
 
-        ``stand_in``: the devices only stand in for accelerators, so large sizes would take hours.
-        ``numa``: NUMA nodes with cores that any host of the fleet has; empty where nobody says.
+        ``stand_in``: the devices only stand in for accelerators. ``numa``: NUMA nodes with cores
+        that any host of the fleet has; empty where nobody says.
         """
-        return [axes]
+        fits = {key: pair[stand_in] for key, pair in cls.fitting.items()}
+        return [
+            {
+                key: fits.get(key, value) if value == "fitting" else value
+                for key, value in axes.items()
+            }
+        ]
 
     def expected(self, facts: Facts) -> dict[str, float]:
         """Value per metric that datasheet and topology predict; a metric left out is unknown."""

@@ -33,6 +33,7 @@ class CollectiveCorruption(Repeated):
     """
 
     measures = WRONG
+    fitting = {"size": ("64MiB", "1MiB")}
 
     op: Literal["all_reduce", "all_gather", "all_to_all"] = "all_reduce"
     size: Bytes = Bytes(4 << 20)

@@ -90,6 +90,7 @@ class Collectives(Benchmark):
 
     measures = (Measure("busbw", "B/s", "higher"), Measure("algbw", "B/s", "higher"), *_TIMES)
     per_sample = True
+    fitting = {"size": ("256MiB", "16MiB")}
 
     op: Op = "all_reduce"
     size: Bytes = Bytes(16 << 20)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import msgspec
@@ -81,6 +81,8 @@ class Corruption(Repeated):
 
     measures = (*WRONG, Measure("digest", DIGEST, "higher"))
 
+    fitting = {"shape": ("typical", "small")}
+
     op: Literal["gemm", "softmax", "local_reduce", "train", "copy"] = "gemm"
     shape: str = "typical"
     dtype: str = ""
@@ -108,15 +110,6 @@ class Corruption(Repeated):
         if self.dtype:
             raise UsageError("corruption: a copy is of bytes, it has no dtype")
         self._bytes()
-
-    @classmethod
-    def spread(
-        cls, axes: dict[str, Any], *, stand_in: bool, numa: Sequence[int] = ()
-    ) -> list[dict[str, Any]]:
-        """``fitting`` stands for one of two words, as of `compute`."""
-        if axes.get("shape") == "fitting":
-            return [{**axes, "shape": "small" if stand_in else "typical"}]
-        return [axes]
 
     def setup(self, context: Context) -> None:
         """Allocate, repeat the first few times and settle what must come out.

@@ -23,6 +23,7 @@ class Gemm(Operation):
 
     measures = (Measure("flops", "FLOP/s", "higher"), Measure("error", "", "lower"))
     worded = {"layout": {"nn": ""}}
+    fitting = {"shape": ("8192x8192x8192", "512x512x512")}
 
     shape: Shape = Shape((4096, 4096, 4096))
     dtype: Literal["fp32", "tf32", "fp16", "bf16", "fp8_e4m3", "fp8_e5m2", "int8"] = "bf16"

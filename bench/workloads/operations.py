@@ -172,6 +172,8 @@ class Operation(Benchmark):
 class Chosen(Operation):
     """The axes that `compute` and `memory` share."""
 
+    fitting = {"shape": ("typical", "small")}
+
     op: str = "gemm"
     shape: str = "typical"
     variant: str = ""
@@ -197,14 +199,9 @@ class Chosen(Operation):
     def spread(
         cls, axes: dict[str, Any], *, stand_in: bool, numa: Sequence[int] = ()
     ) -> list[dict[str, Any]]:
-        """``llama-8b/tp2`` stands for each shape of the set, ``fitting`` for one of two words.
-
-        Which of the two is decided by the plan and written into the case, so that a record says
-        what was measured wherever it is read.
-        """
+        """``llama-8b/tp2`` stands for each shape of the set."""
+        (axes,) = super().spread(axes, stand_in=stand_in, numa=numa)
         text = axes.get("shape")
-        if text == "fitting":
-            return [{**axes, "shape": "small" if stand_in else "typical"}]
         if not isinstance(text, str) or text.count("/") != 1:
             return [axes]
         try:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any, Literal, NamedTuple
@@ -21,8 +21,6 @@ from .marks import mark, span, start_together
 from .operations import Impl
 from .runner import all_or_none
 
-SMALL = Shape((512, 512, 512))
-"""What ``shape: fitting`` is on a stand-in; on an accelerator it is the default of `Overlap`."""
 TRIALS = 3
 """Calls of each, alone, by which the number of products is chosen."""
 MOST = 10_000
@@ -73,6 +71,7 @@ class Overlap(Benchmark):
         Measure("together_time", "s", "lower"),
     )
     per_sample = True
+    fitting = {"shape": ("4096x4096x4096", "512x512x512")}
 
     op: Literal["all_reduce", "all_gather", "reduce_scatter", "all_to_all"] = "all_reduce"
     size: Bytes = Bytes(64 << 20)
@@ -86,15 +85,6 @@ class Overlap(Benchmark):
         if self.calls is not None and not 1 <= self.calls <= MOST:
             raise UsageError(f"overlap: calls must be from 1 to {MOST}, not {self.calls}")
         self._parts()
-
-    @classmethod
-    def spread(
-        cls, axes: dict[str, Any], *, stand_in: bool, numa: Sequence[int] = ()
-    ) -> list[dict[str, Any]]:
-        """``fitting`` is what the devices finish in milliseconds."""
-        if axes.get("shape") != "fitting":
-            return [axes]
-        return [{**axes, "shape": str(SMALL if stand_in else cls().shape)}]
 
     def _parts(self) -> tuple[Collectives, Gemm]:
         """The two that run beside each other, as benchmarks of their own."""

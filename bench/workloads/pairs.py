@@ -32,6 +32,7 @@ class _Pair(Benchmark):
     """What benchmarks of two ranks share: a payload of ``size`` bytes, the answer of eight."""
 
     per_sample = True
+    fitting = {"size": ("64MiB", "4MiB")}
     worded = {"memory": {"device": "", "host": "host-memory"}, "direction": {"unidirectional": ""}}
 
     size: Bytes = Bytes(16 << 20)

@@ -24,6 +24,7 @@ class Stream(Operation):
     """
 
     measures = (Measure("bandwidth", "B/s", "higher"),)
+    fitting = {"size": ("1GiB", "64MiB")}
 
     op: Literal["copy", "scale", "add", "triad", "dot", "read"] = "triad"
     size: Bytes = Bytes(1 << 30)

@@ -45,6 +45,7 @@ class Train(Benchmark):
         Measure("peak_memory", "B", "lower"),
     )
     per_sample = True
+    fitting = {"model": ("small", "tiny")}
 
     model: str = "tiny"
     batch: int = 4

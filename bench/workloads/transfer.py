@@ -40,6 +40,7 @@ class Transfer(Benchmark):
     """
 
     measures = (Measure("bandwidth", "B/s", "higher"),)
+    fitting = {"size": ("256MiB", "64MiB")}
 
     direction: Literal["h2d", "d2h", "both"] = "h2d"
     memory: Literal["pageable", "pinned"] = "pinned"
@@ -54,6 +55,7 @@ class Transfer(Benchmark):
 
         A host that lacks a node skips its case.
         """
+        (axes,) = super().spread(axes, stand_in=stand_in, numa=numa)
         if axes.get("numa") != "each":
             return [axes]
         return [{**axes, "numa": node} for node in numa or (None,)]
