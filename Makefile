@@ -9,8 +9,9 @@ OUT     ?=
 BUDGET  ?= 3600
 HOSTS   ?= 2
 RATE    ?=
+FLEETS  ?=
 
-.PHONY: help bench test test-full lint perf hosts hosts-down device codegen readme clean
+.PHONY: help bench test test-full lint perf hosts hosts-down device codegen certify-table readme clean
 
 help:
 	@echo "make bench      set up, run the suite 'quick' here, print the scorecard"
@@ -22,6 +23,7 @@ help:
 	@echo "make hosts-down end it from another terminal"
 	@echo "make device     on an accelerator: verify and time every kernel, run 'quick' and 'standard' [BUDGET=seconds]"
 	@echo "make codegen    compile every kernel for every chip, without one [ONLY=gemm,...] [ARCH=sm_90,...]"
+	@echo "make certify-table  certify thousands of simulated fleets, write how often it is right [FLEETS=2000] [ONLY=faults,...]"
 	@echo "make readme     write the README's figures anew"
 	@echo "make clean      remove what make made"
 
@@ -64,6 +66,10 @@ device: $(READY)
 # Skips what did not change since results/reference/codegen.json was written.
 codegen: $(READY)
 	@$(BIN)/python .ci/codegen.py $(if $(ONLY),--only "$(ONLY)") $(if $(ARCH),--arch "$(ARCH)")
+
+# Hours; ONLY= some cases, FLEETS= fewer of them.
+certify-table: $(READY)
+	@OMP_NUM_THREADS=1 $(BIN)/python .ci/certify.py $(if $(FLEETS),--fleets $(FLEETS)) --only "$(ONLY)"
 
 readme: $(READY)
 	@$(BIN)/python .ci/readme.py

@@ -10,7 +10,8 @@ smaller holds at least `LEAST_SHARE` of the units: fewer are outliers.
 
 How common each model is is learned from all groups together (the weights of a mixture over a
 grid, by EM), two modes at the price of their two more parameters (Schwarz, "Estimating the
-dimension of a model", 1978).
+dimension of a model", 1978). What a group's values and all groups leave plausible is mixed; one t
+stands for the mixture, which is as rare where decisions fall.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ import math
 import msgspec
 import numpy as np
 
-from ..graph import Bools, Floats, Ints
+from ..graph import Floats
 
 TAILS = (1e6, 30.0, 15.0, 10.0, 7.0, 5.0, 4.0, 3.0, 2.0)
 """Degrees of freedom that are tried; the first is the normal distribution."""
@@ -29,7 +30,7 @@ LEAST_SHARE, LEAST_UNITS = 0.05, 3
 
 _TWO_TAILS = (1e6, 7.0, 4.0)
 _BROAD, _SLOW = 0.06, 2e-3
-_PLAUSIBLE, _TWO = 0.02, 0.2
+_TWO, _RARE = 0.2, 1e-8
 _ROUNDS = 14
 
 
@@ -86,20 +87,42 @@ def fit(counts: Floats, z: Floats) -> Modes:
         two = _climb(counts, z, broad, start, degrees, np.where(able, least, 0.25))
         models.append((two[0], np.where(able, two[1] - np.log(units), -np.inf)))
         start = two[0]
-    likelihood = np.array([one for _, one in models]).T
-    chosen = _plausible(likelihood)
-    found = np.array([one for one, _ in models])[chosen, np.arange(units.size)]
-    middle, width, shift, share = found.T
+    belief = _belief(np.array([one for _, one in models]).T)
+    two = belief[:, len(TAILS) :].sum(axis=1) > _TWO
+    # What has two modes is not judged as if it had one, nor the other way round.
+    belief[:, len(TAILS) :][~two] = 0.0
+    belief[:, : len(TAILS)][two] = 0.0
+    belief /= belief.sum(axis=1, keepdims=True)
+    middle, width, shift, share = np.einsum(
+        "gm,mgp->pg", belief, np.array([one for one, _ in models])
+    )
+    tail = _tail(belief, np.array([one[:, 1] for one, _ in models]).T, width)
     other = share > 0.5
     # The maximum-likelihood scale of n values is short of one degree of freedom.
     width = width * np.sqrt(units / np.maximum(units - 1, 1))
     return Modes(
         middle=np.where(other, middle + shift, middle),
         width=np.where(units > 1, width, 1.0),
-        tail=np.array(TAILS + _TWO_TAILS)[chosen],
+        tail=tail,
         shift=np.where(other, -shift, shift),
         share=np.where(other, 1 - share, share),
     )
+
+
+def _tail(belief: Floats, widths: Floats, width: Floats) -> Floats:
+    """Degrees of freedom of the t that falls to `_RARE` where the mixture of models does."""
+    t = np.geomspace(3, 3000, 240)
+    mixed = np.zeros((width.size, t.size))
+    for model, degrees in enumerate(TAILS + _TWO_TAILS):
+        ratio = (width / widths[:, model])[:, None]
+        mixed += belief[:, model, None] * ratio * np.exp(log_student(t * ratio, degrees))
+    where = t[np.argmax(mixed < _RARE, axis=1)]
+    finer = np.geomspace(1.5, 1e3, 200)
+    reached = [t[np.argmax(np.exp(log_student(t, one)) < _RARE)] for one in finer.tolist()]
+    # The smaller of two that would do: the grid of t is coarse.
+    place = np.searchsorted(-np.array(reached), -where, side="left")
+    found: Floats = finer[np.minimum(place, finer.size - 1)]
+    return np.where(place >= finer.size - 1, TAILS[0], found)
 
 
 def _climb(
@@ -163,24 +186,15 @@ def _split(counts: Floats, z: Floats, least: Floats) -> Floats:
     return np.stack([middle, np.clip(width, 0.01, 20), shift, share], axis=1)
 
 
-def _plausible(likelihood: Floats) -> Ints:
-    """Of every group, the heaviest tail that its values and all groups together leave plausible.
-
-    Two modes, where they are plausible at all: what has two modes is not judged as if it had one.
-    """
+def _belief(likelihood: Floats) -> Floats:
+    """float64[groups, models]: how plausible each model is, for a group's values and for all."""
     models = likelihood.shape[1]
     relative = np.exp(likelihood - likelihood.max(axis=1, keepdims=True))
     share = np.full(models, 1 / models)
     for _ in range(100):
         belief = relative * share
         belief /= belief.sum(axis=1, keepdims=True)
-        share = (belief.sum(axis=0) + 1 / models) / (likelihood.shape[0] + 1)
-    one, two = np.split(belief, [len(TAILS)], axis=1)
-    chosen = _heaviest(one > _PLAUSIBLE * one.sum(axis=1, keepdims=True))
-    among = len(TAILS) + _heaviest(two > _PLAUSIBLE * two.sum(axis=1, keepdims=True))
-    return np.where(two.sum(axis=1) > _TWO, among, chosen)
-
-
-def _heaviest(plausible: Bools) -> Ints:
-    last: Ints = plausible.shape[1] - 1 - np.argmax(plausible[:, ::-1], axis=1)
-    return last
+        # A model costs one group: what no group needs is not kept for all of them.
+        share = np.maximum(belief.sum(axis=0) - 1, 0.01)
+        share /= share.sum()
+    return np.asarray(belief)
