@@ -34,6 +34,8 @@ from ..units import format_duration
 from ..workloads.base import axes_of, make, registry
 from ..workloads.expansion import expand
 
+BUSY_LOOKS = 3
+"""Re-tests of a stage's contended cells at most: a host that is busy every time is not quiet."""
 LINK_LOOKS = 2
 """Re-tests of a stage's pairs at most."""
 EVERY_PAIR = 12
@@ -139,7 +141,7 @@ class Certify:
         rejected = found.rejected()
         jobs = _Jobs(stage, found.header, self._rule)
         cells = _doubtful(stage.name, found, self._rules, rejected)
-        busy = _contended(stage.name, found, rejected) if number <= self._rules.looks else []
+        busy = _contended(stage.name, found, rejected) if number <= BUSY_LOOKS else []
         wanted: dict[tuple[int, int], set[int]] = {}
         for metric, unit, repeats in (*cells, *busy):
             wanted.setdefault((jobs.of(found.table.metrics[metric].case), repeats), set()).add(unit)

@@ -152,17 +152,10 @@ def command(
         judged_by,
         {"budget": budget, "soak": soak},
         lambda campaign: measured(
-            _empty(chosen), chips, out, run_id, again, quiet=quiet, campaign=campaign, **where
+            chosen, chips, out, run_id, again, quiet=quiet, campaign=campaign, **where
         ),
         quiet,
     )
-
-
-def _empty(suite: Suite) -> Suite:
-    """The suite without its stages: the campaign asks for each when its turn comes."""
-    import msgspec
-
-    return msgspec.structs.replace(suite, stages=[])
 
 
 def _proven(baseline: str | None, out: Path) -> Proven | None:

@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 
 from ..configs import Chip, Suite
-from ..errors import Exit, InfraError, UsageError
+from ..errors import Exit, InfraError
 from ..inventory import Inventory
 from ..records import STATUSES, Header, RunState, Status
 from .executor import Done, Executor, Page
@@ -22,6 +22,7 @@ from .further import Campaign, Following
 from .journal import Journal
 from .observer import Observer, Silent
 from .plan import Plan, Stage, plan, schedules_of
+from .resuming import continues, same_run
 from .wire import Clock
 
 
@@ -77,7 +78,8 @@ def execute(
         environment: Versions and variables, for the record.
         observer: Told of everything that happens.
         resume: The header of a run to continue, which rows it has, and the time of its last one.
-        campaign: Asked for further stages when those of the suite have ended.
+        campaign: Asked for every stage when its turn comes. The suite is what it draws on: it is
+            planned as a whole first, so that a mistake in a later stage is told at once.
 
     Raises:
         InfraError: nothing can be measured or written. What was measured before is in the run's
@@ -88,19 +90,22 @@ def execute(
     with _terminable(), contextlib.ExitStack() as stack:
         stack.callback(executor.close)
         inventory = executor.inventory()
-        made = plan(suite, inventory, chips)
+        whole = plan(suite, inventory, chips)
+        made = (
+            whole if campaign is None else Plan(suite=suite.name, stages=[], cases=[], schedules=[])
+        )
         if resume is not None:
             header, done, offset = resume
-            _same(header, made, inventory)
+            same_run(header, made, inventory)
             header.state, header.finished = "running", None
             journal = Journal.resume(results / run_id, header)
         else:
             done, offset = Done(), 0.0
             header = _header(suite, executor, inventory, made, run_id, command, environment)
-            journal = Journal.create(results, header, rows=row_count(made, inventory))
+            journal = Journal.create(results, header, rows=row_count(whole, inventory))
         stack.callback(journal.close)
         run = _Run(executor, journal, watcher, made, inventory, done)
-        watcher.begin(header, made, inventory, journal.folder)
+        watcher.begin(header, whole, inventory, journal.folder)
         following = Following(campaign, suite, chips) if campaign is not None else None
         try:
             run.go(offset, following)
@@ -164,7 +169,7 @@ class _Run:
     def _grow(self, grown: Plan) -> None:
         """Rows of a new stage need its cases in the header first."""
         header = self.journal.header
-        _continues(header, grown)
+        continues(header, grown)
         if len(header.cases) < len(grown.cases):
             header.cases, header.schedules = grown.cases, grown.schedules
         new = grown.notes[len(self.plan.notes) :]
@@ -260,55 +265,6 @@ def _header(
         schedules=made.schedules,
         events=[{"time": 0.0, "kind": "warning", "text": note, "node": ""} for note in made.notes],
     )
-
-
-def _same(header: Header, made: Plan, inventory: Inventory) -> None:
-    """A run continues only where it was begun: same cases, same devices in the same order."""
-    _continues(header, made)
-    was, now = _devices(Inventory(header.nodes, header.fleet)), _devices(inventory)
-    if was != now:
-        raise UsageError(
-            f"run {header.id} was made on {len(was)} device(s), here are {len(now)} or others",
-            hint="resume it on the same nodes, or start a new run",
-        )
-    # Groups are numbered by labels: of others, the same number means other nodes.
-    for label in _labels_used(made):
-        for before, after in zip(header.nodes, inventory.nodes, strict=False):
-            value, other = before.labels.get(label), after.labels.get(label)
-            if value != other:
-                raise UsageError(
-                    f"run {header.id} was made with {label} {value or 'unknown'} of node "
-                    f"{before.name}, which is {other or 'unknown'} now",
-                    hint="give the labels that it had (--labels FILE), or start a new run",
-                )
-
-
-def _labels_used(made: Plan) -> list[str]:
-    """Labels that the plan's schedules go by."""
-    keys = ("key", "within", "across")
-    used = {spec.arguments[key] for spec in made.schedules for key in keys if key in spec.arguments}
-    return sorted(used)
-
-
-def _continues(header: Header, made: Plan) -> None:
-    """A resumed run has the cases of its plan already, and those of later stages behind them."""
-    both = min(len(header.cases), len(made.cases))
-    if header.cases[:both] != made.cases[:both]:
-        raise UsageError(
-            f"run {header.id} was planned with other benchmarks, axes or code",
-            hint="its code or suite has changed since; start a new run",
-        )
-
-
-def _devices(inventory: Inventory) -> list[str]:
-    """Identity of every device in rank order."""
-    if inventory.fleet is not None:
-        return [str(inventory.fleet)]
-    return [
-        f"{node.machine}/{device.backend}/{device.index}/{device.serial}"
-        for node in inventory.nodes
-        for device in node.devices
-    ]
 
 
 def _now() -> str:

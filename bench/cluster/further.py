@@ -21,7 +21,7 @@ class Further(msgspec.Struct, kw_only=True, frozen=True):
 
 
 class Campaign(Protocol):
-    """Decides what to measure next, given what was found."""
+    """Decides what to measure next, from the first stage on, given what was found."""
 
     def following(self, folder: Path, stages: Sequence[str]) -> Further | None:
         """The next stage of the run in ``folder``; None: the run is complete.

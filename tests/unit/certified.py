@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import msgspec
-
 from bench.analysis.certify.cells import Rules
 from bench.analysis.certify.examine import Proven, examine
 from bench.analysis.certify.verdicts import certification
@@ -41,7 +39,7 @@ def certify(folder, cluster, *, suite="certify", baseline=None, rules=None, name
     campaign = Certify(suite, profile, rules, baseline=proven, **options)
     executor = SimulatedExecutor(cluster, chips)
     finished = execute(
-        msgspec.structs.replace(suite, stages=[]),
+        suite,
         executor,
         folder,
         name,

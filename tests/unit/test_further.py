@@ -23,16 +23,16 @@ CLUSTER = Cluster(name="t", chip="sim-a", nodes=8, devices=4, labels={"rack": 2}
 
 
 class Script:
-    """Asks for these stages, one after the other, and notes what it was told."""
+    """Asks for the suite's stage, then for these, and notes what it was told."""
 
     def __init__(self, *stages):
-        self._stages = list(stages)
+        first = Further(stage=SUITE.stages[0], parts=[Part(SUITE.stages[0].entries)])
+        self._stages = [first, *stages]
         self.told = []
 
     def following(self, folder, stages):
         self.told.append((list(stages), len(RunReader(folder).columns())))
-        asked = len(stages) - len(SUITE.stages)
-        return self._stages[asked] if asked < len(self._stages) else None
+        return self._stages[len(stages)] if len(stages) < len(self._stages) else None
 
 
 def stage(name, nodes, *entries, repeats=1):
@@ -81,6 +81,7 @@ def test_a_stage_over_some_nodes(tmp_path):
     assert set(ranks_of(reader, "fabric")) == every
     # The campaign was asked after each stage, with all that had been measured by then.
     assert [stages for stages, _ in script.told] == [
+        [],
         ["device"],
         ["device", "again"],
         ["device", "again", "fabric"],
@@ -151,3 +152,20 @@ def test_a_part_of_a_fleet_keeps_its_names_and_labels():
     assert values == ["rack-0000", "rack-0001"]
     assert part.on_nodes([2]).name(0) == "node-00006"
     assert part.size == 6
+
+
+def test_a_mistake_in_a_later_stage_is_told_before_anything_is_measured(tmp_path):
+    later = StageConfig(name="later", entries=[Entry(benchmark="gem", axes={})])
+    suite = Suite(name="grown", stages=[*SUITE.stages, later])
+    with pytest.raises(UsageError, match="unknown benchmark 'gem'"):
+        execute(
+            suite,
+            SimulatedExecutor(CLUSTER, load_chips()),
+            tmp_path,
+            "run",
+            chips=load_chips(),
+            command=[],
+            environment={},
+            campaign=Script(),
+        )
+    assert not list(tmp_path.iterdir())

@@ -1,0 +1,59 @@
+"""Whether a run may go on where it was left: same cases, same devices, same labels."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ..errors import UsageError
+from ..inventory import Inventory
+from ..records import Header, ScheduleSpec
+from .plan import Plan
+
+
+def same_run(header: Header, made: Plan, inventory: Inventory) -> None:
+    """A run continues only where it was begun: same cases, same devices in the same order."""
+    continues(header, made)
+    was, now = _devices(Inventory(header.nodes, header.fleet)), _devices(inventory)
+    if was != now:
+        raise UsageError(
+            f"run {header.id} was made on {len(was)} device(s), here are {len(now)} or others",
+            hint="resume it on the same nodes, or start a new run",
+        )
+    # Groups are numbered by labels: of others, the same number means other nodes.
+    for label in _labels_used(header.schedules):
+        for before, after in zip(header.nodes, inventory.nodes, strict=False):
+            value, other = before.labels.get(label), after.labels.get(label)
+            if value != other:
+                raise UsageError(
+                    f"run {header.id} was made with {label} {value or 'unknown'} of node "
+                    f"{before.name}, which is {other or 'unknown'} now",
+                    hint="give the labels that it had (--labels FILE), or start a new run",
+                )
+
+
+def _labels_used(specs: Sequence[ScheduleSpec]) -> list[str]:
+    """Labels that schedules go by."""
+    keys = ("key", "within", "across")
+    used = {spec.arguments[key] for spec in specs for key in keys if key in spec.arguments}
+    return sorted(used)
+
+
+def continues(header: Header, made: Plan) -> None:
+    """A resumed run has the cases of its plan already, and those of later stages behind them."""
+    both = min(len(header.cases), len(made.cases))
+    if header.cases[:both] != made.cases[:both]:
+        raise UsageError(
+            f"run {header.id} was planned with other benchmarks, axes or code",
+            hint="its code or suite has changed since; start a new run",
+        )
+
+
+def _devices(inventory: Inventory) -> list[str]:
+    """Identity of every device in rank order."""
+    if inventory.fleet is not None:
+        return [str(inventory.fleet)]
+    return [
+        f"{node.machine}/{device.backend}/{device.index}/{device.serial}"
+        for node in inventory.nodes
+        for device in node.devices
+    ]

@@ -1,0 +1,199 @@
+"""``hengsuan certify``: exit codes, options, what it writes, and its mistakes in sentences."""
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+from bench.records import STATUSES
+from bench.results import RunReader
+from bench.verdicts import read_verdict
+
+SUITE = """
+name: short
+stages:
+  - name: device
+    repeats: 2
+    benchmarks:
+      - gemm: {shape: 8192x8192x8192, dtype: bf16}
+      - stream: {op: triad, size: 1GiB}
+"""
+GOOD = "name: good\nchip: sim-a\nnodes: 16\ndevices: 2\nseed: 1\nbetween: 0.004\n"
+BAD = f"{GOOD}faults:\n  - {{kind: slow-chip, node: 3, device: 1, factor: 0.8}}\n".replace(
+    "name: good", "name: bad"
+)
+ALL = f"{GOOD}faults:\n  - {{kind: slow-chip, of: node, share: 1, factor: 0.3}}\n".replace(
+    "name: good", "name: all"
+)
+BUSY = f"{GOOD}faults:\n  - {{kind: contended-host, node: 5}}\n".replace("name: good", "name: busy")
+
+
+@pytest.fixture
+def here(tmp_path):
+    """A folder with a suite and fleets; commands run in it."""
+    (tmp_path / "short.yaml").write_text(SUITE)
+    for name, text in (("good", GOOD), ("bad", BAD), ("all", ALL), ("busy", BUSY)):
+        (tmp_path / f"{name}.yaml").write_text(text)
+    return tmp_path
+
+
+def certify(folder, *words):
+    return subprocess.run(
+        [sys.executable, "-m", "bench", "certify", *map(str, words)],
+        capture_output=True,
+        text=True,
+        cwd=folder,
+        env={**os.environ, "COLUMNS": "120"},
+    )
+
+
+def runs(folder):
+    return sorted((folder / "results").iterdir())
+
+
+def test_exit_codes_and_verdict(here):
+    for fleet, code, said in (
+        ("good", 0, "16 accepted"),
+        ("bad", 1, "1 of 16 nodes rejected"),
+        ("busy", 3, "1 inconclusive"),
+    ):
+        done = certify(here, "short.yaml", "--sim", f"{fleet}.yaml", "--quiet", "--out", fleet)
+        assert done.returncode == code, done.stderr
+        assert said in done.stdout
+        (run,) = (here / fleet).iterdir()
+        found = read_verdict(run)
+        assert found.provenance == "simulated"
+        assert len(found.nodes) == 16
+        assert found.results
+        assert found.version
+
+
+def test_a_rejected_node_comes_with_everything(here):
+    done = certify(
+        here, "short.yaml", "--sim", "bad.yaml", "--json", "--quiet", "--markdown", "v.md",
+        "--max-drain", "10%",
+    )  # fmt: skip
+    found = json.loads(done.stdout)
+    bad = found["nodes"][0]
+    assert (bad["node"], bad["verdict"]) == ("node-00003", "reject")
+    one = bad["evidence"][0]
+    assert one["device"] == "node-00003/1"
+    assert 0.15 < one["effect"] < 0.25
+    assert one["cause"]
+    assert "node-00003" in "".join(found["drain"]["slurm"])
+    assert "node-00003" in (here / "v.md").read_text()
+
+
+def test_a_fault_of_most_drains_nobody(here):
+    done = certify(here, "short.yaml", "--sim", "all.yaml", "--json", "--quiet")
+    assert done.returncode == 1
+    found = json.loads(done.stdout)
+    assert len([one for one in found["nodes"] if one["verdict"] == "reject"]) == 16
+    assert found["drain"] == {}
+    assert any("no drain commands" in note for note in found["notes"])
+
+
+def test_a_run_that_is_there_is_judged_again(here):
+    first = certify(here, "short.yaml", "--sim", "bad.yaml", "--json", "--quiet")
+    again = certify(here, "--from", runs(here)[0].name, "--json")
+    assert again.returncode == first.returncode == 1
+    before, after = json.loads(first.stdout), json.loads(again.stdout)
+    assert [one["verdict"] for one in before["nodes"]] == [one["verdict"] for one in after["nodes"]]
+
+
+def test_a_waived_finding_does_not_reject_and_is_shown(here):
+    (here / "w.yaml").write_text(
+        "waivers:\n  - {node: node-00003, metric: '*', reason: replaced on Monday, "
+        "until: 2999-01-01}\n"
+    )
+    done = certify(here, "short.yaml", "--sim", "bad.yaml", "--waivers", "w.yaml", "--json", "-q")
+    assert done.returncode == 0
+    found = {one["node"]: one for one in json.loads(done.stdout)["nodes"]}
+    assert found["node-00003"]["verdict"] == "accept"
+    assert found["node-00003"]["waived"][0]["reason"] == "replaced on Monday"
+
+
+def test_a_node_that_passes_again_is_brought_back(here):
+    certify(here, "short.yaml", "--sim", "bad.yaml", "--quiet")
+    (here / "bad.yaml").write_text(GOOD)  # the same nodes, repaired
+    run = runs(here)[0] / "run.json"
+    text = json.loads(run.read_text())
+    text["started"] = "2025-01-01T00:00:00+00:00"
+    run.write_text(json.dumps(text))
+    verdict = runs(here)[0] / "verdict.json"
+    said = json.loads(verdict.read_text())
+    said["began"] = text["started"]
+    verdict.write_text(json.dumps(said))
+    done = certify(here, "short.yaml", "--sim", "bad.yaml", "--json", "--quiet")
+    assert "node-00003" in "".join(json.loads(done.stdout)["undrain"]["slurm"])
+
+
+def test_an_interrupted_certification_goes_on(here):
+    """As a driver that was killed leaves it: half of its rows, no verdict."""
+    certify(here, "short.yaml", "--sim", "bad.yaml", "--quiet")
+    (run,) = runs(here)
+    whole = (run / "measurements.jsonl").read_text().splitlines(keepends=True)
+    (run / "measurements.jsonl").write_text("".join(whole[: len(whole) // 2]))
+    (run / "verdict.json").unlink()
+    wrong = subprocess.run(
+        [sys.executable, "-m", "bench", "run", "--resume", run.name, "--sim", "bad.yaml"],
+        capture_output=True, text=True, cwd=here,
+    )  # fmt: skip
+    assert wrong.returncode == 2
+    assert f"hengsuan certify --resume results/{run.name}" in wrong.stderr
+    done = certify(here, "--resume", run.name, "--sim", "bad.yaml", "--quiet")
+    assert done.returncode == 1, done.stderr
+    assert read_verdict(run).count("reject") == 1
+    rows = RunReader(run).columns()
+    assert len(rows) == len(whole)
+    assert set(rows.status.tolist()) == {STATUSES.index("ok")}
+
+
+def test_one_check_alone(here):
+    done = certify(
+        here, "short.yaml", "--sim", "good.yaml", "--only", "stream *", "--json", "--quiet"
+    )
+    assert done.returncode == 0, done.stderr
+    cases = RunReader(runs(here)[0]).header.cases
+    assert {case.benchmark for case in cases} == {"stream"}
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["nope"], "unknown suite 'nope'"),
+        (["--profile", "nope"], "unknown profile 'nope'"),
+        (["--from", "nope"], "unknown run 'nope'"),
+        (["--baseline", "nope"], "unknown run 'nope'"),
+        (["--retest", "much"], "no share"),
+        (["--retest", "150%"], "between"),
+        (["--max-drain", "-1%"], "between"),
+        (["--budget", "soon"], "not a duration"),
+        (["--soak", "-3m"], "not a duration"),
+        (["--waivers", "none.yaml"], "none.yaml"),
+        (["short.yaml", "--only", "fft", "--sim", "good.yaml"], "unknown check of suite short"),
+        (["--resume", "nope", "--dry-run"], "--dry-run does not go with it"),
+        (["--resume", "nope", "--from", "x"], "--from does not go with it"),
+        (["--sim", "good.yaml", "--nodes", "a"], "--nodes does not go with executor sim"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_bad_usage_is_a_sentence(here, words, message):
+    done = certify(here, *words)
+    assert done.returncode == 2, done.stderr
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not (here / "results").exists()
+
+
+def test_results_of_another_schema_are_refused(here):
+    certify(here, "short.yaml", "--sim", "good.yaml", "--quiet")
+    (run,) = runs(here)
+    text = (run / "run.json").read_text().replace('"schema":1', '"schema":9', 1)
+    text = text.replace('"schema": 1', '"schema": 9', 1)
+    (run / "run.json").write_text(text)
+    done = certify(here, "--from", run.name)
+    assert done.returncode == 2
+    assert "schema 9" in done.stderr
