@@ -35,9 +35,10 @@ def retest(judgement: Judgement, cells: Cells, rules: Rules, spent: int) -> Requ
     best = best[(gain[best] > _LEAST) & (np.cumsum(repeats[best]) <= budget)]
     chosen, repeats = asked[best], repeats[best]
     controls = _controls(judgement, chosen)
-    while chosen.size and repeats.sum() + controls.size > budget:
-        fewer = chosen.size - max(controls.size // 4, 1)
-        chosen, repeats = chosen[:fewer], repeats[:fewer]
+    while chosen.size and (over := int(repeats.sum()) + controls.size - budget) > 0:
+        # Groups with fewer suspects may need more controls: some more than are over.
+        keep = np.cumsum(repeats) <= repeats.sum() - over - controls.size // 8
+        chosen, repeats = chosen[keep], repeats[keep]
         controls = _controls(judgement, chosen)
     if chosen.size == 0:
         return None
