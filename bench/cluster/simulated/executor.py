@@ -23,7 +23,7 @@ from ...records import PROVENANCES, STATUSES, Case, DeviceGroup, Provenance, mer
 from ...results import Columns
 from ...workloads.base import registry
 from ..executor import Done, Executor, Page, Progress
-from ..plan import Job, Plan, Stage, Step, schedules_of, steps
+from ..plan import Plan, Stage, Step, schedules_of, steps
 from ..wire import Clock
 from .conditions import Climate
 from .draws import Floats, Ints, key, of_groups
@@ -137,9 +137,9 @@ class SimulatedExecutor(Executor):
             for job in stage.blocks[step.block].jobs:
                 finished = 0
                 for groups in step.groups:
-                    left = _without(groups, job, step, done)
-                    if left.ids.size:
-                        for case in plan.cases[job.case : job.case + len(job.metrics)]:
+                    for case in plan.cases[job.case : job.case + len(job.metrics)]:
+                        left = _without(groups, case, step, done)
+                        if left.ids.size:
                             yield self._page(case, left, step.repeat)
                     finished += groups.ids.size
                 self._virtual += job.rule.warmup + job.rule.budget
@@ -283,11 +283,11 @@ class SimulatedExecutor(Executor):
         return np.empty((0, 2), dtype=np.int64)
 
 
-def _without(groups: Groups, job: Job, step: Step, done: Done) -> Groups:
-    """The groups whose rows of this job are not there yet."""
+def _without(groups: Groups, case: Case, step: Step, done: Done) -> Groups:
+    """The groups that have no row of this case yet: a kill may leave some metrics of a job."""
     if not len(done):
         return groups
     keep = np.array(
-        [(job.case, group, step.repeat) not in done for group in groups.ids.tolist()], dtype=bool
+        [(case.id, group, step.repeat) not in done for group in groups.ids.tolist()], dtype=bool
     )
     return Groups(groups.ids[keep], groups.ranks[keep])
