@@ -16,6 +16,8 @@ from ..records import STATUSES, Header, Row, Status
 from ..report.picture import Picture, Screen
 from ..report.terminal import console
 from ..rounds import schedule_for
+from ..units import format_duration
+from .planned import longest, outline
 
 
 class Watching:
@@ -33,7 +35,8 @@ class Watching:
         self._picture.stages = [stage.name for stage in made.stages]
         self._screen.begin(
             f"{header.suite} on {inventory.node_count} node(s), {inventory.size} device(s) "
-            f"({', '.join(inventory.backends())}; {header.provenance}) → {folder}"
+            f"({', '.join(inventory.backends())}; {header.provenance}), at most "
+            f"{format_duration(longest(outline(made, inventory)))} of timing → {folder}"
         )
         for note in made.notes:
             self._screen.event("warning", note)

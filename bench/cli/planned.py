@@ -10,6 +10,11 @@ from ..inventory import Inventory
 from ..workloads.base import make
 
 
+def longest(stages: list[dict[str, Any]]) -> float:
+    """Seconds of timing at most, of what `outline` gives."""
+    return float(sum(block["seconds"] for stage in stages for block in stage["blocks"]))
+
+
 def outline(made: Plan, inventory: Inventory) -> list[dict[str, Any]]:
     """One entry a stage: its blocks with schedule, groups, rounds, jobs and longest duration.
 

@@ -57,7 +57,7 @@ def test_exit_codes_and_verdict(here):
     for fleet, code, said in (
         ("good", 0, "16 of 16 nodes accepted"),
         ("bad", 1, "1 of 16 nodes rejected"),
-        ("busy", 3, "1 inconclusive"),
+        ("busy", 3, "1 of 16 nodes inconclusive"),
     ):
         done = certify(here, "short.yaml", "--sim", f"{fleet}.yaml", "--quiet", "--out", fleet)
         assert done.returncode == code, done.stderr
