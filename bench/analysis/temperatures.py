@@ -56,7 +56,8 @@ def temperature_spread(header: Header, columns: Columns, inventory: Inventory) -
     degrees = np.array([np.nan if one is None else one for one in (*after, None)])
     kinds, _ = inventory.kinds()
     rows = rows_by_case(columns, len(header.cases))
-    found: dict[int, Spread] = {}
+    found: dict[int, tuple[_Widest, Case]] = {}
+    widest = np.full(inventory.node_count, -1.0)
     jobs: set[tuple[str, int]] = set()
     for case in header.cases:
         # The metrics of a benchmark share their conditions.
@@ -69,43 +70,65 @@ def temperature_spread(header: Header, columns: Columns, inventory: Inventory) -
         met = columns.conditions[mine]
         known = np.where((met >= 0) & (met < len(after)), met, -1)
         device = unit[np.searchsorted(groups, columns.group[mine])]
-        for one in _widest(inventory, kinds, case, device, degrees[known]):
-            if one.node not in found or one.kelvin > found[one.node].kelvin:
-                found[one.node] = one
-    return [found[node] for node in sorted(found)]
+        one = _widest(inventory, kinds, device, degrees[known])
+        for place in np.flatnonzero(one.kelvin > widest[one.node]).tolist():
+            node, kelvin = int(one.node[place]), float(one.kelvin[place])
+            if kelvin > widest[node]:  # a node with two kinds of chip is there twice
+                widest[node], found[node] = kelvin, (one.at(place), case)
+    return [one.spread(inventory, case) for _, (one, case) in sorted(found.items())]
 
 
-def _widest(
-    inventory: Inventory, kinds: Ints, case: Case, device: Ints, degrees: Floats
-) -> list[Spread]:
+class _Widest(msgspec.Struct, kw_only=True):
+    """During one case, for each node and kind of chip: arrays of one length, as in `Spread`."""
+
+    node: Ints
+    kelvin: Floats
+    hottest: Ints
+    coolest: Ints
+    high: Floats
+    low: Floats
+    devices: Ints
+
+    def at(self, place: int) -> _Widest:
+        """One of them."""
+        return _Widest(**{key: getattr(self, key)[[place]] for key in self.__struct_fields__})
+
+    def spread(self, inventory: Inventory, case: Case) -> Spread:
+        """The only one, with names."""
+        node = int(self.node[0])
+        return Spread(
+            node=node,
+            name=inventory.name(node),
+            case=case.id,
+            kelvin=float(self.kelvin[0]),
+            hottest=inventory.rank_name(int(self.hottest[0])),
+            coolest=inventory.rank_name(int(self.coolest[0])),
+            high=float(self.high[0]),
+            low=float(self.low[0]),
+            devices=int(self.devices[0]),
+        )
+
+
+def _widest(inventory: Inventory, kinds: Ints, device: Ints, degrees: Floats) -> _Widest:
     """Spreads during one case: one a node and kind of chip of which two devices are there."""
     told = ~np.isnan(degrees)
     device, degrees = device[told], degrees[told]
     order = np.lexsort((degrees, device))
     devices, start, count = np.unique(device[order], return_index=True, return_counts=True)
-    if devices.size < 2:
-        return []
     ordered = degrees[order]
     median = (ordered[start + (count - 1) // 2] + ordered[start + count // 2]) / 2
     node = inventory.node_of(devices)
-    together = node * (int(kinds.max()) + 1) + kinds[devices]
-    found = []
+    together = node * (int(kinds.max(initial=0)) + 1) + kinds[devices]
     order = np.lexsort((median, together))
-    for part in np.split(order, np.flatnonzero(np.diff(together[order])) + 1):
-        if part.size < 2:
-            continue
-        low, high = int(part[0]), int(part[-1])
-        found.append(
-            Spread(
-                node=int(node[low]),
-                name=inventory.name(int(node[low])),
-                case=case.id,
-                kelvin=float(median[high] - median[low]),
-                hottest=inventory.rank_name(int(devices[high])),
-                coolest=inventory.rank_name(int(devices[low])),
-                high=float(median[high]),
-                low=float(median[low]),
-                devices=int(part.size),
-            )
-        )
-    return found
+    _, first, size = np.unique(together[order], return_index=True, return_counts=True)
+    first, size = first[size > 1], size[size > 1]
+    coolest, hottest = order[first], order[first + size - 1]
+    return _Widest(
+        node=node[coolest],
+        kelvin=median[hottest] - median[coolest],
+        hottest=devices[hottest],
+        coolest=devices[coolest],
+        high=median[hottest],
+        low=median[coolest],
+        devices=size,
+    )

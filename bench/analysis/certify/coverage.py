@@ -34,21 +34,16 @@ class Uncovered:
     """
 
     def __init__(self, found: Table, columns: Columns) -> None:
-        status = columns.status[found.row].astype(np.int64)
-        width = found.size + found.inventory.node_count
-        cell = found.metric * width + found.unit
-        good = np.unique(cell[status == _OK])
-        wanted = np.unique(found.planned[:, 0] * width + found.planned[:, 1])
-        left = wanted[~np.isin(wanted, good)]
-        self.metric, self.unit = left // width, left % width
+        status = columns.status[found.row]
+        good = np.zeros_like(found.planned)
+        ok = status == _OK
+        good[found.metric[ok], found.unit[ok]] = True
+        self.metric, self.unit = np.nonzero(found.planned & ~good)
         # The last row of every cell: rows come in the order of time.
-        last = dict(zip(cell.tolist(), range(cell.size), strict=True))
-        place = np.array([last.get(one, -1) for one in left.tolist()], dtype=np.int64)
-        known = place >= 0
-        self.row = np.full(left.size, -1, dtype=np.int64)
-        self.status = np.full(left.size, -1, dtype=np.int64)
-        self.row[known] = found.row[place[known]]
-        self.status[known] = status[place[known]]
+        last = np.full(found.planned.shape, -1, dtype=np.int32)
+        last[found.metric, found.unit] = found.row
+        self.row: Ints = last[self.metric, self.unit].astype(np.int64)
+        self.status: Ints = np.where(self.row >= 0, columns.status[self.row], -1).astype(np.int64)
 
     def contended(self) -> Ints:
         """Places of cells that another look may fill."""
@@ -62,13 +57,12 @@ def gaps(
     kinds, _ = found.kinds()
     evidence: list[tuple[int, Evidence]] = []
     notes: dict[str, None] = {}
-    every = found.planned
     for metric in np.unique(uncovered.metric).tolist():
         mine = uncovered.metric == metric
         line = found.metrics[metric].line
         for kind in np.unique(kinds[uncovered.unit[mine]]).tolist():
             here = mine & (kinds[uncovered.unit] == kind)
-            alike = (every[:, 0] == metric) & (kinds[every[:, 1]] == kind)
+            alike = found.planned[metric] & (kinds == kind)
             statuses = uncovered.status[here]
             nobody = bool((statuses == _SKIPPED).all()) and int(here.sum()) == int(alike.sum())
             label = found.metrics[metric].label

@@ -24,6 +24,7 @@ from ...inventory import Inventory
 from ...records import Case, Header
 from ...results import Columns
 from ...rounds import schedule_for
+from ..graph import Bools
 from ..joining import base, number_of, what
 from ..selection import selected
 from ..summary import members, rows_by_case
@@ -55,7 +56,7 @@ class Table(msgspec.Struct, kw_only=True):
     """Rows of units, as arrays of one length, in the order written.
 
     ``metric`` indexes ``metrics``; ``unit`` is a rank, or ``size`` + a node; ``row`` indexes the
-    columns. ``planned`` is int64[cells, 2]: metric and unit of all that the sweep was to measure.
+    columns. ``planned`` is bool[metrics, units]: what the sweep was to measure.
     """
 
     metrics: list[Metric]
@@ -64,7 +65,7 @@ class Table(msgspec.Struct, kw_only=True):
     unit: Ints
     session: Ints
     row: Ints
-    planned: Ints
+    planned: Bools
 
     @property
     def size(self) -> int:
@@ -122,7 +123,7 @@ def table(
     rows = rows_by_case(columns, len(header.cases))
     units: dict[int, tuple[Ints, Ints]] = {}
     parts: list[tuple[Ints, Ints, Ints, Ints]] = []
-    planned = [np.empty((0, 2), dtype=np.int64)]
+    planned = np.zeros((len(metrics), inventory.size + inventory.node_count), dtype=bool)
     for number, metric in enumerate(metrics):
         for case in metric.cases:
             spec = header.cases[case].schedule
@@ -135,8 +136,7 @@ def table(
             mine, place = mine[known], place[known]
             again = number_of(header.cases[case].stage)
             if not again:
-                single = unit[unit >= 0]
-                planned.append(np.stack([np.full(single.size, number), single], axis=1))
+                planned[number, unit[unit >= 0]] = True
             parts.append(
                 (
                     np.full(mine.size, number, dtype=np.int64),
@@ -157,7 +157,7 @@ def table(
         unit=unit[kept],
         session=session[kept],
         row=row[kept],
-        planned=np.concatenate(planned),
+        planned=planned,
     )
 
 
