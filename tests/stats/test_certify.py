@@ -228,3 +228,15 @@ def test_the_doubtful_are_fewer_after_a_re_test():
     fleet = Fleet(10, **FAULTS, noises=NOISES[3:])
     before = np.count_nonzero(judge(fleet.cells).state == SUSPECT)
     assert fleet.outcome().left < before / 2
+
+
+def test_a_population_that_is_clear_in_one_metric_is_found_in_noisier_ones():
+    g = np.random.default_rng(11)
+    slow = np.arange(300) < 45
+    noise = np.array([0.005, 0.03])[:, None]
+    found = judge(cells(noise * g.normal(size=(2, 300)) - 0.05 * slow))
+    usual = found.usual[found.second].reshape(-1)
+    assert (found.second[:300] == slow).all()
+    assert found.usual[300:].min() == pytest.approx(-0.05, abs=0.015)
+    assert not (found.state == REJECT).any()
+    assert usual.size > 45
