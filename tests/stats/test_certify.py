@@ -196,6 +196,24 @@ def test_nothing_at_all_is_judged():
     assert judge(cells(np.zeros((0, 5)))).state.size == 0
 
 
+def test_values_without_noise_show_who_is_slow_however_far():
+    value = np.zeros((4, 60)) + 1e-6 * np.arange(60)
+    value[:, 7] = [-0.02, -0.06, -0.5, -1.9]
+    found = judge(cells(value))
+    assert found.state[found.unit == 7].tolist() == [ACCEPT, REJECT, REJECT, REJECT]
+    assert (found.state[found.unit != 7] == ACCEPT).all()
+
+
+def test_a_metric_that_the_sweep_lacks_is_inconclusive():
+    g = np.random.default_rng(12)
+    sweep, late = (cells(0.01 * g.normal(size=(2, 40)), session=k) for k in (0, 1))
+    late.metric[:40] = 5
+    found = judge(joined(sweep, late))
+    assert (found.state[found.metric == 5] == INCONCLUSIVE).all()
+    assert np.isnan(found.effect[found.metric == 5]).all()
+    assert (found.state[found.metric < 2] == ACCEPT).all()
+
+
 def test_equal_values_have_no_culprit():
     assert (judge(cells(np.full((3, 50), 2.0))).state == ACCEPT).all()
 

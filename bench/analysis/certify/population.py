@@ -18,8 +18,11 @@ from .modes import LEAST_UNITS, fit
 FLOOR = 1e-5
 """Least relative scale: clocks and counters are not read more finely."""
 
+CLEAR = 3.0
+"""Scales between two modes that nearly every unit is told apart by."""
+
 _CORE, _STEP, _BINS = 0.25, 0.08, 130
-_CLEAR, _SURE = 3.0, 3.0
+_SURE = 3.0
 
 
 class Population(msgspec.Struct, kw_only=True):
@@ -29,7 +32,7 @@ class Population(msgspec.Struct, kw_only=True):
         usual: Location of the larger mode. ``scale``: of Student's t with ``tail`` degrees of
             freedom: those of the values and of not knowing the scale better together.
         shift: From there to a second mode; 0 where there is none. ``share``: of that mode.
-        count: int64, units in the sweep.
+        count: int64, units in the sweep; below 2, the rest says nothing.
     """
 
     usual: Floats
@@ -43,8 +46,7 @@ class Population(msgspec.Struct, kw_only=True):
 def population(layout: Layout) -> Population:
     """Fit every group."""
     informs = np.isfinite(layout.sweep)
-    usual = np.full(layout.groups, np.nan)
-    scale = np.full(layout.groups, np.nan)
+    usual, scale = np.zeros(layout.groups), np.ones(layout.groups)
     count = np.zeros(layout.groups, np.int64)
     size = np.zeros(layout.groups, np.int64)
     histogram = np.zeros((layout.groups, 2 * _BINS))
@@ -87,7 +89,7 @@ def _shared(layout: Layout, people: Population) -> None:
     Where noise hides two modes, the means of units that are known to be of either show them.
     """
     slices = layout.slices()
-    clear = np.abs(people.shift) > _CLEAR * people.scale
+    clear = np.abs(people.shift) > CLEAR * people.scale
     for kind in np.unique(layout.kinds[clear]).tolist():
         of_kind = np.flatnonzero(layout.kinds == kind)
         votes = np.zeros(int(layout.unit.max()) + 1)
