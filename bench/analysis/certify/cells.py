@@ -69,6 +69,8 @@ class Rules(msgspec.Struct, kw_only=True, frozen=True):
 class Judgement(msgspec.Struct, kw_only=True):
     """One entry a distinct (unit, metric), sorted by metric, kind, unit.
 
+    Where a unit is the only one of its kind, it is inconclusive, and what compares is NaN.
+
     Attributes:
         metric, unit, kind: int64, as in `Cells`.
         state: int8, an index into `STATES`. A suspect that nothing is left to measure for is

@@ -117,7 +117,7 @@ def components(layout: Layout, people: Population, seen: Visits, material: float
     )
     if sessions == 1 or seen.cell.size == 0:
         return found
-    found.unsure[:, 1:] = np.inf
+    found.unsure[:, 1:] = people.scale[:, None]  # where nothing tells, as much as the noise
     # A unit counts as one of the population that it is nearer to.
     shift = people.shift[seen.group]
     mean = np.nanmean(seen.value, axis=1)

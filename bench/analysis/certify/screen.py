@@ -10,11 +10,11 @@ from ...stats import student_quantile
 from ..graph import Bools, Floats
 from .cells import ACCEPT, INCONCLUSIVE, REJECT, SUSPECT, Cells, Judgement, Rules, States
 from .components import Components, Visits, components, error_variance, unsteady, visits
-from .evidence import Evidence, evidence
+from .evidence import LARGEST, Evidence, evidence
 from .layout import Layout
-from .population import Population, population
+from .population import CLEAR, Population, population
 
-_Z = 0.25 * np.sinh(np.linspace(math.asinh(4 * 1.0), math.asinh(-4 * 300.0), 140))[::-1]
+_POINTS = 140
 """Where a single visit is weighed; between them, straight lines."""
 
 
@@ -43,6 +43,9 @@ def judge(cells: Cells, rules: Rules | None = None) -> Judgement:
     judged = ~layout.proven & ~alone
     bad = _chances(ratio, judged, rules)
     state = _states(bad, low, judged, alone, rules)
+    usual = people.usual[layout.group] + np.where(second, shift, 0.0)
+    for one in (effect, low, high, usual, bad):
+        one[alone] = np.nan
     return Judgement(
         metric=layout.metrics[layout.group],
         unit=layout.unit,
@@ -51,7 +54,7 @@ def judge(cells: Cells, rules: Rules | None = None) -> Judgement:
         effect=effect,
         low=low,
         high=high,
-        usual=people.usual[layout.group] + np.where(second, shift, 0.0),
+        usual=usual,
         second=second,
         percentile=_percentiles(layout),
         chance=1 - bad,
@@ -68,21 +71,28 @@ def _single(
     layout: Layout, people: Population, parts: Components, effect: Floats, rules: Rules
 ) -> tuple[Floats, Floats]:
     """ln likelihood ratio and half-width of the interval of cells that were visited once."""
-    groups = layout.groups
-    scale = np.where(np.isfinite(people.scale), people.scale, 1.0)
+    scale = people.scale
+    # From a standard deviation above to the largest drop, close in the middle.
+    far = np.arcsinh(4 * np.maximum(LARGEST / scale, 30.0))[:, None]
+    z = 0.25 * np.sinh(np.linspace(0, 1, _POINTS) * (far + math.asinh(4.0)) - far)
+    value = scale[:, None] * z
+
+    def each(column: Floats) -> Floats:
+        return np.repeat(column, _POINTS)
+
     table = evidence(
-        (scale[:, None] * _Z).reshape(-1, 1),
-        np.repeat(scale * np.sqrt(1 - parts.rho), _Z.size)[:, None],
-        np.repeat(scale * np.sqrt(parts.rho), _Z.size),
-        np.repeat(people.tail, _Z.size),
-        np.repeat(people.shift, _Z.size),
-        np.repeat(people.share, _Z.size),
+        value.reshape(-1, 1),
+        each(scale * np.sqrt(1 - parts.rho))[:, None],
+        each(scale * np.sqrt(parts.rho)),
+        each(people.tail),
+        each(people.shift),
+        each(people.share),
         rules.material,
-    ).ratio.reshape(groups, _Z.size)
+    ).ratio.reshape(value.shape)
     ratio = np.empty_like(effect)
-    reach = np.empty(groups)
+    reach = np.empty(layout.groups)
     for group, cells in enumerate(layout.slices()):
-        ratio[cells] = np.interp(effect[cells] / scale[group], _Z, table[group])
+        ratio[cells] = np.interp(effect[cells], value[group], table[group])
         t = student_quantile(0.025, round(float(people.tail[group]), 1))
         reach[group] = t * scale[group] * math.sqrt(1 - parts.rho[group])
     return ratio, reach[layout.group]
@@ -169,7 +179,7 @@ def _notes(layout: Layout, people: Population) -> list[str]:
             f"{few} metric(s) were measured on fewer than 8 units of a kind: intervals are wider, "
             "little is rejected"
         )
-    if two := int(np.count_nonzero(people.shift)):
+    if two := int(np.count_nonzero(np.abs(people.shift) > CLEAR * people.scale)):
         said.append(
             f"{two} metric(s) show two populations of one kind (bins of a chip, firmware?): units "
             "are judged within theirs, the smaller one as a whole is not"

@@ -84,7 +84,7 @@ def _controls(judgement: Judgement, suspects: Ints) -> Ints:
     wanted = np.where(there > 0, np.maximum(wanted, 0), 0)
     # Those measured most often first, then those in the middle.
     rank = np.abs(judgement.percentile - 50) - 100.0 * (judgement.repeats - 1)
-    good = (wanted[key] > 0) & (judgement.chance > 0.99) & (rank < 25) & ~judgement.proven
+    good = (wanted[key] > 0) & (judgement.chance > 0.95) & (rank < 25) & ~judgement.proven
     good[suspects] = False
     good = np.flatnonzero(good)
     order = good[np.lexsort((rank[good], key[good]))]
