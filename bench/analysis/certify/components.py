@@ -28,8 +28,8 @@ from .population import Population
 
 _RHO = np.array([0.0, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.96, 0.99])
 _KAPPA = np.array([0.02, 0.1, 0.2, 0.4, 0.8, 1.6, 4.0, 12.0])
-_CUT = 3.5
-_BAD = 1e-3
+_CUT = 3.5  # standard deviations beyond which a residual counts no more
+_BAD = 1e-3  # chance of a re-tested cell to be bad, where it is only a weight
 
 
 class Visits(msgspec.Struct, kw_only=True):

@@ -28,7 +28,7 @@ Singles: TypeAlias = npt.NDArray[np.float32]
 LARGEST = 2.0
 """Largest drop that is expected, ln: a tenth of the usual value is left."""
 
-_STRAY = 1e-7
+_STRAY = 1e-7  # share of visits that may be anything
 _CHUNK = 512
 _SPREAD = np.linspace(-6, 6, 17, dtype=np.float32)
 _NEAR = np.linspace(-6, 6, 25, dtype=np.float32)

@@ -29,7 +29,9 @@ LEAST_SHARE, LEAST_UNITS = 0.05, 3
 """What is a population of its own, and not a few outliers."""
 
 _TWO_TAILS = (1e6, 7.0, 4.0)
-_BROAD, _SLOW = 0.06, 2e-3
+_BROAD, _SLOW = 0.06, 2e-3  # density of the broad component, nearly normalised; its share
+# Two modes are believed from this probability on; density of a healthy value where the decision
+# falls in a fleet of any size.
 _TWO, _RARE = 0.2, 1e-8
 _ROUNDS = 14
 

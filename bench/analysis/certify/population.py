@@ -22,7 +22,7 @@ CLEAR = 3.0
 """Scales between two modes that nearly every unit is told apart by."""
 
 _CORE, _STEP, _BINS = 0.25, 0.08, 130
-_SURE = 3.0
+_SURE = 3.0  # standard errors between two populations
 
 
 class Population(msgspec.Struct, kw_only=True):

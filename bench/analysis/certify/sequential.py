@@ -1,4 +1,10 @@
-"""What to measure again, and when to stop."""
+"""What to measure again, and when to stop.
+
+Cells are taken in the order of finds that a measurement promises: a bad cell costs as many as it
+takes to be sure of it, a good one about one, and most are good (README.md, "What to measure
+again"). Controls share a session's drift with the suspects; they are added only where the suspects,
+most of which are good too, do not tell it well enough.
+"""
 
 from __future__ import annotations
 
@@ -9,10 +15,10 @@ import numpy as np
 from ..graph import Floats, Ints
 from .cells import REJECT, Cells, Judgement, Request, Rules
 
-_LIKELY, _MOST = 0.1, 16
-_LEAST = 1e-5
-_CONTROLS = 8
-_SESSION = 64
+_LIKELY, _MOST = 0.1, 16  # from this chance on a cell is repeated, at most so often
+_LEAST = 1e-5  # finds that a measurement must promise
+_CONTROLS = 8  # values that tell a session's drift well enough
+_SESSION = 64  # a session is not made smaller than this while the budget lasts
 
 
 def retest(judgement: Judgement, cells: Cells, rules: Rules, spent: int) -> Request | None:
