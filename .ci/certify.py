@@ -31,6 +31,7 @@ PACKAGE = ROOT / "bench" / "analysis" / "certify"
 CORE = [
     PACKAGE / f"{name}.py"
     for name in (
+        "__init__",
         "cells",
         "components",
         "evidence",
