@@ -284,9 +284,10 @@ def main() -> int:
     file, now = REFERENCE / "certify.json", digest()
     kept = json.loads(file.read_text()) if file.exists() else {}
     results = {name: r for name, r in kept.items() if r["source"] == now and name in cases()}
+    only = arguments.only.split(",")
     with ProcessPoolExecutor(2) as pool:
         for name, case in cases().items():
-            if not name.startswith(tuple(arguments.only.split(","))):
+            if not any(f"{name}-".startswith(f"{one}-" if one else "") for one in only):
                 continue
             fleets = max(round(arguments.fleets * case.share), 1)
             results[name] = {"source": now, **run(name, fleets, arguments.first, pool)}

@@ -58,11 +58,11 @@ class Rules(msgspec.Struct, kw_only=True, frozen=True):
     """
 
     material: float = 0.04
-    fdr: float = 0.007
-    sure: float = 0.25
+    fdr: float = 0.01
+    sure: float = 0.3
     suspect: float = 0.01
     retest: float = 0.1
-    looks: int = 6
+    looks: int = 8
     faults: float = 0.5
 
 

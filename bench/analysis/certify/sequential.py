@@ -15,7 +15,7 @@ import numpy as np
 from ..graph import Floats, Ints
 from .cells import REJECT, Cells, Judgement, Request, Rules
 
-_LIKELY, _MOST = 0.1, 16  # from this chance on a cell is repeated, at most so often
+_LIKELY, _MOST = 0.03, 16  # from this chance on a cell is repeated, at most so often
 _LEAST = 1e-5  # finds that a measurement must promise
 _CONTROLS = 8  # values that tell a session's drift well enough
 _SESSION = 64  # a session is not made smaller than this while the budget lasts
