@@ -64,7 +64,7 @@ def _gains(judgement: Judgement, looks: int, rules: Rules) -> tuple[Ints, Floats
     asked = np.flatnonzero(~judgement.proven & ((bad > _LEAST) | unconfirmed))
     bad, first = bad[asked], unconfirmed[asked]
     logit = np.log(bad) - np.log1p(-bad)
-    enough = math.log(2 / rules.fdr - 1)  # beyond what a lone rejection needs
+    enough = math.log(0.99 / 0.01)
     drop = np.maximum(-judgement.effect[asked], -1.2 * math.log1p(-rules.material))
     told = (drop / judgement.noise[asked]) ** 2 / 2  # nats that a measurement of a bad cell tells
     need = np.maximum((enough - logit) / told, 0)  # measurements of a bad cell, from here
