@@ -23,6 +23,7 @@ from ..joining import base
 from ..temperatures import temperature_spread
 from .cells import Cells, Judgement, Rules
 from .coverage import Uncovered, gaps, unasked
+from .endurance import fading
 from .limits import beyond
 from .links import Links, links
 from .relative import evidence
@@ -128,6 +129,7 @@ def examine(
         *bits.evidence,
         *absolute,
         *pairs.evidence,
+        *fading(found, columns),
         *lacking,
         *evidence(found, columns, header, judged, ended=ended),
     ):
