@@ -23,9 +23,9 @@ from ..results import Columns
 from ..rounds import schedule_for
 from ..units import format_value
 from ..verdicts import Evidence, Word
-from .certify.table import units_of
 from .graph import Ints
 from .summary import rows_by_case
+from .table import units_of
 
 FEWEST = 3
 """Devices of which a majority can be two."""

@@ -25,9 +25,9 @@ from ..results import Columns, RunReader, list_runs
 from ..stats import student_quantile, student_tail
 from ..units import format_value
 from ..verdicts import Evidence, Word
-from .certify.table import Metric, Table, table
 from .graph import Floats, Ints
 from .summary import medians_by
+from .table import Metric, Table, table
 from .trend import Trend, trend
 
 MATERIAL = 0.02

@@ -13,10 +13,10 @@ from ..inventory import Inventory
 from ..records import Case, Header
 from ..results import Columns
 from ..rounds import schedule_for
-from .certify.table import units_of
 from .graph import Floats, Ints
 from .joining import base
 from .summary import rows_by_case
+from .table import units_of
 
 
 class Spread(msgspec.Struct, kw_only=True, frozen=True):

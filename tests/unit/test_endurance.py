@@ -10,7 +10,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 from made_runs import case, columns, header
 
 from bench.analysis.certify.endurance import fading
-from bench.analysis.certify.table import table
+from bench.analysis.table import table
 from bench.configs import Profile, ProfileMetric
 from bench.records import DeviceGroup
 

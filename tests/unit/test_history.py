@@ -12,8 +12,8 @@ sys.path.insert(0, str(Path(__file__).parent))
 from judged_runs import node
 from made_runs import case, columns, header
 
-from bench.analysis.certify.table import Metric, table
 from bench.analysis.history import Past, declines, earlier_runs, pasts
+from bench.analysis.table import Metric, table
 from bench.configs import Profile, ProfileMetric
 from bench.records import DeviceGroup, Row, ScheduleSpec
 from bench.results import ROWS, RUN, RunReader

@@ -17,7 +17,7 @@ from ...records import STATUS_MEANING, STATUSES, Header
 from ...results import Columns
 from ...verdicts import Evidence
 from ..selection import selected
-from .table import Ints, Table
+from ..table import Ints, Table
 
 _OK, _CONTENDED = STATUSES.index("ok"), STATUSES.index("contended")
 _SKIPPED = STATUSES.index("skipped")

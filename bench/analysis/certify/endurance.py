@@ -15,8 +15,8 @@ from ...results import Columns
 from ...units import format_duration, format_value
 from ...verdicts import Evidence
 from ..graph import Floats, Ints
+from ..table import Metric, Table
 from ..trend import FEWEST_RUNS, trend
-from .table import Metric, Table
 
 _OK = STATUSES.index("ok")
 MATERIAL = 0.02

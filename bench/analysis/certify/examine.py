@@ -20,6 +20,7 @@ from ..corruption import corruption
 from ..drift import drift
 from ..health import incidents
 from ..joining import base
+from ..table import Table, table
 from ..temperatures import temperature_spread
 from .cells import Cells, Judgement, Rules
 from .coverage import Uncovered, gaps, unasked
@@ -28,7 +29,6 @@ from .limits import beyond
 from .links import Links, links
 from .relative import evidence
 from .screen import judge
-from .table import Table, table
 from .troubles import troubles
 from .values import cells
 

@@ -17,7 +17,7 @@ from ...units import format_value
 from ...verdicts import Against, Evidence
 from ..finding import ratio
 from ..graph import Floats, Ints
-from .table import Metric, Table
+from ..table import Metric, Table
 
 _OK = STATUSES.index("ok")
 TOLERANCE = 0.05

@@ -26,9 +26,9 @@ from ..joining import AGAIN, base
 from ..pairs import PairFabric, Suspect, pair_fabrics
 from ..selection import selected
 from ..summary import summarize
+from ..table import key_of
 from .blame import blamed
 from .limits import limit
-from .table import key_of
 
 _UNREACHED = "it was not reached"
 

@@ -13,8 +13,8 @@ from ...results import Columns
 from ...units import format_value
 from ...verdicts import Evidence
 from ..graph import Ints
+from ..table import Metric, Table
 from .cells import INCONCLUSIVE, REJECT, SUSPECT, Judgement
-from .table import Metric, Table
 
 _OK = STATUSES.index("ok")
 

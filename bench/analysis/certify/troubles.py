@@ -17,8 +17,8 @@ from ...rounds import schedule_for
 from ...verdicts import Against, Evidence, Word
 from ..joining import what
 from ..summary import members, rows_by_case
+from ..table import Ints, units_of
 from .blame import blamed
-from .table import Ints, units_of
 
 BAD: tuple[Status, ...] = ("failed", "invalid", "missing")
 _BAD = [STATUSES.index(status) for status in BAD]

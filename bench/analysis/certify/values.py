@@ -7,8 +7,8 @@ import numpy as np
 from ...records import STATUSES
 from ...results import Columns
 from ..graph import Floats, Ints
+from ..table import Table
 from .cells import Cells
-from .table import Table
 
 _OK = STATUSES.index("ok")
 _REACH = 1.959964

@@ -18,16 +18,16 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from ...configs import Profile, ProfileMetric
-from ...groups import Schedule
-from ...inventory import Inventory
-from ...records import Case, Header
-from ...results import Columns
-from ...rounds import schedule_for
-from ..graph import Bools
-from ..joining import base, number_of, what
-from ..selection import selected
-from ..summary import members, rows_by_case
+from ..configs import Profile, ProfileMetric
+from ..groups import Schedule
+from ..inventory import Inventory
+from ..records import Case, Header
+from ..results import Columns
+from ..rounds import schedule_for
+from .graph import Bools
+from .joining import base, number_of, what
+from .selection import selected
+from .summary import members, rows_by_case
 
 Ints = npt.NDArray[np.int64]
 
