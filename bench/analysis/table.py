@@ -24,12 +24,10 @@ from ..inventory import Inventory
 from ..records import Case, Header
 from ..results import Columns
 from ..rounds import schedule_for
-from .graph import Bools
+from .graph import Bools, Ints
 from .joining import base, number_of, what
 from .selection import selected
 from .summary import members, rows_by_case
-
-Ints = npt.NDArray[np.int64]
 
 
 class Metric(msgspec.Struct, kw_only=True, frozen=True):
