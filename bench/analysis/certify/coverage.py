@@ -16,8 +16,9 @@ from ...configs import Profile
 from ...records import STATUS_MEANING, STATUSES, Header
 from ...results import Columns
 from ...verdicts import Evidence
+from ..graph import Ints
 from ..selection import selected
-from ..table import Ints, Table
+from ..table import Table
 
 _OK, _CONTENDED = STATUSES.index("ok"), STATUSES.index("contended")
 _SKIPPED = STATUSES.index("skipped")

@@ -15,9 +15,10 @@ from ...records import STATUS_MEANING, STATUSES, Case, Header, Status
 from ...results import Columns
 from ...rounds import schedule_for
 from ...verdicts import Against, Evidence, Word
+from ..graph import Ints
 from ..joining import what
 from ..summary import members, rows_by_case
-from ..table import Ints, units_of
+from ..table import units_of
 from .blame import blamed
 
 BAD: tuple[Status, ...] = ("failed", "invalid", "missing")
