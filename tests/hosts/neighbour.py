@@ -9,7 +9,7 @@ import os
 import time
 from pathlib import Path
 
-TURN = 0.02
+TURN = 0.1
 """Seconds of work, or of rest, between two looks at the ranks."""
 
 
@@ -48,7 +48,7 @@ def main() -> None:
             before = worked(found)
         now = worked(found)
         if now > before:
-            stop = time.monotonic() + 4 * TURN
+            stop = time.monotonic() + 2 * TURN
             while time.monotonic() < stop:
                 pass
         time.sleep(TURN)

@@ -40,13 +40,14 @@ INSIDE = Entry(benchmark="collectives", axes={"size": "64MiB"}, place={"over": "
 
 
 class Again:
-    """A campaign of one further stage."""
+    """A campaign of the suite's stage and one further."""
 
     def __init__(self, *entries, nodes, name="again"):
         self._further = Further(stage=StageConfig(name=name), parts=[Part(list(entries), nodes)])
+        self.first = None
 
     def following(self, folder, stages):
-        return None if self._further.stage.name in stages else self._further
+        return [self.first, self._further, None][len(stages)]
 
 
 class Found:
@@ -99,6 +100,9 @@ def measure(tmp_path, *faults, entries=(GEMM,), repeats=1, campaign=None, **opti
     suite = Suite(
         name="s", stages=[StageConfig(name="one", repeats=repeats, entries=list(entries))]
     )
+    if campaign is not None:
+        (stage,) = suite.stages
+        campaign.first = Further(stage=stage, parts=[Part(stage.entries)])
     executor = SimulatedExecutor(made, CHIPS)
     folder = tmp_path / str(len(list(tmp_path.iterdir())))
     done = execute(
