@@ -41,6 +41,7 @@ class Inventory:
         self.latency = latency
         self.fleet = fleet
         self._kinds: tuple[Ints, list[str]] | None = None
+        self._named: dict[str, list[int]] | None = None
         self._parts: dict[str, tuple[Ints, Inventory]] = {}
         self._kept: Ints | None = None
         if fleet is not None:
@@ -86,6 +87,14 @@ class Inventory:
         if self.fleet is not None:
             return self.fleet.name(self._in_fleet(node))
         return self.nodes[node].name
+
+    def named(self, name: str) -> list[int]:
+        """The nodes of a name: none where it is unknown, several where they share it."""
+        if self._named is None:
+            self._named = {}
+            for node in range(self.node_count):
+                self._named.setdefault(self.name(node), []).append(node)
+        return self._named.get(name, [])
 
     def _in_fleet(self, node: int) -> int:
         return node if self._kept is None else int(self._kept[node])

@@ -72,32 +72,15 @@ class Table(msgspec.Struct, kw_only=True):
 
     def node(self, unit: npt.ArrayLike) -> Ints:
         """int64[units]: the nodes that units are, or lie in."""
-        units = np.asarray(unit, dtype=np.int64)
-        inside = np.minimum(units, self.size - 1)
-        return np.where(units < self.size, self.inventory.node_of(inside), units - self.size)
+        return nodes_of(self.inventory, unit)
 
     def device(self, unit: int) -> str:
         """``node/index`` of a device; empty for a node."""
         return self.inventory.rank_name(unit) if unit < self.size else ""
 
     def kinds(self) -> tuple[Ints, list[str]]:
-        """int64[devices + nodes]: equal for units that are compared with each other; their names.
-
-        Devices of one kind of chip; nodes that carry equally many devices, the first of one kind.
-        """
-        code, chips = self.inventory.kinds()
-        counts = np.diff(self.inventory.starts)
-        first = np.minimum(self.inventory.starts[:-1], max(self.size - 1, 0))
-        # A node without devices is compared with nobody: it has nothing that is measured.
-        every = np.concatenate([code, len(chips) * (1 + counts) + code[first] * (counts > 0)])
-        used, kinds = np.unique(every, return_inverse=True)
-        names = [
-            f"{one // len(chips) - 1} x {chips[one % len(chips)]}"
-            if one >= len(chips)
-            else chips[one]
-            for one in used.tolist()
-        ]
-        return kinds.astype(np.int64), names
+        """As of `kinds_of`."""
+        return kinds_of(self.inventory)
 
 
 def table(
@@ -157,6 +140,33 @@ def table(
         row=row[kept],
         planned=planned,
     )
+
+
+def nodes_of(inventory: Inventory, unit: npt.ArrayLike) -> Ints:
+    """int64[units]: the nodes that units are, or lie in."""
+    units = np.asarray(unit, dtype=np.int64)
+    inside = np.minimum(units, inventory.size - 1)
+    return np.where(units < inventory.size, inventory.node_of(inside), units - inventory.size)
+
+
+def kinds_of(inventory: Inventory) -> tuple[Ints, list[str]]:
+    """int64[devices + nodes]: equal for units that are compared with each other; their names.
+
+    Devices of one kind of chip; nodes that carry equally many devices, the first of one kind.
+    """
+    code, chips = inventory.kinds()
+    chips = chips or ["no device"]
+    counts = np.diff(inventory.starts)
+    # A node without devices is compared with nobody: it has nothing that is measured.
+    of_first = np.zeros_like(counts)
+    of_first[counts > 0] = code[inventory.starts[:-1][counts > 0]]
+    every = np.concatenate([code, len(chips) * (1 + counts) + of_first])
+    used, kinds = np.unique(every, return_inverse=True)
+    names = [
+        f"{one // len(chips) - 1} x {chips[one % len(chips)]}" if one >= len(chips) else chips[one]
+        for one in used.tolist()
+    ]
+    return kinds.astype(np.int64), names
 
 
 def units_of(schedule: Schedule, inventory: Inventory) -> tuple[Ints, Ints]:

@@ -51,6 +51,13 @@ def apply_waivers(
     return judged, notes
 
 
+def waived(node: str, one: Evidence, waivers: Sequence[Waiver], today: date) -> bool:
+    """Whether somebody answers for a finding, as `apply_waivers` has it."""
+    held = [waiver for waiver in waivers if waiver.until >= today]
+    index = _first(node, one, held)
+    return index is not None and not _refused(one, held[index])
+
+
 def _judged(
     node: NodeVerdict,
     waivers: Sequence[Waiver],

@@ -1,11 +1,14 @@
-"""Whose fault it is that groups of several nodes went wrong: only other groups can tell."""
+"""Whose fault it is: of a group of several nodes, or of a node whose name another one has."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
+import msgspec
 import numpy as np
 
+from ...inventory import Inventory
+from ...verdicts import Evidence
 from ..graph import Bools
 
 
@@ -33,3 +36,16 @@ def blamed(groups: Sequence[Sequence[int]], wrong: Sequence[bool], nodes: int) -
     if not others or 2 * sum(others) > len(others):
         found[:] = False
     return found
+
+
+def by_name(inventory: Inventory, name: str, one: Evidence) -> Iterator[tuple[int, Evidence]]:
+    """(node, evidence) of every node of that name; of several, none is rejected for it.
+
+    Events and facts say names, and machines that were cloned, or two agents on one, share theirs.
+    """
+    nodes = inventory.named(name)
+    if len(nodes) > 1:
+        said = f"{one.text}; {len(nodes)} nodes are named {name}: which of them is not known"
+        one = msgspec.structs.replace(one, verdict="inconclusive", text=said)
+    for node in nodes:
+        yield node, one

@@ -13,14 +13,17 @@ from collections.abc import Iterator
 import numpy as np
 
 from ...configs import Profile
+from ...inventory import Inventory
 from ...records import STATUS_MEANING, STATUSES, Header
 from ...results import Columns
 from ...verdicts import Evidence
 from ..graph import Ints
+from ..joining import number_of
 from ..selection import selected
 from ..table import Table
+from .values import usable
 
-_OK, _CONTENDED = STATUSES.index("ok"), STATUSES.index("contended")
+_CONTENDED = STATUSES.index("contended")
 _SKIPPED = STATUSES.index("skipped")
 _TROUBLES = [STATUSES.index(status) for status in ("failed", "invalid", "missing")]
 
@@ -35,16 +38,16 @@ class Uncovered:
     """
 
     def __init__(self, found: Table, columns: Columns) -> None:
-        status = columns.status[found.row]
         good = np.zeros_like(found.planned)
-        ok = status == _OK
+        ok = usable(found, columns)
         good[found.metric[ok], found.unit[ok]] = True
         self.metric, self.unit = np.nonzero(found.planned & ~good)
         # The last row of every cell: rows come in the order of time.
         last = np.full(found.planned.shape, -1, dtype=np.int32)
         last[found.metric, found.unit] = found.row
         self.row: Ints = last[self.metric, self.unit].astype(np.int64)
-        self.status: Ints = np.where(self.row >= 0, columns.status[self.row], -1).astype(np.int64)
+        self.status: Ints = np.full(self.row.size, -1, dtype=np.int64)
+        self.status[self.row >= 0] = columns.status[self.row[self.row >= 0]]
 
     def contended(self) -> Ints:
         """Places of cells that another look may fill."""
@@ -69,8 +72,8 @@ def gaps(
             label = found.metrics[metric].label
             if nobody or line.optional:
                 if nobody:
-                    why = _why(columns, int(uncovered.row[here][0]))
-                    notes[f"{label} is not covered: {why}"] = None
+                    said = why(columns, int(uncovered.row[here][0]))
+                    notes[f"{label} is not covered: {said}"] = None
                 continue
             for place in np.flatnonzero(here).tolist():
                 if uncovered.status[place] in _TROUBLES:
@@ -82,7 +85,7 @@ def gaps(
                         Evidence(
                             verdict="inconclusive",
                             against="coverage",
-                            text=_why(columns, int(uncovered.row[place])),
+                            text=why(columns, int(uncovered.row[place])),
                             stage=found.metrics[metric].case.stage,
                             metric=label,
                             device=found.device(unit),
@@ -90,6 +93,21 @@ def gaps(
                     )
                 )
     return evidence, list(notes)
+
+
+def left_out(header: Header, inventory: Inventory) -> dict[int, list[str]]:
+    """By node: stages that were measured without it, for something spoke against it before."""
+    measured: dict[str, set[int]] = {}
+    every = set(np.flatnonzero(np.diff(inventory.starts) > 0).tolist())
+    for case in header.cases:
+        if not number_of(case.stage):
+            chosen = header.schedules[case.schedule].arguments.get("nodes", every)
+            measured.setdefault(case.stage, set()).update(chosen)
+    found: dict[int, list[str]] = {}
+    for stage, nodes in measured.items():
+        for node in every - nodes:
+            found.setdefault(node, []).append(stage)
+    return found
 
 
 def unasked(header: Header, profile: Profile) -> Iterator[str]:
@@ -106,8 +124,11 @@ def unasked(header: Header, profile: Profile) -> Iterator[str]:
             )
 
 
-def _why(columns: Columns, row: int) -> str:
+def why(columns: Columns, row: int) -> str:
+    """Why a row gives no value, in words; of -1, that there is none."""
     if row < 0:
         return "it was not reached"
     status = STATUSES[columns.status[row]]
+    if status == "ok":
+        return f"its value is {columns.value[row]:g}, which is no measurement"
     return f"{status}: {columns.reasons.get(row) or STATUS_MEANING[status]}"

@@ -5,7 +5,7 @@ Everything follows from the rows: the same rows give the same findings, whenever
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection, Iterator
 
 import msgspec
 import numpy as np
@@ -22,14 +22,16 @@ from ..health import incidents
 from ..joining import base
 from ..table import Table, table
 from ..temperatures import temperature_spread
+from .blame import by_name
 from .cells import Cells, Judgement, Rules
 from .coverage import Uncovered, gaps, unasked
 from .endurance import fading
 from .limits import beyond
 from .links import Links, links
-from .relative import evidence
+from .relative import evidence, unproven
 from .screen import judge
 from .troubles import troubles
+from .unchecked import unchecked
 from .values import cells
 
 UNEVEN = 20.0
@@ -68,12 +70,20 @@ class Examined(msgspec.Struct, kw_only=True):
         """The run's nodes."""
         return self.table.inventory
 
-    def rejected(self) -> set[int]:
-        """Nodes that something speaks against that re-testing cannot take back."""
+    def rejected(
+        self, waived: Callable[[str, Evidence], bool] = lambda node, one: False
+    ) -> set[int]:
+        """Nodes that something speaks against that re-testing cannot take back.
+
+        ``waived`` says of a node's name and a finding whether somebody answers for it.
+        """
         return {
             node
             for node, found in self.evidence.items()
-            if any(one.verdict == "reject" for one in found)
+            if any(
+                one.verdict == "reject" and not waived(self.inventory.name(node), one)
+                for one in found
+            )
         }
 
 
@@ -100,12 +110,18 @@ def examine(
 
     Raises:
         UsageError: the profile asks for the largest of an axis that has no order, the header has a
-            schedule that its nodes cannot give, or the baseline is of another provenance.
+            schedule that its nodes cannot give, or the baseline is of another provenance, or the
+            run itself.
     """
     if baseline is not None and baseline.header.provenance != header.provenance:
         raise UsageError(
             f"the baseline {baseline.header.id} is {baseline.header.provenance}, "
             f"{header.id} is {header.provenance}: they are never compared"
+        )
+    if baseline is not None and baseline.header.id == header.id:
+        raise UsageError(
+            f"run {header.id} is its own baseline: it would be held against itself",
+            hint="name the run of a fleet that is proven",
         )
     if stages is not None:
         there = np.array([case.stage in stages for case in header.cases], dtype=bool)
@@ -119,9 +135,11 @@ def examine(
     uncovered = Uncovered(found, columns)
     pairs = links(header, columns, profile, stages)
     lacking, uncoverable = gaps(found, columns, uncovered)
+    unsaid, impossible = unchecked(header, columns, found, stages)
     absolute, remarks = beyond(found, columns)
     theirs = (baseline.header, baseline.columns) if baseline is not None else None
     bits = corruption(header, columns, found.inventory, theirs)
+    unknown, absent = ([], []) if baseline is None else unproven(found, judged, baseline.header.id)
     by_node: dict[int, list[Evidence]] = {}
     for node, one in (
         *troubles(header, columns, found.inventory),
@@ -131,11 +149,22 @@ def examine(
         *pairs.evidence,
         *fading(found, columns),
         *lacking,
+        *unsaid,
+        *unknown,
         *evidence(found, columns, header, judged, ended=ended),
     ):
         by_node.setdefault(node, []).append(one)
     uneven = _uneven(header, columns, found.inventory)
-    notes = [*judged.notes, *uneven, *uncoverable, *remarks, *pairs.notes, *bits.notes]
+    notes = [
+        *judged.notes,
+        *uneven,
+        *uncoverable,
+        *impossible,
+        *absent,
+        *remarks,
+        *pairs.notes,
+        *bits.notes,
+    ]
     return Examined(
         header=header,
         columns=columns,
@@ -161,38 +190,22 @@ def _uneven(header: Header, columns: Columns, inventory: Inventory) -> list[str]
 
 def _hosts(
     header: Header, baseline: Proven | None, inventory: Inventory
-) -> list[tuple[int, Evidence]]:
+) -> Iterator[tuple[int, Evidence]]:
     """What nodes say of themselves, and what happened to them while measuring."""
-    numbers = {inventory.name(node): node for node in range(inventory.node_count)}
     # Nodes of a proven fleet belong to the majority; what they say themselves is no finding here.
     beside = [] if baseline is None else baseline.header.nodes
     theirs = [msgspec.structs.replace(node, name=f"proven {node.name}") for node in beside]
     both = msgspec.structs.replace(header, nodes=[*header.nodes, *theirs]) if beside else header
-    found = [
-        (
-            numbers[one.node],
-            Evidence(
-                verdict="reject",
-                against="drift",
-                text=one.text,
-                metric=one.fact,
-                peers=one.nodes,
-            ),
+    for one in drift(both):
+        told = Evidence(
+            verdict="reject", against="drift", text=one.text, metric=one.fact, peers=one.nodes
         )
-        for one in drift(both)
-        if one.node in numbers
-    ]
-    found.extend(
-        (
-            numbers[incident.node],
-            Evidence(
-                verdict="reject" if incident.kind in _SEVERE else "inconclusive",
-                against="fault",
-                text=incident.text,
-                stage=base(incident.stage),
-            ),
+        yield from by_name(inventory, one.node, told)
+    for incident in incidents(header):
+        told = Evidence(
+            verdict="reject" if incident.kind in _SEVERE else "inconclusive",
+            against="fault",
+            text=incident.text,
+            stage=base(incident.stage),
         )
-        for incident in incidents(header)
-        if incident.node in numbers
-    )
-    return found
+        yield from by_name(inventory, incident.node, told)

@@ -5,7 +5,6 @@ A defect that all nodes of a fleet share is invisible among themselves; a limit 
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 
 import numpy as np
@@ -84,7 +83,6 @@ def _below(
     whose = "the profile" if against == "floor" else "the datasheet's share in the profile"
     for place in np.flatnonzero(bad).tolist():
         unit, value = int(units[place]), float(median[place])
-        near = ratio(value, worst, case) or 0.0
         yield (
             int(found.node(unit)),
             Evidence(
@@ -99,7 +97,7 @@ def _below(
                 better=case.better,
                 value=value,
                 expected=worst,
-                effect=1 - near if math.isfinite(near) else None,
+                effect=abs(value - worst) / worst if worst else None,
                 repeats=int(counts[place]),
             ),
         )

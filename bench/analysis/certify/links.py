@@ -27,7 +27,7 @@ from ..pairs import PairFabric, Suspect, pair_fabrics
 from ..selection import selected
 from ..summary import summarize
 from ..table import key_of
-from .blame import blamed
+from .blame import blamed, by_name
 from .limits import limit
 
 _UNREACHED = "it was not reached"
@@ -69,7 +69,6 @@ def links(
         return found
     columns = columns.only(np.isin(columns.case, list(wanted)))
     inventory = Inventory(header.nodes, header.fleet)
-    numbers = {inventory.name(node): node for node in range(inventory.node_count)}
     seen = set(np.unique(columns.case).tolist())
     again = {
         base(case.stage) for case in wanted.values() if case.id in seen and AGAIN in case.stage
@@ -87,21 +86,24 @@ def links(
         for fabric in pair_fabrics(header, columns, summaries, metric):
             case = header.cases[fabric.case]
             stage = base(case.stage)
-            ends = [_ends(suspect, numbers) for suspect in fabric.suspects]
+            ends = [_ends(suspect, inventory) for suspect in fabric.suspects]
             common = _common([nodes for nodes in ends if len(nodes) > 1])
             for suspect, nodes in zip(fabric.suspects, ends, strict=True):
                 blamed = [node for node in nodes if node in common] or nodes
                 found.suspects.setdefault(stage, set()).update(blamed)
                 one = _evidence(fabric, case, suspect, blamed != nodes, stage in again)
-                found.evidence.extend((node, one) for node in blamed)
+                for name in dict.fromkeys(map(inventory.name, blamed)):
+                    found.evidence.extend(by_name(inventory, name, one))
     return found
 
 
-def _ends(suspect: Suspect, numbers: Mapping[str, int]) -> list[int]:
+def _ends(suspect: Suspect, inventory: Inventory) -> list[int]:
     """The nodes that a suspect is, or lies between."""
     # The name of a node, or of a device: node/index.
-    names = [name if name in numbers else name.rpartition("/")[0] for name in suspect.names]
-    return sorted({numbers[name] for name in names})
+    nodes = [
+        inventory.named(one) or inventory.named(one.rpartition("/")[0]) for one in suspect.names
+    ]
+    return sorted({node for some in nodes for node in some})
 
 
 def _common(links: list[list[int]]) -> set[int]:

@@ -12,11 +12,13 @@ from ...records import STATUSES, Header
 from ...results import Columns
 from ...units import format_value
 from ...verdicts import Evidence
-from ..graph import Ints
+from ..graph import Bools, Ints
 from ..table import Metric, Table
 from .cells import INCONCLUSIVE, REJECT, SUSPECT, Judgement
 
 _OK = STATUSES.index("ok")
+SHOWN = 5
+"""Metrics that are named one by one."""
 
 
 def evidence(
@@ -38,11 +40,54 @@ def evidence(
     if not mine.any():
         return
     rows = _last_rows(found, columns, units)
+    beside = _beside(judged)
     for place in np.flatnonzero(mine).tolist():
         metric = found.metrics[int(judged.metric[place])]
         unit = int(judged.unit[place])
         row = rows.get(int(judged.metric[place]) * units + unit)
-        yield int(found.node(unit)), _cell(found, metric, header, columns, judged, place, row)
+        yield (
+            int(found.node(unit)),
+            _cell(found, metric, header, columns, judged, place, row, proven=bool(beside[place])),
+        )
+
+
+def off(worse: float) -> str:
+    """``3.1% worse``, ``0.4% better``."""
+    return f"{abs(worse):.1%} {'worse' if worse >= 0 else 'better'}"
+
+
+def _beside(judged: Judgement) -> Bools:
+    """bool[cells]: whether units of a baseline are among those that a cell is compared with."""
+    if not judged.proven.any():
+        return np.zeros(judged.metric.size, dtype=bool)
+    group = judged.metric * (int(judged.kind.max()) + 1) + judged.kind
+    found: Bools = np.isin(group, group[judged.proven])
+    return found
+
+
+def unproven(
+    found: Table, judged: Judgement, baseline: str
+) -> tuple[list[tuple[int, Evidence]], list[str]]:
+    """(node, evidence) of nodes of which a baseline says nothing; and of which metrics, in words.
+
+    Args:
+        found: The run's rows of units.
+        judged: What the comparison says.
+        baseline: The id of the baseline's run.
+    """
+    beside, units = _beside(judged), found.size + found.inventory.node_count
+    own = ~judged.proven & (judged.unit < units)
+    node = found.node(np.where(own, judged.unit, 0))
+    lacking = np.setdiff1d(node[own], node[own & beside]).tolist()
+    said = f"the baseline {baseline} has nothing to compare with: other chips, axes or code"
+    one = Evidence(verdict="inconclusive", against="coverage", text=said)
+    metrics = np.setdiff1d(judged.metric[own & ~beside], judged.metric[own & beside]).tolist()
+    if not metrics:
+        return [(each, one) for each in lacking], []
+    names = ", ".join(found.metrics[metric].label for metric in metrics[:SHOWN])
+    names += f" and {len(metrics) - SHOWN} more" if len(metrics) > SHOWN else ""
+    note = f"the baseline {baseline} has no value of {names} (other axes or code)"
+    return [(each, one) for each in lacking], [note]
 
 
 def _cell(
@@ -53,6 +98,8 @@ def _cell(
     judged: Judgement,
     place: int,
     row: int | None,
+    *,
+    proven: bool,
 ) -> Evidence:
     case, unit = metric.case, int(judged.unit[place])
     sign = 1.0 if case.better == "higher" else -1.0
@@ -67,8 +114,8 @@ def _cell(
     peers, repeats = int(judged.peers[place]), int(judged.repeats[place])
     return Evidence(
         verdict="reject" if rejected else "inconclusive",
-        against="baseline" if judged.proven.any() else "fleet",
-        text=f"{format_value(value, case.unit)}, {worse:.1%} worse than the "
+        against="baseline" if proven else "fleet",
+        text=f"{format_value(value, case.unit)}, {off(worse)} than the "
         f"{format_value(usual, case.unit)} of {peers - 1} others "
         f"(95 %: {low:.1%} to {high:.1%}){sure}",
         stage=case.stage,

@@ -18,15 +18,15 @@ from ...verdicts import Against, Evidence, Word
 from ..graph import Ints
 from ..joining import what
 from ..summary import members, rows_by_case
-from ..table import units_of
-from .blame import blamed
+from ..table import kinds_of, nodes_of, units_of
+from .blame import blamed, by_name
 
 BAD: tuple[Status, ...] = ("failed", "invalid", "missing")
 _BAD = [STATUSES.index(status) for status in BAD]
 CORRUPTION = ("corruption", "collective_corruption")
 """Benchmarks whose invalid rows say that equal work gave unequal bits."""
 COMMON = 0.5
-"""Share of units above which a trouble is the fleet's (or the benchmark's) and no node's."""
+"""Share of the units of a kind above which a trouble is the fleet's and no node's."""
 FEWEST = 3
 """Units below which nobody can say so."""
 
@@ -46,8 +46,10 @@ def troubles(
         stages: Only rows of these stages (None: all).
     """
     yield from _absent(header)
-    lost = dict(_lost(header, inventory))
-    yield from lost.items()
+    gone = list(_lost(header, inventory))
+    yield from gone
+    # Of nodes that share a name, those that are lost lack rows, and are told by these.
+    lost = {node for node, one in gone if one.verdict == "reject"}
     rows = rows_by_case(columns, len(header.cases))
     told: tuple[object, ...] = ()
     told_missing: set[tuple[int, str]] = set()
@@ -60,7 +62,7 @@ def troubles(
         mine = rows[case.id]
         bad = mine[np.isin(columns.status[mine], _BAD)]
         if bad.size:
-            found = _of_case(header, columns, inventory, case, mine, bad, set(lost))
+            found = _of_case(header, columns, inventory, case, mine, bad, lost)
             yield from _once(found, told_missing)
 
 
@@ -87,16 +89,15 @@ def _absent(header: Header) -> Iterator[tuple[int, Evidence]]:
 
 def _lost(header: Header, inventory: Inventory) -> Iterator[tuple[int, Evidence]]:
     """Nodes that were lost while the run went on."""
-    numbers = {inventory.name(node): node for node in range(len(header.nodes))}
     for event in header.events:
-        if event["kind"] == "agent-lost" and event["node"] in numbers:
-            text = f"the node was lost: {event['text']}"
-            yield (
-                numbers[event["node"]],
-                Evidence(
-                    verdict="reject", against="fault", text=text, stage=event.get("stage", "")
-                ),
+        if event["kind"] == "agent-lost":
+            one = Evidence(
+                verdict="reject",
+                against="fault",
+                text=f"the node was lost: {event['text']}",
+                stage=event.get("stage", ""),
             )
+            yield from by_name(inventory, event["node"], one)
 
 
 def _of_case(
@@ -112,26 +113,39 @@ def _of_case(
     groups, units = units_of(schedule, inventory)
     unit = units[np.searchsorted(groups, columns.group[mine])]
     single = unit >= 0
-    seen = np.unique(unit[single]).size
+    seen = np.unique(unit[single])
     broken = np.isin(mine, bad)
     hit = np.unique(unit[single & broken])
-    common = seen >= FEWEST and hit.size > COMMON * seen
+    kinds, _ = kinds_of(inventory)
+    common = _common(inventory, kinds, seen, hit)
     for one in hit.tolist():
-        node = one - inventory.size if one >= inventory.size else int(inventory.node_of(one))
+        node = int(nodes_of(inventory, one))
         if node in lost:
             continue
         row = int(mine[(unit == one) & broken][0])
         times, of = int(((unit == one) & broken).sum()), int((unit == one).sum())
         count = f" ({times} of {of} times)" if of > 1 else ""
         said = f"{_reason(columns, row)}{count}"
-        word: Word = "inconclusive" if common else "reject"
-        if common:
-            said += f"; so it is on {hit.size} of {seen}: no fault of one node"
+        word: Word = "reject"
+        if (many := common.get(int(kinds[one]))) is not None:
+            word = "inconclusive"
+            said += f"; so it is on {many}: no fault of one node"
         device = inventory.rank_name(one) if one < inventory.size else ""
         yield node, _evidence(header, case, columns, row, word, said, device)
     if not single.all():
         # One row a group: what several repeats say of it is said by the first.
         yield from _of_groups(header, columns, inventory, case, mine[~single], bad, lost)
+
+
+def _common(inventory: Inventory, kinds: Ints, seen: Ints, hit: Ints) -> dict[int, str]:
+    """By kind of unit: of how many it is the same, where that is no fault of one node."""
+    found = {}
+    for kind in np.unique(kinds[hit]).tolist():
+        here, alike = hit[kinds[hit] == kind], int((kinds[seen] == kind).sum())
+        several = np.unique(nodes_of(inventory, here)).size > 1
+        if several and alike >= FEWEST and here.size > COMMON * alike:
+            found[kind] = f"{here.size} of {alike}"
+    return found
 
 
 def _of_groups(

@@ -6,13 +6,26 @@ import numpy as np
 
 from ...records import STATUSES
 from ...results import Columns
-from ..graph import Floats, Ints
+from ..graph import Bools, Floats, Ints
 from ..table import Table
 from .cells import Cells
 
 _OK = STATUSES.index("ok")
 _REACH = 1.959964
 """Half the width of a 95 % interval, in standard errors."""
+
+
+def usable(found: Table, columns: Columns) -> Bools:
+    """bool[rows of the table]: whether the value counts: ok, a number, and not of the wrong sign.
+
+    A rate of nothing is no measurement; a time or an error of nothing is as good as there is.
+    """
+    value = columns.value[found.row]
+    lower = np.array([one.case.better == "lower" for one in found.metrics], dtype=bool)
+    least = lower[found.metric] if lower.size else np.empty(0, dtype=bool)
+    there = (columns.status[found.row] == _OK) & np.isfinite(value)
+    good: Bools = there & ((value > 0) | (least & (value == 0)))
+    return good
 
 
 def cells(found: Table, columns: Columns, baseline: tuple[Table, Columns] | None = None) -> Cells:
@@ -51,7 +64,7 @@ def cells(found: Table, columns: Columns, baseline: tuple[Table, Columns] | None
 def _cells(found: Table, columns: Columns, kinds: Ints) -> Cells:
     value = columns.value[found.row]
     # What is no positive number (a skew of nothing, say) has no ratio to anything.
-    good = (columns.status[found.row] == _OK) & np.isfinite(value) & (value > 0)
+    good = usable(found, columns) & (value > 0)
     sign = np.array(
         [1.0 if one.case.better == "higher" else -1.0 for one in found.metrics], dtype=np.float64
     )

@@ -9,11 +9,16 @@ import numpy as np
 
 from ...identity import identities
 from ...records import STATUSES, Header
-from ...verdicts import WORDS, Certification, Evidence, NodeVerdict, Word
+from ...verdicts import WORDS, Against, Certification, Evidence, NodeVerdict, Word
 from ..graph import Bools, Ints
 from .causes import explained
+from .coverage import left_out
 from .examine import Examined
 from .limits import limit
+from .values import usable
+
+_GRAVE: tuple[Against, ...] = ("corruption", "sanity", "fault")
+"""What weighs more than being slow, the worst first."""
 
 Command = Callable[[Evidence, str], str]
 """Of evidence and the name of its node: the command that repeats this one check."""
@@ -41,6 +46,7 @@ def certification(
     header = found.header
     reached = {one["name"] for one in header.stages}
     missing = [name for name in stages if name not in reached]
+    gated = left_out(header, found.inventory)
     usual = _temperature(header)
     checks = _checks(found)
     held = _held(found)
@@ -49,10 +55,13 @@ def certification(
     for node in range(found.inventory.node_count):
         name = found.inventory.name(node)
         evidence = list(found.evidence.get(node, []))
-        if missing and not any(one.verdict == "reject" for one in evidence):
-            why = stopped or f"the run is {header.state}"
-            text = f"not measured: stage(s) {', '.join(missing)}; {why}"
-            evidence.append(Evidence(verdict="inconclusive", against="coverage", text=text))
+        for names, why in (
+            (missing, stopped or f"the run is {header.state}"),
+            (gated.get(node, []), "something spoke against it before"),
+        ):
+            if names:
+                text = f"not measured: stage(s) {', '.join(names)}; {why}"
+                evidence.append(Evidence(verdict="inconclusive", against="coverage", text=text))
         if not held[node] and checks[node].any():
             text = (
                 "nothing to hold its figures against: no other node of its kind, and no limit that "
@@ -99,9 +108,11 @@ def verdict(evidence: Sequence[Evidence]) -> Word:
     return next((word for word in ("reject", "inconclusive") if word in said), WORDS[0])
 
 
-def _order(one: Evidence) -> tuple[int, float, str]:
-    """What speaks most against a node comes first."""
-    return _GRAVITY[one.verdict], -(one.effect if one.effect is not None else 1.0), one.metric
+def _order(one: Evidence) -> tuple[int, int, float, str]:
+    """What speaks most against a node comes first: wrong results, faults, how far it is off."""
+    kind = _GRAVE.index(one.against) if one.against in _GRAVE else len(_GRAVE)
+    kind += one.against == "coverage"
+    return _GRAVITY[one.verdict], kind, -(one.effect or 0.0), one.metric
 
 
 def _with_command(one: Evidence, command: str) -> Evidence:
@@ -130,7 +141,8 @@ def _held(found: Examined) -> Bools:
         for n, metric in enumerate(found.table.metrics)
         if limit(metric.line, metric.case)[0] is not None
     ]
-    held[found.table.node(found.table.unit[np.isin(found.table.metric, limited)])] = True
+    counted = np.isin(found.table.metric, limited) & usable(found.table, found.columns)
+    held[found.table.node(found.table.unit[counted])] = True
     for nodes_met in found.links.met.values():
         held[list(nodes_met)] = True
     return held

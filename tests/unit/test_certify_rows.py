@@ -1,0 +1,233 @@
+"""What certification makes of rows as they should not be, where a pass would be wrong."""
+
+import sys
+from datetime import date
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+from made_runs import case, columns, header
+
+from bench.analysis.certify.cells import Rules
+from bench.analysis.certify.examine import Proven, examine
+from bench.analysis.certify.verdicts import certification
+from bench.analysis.waivers import apply_waivers
+from bench.configs import Profile, ProfileMetric
+from bench.configs.waivers import Waiver
+from bench.errors import UsageError
+from bench.records import Device, Node, ScheduleSpec
+
+PLAIN = Profile(
+    name="plain",
+    categories={
+        "compute": [ProfileMetric(benchmark="gemm", metric="flops", reference="none")],
+        "fabric": [ProfileMetric(benchmark="collectives", metric="busbw", reference="none")],
+    },
+)
+LIMITED = Profile(
+    name="limited",
+    categories={"compute": [ProfileMetric(benchmark="gemm", metric="flops", least=0.4)]},
+)
+DEVICES = ScheduleSpec(kind="devices", scope="device")
+ALL = ScheduleSpec(kind="all", scope="group")
+NONE = float("nan")
+
+
+def node(name, machine="", devices=2, chip="acme-1"):
+    machine = machine or f"machine-{name}"
+    return Node(
+        id=f"id-{machine}",
+        name=name,
+        machine=machine,
+        backend="acme",
+        devices=tuple(
+            Device(index=i, backend="acme", name=chip, chip=chip, serial=f"{machine}-{i}")
+            for i in range(devices)
+        ),
+    )
+
+
+EIGHT = [node(f"n{i}") for i in range(8)]
+
+
+def run_of(nodes, *cases, schedules=(DEVICES,), **changes):
+    stages = [{"name": name} for name in dict.fromkeys(one.stage for one in cases)]
+    return header(
+        *cases, fleet=None, nodes=nodes, stages=stages, schedules=list(schedules), **changes
+    )
+
+
+def gemm(odd=None, devices=16, number=0):
+    """Rows of a healthy fleet, but for those of ``odd`` (device: value, status, reason)."""
+    chance = np.random.default_rng(0)
+    usual = 1e12 * (1 + 0.003 * chance.standard_normal(devices))
+    return [
+        (number, device, *(odd or {}).get(device, (usual[device],))) for device in range(devices)
+    ]
+
+
+def judged(run, rows, profile=PLAIN, baseline=None):
+    found = examine(run, columns(*rows), profile, Rules(), baseline=baseline)
+    stages = [stage["name"] for stage in run.stages]
+    return certification(found, stages=stages, profile=profile.name)
+
+
+def words(made):
+    return {one.node: one.verdict for one in made.nodes}
+
+
+def texts(made, name):
+    (found,) = (one for one in made.nodes if one.node == name)
+    return " / ".join(one.text for one in found.evidence)
+
+
+def others(made, *names):
+    return {word for name, word in words(made).items() if name not in names}
+
+
+@pytest.mark.parametrize("value", [0.0, -5.0, NONE])
+def test_a_value_that_is_no_measurement_is_no_pass(value):
+    made = judged(run_of(EIGHT, case(0)), gemm({3: (value,)}))
+    assert words(made)["n1"] == "inconclusive"
+    assert "no measurement" in texts(made, "n1")
+    assert others(made, "n1") == {"accept"}
+
+
+def test_a_limit_on_what_was_skipped_holds_nothing():
+    rows = [(0, device, NONE, "skipped", "no such dtype") for device in range(2)]
+    made = judged(run_of(EIGHT[:1], case(0, expected=1e12)), rows, LIMITED)
+    assert words(made) == {"n0": "inconclusive"}
+    assert "nothing to hold its figures against" in texts(made, "n0")
+
+
+def test_a_run_without_a_row_or_a_device_is_judged():
+    made = judged(run_of(EIGHT, case(0)), [])
+    assert set(words(made).values()) == {"inconclusive"}
+    assert "not reached" in texts(made, "n0")
+    assert words(judged(run_of([node("bare", devices=0)], case(0)), [])) == {"bare": "inconclusive"}
+
+
+def test_a_check_without_a_figure_passes_only_where_it_ran():
+    """Silent corruption is of no profile: skipped on one device, not reached on another."""
+    checks = [(1, device, 0.0) for device in range(16) if device not in (0, 4, 9)]
+    checks += [(1, 0, NONE, "skipped", "no memory left"), (1, 9, NONE, "contended", "busy")]
+    corruption = case(1, benchmark="corruption", metric="rate", unit="1", better="lower")
+    made = judged(run_of(EIGHT, case(0), corruption), [*gemm(), *checks])
+    assert "no memory left" in texts(made, "n0")
+    assert "not reached" in texts(made, "n2")
+    assert words(made)["n0"] == words(made)["n2"] == "inconclusive"
+    assert others(made, "n0", "n2") == {"accept"}  # other work does not change bits
+
+
+@pytest.mark.parametrize(
+    ("rows", "word", "said"),
+    [
+        ([], "inconclusive", "not reached"),
+        ([(1, 0, NONE, "skipped", "one switch only")], "accept", ""),
+        ([(1, 0, NONE, "failed", "timed out")], "inconclusive", "whose fault"),
+    ],
+)
+def test_a_step_over_all_nodes_must_have_been_tried(rows, word, said):
+    over_all = case(1, benchmark="collectives", metric="busbw", schedule=1, scope="group")
+    run = run_of(EIGHT, case(0), over_all, schedules=(DEVICES, ALL))
+    made = judged(run, [*gemm(), *rows])
+    assert set(words(made).values()) == {word}
+    assert said in texts(made, "n5")
+    assert any("one switch only" in note for note in made.notes) == (word == "accept")
+
+
+def test_what_is_said_of_a_shared_name_rejects_nobody_wrongly():
+    """Cloned machines: which of them an event is about is not known."""
+    same = [node("same", machine=f"m{i}") for i in range(8)]
+    lost = dict.fromkeys((0, 1), (NONE, "missing", "gone"))
+    event = {"kind": "agent-lost", "node": "same", "text": "gone", "time": 1.0}
+    made = judged(run_of(same, case(0), events=[event]), gemm(lost))
+    missing = [one for one in made.nodes if one.checks.get("missing")]
+    assert [one.verdict for one in missing] == ["reject"]
+    assert [one.verdict for one in made.nodes].count("inconclusive") == 7
+
+
+def test_a_benchmark_that_fails_on_a_whole_kind_is_no_nodes_fault():
+    mixed = [*EIGHT, *(node(f"b{i}", chip="acme-2") for i in range(2))]
+    odd = dict.fromkeys(range(16, 20), (NONE, "failed", "no bf16"))
+    made = judged(run_of(mixed, case(0)), gemm(odd, devices=20))
+    assert words(made)["b0"] == words(made)["b1"] == "inconclusive"
+    assert "no fault of one node" in texts(made, "b0")
+    assert others(made, "b0", "b1") == {"accept"}
+
+
+def test_all_devices_of_one_node_are_a_fault_of_one_node():
+    rows = [(0, device, NONE, "invalid", "error too large") for device in range(4)]
+    made = judged(run_of([node("a", devices=4)], case(0)), rows)
+    assert words(made) == {"a": "reject"}
+    assert made.nodes[0].evidence[0].against == "sanity"
+
+
+def test_wrong_results_come_before_what_is_slow():
+    latency = case(1, benchmark="launch", metric="time", unit="s", better="lower")
+    profile = msgspec.structs.replace(
+        PLAIN,
+        categories={
+            "host": [
+                ProfileMetric(
+                    benchmark="launch", metric="time", reference="target", target=1e-6, least=1.0
+                )
+            ]
+        },
+    )
+    times = [(1, device, 1e-6 if device else 3e-6) for device in range(16)]
+    run = run_of(EIGHT, case(0), latency)
+    made = judged(run, [*gemm({1: (NONE, "invalid", "wrong")}), *times], profile)
+    first, second, *_ = made.nodes[0].evidence
+    assert first.against == "sanity"
+    assert second.effect == pytest.approx(2.0)  # three times as long is 200 % worse
+    assert second.better == "lower"
+
+
+def test_a_waiver_does_not_stand_in_for_what_was_not_measured():
+    later = case(1, stage="fabric", benchmark="collectives", metric="busbw", schedule=1)
+    rest = ScheduleSpec(kind="devices", scope="device", arguments={"nodes": list(range(1, 8))})
+    run = run_of(EIGHT, case(0), later, schedules=(DEVICES, rest))
+    rows = [*gemm({0: (5e11,)}), *((1, group, 1e9 + group) for group in range(14))]
+    made = judged(run, rows)
+    assert words(made)["n0"] == "reject"
+    waiver = Waiver(nodes=("n0",), metric="*", reason="known", until=date(2999, 1, 1))
+    nodes, _ = apply_waivers(made.nodes, [waiver], date(2026, 1, 1))
+    (first,) = (one for one in nodes if one.node == "n0")
+    assert first.verdict == "inconclusive"
+    assert "fabric; something spoke against it before" in first.evidence[0].text
+
+
+class TestBaseline:
+    def proven(self, **changes):
+        run = run_of(EIGHT, case(0, **changes), id="proven")
+        return Proven(header=run, columns=columns(*gemm()))
+
+    def test_it_is_another_run(self):
+        proven = self.proven()
+        with pytest.raises(UsageError, match="its own baseline"):
+            judged(proven.header, gemm(), baseline=proven)
+
+    @pytest.mark.parametrize("other", [{"source": "1"}, {"axes": {"dtype": "fp16"}}])
+    def test_one_that_says_nothing_is_no_pass(self, other):
+        made = judged(run_of(EIGHT, case(0)), gemm(), baseline=self.proven(**other))
+        assert set(words(made).values()) == {"inconclusive"}
+        assert "nothing to compare with" in texts(made, "n0")
+        assert any("no value of gemm" in note for note in made.notes)
+
+    def test_one_of_other_chips_is_no_pass(self):
+        run = run_of([node(f"b{i}", chip="acme-2") for i in range(8)], case(0))
+        made = judged(run, gemm(), baseline=self.proven())
+        assert set(words(made).values()) == {"inconclusive"}
+
+    def test_what_it_does_not_measure_is_said_and_held_against_the_fleet(self):
+        fabric = case(1, benchmark="collectives", metric="busbw")
+        rows = [*gemm(), *gemm({2: (5e11,)}, number=1)]
+        made = judged(run_of(EIGHT, case(0), fabric), rows, baseline=self.proven())
+        assert words(made)["n1"] == "reject"
+        assert made.nodes[0].evidence[0].against == "fleet"
+        assert others(made, "n1") == {"accept"}
+        assert any("no value of collectives" in note for note in made.notes)
