@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
@@ -23,10 +24,12 @@ from ..analysis.certify.sequential import retest
 from ..analysis.graph import Bools
 from ..analysis.joining import base, number_of, what
 from ..analysis.joining import retest as retest_name
+from ..analysis.waivers import waived
 from ..cluster.further import Further
 from ..cluster.placement import schedule_spec
 from ..cluster.plan import Part
 from ..configs import Entry, Profile, StageConfig, Suite
+from ..configs.waivers import Waiver
 from ..inventory import Inventory
 from ..records import Case, Header, ScheduleSpec
 from ..results import RunReader
@@ -58,6 +61,7 @@ class Certify:
         baseline: A proven run.
         budget: Seconds after which no further stage begins (None: as long as it takes).
         soak: Seconds of sustained load at the end; 0: none.
+        waivers: A node goes on in spite of what they are about: the rest is still to be measured.
         say: Told what is decided, in lines.
 
     Attributes:
@@ -73,6 +77,7 @@ class Certify:
         baseline: Proven | None = None,
         budget: float | None = None,
         soak: float = 0.0,
+        waivers: Sequence[Waiver] = (),
         say: Callable[[str], None] = lambda line: None,
     ) -> None:
         self._stages = list(suite.stages)
@@ -81,6 +86,7 @@ class Certify:
         self._rule = suite.rule
         self._profile, self._rules, self._baseline = profile, rules, baseline
         self._began, self._budget = time.monotonic(), budget
+        self._waivers, self._today = waivers, datetime.now(timezone.utc).date()
         self._say = say
         self.stopped = ""
 
@@ -115,12 +121,15 @@ class Certify:
             left = self._stages[self._stages.index(stage) + 1 :]
         if not left:
             return None
-        rejected = found.rejected()
+        rejected = self._rejected(found)
         live = [node for node in _occupied(found.inventory) if node not in rejected]
         if not live:
             self.stopped = "no node is left that nothing speaks against"
             return None
         return self._sweep(left[0], live if rejected else None)
+
+    def _rejected(self, found: Examined) -> set[int]:
+        return found.rejected(lambda node, one: waived(node, one, self._waivers, self._today))
 
     def _over(self) -> bool:
         if self._budget is None or time.monotonic() - self._began < self._budget:
@@ -138,7 +147,7 @@ class Certify:
 
     def _again(self, stage: StageConfig, number: int, found: Examined) -> Iterator[Part]:
         """What the re-test of a stage measures; nothing: the stage is decided."""
-        rejected = found.rejected()
+        rejected = self._rejected(found)
         jobs = _Jobs(stage, found.header, self._rule)
         cells = _doubtful(stage.name, found, self._rules, rejected)
         busy = _contended(stage.name, found, rejected) if number <= BUSY_LOOKS else []

@@ -184,8 +184,15 @@ def _certify(
         judged_by.profile,
         judged_by.rules,
         baseline=judged_by.baseline,
+        waivers=judged_by.waivers,
         say=lambda line: None if quiet else click.echo(line, err=True),
         **limits,
     )
     finished = measure(campaign)
-    return judge(finished.folder, campaign.stages, judged_by, campaign.stopped)
+    return judge(
+        finished.folder,
+        campaign.stages,
+        judged_by,
+        campaign.stopped,
+        interrupted=finished.header.state == "interrupted",
+    )

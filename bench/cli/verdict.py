@@ -37,7 +37,14 @@ class Judged(msgspec.Struct, kw_only=True):
     as_json: bool = False
 
 
-def judge(folder: Path, stages: Sequence[str], how: Judged, stopped: str = "") -> int:
+def judge(
+    folder: Path,
+    stages: Sequence[str],
+    how: Judged,
+    stopped: str = "",
+    *,
+    interrupted: bool = False,
+) -> int:
     """Judge a run, write ``verdict.json``, print the verdict; the exit code.
 
     Args:
@@ -45,6 +52,7 @@ def judge(folder: Path, stages: Sequence[str], how: Judged, stopped: str = "") -
         stages: All stages that its suite has.
         how: By what.
         stopped: Why it ended early.
+        interrupted: Somebody has just interrupted the measuring.
     """
     reader = RunReader(folder)
     header = reader.header
@@ -69,10 +77,10 @@ def judge(folder: Path, stages: Sequence[str], how: Judged, stopped: str = "") -
     _schedulers(made, header, folder, how.max_drain)
     write_verdict(folder, made)
     _say(made, how)
-    held = [Exit.INTERRUPTED] if header.state == "interrupted" else []
+    held = [Exit.INTERRUPTED] if interrupted else []
     if made.count("reject"):
         held.append(Exit.FINDING)
-    if made.count("inconclusive"):
+    if made.count("accept") < max(len(made.nodes), 1):
         held.append(Exit.INCONCLUSIVE)
     return int(Exit.worst(held))
 
