@@ -115,7 +115,8 @@ def command(
     from ..analysis.certify.cells import Rules
     from ..configs import load_chips, load_profile
     from ..configs.waivers import load_waivers
-    from ..results import find_run
+    from ..results import RunReader, find_run
+    from .begun import begun
     from .verdict import Judged, judge, stages_of
 
     for name in ("suite", "only", "dry_run", "run"):
@@ -124,14 +125,22 @@ def command(
                 f"--resume continues a certification as it was planned; "
                 f"{'--from' if name == 'run' else spelled(name)} does not go with it"
             )
+    options: dict[str, Any] = {"profile": profile, "baseline": baseline, "waivers": waivers}
+    options |= {"retest": retest, "soak": soak, "max_drain": max_drain}
+    if resume is not None:
+        # What it is judged by goes on too: other rules would ask for other stages.
+        before = begun(RunReader(find_run(resume, out)).header)
+        options |= {name: before[name] for name in options if name in before and not given(name)}
+    asked = {name: str(options[name]) for name in ("profile", "baseline") if options[name]}
     judged_by = Judged(
-        profile=load_profile(profile),
-        rules=Rules(retest=retest),
-        baseline=_proven(baseline, out),
-        waivers=load_waivers(waivers) if waivers else [],
-        max_drain=max_drain,
+        profile=load_profile(options["profile"]),
+        rules=Rules(retest=options["retest"]),
+        baseline=_proven(options["baseline"], out),
+        waivers=load_waivers(options["waivers"]) if options["waivers"] else [],
+        max_drain=options["max_drain"],
         markdown=markdown,
         as_json=as_json,
+        asked={name: text for name, text in asked.items() if text != "certify"},
     )
     if run is not None:
         folder = find_run(run, out)
@@ -150,7 +159,7 @@ def command(
     return _certify(
         chosen,
         judged_by,
-        {"budget": budget, "soak": soak},
+        {"budget": budget, "soak": options["soak"]},
         lambda campaign: measured(
             chosen, chips, out, run_id, again, quiet=quiet, campaign=campaign, **where
         ),

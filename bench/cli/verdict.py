@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Sequence
 from datetime import datetime, timezone
 from pathlib import Path
@@ -23,10 +22,14 @@ from ..errors import Exit, HengsuanError, InfraError
 from ..records import Header
 from ..results import ROWS, RunReader, list_runs
 from ..verdicts import Certification, Evidence, read_verdict, write_verdict
+from .begun import begun, repeating
 
 
 class Judged(msgspec.Struct, kw_only=True):
-    """By what a run is judged, and where the verdict goes beside the run's folder."""
+    """By what a run is judged, and where the verdict goes beside the run's folder.
+
+    ``asked``: the profile and the baseline as they were typed, for commands that repeat a check.
+    """
 
     profile: Profile
     rules: Rules
@@ -35,6 +38,7 @@ class Judged(msgspec.Struct, kw_only=True):
     max_drain: float = 0.05
     markdown: Path | None = None
     as_json: bool = False
+    asked: dict[str, str] = {}
 
 
 def judge(
@@ -67,7 +71,7 @@ def judge(
         stages=stages,
         profile=how.profile.name,
         stopped=stopped,
-        command=lambda evidence, node: again(header, evidence, node),
+        command=lambda evidence, node: repeating(header, evidence, node, how.asked),
     )
     today = datetime.now(timezone.utc).date()
     made.nodes, notes = apply_waivers(made.nodes, how.waivers, today)
@@ -86,25 +90,15 @@ def judge(
 
 
 def stages_of(folder: Path) -> Sequence[str]:
-    """The stages of the suite that a run was made with."""
+    """The stages of the suite that a run was made with, and the soak that it was to end with."""
+    from ..campaigns.certify import SOAK
     from ..configs import suite_from_text
 
-    text = RunReader(folder).header.suite_text
-    if not text:
+    header = RunReader(folder).header
+    if not header.suite_text:
         return []
-    return [stage.name for stage in suite_from_text(text, f"{folder}/run.json (its suite)").stages]
-
-
-def again(header: Header, evidence: Evidence, node: str) -> str:
-    """The command that repeats one check on one node; empty for what is no measurement."""
-    if not evidence.stage or not evidence.metric:
-        return ""
-    words = ["hengsuan", "certify", header.suite]
-    if header.fleet is not None:
-        return ""  # a simulated fleet is certified as a whole
-    if header.executor == "ray":
-        words += ["--nodes", node]
-    return shlex.join([*words, "--only", evidence.metric])
+    suite = suite_from_text(header.suite_text, f"{folder}/run.json (its suite)")
+    return [stage.name for stage in suite.stages] + ([SOAK] if begun(header).get("soak") else [])
 
 
 def _past(

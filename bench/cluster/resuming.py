@@ -44,7 +44,7 @@ def continues(header: Header, made: Plan) -> None:
     if header.cases[:both] != made.cases[:both]:
         raise UsageError(
             f"run {header.id} was planned with other benchmarks, axes or code",
-            hint="its code or suite has changed since; start a new run",
+            hint="its code, its suite or what it is judged by has changed since; start a new run",
         )
 
 

@@ -1,5 +1,6 @@
 """Certification on real ranks: gates, re-tests in the same run, silent corruption, lost ranks."""
 
+import itertools
 import os
 import sys
 from pathlib import Path
@@ -103,3 +104,34 @@ def test_a_rank_that_dies_rejects_its_node(tmp_path):
     assert one.verdict == "reject"
     assert one.evidence[0].against == "fault"
     assert "SIGKILL" in one.evidence[0].text
+
+
+class Dying(Several):
+    """The last node answers no more from a stage on."""
+
+    def start(self, node, order):
+        if order.stage == "collective":
+            self.dead = (len(self.agents) - 1,)
+        super().start(node, order)
+
+
+def test_a_resumed_run_goes_the_same_way_though_a_node_was_lost_later(tmp_path):
+    """What happened in a later stage must not count when the earlier ones are walked anew."""
+    corruption = ("corruption", [CORRUPTION])
+    made = suite(("device", [GEMM]), corruption, ("collective", [GEMM]), ("end", [CORRUPTION]))
+    verdicts, reader = certify(made, AgentExecutor(Dying(2), {}), tmp_path)
+    assert verdicts["n1"].verdict == "reject"
+    assert "the node was lost" in verdicts["n1"].evidence[0].text
+    stages = list(dict.fromkeys(case.stage for case in reader.header.cases))
+    campaign = Certify(made, PROFILE, Rules())
+    for before, after in itertools.pairwise(stages):
+        asked = campaign.following(reader.path, stages[: stages.index(before) + 1])
+        assert asked.stage.name == after
+        chosen = [part.nodes for part in asked.parts]
+        measured = [
+            reader.header.schedules[case.schedule].arguments.get("nodes")
+            for case in reader.header.cases
+            if case.stage == after
+        ]
+        if "+" not in after:
+            assert chosen == measured[:1]

@@ -126,6 +126,7 @@ def examine(
     if stages is not None:
         there = np.array([case.stage in stages for case in header.cases], dtype=bool)
         columns = columns.only(there[columns.case]) if there.size else columns
+        header = _until(header, stages)
     found = table(header, columns, profile, stages)
     other = None
     if baseline is not None:
@@ -176,6 +177,24 @@ def examine(
         evidence=by_node,
         notes=[*notes, *unasked(header, profile)] if ended else notes,
     )
+
+
+def _until(header: Header, stages: Collection[str]) -> Header:
+    """The header as it was when these stages had ended: without the events of later ones.
+
+    An event without a stage is placed by its time. A resumed run walks its stages anew, and notes
+    each again: the first time counts.
+    """
+    ends: dict[str, float] = {}
+    for stage in header.stages:
+        ends.setdefault(stage["name"], stage["began"] + stage["seconds"])
+    end = max((when for name, when in ends.items() if name in stages), default=0.0)
+    kept = [
+        event
+        for event in header.events
+        if (event["stage"] in stages if event.get("stage") else event.get("time", 0.0) <= end)
+    ]
+    return msgspec.structs.replace(header, events=kept)
 
 
 def _uneven(header: Header, columns: Columns, inventory: Inventory) -> list[str]:
