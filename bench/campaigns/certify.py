@@ -21,6 +21,7 @@ import numpy as np
 from ..analysis.certify.cells import Cells, Judgement, Request, Rules
 from ..analysis.certify.examine import Examined, Proven, examine
 from ..analysis.certify.sequential import retest
+from ..analysis.certify.troubles import spoilt
 from ..analysis.graph import Bools
 from ..analysis.joining import base, number_of, what
 from ..analysis.joining import retest as retest_name
@@ -40,7 +41,7 @@ from ..workloads.expansion import expand
 BUSY_LOOKS = 3
 """Re-tests of a stage's contended cells at most: a host that is busy every time is not quiet."""
 LINK_LOOKS = 2
-"""Re-tests of a stage's pairs at most."""
+"""Re-tests of a stage's pairs, and of what nodes do together, at most."""
 EVERY_PAIR = 12
 """Nodes up to which a re-test of pairs meets every pair of them; more meet some."""
 MATCHINGS = 5
@@ -164,6 +165,18 @@ class Certify:
             yield jobs.part(job, repeats, sorted(units_of), found)
         if number <= LINK_LOOKS:
             yield from self._pairs(stage, number, found, rejected)
+            yield from self._without(stage, jobs, found, rejected)
+
+    def _without(
+        self, stage: StageConfig, jobs: _Jobs, found: Examined, rejected: set[int]
+    ) -> Iterator[Part]:
+        """What nodes do together, once more, where a node spoilt it that is rejected by now."""
+        live = [node for node in _occupied(found.inventory) if node not in rejected]
+        if len(live) < 2:
+            return
+        for case in spoilt(found.table, found.header, found.columns, stage.name, rejected):
+            self._say(f"stage {stage.name}: {case.short()} without the rejected nodes")
+            yield Part([jobs.entry(case)], live)
 
     def _pairs(
         self, stage: StageConfig, number: int, found: Examined, rejected: set[int]
@@ -268,6 +281,10 @@ class _Jobs:
     def of(self, case: Case) -> int:
         """The number of the entry that a case comes from."""
         return self._known[_key(case.benchmark, case.axes, self._header.schedules[case.schedule])]
+
+    def entry(self, case: Case) -> Entry:
+        """The entry that a case comes from."""
+        return self._entries[self.of(case)]
 
     def part(self, job: int, repeats: int, units: list[int], found: Examined) -> Part:
         """An entry on some units: devices by rank, or nodes."""

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 import msgspec
 
+from ..analysis.certify.relative import WIDE
 from ..hostlists import compress
 from ..units import format_value
 from ..verdicts import Against, Certification, Evidence, NodeVerdict, Word
@@ -148,7 +149,7 @@ def about(one: Evidence) -> str:
 def details(one: Evidence) -> list[str]:
     """What else a reader needs to judge it, in lines: against what, how sure, conditions, cause."""
     held = [AGAINST[one.against]]
-    if one.low is not None and one.high is not None:
+    if one.low is not None and one.high is not None and -WIDE < one.low <= one.high < WIDE:
         held.append(f"{one.low:.1%} to {one.high:.1%} worse (95 %)")
     if one.peers and one.percentile is not None:
         held.append(f"{one.percentile:.3g} % of {one.peers} are as bad or worse")

@@ -216,3 +216,36 @@ def test_provenances_are_never_compared(tmp_path):
             Rules(),
             baseline=Proven(header=reader.header, columns=columns),
         )
+
+
+@pytest.mark.parametrize("stage", ["fabric", "training"])
+def test_a_node_lost_late_does_not_leave_the_others_undone(tmp_path, stage):
+    """What all do together is done again without it; else nobody would have passed it."""
+    lost = {"kind": "dying-node", "node": 3, "stage": stage}
+    found = certify(tmp_path, made(nodes=6, devices=2, faults=[lost]))
+    assert found.nodes("reject") == ["node-00003"]
+    assert len(found.nodes("accept")) == 5
+    header = RunReader(found.folder).header
+    again = [case for case in header.cases if case.stage == f"{stage}+1" and case.scope == "group"]
+    nodes = {tuple(header.schedules[case.schedule].arguments["nodes"]) for case in again}
+    assert nodes == {(0, 1, 2, 4, 5)}
+
+
+def test_what_two_should_do_together_is_not_passed_by_one(tmp_path):
+    lost = {"kind": "dying-node", "node": 1, "stage": "training"}
+    found = certify(tmp_path, made(nodes=2, devices=2, faults=[lost]))
+    assert found.nodes("reject") == ["node-00001"]
+    assert found.nodes("inconclusive") == ["node-00000"]
+    assert "cannot be told" in found.evidence("node-00000")[0].text
+
+
+def test_doubt_about_two_nodes_is_said_in_words_that_hold(tmp_path):
+    """One of two is slower: the other gets no cause, and no interval of a million per cent."""
+    slow = {"kind": "slow", "node": 1, "factor": 0.7}
+    found = certify(tmp_path, made(nodes=2, devices=1, faults=[slow]), suite=SMALL)
+    assert set(found.nodes("inconclusive")) == {"node-00000", "node-00001"}
+    better, worse = found.evidence("node-00000")[0], found.evidence("node-00001")[0]
+    assert "better than the" in better.text
+    assert better.cause == ""
+    assert "of 1 other (95 %: too wide to say anything)" in worse.text
+    assert worse.cause

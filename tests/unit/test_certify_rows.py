@@ -139,6 +139,23 @@ def test_a_step_over_all_nodes_must_have_been_tried(rows, word, said):
     assert any("one switch only" in note for note in made.notes) == (word == "accept")
 
 
+def test_a_step_that_a_lost_node_spoilt_is_passed_by_those_who_did_it_again():
+    over_all = case(1, benchmark="collectives", metric="busbw", schedule=1, scope="group")
+    again = msgspec.structs.replace(over_all, id=2, stage="device+1", schedule=2)
+    rest = msgspec.structs.replace(ALL, arguments={"nodes": list(range(1, 7))})
+    event = {"kind": "agent-lost", "node": "n0", "text": "gone", "time": 1.0}
+    run = run_of(EIGHT, case(0), over_all, again, schedules=(DEVICES, ALL, rest), events=[event])
+    rows = [*gemm(), (1, 0, NONE, "missing", "node n0: gone")]
+    first = judged(run, rows)
+    assert words(first)["n0"] == "reject"
+    assert others(first, "n0") == {"inconclusive"}
+    assert "not measured without n0" in texts(first, "n1")
+    then = judged(run, [*rows, (2, 0, 1e9)])
+    assert words(then)["n0"] == "reject"
+    assert words(then)["n7"] == "inconclusive"  # it took no part
+    assert others(then, "n0", "n7") == {"accept"}
+
+
 def test_what_is_said_of_a_shared_name_rejects_nobody_wrongly():
     """Cloned machines: which of them an event is about is not known."""
     same = [node("same", machine=f"m{i}") for i in range(8)]

@@ -197,3 +197,66 @@ def test_results_of_another_schema_are_refused(here):
     done = certify(here, "--from", run.name)
     assert done.returncode == 2
     assert "schema 9" in done.stderr
+
+
+def test_a_soak_goes_on_with_a_resumed_run(here):
+    """Killed before it: judged as it is, it is missing; resumed, it is done without being asked."""
+    words = ["short.yaml", "--sim", "good.yaml", "--soak", "60s", "--quiet"]
+    certify(here, *words)
+    (run,) = runs(here)
+    header = json.loads((run / "run.json").read_text())
+    whole = (run / "measurements.jsonl").read_text().splitlines(keepends=True)
+    kept = [row for row in whole if header["cases"][json.loads(row)[0]]["stage"] == "device"]
+    assert 0 < len(kept) < len(whole)
+    (run / "measurements.jsonl").write_text("".join(kept))
+    header["stages"] = header["stages"][:1]
+    header["cases"] = [case for case in header["cases"] if case["stage"] == "device"]
+    (run / "run.json").write_text(json.dumps(header))
+    judged = certify(here, "--from", run.name)
+    assert judged.returncode == 3
+    assert "not measured: stage(s) soak" in judged.stdout
+    done = certify(here, "--resume", run.name, "--sim", "good.yaml", "--quiet")
+    assert done.returncode == 0, done.stderr
+    assert len((run / "measurements.jsonl").read_text().splitlines()) == len(whole)
+
+
+def test_an_interrupted_run_that_is_judged_later_was_not_interrupted_now(here):
+    certify(here, "short.yaml", "--sim", "good.yaml", "--quiet")
+    (run,) = runs(here)
+    header = json.loads((run / "run.json").read_text())
+    (run / "run.json").write_text(json.dumps(header | {"state": "interrupted"}))
+    assert certify(here, "--from", run.name).returncode == 0
+    (run / "run.json").write_text(json.dumps(header | {"state": "running", "stages": []}))
+    found = certify(here, "--from", run.name)
+    assert found.returncode == 3
+    assert "the run is running" in found.stdout
+
+
+def test_a_run_of_no_node_is_no_pass(here):
+    certify(here, "short.yaml", "--sim", "good.yaml", "--quiet")
+    (run,) = runs(here)
+    header = json.loads((run / "run.json").read_text())
+    (run / "run.json").write_text(json.dumps(header | {"fleet": None, "nodes": [], "cases": []}))
+    (run / "measurements.jsonl").write_text("")
+    found = certify(here, "--from", run.name)
+    assert found.returncode == 3
+    assert "no nodes were judged" in found.stdout
+
+
+def test_a_waived_node_is_measured_to_the_end(here):
+    (here / "two.yaml").write_text(
+        f"{SUITE}  - name: later\n    benchmarks:\n      - stream: {{op: copy, size: 1GiB}}\n"
+    )
+    (here / "w.yaml").write_text(
+        "waivers:\n  - {node: node-00003, metric: 'gemm*', reason: known, until: 2999-01-01}\n"
+    )
+    words = ["two.yaml", "--sim", "bad.yaml", "--quiet", "--json"]
+    without = {one["node"]: one for one in json.loads(certify(here, *words).stdout)["nodes"]}
+    assert any("later" in one["text"] for one in without["node-00003"]["evidence"])
+    done = certify(here, *words, "--waivers", "w.yaml", "--out", "waived")
+    found = {one["node"]: one for one in json.loads(done.stdout)["nodes"]}["node-00003"]
+    assert not any("not measured" in one["text"] for one in found["evidence"])
+    (run,) = (here / "waived").iterdir()
+    header = RunReader(run).header
+    later = next(case for case in header.cases if case.stage == "later")
+    assert "nodes" not in header.schedules[later.schedule].arguments

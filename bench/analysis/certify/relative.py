@@ -17,6 +17,8 @@ from ..table import Metric, Table
 from .cells import INCONCLUSIVE, REJECT, SUSPECT, Judgement
 
 _OK = STATUSES.index("ok")
+WIDE = 10.0
+"""Ends of an interval from which on it says nothing: eleven times as good or bad."""
 SHOWN = 5
 """Metrics that are named one by one."""
 
@@ -49,6 +51,12 @@ def evidence(
             int(found.node(unit)),
             _cell(found, metric, header, columns, judged, place, row, proven=bool(beside[place])),
         )
+
+
+def span(low: float, high: float) -> str:
+    """``9.8% to 11.3%`` worse; of few units the interval may say nothing."""
+    wide = low < -WIDE or high > WIDE
+    return "too wide to say anything" if wide else f"{low:.1%} to {high:.1%}"
 
 
 def off(worse: float) -> str:
@@ -116,8 +124,8 @@ def _cell(
         verdict="reject" if rejected else "inconclusive",
         against="baseline" if proven else "fleet",
         text=f"{format_value(value, case.unit)}, {off(worse)} than the "
-        f"{format_value(usual, case.unit)} of {peers - 1} others "
-        f"(95 %: {low:.1%} to {high:.1%}){sure}",
+        f"{format_value(usual, case.unit)} of {peers - 1} other{'s' if peers != 2 else ''} "
+        f"(95 %: {span(low, high)}){sure}",
         stage=case.stage,
         metric=metric.label,
         device=found.device(unit),

@@ -6,7 +6,7 @@ fault of a node, and is said of all.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping, Sequence
 
 import numpy as np
 
@@ -16,13 +16,14 @@ from ...results import Columns
 from ...rounds import schedule_for
 from ...verdicts import Against, Evidence, Word
 from ..graph import Ints
-from ..joining import what
+from ..joining import base, number_of, what
 from ..summary import members, rows_by_case
-from ..table import kinds_of, nodes_of, units_of
+from ..table import Table, key_of, kinds_of, nodes_of, units_of
 from .blame import blamed, by_name
 
 BAD: tuple[Status, ...] = ("failed", "invalid", "missing")
 _BAD = [STATUSES.index(status) for status in BAD]
+_WELL = [STATUSES.index(status) for status in ("ok", "contended")]
 CORRUPTION = ("corruption", "collective_corruption")
 """Benchmarks whose invalid rows say that equal work gave unequal bits."""
 COMMON = 0.5
@@ -51,6 +52,7 @@ def troubles(
     # Of nodes that share a name, those that are lost lack rows, and are told by these.
     lost = {node for node, one in gone if one.verdict == "reject"}
     rows = rows_by_case(columns, len(header.cases))
+    redone = _redone(header, columns, inventory, rows, stages)
     told: tuple[object, ...] = ()
     told_missing: set[tuple[int, str]] = set()
     for case in header.cases:
@@ -62,7 +64,7 @@ def troubles(
         mine = rows[case.id]
         bad = mine[np.isin(columns.status[mine], _BAD)]
         if bad.size:
-            found = _of_case(header, columns, inventory, case, mine, bad, lost)
+            found = _of_case(header, columns, inventory, case, mine, bad, lost, redone)
             yield from _once(found, told_missing)
 
 
@@ -108,6 +110,7 @@ def _of_case(
     mine: Ints,
     bad: Ints,
     lost: set[int],
+    redone: Mapping[bytes, set[int]],
 ) -> Iterator[tuple[int, Evidence]]:
     schedule = schedule_for(header.schedules[case.schedule], inventory)
     groups, units = units_of(schedule, inventory)
@@ -134,7 +137,8 @@ def _of_case(
         yield node, _evidence(header, case, columns, row, word, said, device)
     if not single.all():
         # One row a group: what several repeats say of it is said by the first.
-        yield from _of_groups(header, columns, inventory, case, mine[~single], bad, lost)
+        others = mine[~single]
+        yield from _of_groups(header, columns, inventory, case, others, bad, lost, redone)
 
 
 def _common(inventory: Inventory, kinds: Ints, seen: Ints, hit: Ints) -> dict[int, str]:
@@ -156,8 +160,13 @@ def _of_groups(
     mine: Ints,
     bad: Ints,
     lost: set[int],
+    redone: Mapping[bytes, set[int]],
 ) -> Iterator[tuple[int, Evidence]]:
-    """Groups over several nodes: whose fault it is, only other groups can tell."""
+    """Groups over several nodes: whose fault it is, only other groups can tell.
+
+    Who did the same in a later group did it, whatever became of an earlier one. Who did not is not
+    passed because another one was at fault; of pairs, each node has others (`links`).
+    """
     schedule = schedule_for(header.schedules[case.schedule], inventory)
     broken = np.isin(mine, bad)
     nodes_of: dict[int, list[int]] = {}
@@ -166,6 +175,7 @@ def _of_groups(
     groups = [nodes_of[group] for group in columns.group[mine].tolist()]
     culprit = blamed(groups, broken.tolist(), inventory.node_count)
     culprit[list(lost)] = True
+    after = redone.get(key_of(header, case), set())
     for row in mine[broken].tolist():
         nodes = nodes_of[int(columns.group[row])]
         culprits = [node for node in nodes if culprit[node]]
@@ -178,9 +188,59 @@ def _of_groups(
             if node in culprits:
                 said += "; every group of this node failed, others' did not"
                 yield node, _evidence(header, case, columns, row, "reject", said)
-            elif not culprits:
-                said += "; whose fault it is cannot be told"
+            elif node not in after and (case.scope != "pair" or not culprits):
+                others = " and ".join(map(inventory.name, culprits))
+                said += (
+                    f"; it was not measured without {others}"
+                    if culprits
+                    else "; whose fault it is cannot be told"
+                )
                 yield node, _evidence(header, case, columns, row, "inconclusive", said)
+
+
+def _redone(
+    header: Header,
+    columns: Columns,
+    inventory: Inventory,
+    rows: Sequence[Ints],
+    stages: Collection[str] | None,
+) -> dict[bytes, set[int]]:
+    """By metric (`key_of`): nodes that were in a group of several that a re-test measured well."""
+    found: dict[bytes, set[int]] = {}
+    for case in header.cases:
+        wanted = stages is None or case.stage in stages
+        if not wanted or case.scope != "group" or not number_of(case.stage):
+            continue
+        schedule = schedule_for(header.schedules[case.schedule], inventory)
+        mine = rows[case.id]
+        well = columns.group[mine[np.isin(columns.status[mine], _WELL)]]
+        for group in np.unique(well).tolist():
+            nodes = np.unique(inventory.node_of(list(schedule.members(group)))).tolist()
+            if len(nodes) > 1:
+                found.setdefault(key_of(header, case), set()).update(nodes)
+    return found
+
+
+def spoilt(
+    found: Table, header: Header, columns: Columns, stage: str, rejected: set[int]
+) -> Iterator[Case]:
+    """Cases over several nodes that last went wrong in a group with a rejected node, one a job."""
+    rows = rows_by_case(columns, len(header.cases))
+    last: dict[bytes, Case] = {}
+    for case in header.cases:
+        if base(case.stage) == stage and case.scope == "group" and rows[case.id].size:
+            last[key_of(header, case)] = case
+    told: set[tuple[str, str, int]] = set()
+    for case in last.values():
+        job = (case.stage, str((case.benchmark, case.axes)), case.schedule)
+        schedule = schedule_for(header.schedules[case.schedule], found.inventory)
+        mine = rows[case.id]
+        bad = columns.group[mine[np.isin(columns.status[mine], _BAD)]]
+        for group in np.unique(bad).tolist():
+            nodes = set(found.inventory.node_of(list(schedule.members(group))).tolist())
+            if len(nodes) > 1 and nodes & rejected and job not in told:
+                told.add(job)
+                yield case
 
 
 def _reason(columns: Columns, row: int) -> str:

@@ -62,13 +62,15 @@ def certification(
             if names:
                 text = f"not measured: stage(s) {', '.join(names)}; {why}"
                 evidence.append(Evidence(verdict="inconclusive", against="coverage", text=text))
+        last: list[Evidence] = []
         if not held[node] and checks[node].any():
             text = (
                 "nothing to hold its figures against: no other node of its kind, and no limit that "
                 "applies; give a proven fleet (--baseline RUN) or a profile with targets"
             )
-            evidence.append(Evidence(verdict="inconclusive", against="coverage", text=text))
-        evidence = explained(sorted(evidence, key=_order), usual)
+            # Behind the others: why nothing could be measured, say.
+            last = [Evidence(verdict="inconclusive", against="coverage", text=text)]
+        evidence = explained([*sorted(evidence, key=_order), *last], usual)
         if command is not None:
             evidence = [_with_command(one, command(one, name)) for one in evidence]
         counts = {
