@@ -260,3 +260,14 @@ def test_a_waived_node_is_measured_to_the_end(here):
     header = RunReader(run).header
     later = next(case for case in header.cases if case.stage == "later")
     assert "nodes" not in header.schedules[later.schedule].arguments
+
+
+def test_several_checks_of_one_entry_alone_with_their_retests(here):
+    """They share the entry's rule and place; what is doubtful of them is measured again."""
+    done = certify(here, "--sim", "bad.yaml", "--only", "gemm *", "--json", "--quiet")
+    assert done.returncode == 1, done.stderr
+    cases = RunReader(runs(here)[0]).header.cases
+    assert {case.benchmark for case in cases} == {"gemm"}
+    assert len({case.axes["dtype"] for case in cases}) == 4
+    assert any(case.stage == "device+1" for case in cases)
+    assert json.loads(done.stdout)["nodes"][0]["node"] == "node-00003"
