@@ -221,8 +221,9 @@ def _doubtful(
     kept &= own
     if not kept.any():
         return []
-    mine = here[found.table.metric]
-    spent = int((found.table.session[mine] > 0).sum())
+    # The share is of the whole sweep: a short stage may use what others left.
+    mine, again = here[found.table.metric], found.table.session > 0
+    spent = int(again.sum()) - int(rules.retest * int((~again & ~mine).sum()))
     request: Request | None = retest(_judged(judged, kept), cells, rules, spent)
     if request is None:
         return []

@@ -249,3 +249,13 @@ def test_doubt_about_two_nodes_is_said_in_words_that_hold(tmp_path):
     assert better.cause == ""
     assert "of 1 other (95 %: too wide to say anything)" in worse.text
     assert worse.cause
+
+
+def test_a_short_stage_may_use_what_the_others_left_of_the_retests(tmp_path):
+    """A tenth of one step on each of sixteen nodes would be a single measurement."""
+    slow = {"kind": "slow", "node": 4, "benchmark": "train", "factor": 0.7}
+    found = certify(tmp_path, made(nodes=16, faults=[slow]))
+    assert found.nodes("reject") == ["node-00004"]
+    assert len(found.nodes("accept")) == 15
+    assert found.evidence("node-00004")[0].metric.startswith("train")
+    assert found.made.retested < 0.1 * found.made.measured
