@@ -88,7 +88,7 @@ class Certify:
         self._profile, self._rules, self._baseline = profile, rules, baseline
         self._began, self._budget = time.monotonic(), budget
         self._waivers, self._today = waivers, datetime.now(timezone.utc).date()
-        self._say = say
+        self._tell = self._say = say
         self.stopped = ""
 
     @property
@@ -98,10 +98,19 @@ class Certify:
 
     def following(self, folder: Path, stages: Sequence[str]) -> Further | None:
         """The next stage, see `bench.cluster.further.Campaign`."""
+        lines: list[str] = []
+        self._say = lines.append
+        further = self._following(folder, stages)
+        # A budget that ends with the last stage has stopped nothing.
+        if further is None or (stages and self._over()):
+            return None
+        for line in lines:
+            self._tell(line)
+        return further
+
+    def _following(self, folder: Path, stages: Sequence[str]) -> Further | None:
         reader = RunReader(folder)
         header = reader.header
-        if stages and self._over():
-            return None
         found = examine(
             header,
             reader.columns(),

@@ -10,6 +10,7 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent))
 from certified import certify, judged
 
+from bench.analysis.certify.cells import Rules
 from bench.configs import Cluster, Entry, StageConfig, Suite, load_cluster
 from bench.errors import UsageError
 from bench.results import RunReader
@@ -201,7 +202,6 @@ def test_a_value_that_is_no_number_is_refused_with_its_line(tmp_path):
 def test_provenances_are_never_compared(tmp_path):
     import msgspec
 
-    from bench.analysis.certify.cells import Rules
     from bench.analysis.certify.examine import Proven, examine
     from bench.configs import load_profile
 
@@ -259,3 +259,13 @@ def test_a_short_stage_may_use_what_the_others_left_of_the_retests(tmp_path):
     assert len(found.nodes("accept")) == 15
     assert found.evidence("node-00004")[0].metric.startswith("train")
     assert found.made.retested < 0.1 * found.made.measured
+
+
+def test_a_budget_that_ends_with_the_last_stage_has_stopped_nothing(tmp_path):
+    one = Suite(name="one", stages=SMALL.stages[:1])
+    said = []
+    found = certify(
+        tmp_path, fleet(), suite=one, rules=Rules(retest=0.0), budget=0.0, say=said.append
+    )
+    assert found.made.stopped == ""
+    assert said == ["stage device: all nodes"]
