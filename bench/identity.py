@@ -72,17 +72,19 @@ def identity_of(node: Node) -> Identity:
 
 
 def identities(header: Header) -> list[Identity]:
-    """The identity of every node of a run, in their order. Simulated ones are known by name."""
+    """The identity of every node of a run, in their order.
+
+    Simulated ones are known by name, within fleets of one size and chip.
+    """
     fleet = header.fleet
     if fleet is None:
         return [identity_of(node) for node in header.nodes]
+    which = f"{fleet.prefix}-{fleet.count}x{fleet.devices}"
     return [
         Identity(
-            machine=_hash(f"{fleet.prefix}-{node:05d}"),
+            machine=_hash(f"{which}-{fleet.chip}-{node:05d}"),
             devices=tuple(
-                Card(
-                    backend=fleet.backend, chip=fleet.chip, serial=f"{fleet.prefix}-{node}/{index}"
-                )
+                Card(backend=fleet.backend, chip=fleet.chip, serial=f"{which}-{node}/{index}")
                 for index in range(fleet.devices)
             ),
         )

@@ -253,6 +253,8 @@ class Hosts:
             f"--num-cpus={len(host.cores)}",
             "--object-store-memory=80000000",
             "--disable-usage-stats",
+            # It looks at its files all the time, beside what is measured.
+            "--include-log-monitor=false",
         ]
         done = host.run(words)
         if done.returncode:

@@ -269,3 +269,13 @@ def test_a_budget_that_ends_with_the_last_stage_has_stopped_nothing(tmp_path):
     )
     assert found.made.stopped == ""
     assert said == ["stage device: all nodes"]
+
+
+@pytest.mark.parametrize("nodes", [8, 16, 64])
+def test_one_slow_node_is_no_population_of_its_own(tmp_path, nodes):
+    """A fifth slower than all others: rejected where there are enough of them, never accepted."""
+    slow = {"kind": "slow", "node": 3, "factor": 0.8, "benchmark": ["collectives", "train"]}
+    found = certify(tmp_path, made(nodes=nodes, devices=8, faults=[slow]))
+    assert found.nodes("accept") == sorted(set(found.by_node) - {"node-00003"})
+    if nodes > 8:
+        assert found.nodes("reject") == ["node-00003"]

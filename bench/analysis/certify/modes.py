@@ -165,6 +165,10 @@ def _climb(
             shift = there - middle
         width = np.clip(np.sqrt(squares / np.maximum(total, 1e-9)), 0.01, 20.0)
     likelihood = (counts * np.log(both)).sum(axis=1)
+    if least is not None:
+        # The share is kept from falling below the least; one outlier is no population for that.
+        held = (counts * (second / both)).sum(axis=1) / np.maximum(counts.sum(axis=1), 1)
+        likelihood[(held < 0.9 * least) | (held > 1 - 0.9 * least)] = -np.inf
     return np.stack([middle, width, shift, share], axis=1), likelihood
 
 

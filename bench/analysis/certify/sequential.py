@@ -13,10 +13,11 @@ import math
 import numpy as np
 
 from ..graph import Floats, Ints
-from .cells import REJECT, Cells, Judgement, Request, Rules
+from .cells import REJECT, SUSPECT, Cells, Judgement, Request, Rules
 
 _LIKELY, _MOST = 0.03, 16  # from this chance on a cell is repeated, at most so often
 _LEAST = 1e-5  # finds that a measurement must promise
+_FEW = 64  # units of a kind below which every session has controls
 _CONTROLS = 8  # values that tell a session's drift well enough
 _SESSION = 64  # a session is not made smaller than this while the budget lasts
 
@@ -40,14 +41,16 @@ def retest(judgement: Judgement, cells: Cells, rules: Rules, spent: int) -> Requ
     best = np.argsort(-gain, kind="stable")
     best = best[(gain[best] > _LEAST) & (np.cumsum(repeats[best]) <= budget)]
     chosen, repeats = asked[best], repeats[best]
-    controls = _controls(judgement, chosen)
-    while chosen.size and (over := int(repeats.sum()) + controls.size - budget) > 0:
-        # Groups with fewer suspects may need more controls: some more than are over.
-        keep = np.cumsum(repeats) <= repeats.sum() - over - controls.size // 8
-        chosen, repeats = chosen[keep], repeats[keep]
-        controls = _controls(judgement, chosen)
+    # As many as fit with the controls of their groups, by bisection.
+    fits, beyond = 0, chosen.size + 1
+    while beyond - fits > 1:
+        some = (fits + beyond) // 2
+        cost = int(repeats[:some].sum()) + _controls(judgement, chosen[:some]).size
+        fits, beyond = (some, beyond) if cost <= budget else (fits, some)
+    chosen, repeats = chosen[:fits], repeats[:fits]
     if chosen.size == 0:
         return None
+    controls = _controls(judgement, chosen)
     every = np.concatenate([chosen, controls])
     return Request(
         metric=judgement.metric[every],
@@ -68,6 +71,8 @@ def _gains(judgement: Judgement, looks: int, rules: Rules) -> tuple[Ints, Floats
     drop = np.maximum(-judgement.effect[asked], -1.2 * math.log1p(-rules.material))
     told = (drop / judgement.noise[asked]) ** 2 / 2  # nats that a measurement of a bad cell tells
     need = np.maximum((enough - logit) / told, 0)  # measurements of a bad cell, from here
+    # A suspect is decided by measuring it: what keeps it from being rejected is not known here.
+    need = np.where(judgement.state[asked] == SUSPECT, np.maximum(need, 1e-3), need)
     cost = bad * np.maximum(need, 1) + (1 - bad) * np.maximum(1, 1 / told)
     best = np.where(need > 0, bad / cost, 0.0)
     repeats = np.ones(bad.size, np.int64)
@@ -87,6 +92,10 @@ def _controls(judgement: Judgement, suspects: Ints) -> Ints:
     with np.errstate(divide="ignore"):
         known = np.clip(np.ceil(_CONTROLS - 1 / drift**2), 0, _CONTROLS)
     wanted = np.where(np.isnan(drift), np.maximum(3 - there, 1), known - there)
+    # Of few units a drift is never known so well that a suspect could be held against itself alone.
+    few = np.zeros(there.size, dtype=bool)
+    few[key] = judgement.peers < _FEW
+    wanted = np.where(few, np.maximum(wanted, 3), wanted)
     wanted = np.where(there > 0, np.maximum(wanted, 0), 0)
     # Those measured most often first, then those in the middle.
     rank = np.abs(judgement.percentile - 50) - 100.0 * (judgement.repeats - 1)
