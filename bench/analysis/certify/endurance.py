@@ -27,6 +27,8 @@ FAMILY = 0.01
 
 def fading(found: Table, columns: Columns) -> Iterator[tuple[int, Evidence]]:
     """(node, evidence) of units whose values fall from repeat to repeat of a stage."""
+    if columns.repeat.max(initial=0) + 1 < FEWEST_RUNS:
+        return
     series = [
         (metric, *of)
         for number, metric in enumerate(found.metrics)

@@ -43,8 +43,11 @@ def beyond(found: Table, columns: Columns) -> tuple[list[tuple[int, Evidence]], 
     evidence: list[tuple[int, Evidence]] = []
     notes: list[str] = []
     for number, metric in enumerate(found.metrics):
-        units, median, counts = medians(found, columns, number)
         worst, against = limit(metric.line, metric.case)
+        if worst is None and not _reaches(found, columns, number):
+            median = np.empty(0)
+        else:
+            units, median, counts = medians(found, columns, number)
         if worst is not None:
             evidence.extend(_below(found, metric, worst, against, units, median, counts))
         elif metric.line.least is not None:
@@ -53,6 +56,17 @@ def beyond(found: Table, columns: Columns) -> tuple[list[tuple[int, Evidence]], 
             )
         notes.extend(_above(metric, median))
     return evidence, notes
+
+
+def _reaches(found: Table, columns: Columns, metric: int) -> bool:
+    """Whether any single value is better than what is possible: without one, no median is."""
+    case = found.metrics[metric].case
+    row = found.row[found.metric == metric]
+    value = columns.value[row][columns.status[row] == _OK]
+    if case.expected is None or not value.size:
+        return False
+    best = np.nanmax(value) if case.better == "higher" else np.nanmin(value)
+    return (ratio(float(best), case.expected, case) or 0.0) > 1 + TOLERANCE
 
 
 def medians(found: Table, columns: Columns, metric: int) -> tuple[Ints, Floats, Ints]:

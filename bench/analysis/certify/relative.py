@@ -7,12 +7,13 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from ...records import STATUSES, Header
 from ...results import Columns
 from ...units import format_value
 from ...verdicts import Evidence
-from ..graph import Bools, Ints
+from ..graph import Bools
 from ..table import Metric, Table
 from .cells import INCONCLUSIVE, REJECT, SUSPECT, Judgement
 
@@ -41,12 +42,12 @@ def evidence(
     mine &= judged.peers > 1  # who is alone is compared with nobody
     if not mine.any():
         return
-    rows = _last_rows(found, columns, units)
+    last = _last_rows(found, columns)
     beside = _beside(judged)
     for place in np.flatnonzero(mine).tolist():
         metric = found.metrics[int(judged.metric[place])]
         unit = int(judged.unit[place])
-        row = rows.get(int(judged.metric[place]) * units + unit)
+        row = int(last[int(judged.metric[place]), unit])
         yield (
             int(found.node(unit)),
             _cell(found, metric, header, columns, judged, place, row, proven=bool(beside[place])),
@@ -143,11 +144,12 @@ def _cell(
     )
 
 
-def _last_rows(found: Table, columns: Columns, units: int) -> dict[int, int]:
-    """By metric × units + unit: the last row that counts."""
+def _last_rows(found: Table, columns: Columns) -> npt.NDArray[np.int32]:
+    """int32[metrics, units]: the last row that counts, -1 without one."""
     good = columns.status[found.row] == _OK
-    cells: Ints = found.metric[good] * units + found.unit[good]
-    return dict(zip(cells.tolist(), found.row[good].tolist(), strict=True))
+    last = np.full(found.planned.shape, -1, dtype=np.int32)
+    last[found.metric[good], found.unit[good]] = found.row[good]  # rows are in the order of time
+    return last
 
 
 def conditions(header: Header, columns: Columns, row: int | None) -> dict[str, Any]:
