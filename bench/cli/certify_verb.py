@@ -28,14 +28,12 @@ class Share(click.ParamType[float]):
 
     def convert(self, value: Any, param: Any, ctx: Any) -> float:
         """Raise click's error for what is no share between 0 and 1."""
-        text = str(value).strip()
+        from ..units import parse_share
+
         try:
-            share = float(text[:-1]) / 100 if text.endswith("%") else float(text)
-        except ValueError:
-            self.fail(f"{value!r} is no share; write for example 10%", param, ctx)
-        if not 0 <= share <= 1:
-            self.fail(f"{value!r} is not between 0 and 100%", param, ctx)
-        return share
+            return parse_share(str(value))
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
 
 
 class Duration(click.ParamType[float]):
