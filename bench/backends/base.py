@@ -21,7 +21,9 @@ if TYPE_CHECKING:
     import torch
 
 T = TypeVar("T")
-API_VERSION = 1
+API_VERSION = 2
+ACCEPTED = (1, 2)
+"""Versions of the contract that plugins may be written for. What version 2 added has defaults."""
 
 
 class Telemetry(msgspec.Struct, kw_only=True, frozen=True):
@@ -54,6 +56,19 @@ class Health(msgspec.Struct, kw_only=True, frozen=True):
     problem: str = ""
 
 
+class Link(msgspec.Struct, kw_only=True, frozen=True):
+    """How two devices of a node reach each other.
+
+    ``kind`` in the vendor's word (``NV18``, ``HCCS``, ``PIX``); ``bandwidth`` of one direction in
+    B/s, None where it is not said.
+    """
+
+    a: int
+    b: int
+    kind: str
+    bandwidth: float | None = None
+
+
 class Side:
     """A second stream of a device: work given to it runs beside the current stream's.
 
@@ -83,7 +98,7 @@ class Side:
 
 
 class Backend:
-    """How a family of chips is reached: the whole contract (`API_VERSION` 1).
+    """How a family of chips is reached: the whole contract (`API_VERSION` 2).
 
     Everything runs in a process of its own with ``TORCH_DEVICE_BACKEND_AUTOLOAD=0``; only the
     chosen backend's ``module`` is imported there. ``present`` and ``devices`` are also called in
@@ -107,6 +122,14 @@ class Backend:
     slurm_gres: ClassVar[str | None] = None
     stand_in: ClassVar[bool] = False
     """True where the device only stands in for an accelerator; its records say so."""
+    dies_per_card: ClassVar[int] = 1
+    """Devices that one card shows itself as: datasheets speak of cards, measurements of devices."""
+    tested: ClassVar[str] = ""
+    """On what hardware this was proved, by which run or submission; empty: it never was."""
+    triton: ClassVar[str] = ""
+    """Why Triton kernels cannot run on these chips; empty: `arch` decides."""
+    lacking: ClassVar[Mapping[str, str]] = {}
+    """Dtypes that these chips do not compute in, and why: no failure, but declared."""
     tolerances: ClassVar[Mapping[str, float]] = {}
     """Largest relative error (Frobenius norm) of a correct result, by dtype, where this chip's is
     not the format's own: one that computes in low precision or analogue declares it. Results are
@@ -177,6 +200,13 @@ class Backend:
     def health(self, index: int) -> Health:
         """Errors of device ``index`` of the node. Asked before and after stages, not beside one."""
         return Health()
+
+    def links(self) -> list[Link]:
+        """The links between this node's devices, each once; empty where they are not known.
+
+        Called in the agent: cheap, no torch import.
+        """
+        return []
 
     def busy(self, index: int) -> str:
         """Who else uses device ``index`` of the node (process names and ids), empty if nobody."""

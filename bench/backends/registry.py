@@ -18,7 +18,7 @@ import msgspec
 
 from ..configs import Chip
 from ..errors import BackendError, unknown
-from .base import API_VERSION, Backend
+from .base import ACCEPTED, Backend
 
 BUILT_IN = {"cuda": "bench.backends.cuda:Cuda", "cpu": "bench.backends.cpu:Cpu"}
 
@@ -50,8 +50,9 @@ def _load(name: str) -> Backend | str:
     try:
         cls = getattr(importlib.import_module(module), attribute)
         version = getattr(cls, "api_version", None)
-        if version != API_VERSION:
-            return f"speaks version {version} of the backend contract, this harness {API_VERSION}"
+        if version not in ACCEPTED:
+            spoken = " and ".join(map(str, ACCEPTED))
+            return f"speaks version {version} of the backend contract, this harness {spoken}"
         backend = cls()
     except BaseException as error:  # a plugin may raise anything, SystemExit included
         if isinstance(error, KeyboardInterrupt):

@@ -9,32 +9,65 @@ same tensors: where pages happen to lie makes a copy faster or slower by 40 %, w
 from __future__ import annotations
 
 import itertools
-import os
+import math
 import random
 import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from statistics import fmean, stdev
+from typing import Any, NamedTuple
 
 import numpy as np
 
+from bench.stats import student_quantile
 
-def measure(op: str, size: str, seconds: float) -> dict[str, Any]:
-    """Ratio of medians harness / bare over ``seconds`` seconds, the number of calls, and why
-    the figure does not count (empty if the cores were quiet).
+FEWEST, MOST = 8, 32
+PIECE = 6.0
+
+
+class Compared(NamedTuple):
+    """Harness over bare: the ratio of medians, its 99 % limits, and what others did meanwhile."""
+
+    ratio: float
+    low: float
+    high: float
+    contended: str
+
+
+def compare(op: str, size: str, low: float, high: float) -> Compared:
+    """Pieces of six seconds until the limits of their mean say on which side of a bound it is.
+
+    One call varies by half, so that one piece varies by 3 %. Each piece has its own processes and
+    buffers: what depends on where they happen to lie is part of the interval. The ratio is the
+    geometric mean of the pieces' ratios of medians, its limits are Student's.
+    """
+    logs: list[float] = []
+    contended = ""
+    while True:
+        ratio, noise = piece(op, size, PIECE, len(logs))
+        logs.append(math.log(ratio))
+        contended = contended or noise
+        if len(logs) < FEWEST:
+            continue
+        half = student_quantile(0.995, len(logs) - 1) * stdev(logs) / len(logs) ** 0.5
+        below, above = math.exp(fmean(logs) - half), math.exp(fmean(logs) + half)
+        decided = (low <= below and above <= high) or above < low or high < below
+        if decided or len(logs) == MOST:
+            return Compared(math.exp(fmean(logs)), below, above, contended)
+
+
+def piece(op: str, size: str, seconds: float, seed: int) -> tuple[float, str]:
+    """Ratio of medians harness / bare in two new processes, and why it does not count ("" if the
+    cores were quiet).
     """
     import torch.multiprocessing as mp
 
     with tempfile.TemporaryDirectory() as folder:
-        mp.spawn(_rank, args=(op, size, seconds, folder), nprocs=2)
+        mp.spawn(_rank, args=(op, size, seconds, seed, folder), nprocs=2)
         harness, alone = np.load(f"{folder}/harness.npy"), np.load(f"{folder}/bare.npy")
         noise = [Path(folder, f"noise{rank}").read_text() for rank in range(2)]
-    return {
-        "ratio": float(np.median(harness) / np.median(alone)),
-        "calls": harness.size + alone.size,
-        "contended": next(filter(None, noise), ""),
-    }
+    return float(np.median(harness) / np.median(alone)), next(filter(None, noise), "")
 
 
 def bare(op: str, given: Any, taken: Any, rank: int, ranks: int) -> Callable[[], Any]:
@@ -83,7 +116,7 @@ def bare(op: str, given: Any, taken: Any, rank: int, ranks: int) -> Callable[[],
     return exchange
 
 
-def _rank(rank: int, op: str, size: str, seconds: float, folder: str) -> None:
+def _rank(rank: int, op: str, size: str, seconds: float, seed: int, folder: str) -> None:
     import torch
     import torch.distributed as dist
 
@@ -92,7 +125,6 @@ def _rank(rank: int, op: str, size: str, seconds: float, folder: str) -> None:
     from bench.timing import HostTimer
     from bench.workloads.base import Context, make
 
-    os.sched_setaffinity(0, [sorted(os.sched_getaffinity(0))[rank % os.cpu_count()]])
     torch.set_num_threads(1)
     dist.init_process_group("gloo", init_method=f"file://{folder}/store", rank=rank, world_size=2)
     group = dist.group.WORLD
@@ -132,7 +164,7 @@ def _rank(rank: int, op: str, size: str, seconds: float, folder: str) -> None:
     def idle():
         """Nothing."""
 
-    draw = random.Random(7)
+    draw = random.Random(seed)
     spans: dict[bool, list[float]] = {True: [], False: []}
     lifetime = min(bench.lifetime() or 50, 50)
     watch = host.Contention.begin()

@@ -40,15 +40,20 @@ def figure():
     """Call with (what, value, unit, low=..., high=...): the bound is low ≤ value ≤ high.
 
     ``contended`` says what others did to the cores meanwhile; it stands beside the judgement and
-    never in its place.
+    never in its place. A figure with ``limits`` is met where both are, missed where neither is
+    and it lies outside, undecided between.
     """
 
-    def report(what, value, unit="", *, low=None, high=None, contended=""):
-        met = (low is None or value >= low) and (high is None or value <= high)
+    def report(what, value, unit="", *, low=None, high=None, limits=None, contended=""):
+        least, most = limits or (value, value)
+        met = (low is None or least >= low) and (high is None or most <= high)
+        missed = (low is not None and most < low) or (high is not None and least > high)
         bounds = [f"{sign} {b:g}" for sign, b in (("≥", low), ("≤", high)) if b is not None]
         text = f"{value:.4g} {unit}".strip()
+        if limits:
+            text += f" ({least:.4g} to {most:.4g})"
         bound = " and ".join(bounds) + (f" {unit}" if unit else "")
-        judged = "met" if met else "MISSED"
+        judged = "met" if met else "MISSED" if missed else "UNDECIDED"
         _FOUND.append((what, text, bound, f"{judged} ({contended})" if contended else judged))
 
     return report

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
-from collective_ratio import measure
+from collective_ratio import compare
 
 from bench.workloads.collectives import Op
 
@@ -213,12 +213,14 @@ def test_loop(benchmark, figure):
 )
 def test_collectives(benchmark, figure, op, size):
     """Each through the harness against a bare call, alternating call by call at random."""
-    found = {}
-    benchmark.pedantic(lambda: found.update(measure(op, size, 32.0)), rounds=1)
+    low, high, found = 0.97, 1.03, []
+    benchmark.pedantic(lambda: found.append(compare(op, size, low, high)), rounds=1)
+    (one,) = found
     figure(
         f"{op} {size}, harness over bare",
-        found["ratio"],
-        low=0.97,
-        high=1.03,
-        contended=found["contended"],
+        one.ratio,
+        low=low,
+        high=high,
+        limits=(one.low, one.high),
+        contended=one.contended,
     )
