@@ -227,9 +227,9 @@ def _most_groups(spec: ScheduleSpec, header: Header) -> int:
     """Groups of a schedule are numbered below this; a large number where they were not counted."""
     if spec.groups is None:
         return _UNCOUNTED
-    if spec.kind != "devices":
+    if spec.kind != "devices" and spec.scope != "rank":
         return spec.groups
-    # Those of devices are numbered by rank, also where only some take part.
+    # Single devices are numbered by rank, also where only some take part.
     fleet = header.fleet
     if fleet is not None:
         return fleet.count * fleet.devices

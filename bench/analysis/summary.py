@@ -100,7 +100,7 @@ def members(spec: ScheduleSpec) -> str:
     words = []
     if spec.scope == "pair":
         words.append(f"of {said.get('of', 'device')}s")
-    if spec.scope == "group":
+    if spec.scope in ("group", "rank"):
         words.append(f"over {_OVER.get(spec.kind) or said.get('key')}")
     words += [f"{way} {said[way]}" for way in ("within", "across") if said.get(way)]
     if on := said.get("on"):

@@ -3,7 +3,7 @@
 A *unit* is a device (its rank) or a node (`Table.size` + its index): where the ranks of a group lie
 in one node, the group is that node. Groups over several nodes have no unit of their own; pairs are
 the fabric model's (`bench.analysis.pairs`), and of larger groups it is asked only whether they
-work (`troubles`).
+work (`troubles`), and what each rank says of itself (scope ``rank``): that is of its device.
 
 A *metric* is what cases with equal benchmark, axes, metric, source and groups are of: a re-test
 measures it again under another case. Each is a *session*: whatever drifted between sessions is

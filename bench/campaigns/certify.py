@@ -27,13 +27,14 @@ from ..analysis.joining import base, number_of, what
 from ..analysis.joining import retest as retest_name
 from ..analysis.waivers import waived
 from ..cluster.further import Further
-from ..cluster.placement import schedule_spec
+from ..cluster.placement import schedule_spec, with_arguments
 from ..cluster.plan import Part
 from ..configs import Entry, Profile, StageConfig, Suite
 from ..configs.waivers import Waiver
 from ..inventory import Inventory
 from ..records import Case, Header, ScheduleSpec
 from ..results import RunReader
+from ..rounds import schedule_for
 from ..units import format_duration
 from ..workloads.base import axes_of, make, registry
 from ..workloads.expansion import expand
@@ -171,7 +172,7 @@ class Certify:
                 f"({units} device(s) or node(s), controls among them)"
             )
         for (job, repeats), units_of in sorted(wanted.items()):
-            yield jobs.part(job, repeats, sorted(units_of), found)
+            yield jobs.part(job, repeats, sorted(units_of), found, rejected)
         if number <= LINK_LOOKS:
             yield from self._pairs(stage, number, found, rejected)
             yield from self._without(stage, jobs, found, rejected)
@@ -274,6 +275,7 @@ class _Jobs:
     def __init__(self, stage: StageConfig, header: Header, rule: dict[str, float]) -> None:
         self._header = header
         self._entries: list[Entry] = []
+        self._specs: list[ScheduleSpec] = []
         self._known: dict[bytes, int] = {}
         inventory = Inventory(header.nodes, header.fleet)
         known = registry()
@@ -287,6 +289,7 @@ class _Jobs:
                 key = _key(entry.benchmark, plain, spec)
                 self._known.setdefault(key, len(self._entries))
                 self._entries.append(msgspec.structs.replace(entry, axes=axes))
+                self._specs.append(spec)
 
     def of(self, case: Case) -> int:
         """The number of the entry that a case comes from."""
@@ -296,12 +299,25 @@ class _Jobs:
         """The entry that a case comes from."""
         return self._entries[self.of(case)]
 
-    def part(self, job: int, repeats: int, units: list[int], found: Examined) -> Part:
-        """An entry on some units: devices by rank, or nodes."""
-        entry, size = self._entries[job], found.table.size
-        if units[0] < size:
+    def part(
+        self, job: int, repeats: int, units: list[int], found: Examined, rejected: set[int]
+    ) -> Part:
+        """An entry on some units: devices by rank, nodes, or the groups of ranks.
+
+        What ranks do of a step over many nodes is compared with ranks of a step over as many: their
+        whole group does it again, but for nodes that are rejected by now.
+        """
+        entry, spec = self._entries[job], self._specs[job]
+        if spec.scope == "device":
             return Part([entry], ranks=units, repeats=repeats)
-        return Part([entry], nodes=[unit - size for unit in units], repeats=repeats)
+        inventory, asked = found.inventory, np.unique(found.table.node(units))
+        nodes = set(asked.tolist())
+        live = [node for node in _occupied(inventory) if node not in rejected]
+        groups = schedule_for(with_arguments(spec, nodes=live), inventory)
+        for batch in (batch for whole in groups.rounds() for batch in whole):
+            lying = inventory.node_of(batch.ranks)
+            nodes.update(lying[np.isin(lying, asked).any(axis=1)].ravel().tolist())
+        return Part([entry], nodes=sorted(nodes), repeats=repeats)
 
 
 def _key(benchmark: str, axes: dict[str, Any], spec: ScheduleSpec) -> bytes:

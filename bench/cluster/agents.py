@@ -130,7 +130,7 @@ class AgentExecutor(Executor):
                     wanted = [
                         index
                         for index, job in enumerate(jobs)
-                        if not _complete(job, group, step.repeat, done)
+                        if not _complete(job, group, ranks, step.repeat, done)
                     ]
                     if wanted:
                         library = plan.schedules[stage.blocks[step.block].schedule].library
@@ -200,6 +200,7 @@ class AgentExecutor(Executor):
             members=sorted(members.items()),
             jobs=jobs,
             library=library,
+            ranks=ranks,
         )
 
     def _assign(self, visit: Visit, jobs: list[Job], visits: dict[int, list[Visit]]) -> None:
@@ -211,8 +212,9 @@ class AgentExecutor(Executor):
             return
         for index in visit.jobs:
             self._pending[jobs[index].case, visit.group, visit.repeat] = visit, jobs[index]
+        others = msgspec.structs.replace(visit, ranks=[])
         for node in nodes:
-            visits.setdefault(node, []).append(visit)
+            visits.setdefault(node, []).append(visit if node == nodes[0] else others)
 
     def pages(self) -> Iterator[Page]:
         """Pages until every node has ended its stage or is lost; last, what is missing."""
@@ -290,8 +292,8 @@ class AgentExecutor(Executor):
             reason = f"node {self._inventory.name(gone)}: {self._lost[gone]}"
         self._rows.extend(
             Row(
-                case=job.case + offset,
-                group=visit.group,
+                case=case,
+                group=group,
                 repeat=visit.repeat,
                 time=self.clock.now(),
                 value=None,
@@ -303,16 +305,15 @@ class AgentExecutor(Executor):
                 provenance=self.provenance,
                 reason=reason,
             )
-            for offset in range(len(job.metrics))
+            for case, group in job.rows(visit.group, visit.ranks)
         )
 
 
-def _complete(job: Job, group: int, repeat: int, done: Done) -> bool:
-    """Whether every metric of the job has its row."""
+def _complete(job: Job, group: int, ranks: list[int], repeat: int, done: Done) -> bool:
+    """Whether every metric of the job has its rows."""
     if not len(done):
         return False
-    cases = range(job.case, job.case + len(job.metrics))
-    return all((case, group, repeat) in done for case in cases)
+    return all((case, one, repeat) in done for case, one in job.rows(group, ranks))
 
 
 def _provenance(inventory: Inventory) -> Provenance:

@@ -234,10 +234,11 @@ def row_count(made: Plan, inventory: Inventory) -> int:
     """How many rows the plan gives."""
     schedules = schedules_of(made, inventory)
     return sum(
-        block.repeats * len(job.metrics) * schedules[block.schedule].size
+        block.repeats * schedules[case.schedule].size
         for stage in made.stages
         for block in stage.blocks
         for job in block.jobs
+        for case in made.cases[job.case : job.case + len(job.metrics) + len(job.each)]
     )
 
 

@@ -177,7 +177,10 @@ class Benchmark(msgspec.Struct, kw_only=True, dict=True):
     name: ClassVar[str] = ""
     scope: ClassVar[Scope] = "device"
     measures: ClassVar[tuple[Measure, ...]] = ()
-    """Every metric that `metrics` may yield, first the one that reports lead with."""
+    """Every metric that `metrics` may yield, first the one that reports lead with.
+
+    In a group rank 0's values are the group's, but of those declared for `Measure.each` rank.
+    """
     asynchronous: ClassVar[bool] = False
     """With the host timer, do not synchronise the device (measures the launch itself)."""
     per_sample: ClassVar[bool] = False
@@ -283,6 +286,9 @@ def benchmark(*, scope: Scope, name: str | None = None) -> Callable[[B], B]:
         cls.scope = scope
         if not cls.measures:
             raise TypeError(f"benchmark {cls.name} declares no measures")
+        each = [one.each for one in cls.measures]
+        if scope == "rank" or each[0] or (any(each) and scope != "group"):
+            raise TypeError(f"benchmark {cls.name}: metrics of each rank come last, of groups only")
         _REGISTRY[cls.name] = cls
         return cls
 
