@@ -15,7 +15,7 @@ from bench.workloads.base import Benchmark, Measure, benchmark, make
 from bench.workloads.runner import run
 from bench.workloads.train import lateness
 
-RULE = Rule(budget=1.0, warmup=0.05, min_samples=3)
+RULE = Rule(budget=2.0, warmup=0.05, min_samples=3)
 TINY = {"model": "tiny", "batch": 1}
 DELAY = 0.05
 """Seconds that the slow rank needs more in a step: several steps of the others."""
