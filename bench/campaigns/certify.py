@@ -27,14 +27,13 @@ from ..analysis.joining import base, number_of, what
 from ..analysis.joining import retest as retest_name
 from ..analysis.waivers import waived
 from ..cluster.further import Further
-from ..cluster.placement import schedule_spec, with_arguments
+from ..cluster.placement import schedule_spec
 from ..cluster.plan import Part
 from ..configs import Entry, Profile, StageConfig, Suite
 from ..configs.waivers import Waiver
 from ..inventory import Inventory
 from ..records import Case, Header, ScheduleSpec
 from ..results import RunReader
-from ..rounds import schedule_for
 from ..units import format_duration
 from ..workloads.base import axes_of, make, registry
 from ..workloads.expansion import expand
@@ -302,22 +301,17 @@ class _Jobs:
     def part(
         self, job: int, repeats: int, units: list[int], found: Examined, rejected: set[int]
     ) -> Part:
-        """An entry on some units: devices by rank, nodes, or the groups of ranks.
+        """An entry on some units: devices by rank, or nodes; of ranks the nodes that they lie in.
 
-        What ranks do of a step over many nodes is compared with ranks of a step over as many: their
-        whole group does it again, but for nodes that are rejected by now.
+        What is over several nodes stays so: where one is asked for, all take part that are left.
         """
         entry, spec = self._entries[job], self._specs[job]
         if spec.scope == "device":
             return Part([entry], ranks=units, repeats=repeats)
-        inventory, asked = found.inventory, np.unique(found.table.node(units))
-        nodes = set(asked.tolist())
-        live = [node for node in _occupied(inventory) if node not in rejected]
-        groups = schedule_for(with_arguments(spec, nodes=live), inventory)
-        for batch in (batch for whole in groups.rounds() for batch in whole):
-            lying = inventory.node_of(batch.ranks)
-            nodes.update(lying[np.isin(lying, asked).any(axis=1)].ravel().tolist())
-        return Part([entry], nodes=sorted(nodes), repeats=repeats)
+        nodes = np.unique(found.table.node(units)).tolist()
+        if len(nodes) == 1 and spec.kind != "nodes":
+            nodes = [node for node in _occupied(found.inventory) if node not in rejected]
+        return Part([entry], nodes=nodes, repeats=repeats)
 
 
 def _key(benchmark: str, axes: dict[str, Any], spec: ScheduleSpec) -> bytes:
