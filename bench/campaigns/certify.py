@@ -12,6 +12,7 @@ import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime, timezone
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -303,14 +304,15 @@ class _Jobs:
     ) -> Part:
         """An entry on some units: devices by rank, or nodes; of ranks the nodes that they lie in.
 
-        What is over several nodes stays so: where one is asked for, all take part that are left.
+        What is over several nodes stays so: where one is asked for, another one takes part.
         """
         entry, spec = self._entries[job], self._specs[job]
         if spec.scope == "device":
             return Part([entry], ranks=units, repeats=repeats)
         nodes = np.unique(found.table.node(units)).tolist()
         if len(nodes) == 1 and spec.kind != "nodes":
-            nodes = [node for node in _occupied(found.inventory) if node not in rejected]
+            rest = (n for n in _occupied(found.inventory) if n not in rejected and n not in nodes)
+            nodes = sorted([*nodes, *islice(rest, 1)])
         return Part([entry], nodes=nodes, repeats=repeats)
 
 
