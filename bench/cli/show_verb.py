@@ -42,7 +42,9 @@ def benchmarks(as_json: bool) -> int:
                 "scope": cls.scope,
                 "axes": ", ".join(f"{key}={value}" for key, value in axes_of(cls()).items()),
                 "metrics": ", ".join(
-                    f"{m.name}{f' [{m.unit}]' if m.unit else ''} {m.better}" for m in cls.measures
+                    f"{m.name}{f' [{m.unit}]' if m.unit else ''} {m.better}"
+                    + (" (of each rank)" if m.each else "")
+                    for m in cls.measures
                 ),
                 "about": inspect.getdoc(cls)
                 if as_json
