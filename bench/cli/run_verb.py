@@ -39,8 +39,8 @@ def command(
     """Measure SUITE (a name or a YAML file) and print the scorecard.
 
     Exit code: 0 measured; 1 a sanity check failed or a criterion of the profile was missed;
-    2 usage; 3 nothing could be measured, or not what a criterion needs; 4 a node, rank or
-    benchmark was lost; 130 interrupted. What was measured is kept in any case.
+    2 usage; 3 no value of a benchmark counts (all were contended), or not what a criterion needs;
+    4 a node, rank or benchmark was lost; 130 interrupted. What was measured is kept in any case.
     """
     from ..configs import load_chips, load_profile
 
