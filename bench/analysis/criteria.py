@@ -75,9 +75,8 @@ def without_value(header: Header, summaries: Sequence[CaseSummary]) -> Iterator[
             why = contended[0].reasons.get("contended") or STATUS_MEANING["contended"]
             text = f"no value counts, all were contended: {', '.join(names[:SHOWN])}{more}: {why}"
             yield Finding(kind="undecided", name=name, text=text)
-    if any("ok" in one.statuses or "contended" in one.statuses for one in summaries):
-        return
-    if header.state == "complete":
+    judged = any("ok" in one.statuses or "contended" in one.statuses for one in summaries)
+    if header.state == "complete" and not judged:
         why = f": {lacking(summaries[0])}" if summaries else ""
         yield Finding(kind="undecided", name=header.id, text=f"no value counts{why}")
 
