@@ -7,9 +7,16 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ..errors import Exit, UsageError
-from .measuring import ONLY, chosen_suite, measured, places, print_planned, resumed
-from .place import executor_of, given, spelled
+from ..errors import Exit
+from .measuring import (
+    ONLY,
+    chosen_suite,
+    measured,
+    places,
+    print_planned,
+    resumes_as_planned,
+    work_of,
+)
 
 if TYPE_CHECKING:
     from ..cluster.engine import Finished
@@ -44,26 +51,12 @@ def command(
     """
     from ..configs import load_chips, load_profile
 
-    if resume is not None:
-        for name in ("suite", "only", "dry_run"):
-            if given(name):
-                raise UsageError(
-                    f"--resume continues a run as it was planned; {spelled(name)} does not go "
-                    "with it"
-                )
+    resumes_as_planned(resume, "suite", "only", "dry_run")
     chips = load_chips()
     scored_by = load_profile(profile)
     if dry_run:
         return print_planned(chosen_suite(suite, only), chips, as_json, **where)
-    if resume is not None:
-        chosen, run_id, out, again = resumed(resume, out)
-        where["executor_name"] = executor_of(again[0], where)
-    else:
-        from ..cluster.engine import new_run_id
-
-        chosen, again = chosen_suite(suite, only), None
-        run_id = new_run_id(chosen.name)
-    finished = measured(chosen, chips, out, run_id, again, quiet=quiet, **where)
+    finished = measured(work_of(suite, only, resume, out), chips, quiet=quiet, **where)
     return _report(finished, scored_by, chips, as_json)
 
 
