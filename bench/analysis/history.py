@@ -79,18 +79,14 @@ class Decline(msgspec.Struct, kw_only=True, frozen=True):
         """As evidence, with the verdict that it is to carry."""
         case = self.metric.case
         falling = f"; {self.slope:.1%} worse in 30 days" if self.slope is not None else ""
-        return Evidence(
-            verdict=verdict,
-            against="history",
-            text=f"{format_value(self.value, case.unit)}, {self.effect:.1%} worse than the "
+        return self.metric.evidence(
+            self.device,
+            verdict,
+            "history",
+            f"{format_value(self.value, case.unit)}, {self.effect:.1%} worse than the "
             f"{format_value(self.expected, case.unit)} of its own past "
             f"(95 %: {self.low:.1%} to {self.high:.1%}; {self.past} runs since {self.since})"
             f"{falling}",
-            stage=case.stage,
-            metric=self.metric.label,
-            device=self.device,
-            unit=case.unit,
-            better=case.better,
             value=self.value,
             expected=self.expected,
             effect=self.effect,
