@@ -21,7 +21,8 @@ from ..configs import Profile
 from ..errors import InfraError, UsageError
 from ..identity import identities
 from ..records import PROVENANCES, STATUSES, Header, Provenance
-from ..results import Columns, RunReader, list_runs
+from ..results import Columns, RunReader
+from ..runs import list_runs
 from ..stats import student_quantile, student_tail
 from ..units import format_value
 from ..verdicts import Evidence, Word

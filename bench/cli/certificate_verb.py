@@ -69,7 +69,7 @@ def sign(
     from ..certificates.issue import issue, write
     from ..report.plain import plain
     from ..report.terminal import WORST
-    from ..results import find_run
+    from ..runs import find_run
 
     folder = find_run(run, results)
     secret = _passphrase() if keys.needs_passphrase(path) else None
@@ -120,7 +120,7 @@ def verify(
     from ..certificates import keys, times, verify
     from ..certificates.certificate import results_digests
     from ..certificates.trust import Store
-    from ..results import find_run
+    from ..runs import find_run
 
     keys.need_cryptography()
     store = Store(folder)

@@ -120,7 +120,8 @@ def command(
     from ..analysis.certify.cells import Rules
     from ..configs import load_chips, load_profile
     from ..configs.waivers import load_waivers
-    from ..results import RunReader, find_run
+    from ..results import RunReader
+    from ..runs import find_run
     from .begun import begun
     from .verdict import Judged, judge, stages_of
 
@@ -160,7 +161,8 @@ def command(
 
 def _proven(baseline: str | None, out: Path) -> Proven | None:
     from ..analysis.certify.examine import Proven
-    from ..results import RunReader, find_run
+    from ..results import RunReader
+    from ..runs import find_run
 
     if baseline is None:
         return None

@@ -179,7 +179,8 @@ def _resumed(resume: str, out: Path) -> Work:
     from ..cluster.executor import Done
     from ..cluster.journal import trim
     from ..configs import suite_from_text
-    from ..results import RunReader, find_run
+    from ..results import RunReader
+    from ..runs import find_run
 
     folder = find_run(resume, out)
     reader = RunReader(folder)

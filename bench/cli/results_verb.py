@@ -33,7 +33,7 @@ def list_(out: Path, as_json: bool) -> int:
     import msgspec
 
     from ..report.terminal import console, print_table
-    from ..results import list_runs
+    from ..runs import list_runs
 
     runs = list_runs(out)
     if as_json:
@@ -62,7 +62,8 @@ def show(run: str, out: Path, as_json: bool, rows: bool) -> int:
     from ..analysis.summary import summary
     from ..inventory import Inventory
     from ..report.terminal import console, print_labels, print_table
-    from ..results import RunReader, find_run
+    from ..results import RunReader
+    from ..runs import find_run
     from ..units import format_value
 
     reader = RunReader(find_run(run, out))
@@ -118,7 +119,8 @@ def roofline(run: str, out: Path, as_json: bool) -> int:
     from ..configs import load_chips
     from ..report.roofline import print_roofline
     from ..report.terminal import console
-    from ..results import RunReader, find_run
+    from ..results import RunReader
+    from ..runs import find_run
 
     reader = RunReader(find_run(run, out))
     found = analysed(reader.header, reader.columns(), load_chips())
@@ -149,7 +151,8 @@ def links(run: str, out: Path, as_json: bool) -> int:
     from ..analysis.alphabeta import links as fitted
     from ..report.links import print_links
     from ..report.terminal import console
-    from ..results import RunReader, find_run
+    from ..results import RunReader
+    from ..runs import find_run
 
     reader = RunReader(find_run(run, out))
     found = fitted(reader.header, reader.columns())
@@ -180,7 +183,8 @@ def fabric(run: str, out: Path, as_json: bool, metric: str) -> int:
     from ..errors import unknown
     from ..report.fabric import print_fabric
     from ..report.terminal import console
-    from ..results import RunReader, find_run
+    from ..results import RunReader
+    from ..runs import find_run
 
     reader = RunReader(find_run(run, out))
     header, columns = reader.header, reader.columns()
@@ -222,7 +226,8 @@ def facts(run: str, out: Path, as_json: bool, share: float, node: str | None) ->
     from ..analysis.health import incidents
     from ..report.facts import print_differences, print_node
     from ..report.terminal import console
-    from ..results import RunReader, find_run
+    from ..results import RunReader
+    from ..runs import find_run
 
     header = RunReader(find_run(run, out)).header
     if node is not None:

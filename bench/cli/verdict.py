@@ -20,7 +20,8 @@ from ..configs import Profile
 from ..configs.waivers import Waiver
 from ..errors import Exit, HengsuanError, InfraError
 from ..records import Header
-from ..results import ROWS, RunReader, list_runs
+from ..results import ROWS, RunReader
+from ..runs import list_runs
 from ..verdicts import Certification, Evidence, read_verdict, write_verdict
 from .begun import begun, repeating
 

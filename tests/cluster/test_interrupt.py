@@ -13,7 +13,8 @@ sys.path.insert(0, str(Path(__file__).parent))
 from drivers import resume, start, wait_for_rows
 from processes import ours
 
-from bench.results import RunReader, find_run
+from bench.results import RunReader
+from bench.runs import find_run
 
 
 def family(pid):

@@ -15,8 +15,9 @@ from made_runs import case, columns, header
 from bench.analysis.history import Past, declines, earlier_runs, pasts
 from bench.analysis.table import Metric, table
 from bench.configs import Profile, ProfileMetric
+from bench.headers import RUN
 from bench.records import DeviceGroup, Row, ScheduleSpec
-from bench.results import ROWS, RUN, RunReader
+from bench.results import ROWS, RunReader
 
 PROFILE = Profile(
     name="p",
