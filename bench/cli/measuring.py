@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 import click
 
 from ..errors import Exit, UsageError
+from .json_output import print_json
 from .place import executor_of, given, make_executor, spelled
 
 if TYPE_CHECKING:
@@ -203,7 +204,6 @@ def _resumed(resume: str, out: Path) -> Work:
 
 def print_planned(suite: Suite, chips: dict[str, Chip], as_json: bool, **where: Any) -> int:
     """Plan for this machine, a running cluster or a simulated fleet, and print it."""
-    import msgspec
 
     from ..cluster.engine import row_count
     from ..cluster.plan import plan
@@ -223,7 +223,7 @@ def print_planned(suite: Suite, chips: dict[str, Chip], as_json: bool, **where: 
             "stages": stages,
             "notes": made.notes,
         }
-        click.echo(msgspec.json.format(msgspec.json.encode(found), indent=1).decode())
+        print_json(found)
     else:
         print_plan(console(), made.suite, inventory, stages, made.notes)
     return int(Exit.OK)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ..errors import Exit
+from .json_output import JSON, print_json
 from .measuring import (
     ONLY,
     chosen_suite,
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
 @click.option("--profile", default="default", show_default=True, help="Profile of the scorecard.")
 @ONLY
 @click.option("--dry-run", is_flag=True, help="Print the plan, with --address for a cluster.")
-@click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
+@JSON
 @click.option("--quiet", "-q", is_flag=True, help="No progress on stderr.")
 def command(
     suite: str,
@@ -61,7 +62,6 @@ def command(
 
 
 def _report(finished: Finished, profile: Any, chips: dict[str, Chip], as_json: bool) -> int:
-    import msgspec
 
     from ..analysis.scorecard import scorecard
     from ..records import STATUSES
@@ -87,7 +87,7 @@ def _report(finished: Finished, profile: Any, chips: dict[str, Chip], as_json: b
                 "lost": finished.lost,
                 "scorecard": card,
             }
-            click.echo(msgspec.json.format(msgspec.json.encode(found), indent=1).decode())
+            print_json(found)
         else:
             out, folder = console(), str(finished.folder)
             print_scorecard(out, card)

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from datetime import datetime, timezone
 from pathlib import Path
 
-import click
 import msgspec
 
 from .. import __version__
@@ -24,6 +23,7 @@ from ..results import ROWS, RunReader
 from ..runs import list_runs
 from ..verdicts import Certification, Evidence, read_verdict, write_verdict
 from .begun import begun, repeating
+from .json_output import print_json
 
 
 class Judged(msgspec.Struct, kw_only=True):
@@ -149,6 +149,6 @@ def _say(made: Certification, how: Judged) -> None:
             ) from None
     with reader_may_leave():
         if how.as_json:
-            click.echo(msgspec.json.format(msgspec.json.encode(made), indent=1).decode())
+            print_json(made)
         else:
             print_certification(console(), made)
