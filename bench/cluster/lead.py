@@ -159,7 +159,7 @@ class Lead:
                 why = (
                     reason
                     if absent == status
-                    else "no value: what it is computed from is unknown here"
+                    else "what it is computed from is unknown here"
                 )
                 rows.append(self._row(job, offset, absent, why, conditions))
             else:
