@@ -107,7 +107,7 @@ def _past(
 ) -> tuple[list[tuple[int, Evidence]], list[str]]:
     """(node, evidence) of nodes that are worse than their own past, in the runs beside this one."""
     earlier = earlier_runs(folder.parent, found.header)
-    known, unread = pasts(found.header, found.columns, profile, earlier)
+    known, unread = pasts(found.header, found.columns, found.table, profile, earlier)
     worse, notes = declines(known, found.table)
     return [(one.node, one.evidence("reject")) for one in worse], [*unread, *notes]
 

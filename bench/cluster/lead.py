@@ -156,11 +156,7 @@ class Lead:
             value = values.get(metric)
             if value is None or value.value is None:
                 absent: Status = "skipped" if status in ("ok", "contended") else status
-                why = (
-                    reason
-                    if absent == status
-                    else "what it is computed from is unknown here"
-                )
+                why = reason if absent == status else "what it is computed from is unknown here"
                 rows.append(self._row(job, offset, absent, why, conditions))
             else:
                 rows.append(

@@ -76,8 +76,10 @@ class Fleet:
         reader = RunReader(path)
         rows = reader.columns()
         earlier = earlier_runs(self.folder, reader.header)
-        known, notes = pasts(reader.header, rows, PROFILE, earlier)
-        found, more = declines(known, table(reader.header, rows, PROFILE))
+        now = table(reader.header, rows, PROFILE)
+        made, notes = pasts(reader.header, rows, now, PROFILE, earlier)
+        known = list(made)
+        found, more = declines(known, now)
         return known, found, [*notes, *more]
 
 

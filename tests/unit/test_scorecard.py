@@ -109,8 +109,8 @@ def test_some_contended_values_pass_and_a_benchmark_without_any_other_does_not()
     copy_and_triad = [(0, 0, 8.0), (1, 0, *BUSY), (2, 0, None, "contended")]
     code, [(name, text)] = judged(*copy_and_triad)
     assert (code, name) == (Exit.INCONCLUSIVE, "stream")
-    said = "no value counts, all were contended: stream copy, stream triad: rank 0: others used 9%"
-    assert text == said
+    said = "no value counts, all were contended: stream[op=copy], stream[op=triad]"
+    assert text == f"{said}: rank 0: others used 9%"
 
 
 @pytest.mark.parametrize(
