@@ -142,7 +142,7 @@ def test_values_taken_beside_other_work_are_contended(tmp_path):
 def test_a_benchmark_of_which_every_value_is_contended_does_not_pass(tmp_path):
     path = tmp_path / "suite.yaml"
     path.write_text(
-        "name: s\nrule: {budget: 400ms, precision: 0, warmup: 10ms}\nstages:\n"
+        "name: s\nrule: {budget: 400ms, precision: 0.0001, warmup: 10ms}\nstages:\n"
         "  - name: one\n    benchmarks: [gemm: {shape: 256x256x256, dtype: fp32}, launch: {}]\n"
     )
     words = ["run", path, "--executor", "local", "--backend", "cpu", "--out", tmp_path, "--json"]
