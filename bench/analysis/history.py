@@ -231,7 +231,7 @@ def declines(
         one = trend(past.days, worse * np.log(past.values))
         asked += past.units.size
         notes.extend(_shared(past, one, material))
-        units = np.flatnonzero(_worse(one, material))
+        units = np.flatnonzero(np.logical_or(*_worse(one, material)))
         # Of tens of thousands of units hardly one is worse: what is known of the others can go.
         if units.size:
             found.append((_past_of(past, units), _trend_of(one, units)))
@@ -251,20 +251,12 @@ def declines(
     return sorted(made, key=lambda one: -one.effect), notes
 
 
-def _below(one: Trend, material: float) -> Bools:
-    """bool[units]: whether the last value is materially below the past."""
+def _worse(one: Trend, material: float) -> tuple[Bools, Bools]:
+    """bool[units] each: the last value is materially below the past; values fall materially."""
     with np.errstate(invalid="ignore"):
-        return np.asarray(one.change >= material)
-
-
-def _falling(one: Trend, material: float) -> Bools:
-    """bool[units]: whether values fall materially from run to run."""
-    with np.errstate(invalid="ignore"):
-        return np.asarray((one.slope * one.span >= material) & (one.slope_low > 0))
-
-
-def _worse(one: Trend, material: float) -> Bools:
-    return np.asarray(_below(one, material) | _falling(one, material))
+        below = one.change >= material
+        falling = (one.slope * one.span >= material) & (one.slope_low > 0)
+    return np.asarray(below), np.asarray(falling)
 
 
 def _past_of(past: Past, units: Ints) -> Past:
@@ -284,9 +276,10 @@ def _trend_of(one: Trend, units: Ints) -> Trend:
 
 def _chances(one: Trend, material: float, most: float) -> Iterator[tuple[int, float]]:
     """(unit, chance) of every unit whose chance, by either question, is at most ``most``."""
+    below, falling = _worse(one, material)
     with np.errstate(invalid="ignore", divide="ignore"):
-        t = np.where(_below(one, material), one.change / one.error, np.nan)
-    slope = np.where(_falling(one, material), one.chance, np.nan)
+        t = np.where(below, one.change / one.error, np.nan)
+    slope = np.where(falling, one.chance, np.nan)
     enough = np.full(t.size, np.nan)
     for degrees in np.unique(one.degrees[~np.isnan(t)]).tolist():
         # Just below the t of that chance: the tail itself decides.
@@ -294,7 +287,7 @@ def _chances(one: Trend, material: float, most: float) -> Iterator[tuple[int, fl
     with np.errstate(invalid="ignore"):
         maybe = (t >= enough) | (2 * slope <= most)
     for unit in np.flatnonzero(maybe).tolist():
-        chances = [float(each) for each in (slope[unit],) if not math.isnan(each)]
+        chances = [float(slope[unit])] if falling[unit] else [1.0]
         if t[unit] > 0:
             degrees = float(one.degrees[unit])
             chances.append(0.0 if math.isinf(t[unit]) else student_tail(float(t[unit]), degrees))
