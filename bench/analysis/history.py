@@ -127,7 +127,7 @@ def pasts(
     Returns:
         Metrics with any past, and in sentences which runs could not be read.
     """
-    keys = _keys(now, header)
+    keys = _keys(header)
     units = {key: unit for unit, key in enumerate(keys) if key}
     metrics = {metric.key: number for number, metric in enumerate(now.metrics)}
     notes: list[str] = []
@@ -144,7 +144,10 @@ def pasts(
         except (UsageError, InfraError) as error:
             notes.append(f"{path} is left out of the history: {error.message}")
             continue
-        place = np.array([units.get(key, -1) for key in _keys(found, reader.header)] + [-1])
+        # Mostly the same nodes: they need not be identified anew.
+        same = (reader.header.fleet, reader.header.nodes) == (header.fleet, header.nodes)
+        theirs = keys if same else _keys(reader.header)
+        place = np.array([units.get(key, -1) for key in theirs] + [-1])
         which = np.array([metrics.get(metric.key, -1) for metric in found.metrics] + [-1])
         values.append(_grid(found, then, header.provenance, shape, which, place))
         runs.append((reader.header.id, _days(reader.header)))
@@ -175,7 +178,7 @@ def _pasts(
             )
 
 
-def _keys(found: Table, header: Header) -> list[str]:
+def _keys(header: Header) -> list[str]:
     """What identifies each unit: devices by rank, then nodes. Empty where nothing does, or two."""
     known = identities(header)
     devices = [one.device_key(index) for one in known for index in range(len(one.devices))]
