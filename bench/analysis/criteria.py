@@ -17,7 +17,7 @@ from .summary import CaseSummary, lacking
 
 NO_TOTAL = "no round of pairs that ran together has a value of each"
 SHOWN = 4
-"""Members of a group, or cases of a benchmark, that are named."""
+"""Members of a group that are named."""
 
 
 def criteria(
@@ -70,10 +70,8 @@ def without_value(header: Header, summaries: Sequence[CaseSummary]) -> Iterator[
     for name, cases in by_name.items():
         contended = [one for one in cases if "contended" in one.statuses]
         if contended and not any("ok" in one.statuses for one in cases):
-            names = list(dict.fromkeys(one.name for one in contended))
-            more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
             why = contended[0].reasons.get("contended") or STATUS_MEANING["contended"]
-            text = f"no value counts, all were contended: {', '.join(names[:SHOWN])}{more}: {why}"
+            text = f"no value of any of its cases counts, all were contended: {why}"
             yield Finding(kind="undecided", name=name, text=text)
     judged = any("ok" in one.statuses or "contended" in one.statuses for one in summaries)
     if header.state == "complete" and not judged:

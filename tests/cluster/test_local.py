@@ -154,7 +154,7 @@ def test_a_benchmark_of_which_every_value_is_contended_does_not_pass(tmp_path):
     assert found["rows"]["contended"] > 0
     told = {one["name"]: one["text"] for one in found["scorecard"]["findings"]
             if one["kind"] == "undecided"}  # fmt: skip
-    assert "no value counts, all were contended: gemm 256x256x256 fp32 torch: " in told["gemm"]
+    assert told["gemm"].startswith("no value of any of its cases counts, all were contended: rank ")
     assert "of the measured time" in told["gemm"]
 
 
