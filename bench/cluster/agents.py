@@ -17,6 +17,7 @@ from ..errors import InfraError
 from ..inventory import Inventory
 from ..records import Node, Provenance, Row
 from .executor import Done, Event, Executor, Page
+from .listening import Listening
 from .orders import Order, Visit
 from .plan import Job, Plan, Stage, schedules_of, steps
 from .wire import Clock
@@ -95,7 +96,7 @@ class AgentExecutor(Executor):
         self._pending: dict[Key, tuple[Visit, Job]] = {}
         self._running: set[int] = set()
         self._rows: list[Row] = []
-        self._deadline = 0.0
+        self._limit = 0.0
         self._step = 0
         self._visit = 0
 
@@ -139,7 +140,7 @@ class AgentExecutor(Executor):
                         )
                         self._assign(visit, jobs, visits)
             self._step += 1
-        self._deadline = time.monotonic() + limit
+        self._limit = limit
         # Groups that must be measured together, or alone, need nodes that pass rounds together.
         in_step = any(
             plan.schedules[block.schedule].arguments.get("together") is not None
@@ -220,6 +221,7 @@ class AgentExecutor(Executor):
         """Pages until every node has ended its stage or is lost; last, what is missing."""
         decoder = msgspec.json.Decoder(Page)
         failed: dict[int, str] = {}
+        listening = Listening()
         while self._running:
             for arrived in self.hub.poll(1.0):
                 if arrived.node in self._lost:
@@ -238,7 +240,7 @@ class AgentExecutor(Executor):
                     if arrived.node in failed:
                         self._lost[arrived.node] = failed[arrived.node]
                 yield page
-            if time.monotonic() > self._deadline:
+            if listening.look() > self._limit:
                 for node in sorted(self._running):
                     self.hub.drop(node)
                     yield self._lose(node, "did not end the stage in time")

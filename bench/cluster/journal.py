@@ -23,8 +23,9 @@ import numpy as np
 
 from ..errors import InfraError, UsageError
 from ..files import replace_file
+from ..headers import CONDITIONS, RUN
 from ..records import PROVENANCES, STATUSES, Case, Conditions, Header, Row
-from ..results import CONDITIONS, ROWS, RUN
+from ..results import ROWS
 from .executor import Page
 
 SAMPLES = "samples.jsonl"

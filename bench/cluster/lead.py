@@ -182,7 +182,7 @@ class Lead:
                 row, value=value.value, low=value.low, high=value.high, n=value.n
             )
         if status in ("ok", "contended"):
-            status, reason = "skipped", "no value: what it is computed from is unknown here"
+            status, reason = "skipped", "what it is computed from is unknown here"
         # What throttled a device, say, is known where it leaves no value.
         return self._row(case, group, status, reason, conditions if status == "invalid" else -1)
 
