@@ -121,15 +121,18 @@ class Certify:
             stages=set(stages),
             ended=False,
         )
-        left = self._stages
-        if stages:
-            current, number = base(stages[-1]), 1 + number_of(stages[-1])
-            stage = next(one for one in self._stages if one.name == current)
+        swept = [base(name) for name in stages]
+        left = [stage for stage in self._stages if stage.name not in swept]
+        # First the stage that was measured last; in the end all others: what later ones showed may
+        # have made a suspect of somebody who was rejected, and nobody measured any more.
+        last = [stage for stage in self._stages if stages and stage.name == swept[-1]]
+        others = [] if left else [stage for stage in self._stages if stage not in last]
+        for stage in (*last, *others):
+            number = 1 + max(number_of(one) for one in stages if base(one) == stage.name)
             parts = list(self._again(stage, number, found))
             if parts:
-                config = StageConfig(name=retest_name(current, number))
+                config = StageConfig(name=retest_name(stage.name, number))
                 return Further(stage=config, parts=parts)
-            left = self._stages[self._stages.index(stage) + 1 :]
         if not left:
             return None
         rejected = self._rejected(found)

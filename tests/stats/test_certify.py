@@ -95,6 +95,16 @@ def test_two_populations_are_said_and_their_units_compared_with_their_own():
     assert any("two populations" in note for note in found.notes)
 
 
+@pytest.mark.parametrize("units", [8, 16])
+def test_one_unit_of_few_that_is_slow_in_all_it_does_hides_nowhere(units):
+    g = np.random.default_rng(13)
+    value = 0.01 * g.normal(size=(9, units))
+    value[:, 3] -= 0.2
+    found = judge(cells(value))
+    assert (found.state[found.unit == 3] == REJECT).all()
+    assert not (found.state[found.unit != 3] == REJECT).any()
+
+
 def test_a_single_unit_has_nothing_to_compare_with():
     found = judge(cells([[3.0], [4.0]]))
     assert (found.state == INCONCLUSIVE).all()

@@ -14,7 +14,7 @@ import msgspec
 import numpy as np
 
 from ...stats import mad
-from ..graph import Floats, Ints
+from ..graph import Bools, Floats, Ints
 from .layout import Layout
 from .modes import LEAST_UNITS, fit
 
@@ -25,6 +25,7 @@ CLEAR = 3.0
 """Scales between two modes that nearly every unit is told apart by."""
 
 _CORE, _STEP, _BINS = 0.25, 0.08, 130
+_FAR, _OFTEN = 6.0, 0.25
 _SURE = 3.0  # standard errors between two populations
 
 
@@ -68,7 +69,7 @@ def population(layout: Layout) -> Population:
 
 
 def _fitted(layout: Layout) -> Population:
-    informs = np.isfinite(layout.sweep)
+    informs = np.isfinite(layout.sweep) & ~_odd(layout)[layout.unit]
     usual, scale = np.zeros(layout.groups), np.ones(layout.groups)
     count = np.zeros(layout.groups, np.int64)
     size = np.zeros(layout.groups, np.int64)
@@ -104,6 +105,29 @@ def _fitted(layout: Layout) -> Population:
     )
     _shared(layout, people)
     return people
+
+
+def _odd(layout: Layout) -> Bools:
+    """bool[units]: units that are far below the others in a quarter of their metrics or more.
+
+    One bad unit among few, slow in all it does, would be an outlier in every group: together they
+    would make heavy tails the likeliest, among which it hides.
+    """
+    units = int(layout.unit.max(initial=-1)) + 1
+    far, measured = np.zeros(units, np.int64), np.zeros(units, np.int64)
+    for cells in layout.slices():
+        values = layout.sweep[cells]
+        there = np.isfinite(values)
+        if np.count_nonzero(there) < 3:
+            continue
+        usual = float(np.median(values[there]))
+        scale = max(1.4826 * float(np.median(np.abs(values[there] - usual))), FLOOR)
+        unit = layout.unit[cells]
+        measured[unit[there]] += 1
+        far[unit[there & (values < usual - _FAR * scale)]] += 1
+    found: Bools = (far >= 2) & (far >= _OFTEN * measured)
+    # Those are exceptions: many of them are a population.
+    return found if np.count_nonzero(found) < LEAST_UNITS else np.zeros(units, dtype=bool)
 
 
 def _shared(layout: Layout, people: Population) -> None:
