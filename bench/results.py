@@ -32,6 +32,7 @@ from .records import (
 )
 
 RUN, ROWS, CONDITIONS = "run.json", "measurements.jsonl", "conditions.jsonl"
+SAMPLES = "samples.jsonl"
 _UNCOUNTED = np.iinfo(np.int64).max
 _BLOCK = 1 << 22
 """Bytes that are decoded at once: about 50,000 rows."""

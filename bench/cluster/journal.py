@@ -24,10 +24,9 @@ import numpy as np
 from ..errors import InfraError, UsageError
 from ..files import replace_file
 from ..records import PROVENANCES, STATUSES, Case, Conditions, Header, Row
-from ..results import CONDITIONS, ROWS, RUN
+from ..results import CONDITIONS, ROWS, RUN, SAMPLES
 from .executor import Page
 
-SAMPLES = "samples.jsonl"
 _BLOCK = 200_000
 """Rows that are turned into text at once: bounds memory without slowing the encoder."""
 _REST = 20
