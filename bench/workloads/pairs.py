@@ -119,7 +119,7 @@ def _shares(name: str, spans: Any) -> Iterator[Metric]:
 
 
 def _hidden(trip: float, seconds: Any) -> float:
-    """The round trip's share of the whole; 0 up to a half, beyond which the rest is mostly noise."""
+    """The round trip's share of the whole; 0 up to a half, beyond, the rest is mostly noise."""
     whole = float(np.median(seconds))
     return trip / whole if trip > whole / 2 else 0.0
 
