@@ -46,7 +46,7 @@ def keygen(path: Path, passphrase: bool) -> int:
     from ..certificates import keys
 
     keys.need_cryptography()
-    public = keys.generate(path, _passphrase(confirm=True) if passphrase else None)
+    public = keys.generate(path, passphrase_of(confirm=True) if passphrase else None)
     click.echo(f"private key {path}: whoever has it can sign as you")
     click.echo(f"public key {path}{keys.PUBLIC_SUFFIX}, {keys.key_id(public)}")
     click.echo(f"trusted by: hengsuan certificate trust {path}{keys.PUBLIC_SUFFIX} --name NAME")
@@ -72,9 +72,9 @@ def sign(
     from ..results import find_run
 
     folder = find_run(run, results)
-    secret = _passphrase() if keys.needs_passphrase(path) else None
+    secret = passphrase_of() if keys.needs_passphrase(path) else None
     key = keys.load_private(path, secret)
-    made = issue(folder, key, valid=_validity(valid), moment=times.now(), every=every)
+    made = issue(folder, key, valid=validity(valid), moment=times.now(), every=every)
     files = [str(write(one, out)) for one in made.signed]
     if as_json:
         _print_json({"certificates": files, "left": made.left})
@@ -124,7 +124,7 @@ def verify(
 
     keys.need_cryptography()
     store = Store(folder)
-    moment = times.now() if at is None else _moment("--at", at)
+    moment = times.now() if at is None else moment_of("--at", at)
     digests = results_digests(find_run(run, results)) if run is not None else None
     machine = _Here() if here else None
     answers = {}
@@ -184,7 +184,7 @@ def trust(
         raise UsageError("--name says whose key it is", hint="for example --name acceptance-team")
     for option, date in (("--since", since), ("--until", until)):
         if date:
-            _moment(option, date)
+            moment_of(option, date)
     one = Trust(
         name=name,
         key=keys.encode_public(keys.load_public(public_key)),
@@ -221,7 +221,7 @@ def revoke(what: str, reason: str, since: str, folder: Path | None) -> int:
     store = Store(folder)
     found = _id_of(what, store)
     if since:
-        _moment("--since", since)
+        moment_of("--since", since)
         if found.startswith("sha256:"):
             raise UsageError("--since goes with a key; a certificate is revoked as a whole")
     path = store.revoke(Revocation(what=found, since=since, reason=reason))
@@ -275,7 +275,7 @@ class _Here:
         return self._known[backend]
 
 
-def _passphrase(*, confirm: bool = False) -> bytes:
+def passphrase_of(*, confirm: bool = False) -> bytes:
     """From the environment, else from the terminal. Raises `UsageError` if there is neither."""
     import os
     import sys
@@ -292,7 +292,8 @@ def _passphrase(*, confirm: bool = False) -> bytes:
     return given.encode()
 
 
-def _validity(text: str) -> Any:
+def validity(text: str) -> Any:
+    """What ``--valid`` says, as a timedelta. Raises `UsageError` for what is none."""
     from datetime import timedelta
 
     from ..certificates.times import LONGEST
@@ -307,7 +308,8 @@ def _validity(text: str) -> Any:
     return timedelta(seconds=seconds)
 
 
-def _moment(option: str, text: str) -> datetime:
+def moment_of(option: str, text: str) -> datetime:
+    """What a date on the command line says. Raises `UsageError` for what is none."""
     from ..certificates import times
 
     try:

@@ -170,7 +170,7 @@ def config(as_json: bool) -> int:
     from ..configs import Kind, names, path_of
     from ..configs.search import folders
 
-    kinds: tuple[Kind, ...] = ("chips", "suites", "profiles", "clusters", "models")
+    kinds: tuple[Kind, ...] = ("chips", "suites", "profiles", "clusters", "models", "editions")
     files = [
         {"kind": kind, "name": name, "file": str(path_of(kind, name))}
         for kind in kinds
@@ -195,6 +195,8 @@ def schema(file: str | None, as_json: bool) -> int:
     from ..certificates.certificate import Signed
     from ..errors import unknown
     from ..records import Conditions, Header, Row, Samples
+    from ..submissions.manifest import Manifest
+    from ..submissions.system import System
     from ..verdicts import VERDICT, Certification
 
     kinds = {
@@ -204,6 +206,8 @@ def schema(file: str | None, as_json: bool) -> int:
         "samples.jsonl": Samples,
         VERDICT: Certification,
         "certificate.json": Signed,
+        "manifest.json": Manifest,
+        "system.json": System,
     }
     if file is not None and file not in kinds:
         raise unknown("file", file, kinds)
