@@ -99,7 +99,7 @@ class Checked(msgspec.Struct, kw_only=True):
 
 
 def shortened(findings: Iterable[Finding]) -> list[Finding]:
-    """Findings in the order of the rules; of each rule and level `SHOWN`, and a count of the rest."""
+    """In the order of the rules; of each rule and level `SHOWN`, and a count of the rest."""
     order = list(RULES)
     kept: list[Finding] = []
     counts: Counter[tuple[str, Level]] = Counter()

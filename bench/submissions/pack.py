@@ -1,4 +1,4 @@
-"""Packing: runs, what they were measured with, and what is declared of the system, in one archive."""
+"""Packing: runs, what measured them, and what is declared of the system, in one archive."""
 
 from __future__ import annotations
 
@@ -70,9 +70,8 @@ def pack(
     for place, folder in enumerate(folders):
         for name, data in _files(folder, redactor).items():
             members[f"runs/{place}/{name}"] = data
-    names = sorted(
-        {d.chip for one in headers for node in one.nodes for d in node.devices if d.chip}
-    )
+    nodes = [node for header in headers for node in header.nodes]
+    names = sorted({device.chip for node in nodes for device in node.devices if device.chip})
     for name in names:
         if name not in chips:
             raise UsageError(
@@ -82,7 +81,6 @@ def pack(
     if redactor is not None:
         system = msgspec.convert(redactor.value(msgspec.to_builtins(system)), System)
     members[SYSTEM] = canonical(system) + b"\n"
-    nodes = [node for header in headers for node in header.nodes]
     sites = sorted({node.labels.get("site", "") for node in nodes})
     manifest = Manifest(
         edition=system.edition,

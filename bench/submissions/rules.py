@@ -13,7 +13,7 @@ from ..errors import UsageError
 from ..records import STATUSES, ScheduleSpec
 from ..results import RUN
 from ..timing import Rule
-from ..workloads.base import Benchmark, axis_fields, title_of
+from ..workloads.base import axis_fields, title_of
 from .edition import Edition, Requirement, allowed, laxer, optional, requirements, rule_of
 from .findings import Finding
 from .recompute import Job, Run
@@ -38,45 +38,45 @@ def check_edition(edition: Edition, runs: Sequence[Run], provenance: str) -> Ite
         if problem:
             text = f"the suite that it says it measured cannot be read: {problem}"
             yield Finding(rule="E6", level="finding", text=text, where=f"{run.where}/{RUN}")
-    for required in requirements(edition, stand_in=provenance == "stand-in"):
-        places = [
-            (run, job, own)
-            for run, (own, _) in zip(runs, rules, strict=True)
-            for job in run.jobs
-            if job.bench.name == required.bench.name
-            and _same_place(run.header.schedules[job.schedule], required.spec)
-        ]
-        yield from _check(edition, required, places)
-
-
-def _check(
-    edition: Edition, required: Requirement, places: list[tuple[Run, Job, dict[str, list[Rule]]]]
-) -> Iterator[Finding]:
-    """The findings of whatever fits best: what has none is what was required."""
-    changes = [_changed(edition, required.bench, job.bench) for _, job, _ in places]
-    fitting = [place for place, changed in zip(places, changes, strict=True) if not changed]
-    what = title_of(required.bench)
-    if not fitting:
-        near = [one for one in changes if len(one) == 1]
-        if near:
-            text = (
-                f"{what}: measured with {near[0][0]}, which edition {edition.name} does not allow"
-            )
-            yield Finding(rule="E7", level="finding", text=text)
-        else:
-            text = f"{what} was not measured {_where(required.spec)}"
-            yield Finding(rule="E2", level="finding", text=text)
-        return
-    judged = [
-        list(_measured(edition, required, run, job, rules.get(job.bench.name, [])))
-        for run, job, rules in fitting
+    needed = list(requirements(edition, stand_in=provenance == "stand-in"))
+    there = [
+        _Place(run, job, own.get(job.bench.name, []))
+        for run, (own, _) in zip(runs, rules, strict=True)
+        for job in run.jobs
     ]
-    yield from min(judged, key=lambda found: sum(one.level == "finding" for one in found))
+    fitting = [[one for one in there if not _changed(edition, what, one)] for what in needed]
+    taken = {id(one) for found in fitting for one in found}
+    others = [one for one in there if id(one) not in taken]
+    for required, found in zip(needed, fitting, strict=True):
+        if found:
+            # Whatever fits best counts: what has no findings is what was required.
+            judged = [list(_measured(edition, required, one)) for one in found]
+            yield from min(judged, key=lambda one: sum(each.level == "finding" for each in one))
+        else:
+            yield _absent(edition, required, others)
 
 
-def _measured(
-    edition: Edition, required: Requirement, run: Run, job: Job, rules: list[Rule]
-) -> Iterator[Finding]:
+class _Place(msgspec.Struct, frozen=True):
+    """Something that was measured, in which run, and the stopping rules of its benchmark there."""
+
+    run: Run
+    job: Job
+    rules: list[Rule]
+
+
+def _absent(edition: Edition, required: Requirement, others: list[_Place]) -> Finding:
+    """That something is not there, or is there with one change too many."""
+    what = title_of(required.bench)
+    near = [changed for one in others if len(changed := _changed(edition, required, one)) == 1]
+    if near:
+        text = f"{what}: measured {near[0][0]}, which edition {edition.name} does not allow"
+        return Finding(rule="E7", level="finding", text=text)
+    text = f"{what} was not measured {_where(required.spec)}"
+    return Finding(rule="E2", level="finding", text=text)
+
+
+def _measured(edition: Edition, required: Requirement, place: _Place) -> Iterator[Finding]:
+    run, job, rules = place.run, place.job, place.rules
     what, where = title_of(job.bench), f"{run.where}/{RUN}"
 
     def finding(rule: str, text: str, level: Any = "finding") -> Finding:
@@ -120,27 +120,28 @@ def _measured(
         yield finding("E6", f"its stopping rule is laxer than the edition's: {said}")
 
 
-def _changed(edition: Edition, required: Benchmark, measured: Benchmark) -> list[str]:
-    """The axes in which a measurement differs beyond what is allowed."""
-    return [
-        f"{axis} {getattr(measured, axis)} instead of {getattr(required, axis)}"
-        for axis in axis_fields(type(required))
-        if not allowed(edition, required, axis, getattr(measured, axis))
+def _changed(edition: Edition, required: Requirement, one: _Place) -> list[str]:
+    """In what a measurement differs from the required one beyond what is allowed."""
+    bench, measured = required.bench, one.job.bench
+    if measured.name != bench.name:
+        return [f"{measured.name} instead of {bench.name}", "all of it"]
+    changed = [
+        f"with {axis} {getattr(measured, axis)} instead of {getattr(bench, axis)}"
+        for axis in axis_fields(type(bench))
+        if not allowed(edition, bench, axis, getattr(measured, axis))
     ]
-
-
-def _same_place(measured: ScheduleSpec, required: ScheduleSpec) -> bool:
-    """Whether groups come about by the same rule; of several kinds of chip each counts (``on``)."""
-    arguments = {key: value for key, value in measured.arguments.items() if key != "on"}
-    return (measured.kind, measured.scope, arguments) == (
-        required.kind,
-        required.scope,
-        required.arguments,
-    )
+    spec = one.run.header.schedules[one.job.schedule]
+    # Of several kinds of chip (``on``) each counts.
+    arguments = {key: value for key, value in spec.arguments.items() if key != "on"}
+    if (spec.kind, arguments) != (required.spec.kind, required.spec.arguments):
+        changed.append(f"{_where(spec)} instead of {_where(required.spec)}")
+    return changed
 
 
 def _where(spec: ScheduleSpec) -> str:
-    return f"over {spec.kind}" if spec.scope == "group" else f"of every {spec.scope}"
+    """``over nodes``, and what else says which groups."""
+    more = ", ".join(f"{key} {value}" for key, value in spec.arguments.items() if value is not None)
+    return f"over {spec.kind}" + (f" ({more})" if more else "")
 
 
 def _rules(run: Run) -> tuple[dict[str, list[Rule]], str]:

@@ -58,7 +58,7 @@ class System(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=Tr
 
 
 def load_system(path: Path) -> System:
-    """A system description. Raises `ConfigError` with ``file:line`` for what is missing or wrong."""
+    """A system description. Raises `ConfigError` with ``file:line`` if something is wrong in it."""
     document = read_document(path)
     system = convert(document, System)
     for key in ("name", "submitter", "edition"):

@@ -145,7 +145,9 @@ def _contents(
 ) -> list[Finding]:
     """All rules about what the members say."""
     manifest, system = checked.manifest, checked.system
-    assert manifest is not None and system is not None and checked.recomputed is not None
+    assert manifest is not None
+    assert system is not None
+    assert checked.recomputed is not None
     findings: list[Finding] = []
     chips, wrong = _chips(manifest, members, known)
     findings += wrong
