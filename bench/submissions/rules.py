@@ -108,14 +108,14 @@ def _measured(edition: Edition, required: Requirement, place: _Place) -> Iterato
         of = f"{groups} group(s) in {required.repeats} repeat(s)"
         yield finding("E3", f"{missing} measurement(s) are not there, of {of}")
     for (group, repeat), index in sorted(pairs.items()):
-        place = f"group {group}, repeat {repeat}"
+        which = f"group {group}, repeat {repeat}"
         if columns.status[index] != _OK:
             why = f"{STATUSES[columns.status[index]]}: {columns.reasons.get(index, '')}"
-            yield finding("E4", f"{place} does not count: {why}")
+            yield finding("E4", f"{which} does not count: {why}")
         seconds = run.samples.get((job.first, group, repeat))
         if seconds is not None and seconds.size < edition.samples:
             few = f"{seconds.size} samples, edition {edition.name} asks for {edition.samples}"
-            yield finding("E5", f"{place}: {few}")
+            yield finding("E5", f"{which}: {few}")
     for said in dict.fromkeys(text for rule in rules for text in laxer(rule, required.rule)):
         yield finding("E6", f"its stopping rule is laxer than the edition's: {said}")
 
