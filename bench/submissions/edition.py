@@ -129,14 +129,14 @@ def suite_of(edition: Edition, document: Document | None = None) -> Suite:
     return suite
 
 
-def requirements(edition: Edition, *, stand_in: bool) -> Iterator[Requirement]:
-    """All that an edition requires, sizes as they fit accelerators or what stands in for them."""
+def requirements(edition: Edition, *, weak: bool) -> Iterator[Requirement]:
+    """All that an edition requires; ``weak``: in the sizes of devices that stand in for others."""
     suite = suite_of(edition)
     known = registry()
     for stage in suite.stages:
         for entry in stage.entries:
             cls = known[entry.benchmark]
-            for axes in expand(cls, entry.axes, stand_in=stand_in):
+            for axes in expand(cls, entry.axes, stand_in=weak):
                 yield Requirement(
                     make(entry.benchmark, axes),
                     schedule_spec(cls, entry.place),

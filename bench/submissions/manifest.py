@@ -14,7 +14,7 @@ import msgspec
 
 from ..certificates import times
 from ..certificates.certificate import canonical
-from ..records import Provenance
+from ..records import Header, Provenance
 from ..results import UNDECODABLE
 
 MANIFEST_SCHEMA = 1
@@ -36,6 +36,24 @@ class RunSaid(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=T
     started: str
     finished: str
     hengsuan: str
+
+
+def run_said(header: Header) -> RunSaid:
+    """What the manifest says of a run."""
+    return RunSaid(
+        id=header.id,
+        suite=header.suite,
+        started=header.started,
+        finished=header.finished or "",
+        hengsuan=version_of(header),
+    )
+
+
+def version_of(header: Header) -> str:
+    """The version that measured, ``unknown`` where the header does not say."""
+    versions = header.environment.get("versions")
+    found = versions.get("hengsuan") if isinstance(versions, dict) else None
+    return found if isinstance(found, str) else "unknown"
 
 
 class Plugin(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):

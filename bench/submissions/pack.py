@@ -19,7 +19,7 @@ from ..records import Header
 from ..results import CONDITIONS, ROWS, RUN, SAMPLES, UNDECODABLE, RunReader
 from .archive import MANIFEST, SIGNATURE, SYSTEM
 from .edition import load_edition
-from .manifest import Manifest, RunSaid, member
+from .manifest import Manifest, member, run_said
 from .plugins import plugins_of
 from .redact import Redactor
 from .system import System
@@ -108,17 +108,6 @@ def pack(
         members[SIGNATURE] = key.sign(manifest.signed_bytes()).encode() + b"\n"
     members[MANIFEST] = manifest.file_bytes()
     return members
-
-
-def run_said(header: Header) -> RunSaid:
-    """What the manifest says of a run."""
-    return RunSaid(
-        id=header.id,
-        suite=header.suite,
-        started=header.started,
-        finished=header.finished or "",
-        hengsuan=str(header.environment.get("versions", {}).get("hengsuan", "unknown")),
-    )
 
 
 def _header(folder: Path) -> Header:

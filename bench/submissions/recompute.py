@@ -21,7 +21,7 @@ from ..configs import Chip
 from ..errors import HengsuanError
 from ..groups import Schedule
 from ..inventory import Inventory
-from ..records import STATUSES, Case, Header, Samples
+from ..records import STATUSES, Case, Header, Samples, ScheduleSpec
 from ..results import ROWS, RUN, SAMPLES, UNDECODABLE, Columns
 from ..rounds import schedule_for
 from ..workloads.base import Benchmark, Facts, make, registry, source_hash
@@ -29,6 +29,7 @@ from ..workloads.operations import Operation
 from ..workloads.runner import Value, summarised
 from ..workloads.stream import Stream
 from .findings import Finding, Recomputed
+from .manifest import version_of
 
 TOLERANCE = 2e-6
 """Relative difference that the rounding of samples explains: they are written with seven digits,
@@ -36,6 +37,8 @@ so that each is wrong by 5e-7 at most, and where a round trip is taken off, by t
 _HOSTILE = (HengsuanError, ValueError, TypeError, ArithmeticError, LookupError, AttributeError)
 """What axes and arguments raise that no benchmark and no schedule of ours ever had."""
 _MOST_ROUNDS = 100_000
+_MOST_MIXED = 4096
+"""Devices of several kinds among which all pairs are gone through, to find those that mix."""
 _OK = STATUSES.index("ok")
 
 Key = tuple[int, int, int]
@@ -152,18 +155,17 @@ def _judged(
     for name, one in said.items():
         if one is None:
             continue
-        problem = _incoherent(one, run, (job.cases[name].id, group, repeat))
-        if problem:
+        if name in again:
+            if problem := _differs(one, again[name]):
+                yield finding("R3", name, problem)
+            else:
+                counts.again += 1
+        elif problem := _incoherent(one, run, (job.cases[name].id, group, repeat)):
             yield finding("R4", name, problem)
         elif name not in timed:
             counts.beside += one.value is not None
-        elif seconds is None:
-            if one.value is not None:
-                yield finding("R2", name, "it has no samples")
-        elif problem := _differs(one, again[name]):
-            yield finding("R3", name, problem)
-        else:
-            counts.again += 1
+        elif one.value is not None:
+            yield finding("R2", name, "it has no samples")
         if one.value is not None and (problem := _above(job, name, one.value, facts)):
             yield finding("R6", name, problem)
 
@@ -292,6 +294,8 @@ def _schedules(header: Header, where: str) -> tuple[list[Schedule | None], list[
         rounds = spec.arguments.get("matchings", 0)
         if not isinstance(rounds, int) or not 0 <= rounds <= _MOST_ROUNDS:
             problem = f"{rounds!r:.40} matchings"
+        elif _all_pairs(spec) and inventory.size > _MOST_MIXED:
+            problem = f"{inventory.size} devices of several kinds"
         else:
             try:
                 schedule = schedule_for(spec, inventory)
@@ -306,12 +310,18 @@ def _schedules(header: Header, where: str) -> tuple[list[Schedule | None], list[
     return made, findings
 
 
+def _all_pairs(spec: ScheduleSpec) -> bool:
+    """Whether all pairs must be gone through to find those of different kinds."""
+    every = spec.arguments.get("schedule", "full") in ("full", "values")
+    return spec.kind in ("pairs", "node_pairs") and "on" in spec.arguments and every
+
+
 def _jobs(header: Header, where: str) -> tuple[list[Job], list[Finding]]:
     """Cases put together again to what one benchmark measured in one go."""
     known = registry()
     jobs: list[Job] = []
     findings: dict[str, Finding] = {}
-    version = str(header.environment.get("versions", {}).get("hengsuan", "unknown"))
+    version = version_of(header)
 
     def found(level: str, text: str, rule: str = "R5") -> None:
         findings.setdefault(text, Finding(rule=rule, level=level, text=text, where=where))  # type: ignore[arg-type]

@@ -30,8 +30,7 @@ from . import system as systems
 from .archive import MANIFEST, SIGNATURE, SYSTEM, Refused, check_json, read
 from .edition import load_edition
 from .findings import Checked, Finding, Level, Recomputed, shortened
-from .manifest import Manifest, Plugin
-from .pack import run_said
+from .manifest import Manifest, Plugin, run_said
 from .plugins import installed_otherwise, used
 from .recompute import Run, prepared, recompute
 from .rules import check_edition

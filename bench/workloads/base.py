@@ -164,16 +164,16 @@ class Context(msgspec.Struct, kw_only=True):
     seed: int = 0
 
     @property
-    def facts(self) -> Facts:
-        """What `Benchmark.derived` needs to know of the group."""
-        return Facts(chip=self.chip, ranks=self.size)
-
-    @property
     def place(self) -> torch.device:
         """Where tensors lie that the group exchanges."""
         import torch
 
         return torch.device("cpu") if self.through_host else self.device
+
+    @property
+    def facts(self) -> Facts:
+        """What `Benchmark.derived` needs to know of the group."""
+        return Facts(chip=self.chip, ranks=self.size)
 
 
 class Benchmark(msgspec.Struct, kw_only=True, dict=True):

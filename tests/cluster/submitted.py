@@ -38,7 +38,7 @@ stages:
     benchmarks:
       - collectives: {{op: all_reduce, size: 64KiB, over: node}}
       - pairs: {{size: 64KiB, of: device}}
-      - train: {{model: tiny, over: node}}
+      - train: {{model: tiny, over: node, rule: {{budget: 2s}}}}
 {more}"""
 SYSTEM = """\
 name: a stand-in

@@ -240,14 +240,15 @@ def up(factor):
 
 
 @pytest.mark.parametrize(
-    ("benchmark", "metric", "change", "rule"),
+    ("name", "metric", "change", "rule"),
     [
         ("gemm", "flops", put(VALUE, up(1.01)), "R3"),
         ("gemm", "flops", put(VALUE, up(1 + 1e-5)), "R3"),
         ("gemm", "flops", put(LOW, up(0.99)), "R3"),
         ("gemm", "flops", put(HIGH, up(1.01)), "R3"),
         ("gemm", "flops", put(N, lambda n: n + 1), "R3"),
-        ("gemm", "flops", put(VALUE, None), "R4"),
+        ("gemm", "flops", put(VALUE, None), "R3"),
+        ("gemm", "error", put(VALUE, None), "R4"),
         ("gemm", "error", put(N, 0), "R4"),
         ("gemm", "error", put(LOW, up(2)), "R4"),
         ("precision", "effective_flops", put(VALUE, up(1.01)), "R3"),
@@ -257,17 +258,17 @@ def up(factor):
         ("gemm", "flops", put(PROVENANCE, "measured"), "P1"),
         ("gemm", "flops", put(GROUP, 99), "R1"),
         ("gemm", "flops", put(REPEAT, 7), "E3"),
-        ("train", "step_p99", put(VALUE, up(0.9)), "R4"),
+        ("train", "step_p99", put(VALUE, up(0.9)), "R3"),
     ],
 )
-def test_a_changed_row_is_found(bench, benchmark, metric, change, rule):
-    changed = set_rows(bench.members, benchmark, metric, change)
+def test_a_changed_row_is_found(bench, name, metric, change, rule):
+    changed = set_rows(bench.members, name, metric, change)
     assert rule in bench.rules(bench.changed(measurements_jsonl=changed))
 
 
-@pytest.mark.parametrize("benchmark", ["gemm", "precision", "launch", "train"])
-def test_samples_that_changed_alone_are_found(bench, benchmark):
-    numbers = set(cases_of(bench.members, benchmark).values())
+@pytest.mark.parametrize("name", ["gemm", "precision", "launch", "train"])
+def test_samples_that_changed_alone_are_found(bench, name):
+    numbers = set(cases_of(bench.members, name).values())
 
     def slower(lines):
         return [
@@ -286,7 +287,7 @@ def test_samples_of_groups_that_exchange_are_held_too(bench):
         for metric in metrics:
             change = put(VALUE, up(1.01))
             changed = set_rows(bench.members, benchmark, metric, change)
-            assert bench.rules(bench.changed(measurements_jsonl=changed)) & {"R3", "R4"}
+            assert "R3" in bench.rules(bench.changed(measurements_jsonl=changed))
 
 
 def test_samples_taken_out_or_without_a_row_or_impossible_are_found(bench):
@@ -334,7 +335,7 @@ def devices(found):
         (lambda found: found["cases"][0].update(axes={"shape": "1x1"}), {"R1"}),
         (lambda found: found["cases"][0].update(axes={"what": 1}), {"R1"}),
         (lambda found: found["cases"][0].update(unit="B/s"), {"R1"}),
-        (lambda found: found["cases"][0]["axes"].update(shape="640x64x64"), {"R3", "E7"}),
+        (lambda found: found["cases"][0]["axes"].update(shape="640x64x64"), {"R3", "E2"}),
         (lambda found: found["schedules"][0].update(groups=1), {"R1"}),
         (lambda found: found["schedules"][0].update(kind="magic"), {"R1"}),
         (lambda found: found["schedules"][0].update(arguments={"x": 1}), {"R1"}),
@@ -568,7 +569,6 @@ def in_edition(bench, configs, name, **keys):
 @pytest.mark.parametrize(
     ("keys", "rule", "words"),
     [
-        ({"more": "      - train: {model: small, over: all}\n"}, "E7", "model tiny"),
         ({"more": "  - name: more\n    benchmarks:\n      - stream: {size: 1MiB}\n"}, "E2",
          "stream triad 1MiB fp32 torch was not measured"),
         ({"repeats": 3}, "E3", "not there, of"),
@@ -598,8 +598,7 @@ def test_a_laxer_rule_is_found(bench):
 def test_an_allowed_change_is_no_finding(bench, configs):
     suite = (configs / "suites" / "edition-test.yaml").read_text()
     make_edition(configs, "wide")
-    text = suite.replace("edition-test", "edition-wide").replace("64x64x64, dtype: fp32, impl: torch",
-                                                                 "64x64x64, dtype: fp32, impl: triton")  # fmt: skip
+    text = suite.replace("edition-test", "edition-wide").replace("impl: torch", "impl: triton")
     (configs / "suites" / "edition-wide.yaml").write_text(text)
     file = configs / "editions" / "wide.yaml"
     import hashlib
@@ -658,7 +657,8 @@ def test_an_unknown_edition_is_undecided_and_never_a_path(bench, configs):
         ("samples: 10", "sample: 10", "unknown key 'sample'"),
         ("sha256: ", "sha256: 0", "pins another text"),
         ('name: "broken"', 'name: "other"', "must be 'broken'"),
-        ("optional:", "changes: [{benchmark: gem, axes: {}, reason: x}]\noptional:", "did you mean"),
+        ("optional:", "changes: [{benchmark: gem, axes: {}, reason: x}]\noptional:",
+         "did you mean"),
         ("optional:", "changes: [{benchmark: gemm, axes: {colour: 1}, reason: x}]\noptional:",
          "unknown axis of gemm 'colour'"),
     ],
@@ -778,7 +778,7 @@ def test_verifying_needs_no_accelerator_stack(bench, tmp_path):
     file.write_bytes(as_bytes(bench.members))
     script = (
         "import sys\n"
-        f"sys.argv = ['hengsuan', 'submission', 'verify', {str(file)!r}]\n"
+        f"sys.argv = ['hengsuan', 'submission', 'verify', {str(file)!r}, '--at', '2026-12-02']\n"
         "from bench.cli import main\n"
         "try:\n    main()\n"
         "except SystemExit as done:\n"
@@ -794,3 +794,60 @@ def test_reading_one_asks_nobody(bench):
     assert checked.findings == []
     assert checked.system.submitter == "Example Silicon"
     assert set(archive.FIRST) <= members.keys()
+
+
+# ---- whatever else the owner of a key hands in ----
+
+STRANGE = (None, True, -1, 10**12, 10**400, 1e308, "", "x", "\x1b[2J", [], [[]], {}, {"a": 1})
+
+
+def places(found, path=()):
+    """The path of every value in JSON."""
+    yield path
+    if isinstance(found, dict):
+        items = list(found.items())
+    else:
+        items = list(enumerate(found)) if isinstance(found, list) else []
+    for key, value in items:
+        yield from places(value, (*path, key))
+
+
+def replaced(found, path, value):
+    if not path:
+        return value
+    copy = dict(found) if isinstance(found, dict) else list(found)
+    copy[path[0]] = replaced(copy[path[0]], path[1:], value)
+    return copy
+
+
+def strangely(members, name, random):
+    """A member with one value replaced by a strange one."""
+    raw = members[name]
+    if not name.endswith("l"):
+        found = json.loads(raw)
+        return json.dumps(
+            replaced(found, random.choice(list(places(found))), random.choice(STRANGE))
+        )
+    lines = raw.decode().splitlines()
+    number = random.randrange(len(lines))
+    found = json.loads(lines[number])
+    path = random.choice(list(places(found))[:14])
+    lines[number] = json.dumps(replaced(found, path, random.choice(STRANGE)))
+    return "".join(f"{line}\n" for line in lines)
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_strange_values_are_findings_never_faults(bench, seed):
+    from random import Random
+
+    from bench.report.submissions import print_checked
+    from bench.report.terminal import console
+
+    random = Random(seed)
+    names = [name for name in bench.members if name not in archive.FIRST]
+    for _ in range(25):
+        name = random.choice(names)
+        text = strangely(bench.members, name, random)
+        found = bench.check(bench.resigned({**bench.members, name: text.encode()}))
+        print_checked(console(), name, found)
+        json.dumps([one.text for one in found.findings])
