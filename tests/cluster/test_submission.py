@@ -836,7 +836,7 @@ def strangely(members, name, random):
     return "".join(f"{line}\n" for line in lines)
 
 
-@pytest.mark.parametrize("seed", range(8))
+@pytest.mark.parametrize("seed", range(4))
 def test_strange_values_are_findings_never_faults(bench, seed):
     from random import Random
 
@@ -845,7 +845,7 @@ def test_strange_values_are_findings_never_faults(bench, seed):
 
     random = Random(seed)
     names = [name for name in bench.members if name not in archive.FIRST]
-    for _ in range(25):
+    for _ in range(20):
         name = random.choice(names)
         text = strangely(bench.members, name, random)
         found = bench.check(bench.resigned({**bench.members, name: text.encode()}))
