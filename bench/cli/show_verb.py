@@ -123,6 +123,20 @@ def profiles(as_json: bool) -> int:
 
 @command.command()
 @_JSON
+def editions(as_json: bool) -> int:
+    """Editions that a submission can be for, and the suite that each requires."""
+    from ..configs import names
+    from ..submissions.edition import load_edition
+
+    found = []
+    for name in names("editions"):
+        edition = load_edition(name)
+        found.append({"edition": name, "suite": edition.suite, "about": edition.description})
+    return _print(found, as_json, ("edition", "suite", "about"))
+
+
+@command.command()
+@_JSON
 def clusters(as_json: bool) -> int:
     """Simulated clusters, and the kinds of fault that one can declare."""
     from ..configs import KINDS, load_cluster, names

@@ -107,6 +107,7 @@ def pack(
             f"{manifest.provenance}, edition {manifest.edition}, {signed}"
         )
         click.echo(f"{manifest.id()}")
+        click.echo(f"checked by: hengsuan submission verify {path}")
     return int(Exit.OK)
 
 

@@ -48,8 +48,8 @@ def pack(
 
     Raises:
         UsageError: a run is simulated, under way, of another provenance than the rest, of a chip
-            or plugin that is not here, or holds a name that cannot be hidden; the edition is
-            unknown.
+            or plugin that is not here, without samples, or holds a name that cannot be hidden; the
+            edition is unknown.
         InfraError: a run cannot be read.
     """
     load_edition(system.edition)
@@ -137,6 +137,12 @@ def _files(folder: Path, redactor: Redactor | None) -> dict[str, bytes]:
         except OSError as error:
             raise InfraError(f"cannot read: {error.strerror}", where=str(folder / name)) from None
         found[name] = raw if name == RUN else raw[: raw.rfind(b"\n") + 1]
+    if not found.get(SAMPLES):
+        raise UsageError(
+            "no samples were kept of this run: nobody could compute its figures again",
+            where=str(folder),
+            hint="measure with --samples all",
+        )
     if redactor is None:
         return found
     try:

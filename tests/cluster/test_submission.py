@@ -695,6 +695,9 @@ def test_what_cannot_be_submitted_is_said(own, tmp_path, run):
     folder.mkdir(parents=True)
     header = json.loads((run / "run.json").read_bytes())
     own.run = folder
+    (folder / "run.json").write_text(json.dumps(header))
+    with pytest.raises(UsageError, match="no samples were kept of this run"):
+        own.packed()
     for changes, words in (
         ({"provenance": "simulated"}, "only what was measured"),
         ({"state": "running"}, "has not ended"),
@@ -771,6 +774,12 @@ def test_the_walk_of_a_vendor(run, own, tmp_path):
     (tmp_path / "three.tar").write_bytes(b"PK\x03\x04" + bytes(1000))
     bomb = hengsuan("submission", "verify", "three.tar", cwd=tmp_path)
     assert (bomb.returncode, "A1: it is compressed (zip)" in bomb.stdout) == (1, True)
+
+
+def test_editions_are_shown(tmp_path):
+    shown = hengsuan("show", "editions", "--json", cwd=tmp_path, HENGSUAN_CONFIG_PATH="")
+    found = {one["edition"]: one["suite"] for one in json.loads(shown.stdout)}
+    assert found["2026.1"] == "edition-2026.1"
 
 
 def test_verifying_needs_no_accelerator_stack(bench, tmp_path):
