@@ -90,6 +90,10 @@ def prepared(
     if twice:
         text = f"{twice} row(s) are of a case, group and repeat that has one already"
         findings.append(Finding(rule="R1", level="finding", text=text, where=f"{where}/{ROWS}"))
+    conditions = columns.conditions
+    if lost := int(((conditions < -1) | (conditions >= len(header.conditions))).sum()):
+        text = f"{lost} row(s) are of conditions that are not there"
+        findings.append(Finding(rule="R1", level="finding", text=text, where=f"{where}/{ROWS}"))
     found, wrong = _samples(samples, f"{where}/{SAMPLES}")
     schedules, unmade = _schedules(header, f"{where}/{RUN}")
     jobs, strange = _jobs(header, f"{where}/{RUN}")

@@ -257,6 +257,7 @@ def up(factor):
         ("gemm", "flops", put(STATUS, "contended"), "E4"),
         ("gemm", "flops", put(PROVENANCE, "measured"), "P1"),
         ("gemm", "flops", put(GROUP, 99), "R1"),
+        ("gemm", "flops", put(CONDITIONS, 99), "R1"),
         ("gemm", "flops", put(REPEAT, 7), "E3"),
         ("train", "step_p99", put(VALUE, up(0.9)), "R3"),
     ],
