@@ -109,15 +109,21 @@ def _measured(edition: Edition, required: Requirement, place: _Place) -> Iterato
     if missing := groups * required.repeats - len(pairs):
         of = f"{groups} group(s) in {required.repeats} repeat(s)"
         yield finding("E3", f"{missing} measurement(s) are not there, of {of}")
+    bad, few = [], []
     for (group, repeat), index in sorted(pairs.items()):
         which = f"group {group}, repeat {repeat}"
         if columns.status[index] != _OK:
-            why = f"{STATUSES[columns.status[index]]}: {columns.reasons.get(index, '')}"
-            yield finding("E4", f"{which} does not count: {why}")
+            why = columns.reasons.get(index, "no reason given")
+            bad.append(f"{which} is {STATUSES[columns.status[index]]}: {why}")
         seconds = run.samples.get((job.first, group, repeat))
         if seconds is not None and seconds.size < edition.samples:
-            few = f"{seconds.size} samples, edition {edition.name} asks for {edition.samples}"
-            yield finding("E5", f"{which}: {few}")
+            few.append(f"{which} has {seconds.size}")
+    if bad:
+        text = f"{len(bad)} of {len(pairs)} measurement(s) do not count, for example {bad[0]}"
+        yield finding("E4", text)
+    if few:
+        asked = f"edition {edition.name} asks for {edition.samples} samples"
+        yield finding("E5", f"{asked}, {len(few)} measurement(s) have fewer: {few[0]}")
     for said in dict.fromkeys(text for rule in rules for text in laxer(rule, required.rule)):
         yield finding("E6", f"its stopping rule is laxer than the edition's: {said}")
 
