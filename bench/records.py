@@ -14,7 +14,7 @@ import msgspec
 SCHEMA = 1
 
 Better: TypeAlias = Literal["higher", "lower"]
-Scope: TypeAlias = Literal["device", "node", "pair", "group"]
+Scope: TypeAlias = Literal["device", "node", "pair", "group", "rank"]
 Status: TypeAlias = Literal["ok", "failed", "invalid", "contended", "skipped", "missing"]
 RunState: TypeAlias = Literal["running", "complete", "interrupted", "failed"]
 Provenance: TypeAlias = Literal["measured", "stand-in", "simulated", "imported"]
@@ -59,11 +59,17 @@ DIGEST = "digest"
 
 
 class Measure(msgspec.Struct, frozen=True):
-    """A metric that a benchmark declares: name, unit (SI, bytes are B) and which way is better."""
+    """A metric that a benchmark declares: name, unit (SI, bytes are B) and which way is better.
+
+    ``each``: every rank of a group has a value of its own, which is a row of its own. ``slack``
+    names the metric of each rank's time, where this is what the rank waits for the slowest in it.
+    """
 
     name: str
     unit: str
     better: Better
+    each: bool = False
+    slack: str = ""
 
 
 class Case(msgspec.Struct, frozen=True):
@@ -72,6 +78,7 @@ class Case(msgspec.Struct, frozen=True):
     ``source`` is the hash of the code that defines the measurement: figures of different
     sources are never compared. ``expected`` is the value that datasheet and topology predict, in
     ``unit``; None where it is unknown. ``title`` is what reports call it, the metric left out.
+    ``scope`` is the benchmark's; ``rank`` where every rank of its groups has a row of its own.
     """
 
     id: int
@@ -194,7 +201,8 @@ class ScheduleSpec(msgspec.Struct, kw_only=True, frozen=True):
     """A rule that yields the groups of a case; `bench.rounds` interprets it.
 
     ``groups`` is how many it yields on the run's inventory (None: not counted yet): what is
-    reported about a case is a share of this, not of the groups that happened to answer.
+    reported about a case is a share of this, not of the groups that happened to answer. Of scope
+    ``rank`` it yields the members of those groups, each by itself and under its rank.
     ``library`` is the ``torch.distributed`` backend in which its groups meet; empty where devices
     are alone or simulated.
     """

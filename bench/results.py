@@ -1,4 +1,4 @@
-"""Reading run folders: the header, and rows as columns that analysis can do arithmetic on.
+"""Reading a run's rows, as columns that analysis can do arithmetic on.
 
 A run folder holds ``run.json``, ``conditions.jsonl`` and ``measurements.jsonl`` (`bench.records`
 says what is in them). Rows are decoded in blocks, straight into numpy columns: millions of them
@@ -10,20 +10,19 @@ from __future__ import annotations
 
 import contextlib
 import gc
-import os
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import numpy as np
 
-from .errors import InfraError, UsageError, unknown
+from .errors import InfraError
+from .headers import RUN, UNDECODABLE, read_header, unreadable
 from .records import (
     PROVENANCES,
-    SCHEMA,
     STATUSES,
-    Conditions,
     Header,
     Provenance,
     Row,
@@ -31,11 +30,10 @@ from .records import (
     Status,
 )
 
-RUN, ROWS, CONDITIONS = "run.json", "measurements.jsonl", "conditions.jsonl"
-SAMPLES = "samples.jsonl"
+ROWS, SAMPLES = "measurements.jsonl", "samples.jsonl"
 _UNCOUNTED = np.iinfo(np.int64).max
-_BLOCK = 1 << 22
-"""Bytes that are decoded at once: about 50,000 rows."""
+_BLOCK = 1 << 20
+"""Bytes that are decoded at once: about 12,000 rows, as objects too few to leave the caches."""
 
 _Fields = tuple[
     int,
@@ -51,10 +49,6 @@ _Fields = tuple[
     Provenance,
     str,
 ]
-UNDECODABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
-"""What decoding raises: text that is no UTF-8, and endless brackets, have errors of their own."""
-_STATUS = {status: index for index, status in enumerate(STATUSES)}
-_PROVENANCE = {provenance: index for index, provenance in enumerate(PROVENANCES)}
 
 
 class Columns(msgspec.Struct, kw_only=True):
@@ -63,7 +57,8 @@ class Columns(msgspec.Struct, kw_only=True):
     ``case``, ``repeat``, ``n`` and ``conditions`` are int32, ``group`` int64, ``time``,
     ``value``, ``low`` and ``high`` float64 (NaN where nothing was measured), ``status`` and
     ``provenance`` int8 (indices into `records.STATUSES` and `records.PROVENANCES`). ``reasons``
-    maps the index of a row to its reason; rows without one are not in it.
+    maps the index of a row to its reason; rows without one are not in it. A column that was not
+    asked for is None.
     """
 
     case: Any
@@ -102,6 +97,19 @@ _DTYPES: dict[str, type[np.generic]] = {
     "conditions": np.int32,
     "provenance": np.int8,
 }
+_PLACES = {name: place for place, name in enumerate(_DTYPES)}
+_CODES: dict[str, dict[Any, int]] = {
+    "status": {status: index for index, status in enumerate(STATUSES)},
+    "provenance": {provenance: index for index, provenance in enumerate(PROVENANCES)},
+}
+
+
+def _array(rows: list[Any], name: str) -> Any:
+    """One column of decoded rows. Raises OverflowError for an integer that does not fit."""
+    field: Iterator[Any] = map(itemgetter(_PLACES[name]), rows)
+    if name in _CODES:
+        field = map(_CODES[name].__getitem__, field)
+    return np.fromiter(field, _DTYPES[name], len(rows))
 
 
 class RunReader:
@@ -118,53 +126,50 @@ class RunReader:
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
-        self.header = _read_header(self.path)
+        self.header = read_header(self.path)
         counts = [_most_groups(spec, self.header) for spec in self.header.schedules]
         self._groups = np.array(
             [counts[case.schedule] for case in self.header.cases], dtype=np.int64
         )
 
-    def columns(self) -> Columns:
+    def columns(self, names: Collection[str] | None = None) -> Columns:
         """All rows as columns.
+
+        Args:
+            names: Only these columns, ``case`` and ``group`` (None: all, and reasons); the others
+                are None. What analysis does not ask for takes most of the time and the memory.
 
         Raises:
             InfraError: a line is no row, or refers to a case or group that the header does not
                 declare; ``where`` is ``file:line``.
         """
         decoder = msgspec.json.Decoder(_Fields)
-        blocks: list[list[Any]] = []
+        wanted = [name for name in _DTYPES if names is None or name in {*names, "case", "group"}]
+        parts: dict[str, list[Any]] = {name: [] for name in wanted}
         reasons: dict[int, str] = {}
         known: dict[str, str] = {}  # a million rows may be skipped for one reason
         count = 0
         with _no_collection():
             for first, block in self._blocks():
                 rows = self._decode(decoder, block, first)
-                if not rows:
-                    continue
-                blocks.append(self._arrays(rows, first))
-                reasons.update(
-                    (count + i, known.setdefault(row[-1], row[-1]))
-                    for i, row in enumerate(rows)
-                    if row[-1]
-                )
+                arrays = self._arrays(rows, first, wanted)
+                for name, array in zip(wanted, arrays, strict=True):
+                    parts[name].append(array)
+                if names is None:
+                    said = [(count + i, row[-1]) for i, row in enumerate(rows) if row[-1]]
+                    reasons.update((row, known.setdefault(text, text)) for row, text in said)
                 count += len(rows)
-        columns = {}
-        for index, (name, dtype) in enumerate(_DTYPES.items()):
-            parts = [block[index] for block in blocks]
-            columns[name] = np.concatenate(parts) if parts else np.empty(0, dtype)
-            for arrays in blocks:
-                arrays[index] = None  # no column is there twice for longer than it must
+        columns: dict[str, Any] = dict.fromkeys(_DTYPES)
+        for name, dtype in _DTYPES.items():
+            # No column is there twice for longer than it must.
+            found = parts.pop(name, None)
+            if found is not None:
+                columns[name] = np.concatenate([np.empty(0, dtype), *found])
         return Columns(**columns, reasons=reasons)
 
-    def _arrays(self, rows: list[Any], first: int) -> list[Any]:
-        fields: list[Any] = list(zip(*rows, strict=True))[:-1]
-        fields[8] = [_STATUS[status] for status in fields[8]]
-        fields[10] = [_PROVENANCE[provenance] for provenance in fields[10]]
+    def _arrays(self, rows: list[Any], first: int, names: list[str]) -> list[Any]:
         try:
-            arrays = [
-                np.array(field, dtype=dtype)
-                for field, dtype in zip(fields, _DTYPES.values(), strict=True)
-            ]
+            arrays = [_array(rows, name) for name in names]
         except OverflowError:
             largest = [max(map(abs, (*row[:3], row[7], row[9]))) for row in rows]
             index = largest.index(max(largest))
@@ -206,7 +211,7 @@ class RunReader:
         except FileNotFoundError:
             return  # the run ended before its first row
         except OSError as error:
-            raise _unreadable(path, error) from None
+            raise unreadable(path, error) from None
 
     def _decode(self, decoder: Any, block: bytes, first: int) -> list[Any]:
         try:
@@ -228,72 +233,13 @@ def _most_groups(spec: ScheduleSpec, header: Header) -> int:
     """Groups of a schedule are numbered below this; a large number where they were not counted."""
     if spec.groups is None:
         return _UNCOUNTED
-    if spec.kind != "devices":
+    if spec.kind != "devices" and spec.scope != "rank":
         return spec.groups
-    # Those of devices are numbered by rank, also where only some take part.
+    # Single devices are numbered by rank, also where only some take part.
     fleet = header.fleet
     if fleet is not None:
         return fleet.count * fleet.devices
     return max(spec.groups, sum(len(node.devices) for node in header.nodes))
-
-
-class RunInfo(msgspec.Struct, kw_only=True):
-    """One line of a list of runs. ``problem`` says why a folder cannot be read, else empty."""
-
-    path: str = ""
-    schema: int = 0
-    id: str
-    suite: str = ""
-    started: str = ""
-    finished: str | None = None
-    state: str = ""
-    executor: str = ""
-    provenance: str = ""
-    problem: str = ""
-
-
-def list_runs(folder: str | Path) -> list[RunInfo]:
-    """The runs in a folder, oldest first; empty where there is no such folder."""
-    try:
-        paths = [path for path in Path(folder).iterdir() if (path / RUN).is_file()]
-    except FileNotFoundError:
-        return []
-    except OSError as error:
-        raise _unreadable(Path(folder), error) from None
-    found = []
-    for path in paths:
-        try:
-            info = msgspec.json.decode(_checked(path), type=RunInfo)
-        except (UsageError, InfraError) as error:
-            info = RunInfo(id=path.name, problem=error.message)
-        except UNDECODABLE as error:
-            info = RunInfo(id=path.name, problem=f"{RUN} is damaged: {error}")
-        info.path = str(path)
-        found.append(info)
-    return sorted(found, key=lambda info: (info.started, info.id))
-
-
-def find_run(run: str | Path, folder: str | Path) -> Path:
-    """The folder of a run, given by path, by id, or by the beginning of an id that only it has.
-
-    Raises `UsageError` with the runs in ``folder`` if none or several answer to it.
-    """
-    path = Path(run)
-    if path.name == RUN:
-        path = path.parent
-    if isinstance(run, Path) or os.sep in run or (path / RUN).is_file():
-        if not (path / RUN).is_file():
-            raise UsageError(f"no run here: {path} holds no {RUN}")
-        return path
-    ids = {info.path: info.id for info in list_runs(folder)}
-    exact = [Path(where) for where, name in ids.items() if run in (name, Path(where).name)]
-    begun = [Path(where) for where, name in ids.items() if run and name.startswith(run)]
-    if len(exact) == 1 or len(begun) == 1:
-        return (exact or begun)[0]
-    if begun:
-        several = ", ".join(sorted(path.name for path in begun))
-        raise UsageError(f"several runs begin with {run!r}", hint=f"which of {several}?")
-    raise unknown("run", run, ids.values())
 
 
 @contextlib.contextmanager
@@ -324,86 +270,3 @@ def _problem(decoder: Any, line: bytes) -> str:
     except UNDECODABLE as error:
         return str(error)
     return ""
-
-
-class _Version(msgspec.Struct):
-    schema: int
-
-
-def _checked(path: Path) -> bytes:
-    """``run.json`` as bytes, once its schema is known to be ours."""
-    try:
-        return read_versioned(path / RUN, SCHEMA)
-    except FileNotFoundError:
-        raise UsageError(f"no run here: {path} holds no {RUN}") from None
-
-
-def read_versioned(file: Path, schema: int) -> bytes:
-    """A JSON file of a run's folder as bytes, once its ``schema`` is known to be ours.
-
-    Raises:
-        FileNotFoundError: there is none.
-        UsageError: it is of another schema.
-        InfraError: it cannot be read or is damaged.
-    """
-    try:
-        raw = file.read_bytes()
-    except (FileNotFoundError, NotADirectoryError):
-        raise FileNotFoundError(file) from None
-    except OSError as error:
-        raise _unreadable(file, error) from None
-    try:
-        version = msgspec.json.decode(raw, type=_Version).schema
-    except UNDECODABLE as error:
-        raise InfraError(f"{file.name} is damaged: {error}", where=str(file)) from None
-    if version != schema:
-        which = "newer" if version > schema else "older"
-        raise UsageError(
-            f"results of schema {version}; this hengsuan reads schema {schema}",
-            where=str(file),
-            hint=f"read it with the {which} hengsuan that wrote it",
-        )
-    return raw
-
-
-def _read_header(path: Path) -> Header:
-    raw = _checked(path)
-    try:
-        header = msgspec.json.decode(raw, type=Header)
-    except UNDECODABLE as error:
-        raise InfraError(f"{RUN} is damaged: {error}", where=str(path / RUN)) from None
-    if why := _incoherent(header):
-        raise InfraError(f"{RUN} is damaged: {why}", where=str(path / RUN))
-    file = path / CONDITIONS
-    try:
-        lines = file.read_bytes()
-        whole = lines[: lines.rfind(b"\n") + 1]
-        header.conditions.extend(msgspec.json.Decoder(Conditions).decode_lines(whole))
-    except FileNotFoundError:
-        pass  # none met yet, or a run of before, which has them in `run.json`
-    except OSError as error:
-        raise _unreadable(file, error) from None
-    except UNDECODABLE as error:
-        raise InfraError(f"{CONDITIONS} is damaged: {error}", where=str(file)) from None
-    return header
-
-
-def _incoherent(header: Header) -> str:
-    """What a header refers to and does not declare, in words; empty where it declares all."""
-    for index, case in enumerate(header.cases):
-        if case.id != index:
-            return f"its case {index} says that it is case {case.id}"
-        if not 0 <= case.schedule < len(header.schedules):
-            return f"its case {index} is of schedule {case.schedule}, of {len(header.schedules)}"
-    for index, event in enumerate(header.events):
-        if not all(isinstance(event.get(key), str) for key in ("kind", "node", "text")):
-            return f"its event {index} has no kind, node or text"
-    return ""
-
-
-def _unreadable(path: Path, error: OSError) -> InfraError:
-    return InfraError(
-        f"cannot read: {error.strerror or error}",
-        where=str(path),
-        hint="check its permissions and its disk",
-    )

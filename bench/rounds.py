@@ -310,9 +310,13 @@ def schedule_for(spec: ScheduleSpec, inventory: Inventory) -> Schedule:
     """The schedule that a spec describes.
 
     Among its arguments ``nodes`` limits it to these nodes, and ``ranks`` one of devices to these
-    devices. Raises `UsageError` for a label that no
-    node has, or a kind of chip that is not there.
+    devices. Of scope ``rank`` it has every member of the groups by itself; group id = rank. Raises
+    `UsageError` for a label that no node has, or a kind of chip that is not there.
     """
+    if spec.scope == "rank":
+        whole = schedule_for(msgspec.structs.replace(spec, scope="group"), inventory)
+        batches = [batch.ranks.ravel() for groups in whole.rounds() for batch in groups]
+        return EachDevice(inventory, ranks=np.concatenate([_NOBODY, *batches]).tolist())
     arguments: dict[str, Any] = dict(spec.arguments)
     nodes = arguments.pop("nodes", None)
     inner = msgspec.structs.replace(spec, arguments=dict(arguments))

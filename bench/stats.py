@@ -76,7 +76,12 @@ def _beta_fraction(a: float, b: float, x: float) -> float:
 
 @lru_cache(maxsize=4096)
 def student_quantile(tail: float, degrees: float) -> float:
-    """The t ≥ 0 that Student's t exceeds with probability ``tail``, 0 < tail ≤ 1/2."""
+    """The t ≥ 0 that Student's t exceeds with probability ``tail``, 0 < tail ≤ 1/2.
+
+    Raises `ValueError` for any other ``tail``.
+    """
+    if not 0 < tail <= 0.5:
+        raise ValueError(f"the tail of a distribution is above 0 and at most 1/2, not {tail}")
     low, high = 0.0, 1.0
     while student_tail(high, degrees) > tail and high < 1e150:
         low, high = high, 2 * high

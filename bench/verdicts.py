@@ -14,9 +14,9 @@ import msgspec
 
 from .errors import InfraError, UsageError
 from .files import replace_file
+from .headers import UNDECODABLE, read_versioned
 from .identity import Identity
 from .records import Better, Provenance
-from .results import UNDECODABLE, read_versioned
 
 VERDICT_SCHEMA = 1
 VERDICT = "verdict.json"

@@ -1,4 +1,6 @@
-"""Targets that a profile requires: who misses them, by how much, and what nobody can say."""
+"""What values make of a run's exit code: who misses a target that the profile requires, by how
+much, and what nobody can say, of a target or of a whole benchmark, because no value counts.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from ..configs import ProfileMetric
 from ..errors import Exit
 from ..inventory import Inventory
-from ..records import Header
+from ..records import STATUS_MEANING, Header
 from ..rounds import schedule_for
 from ..units import format_value
 from .finding import Finding, ratio
@@ -54,8 +56,31 @@ def unmeasured(line: ProfileMetric, name: str, why: str) -> Iterator[Finding]:
         )
 
 
+def without_value(header: Header, summaries: Sequence[CaseSummary]) -> Iterator[Finding]:
+    """Benchmarks of which no value counts because all were contended; or the run, if it has none.
+
+    Some contended rows are said and cost nothing: the rest of their benchmark has been measured.
+    Where all are, nothing is known of it, and a run must not pass for that. What is skipped cannot
+    be measured here, which is no doubt about it, unless nothing else is left of the run. What
+    failed, is missing or invalid is worse, and is judged where it is counted.
+    """
+    by_name: dict[str, list[CaseSummary]] = {}
+    for one in summaries:
+        by_name.setdefault(one.case.benchmark, []).append(one)
+    for name, cases in by_name.items():
+        contended = [one for one in cases if "contended" in one.statuses]
+        if contended and not any("ok" in one.statuses for one in cases):
+            why = contended[0].reasons.get("contended") or STATUS_MEANING["contended"]
+            text = f"no value of any of its cases counts, all were contended: {why}"
+            yield Finding(kind="undecided", name=name, text=text)
+    judged = any("ok" in one.statuses or "contended" in one.statuses for one in summaries)
+    if header.state == "complete" and not judged:
+        why = f": {lacking(summaries[0])}" if summaries else ""
+        yield Finding(kind="undecided", name=header.id, text=f"no value counts{why}")
+
+
 def judgement(findings: Sequence[Finding]) -> Exit:
-    """What criteria make of a run: a finding, inconclusive, or all is well."""
+    """What these findings make of a run: a finding, inconclusive, or all is well."""
     kinds = {one.kind for one in findings}
     if "criterion" in kinds:
         return Exit.FINDING

@@ -11,7 +11,8 @@ class Finding(msgspec.Struct, kw_only=True):
     """Something that a reader of the score must know, as a sentence.
 
     ``kind``: a status (``failed``, ``invalid``, ...), ``above-reference``, ``incomplete``,
-    ``criterion`` (a required target that is missed), ``undecided`` (one that was not measured),
+    ``criterion`` (a required target that is missed), ``undecided`` (one that was not measured, or a
+    benchmark of which no value counts),
     ``slow-node``, ``slow-device``, ``slow-link`` or ``slow-pair`` (`pairs.Suspect`), ``stall`` or
     ``uneven`` (`steadiness`), or ``note`` for values that count under a condition, such as a wider
     tolerance.

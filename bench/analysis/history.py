@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime, timezone
 from pathlib import Path
 
@@ -21,11 +21,12 @@ from ..configs import Profile
 from ..errors import InfraError, UsageError
 from ..identity import identities
 from ..records import PROVENANCES, STATUSES, Header, Provenance
-from ..results import Columns, RunReader, list_runs
+from ..results import Columns, RunReader
+from ..runs import list_runs
 from ..stats import student_quantile, student_tail
 from ..units import format_value
 from ..verdicts import Evidence, Word
-from .graph import Floats, Ints
+from .graph import Bools, Floats, Ints
 from .summary import medians_by
 from .table import Metric, Table, table
 from .trend import Trend, trend
@@ -79,18 +80,14 @@ class Decline(msgspec.Struct, kw_only=True, frozen=True):
         """As evidence, with the verdict that it is to carry."""
         case = self.metric.case
         falling = f"; {self.slope:.1%} worse in 30 days" if self.slope is not None else ""
-        return Evidence(
-            verdict=verdict,
-            against="history",
-            text=f"{format_value(self.value, case.unit)}, {self.effect:.1%} worse than the "
+        return self.metric.evidence(
+            self.device,
+            verdict,
+            "history",
+            f"{format_value(self.value, case.unit)}, {self.effect:.1%} worse than the "
             f"{format_value(self.expected, case.unit)} of its own past "
             f"(95 %: {self.low:.1%} to {self.high:.1%}; {self.past} runs since {self.since})"
             f"{falling}",
-            stage=case.stage,
-            metric=self.metric.label,
-            device=self.device,
-            unit=case.unit,
-            better=case.better,
             value=self.value,
             expected=self.expected,
             effect=self.effect,
@@ -115,25 +112,22 @@ def earlier_runs(folder: Path, header: Header, most: int = 12) -> list[Path]:
 
 
 def pasts(
-    header: Header, columns: Columns, profile: Profile, earlier: Sequence[Path]
-) -> tuple[list[Past], list[str]]:
+    header: Header, columns: Columns, now: Table, profile: Profile, earlier: Sequence[Path]
+) -> tuple[Iterator[Past], list[str]]:
     """Every metric of a run with what earlier runs measured of it on the same hardware.
 
     Args:
         header: The run's header.
         columns: Its rows.
+        now: As of `table` with this profile.
         profile: Which metrics.
         earlier: Folders of earlier runs, the oldest first; those of another provenance are left
             out.
 
     Returns:
         Metrics with any past, and in sentences which runs could not be read.
-
-    Raises:
-        UsageError: as `table` does for the run itself.
     """
-    now = table(header, columns, profile)
-    keys = _keys(now, header)
+    keys = _keys(header)
     units = {key: unit for unit, key in enumerate(keys) if key}
     metrics = {metric.key: number for number, metric in enumerate(now.metrics)}
     notes: list[str] = []
@@ -145,22 +139,25 @@ def pasts(
             reader = RunReader(path)
             if reader.header.provenance != header.provenance:
                 continue
-            then = reader.columns()
+            then = reader.columns(("value", "status", "provenance"))
             found = table(reader.header, then, profile)
         except (UsageError, InfraError) as error:
             notes.append(f"{path} is left out of the history: {error.message}")
             continue
-        place = np.array([units.get(key, -1) for key in _keys(found, reader.header)] + [-1])
+        # Mostly the same nodes: they need not be identified anew.
+        same = (reader.header.fleet, reader.header.nodes) == (header.fleet, header.nodes)
+        theirs = keys if same else _keys(reader.header)
+        place = np.array([units.get(key, -1) for key in theirs] + [-1])
         which = np.array([metrics.get(metric.key, -1) for metric in found.metrics] + [-1])
         values.append(_grid(found, then, header.provenance, shape, which, place))
         runs.append((reader.header.id, _days(reader.header)))
     if not values:
-        return [], notes
+        return iter(()), notes
     own = np.array([unit if key else -1 for unit, key in enumerate(keys)] + [-1])
     every = np.append(np.arange(len(metrics)), -1)
     values.append(_grid(now, columns, header.provenance, shape, every, own))
     runs.append((header.id, _days(header)))
-    return list(_pasts(now, runs, values)), notes
+    return _pasts(now, runs, values), notes
 
 
 def _pasts(
@@ -181,7 +178,7 @@ def _pasts(
             )
 
 
-def _keys(found: Table, header: Header) -> list[str]:
+def _keys(header: Header) -> list[str]:
     """What identifies each unit: devices by rank, then nodes. Empty where nothing does, or two."""
     known = identities(header)
     devices = [one.device_key(index) for one in known for index in range(len(one.devices))]
@@ -221,7 +218,7 @@ def _days(header: Header) -> float:
 
 
 def declines(
-    known: Sequence[Past], now: Table, *, material: float = MATERIAL, rate: float = RATE
+    known: Iterable[Past], now: Table, *, material: float = MATERIAL, rate: float = RATE
 ) -> tuple[list[Decline], list[str]]:
     """Units that are worse than their own past, worst first, and what a reader must know.
 
@@ -229,7 +226,7 @@ def declines(
     ``material`` and by more than chance: both questions are asked of every unit and metric, and of
     all that are told a share of ``rate`` may be false.
     """
-    found: list[tuple[float, Past, Trend, int]] = []
+    found: list[tuple[Past, Trend]] = []
     notes: list[str] = []
     asked = 0
     for past in known:
@@ -237,28 +234,66 @@ def declines(
         one = trend(past.days, worse * np.log(past.values))
         asked += past.units.size
         notes.extend(_shared(past, one, material))
-        found.extend((chance, past, one, unit) for unit, chance in _chances(one, material))
-    found.sort(key=lambda item: item[0])
-    chances = np.array([item[0] for item in found])
+        units = np.flatnonzero(np.logical_or(*_worse(one, material)))
+        # Of tens of thousands of units hardly one is worse: what is known of the others can go.
+        if units.size:
+            found.append((_past_of(past, units), _trend_of(one, units)))
+    count = sum(past.units.size for past, _ in found)
+    # What is likelier than the most lenient of all steps below is not told, whatever it is.
+    most = rate * count / max(asked, 1)
+    told = [
+        (chance, past, one, unit)
+        for past, one in found
+        for unit, chance in _chances(one, material, most)
+    ]
+    told.sort(key=lambda item: item[0])
+    chances = np.array([item[0] for item in told])
     passed = np.flatnonzero(chances <= rate * np.arange(1, chances.size + 1) / max(asked, 1))
-    told = found[: int(passed[-1]) + 1] if passed.size else []
+    told = told[: int(passed[-1]) + 1] if passed.size else []
     made = [_decline(past, now, one, unit, chance) for chance, past, one, unit in told]
     return sorted(made, key=lambda one: -one.effect), notes
 
 
-def _chances(one: Trend, material: float) -> Iterator[tuple[int, float]]:
-    """(unit, chance) of every unit that is materially worse, by either question."""
-    with np.errstate(invalid="ignore", divide="ignore"):
+def _worse(one: Trend, material: float) -> tuple[Bools, Bools]:
+    """bool[units] each: the last value is materially below the past; values fall materially."""
+    with np.errstate(invalid="ignore"):
         below = one.change >= material
-        t = one.change / one.error
         falling = (one.slope * one.span >= material) & (one.slope_low > 0)
-    for unit in np.flatnonzero(below | falling).tolist():
-        chances = [1.0]
-        if below[unit] and t[unit] > 0:
+    return np.asarray(below), np.asarray(falling)
+
+
+def _past_of(past: Past, units: Ints) -> Past:
+    """A past of some of its units only."""
+    return msgspec.structs.replace(past, units=past.units[units], values=past.values[:, units])
+
+
+def _trend_of(one: Trend, units: Ints) -> Trend:
+    """A trend of some of its units only."""
+    arrays = {
+        name: value[units]
+        for name, value in msgspec.structs.asdict(one).items()
+        if isinstance(value, np.ndarray)
+    }
+    return msgspec.structs.replace(one, **arrays)
+
+
+def _chances(one: Trend, material: float, most: float) -> Iterator[tuple[int, float]]:
+    """(unit, chance) of every unit whose chance, by either question, is at most ``most``."""
+    below, falling = _worse(one, material)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        t = np.where(below, one.change / one.error, np.nan)
+    slope = np.where(falling, one.chance, np.nan)
+    enough = np.full(t.size, np.nan)
+    for degrees in np.unique(one.degrees[~np.isnan(t)]).tolist():
+        # Just below the t of that chance: the tail itself decides.
+        enough[one.degrees == degrees] = 0.999 * student_quantile(min(most / 2, 0.5), degrees)
+    with np.errstate(invalid="ignore"):
+        maybe = (t >= enough) | (2 * slope <= most)
+    for unit in np.flatnonzero(maybe).tolist():
+        chances = [float(slope[unit])] if falling[unit] else [1.0]
+        if t[unit] > 0:
             degrees = float(one.degrees[unit])
             chances.append(0.0 if math.isinf(t[unit]) else student_tail(float(t[unit]), degrees))
-        if falling[unit]:
-            chances.append(float(one.chance[unit]))
         yield unit, min(1.0, 2 * min(chances))  # two questions were asked
 
 

@@ -24,7 +24,7 @@ from ..records import PROVENANCES, STATUS_MEANING, STATUSES, Header, Provenance,
 from ..results import Columns
 from ..stats import geometric_mean
 from ..units import format_value
-from .criteria import NO_TOTAL, criteria, judgement, unmeasured
+from .criteria import NO_TOTAL, criteria, judgement, unmeasured, without_value
 from .datasheets import Datasheets
 from .drift import drift
 from .finding import Finding, ratio
@@ -89,7 +89,7 @@ class Scorecard(msgspec.Struct, kw_only=True):
 
     @property
     def exit(self) -> Exit:
-        """The exit code that the profile's criteria ask for."""
+        """The exit code that values ask for, and the profile's criteria."""
         return judgement(self.findings)
 
 
@@ -141,6 +141,7 @@ def scorecard(
         findings=[
             *_incomplete(header),
             *missed,
+            *without_value(header, summaries),
             *_hosts(header),
             *_above(summaries),
             *_slow(header, columns, summaries),

@@ -100,7 +100,7 @@ def members(spec: ScheduleSpec) -> str:
     words = []
     if spec.scope == "pair":
         words.append(f"of {said.get('of', 'device')}s")
-    if spec.scope == "group":
+    if spec.scope in ("group", "rank"):
         words.append(f"over {_OVER.get(spec.kind) or said.get('key')}")
     words += [f"{way} {said[way]}" for way in ("within", "across") if said.get(way)]
     if on := said.get("on"):
@@ -143,11 +143,16 @@ def medians_by(
     labels: npt.NDArray[np.int64], values: npt.NDArray[np.float64]
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]:
     """The distinct labels, ascending, and the median of the values of each."""
-    order = np.lexsort((values, labels))
+    order = np.argsort(labels, kind="stable")  # rows come by case and group: hardly any work
     labels, values = labels[order], values[order]
-    found, starts, counts = np.unique(labels, return_index=True, return_counts=True)
-    low, high = starts + (counts - 1) // 2, starts + counts // 2
-    return found, (values[low] + values[high]) / 2
+    starts = np.flatnonzero(np.diff(labels, prepend=labels[:1] - 1))
+    counts = np.diff(starts, append=labels.size)
+    medians = np.empty(starts.size)
+    for count in np.unique(counts).tolist():
+        those = counts == count
+        each = np.sort(values[starts[those, None] + np.arange(count)], axis=1)
+        medians[those] = (each[:, (count - 1) // 2] + each[:, count // 2]) / 2
+    return labels[starts], medians
 
 
 def _most_frequent_reasons(columns: Columns) -> dict[int, dict[Status, str]]:

@@ -3,7 +3,7 @@
 A *unit* is a device (its rank) or a node (`Table.size` + its index): where the ranks of a group lie
 in one node, the group is that node. Groups over several nodes have no unit of their own; pairs are
 the fabric model's (`bench.analysis.pairs`), and of larger groups it is asked only whether they
-work (`troubles`).
+work (`troubles`), and what each rank says of itself (scope ``rank``): that is of its device.
 
 A *metric* is what cases with equal benchmark, axes, metric, source and groups are of: a re-test
 measures it again under another case. Each is a *session*: whatever drifted between sessions is
@@ -13,6 +13,7 @@ common to all that was measured in one. The sweep is session 0.
 from __future__ import annotations
 
 from collections.abc import Collection
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -24,6 +25,7 @@ from ..inventory import Inventory
 from ..records import Case, Header
 from ..results import Columns
 from ..rounds import schedule_for
+from ..verdicts import Against, Evidence, Word
 from .graph import Bools, Ints
 from .joining import base, number_of, what
 from .selection import selected
@@ -48,6 +50,22 @@ class Metric(msgspec.Struct, kw_only=True, frozen=True):
     def label(self) -> str:
         """``gemm 8192x8192x8192 bf16 flops``."""
         return f"{self.name} {self.case.metric}"
+
+    def evidence(
+        self, device: str, verdict: Word, against: Against, text: str, **rest: Any
+    ) -> Evidence:
+        """What is said of it on a device (empty: on a node); ``rest`` are fields of `Evidence`."""
+        return Evidence(
+            verdict=verdict,
+            against=against,
+            text=text,
+            stage=self.case.stage,
+            metric=self.label,
+            device=device,
+            unit=self.case.unit,
+            better=self.case.better,
+            **rest,
+        )
 
 
 class Table(msgspec.Struct, kw_only=True):

@@ -77,7 +77,7 @@ def trend(days: Floats, y: Floats) -> Trend:
     n = (~np.isnan(past)).sum(axis=0)
     asked = (n >= FEWEST_PAST) & ~np.isnan(y[-1])
     before = np.full(n.shape, np.nan)
-    before[asked] = np.nanmedian(past[:, asked], axis=0)
+    before[asked] = _medians(past[:, asked])
     variance, degrees = _spread(days[:-1], past, asked)
     with np.errstate(invalid="ignore", divide="ignore"):
         error = np.sqrt(variance * (1 + _MEDIAN / n))
@@ -105,12 +105,28 @@ def _apart(y: Floats) -> tuple[Floats, float | None]:
     # A run of other units says nothing about what these share.
     thin = (~np.isnan(y[:, both])).sum(axis=1) < FEWEST_UNITS
     y = np.where(thin[:, None], np.nan, y)
-    off = y[:, both] - np.nanmedian(y[:, both], axis=0)
+    off = y[:, both] - _medians(y[:, both])
     usual = np.zeros(len(y))
-    usual[~thin] = np.nanmedian(off[~thin], axis=1)
+    usual[~thin] = [np.nanmedian(of) for of in off[~thin]]
     kept = usual[:-1][~thin[:-1]]
     shared = float(usual[-1] - np.median(kept)) if kept.size else 0.0
     return y - usual[:, None], shared
+
+
+def _medians(y: Floats) -> Floats:
+    """float64[columns]: the median of each column without its NaN; NaN where nothing is left.
+
+    numpy's own goes by masked arrays, and takes twenty times as long for few rows.
+    """
+    return _middle(np.sort(y, axis=0), (~np.isnan(y)).sum(axis=0))
+
+
+def _middle(ordered: Floats, count: Ints) -> Floats:
+    """The median of each column, of which the first ``count`` values count, in their order."""
+    column = np.arange(ordered.shape[1])
+    low, high = np.maximum(count - 1, 0) // 2, np.minimum(count // 2, len(ordered) - 1)
+    middle: Floats = (ordered[low, column] + ordered[high, column]) / 2
+    return middle
 
 
 def _spread(days: Floats, past: Floats, asked: Bools) -> tuple[Floats, Floats]:
@@ -186,10 +202,12 @@ def _slopes_of(
     edge = np.maximum(np.floor((count - reach) / 2).astype(np.int64) - 1, 0)
     unit = np.arange(y.shape[1])
     rising = (slopes > 0).sum(axis=0) + (slopes == 0).sum(axis=0) // 2
-    chance = np.array([kendall_tail(int(k), int(up)) for k, up in zip(n, rising, strict=True)])
+    pairs = first.size + 1
+    kinds, which = np.unique(n * pairs + rising, return_inverse=True)
+    chance = np.array([kendall_tail(*divmod(kind, pairs)) for kind in kinds.tolist()])[which]
     begun = days[np.argmax(there, axis=0)]
     return (
-        (slopes[(count - 1) // 2, unit] + slopes[count // 2, unit]) / 2,
+        _middle(slopes, count),
         slopes[edge, unit],
         slopes[count - 1 - edge, unit],
         chance,

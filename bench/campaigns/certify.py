@@ -12,6 +12,7 @@ import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime, timezone
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -171,7 +172,7 @@ class Certify:
                 f"({units} device(s) or node(s), controls among them)"
             )
         for (job, repeats), units_of in sorted(wanted.items()):
-            yield jobs.part(job, repeats, sorted(units_of), found)
+            yield jobs.part(job, repeats, sorted(units_of), found, rejected)
         if number <= LINK_LOOKS:
             yield from self._pairs(stage, number, found, rejected)
             yield from self._without(stage, jobs, found, rejected)
@@ -274,6 +275,7 @@ class _Jobs:
     def __init__(self, stage: StageConfig, header: Header, rule: dict[str, float]) -> None:
         self._header = header
         self._entries: list[Entry] = []
+        self._specs: list[ScheduleSpec] = []
         self._known: dict[bytes, int] = {}
         inventory = Inventory(header.nodes, header.fleet)
         known = registry()
@@ -287,6 +289,7 @@ class _Jobs:
                 key = _key(entry.benchmark, plain, spec)
                 self._known.setdefault(key, len(self._entries))
                 self._entries.append(msgspec.structs.replace(entry, axes=axes))
+                self._specs.append(spec)
 
     def of(self, case: Case) -> int:
         """The number of the entry that a case comes from."""
@@ -296,12 +299,21 @@ class _Jobs:
         """The entry that a case comes from."""
         return self._entries[self.of(case)]
 
-    def part(self, job: int, repeats: int, units: list[int], found: Examined) -> Part:
-        """An entry on some units: devices by rank, or nodes."""
-        entry, size = self._entries[job], found.table.size
-        if units[0] < size:
+    def part(
+        self, job: int, repeats: int, units: list[int], found: Examined, rejected: set[int]
+    ) -> Part:
+        """An entry on some units: devices by rank, or nodes; of ranks the nodes that they lie in.
+
+        What is over several nodes stays so: where one is asked for, another one takes part.
+        """
+        entry, spec = self._entries[job], self._specs[job]
+        if spec.scope == "device":
             return Part([entry], ranks=units, repeats=repeats)
-        return Part([entry], nodes=[unit - size for unit in units], repeats=repeats)
+        nodes = np.unique(found.table.node(units)).tolist()
+        if len(nodes) == 1 and spec.kind != "nodes":
+            rest = (n for n in _occupied(found.inventory) if n not in rejected and n not in nodes)
+            nodes = sorted([*nodes, *islice(rest, 1)])
+        return Part([entry], nodes=nodes, repeats=repeats)
 
 
 def _key(benchmark: str, axes: dict[str, Any], spec: ScheduleSpec) -> bytes:

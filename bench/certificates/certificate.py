@@ -16,9 +16,10 @@ import msgspec
 
 from ..errors import InfraError
 from ..files import sha256
+from ..headers import CONDITIONS, RUN, UNDECODABLE
 from ..identity import Identity
 from ..records import Header, Node, Provenance
-from ..results import CONDITIONS, ROWS, RUN, UNDECODABLE
+from ..results import ROWS
 from ..verdicts import Certification, NodeVerdict, Waived, Word
 from . import times
 from .statement import Use

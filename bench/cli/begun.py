@@ -8,7 +8,8 @@ from typing import Any
 
 import click
 
-from ..analysis.joining import base
+from ..analysis.joining import base, what
+from ..analysis.summary import members
 from ..records import Case, Header
 from ..verdicts import Evidence
 from . import VERBS, Verbs
@@ -77,11 +78,10 @@ def repeating(header: Header, evidence: Evidence, node: str, asked: Mapping[str,
 
 def _inside(header: Header, evidence: Evidence) -> bool:
     """Whether the check is of devices of one node."""
-    case = next((one for one in header.cases if _of(one, evidence)), None)
+    case = next((one for one in header.cases if _of(header, one, evidence)), None)
     return case is not None and header.schedules[case.schedule].kind in _ONE_NODE
 
 
-def _of(case: Case, evidence: Evidence) -> bool:
-    return base(case.stage) == base(evidence.stage) and f"{evidence.metric} ".startswith(
-        f"{case.short()} "
-    )
+def _of(header: Header, case: Case, evidence: Evidence) -> bool:
+    name = f"{case.short()}{members(what(header.schedules[case.schedule]))}"
+    return base(case.stage) == base(evidence.stage) and f"{evidence.metric} ".startswith(f"{name} ")

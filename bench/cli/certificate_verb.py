@@ -2,31 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from ..errors import Exit, UsageError
+from .json_output import JSON, print_json
+from .trust import PATH, STORE, USES, date_of, read_file, revoke, trust
 
 if TYPE_CHECKING:
     from ..certificates.certificate import Certificate
-    from ..certificates.trust import Store
     from ..certificates.verify import Answer
     from ..identity import Identity
 
-F = TypeVar("F", bound=Callable[..., Any])
-_PATH = click.Path(path_type=Path)
-_JSON = click.option("--json", "as_json", is_flag=True, help="JSON on stdout.")
-_STORE = click.option(
-    "--store", "folder", type=_PATH, help="Trust store.  [default: trust/ in your configuration]"
-)
 _RESULTS = click.option(
-    "--results", type=_PATH, default=Path("results"), show_default=True, help="Folder of runs."
+    "--results", type=PATH, default=Path("results"), show_default=True, help="Folder of runs."
 )
-_USES = ("certify", "submission")
 
 
 @click.group(name="certificate")
@@ -38,8 +30,12 @@ def command() -> None:
     """
 
 
+command.add_command(trust)
+command.add_command(revoke)
+
+
 @command.command()
-@click.argument("path", type=_PATH)
+@click.argument("path", type=PATH)
 @click.option("--passphrase", is_flag=True, help="Encrypt it: asks, or HENGSUAN_KEY_PASSPHRASE.")
 def keygen(path: Path, passphrase: bool) -> int:
     """Make a key pair: PATH, for you alone, and PATH.pub."""
@@ -55,12 +51,12 @@ def keygen(path: Path, passphrase: bool) -> int:
 
 @command.command()
 @click.argument("run")
-@click.option("--key", "path", type=_PATH, required=True, help="Private key.")
-@click.option("--out", type=_PATH, required=True, help="Folder for certificates, one a node.")
+@click.option("--key", "path", type=PATH, required=True, help="Private key.")
+@click.option("--out", type=PATH, required=True, help="Folder for certificates, one a node.")
 @click.option("--valid", default="90d", show_default=True, help="For how long after measuring.")
 @click.option("--all", "every", is_flag=True, help="Also nodes that were not accepted, as such.")
 @_RESULTS
-@_JSON
+@JSON
 def sign(
     run: str, path: Path, out: Path, valid: str, every: bool, results: Path, as_json: bool
 ) -> int:
@@ -69,7 +65,7 @@ def sign(
     from ..certificates.issue import issue, write
     from ..report.plain import plain
     from ..report.terminal import WORST
-    from ..results import find_run
+    from ..runs import find_run
 
     folder = find_run(run, results)
     secret = passphrase_of() if keys.needs_passphrase(path) else None
@@ -77,7 +73,7 @@ def sign(
     made = issue(folder, key, valid=validity(valid), moment=times.now(), every=every)
     files = [str(write(one, out)) for one in made.signed]
     if as_json:
-        _print_json({"certificates": files, "left": made.left})
+        print_json({"certificates": files, "left": made.left})
     else:
         for sentence in made.left[:WORST]:
             click.echo(plain(sentence), err=True)
@@ -88,10 +84,10 @@ def sign(
 
 
 @command.command()
-@click.argument("files", type=_PATH, nargs=-1, required=True)
+@click.argument("files", type=PATH, nargs=-1, required=True)
 @click.option("--here", is_flag=True, help="It must be of this machine.")
 @click.option("--run", metavar="RUN", help="It must be of these results, unchanged since.")
-@click.option("--for", "use", type=click.Choice(_USES), default="certify", show_default=True)
+@click.option("--for", "use", type=click.Choice(USES), default="certify", show_default=True)
 @click.option(
     "--allow",
     type=click.Choice(["stand-in", "simulated", "imported"]),
@@ -100,9 +96,9 @@ def sign(
 )
 @click.option("--any-verdict", is_flag=True, help="Ask for the signature, not for acceptance.")
 @click.option("--at", metavar="DATE", help="As of this date.  [default: now]")
-@_STORE
+@STORE
 @_RESULTS
-@_JSON
+@JSON
 def verify(
     files: tuple[Path, ...],
     here: bool,
@@ -120,22 +116,22 @@ def verify(
     from ..certificates import keys, times, verify
     from ..certificates.certificate import results_digests
     from ..certificates.trust import Store
-    from ..results import find_run
+    from ..runs import find_run
 
     keys.need_cryptography()
     store = Store(folder)
-    moment = times.now() if at is None else moment_of("--at", at)
+    moment = times.now() if at is None else date_of("--at", at)
     digests = results_digests(find_run(run, results)) if run is not None else None
     machine = _Here() if here else None
     answers = {}
     for file in _files(files):
-        raw = _bytes(file)
+        raw = read_file(file)
         identity = machine.of(raw) if machine is not None else None
         answers[str(file)] = verify.verify(
             raw, store, moment=moment, here=identity, results=digests, **asked
         )
     if as_json:
-        _print_json(
+        print_json(
             {
                 name: {
                     "valid": one.valid,
@@ -153,85 +149,8 @@ def verify(
 
 
 @command.command()
-@click.argument("public_key", type=_PATH, required=False)
-@click.option("--name", help="What to call whose key it is.")
-@click.option("--for", "uses", type=click.Choice(_USES), multiple=True, help="  [default: certify]")
-@click.option("--chip", "chips", multiple=True, help="Only for these chips ('*' fits any text).")
-@click.option("--site", "sites", multiple=True, help="Only for nodes with this label site.")
-@click.option("--since", default="", metavar="DATE", help="Not for what was issued before.")
-@click.option("--until", default="", metavar="DATE", help="Not after this.")
-@_STORE
-@_JSON
-def trust(
-    public_key: Path | None,
-    name: str | None,
-    uses: tuple[Any, ...],
-    chips: tuple[str, ...],
-    sites: tuple[str, ...],
-    since: str,
-    until: str,
-    folder: Path | None,
-    as_json: bool,
-) -> int:
-    """Let a key count from now on; without PUBLIC_KEY, list those that do."""
-    from ..certificates import keys
-    from ..certificates.trust import Store, Trust
-
-    store = Store(folder)
-    if public_key is None:
-        return _list(store, as_json)
-    if name is None:
-        raise UsageError("--name says whose key it is", hint="for example --name acceptance-team")
-    for option, date in (("--since", since), ("--until", until)):
-        if date:
-            moment_of(option, date)
-    one = Trust(
-        name=name,
-        key=keys.encode_public(keys.load_public(public_key)),
-        uses=list(uses or ("certify",)),
-        chips=list(chips),
-        sites=list(sites),
-        since=since,
-        until=until,
-    )
-    path = store.trust(one)
-    if taken := store.revoked.get(one.id):
-        click.echo(f"warning: this key was revoked: {taken.reason or 'no reason given'}", err=True)
-    click.echo(f"{one.id} counts as {name} for {', '.join(one.uses)}: {path}")
-    return 0
-
-
-@command.command()
-@click.argument("what")
-@click.option("--reason", default="", help="Why; shown to whoever verifies.")
-@click.option(
-    "--since",
-    default="",
-    metavar="DATE",
-    help="Of a key: spare what was issued before; who has the key can back-date.",
-)
-@_STORE
-def revoke(what: str, reason: str, since: str, folder: Path | None) -> int:
-    """Let a key or one certificate count no more.
-
-    WHAT is the name of a trusted key, a .pub file, a certificate's file, or an id.
-    """
-    from ..certificates.trust import Revocation, Store
-
-    store = Store(folder)
-    found = _id_of(what, store)
-    if since:
-        moment_of("--since", since)
-        if found.startswith("sha256:"):
-            raise UsageError("--since goes with a key; a certificate is revoked as a whole")
-    path = store.revoke(Revocation(what=found, since=since, reason=reason))
-    click.echo(f"{found} is revoked{f' from {since} on' if since else ''}: {path}")
-    return 0
-
-
-@command.command()
-@click.argument("file", type=_PATH)
-@_JSON
+@click.argument("file", type=PATH)
+@JSON
 def show(file: Path, as_json: bool) -> int:
     """Show what a certificate says, without asking whether it counts."""
     from ..certificates.certificate import decode
@@ -239,11 +158,11 @@ def show(file: Path, as_json: bool) -> int:
     from ..report.terminal import console
 
     try:
-        certificate = decode(_bytes(file)).certificate
+        certificate = decode(read_file(file)).certificate
     except ValueError as error:
         raise UsageError(str(error), where=str(file)) from None
     if as_json:
-        _print_json({"id": certificate.id(), "certificate": certificate})
+        print_json({"id": certificate.id(), "certificate": certificate})
     else:
         print_certificate(console(), certificate)
         click.echo("not verified: `hengsuan certificate verify` says whether it counts", err=True)
@@ -308,16 +227,6 @@ def validity(text: str) -> Any:
     return timedelta(seconds=seconds)
 
 
-def moment_of(option: str, text: str) -> datetime:
-    """What a date on the command line says. Raises `UsageError` for what is none."""
-    from ..certificates import times
-
-    try:
-        return times.parse(text)
-    except ValueError as error:
-        raise UsageError(str(error), where=option) from None
-
-
 def _files(paths: tuple[Path, ...]) -> list[Path]:
     """The paths, folders as the certificates in them. Raises `UsageError` for what is not there."""
     found: list[Path] = []
@@ -327,61 +236,6 @@ def _files(paths: tuple[Path, ...]) -> list[Path]:
             raise UsageError("no certificates in this folder (*.certificate.json)", where=str(path))
         found += inside
     return found
-
-
-def _bytes(path: Path) -> bytes:
-    from ..certificates.certificate import MOST_BYTES
-
-    try:
-        with path.open("rb") as file:
-            return file.read(MOST_BYTES + 1)
-    except OSError as error:
-        raise UsageError(f"cannot read: {error.strerror}", where=str(path)) from None
-
-
-def _id_of(what: str, store: Store) -> str:
-    """The id of what is to be revoked. Raises `UsageError` if it is nothing."""
-    import re
-
-    from ..certificates.certificate import decode
-    from ..certificates.keys import key_id, load_public
-    from ..errors import unknown
-
-    if re.fullmatch(r"(ed25519|sha256):[0-9a-f]{64}", what):
-        return what
-    if (named := store.named(what)) is not None:
-        return named.id
-    path = Path(what)
-    if not path.is_file():
-        raise unknown("key, certificate or file", what, (one.name for one in store.keys.values()))
-    try:
-        return decode(_bytes(path)).certificate.id()
-    except ValueError:
-        return key_id(load_public(path))
-
-
-def _list(store: Store, as_json: bool) -> int:
-    from ..report.terminal import console, print_table
-
-    if as_json:
-        _print_json({"keys": list(store.keys.values()), "revoked": list(store.revoked.values())})
-        return 0
-    if not store.keys and not store.revoked:
-        click.echo(f"no key counts yet: {store.folder} is empty", err=True)
-        return 0
-    rows = []
-    for number, one in store.keys.items():
-        limits = [*(f"chip {chip}" for chip in one.chips), *(f"site {site}" for site in one.sites)]
-        times = f"{one.since or '...'} to {one.until or '...'}" if one.since or one.until else ""
-        taken = store.revoked.get(number)
-        revoked = f"{taken.since or 'all'}: {taken.reason}" if taken is not None else ""
-        rows.append((one.name, number[:20], ", ".join(one.uses), ", ".join(limits), times, revoked))
-    if rows:
-        print_table(console(), ("name", "key", "for", "only", "trusted", "revoked"), rows)
-    for number, given in store.revoked.items():
-        if number not in store.keys:
-            click.echo(f"revoked: {number} {given.reason}")
-    return 0
 
 
 def _print_answer(name: str, one: Answer) -> None:
@@ -408,9 +262,3 @@ def _said(one: Certificate) -> str:
         f"{one.node} {words[one.verdict]} by {one.suite} on {one.finished}, "
         f"{one.provenance}, until {one.valid_until}"
     )
-
-
-def _print_json(found: Any) -> None:
-    import msgspec
-
-    click.echo(msgspec.json.format(msgspec.json.encode(found), indent=1).decode())

@@ -7,9 +7,16 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ..errors import UsageError
-from .measuring import ONLY, chosen_suite, measured, places, print_planned, resumed
-from .place import executor_of, given, spelled
+from .measuring import (
+    ONLY,
+    chosen_suite,
+    measured,
+    places,
+    print_planned,
+    resumes_as_planned,
+    work_of,
+)
+from .place import given
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -113,16 +120,12 @@ def command(
     from ..analysis.certify.cells import Rules
     from ..configs import load_chips, load_profile
     from ..configs.waivers import load_waivers
-    from ..results import RunReader, find_run
+    from ..results import RunReader
+    from ..runs import find_run
     from .begun import begun
     from .verdict import Judged, judge, stages_of
 
-    for name in ("suite", "only", "dry_run", "run"):
-        if resume is not None and given(name):
-            raise UsageError(
-                f"--resume continues a certification as it was planned; "
-                f"{'--from' if name == 'run' else spelled(name)} does not go with it"
-            )
+    resumes_as_planned(resume, "suite", "only", "dry_run", "run")
     options: dict[str, Any] = {"profile": profile, "baseline": baseline, "waivers": waivers}
     options |= {"retest": retest, "soak": soak, "max_drain": max_drain}
     if resume is not None:
@@ -146,28 +149,20 @@ def command(
     chips = load_chips()
     if dry_run:
         return print_planned(chosen_suite(suite, only), chips, as_json, **where)
-    if resume is not None:
-        chosen, run_id, out, again = resumed(resume, out)
-        where["executor_name"] = executor_of(again[0], where)
-    else:
-        from ..cluster.engine import new_run_id
-
-        chosen, again = chosen_suite(suite, only), None
-        run_id = new_run_id(chosen.name)
+    work = work_of(suite, only, resume, out)
     return _certify(
-        chosen,
+        work.suite,
         judged_by,
         {"budget": budget, "soak": options["soak"]},
-        lambda campaign: measured(
-            chosen, chips, out, run_id, again, quiet=quiet, campaign=campaign, **where
-        ),
+        lambda campaign: measured(work, chips, quiet=quiet, campaign=campaign, **where),
         quiet,
     )
 
 
 def _proven(baseline: str | None, out: Path) -> Proven | None:
     from ..analysis.certify.examine import Proven
-    from ..results import RunReader, find_run
+    from ..results import RunReader
+    from ..runs import find_run
 
     if baseline is None:
         return None

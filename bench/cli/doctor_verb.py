@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ..errors import Exit, UsageError
+from .json_output import JSON, print_json
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -19,13 +20,12 @@ if TYPE_CHECKING:
 @click.command(name="doctor")
 @click.option("--address", metavar="HOST:PORT", help="Also ask every node of this Ray cluster.")
 @click.option("--labels", metavar="FILE", help="Labels of that cluster's nodes, beside Ray's.")
-@click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
+@JSON
 def command(address: str | None, labels: str | None, as_json: bool) -> int:
     """Say what this node carries and whether it is fit to be measured.
 
     Exit code 0 if some backend has a device, else 4. A host that is not quiet is said, not failed.
     """
-    import msgspec
 
     from .. import host
     from ..backends.probe import probe
@@ -88,7 +88,7 @@ def command(address: str | None, labels: str | None, as_json: bool) -> int:
         "cluster": cluster,
     }
     if as_json:
-        click.echo(msgspec.json.format(msgspec.json.encode(report), indent=1).decode())
+        print_json(report)
     else:
         _print(report)
     return int(Exit.OK if any(one["devices"] for one in backends) else Exit.INFRASTRUCTURE)

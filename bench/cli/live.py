@@ -81,7 +81,10 @@ class Watching:
 
     def _blame(self, row: Row) -> None:
         """Count a bad value against its node; of a group over several, nobody knows whose it is."""
-        number = self._header.cases[row.case].schedule
+        case = self._header.cases[row.case]
+        if case.scope == "rank" and row.status != "contended":
+            return  # it shares the fate of its group
+        number = case.schedule
         if number not in self._schedules:
             spec = self._header.schedules[number]
             self._schedules[number] = schedule_for(spec, self._inventory)

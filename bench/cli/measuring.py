@@ -5,12 +5,13 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import click
 
 from ..errors import Exit, UsageError
-from .place import given, make_executor
+from .json_output import print_json
+from .place import executor_of, given, make_executor, spelled
 
 if TYPE_CHECKING:
     from ..cluster.engine import Finished
@@ -99,12 +100,40 @@ def places(command: F) -> F:
     return command
 
 
+class Work(NamedTuple):
+    """A suite, the run that it goes into, and the folder that holds runs.
+
+    ``again``: of a run to continue, its header, which rows it has, and the time of its last one.
+    """
+
+    suite: Suite
+    run_id: str
+    out: Path
+    again: tuple[Header, Done, float] | None = None
+
+
+def work_of(suite: str, only: str | None, resume: str | None, out: Path) -> Work:
+    """What the options ask for: a suite in a new run, or the rest of one whose driver died."""
+    if resume is not None:
+        return _resumed(resume, out)
+    from ..cluster.engine import new_run_id
+
+    chosen = chosen_suite(suite, only)
+    return Work(chosen, new_run_id(chosen.name), out)
+
+
+def resumes_as_planned(resume: str | None, *others: str) -> None:
+    """Raise `UsageError` where an option that asks for something else stands beside --resume."""
+    for name in others:
+        if resume is not None and given(name):
+            raise UsageError(
+                f"--resume continues a run as it was planned; {spelled(name)} does not go with it"
+            )
+
+
 def measured(
-    suite: Suite,
+    work: Work,
     chips: dict[str, Chip],
-    out: Path,
-    run_id: str,
-    again: tuple[Header, Done, float] | None,
     *,
     quiet: bool,
     campaign: Campaign | None = None,
@@ -113,46 +142,46 @@ def measured(
     """Execute a suite as the options say, watched on the terminal unless ``quiet``.
 
     Args:
-        suite: What to measure.
+        work: What to measure.
         chips: Datasheets by name.
-        out: Folder that holds runs.
-        run_id: Name of the run.
-        again: What `resumed` says of a run to continue.
         quiet: Show nothing while measuring.
         campaign: Asked for further stages.
-        where: The options of `places`.
+        where: The options of `places`; a continued run keeps its executor.
     """
     from ..cluster.engine import execute
     from ..cluster.observer import Silent
     from .environment import environment
     from .live import watching
 
+    if work.again is not None:
+        where["executor_name"] = executor_of(work.again[0], where)
     executor = make_executor(chips, **where)
     with watching(quiet) as screen:
         observer: Observer = screen if screen is not None else Silent()
         return execute(
-            suite,
+            work.suite,
             executor,
-            out,
-            run_id,
+            work.out,
+            work.run_id,
             chips=chips,
             command=["hengsuan", *sys.argv[1:]],
             environment=environment(),
             observer=observer,
-            resume=again,
+            resume=work.again,
             campaign=campaign,
         )
 
 
-def resumed(resume: str, out: Path) -> tuple[Suite, str, Path, tuple[Header, Done, float]]:
-    """The suite as it was, the run's id and folder, and what it has already.
+def _resumed(resume: str, out: Path) -> Work:
+    """A run to continue, with its suite as it was.
 
     Raises `UsageError` for a run of another verb, whose stages this one would not ask for.
     """
     from ..cluster.executor import Done
     from ..cluster.journal import trim
     from ..configs import suite_from_text
-    from ..results import RunReader, find_run
+    from ..results import RunReader
+    from ..runs import find_run
 
     folder = find_run(resume, out)
     reader = RunReader(folder)
@@ -170,12 +199,11 @@ def resumed(resume: str, out: Path) -> tuple[Suite, str, Path, tuple[Header, Don
     header = reader.header
     suite = suite_from_text(header.suite_text, f"{folder}/run.json (its suite)")
     last = float(columns.time.max()) if len(columns) else 0.0
-    return suite, folder.name, folder.parent, (header, Done(keys), last)
+    return Work(suite, folder.name, folder.parent, (header, Done(keys), last))
 
 
 def print_planned(suite: Suite, chips: dict[str, Chip], as_json: bool, **where: Any) -> int:
     """Plan for this machine, a running cluster or a simulated fleet, and print it."""
-    import msgspec
 
     from ..cluster.engine import row_count
     from ..cluster.plan import plan
@@ -195,7 +223,7 @@ def print_planned(suite: Suite, chips: dict[str, Chip], as_json: bool, **where: 
             "stages": stages,
             "notes": made.notes,
         }
-        click.echo(msgspec.json.format(msgspec.json.encode(found), indent=1).decode())
+        print_json(found)
     else:
         print_plan(console(), made.suite, inventory, stages, made.notes)
     return int(Exit.OK)

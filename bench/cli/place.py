@@ -107,4 +107,6 @@ def given(name: str) -> bool:
 
 def spelled(name: str) -> str:
     """A parameter as it stands on the command line."""
-    return "SUITE" if name == "suite" else f"--{name.replace('_', '-')}"
+    params = click.get_current_context().command.params
+    one = next(param for param in params if param.name == name)
+    return one.opts[0] if isinstance(one, click.Option) else one.human_readable_name

@@ -18,7 +18,8 @@ def longest(stages: list[dict[str, Any]]) -> float:
 def outline(made: Plan, inventory: Inventory) -> list[dict[str, Any]]:
     """One entry a stage: its blocks with schedule, groups, rounds, jobs and longest duration.
 
-    ``members`` says which devices take part, ``library`` in which collective library they meet.
+    ``members`` says which devices take part, ``library`` in which collective library they meet;
+    ``jobs`` are titles, as reports print them and ``--only`` takes them.
 
     ``seconds`` is the sum of warm-ups and budgets over rounds: measuring ends earlier where the
     median is known sooner, and set-up and sanity checks come on top.
@@ -41,7 +42,7 @@ def outline(made: Plan, inventory: Inventory) -> list[dict[str, Any]]:
                     "library": spec.library,
                     "groups": schedule.size,
                     "rounds": rounds,
-                    "jobs": [made.cases[job.case].label() for job in block.jobs],
+                    "jobs": [made.cases[job.case].short() for job in block.jobs],
                     "seconds": round(each * rounds * block.repeats, 1),
                 }
             )

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from .json_output import JSON, print_json
+
 if TYPE_CHECKING:
     from ..records import Header, Node
 
@@ -17,7 +19,6 @@ _OUT = click.option(
     show_default=True,
     help="Folder that holds runs.",
 )
-_JSON = click.option("--json", "as_json", is_flag=True, help="JSON on stdout.")
 
 
 @click.group(name="results")
@@ -27,17 +28,16 @@ def command() -> None:
 
 @command.command(name="list")
 @_OUT
-@_JSON
+@JSON
 def list_(out: Path, as_json: bool) -> int:
     """List the runs of a folder, oldest first."""
-    import msgspec
 
     from ..report.terminal import console, print_table
-    from ..results import list_runs
+    from ..runs import list_runs
 
     runs = list_runs(out)
     if as_json:
-        click.echo(msgspec.json.format(msgspec.json.encode(runs), indent=1).decode())
+        print_json(runs)
         return 0
     if not runs:
         click.echo(f"no runs in {out}", err=True)
@@ -53,16 +53,16 @@ def list_(out: Path, as_json: bool) -> int:
 @command.command()
 @click.argument("run")
 @_OUT
-@_JSON
+@JSON
 @click.option("--rows", is_flag=True, help="Every row in full words instead of a line a case.")
 def show(run: str, out: Path, as_json: bool, rows: bool) -> int:
     """Show a run: one line a case, or every row."""
-    import msgspec
 
     from ..analysis.summary import summary
     from ..inventory import Inventory
     from ..report.terminal import console, print_labels, print_table
-    from ..results import RunReader, find_run
+    from ..results import RunReader
+    from ..runs import find_run
     from ..units import format_value
 
     reader = RunReader(find_run(run, out))
@@ -71,7 +71,7 @@ def show(run: str, out: Path, as_json: bool, rows: bool) -> int:
     cases = summary(reader)
     if as_json:
         found = {"header": reader.header, "cases": cases}
-        click.echo(msgspec.json.format(msgspec.json.encode(found), indent=1).decode())
+        print_json(found)
         return 0
     header = reader.header
     screen = console()
@@ -109,22 +109,22 @@ def show(run: str, out: Path, as_json: bool, rows: bool) -> int:
 @command.command()
 @click.argument("run")
 @_OUT
-@_JSON
+@JSON
 def roofline(run: str, out: Path, as_json: bool) -> int:
     """Show how near each case comes to what the chip's arithmetic and memory allow."""
-    import msgspec
 
     from ..analysis.roofline import roofline as analysed
     from ..configs import load_chips
     from ..report.roofline import print_roofline
     from ..report.terminal import console
-    from ..results import RunReader, find_run
+    from ..results import RunReader
+    from ..runs import find_run
 
     reader = RunReader(find_run(run, out))
     found = analysed(reader.header, reader.columns(), load_chips())
     if as_json:
         whole = {"run": reader.header.id, "chips": found}
-        click.echo(msgspec.json.format(msgspec.json.encode(whole), indent=1).decode())
+        print_json(whole)
         return 0
     if not found:
         click.echo(
@@ -141,21 +141,21 @@ def roofline(run: str, out: Path, as_json: bool) -> int:
 @command.command()
 @click.argument("run")
 @_OUT
-@_JSON
+@JSON
 def links(run: str, out: Path, as_json: bool) -> int:
     """Split every collective's time into latency and bandwidth, by a line through its sizes."""
-    import msgspec
 
     from ..analysis.alphabeta import links as fitted
     from ..report.links import print_links
     from ..report.terminal import console
-    from ..results import RunReader, find_run
+    from ..results import RunReader
+    from ..runs import find_run
 
     reader = RunReader(find_run(run, out))
     found = fitted(reader.header, reader.columns())
     if as_json:
         whole = {"run": reader.header.id, "links": found}
-        click.echo(msgspec.json.format(msgspec.json.encode(whole), indent=1).decode())
+        print_json(whole)
         return 0
     if not found:
         click.echo(
@@ -169,18 +169,18 @@ def links(run: str, out: Path, as_json: bool) -> int:
 @command.command()
 @click.argument("run")
 @_OUT
-@_JSON
+@JSON
 @click.option("--metric", default="bandwidth", show_default=True, help="Which metric of the pairs.")
 def fabric(run: str, out: Path, as_json: bool, metric: str) -> int:
     """Name the slow nodes, devices and links behind a run's pairs."""
-    import msgspec
 
     from ..analysis.pairs import pair_fabrics
     from ..analysis.summary import summarize
     from ..errors import unknown
     from ..report.fabric import print_fabric
     from ..report.terminal import console
-    from ..results import RunReader, find_run
+    from ..results import RunReader
+    from ..runs import find_run
 
     reader = RunReader(find_run(run, out))
     header, columns = reader.header, reader.columns()
@@ -190,7 +190,7 @@ def fabric(run: str, out: Path, as_json: bool, metric: str) -> int:
     found = pair_fabrics(header, columns, summarize(header, columns), metric)
     if as_json:
         whole = {"run": header.id, "fabrics": found}
-        click.echo(msgspec.json.format(msgspec.json.encode(whole), indent=1).decode())
+        print_json(whole)
         return 0
     if not found:
         click.echo(
@@ -205,7 +205,7 @@ def fabric(run: str, out: Path, as_json: bool, metric: str) -> int:
 @command.command()
 @click.argument("run")
 @_OUT
-@_JSON
+@JSON
 @click.option(
     "--share",
     type=click.FloatRange(0.5, 1.0, min_open=True),
@@ -216,19 +216,19 @@ def fabric(run: str, out: Path, as_json: bool, metric: str) -> int:
 @click.option("--node", metavar="NAME", help="All facts of this node instead.")
 def facts(run: str, out: Path, as_json: bool, share: float, node: str | None) -> int:
     """Show which nodes differ from their neighbours, and what happened to nodes during stages."""
-    import msgspec
 
     from ..analysis.drift import drift
     from ..analysis.health import incidents
     from ..report.facts import print_differences, print_node
     from ..report.terminal import console
-    from ..results import RunReader, find_run
+    from ..results import RunReader
+    from ..runs import find_run
 
     header = RunReader(find_run(run, out)).header
     if node is not None:
         chosen = _named(header, node)
         if as_json:
-            click.echo(msgspec.json.format(msgspec.json.encode(chosen), indent=1).decode())
+            print_json(chosen)
         else:
             for one in chosen:
                 print_node(console(), one)
@@ -236,7 +236,7 @@ def facts(run: str, out: Path, as_json: bool, share: float, node: str | None) ->
     drifts, happened = drift(header, share), incidents(header)
     if as_json:
         whole = {"run": header.id, "drift": drifts, "incidents": happened}
-        click.echo(msgspec.json.format(msgspec.json.encode(whole), indent=1).decode())
+        print_json(whole)
     else:
         print_differences(console(), header, drifts, happened)
     return 0

@@ -7,9 +7,17 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ..errors import Exit, UsageError
-from .measuring import ONLY, chosen_suite, measured, places, print_planned, resumed
-from .place import executor_of, given, spelled
+from ..errors import Exit
+from .json_output import JSON, print_json
+from .measuring import (
+    ONLY,
+    chosen_suite,
+    measured,
+    places,
+    print_planned,
+    resumes_as_planned,
+    work_of,
+)
 
 if TYPE_CHECKING:
     from ..cluster.engine import Finished
@@ -23,7 +31,7 @@ if TYPE_CHECKING:
 @click.option("--profile", default="default", show_default=True, help="Profile of the scorecard.")
 @ONLY
 @click.option("--dry-run", is_flag=True, help="Print the plan, with --address for a cluster.")
-@click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
+@JSON
 @click.option("--quiet", "-q", is_flag=True, help="No progress on stderr.")
 def command(
     suite: str,
@@ -39,36 +47,21 @@ def command(
     """Measure SUITE (a name or a YAML file) and print the scorecard.
 
     Exit code: 0 measured; 1 a sanity check failed or a criterion of the profile was missed;
-    2 usage; 3 nothing could be measured, or not what a criterion needs; 4 a node, rank or
-    benchmark was lost; 130 interrupted. What was measured is kept in any case.
+    2 usage; 3 no value of a benchmark counts (all were contended), or not what a criterion needs;
+    4 a node, rank or benchmark was lost; 130 interrupted. What was measured is kept in any case.
     """
     from ..configs import load_chips, load_profile
 
-    if resume is not None:
-        for name in ("suite", "only", "dry_run"):
-            if given(name):
-                raise UsageError(
-                    f"--resume continues a run as it was planned; {spelled(name)} does not go "
-                    "with it"
-                )
+    resumes_as_planned(resume, "suite", "only", "dry_run")
     chips = load_chips()
     scored_by = load_profile(profile)
     if dry_run:
         return print_planned(chosen_suite(suite, only), chips, as_json, **where)
-    if resume is not None:
-        chosen, run_id, out, again = resumed(resume, out)
-        where["executor_name"] = executor_of(again[0], where)
-    else:
-        from ..cluster.engine import new_run_id
-
-        chosen, again = chosen_suite(suite, only), None
-        run_id = new_run_id(chosen.name)
-    finished = measured(chosen, chips, out, run_id, again, quiet=quiet, **where)
+    finished = measured(work_of(suite, only, resume, out), chips, quiet=quiet, **where)
     return _report(finished, scored_by, chips, as_json)
 
 
 def _report(finished: Finished, profile: Any, chips: dict[str, Chip], as_json: bool) -> int:
-    import msgspec
 
     from ..analysis.scorecard import scorecard
     from ..records import STATUSES
@@ -94,7 +87,7 @@ def _report(finished: Finished, profile: Any, chips: dict[str, Chip], as_json: b
                 "lost": finished.lost,
                 "scorecard": card,
             }
-            click.echo(msgspec.json.format(msgspec.json.encode(found), indent=1).decode())
+            print_json(found)
         else:
             out, folder = console(), str(finished.folder)
             print_scorecard(out, card)

@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-_JSON = click.option("--json", "as_json", is_flag=True, help="JSON on stdout.")
+from .json_output import JSON, print_json
 
 
 @click.group(name="show")
@@ -15,19 +15,18 @@ def command() -> None:
 
 
 def _print(found: Any, as_json: bool, columns: tuple[str, ...]) -> int:
-    import msgspec
 
     from ..report.terminal import console, print_table
 
     if as_json:
-        click.echo(msgspec.json.format(msgspec.json.encode(found), indent=1).decode())
+        print_json(found)
     else:
         print_table(console(), columns, [[str(one[key]) for key in columns] for one in found])
     return 0
 
 
 @command.command()
-@_JSON
+@JSON
 def benchmarks(as_json: bool) -> int:
     """Benchmarks: scope, axes with defaults, metrics."""
     import inspect
@@ -42,7 +41,9 @@ def benchmarks(as_json: bool) -> int:
                 "scope": cls.scope,
                 "axes": ", ".join(f"{key}={value}" for key, value in axes_of(cls()).items()),
                 "metrics": ", ".join(
-                    f"{m.name}{f' [{m.unit}]' if m.unit else ''} {m.better}" for m in cls.measures
+                    f"{m.name}{f' [{m.unit}]' if m.unit else ''} {m.better}"
+                    + (" (of each rank)" if m.each else "")
+                    for m in cls.measures
                 ),
                 "about": inspect.getdoc(cls)
                 if as_json
@@ -56,7 +57,7 @@ def benchmarks(as_json: bool) -> int:
 
 
 @command.command()
-@_JSON
+@JSON
 def suites(as_json: bool) -> int:
     """Suites and their stages."""
     from ..configs import load_suite, names
@@ -70,7 +71,7 @@ def suites(as_json: bool) -> int:
 
 
 @command.command()
-@_JSON
+@JSON
 def chips(as_json: bool) -> int:
     """Datasheets; disputed figures are marked."""
     from ..configs import Figure, load_chips
@@ -103,7 +104,7 @@ def chips(as_json: bool) -> int:
 
 
 @command.command()
-@_JSON
+@JSON
 def profiles(as_json: bool) -> int:
     """Profiles and their categories."""
     from ..configs import load_profile, names
@@ -122,7 +123,7 @@ def profiles(as_json: bool) -> int:
 
 
 @command.command()
-@_JSON
+@JSON
 def editions(as_json: bool) -> int:
     """Editions that a submission can be for, and the suite that each requires."""
     from ..configs import names
@@ -136,7 +137,7 @@ def editions(as_json: bool) -> int:
 
 
 @command.command()
-@_JSON
+@JSON
 def clusters(as_json: bool) -> int:
     """Simulated clusters, and the kinds of fault that one can declare."""
     from ..configs import KINDS, load_cluster, names
@@ -178,7 +179,7 @@ def _said(usual: dict[str, Any]) -> str:
 
 
 @command.command()
-@_JSON
+@JSON
 def config(as_json: bool) -> int:
     """Which file each name is read from."""
     from ..configs import Kind, names, path_of
@@ -201,7 +202,7 @@ def config(as_json: bool) -> int:
 
 @command.command()
 @click.argument("file", required=False)
-@_JSON
+@JSON
 def schema(file: str | None, as_json: bool) -> int:
     """JSON schemas of what hengsuan writes, or of one FILE of it (always JSON)."""
     import msgspec
@@ -227,5 +228,5 @@ def schema(file: str | None, as_json: bool) -> int:
         raise unknown("file", file, kinds)
     found = {name: msgspec.json.schema(kind) for name, kind in kinds.items()}
     shown = found if file is None else found[file]
-    click.echo(msgspec.json.format(msgspec.json.encode(shown), indent=1).decode())
+    print_json(shown)
     return 0

@@ -11,15 +11,15 @@ from typing import IO, TYPE_CHECKING, Any
 import click
 
 from ..errors import Exit, UsageError
-from .certificate_verb import moment_of, passphrase_of, validity
+from .certificate_verb import passphrase_of, validity
+from .json_output import JSON, print_json
+from .trust import PATH, date_of
 
 if TYPE_CHECKING:
     from datetime import datetime
 
     from ..submissions.findings import Checked
 
-_PATH = click.Path(path_type=Path)
-_JSON = click.option("--json", "as_json", is_flag=True, help="JSON on stdout.")
 EPOCH = "SOURCE_DATE_EPOCH"
 """Seconds since 1970 that stand for now (reproducible-builds.org): equal input, equal bytes."""
 
@@ -35,15 +35,15 @@ def command() -> None:
 
 @command.command()
 @click.argument("runs", nargs=-1, required=True, metavar="RUN...")
-@click.option("--system", type=_PATH, required=True, help="What is declared of the system (YAML).")
-@click.option("--out", type=_PATH, help="The archive.  [default: the first run's id and .tar]")
-@click.option("--key", "key_file", type=_PATH, help="Private key; without it nobody signs.")
+@click.option("--system", type=PATH, required=True, help="What is declared of the system (YAML).")
+@click.option("--out", type=PATH, help="The archive.  [default: the first run's id and .tar]")
+@click.option("--key", "key_file", type=PATH, help="Private key; without it nobody signs.")
 @click.option("--valid", default="365d", show_default=True, help="For how long it holds.")
 @click.option("--redact", is_flag=True, help="Hide names of hosts, serials and addresses.")
 @click.option(
-    "--results", type=_PATH, default=Path("results"), show_default=True, help="Folder of runs."
+    "--results", type=PATH, default=Path("results"), show_default=True, help="Folder of runs."
 )
-@_JSON
+@JSON
 def pack(
     runs: tuple[str, ...],
     system: Path,
@@ -65,7 +65,7 @@ def pack(
     from ..configs import load_chips
     from ..errors import InfraError
     from ..files import create_file
-    from ..results import find_run
+    from ..runs import find_run
     from ..submissions import archive
     from ..submissions import pack as packing
     from ..submissions.manifest import decode
@@ -99,7 +99,7 @@ def pack(
         raise InfraError(f"cannot write: {error.strerror}", where=str(path)) from None
     manifest = decode(members[archive.MANIFEST])
     if as_json:
-        _print_json({"file": str(path), "id": manifest.id(), "manifest": manifest})
+        print_json({"file": str(path), "id": manifest.id(), "manifest": manifest})
     else:
         signed = f"signed by {manifest.signer[:20]}..." if manifest.signer else "not signed"
         click.echo(
@@ -112,10 +112,10 @@ def pack(
 
 
 @command.command()
-@click.argument("file", type=_PATH)
-@click.option("--trust", "store", type=_PATH, help="Trust store.  [default: your own]")
+@click.argument("file", type=PATH)
+@click.option("--trust", "store", type=PATH, help="Trust store.  [default: your own]")
 @click.option("--at", metavar="DATE", help="As of this date.  [default: now]")
-@_JSON
+@JSON
 def verify(file: Path, store: Path | None, at: str | None, as_json: bool) -> int:
     """Say whether the submission FILE holds by every rule, and which it breaks.
 
@@ -128,19 +128,19 @@ def verify(file: Path, store: Path | None, at: str | None, as_json: bool) -> int
     from ..report.terminal import console
     from ..submissions.verify import verify
 
-    moment = _now() if at is None else moment_of("--at", at)
+    moment = _now() if at is None else date_of("--at", at)
     with _open(file) as raw:
         checked = verify(raw, Store(store), load_chips(), moment)
     if as_json:
-        _print_json(_as_json(checked))
+        print_json(_as_json(checked))
     else:
         print_checked(console(), str(file), checked)
     return int(checked.exit)
 
 
 @command.command()
-@click.argument("file", type=_PATH)
-@_JSON
+@click.argument("file", type=PATH)
+@JSON
 def show(file: Path, as_json: bool) -> int:
     """Show what a submission says of itself, without asking whether it counts."""
     from ..report.plain import plain
@@ -153,7 +153,7 @@ def show(file: Path, as_json: bool) -> int:
     if checked.manifest is None:
         raise UsageError(plain(checked.findings[0].text), where=str(file))
     if as_json:
-        _print_json(_as_json(checked))
+        print_json(_as_json(checked))
     else:
         print_submission(console(), checked.manifest, checked.system)
         click.echo("not verified: `hengsuan submission verify` says whether it counts", err=True)
@@ -196,9 +196,3 @@ def _open(path: Path) -> Iterator[IO[bytes]]:
             yield file
     except OSError as error:
         raise UsageError(f"cannot read: {error.strerror}", where=str(path)) from None
-
-
-def _print_json(found: Any) -> None:
-    import msgspec
-
-    click.echo(msgspec.json.format(msgspec.json.encode(found), indent=1).decode())

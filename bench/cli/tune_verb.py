@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ..errors import Exit, UsageError, unknown
+from .json_output import JSON, print_json
 
 if TYPE_CHECKING:
     from ..campaigns.entries import Tuned
@@ -46,7 +47,7 @@ if TYPE_CHECKING:
 )
 @click.option("--share", is_flag=True, help="Measure a device that others use too.")
 @click.option("--dry-run", is_flag=True, help="Print the candidates and measure nothing.")
-@click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
+@JSON
 @click.option("--quiet", "-q", is_flag=True, help="No progress on stderr.")
 def command(
     ops: tuple[str, ...],
@@ -183,7 +184,6 @@ def _entries(
 
 
 def _dry_run(arch: str, entries: Sequence[Tuned], as_json: bool) -> int:
-    import msgspec
 
     from . import reader_may_leave
 
@@ -193,7 +193,7 @@ def _dry_run(arch: str, entries: Sequence[Tuned], as_json: bool) -> int:
                 {"entry": e.label, "cases": e.shapes, "candidates": e.candidates} for e in entries
             ]
             said = {"arch": arch, "entries": found}
-            click.echo(msgspec.json.format(msgspec.json.encode(said), indent=1).decode())
+            print_json(said)
             return int(Exit.OK)
         for entry in entries:
             click.echo(f"{entry.label} on {arch}: {len(entry.candidates)} candidates")
@@ -259,7 +259,6 @@ def _tune(
 
 
 def _report(found: Sequence[Found], arch: str, path: Path, folder: Path, as_json: bool) -> None:
-    import msgspec
 
     from ..report.terminal import console, print_table
     from . import reader_may_leave
@@ -273,7 +272,7 @@ def _report(found: Sequence[Found], arch: str, path: Path, folder: Path, as_json
                 "runs": str(folder),
                 "entries": [_plain(one) for one in found],
             }
-            click.echo(msgspec.json.format(msgspec.json.encode(said), indent=1).decode())
+            print_json(said)
             return
         rows = []
         for one in found:

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from datetime import datetime, timezone
 from pathlib import Path
 
-import click
 import msgspec
 
 from .. import __version__
@@ -20,9 +19,11 @@ from ..configs import Profile
 from ..configs.waivers import Waiver
 from ..errors import Exit, HengsuanError, InfraError
 from ..records import Header
-from ..results import ROWS, RunReader, list_runs
+from ..results import ROWS, RunReader
+from ..runs import list_runs
 from ..verdicts import Certification, Evidence, read_verdict, write_verdict
 from .begun import begun, repeating
+from .json_output import print_json
 
 
 class Judged(msgspec.Struct, kw_only=True):
@@ -106,7 +107,7 @@ def _past(
 ) -> tuple[list[tuple[int, Evidence]], list[str]]:
     """(node, evidence) of nodes that are worse than their own past, in the runs beside this one."""
     earlier = earlier_runs(folder.parent, found.header)
-    known, unread = pasts(found.header, found.columns, profile, earlier)
+    known, unread = pasts(found.header, found.columns, found.table, profile, earlier)
     worse, notes = declines(known, found.table)
     return [(one.node, one.evidence("reject")) for one in worse], [*unread, *notes]
 
@@ -148,6 +149,6 @@ def _say(made: Certification, how: Judged) -> None:
             ) from None
     with reader_may_leave():
         if how.as_json:
-            click.echo(msgspec.json.format(msgspec.json.encode(made), indent=1).decode())
+            print_json(made)
         else:
             print_certification(console(), made)

@@ -310,9 +310,9 @@ class Agent:
     # ---- what the coordinator reports ----
 
     def record(
-        self, rows: list[Row], conditions: Conditions | None, samples: Samples | None
+        self, rows: list[Row], conditions: list[Conditions], samples: Samples | None
     ) -> None:
-        """Put rows (whose conditions index 0, or -1) and their samples into the outbox."""
+        """Put rows, which index the conditions (-1: none), and their samples into the outbox."""
         self._outbox.add(rows, conditions, samples)
 
     def progress(self, done: int, current: str) -> None:

@@ -17,6 +17,7 @@ from ..errors import InfraError
 from ..inventory import Inventory
 from ..records import Node, Provenance, Row
 from .executor import Done, Event, Executor, Page
+from .listening import Listening
 from .orders import Order, Visit
 from .plan import Job, Plan, Stage, schedules_of, steps
 from .wire import Clock
@@ -95,7 +96,7 @@ class AgentExecutor(Executor):
         self._pending: dict[Key, tuple[Visit, Job]] = {}
         self._running: set[int] = set()
         self._rows: list[Row] = []
-        self._deadline = 0.0
+        self._limit = 0.0
         self._step = 0
         self._visit = 0
 
@@ -130,7 +131,7 @@ class AgentExecutor(Executor):
                     wanted = [
                         index
                         for index, job in enumerate(jobs)
-                        if not _complete(job, group, step.repeat, done)
+                        if not _complete(job, group, ranks, step.repeat, done)
                     ]
                     if wanted:
                         library = plan.schedules[stage.blocks[step.block].schedule].library
@@ -139,7 +140,7 @@ class AgentExecutor(Executor):
                         )
                         self._assign(visit, jobs, visits)
             self._step += 1
-        self._deadline = time.monotonic() + limit
+        self._limit = limit
         # Groups that must be measured together, or alone, need nodes that pass rounds together.
         in_step = any(
             plan.schedules[block.schedule].arguments.get("together") is not None
@@ -200,6 +201,7 @@ class AgentExecutor(Executor):
             members=sorted(members.items()),
             jobs=jobs,
             library=library,
+            ranks=ranks,
         )
 
     def _assign(self, visit: Visit, jobs: list[Job], visits: dict[int, list[Visit]]) -> None:
@@ -211,13 +213,15 @@ class AgentExecutor(Executor):
             return
         for index in visit.jobs:
             self._pending[jobs[index].case, visit.group, visit.repeat] = visit, jobs[index]
+        others = msgspec.structs.replace(visit, ranks=[])
         for node in nodes:
-            visits.setdefault(node, []).append(visit)
+            visits.setdefault(node, []).append(visit if node == nodes[0] else others)
 
     def pages(self) -> Iterator[Page]:
         """Pages until every node has ended its stage or is lost; last, what is missing."""
         decoder = msgspec.json.Decoder(Page)
         failed: dict[int, str] = {}
+        listening = Listening()
         while self._running:
             for arrived in self.hub.poll(1.0):
                 if arrived.node in self._lost:
@@ -236,7 +240,7 @@ class AgentExecutor(Executor):
                     if arrived.node in failed:
                         self._lost[arrived.node] = failed[arrived.node]
                 yield page
-            if time.monotonic() > self._deadline:
+            if listening.look() > self._limit:
                 for node in sorted(self._running):
                     self.hub.drop(node)
                     yield self._lose(node, "did not end the stage in time")
@@ -290,8 +294,8 @@ class AgentExecutor(Executor):
             reason = f"node {self._inventory.name(gone)}: {self._lost[gone]}"
         self._rows.extend(
             Row(
-                case=job.case + offset,
-                group=visit.group,
+                case=case,
+                group=group,
                 repeat=visit.repeat,
                 time=self.clock.now(),
                 value=None,
@@ -303,16 +307,15 @@ class AgentExecutor(Executor):
                 provenance=self.provenance,
                 reason=reason,
             )
-            for offset in range(len(job.metrics))
+            for case, group in job.rows(visit.group, visit.ranks)
         )
 
 
-def _complete(job: Job, group: int, repeat: int, done: Done) -> bool:
-    """Whether every metric of the job has its row."""
+def _complete(job: Job, group: int, ranks: list[int], repeat: int, done: Done) -> bool:
+    """Whether every metric of the job has its rows."""
     if not len(done):
         return False
-    cases = range(job.case, job.case + len(job.metrics))
-    return all((case, group, repeat) in done for case in cases)
+    return all((case, one, repeat) in done for case, one in job.rows(group, ranks))
 
 
 def _provenance(inventory: Inventory) -> Provenance:

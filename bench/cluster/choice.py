@@ -10,7 +10,8 @@ import yaml
 
 from ..configs import Entry, StageConfig, Suite, suite_from_text
 from ..errors import UsageError, unknown
-from ..workloads.base import make, plain_axis, registry, title_of
+from ..workloads.axes import plain_axis
+from ..workloads.base import make, registry, title_of
 from ..workloads.expansion import choices
 
 

@@ -36,10 +36,10 @@ class Finished(msgspec.Struct, kw_only=True):
 
     @property
     def exit(self) -> Exit:
-        """The exit code that the rows ask for: contended and skipped ones are said, not failed.
+        """The exit code that the way it went asks for; what values make of it, the scorecard says.
 
         Lost nodes, crashed ranks and raised exceptions are infrastructure (4), a sanity check
-        that did not hold is a finding (1), and a run without one good row is inconclusive (3).
+        that did not hold is a finding (1).
         """
         held: list[int] = []
         if self.header.state == "interrupted":
@@ -48,8 +48,6 @@ class Finished(msgspec.Struct, kw_only=True):
             held.append(Exit.INFRASTRUCTURE)
         if self.counts.get("invalid"):
             held.append(Exit.FINDING)
-        if not self.counts.get("ok") and not self.counts.get("contended"):
-            held.append(Exit.INCONCLUSIVE)
         return Exit.worst(held)
 
 
@@ -234,10 +232,11 @@ def row_count(made: Plan, inventory: Inventory) -> int:
     """How many rows the plan gives."""
     schedules = schedules_of(made, inventory)
     return sum(
-        block.repeats * len(job.metrics) * schedules[block.schedule].size
+        block.repeats * schedules[case.schedule].size
         for stage in made.stages
         for block in stage.blocks
         for job in block.jobs
+        for case in made.cases[job.case : job.case + len(job.metrics) + len(job.each)]
     )
 
 

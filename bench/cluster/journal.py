@@ -14,7 +14,7 @@ import itertools
 import os
 import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import IO, Any
 
@@ -23,8 +23,9 @@ import numpy as np
 
 from ..errors import InfraError, UsageError
 from ..files import replace_file
+from ..headers import CONDITIONS, RUN
 from ..records import PROVENANCES, STATUSES, Case, Conditions, Header, Row
-from ..results import CONDITIONS, ROWS, RUN, SAMPLES
+from ..results import ROWS, SAMPLES
 from .executor import Page
 
 _BLOCK = 200_000
@@ -225,7 +226,8 @@ def make_folder(parent: Path, name: str) -> Path:
 def trim(folder: Path, cases: Sequence[Case]) -> None:
     """Cut off what a kill left half-written: a last line, and the last job if rows of it miss.
 
-    The rows of a job are written together; only the last job of the file can be torn. Raises
+    The rows of a job are written together, the group's own behind those of each rank; only the last
+    job of the file can be torn. Raises
     `InfraError` if the folder cannot be written, `UsageError` if somebody else is writing it.
     """
     try:
@@ -241,27 +243,39 @@ def trim(folder: Path, cases: Sequence[Case]) -> None:
 
 
 def _cut_half_job(path: Path, cases: Sequence[Case]) -> None:
+    def job(row: Row) -> tuple[object, ...]:
+        """What the rows of a job on a group share; those of each rank do not say of which group."""
+        one = cases[row.case]
+        if one.scope == "rank":
+            return one.stage, one.label(), row.repeat
+        return one.stage, one.label(), row.repeat, one.schedule, row.group
+
     with path.open("r+b") as file:
         end = file.seek(0, os.SEEK_END)
+        below: Row | None = None
+        for size, row in _backwards(file):
+            if below is None and cases[row.case].scope != "rank":
+                after = msgspec.structs.replace(row, case=row.case + 1)
+                if after.case == len(cases) or job(after) != job(row):
+                    return  # its last metric is there, so all are
+            # The rows of each rank stand before those of their group.
+            if below is not None and job(row) != job(below)[: len(job(row))]:
+                break
+            below, end = row, end - size
+        file.truncate(end)
+
+
+def _backwards(file: IO[bytes]) -> Iterator[tuple[int, Row]]:
+    """The rows of a file from the last one on, each with the bytes of its line."""
+    end, rest = file.seek(0, os.SEEK_END), b""
+    while end > 0:
         start = max(0, end - 65536)
         file.seek(start)
-        lines = file.read().splitlines(keepends=True)[start > 0 :]
-        if not lines:
-            return
-        last = msgspec.json.decode(lines[-1], type=Row)
-
-        def job(case: int) -> tuple[object, ...]:
-            one = cases[case]
-            return one.stage, one.schedule, one.label()
-
-        if last.case + 1 == len(cases) or job(last.case + 1) != job(last.case):
-            return  # its last metric is there, so all are
-        while lines:
-            row = msgspec.json.decode(lines[-1], type=Row)
-            if (job(row.case), row.group, row.repeat) != (job(last.case), last.group, last.repeat):
-                break
-            end -= len(lines.pop())
-        file.truncate(end)
+        lines = (file.read(end - start) + rest).splitlines(keepends=True)
+        rest = lines.pop(0) if start else b""
+        for line in reversed(lines):
+            yield len(line), msgspec.json.decode(line, type=Row)
+        end = start
 
 
 def _claim(file: IO[bytes], folder: Path) -> None:

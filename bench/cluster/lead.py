@@ -148,38 +148,43 @@ class Lead:
             status, reason = "contended", f"{self._rank_name(rank)}: {why}"
         if status in ("failed", "invalid"):
             self._home.event("warning", f"{job.benchmark}: {reason}")
-        values = {value.metric: value for value in outcome.values}
+        own_conditions = [result.conditions for result in results] if job.each else []
         rows = []
+        # In the order of `Job.rows`. What a rank says of itself counts where the group's figures
+        # do; other work on its cores is its own affair.
+        for case, metric in enumerate(job.each, job.case + len(job.metrics)):
+            for place, number in enumerate(self._visit.ranks):
+                result = results[place]
+                own: tuple[Status, str] = status, reason
+                if status in ("ok", "contended"):
+                    own = "contended" if result.contention else "ok", result.contention
+                rows.append(self._told(case, number, metric, result.outcome, own, 1 + place))
+        for case, metric in enumerate(job.metrics, job.case):
+            rows.append(self._told(case, self._visit.group, metric, outcome, (status, reason), 0))
+        conditions = [_merged(results), *own_conditions]
+        self._home.record(rows, conditions, self._samples(job, outcome))
+
+    def _told(
+        self,
+        case: int,
+        group: int,
+        metric: str,
+        outcome: Outcome,
+        judged: tuple[Status, str],
+        conditions: int,
+    ) -> Row:
+        """The row of one metric of an outcome, of which status and reason are decided."""
+        status, reason = judged
+        value = next((one for one in outcome.values if one.metric == metric), None)
+        if value is not None and value.value is not None:
+            row = self._row(case, group, status, reason, conditions)
+            return msgspec.structs.replace(
+                row, value=value.value, low=value.low, high=value.high, n=value.n
+            )
+        if status in ("ok", "contended"):
+            status, reason = "skipped", "what it is computed from is unknown here"
         # What throttled a device, say, is known where it leaves no value.
-        conditions = 0 if status == "invalid" else -1
-        for offset, metric in enumerate(job.metrics):
-            value = values.get(metric)
-            if value is None or value.value is None:
-                absent: Status = "skipped" if status in ("ok", "contended") else status
-                why = (
-                    reason
-                    if absent == status
-                    else "no value: what it is computed from is unknown here"
-                )
-                rows.append(self._row(job, offset, absent, why, conditions))
-            else:
-                rows.append(
-                    Row(
-                        case=job.case + offset,
-                        group=self._visit.group,
-                        repeat=self._visit.repeat,
-                        time=self._home.clock.now(),
-                        value=value.value,
-                        low=value.low,
-                        high=value.high,
-                        n=value.n,
-                        status=status,
-                        conditions=0,
-                        provenance=self._order.provenance,
-                        reason=reason,
-                    )
-                )
-        self._home.record(rows, _merged(results), self._samples(job, outcome))
+        return self._row(case, group, status, reason, conditions if status == "invalid" else -1)
 
     def _samples(self, job: Job, outcome: Outcome) -> Samples | None:
         if not outcome.seconds:
@@ -198,15 +203,16 @@ class Lead:
         self._empty(job, "failed", reason)
 
     def _empty(self, job: Job, status: Status, reason: str) -> None:
-        rows = [self._row(job, offset, status, reason) for offset in range(len(job.metrics))]
-        self._home.record(rows, None, None)
-
-    def _row(self, job: Job, offset: int, status: Status, reason: str, conditions: int = -1) -> Row:
         visit = self._visit
+        places = job.rows(visit.group, visit.ranks)
+        rows = [self._row(case, group, status, reason) for case, group in places]
+        self._home.record(rows, [], None)
+
+    def _row(self, case: int, group: int, status: Status, reason: str, conditions: int = -1) -> Row:
         return Row(
-            case=job.case + offset,
-            group=visit.group,
-            repeat=visit.repeat,
+            case=case,
+            group=group,
+            repeat=self._visit.repeat,
             time=self._home.clock.now(),
             value=None,
             low=None,

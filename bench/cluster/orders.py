@@ -14,7 +14,8 @@ class Visit(msgspec.Struct, kw_only=True, frozen=True):
 
     ``members`` are (node, places of its devices) in rank order, the leader first; ``jobs`` are
     indices into the block's jobs. ``id`` is unique in a run, ``step`` orders visits in a stage.
-    ``library`` is the ``torch.distributed`` backend of the group.
+    ``library`` is the ``torch.distributed`` backend of the group. ``ranks`` are the members in the
+    inventory: the leader alone is told of them.
     """
 
     id: int
@@ -25,6 +26,7 @@ class Visit(msgspec.Struct, kw_only=True, frozen=True):
     members: list[tuple[int, list[int]]]
     jobs: list[int]
     library: str
+    ranks: list[int] = []
 
 
 class Order(msgspec.Struct, kw_only=True):

@@ -22,7 +22,7 @@ class Outbox:
 
     def __init__(self, mode: str) -> None:
         self._mode = mode
-        self._items: list[tuple[list[Row], Conditions | None, int]] = []
+        self._items: list[tuple[list[Row], list[Conditions], int]] = []
         self._samples: list[msgspec.Raw] = []
         self._held: list[msgspec.Raw] = []
         self.events: list[Event] = []
@@ -34,8 +34,11 @@ class Outbox:
         self._progress = Progress(node=node, total=total)
         self._changed = True
 
-    def add(self, rows: list[Row], conditions: Conditions | None, samples: Samples | None) -> None:
-        """Queue the rows of one job; its samples wait for the end of the stage."""
+    def add(self, rows: list[Row], conditions: list[Conditions], samples: Samples | None) -> None:
+        """Queue the rows of one job, which index its conditions (-1: none).
+
+        Its samples wait for the end of the stage.
+        """
         weight = sum(ROW_BYTES + len(row.reason) for row in rows)
         self._items.append((rows, conditions, weight))
         if samples is not None and self._wants(rows):
@@ -77,15 +80,17 @@ class Outbox:
             page.events.append(self.events.pop(0))
         while self._items and room > 0:
             rows, conditions, weight = self._items[0]
-            new = conditions is not None and conditions not in known
-            room -= weight + (CONDITIONS_BYTES if new else 0)
+            room -= weight + CONDITIONS_BYTES * len(set(conditions) - known.keys())
             if room < 0 and (page.rows or page.events):
                 break
             self._items.pop(0)
-            if conditions is not None:
-                index = known.setdefault(conditions, len(known))
-                rows = [msgspec.structs.replace(row, conditions=index) for row in rows]
-            page.rows.extend(rows)
+            places = [known.setdefault(one, len(known)) for one in conditions]
+            page.rows.extend(
+                msgspec.structs.replace(row, conditions=places[row.conditions])
+                if row.conditions >= 0
+                else row
+                for row in rows
+            )
         page.conditions = list(known)
         while self._samples and not self._items and room > 0:
             room -= memoryview(self._samples[0]).nbytes

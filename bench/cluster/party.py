@@ -243,9 +243,9 @@ class Home(Protocol):
         ...
 
     def record(
-        self, rows: list[Row], conditions: Conditions | None, samples: Samples | None
+        self, rows: list[Row], conditions: list[Conditions], samples: Samples | None
     ) -> None:
-        """Report rows (whose conditions index 0, or -1) and their samples."""
+        """Report rows, which index the conditions (-1: none), and their samples."""
         ...
 
     def progress(self, done: int, current: str) -> None:

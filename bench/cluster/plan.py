@@ -32,7 +32,8 @@ SETUP_LIMIT = 240.0
 class Job(msgspec.Struct, kw_only=True, frozen=True):
     """A benchmark with fixed axes: what a group runs in one go.
 
-    ``case`` is the id of its first case; its metrics are cases ``case``, ``case + 1``, ...
+    ``case`` is the id of its first case; its metrics are cases ``case``, ``case + 1``, ... Behind
+    those of the group come ``each``, of which every rank has its own value.
     ``limit`` is the wall-clock limit in seconds after which its ranks are killed.
     """
 
@@ -42,6 +43,19 @@ class Job(msgspec.Struct, kw_only=True, frozen=True):
     metrics: tuple[str, ...]
     rule: Rule
     limit: float
+    each: tuple[str, ...] = ()
+
+    def rows(self, group: int, ranks: Sequence[int]) -> Iterator[tuple[int, int]]:
+        """(case, group) of every row that it gives of a group of these ranks, in their order.
+
+        The group's own come last: behind the last of them the job is whole.
+        """
+        own = self.case + len(self.metrics)
+        for case in range(own, own + len(self.each)):
+            for rank in ranks:
+                yield case, rank
+        for case in range(self.case, own):
+            yield case, group
 
 
 class Block(msgspec.Struct, kw_only=True, frozen=True):
@@ -254,26 +268,37 @@ class _Builder:
         expected = bench.expected(facts) if facts is not None else {}
         first = len(self.cases)
         source = self._sources.setdefault(bench.name, source_hash(type(bench)))
-        for offset, measure in enumerate(bench.reported()):
+        common = [one for one in bench.reported() if not one.each]
+        each = [one for one in bench.reported() if one.each]
+        asked = self._asked[index]
+        if asked.kind == "node_pairs":
+            each = []  # a rank is in many pairs, and its row would not say in which
+        by_rank = self._schedule(_replace(asked, scope="rank")) if each else index
+        for offset, measure in enumerate((*common, *each)):
             self.cases.append(
                 Case(
                     id=first + offset,
                     stage=stage,
                     benchmark=bench.name,
                     axes=axes,
-                    scope=bench.scope,
+                    scope="rank" if measure.each else bench.scope,
                     metric=measure.name,
                     unit=measure.unit,
                     better=measure.better,
                     source=source,
-                    schedule=index,
+                    schedule=by_rank if measure.each else index,
                     expected=expected.get(measure.name),
                     title=title_of(bench),
                 )
             )
-        metrics = tuple(measure.name for measure in bench.reported())
         return Job(
-            benchmark=bench.name, axes=axes, case=first, metrics=metrics, rule=rule, limit=limit
+            benchmark=bench.name,
+            axes=axes,
+            case=first,
+            metrics=tuple(one.name for one in common),
+            rule=rule,
+            limit=limit,
+            each=tuple(one.name for one in each),
         )
 
     def _parts(self, asked: ScheduleSpec) -> tuple[list[ScheduleSpec], list[str]]:
@@ -340,7 +365,7 @@ class _Builder:
             return self._asked.index(spec)
         schedule = self._made(spec)
         library = ""
-        if spec.scope != "device" and schedule.size:
+        if spec.scope not in ("device", "rank") and schedule.size:
             library = self.inventory.library(schedule.first())
         self._asked.append(spec)
         self.specs.append(_replace(spec, groups=schedule.size, library=library))

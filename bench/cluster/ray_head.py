@@ -7,16 +7,16 @@ earlier, while agents still answer and what they hold can be kept.
 from __future__ import annotations
 
 import threading
-import time
 from collections import deque
 from typing import Any
 
 from ..errors import InfraError
+from .listening import Listening
 
 LOOK = 5.0
 """Seconds between questions to the head: an answer lists every node of the cluster."""
 HEAD_LIMIT = 25.0
-"""Seconds without an answer after which the head is lost."""
+"""Seconds of listening without an answer after which the head is lost."""
 
 
 class HeadWatch:
@@ -33,7 +33,8 @@ class HeadWatch:
         self._address = address
         self._known = known
         self._joined: deque[str] = deque()
-        self._answered = time.monotonic()
+        self._listening = Listening()
+        self._answered = 0.0
         self._told = False
         self._closed = threading.Event()
         threading.Thread(target=self._look, daemon=True).start()
@@ -44,20 +45,19 @@ class HeadWatch:
                 listed = self._ray.nodes()
             except Exception:  # by cause; that it does not answer is all that counts
                 continue
-            self._answered = time.monotonic()
+            self._answered = self._listening.seconds
             for node in listed:
                 if node["Alive"] and node["NodeID"] not in self._known:
                     self._known.add(node["NodeID"])
                     self._joined.append(f"{node['NodeManagerHostname']} (Ray id {node['NodeID']})")
 
-    @property
-    def lost(self) -> bool:
-        """Whether the head has not answered for too long."""
-        return time.monotonic() - self._answered > HEAD_LIMIT
-
     def check(self) -> None:
-        """Raise `InfraError` if the head is lost; once, so that the rest can be collected."""
-        if self.lost and not self._told:
+        """Raise `InfraError` if the head is lost; once, so that the rest can be collected.
+
+        Called while the run listens, about once a second.
+        """
+        silent = self._listening.look() - self._answered
+        if silent > HEAD_LIMIT and not self._told:
             self._told = True
             raise InfraError(
                 f"the head of the Ray cluster has not answered for {HEAD_LIMIT:g} s",

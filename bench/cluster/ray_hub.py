@@ -6,7 +6,6 @@ import contextlib
 import os
 import secrets
 import socket
-import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -17,6 +16,7 @@ from ..errors import InfraError, UsageError
 from ..records import Node
 from .agent import Agent, AgentSpec
 from .agents import Arrived, Hub
+from .listening import Listening
 from .orders import Order
 from .ray_environment import QUIET
 from .ray_head import HeadWatch
@@ -30,7 +30,8 @@ REACH = 5.0
 """Seconds in which a node must take a connection. Ray lists one that lost power, or its network, as
 alive for about a minute, and an agent that is meant for it makes everyone wait."""
 SILENCE = 30.0
-"""Seconds without an answer after which an agent is lost; Ray itself takes over a minute."""
+"""Seconds of listening without an answer after which an agent is lost; Ray itself takes over a
+minute."""
 
 
 class RayHub(Hub):
@@ -52,6 +53,7 @@ class RayHub(Hub):
         self._pulls: dict[Any, tuple[int, float]] = {}
         self._gone: set[int] = set()
         self._head: HeadWatch | None = None
+        self._listening = Listening()
         if address == EMBEDDED:
             # Before Ray is imported, for it reads them then. It listens on every interface: a
             # token keeps strangers from running code here.
@@ -163,7 +165,7 @@ class RayHub(Hub):
         self._pull(node, self._actors[node].start.remote(order))
 
     def _pull(self, node: int, *after: Any) -> None:
-        self._pulls[self._actors[node].page.remote(1.0, *after)] = (node, time.monotonic())
+        self._pulls[self._actors[node].page.remote(1.0, *after)] = (node, self._listening.look())
 
     def poll(self, timeout: float) -> list[Arrived]:
         if self._head is not None:
@@ -187,7 +189,7 @@ class RayHub(Hub):
             news.append(Arrived(node, page, ended))
             if not ended:
                 self._pull(node)
-        now = time.monotonic()
+        now = self._listening.look()
         for ref, (node, since) in list(self._pulls.items()):
             if now - since > SILENCE:
                 del self._pulls[ref]
@@ -203,8 +205,10 @@ class RayHub(Hub):
         return [actor for node, actor in self._actors.items() if node not in self._gone]
 
     def _await(self, refs: list[Any], limit: float = 10.0) -> None:
-        if refs:
-            self._ray.wait(refs, num_returns=len(refs), timeout=limit)
+        """Wait until all have answered, listening for ``limit`` seconds at most."""
+        until = self._listening.look() + limit
+        while refs and self._listening.look() < until:
+            _, refs = self._ray.wait(refs, num_returns=len(refs), timeout=1.0)
 
     def drop(self, node: int) -> None:
         self._actors[node].cancel.remote()

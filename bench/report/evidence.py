@@ -95,8 +95,13 @@ def inconclusive(found: Certification) -> list[Alike]:
         if node.verdict == "inconclusive":
             unsure = [one for one in node.evidence if one.verdict == "inconclusive"]
             why = unsure or node.evidence
-            said.append((node.node, why[0].text if why else "no reason is given"))
+            said.append((node.node, _unsure(why[0]) if why else "no reason is given"))
     return _alike(said)
+
+
+def _unsure(one: Evidence) -> str:
+    """What is not sure: figures say little without what they are of."""
+    return f"{about(one)}: {one.text}" if one.value is not None and one.metric else one.text
 
 
 def waived(found: Certification) -> list[Alike]:

@@ -176,7 +176,8 @@ def print_outcome(
         made.print(
             Text(
                 f"warning: {noisy} of {sum(counts.values())} values were measured while other "
-                "work ran on their cores; they do not count",
+                "work ran on their cores; they do not count (`hengsuan doctor` says how quiet it "
+                "is)",
                 style="yellow",
             ),
             soft_wrap=True,
@@ -187,7 +188,7 @@ def print_outcome(
     if len(unique) > WORST:
         _line(made, f"lost: {len(unique) - WORST} more; see `hengsuan results show`", "red")
     made.print(Text(f"run {header.id} {header.state}: {said_counts(counts)}"), soft_wrap=True)
-    made.print(Text(f"results in {folder}"), soft_wrap=True)
+    _line(made, f"results in {folder}; every case: hengsuan results show {folder}")
 
 
 def print_plan(

@@ -14,8 +14,8 @@ import msgspec
 
 from ..certificates import times
 from ..certificates.certificate import canonical
+from ..headers import UNDECODABLE
 from ..records import Header, Provenance
-from ..results import UNDECODABLE
 
 MANIFEST_SCHEMA = 1
 _DOMAIN = b"hengsuan submission 1\n"

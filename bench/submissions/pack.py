@@ -15,8 +15,9 @@ from ..certificates.certificate import canonical
 from ..certificates.keys import Key, encode_public, key_id
 from ..configs import Chip
 from ..errors import InfraError, UsageError
+from ..headers import CONDITIONS, RUN, UNDECODABLE
 from ..records import Header
-from ..results import CONDITIONS, ROWS, RUN, SAMPLES, UNDECODABLE, RunReader
+from ..results import ROWS, SAMPLES, RunReader
 from .archive import MANIFEST, SIGNATURE, SYSTEM
 from .edition import load_edition
 from .manifest import Manifest, member, run_said

@@ -20,9 +20,10 @@ from .. import __version__
 from ..configs import Chip
 from ..errors import HengsuanError
 from ..groups import Schedule
+from ..headers import RUN, UNDECODABLE
 from ..inventory import Inventory
 from ..records import STATUSES, Case, Header, Samples, ScheduleSpec
-from ..results import ROWS, RUN, SAMPLES, UNDECODABLE, Columns
+from ..results import ROWS, SAMPLES, Columns
 from ..rounds import schedule_for
 from ..workloads.base import Benchmark, Facts, make, registry, source_hash
 from ..workloads.operations import Operation

@@ -10,8 +10,8 @@ import numpy as np
 
 from ..configs import suite_from_text
 from ..errors import UsageError
+from ..headers import RUN
 from ..records import STATUSES, ScheduleSpec
-from ..results import RUN
 from ..timing import Rule
 from ..workloads.base import axis_fields, title_of
 from .edition import Edition, Requirement, allowed, laxer, optional, requirements, rule_of
@@ -45,6 +45,7 @@ def check_edition(edition: Edition, runs: Sequence[Run], provenance: str) -> Ite
         _Place(run, job, own.get(job.bench.name, []))
         for run, (own, _) in zip(runs, rules, strict=True)
         for job in run.jobs
+        if run.header.schedules[job.schedule].scope != "rank"  # a rank's own part of another job
     ]
     fitting = [[one for one in there if not _changed(edition, what, one)] for what in needed]
     taken = {id(one) for found in fitting for one in found}

@@ -21,7 +21,7 @@ import msgspec
 
 from ..configs.document import read_document
 from ..configs.typed import convert
-from ..results import UNDECODABLE
+from ..headers import UNDECODABLE
 
 
 class Part(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):

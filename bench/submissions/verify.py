@@ -23,8 +23,9 @@ from ..certificates.trust import Store
 from ..certificates.verify import in_time, revoked, trusted
 from ..configs import Chip
 from ..errors import HengsuanError, UsageError
+from ..headers import RUN, UNDECODABLE
 from ..records import PROVENANCES, Header
-from ..results import RUN, UNDECODABLE, Columns, RunReader
+from ..results import Columns, RunReader
 from . import manifest as manifests
 from . import system as systems
 from .archive import MANIFEST, SIGNATURE, SYSTEM, Refused, check_json, read

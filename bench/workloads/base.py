@@ -10,7 +10,6 @@ from __future__ import annotations
 import functools
 import hashlib
 import inspect
-import math
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar, get_args, get_origin
@@ -20,7 +19,7 @@ import msgspec
 from ..errors import Unmeasurable, UsageError
 from ..records import Measure, Scope
 from ..timing import Rule, Timing
-from ..units import format_size, parse_duration, parse_size
+from .axes import Bytes, Seconds, Shape, decode_axis, plain_axis
 
 if TYPE_CHECKING:
     import torch
@@ -45,53 +44,6 @@ __all__ = [
 
 IN_HOST_MEMORY = "between kinds of chip, so what is exchanged lies in host memory"
 """What a row says of itself where `Context.through_host`."""
-
-
-class Bytes(int):
-    """A size axis: ``64MiB`` in a suite, an int in code; sweeps as ``1KiB..64MiB x4``."""
-
-    def __str__(self) -> str:
-        return format_size(int(self))
-
-
-class Seconds(float):
-    """A duration axis: ``10s`` or ``500ms`` in a suite, a float in code."""
-
-    def __str__(self) -> str:
-        return f"{float(self):g}s"
-
-
-class Shape(tuple[int, ...]):
-    """A shape axis: ``1024x1024x512`` in a suite (M×N×K for a matrix product), a tuple in code."""
-
-    def __str__(self) -> str:
-        return "x".join(map(str, self))
-
-
-def decode_axis(kind: type, value: Any) -> Any:
-    """msgspec ``dec_hook`` for the axis types of this module. Raises ValueError with a sentence."""
-    if kind is Bytes:
-        return Bytes(parse_size(value))
-    if kind is Seconds:
-        seconds = Seconds(parse_duration(value))
-        if not 0 < seconds < math.inf:
-            raise ValueError(f"a duration must be positive, not {value!r}")
-        return seconds
-    if kind is Shape:
-        parts = value.split("x") if isinstance(value, str) else value
-        try:
-            shape = Shape(int(part) for part in parts)
-        except (TypeError, ValueError):
-            raise ValueError(f"{value!r} is not a shape; write for example 1024x1024x512") from None
-        if not shape or min(shape) < 1:
-            raise ValueError(f"every extent of shape {value!r} must be positive")
-        return shape
-    raise NotImplementedError(kind)
-
-
-def plain_axis(value: Any) -> Any:
-    """An axis value as it is written into records: strings and numbers."""
-    return str(value) if isinstance(value, (Bytes, Seconds, Shape)) else value
 
 
 class Metric(msgspec.Struct, frozen=True):
@@ -182,7 +134,10 @@ class Benchmark(msgspec.Struct, kw_only=True, dict=True):
     name: ClassVar[str] = ""
     scope: ClassVar[Scope] = "device"
     measures: ClassVar[tuple[Measure, ...]] = ()
-    """Every metric that `metrics` may yield, first the one that reports lead with."""
+    """Every metric that `metrics` may yield, first the one that reports lead with.
+
+    In a group rank 0's values are the group's, but of those declared for `Measure.each` rank.
+    """
     asynchronous: ClassVar[bool] = False
     """With the host timer, do not synchronise the device (measures the launch itself)."""
     per_sample: ClassVar[bool] = False
@@ -301,6 +256,9 @@ def benchmark(*, scope: Scope, name: str | None = None) -> Callable[[B], B]:
         cls.scope = scope
         if not cls.measures:
             raise TypeError(f"benchmark {cls.name} declares no measures")
+        each = [one.each for one in cls.measures]
+        if scope == "rank" or each[0] or (any(each) and scope != "group"):
+            raise TypeError(f"benchmark {cls.name}: metrics of each rank come last, of groups only")
         _REGISTRY[cls.name] = cls
         return cls
 

@@ -26,6 +26,8 @@ from .runner import all_or_none
 
 PINGS = 200
 """Round trips of eight bytes that are timed."""
+TWO = Facts(chip=None, ranks=2)
+"""All that `derived` must know of a pair."""
 
 
 class _Pair(Benchmark):
@@ -202,7 +204,7 @@ class Pairs(_Pair):
     def metrics(self, timing: Timing) -> Iterator[Metric]:
         """Bandwidth from the timed calls, latency from a loop of small round trips."""
         spans = self._pings() / 2
-        yield from self.derived(timing.seconds, self.context.facts, {})
+        yield from self.derived(timing.seconds, TWO, {})
         yield from _shares("latency", spans)
 
     def derived(self, seconds: Any, facts: Facts, beside: Mapping[str, float]) -> Iterator[Metric]:
@@ -275,7 +277,7 @@ class Link(_Pair):
         spans = self._pings()
         trip = float(np.median(spans))
         self.hidden = _hidden(trip, timing.seconds)
-        yield from self.derived(timing.seconds, self.context.facts, {"round_trip": trip})
+        yield from self.derived(timing.seconds, TWO, {"round_trip": trip})
         yield from _shares("round_trip", spans)
 
     def derived(self, seconds: Any, facts: Facts, beside: Mapping[str, float]) -> Iterator[Metric]:

@@ -16,14 +16,19 @@ from ..errors import UsageError
 from ..kernels.model_costs import ModelShape, flops_per_token, palm_flops_per_token
 from ..records import Measure
 from ..timing import Rule, Timing
-from .base import Benchmark, Check, Context, Facts, Metric, Unmeasurable, benchmark
+from ..units import format_value
+from .base import Benchmark, Bytes, Check, Context, Facts, Metric, Unmeasurable, benchmark
+from .collectives import Collectives
 from .lacking import lacks
+from .marks import every_rank, mark, span
 
 LEARNING_RATE = 1e-3
 CLASSES = 16
 """Tokens that the synthetic text is made of: few, so that a model learns it within some steps."""
 BATCHES = 8
 """Different batches that the steps cycle through."""
+LATE = 0.1
+"""Share of a step from which it is said that one rank comes so much later than the others."""
 
 
 @benchmark(scope="group")
@@ -34,6 +39,26 @@ class Train(Benchmark):
     DDP. ``dtype`` bf16 computes matrix products under autocast; weights and optimizer stay fp32.
     ``mfu`` counts causal-exact FLOPs of the model, ``mfu_palm`` 6N + 12LHQT a token, both over
     the datasheet's peak in ``dtype`` times ranks; without a peak they are absent.
+
+    All ranks' steps take equally long, for each waits for the slowest. What tells them apart is
+    where: every rank splits its own step in two.
+
+    - ``wait``: from when its own gradients are ready (the last of its backward pass is done) until
+      those of all have arrived. Reductions that ended beside the backward pass are not in it: it is
+      the exposed part, the last buckets' time on the network and the wait for who comes later.
+    - ``compute``: the rest of the step, which needs nobody else: forward, backward, AdamW.
+
+    A straggler computes long and waits least; the others wait for it. As the reduction ends
+    everywhere at about the same time, who waits d longer was ready d earlier: waits compare
+    arrivals without a common clock. Where one rank's lateness costs the others a tenth of a step,
+    the row says whose, in the mean over the steps: a rank that is late now and then shows there,
+    for ``compute`` is a median.
+
+    Limits: ``compute`` holds what reductions beside it cost the device, and on the host's own cores
+    their threads' work; the host's delay in giving work to the device counts as computing; a slow
+    network makes all wait and names nobody, which is what pairs are measured for. Marks are events
+    in the device's stream, else times of the host where it computes itself; a device without events
+    is not stopped within a step to ask, and has neither value.
     """
 
     measures = (
@@ -43,6 +68,8 @@ class Train(Benchmark):
         Measure("mfu", "ratio", "higher"),
         Measure("mfu_palm", "ratio", "higher"),
         Measure("peak_memory", "B", "lower"),
+        Measure("compute", "s", "lower", each=True),
+        Measure("wait", "s", "lower", each=True, slack="compute"),
     )
     per_sample = True
     fitting = {"model": ("small", "tiny")}
@@ -63,8 +90,16 @@ class Train(Benchmark):
             )
 
     def rule(self, rule: Rule) -> Rule:
-        """At least twelve steps: fewer cannot show that the loss falls."""
-        return msgspec.structs.replace(rule, min_samples=max(rule.min_samples, 12))
+        """At least twelve steps, for fewer cannot show that the loss falls, and many in a block.
+
+        Between blocks ranks meet outside of what is timed: who waits there for a rank that is slow
+        in its optimizer does not wait in the step, as it would in training.
+        """
+        return msgspec.structs.replace(
+            rule,
+            min_samples=max(rule.min_samples, 12),
+            block=max(rule.block, rule.budget / 8),
+        )
 
     def clock(self) -> Literal["device", "host"]:
         """Wall clock: a step ends when its last kernel has."""
@@ -102,6 +137,9 @@ class Train(Benchmark):
             for number in range(BATCHES)
         ]
         self.losses: list[Any] = []
+        self.marks: list[list[Any]] = []
+        # Of a device without events, only a synchronisation could tell, which changes the step.
+        self.seen = device.type == "cpu" or backend.event() is not None
         self.turn = 0
         self.cast = (
             torch.autocast(device.type, torch.bfloat16) if self.dtype == "bf16" else nullcontext()
@@ -118,12 +156,32 @@ class Train(Benchmark):
         """Forward, backward, AdamW."""
         tokens = self.data[self.turn % BATCHES]
         self.turn += 1
+        self.marks.append([])
+        self._mark()
         with self.cast:
             loss = self.net(tokens)
+        loss.register_hook(self._backward_began)
         loss.backward()
+        self._mark()
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
+        self._mark()
         self.losses.append(loss.detach())
+
+    def _mark(self) -> None:
+        """Marks of a step: its begin, own gradients ready, those of all arrived, its end."""
+        if self.seen:
+            self.marks[-1].append(mark(self.context))
+
+    def _backward_began(self, gradient: Any) -> None:
+        """Have a mark set when this rank's own backward pass is done.
+
+        Autograd calls back when it has done all work, in the order in which that was asked for:
+        before DDP, which asks with the last gradients and then waits for those of the others.
+        """
+        from torch.autograd import Variable
+
+        Variable._execution_engine.queue_callback(self._mark)
 
     def check(self) -> Check:
         """Before: the loss is that of guessing. After: it fell, and ranks hold equal weights."""
@@ -161,6 +219,32 @@ class Train(Benchmark):
         used = self.context.backend.memory_peak(self.context.device)
         if used is not None:
             yield Metric("peak_memory", value=float(used))
+        if self.seen:
+            yield from self._parts(timing)
+
+    def _parts(self, timing: Timing) -> Iterator[Metric]:
+        """What this rank computes and waits. Every rank of the group asks for it."""
+        marks = timing.kept(self.marks)
+        wait = np.array([span(ready, arrived) for _, ready, arrived, _ in marks])
+        whole = np.array([span(begin, end) for begin, _, _, end in marks])
+        if self.context.size == 1:  # who is alone waits for nobody
+            yield Metric("compute", samples=whole)
+            return
+        yield Metric("compute", samples=whole - wait)
+        yield Metric("wait", samples=wait)
+        late = lateness(every_rank(self.context, wait)[1])
+        last, step = int(late.argmax()), float(timing.seconds.mean())
+        # The group's row is that of rank 0, which needs to say it once.
+        if self.context.rank == 0 and late[last] >= LATE * step:
+            self.straggler = (
+                f"rank {last} holds up the others: its gradients come "
+                f"{format_value(float(late[last]), 's')} after theirs in a step of "
+                f"{format_value(step, 's')}"
+            )
+
+    def note(self) -> str:
+        """Who comes late, where one rank does."""
+        return str(self.__dict__.get("straggler", ""))
 
     def derived(self, seconds: Any, facts: Facts, beside: Mapping[str, float]) -> Iterator[Metric]:
         """Tokens and times of a step; against the datasheet's peak, if there is one."""
@@ -175,7 +259,10 @@ class Train(Benchmark):
             yield Metric("mfu_palm", samples=rate * palm_flops_per_token(shape) / (peak * ranks))
 
     def expected(self, facts: Facts) -> dict[str, float]:
-        """Bounds at the datasheet's peak: tokens/s = ranks × peak / FLOPs of a token."""
+        """Bounds at the datasheet's peak: tokens/s = ranks × peak / FLOPs of a token.
+
+        Nobody waits less than the reduction of the embedding's gradient takes.
+        """
         peak = facts.chip.peak(self.dtype) if facts.chip else None
         if not peak:
             return {}
@@ -183,13 +270,31 @@ class Train(Benchmark):
         rate = facts.ranks * peak / flops_per_token(shape)
         step = self.batch * shape.seq * facts.ranks / rate
         ratio = palm_flops_per_token(shape) / flops_per_token(shape)
-        return {
+        found = {
             "tokens_per_second": rate,
             "step_p50": step,
             "step_p99": step,
             "mfu": 1.0,
             "mfu_palm": ratio,
+            "compute": step,
         }
+        # The embedding's gradient is the last to be ready: its reduction hides behind nothing.
+        embedding = Bytes(4 * shape.vocab * shape.dim)
+        last = Collectives(op="all_reduce", size=embedding, dtype="fp32").expected(facts)
+        if facts.ranks > 1 and "time" in last:
+            found["wait"] = last["time"]
+        return found
+
+
+def lateness(waits: Any) -> Any:
+    """Seconds by which each rank is ready after the others, in the mean over steps: float64[ranks].
+
+    Args:
+        waits: float64[ranks, steps], at least two ranks: seconds from when a rank was ready until
+            all were; who waits longer was ready earlier. Negative: before the others.
+    """
+    others = (waits.sum(axis=0) - waits) / (len(waits) - 1)
+    return (others - waits).mean(axis=1)
 
 
 def _text(shape: ModelShape, batch: int, seed: int) -> Any:

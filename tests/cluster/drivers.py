@@ -19,15 +19,18 @@ stages:
 """
 
 
-def start(folder, *more, executor="local"):
+def hengsuan(patience=""):
+    """The command line, after statements that make it less patient, say."""
+    return [sys.executable, "-c", f"{patience}\nfrom bench.cli import main\nmain()"]
+
+
+def start(folder, *more, executor="local", patience=""):
     """A driver in a process of its own, its rows on their way to ``folder``."""
     suite = folder / "long.yaml"
     suite.write_text(SUITE)
     return subprocess.Popen(
         [
-            sys.executable,
-            "-m",
-            "bench",
+            *hengsuan(patience),
             "run",
             str(suite),
             "--executor",
@@ -60,7 +63,7 @@ def wait_for_rows(folder, process, count):
 
 def resume(folder, *more, executor="local"):
     """Continue the run in ``folder`` to its end."""
-    command = [sys.executable, "-m", "bench", "run", "--executor", executor, "--backend", "cpu"]
+    command = [*hengsuan(), "run", "--executor", executor, "--backend", "cpu"]
     return subprocess.run(
         [*command, "--resume", str(folder), "--json", "-q", *more], capture_output=True, text=True
     )

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import subprocess
+import sys
+
 from bench.analysis.scorecard import scorecard
+from bench.backends.cpu import Cpu
 from bench.cluster.agent import AgentSpec, new_token
 from bench.cluster.agents import AgentExecutor
 from bench.cluster.engine import execute
@@ -38,6 +43,21 @@ def suite(*stages, **rule):
 def local_executor(**options):
     """An executor on this machine alone."""
     return AgentExecutor(LocalHub(AgentSpec(token=new_token(), backend="cpu", **options)), {})
+
+
+@contextlib.contextmanager
+def busy(devices):
+    """A core of each of these devices (places) is used by a process that never rests."""
+    known = Cpu().devices()
+    spin = "import os, sys\nos.sched_setaffinity(0, [int(sys.argv[1])])\nwhile True: pass"
+    cores = [str(known[place].facts["cpus"][0]) for place in devices]
+    others = [subprocess.Popen([sys.executable, "-c", spin, core]) for core in cores]
+    try:
+        yield
+    finally:
+        for other in others:
+            other.kill()
+            other.wait()
 
 
 def run(made, executor, folder, **options):

@@ -241,10 +241,12 @@ def test_the_script_for_hosts_measures_both_and_leaves_nothing(script, tmp_path)
     words, port = script
     quiet = {key: value for key, value in os.environ.items() if not key.startswith("RAY_")}
     done = subprocess.run(words, cwd=tmp_path, env=quiet, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
     (folder,) = (tmp_path / "results").iterdir()
-    header = RunReader(folder).header
-    assert header.state == "complete"
+    reader = RunReader(folder)
+    header = reader.header
+    assert header.state == "complete", done.stderr
+    # The code of the run, which does not pass where a busy machine left contended values only.
+    assert done.returncode == (0 if any(row.status == "ok" for row in reader.rows()) else 3)
     assert header.executor == "ray"
     assert len(header.nodes) == 2
     # Measured as Ray's own default would not let it be.

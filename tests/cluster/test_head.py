@@ -4,14 +4,13 @@ import json
 import os
 import subprocess
 import sys
-import textwrap
 import time
 from pathlib import Path
 
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
-from drivers import wait_for_rows
+from drivers import hengsuan, wait_for_rows
 
 from bench.results import RunReader
 
@@ -27,13 +26,10 @@ stages:
       - patient: {file: FILE}
 """
 
-DRIVER = """
-    from bench.cluster import ray_head
-    ray_head.LOOK, ray_head.HEAD_LIMIT = 0.5, 6.0
-    from bench.cli import main
-    main()
+PATIENCE = """
+from bench.cluster import ray_head
+ray_head.LOOK, ray_head.HEAD_LIMIT = 0.5, 6.0
 """
-"""The command line, but with less patience than half a minute."""
 
 
 @pytest.fixture
@@ -52,7 +48,7 @@ def cluster(plugin, monkeypatch):
 
 def drive(folder, *words):
     """``hengsuan run`` on a cluster, in a process of its own."""
-    command = [sys.executable, "-c", textwrap.dedent(DRIVER), "run", "--backend", "cpu", "--json"]
+    command = [*hengsuan(PATIENCE), "run", "--backend", "cpu", "--json"]
     out, err = (folder / "out").open("w"), (folder / "err").open("w")
     with out, err:
         return subprocess.Popen(

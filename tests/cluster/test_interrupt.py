@@ -1,4 +1,4 @@
-"""What a person does to a run: Ctrl-C, SIGTERM, kill -9 and --resume. Nothing is left behind."""
+"""What a person does to a run: Ctrl-C, Ctrl-Z, SIGTERM, kill -9 and --resume. Nothing is left."""
 
 import json
 import os
@@ -13,7 +13,8 @@ sys.path.insert(0, str(Path(__file__).parent))
 from drivers import resume, start, wait_for_rows
 from processes import ours
 
-from bench.results import RunReader, find_run
+from bench.results import RunReader
+from bench.runs import find_run
 
 
 def family(pid):
@@ -52,6 +53,28 @@ def test_ctrl_c_under_ray_leaves_no_process(tmp_path):
     while family(process.pid) and time.monotonic() < stop:
         time.sleep(0.2)
     assert family(process.pid) == []
+
+
+PATIENCE = """
+from bench.cluster import listening, ray_head, ray_hub
+listening.GAP, ray_hub.SILENCE, ray_head.LOOK, ray_head.HEAD_LIMIT = 1.0, 4.0, 0.5, 4.0
+"""
+
+
+def test_a_driver_that_was_stopped_has_lost_nobody(tmp_path):
+    """Ctrl-Z stops a terminal's foreground group for longer than agents and head may be silent."""
+    pytest.importorskip("ray", reason="Ray is not installed")
+    process = start(tmp_path, executor="ray", patience=PATIENCE)
+    folder = wait_for_rows(tmp_path, process, 5)
+    os.killpg(process.pid, signal.SIGSTOP)
+    time.sleep(6)
+    os.killpg(process.pid, signal.SIGCONT)
+    out, err = process.communicate(timeout=120)
+    assert process.returncode == 0, err
+    assert json.loads(out)["lost"] == []
+    reader = RunReader(folder)
+    assert reader.header.state == "complete"
+    assert [row.status for row in reader.rows()] == ["ok"] * (20 * 2 + 1)
 
 
 def test_a_killed_driver_is_resumed(tmp_path):

@@ -1,13 +1,17 @@
 """The engine on this machine alone: what works, and every way in which a rank can fail."""
 
+import json
+import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
-from runs import local_executor, rows_of, run, suite
+from drivers import hengsuan
+from runs import busy, local_executor, rows_of, run, suite
 
+from bench.backends.cpu import Cpu
 from bench.cluster.agent import AgentSpec, new_token
 from bench.cluster.agents import AgentExecutor
 from bench.cluster.executor import Done
@@ -120,28 +124,38 @@ def test_a_failed_sanity_check_is_invalid_and_a_finding(tmp_path):
     assert finished.exit is Exit.FINDING
 
 
+# Work that needs its core; 0.4 s are many ticks of the kernel's accounts.
+WORK = [("gemm", {"shape": "256x256x256", "dtype": "fp32"})], {"budget": 0.4, "precision": 0.0}
+
+
 def test_values_taken_beside_other_work_are_contended(tmp_path):
-    import subprocess
-
-    from bench.backends.cpu import Cpu
-
-    core = Cpu().devices()[0].facts["cpus"][0]
-    spin = f"import os\nos.sched_setaffinity(0, [{core}])\nwhile True: pass"
-    other = subprocess.Popen([sys.executable, "-c", spin])
-    try:
-        # Work that needs its core; 0.4 s are many ticks of the kernel's accounts.
-        made = suite(
-            [("gemm", {"shape": "256x256x256", "dtype": "fp32"})], budget=0.4, precision=0.0
-        )
-        finished, rows = run(made, local_executor(), tmp_path)
-    finally:
-        other.kill()
-        other.wait()
+    entries, rule = WORK
+    with busy([0]):
+        finished, rows = run(suite(entries, **rule), local_executor(), tmp_path)
     beside = rows["gemm", "flops"][0]
     assert beside.status == "contended"
     assert "of the measured time" in beside.reason
     assert beside.value is not None  # kept, marked, and not counted
     assert finished.counts["contended"] >= 1
+
+
+def test_a_benchmark_of_which_every_value_is_contended_does_not_pass(tmp_path):
+    path = tmp_path / "suite.yaml"
+    path.write_text(
+        "name: s\nrule: {budget: 400ms, precision: 0.0001, warmup: 10ms}\nstages:\n"
+        "  - name: one\n    benchmarks: [gemm: {shape: 256x256x256, dtype: fp32}, launch: {}]\n"
+    )
+    words = ["run", path, "--executor", "local", "--backend", "cpu", "--out", tmp_path, "--json"]
+    with busy(range(len(Cpu().devices()))):
+        done = subprocess.run([*hengsuan(), *words], capture_output=True, text=True)
+    assert done.returncode == 3, done.stderr
+    found = json.loads(done.stdout)
+    assert found["exit"] == 3
+    assert found["rows"]["contended"] > 0
+    told = {one["name"]: one["text"] for one in found["scorecard"]["findings"]
+            if one["kind"] == "undecided"}  # fmt: skip
+    assert told["gemm"].startswith("no value of any of its cases counts, all were contended: rank ")
+    assert "of the measured time" in told["gemm"]
 
 
 def test_samples_of_suspects_or_none(tmp_path):

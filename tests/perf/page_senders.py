@@ -92,7 +92,7 @@ def measured(order: Order, size: int) -> Outbox:
                     0, order.provenance, "")
                 for i in range(len(job.metrics))
             ],
-            conditions,
+            [conditions],
             Samples(job.case, visit.group, visit.repeat, 1, drawn.sample(SECONDS, count)),
         )  # fmt: skip
         outbox.progress(1, job.benchmark)

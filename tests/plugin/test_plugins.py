@@ -144,8 +144,10 @@ def measured(suite, folder, environment, *more):
         capture_output=True,
         text=True,
     )
-    assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
+    kinds = {one["kind"] for one in found["scorecard"]["findings"]}
+    # On a busy machine a benchmark may have contended values only.
+    assert done.returncode == (3 if "undecided" in kinds else 0), done.stderr
     return RunReader(folder / "runs" / found["run"]).header, found["rows"]
 
 

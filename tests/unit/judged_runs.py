@@ -11,9 +11,10 @@ sys.path.insert(0, str(Path(__file__).parent))
 from made_runs import case, header
 
 from bench.files import sha256
+from bench.headers import RUN
 from bench.identity import identity_of
 from bench.records import Device, Node, Row
-from bench.results import ROWS, RUN
+from bench.results import ROWS
 from bench.verdicts import Certification, Evidence, NodeVerdict, write_verdict
 
 FINISHED = "2026-03-01T12:00:00Z"

@@ -26,8 +26,9 @@ from bench.certificates.trust import Revocation, Store, Trust
 from bench.certificates.verify import sign, verify
 from bench.cli.certificate_verb import command
 from bench.errors import ConfigError, UsageError
+from bench.headers import RUN
 from bench.identity import identity_of
-from bench.results import ROWS, RUN
+from bench.results import ROWS
 
 DAY = timedelta(days=1)
 MEASURED = times.parse(FINISHED)

@@ -119,9 +119,17 @@ def test_a_large_fleet_takes_some_tens_of_lines():
 def test_reasons_that_differ_in_figures_alone_are_one_line():
     found = fleet(0, 3, 0)
     for place, name in enumerate(("gpu-000", "gpu-001", "gpu-002")):
-        replaced(found, name, text=f"the host was contended ({place}.5 % of its time)")
+        text = f"the host was contended ({place}.5 % of its time)"
+        replaced(found, name, value=None, text=text)
     line = "gpu-[000-002] (3 nodes): for example, the host was contended (0.5 % of its time)\n"
     assert f"inconclusive: {line}" in printed(found, 160)
+
+
+def test_a_figure_that_is_not_sure_says_what_it_is_of():
+    found = fleet(0, 1, 0)
+    replaced(found, "gpu-000", device="gpu-000/1", metric="launch add host time", text="1 µs, slow")
+    text = printed(found, 160)
+    assert "inconclusive: gpu-000: device 1: launch add host time: 1 µs, slow\n" in text
 
 
 def test_a_pipe_gets_no_colours_and_a_terminal_loses_nothing_without_them():

@@ -227,7 +227,8 @@ def test_a_node_lost_late_does_not_leave_the_others_undone(tmp_path, stage):
     assert len(found.nodes("accept")) == 5
     header = RunReader(found.folder).header
     again = [case for case in header.cases if case.stage == f"{stage}+1" and case.scope == "group"]
-    nodes = {tuple(header.schedules[case.schedule].arguments["nodes"]) for case in again}
+    specs = [header.schedules[case.schedule] for case in again]
+    nodes = {tuple(spec.arguments["nodes"]) for spec in specs if spec.kind == "all"}
     assert nodes == {(0, 1, 2, 4, 5)}
 
 
@@ -261,6 +262,51 @@ def test_a_short_stage_may_use_what_the_others_left_of_the_retests(tmp_path):
     assert found.made.retested < 0.1 * found.made.measured
 
 
+def test_a_straggler_in_the_step_of_all_is_named(tmp_path):
+    """Well in every other measurement; of the whole step nobody could tell whose fault it is."""
+    slow = {"kind": "slow-chip", "node": 5, "device": 2, "benchmark": "train", "factor": 0.8}
+    found = certify(tmp_path, made(nodes=16, devices=4, faults=[slow]))
+    assert found.nodes("reject") == ["node-00005"]
+    assert len(found.nodes("accept")) == 15
+    stragglers = [one for one in found.evidence("node-00005") if one.metric.endswith(" compute")]
+    assert {one.metric.split(" over ")[1] for one in stragglers} == {"node compute", "all compute"}
+    for one in stragglers:
+        assert (one.verdict, one.stage, one.device) == ("reject", "training", "node-00005/2")
+        assert one.value > one.expected > 0
+        assert one.effect == pytest.approx(0.25, abs=0.03)
+        assert one.peers == 64
+        assert "straggler" in one.cause
+    header = RunReader(found.folder).header
+    again = [case for case in header.cases if case.stage == "training+1" and case.scope == "rank"]
+    specs = [header.schedules[case.schedule] for case in again]
+    assert specs
+    # A rank is measured again with all of its node.
+    assert all(spec.groups == 4 * len(spec.arguments["nodes"]) for spec in specs)
+
+
+def test_a_step_that_failed_is_told_of_the_group_and_not_of_every_rank(tmp_path):
+    broken = {"kind": "crash", "node": 2, "benchmark": "train"}
+    found = certify(tmp_path, made(nodes=6, devices=2, faults=[broken]))
+    assert found.nodes("reject") == ["node-00002"]
+    assert len(found.nodes("accept")) == 5
+    texts = [one.text for one in found.evidence("node-00002") if one.against == "fault"]
+    assert len(texts) == len(set(texts)) == 2
+
+
+def test_a_rank_beside_other_work_leaves_the_others_their_own_values(tmp_path):
+    busy = {"kind": "contended-host", "node": 4, "stage": "training"}
+    found = certify(tmp_path, made(nodes=8, devices=2, faults=[busy]))
+    assert found.nodes("inconclusive") == ["node-00004"]
+    assert len(found.nodes("accept")) == 7
+    header = RunReader(found.folder).header
+    again = [case for case in header.cases if case.stage == "training+1" and case.scope == "rank"]
+    specs = [header.schedules[case.schedule] for case in again]
+    # Alone it would do no step of several nodes.
+    over_all = [spec for spec in specs if spec.kind == "all"]
+    assert any(4 in spec.arguments["nodes"] for spec in over_all)
+    assert all(len(spec.arguments["nodes"]) > 1 for spec in over_all)
+
+
 def test_a_budget_that_ends_with_the_last_stage_has_stopped_nothing(tmp_path):
     one = Suite(name="one", stages=SMALL.stages[:1])
     said = []
@@ -271,7 +317,7 @@ def test_a_budget_that_ends_with_the_last_stage_has_stopped_nothing(tmp_path):
     assert said == ["stage device: all nodes"]
 
 
-@pytest.mark.parametrize("nodes", [8, 16, 64])
+@pytest.mark.parametrize("nodes", [8, 24, 64])
 def test_one_slow_node_is_no_population_of_its_own(tmp_path, nodes):
     """A fifth slower than all others: rejected where there are enough of them, never accepted."""
     slow = {"kind": "slow", "node": 3, "factor": 0.8, "benchmark": ["collectives", "train"]}

@@ -240,6 +240,12 @@ class TestBaseline:
         made = judged(run, gemm(), baseline=self.proven())
         assert set(words(made).values()) == {"inconclusive"}
 
+    def test_one_node_has_a_fleet_with_it_and_none_without(self):
+        run = run_of(EIGHT[:1], case(0))
+        alone, beside = (judged(run, gemm(devices=2), baseline=b) for b in (None, self.proven()))
+        assert any("there is no fleet" in note for note in alone.notes)
+        assert not any("there is no fleet" in note for note in beside.notes)
+
     def test_what_it_does_not_measure_is_said_and_held_against_the_fleet(self):
         fabric = case(1, benchmark="collectives", metric="busbw")
         rows = [*gemm(), *gemm({2: (5e11,)}, number=1)]

@@ -137,12 +137,15 @@ def test_a_real_run_without_ray(tmp_path):
         "      - gemm: {shape: 64x64x64, dtype: fp32}\n"
     )
     done = hengsuan("run", suite, "--executor", "local", "--backend", "cpu", cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
-    assert "results in results/" in done.stdout
+    assert "results in results/" in done.stdout, done.stderr
     assert "stand-in" in done.stdout
     (folder,) = (tmp_path / "results").iterdir()
     reader = RunReader(folder)
-    assert {row.repeat for row in reader.rows()} == {0, 1}
+    rows = list(reader.rows())
+    assert {row.repeat for row in rows} == {0, 1}
+    # On a busy machine all may be contended, and such a run does not pass.
+    assert {row.status for row in rows} <= {"ok", "contended"}
+    assert done.returncode == (0 if any(row.status == "ok" for row in rows) else 3)
     assert reader.header.environment["versions"]["torch"]
     assert reader.header.nodes[0].machine
     condition = reader.header.conditions[0]

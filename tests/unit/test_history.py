@@ -14,9 +14,12 @@ from made_runs import case, columns, header
 
 from bench.analysis.history import Past, declines, earlier_runs, pasts
 from bench.analysis.table import Metric, table
+from bench.analysis.trend import trend
 from bench.configs import Profile, ProfileMetric
+from bench.headers import RUN
 from bench.records import DeviceGroup, Row, ScheduleSpec
-from bench.results import ROWS, RUN, RunReader
+from bench.results import ROWS, RunReader
+from bench.stats import student_tail
 
 PROFILE = Profile(
     name="p",
@@ -75,8 +78,10 @@ class Fleet:
         reader = RunReader(path)
         rows = reader.columns()
         earlier = earlier_runs(self.folder, reader.header)
-        known, notes = pasts(reader.header, rows, PROFILE, earlier)
-        found, more = declines(known, table(reader.header, rows, PROFILE))
+        now = table(reader.header, rows, PROFILE)
+        made, notes = pasts(reader.header, rows, now, PROFILE, earlier)
+        known = list(made)
+        found, more = declines(known, now)
         return known, found, [*notes, *more]
 
 
@@ -279,3 +284,33 @@ def test_a_clear_decline_is_found_nearly_always():
         false += len(units - set(range(4)))
     assert found >= 0.95 * 160
     assert false <= 8
+
+
+def told_one_by_one(y):
+    """`told`, with every chance worked out, and the steps of Benjamini and Hochberg in a loop."""
+    one = trend(np.arange(len(y)) * 7.0, y)
+    chances = {}
+    for unit in range(y.shape[1]):
+        found = []
+        if one.change[unit] >= 0.02:
+            t = float(one.change[unit] / one.error[unit])
+            found.append(student_tail(t, float(one.degrees[unit])))
+        if one.slope[unit] * one.span[unit] >= 0.02 and one.slope_low[unit] > 0:
+            found.append(float(one.chance[unit]))
+        if found:
+            chances[unit] = min(1.0, 2 * min(found))
+    units = sorted(chances, key=chances.__getitem__)
+    steps = [k for k, unit in enumerate(units, 1) if chances[unit] <= 0.01 * k / y.shape[1]]
+    return set(units[: max(steps, default=0)])
+
+
+def test_what_is_told_is_what_a_loop_over_all_units_tells():
+    count = 0
+    for seed in range(30):
+        y = uneven(seed, 4 + seed % 5, units=40)
+        y[-1, :4] += 0.01 * (seed % 6)
+        y[:, 5] += np.linspace(0, 0.01 * (seed % 8), len(y))
+        y[0, 6] = np.nan
+        assert told(y) == told_one_by_one(y)
+        count += len(told(y))
+    assert count > 30

@@ -170,6 +170,26 @@ def test_a_job_that_was_torn_is_cut_off_whole(tmp_path, kept, left):
     assert path.read_bytes().splitlines(keepends=True) == lines[:left]
 
 
+@pytest.mark.parametrize(
+    ("kept", "left"), [(3, 0), (4, 4), (5, 4), (6, 4), (7, 4), (8, 8), (12, 12), (600, 12)]
+)
+def test_a_torn_job_is_cut_off_with_what_its_ranks_said(tmp_path, kept, left):
+    """The rows of each rank stand before their group's; of a large group they fill many blocks."""
+    cases = [case(0, "step"), case(1, "step"), case(2, "step"), case(3, "step")]
+    cases[2:] = [msgspec.structs.replace(one, scope="rank", schedule=1) for one in cases[2:]]
+    journal = Journal.create(tmp_path, header(), rows=10)
+    rows = []
+    for group, ranks in ((0, range(1)), (1, range(1)), (2, range(1)), (3, range(1, 900))):
+        rows += [(c, rank) for c in (2, 3) for rank in ranks] + [(0, group), (1, group)]
+    journal.write(Page(rows=[row(c, group=g, conditions=-1) for c, g in rows]))
+    journal.close()
+    path = tmp_path / "run" / "measurements.jsonl"
+    lines = path.read_bytes().splitlines(keepends=True)
+    path.write_bytes(b"".join(lines[:kept]))
+    trim(tmp_path / "run", cases)
+    assert path.read_bytes().splitlines(keepends=True) == lines[:left]
+
+
 WRITER = """
     import sys
     from pathlib import Path

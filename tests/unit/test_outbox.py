@@ -37,7 +37,7 @@ def test_pages_are_never_large_whatever_they_carry():
             timer="device events",
         )
         samples = Samples(case, 0, 0, 1, [1.234567e-06] * (9001 if case % 100 == 0 else 10))
-        outbox.add([row(case, reason="x" * 300, status="contended")], conditions, samples)
+        outbox.add([row(case, reason="x" * 300, status="contended")], [conditions], samples)
         outbox.events.append(Event(time=1.0, kind="warning", text="y" * 300, node="n0"))
     outbox.finish()
     found = pages(outbox)
@@ -56,8 +56,8 @@ def test_pages_are_never_large_whatever_they_carry():
 
 def test_rows_of_one_job_stay_together_even_where_they_fill_more_than_a_page():
     outbox = Outbox("none")
-    outbox.add([row(case) for case in range(3000)], None, None)
-    outbox.add([row(9)], None, None)
+    outbox.add([row(case) for case in range(3000)], [Conditions()], None)
+    outbox.add([row(9)], [Conditions()], None)
     assert [len(page.rows) for _, page in pages(outbox)] == [3000, 1]
 
 
@@ -67,7 +67,7 @@ def test_an_event_that_fills_more_than_a_page_has_one_of_its_own():
     kinds = ("warning", "counters", "warning")
     for kind, text in zip(kinds, ("y", "x" * PAGE_BYTES, "y"), strict=True):
         outbox.events.append(Event(time=1.0, kind=kind, text=text, changes=changes))
-    outbox.add([row(1)], None, None)
+    outbox.add([row(1)], [Conditions()], None)
     found = [page for _, page in pages(outbox)]
     assert [[event.kind for event in page.events] for page in found] == [[k] for k in kinds] + [[]]
     assert found[-1].rows
@@ -75,8 +75,10 @@ def test_an_event_that_fills_more_than_a_page_has_one_of_its_own():
 
 def test_samples_wait_for_the_end_of_the_stage():
     outbox = Outbox("suspects")
-    outbox.add([row(0)], None, Samples(0, 0, 0, 1, [1.0]))
-    outbox.add([row(1, reason="busy", status="contended")], None, Samples(1, 0, 0, 1, [1.0]))
+    outbox.add([row(0)], [Conditions()], Samples(0, 0, 0, 1, [1.0]))
+    outbox.add(
+        [row(1, reason="busy", status="contended")], [Conditions()], Samples(1, 0, 0, 1, [1.0])
+    )
     assert not outbox.take().samples
     assert not outbox.waiting
     outbox.finish()

@@ -7,7 +7,7 @@ import pytest
 from bench.analysis.summary import members
 from bench.cli.planned import outline
 from bench.cluster.engine import job_count, row_count
-from bench.cluster.plan import plan, schedules_of, steps
+from bench.cluster.plan import Part, extended, plan, schedules_of, steps
 from bench.configs import Entry, StageConfig, Suite, load_chips, load_suite
 from bench.errors import ConfigError, UsageError
 from bench.inventory import Inventory
@@ -173,7 +173,7 @@ def test_counts_agree_with_a_walk():
         for batch in step.groups
     )
     assert walked == job_count(made, stage, fleet()) == 3 * (8 + 6 + 1)
-    assert row_count(made, fleet()) == 3 * (8 * 2 + 6 * 5 + 1 * 6)
+    assert row_count(made, fleet()) == 3 * (8 * 2 + 6 * 5 + 1 * 6 + 8 * 2)  # two of each rank
 
 
 def test_rules_merge_and_limits_are_walls():
@@ -438,3 +438,36 @@ def test_a_node_that_cannot_be_measured_is_noted_and_the_others_are_planned():
     made = plan(suite(entry("launch", {"op": "empty", "view": "host"})), inventory, CHIPS)
     assert made.notes == ["node b is not measured: no driver is loaded"]
     assert job_count(made, made.stages[0], inventory) == 1
+
+
+def test_what_each_rank_measures_is_of_its_device_alone():
+    entries = [entry("train", over=over) for over in ("node", "all", "pair")]
+    made = plan(suite(*entries), fleet(3, 2), CHIPS)
+    schedules = schedules_of(made, fleet(3, 2))
+    each = [case for case in made.cases if case.scope == "rank"]
+    # Of pairs a rank is in many, and its row would not say in which.
+    assert [(case.metric, made.schedules[case.schedule].kind) for case in each] == [
+        ("compute", "nodes"),
+        ("wait", "nodes"),
+        ("compute", "all"),
+        ("wait", "all"),
+    ]
+    names = [members(made.schedules[case.schedule]) for case in each[::2]]
+    assert names == [" over node", " over all"]
+    assert all(schedules[case.schedule].size == 6 for case in each)
+    assert all(schedules[case.schedule].members(4) == (4,) for case in each)
+    job = made.stages[0].blocks[1].jobs[0]
+    rows = list(job.rows(0, range(6)))
+    assert rows[:12] == [(each[2].id, n) for n in range(6)] + [(each[3].id, n) for n in range(6)]
+    assert rows[12:] == [(job.case + n, 0) for n in range(len(job.metrics))]
+
+
+def test_ranks_of_some_nodes_keep_their_numbers():
+    whole = plan(suite(entry("train")), fleet(3, 2), CHIPS)
+    stage = StageConfig(name="two")
+    made = extended(whole, stage, [Part([entry("train")], [0, 2])], {}, fleet(3, 2), CHIPS)
+    compute = next(case for case in made.cases if (case.stage, case.metric) == ("two", "compute"))
+    schedule = schedules_of(made, fleet(3, 2))[compute.schedule]
+    (groups,) = next(schedule.rounds())
+    assert groups.ids.tolist() == groups.ranks[:, 0].tolist() == [0, 1, 4, 5]
+    assert compute.expected == next(one for one in whole.cases if one.metric == "compute").expected

@@ -225,10 +225,11 @@ def test_the_installed_wheel_measures_from_an_empty_folder(installed, tmp_path):
     )
     how = ("--executor", "local", "--backend", "cpu", "--json", "-q")
     done = in_empty_folder(installed, tmp_path, "run", str(suite), *how)
-    assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
-    assert found["state"] == "complete"
+    assert found["state"] == "complete", done.stderr
     assert set(found["rows"]) <= {"ok", "contended"}
+    # On a busy machine all may be contended, and such a run does not pass.
+    assert done.returncode == (0 if "ok" in found["rows"] else 3)
     assert (tmp_path / "results" / found["run"] / "run.json").exists()
 
 
@@ -237,8 +238,10 @@ def test_the_installed_wheel_runs_the_quick_suite(installed, tmp_path):
     pytest.importorskip("torch", reason="PyTorch is not installed")
     pytest.importorskip("ray", reason="Ray is not installed")
     done = in_empty_folder(installed, tmp_path, "run", "quick", "--backend", "cpu", "--json", "-q")
-    assert done.returncode == 0, done.stderr
-    assert json.loads(done.stdout)["state"] == "complete"
+    found = json.loads(done.stdout)
+    assert found["state"] == "complete", done.stderr
+    kinds = {one["kind"] for one in found["scorecard"]["findings"]}
+    assert done.returncode == (3 if "undecided" in kinds else 0)
 
 
 def test_configured_editions_of_python_and_licence():

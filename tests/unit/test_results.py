@@ -15,7 +15,8 @@ from bench import results
 from bench.analysis.summary import group_medians, rows_by_case, summary
 from bench.errors import Exit, InfraError, UsageError
 from bench.records import PROVENANCES, STATUSES, Case, Header, Row, ScheduleSpec
-from bench.results import RunReader, find_run, list_runs
+from bench.results import RunReader
+from bench.runs import find_run, list_runs
 
 
 def header(run="20250301-101500-quick", **changes) -> Header:

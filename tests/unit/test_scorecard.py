@@ -16,7 +16,7 @@ from made_runs import case, columns, header
 
 from bench.analysis.scorecard import Scorecard, scorecard
 from bench.configs import Chip, Profile, ProfileMetric
-from bench.errors import UsageError
+from bench.errors import Exit, UsageError
 from bench.records import (
     STATUSES,
     Device,
@@ -86,6 +86,44 @@ def test_only_ok_counts_and_the_rest_is_listed(status):
     (finding,) = card.findings  # two metrics of one benchmark share one fate
     assert (finding.kind, finding.name) == (status, "gemm")
     assert finding.text == f"1 of 2 measurements {status}: why it is so"
+
+
+def judged(*rows, **changes):
+    """(the exit code, (name, text) of what is undecided): gemm and two cases of stream."""
+    made = header(
+        case(0),
+        case(1, "stream", axes={"op": "copy"}, metric="bandwidth", unit="B/s"),
+        case(2, "stream", axes={"op": "triad"}, metric="bandwidth", unit="B/s"),
+        **changes,
+    )
+    card = scorecard(made, columns(*rows), profile(a=[GEMM, STREAM]), CHIPS)
+    return card.exit, [(one.name, one.text) for one in card.findings if one.kind == "undecided"]
+
+
+BUSY = (None, "contended", "rank 0: others used 9%")
+
+
+def test_some_contended_values_pass_and_a_benchmark_without_any_other_does_not():
+    some = [(0, 0, 8.0, "contended"), (0, 1, 8.0), (1, 0, *BUSY), (2, 0, 5.0)]
+    assert judged(*some) == (Exit.OK, [])
+    copy_and_triad = [(0, 0, 8.0), (1, 0, *BUSY), (2, 0, None, "contended")]
+    code, [(name, text)] = judged(*copy_and_triad)
+    assert (code, name) == (Exit.INCONCLUSIVE, "stream")
+    said = "no value of any of its cases counts, all were contended"
+    assert text == f"{said}: rank 0: others used 9%"
+
+
+@pytest.mark.parametrize(
+    ("rows", "text"),
+    [
+        ([(0, 0, None, "skipped", "no timer"), (1, 0, None, "skipped")], "skipped: no timer"),
+        ([], "not reached"),
+    ],
+)
+def test_what_cannot_be_measured_here_is_no_doubt_unless_nothing_else_is_left(rows, text):
+    assert judged(*rows, (2, 0, 5.0)) == (Exit.OK, [])
+    assert judged(*rows) == (Exit.INCONCLUSIVE, [("run", f"no value counts: {text}")])
+    assert judged(*rows, state="interrupted") == (Exit.OK, [])  # the run says that by its own code
 
 
 def test_what_a_good_value_says_of_itself_is_a_finding():

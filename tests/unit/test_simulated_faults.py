@@ -499,3 +499,71 @@ def test_commands_tell_what_can_be_declared_and_what_nodes_state(tmp_path):
         assert json.loads(told.stdout)[0]["facts"] == {"memory": memory}
     wrong = CliRunner().invoke(cli, [*words, "--node", "node-00009"])
     assert "unknown node" in str(wrong.exception)
+
+
+# --- what each rank says of itself ---
+
+STEP = Entry(benchmark="train", axes={"dtype": "bf16"})
+
+
+def by_rank(found, metric):
+    """Values of the one case, by rank; and what is expected of it."""
+    rows = list(found.rows("train", metric))
+    values = {ranks[0]: float(found.columns.value[row]) for ranks, _, _, row in rows}
+    return np.array([values[rank] for rank in sorted(values)]), rows[0][2].expected
+
+
+def test_a_slow_chip_computes_long_and_the_others_wait_for_it(tmp_path):
+    slow = Fault(kind="slow-chip", node=2, device=1, factor=0.8)
+    found = measure(tmp_path, slow, entries=(STEP,))
+    (compute, usual), (wait, least) = by_rank(found, "compute"), by_rank(found, "wait")
+    assert compute.size == wait.size == NODES * DEVICES
+    late = 2 * DEVICES + 1
+    others = np.delete(np.arange(compute.size), late)
+    assert compute[late] == pytest.approx(usual / 0.8, rel=1e-3)
+    assert compute[others] == pytest.approx(usual, rel=1e-3)
+    assert wait[late] == pytest.approx(least, rel=1e-3)
+    assert wait == pytest.approx(least + compute[late] - compute, rel=1e-3)
+
+
+def test_a_slow_network_is_no_rank_that_computes_long(tmp_path):
+    found = measure(tmp_path, Fault(kind="bad-nic", node=3), entries=(STEP,))
+    compute, usual = by_rank(found, "compute")
+    assert compute == pytest.approx(usual, rel=1e-3)
+    assert found.slow("train", "tokens_per_second")
+
+
+def test_of_a_step_that_failed_no_rank_has_a_value_and_of_a_busy_host_the_others(tmp_path):
+    crash = measure(tmp_path, Fault(kind="crash", node=1), entries=(STEP,))
+    (failed,) = crash.statuses("train", "compute").items()
+    assert (failed[0], len(failed[1])) == ("failed", NODES * DEVICES)
+    busy = measure(tmp_path, Fault(kind="contended-host", node=1), entries=(STEP,))
+    assert set(busy.statuses("train", "tokens_per_second")) == {"contended"}
+    statuses = busy.statuses("train", "wait")
+    mine = {((rank,), 0) for rank in range(DEVICES, 2 * DEVICES)}
+    assert statuses.pop("contended") == mine
+    assert [len(rest) for rest in statuses.values()] == [(NODES - 1) * DEVICES]
+
+
+def test_a_run_that_was_cut_off_between_ranks_goes_on_to_the_same_rows(tmp_path):
+    from bench.cluster.executor import Done
+    from bench.cluster.journal import trim
+
+    cluster = Cluster(name="t", chip="sim-a", nodes=NODES, devices=DEVICES, seed=5)
+    suite = Suite(name="s", stages=[StageConfig(name="one", entries=[GEMM, STEP])])
+    given = {"chips": CHIPS, "command": [], "environment": {}}
+    folder = execute(suite, SimulatedExecutor(cluster, CHIPS), tmp_path, "r", **given).folder
+    path = folder / "measurements.jsonl"
+    whole = path.read_bytes()
+    lines = whole.splitlines(keepends=True)
+    path.write_bytes(b"".join(lines[: -NODES * DEVICES]))  # amid the rows of each rank
+    header = RunReader(folder).header
+    trim(folder, header.cases)
+    rows = list(RunReader(folder).rows())
+    assert {header.cases[row.case].benchmark for row in rows} == {"gemm"}
+    done = Done({(row.case, row.group, row.repeat) for row in rows})
+    again = SimulatedExecutor(cluster, CHIPS)
+    execute(suite, again, tmp_path, "r", resume=(header, done, 0.0), **given)
+    assert sorted(r.case for r in RunReader(folder).rows()) == sorted(
+        msgspec.json.decode(line)[0] for line in lines
+    )

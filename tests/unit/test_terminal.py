@@ -344,7 +344,7 @@ def test_the_outcome_counts_what_it_does_not_list():
     assert text.count("lost: node-") == WORST
     assert "lost: 3 more" in text
     assert "warning: 1 of 4 values were measured while other" in text
-    assert text.endswith("results in results/r\n")
+    assert text.endswith("results in results/r; every case: hengsuan results show results/r\n")
 
 
 @pytest.mark.parametrize(

@@ -125,3 +125,44 @@ def test_equal_values_are_no_error():
     assert (found.change == 0).all()
     assert (found.error == 0).all()
     assert (found.slope == 0).all()
+
+
+def one_by_one(days, y):
+    """`trend` of units that share nothing, by loops: (before, slope, low, high, chance, span)."""
+    found = []
+    for series in y.T.tolist():
+        past = sorted(value for value in series[:-1] if not math.isnan(value))
+        known = [(day, v) for day, v in zip(days, series, strict=True) if not math.isnan(v)]
+        one = [math.nan] * 6
+        if len(past) >= 3 and not math.isnan(series[-1]):
+            one[0] = float(np.median(past))
+        if len(known) >= 5 and not math.isnan(series[-1]):
+            slopes = sorted(
+                (b - a) / (later - day) for (day, a), (later, b) in itertools.combinations(known, 2)
+            )
+            n, count = len(known), len(slopes)
+            reach = 1.959964 * math.sqrt(n * (n - 1) * (2 * n + 5) / 18)
+            edge = max(math.floor((count - reach) / 2) - 1, 0)
+            rising = sum(slope > 0 for slope in slopes) + sum(slope == 0 for slope in slopes) // 2
+            one[1:] = [
+                float(np.median(slopes)),
+                slopes[edge],
+                slopes[count - 1 - edge],
+                kendall_tail(n, rising),
+                days[-1] - known[0][0],
+            ]
+        found.append(one)
+    return np.array(found).T
+
+
+@pytest.mark.parametrize("runs", [4, 8])
+def test_all_units_at_once_are_what_each_is_by_itself(runs):
+    draw = np.random.default_rng(runs)
+    y = draw.normal(0, 0.01, (runs, 7))  # one unit fewer than have anything in common
+    y[draw.random(y.shape) < 0.2] = np.nan
+    y[:, 0] = 0.5
+    y[:-1, 1] = np.nan
+    found = trend(DAYS[:runs], y)
+    names = ("before", "slope", "slope_low", "slope_high", "chance", "span")
+    for name, expected in zip(names, one_by_one(DAYS[:runs], y), strict=True):
+        assert getattr(found, name) == pytest.approx(expected, rel=1e-12, nan_ok=True), name

@@ -70,7 +70,8 @@ def test_all_declared_measures_are_yielded():
         given = context(0, 1)
         given.chip = load_chip("sim-a")
         outcome = run(make(name, axes), given, RULE)
-        declared = {measure.name for measure in registry()[name].measures}
+        # Who is alone waits for nobody.
+        declared = {one.name for one in registry()[name].measures if not one.slack}
         assert {value.metric for value in outcome.values} == declared, outcome.reason
     jobs = [("collectives", {"size": "1KiB"}, None), ("pairs", {"size": "1KiB"}, None)]
     for (name, _, _), ranks in zip(jobs, several(jobs), strict=True):

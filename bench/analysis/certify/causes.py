@@ -97,6 +97,14 @@ TABLE: tuple[Sign, ...] = (
         cause="links inside the node, or its network card",
     ),
     Sign(
+        benchmarks=("train",),
+        against=_FIGURES,
+        says=("compute",),
+        without=("gemm", "stream"),
+        cause="a straggler: well by itself and slow in the step, where all wait for it; its host's "
+        "cores, its power under mixed load, or work beside it",
+    ),
+    Sign(
         benchmarks=_COMPUTE,
         against=_FIGURES,
         without=("stream",),

@@ -86,17 +86,13 @@ def _evidence(
 ) -> Evidence:
     case = metric.case
     seen = value[~np.isnan(value)]
-    return Evidence(
-        verdict="reject",
-        against="history",
-        text=f"{loss:.1%} worse after {format_duration(seconds)} at work, from "
+    return metric.evidence(
+        found.device(unit),
+        "reject",
+        "history",
+        f"{loss:.1%} worse after {format_duration(seconds)} at work, from "
         f"{format_value(float(seen[0]), case.unit)} to {format_value(float(seen[-1]), case.unit)} "
         f"(95 %: {interval[0]:.1%} to {interval[1]:.1%}), beyond what all share",
-        stage=case.stage,
-        metric=metric.label,
-        device=found.device(unit),
-        unit=case.unit,
-        better=case.better,
         value=float(seen[-1]),
         expected=float(seen[0]),
         effect=loss,

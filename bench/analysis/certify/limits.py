@@ -99,16 +99,12 @@ def _below(
         unit, value = int(units[place]), float(median[place])
         yield (
             int(found.node(unit)),
-            Evidence(
-                verdict="reject",
-                against=against,
-                text=f"{format_value(value, case.unit)}; {whose} asks for {asks} "
+            metric.evidence(
+                found.device(unit),
+                "reject",
+                against,
+                f"{format_value(value, case.unit)}; {whose} asks for {asks} "
                 f"{format_value(worst, case.unit)}",
-                stage=case.stage,
-                metric=metric.label,
-                device=found.device(unit),
-                unit=case.unit,
-                better=case.better,
                 value=value,
                 expected=worst,
                 effect=abs(value - worst) / worst if worst else None,

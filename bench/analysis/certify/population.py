@@ -7,6 +7,9 @@ usual.
 
 from __future__ import annotations
 
+import hashlib
+from collections import OrderedDict
+
 import msgspec
 import numpy as np
 
@@ -43,8 +46,28 @@ class Population(msgspec.Struct, kw_only=True):
     count: Ints
 
 
+_KNOWN: OrderedDict[bytes, Population] = OrderedDict()
+_KEPT = 4
+
+
 def population(layout: Layout) -> Population:
-    """Fit every group."""
+    """What is usual in every group; not to be changed.
+
+    A re-test adds visits and leaves the sweep as it was: the last few sweeps are remembered.
+    """
+    key = hashlib.blake2b(digest_size=16)
+    for part in (layout.sweep, layout.unit, layout.proven, layout.bounds, layout.kinds):
+        key.update(np.ascontiguousarray(part).data)
+    name = key.digest()
+    if name not in _KNOWN:
+        _KNOWN[name] = _fitted(layout)
+    _KNOWN.move_to_end(name)
+    if len(_KNOWN) > _KEPT:
+        _KNOWN.popitem(last=False)
+    return _KNOWN[name]
+
+
+def _fitted(layout: Layout) -> Population:
     informs = np.isfinite(layout.sweep)
     usual, scale = np.zeros(layout.groups), np.ones(layout.groups)
     count = np.zeros(layout.groups, np.int64)

@@ -121,17 +121,13 @@ def _cell(
     rejected = int(judged.state[place]) == REJECT
     sure = "" if rejected else "; not sure enough to reject, nor to accept"
     peers, repeats = int(judged.peers[place]), int(judged.repeats[place])
-    return Evidence(
-        verdict="reject" if rejected else "inconclusive",
-        against="baseline" if proven else "fleet",
-        text=f"{format_value(value, case.unit)}, {off(worse)} than the "
+    return metric.evidence(
+        found.device(unit),
+        "reject" if rejected else "inconclusive",
+        "baseline" if proven else "fleet",
+        f"{format_value(value, case.unit)}, {off(worse)} than the "
         f"{format_value(usual, case.unit)} of {peers - 1} other{'s' if peers != 2 else ''} "
         f"(95 %: {span(low, high)}){sure}",
-        stage=case.stage,
-        metric=metric.label,
-        device=found.device(unit),
-        unit=case.unit,
-        better=case.better,
         value=value,
         expected=usual,
         effect=worse,

@@ -10,12 +10,12 @@ from ...stats import student_quantile
 from ..graph import Bools, Floats
 from .cells import ACCEPT, INCONCLUSIVE, REJECT, SUSPECT, Cells, Judgement, Rules, States
 from .components import Components, Visits, components, error_variance, unsteady, visits
-from .evidence import LARGEST, Evidence, evidence
+from .evidence import Evidence, evidence
 from .layout import Layout
 from .population import CLEAR, Population, population
 
-_POINTS = 140
-"""Where a single visit is weighed; between them, straight lines."""
+_STEP = 0.07
+"""Between points where a single visit is weighed, in asinh(4 z); between them, straight lines."""
 
 
 def judge(cells: Cells, rules: Rules | None = None) -> Judgement:
@@ -72,27 +72,32 @@ def _single(
 ) -> tuple[Floats, Floats]:
     """ln likelihood ratio and half-width of the interval of cells that were visited once."""
     scale = people.scale
-    # From a standard deviation above to the largest drop, close in the middle.
-    far = np.arcsinh(4 * np.maximum(LARGEST / scale, 30.0))[:, None]
-    z = 0.25 * np.sinh(np.linspace(0, 1, _POINTS) * (far + math.asinh(4.0)) - far)
-    value = scale[:, None] * z
+    # From the lowest value to a standard deviation above what is usual, close in the middle.
+    lowest = np.fmin.reduceat(effect, layout.bounds[:-1]) if layout.groups else effect
+    far = np.arcsinh(4 * np.maximum(-np.nan_to_num(lowest) / scale, 1.0))
+    count = np.ceil((far + math.asinh(4.0)) / _STEP).astype(np.int64) + 1
+    ends = np.cumsum(count)
+    place = np.arange(count.sum()) - np.repeat(ends - count, count)
+    z = 0.25 * np.sinh(_STEP * place - np.repeat(far, count))
+    value = np.repeat(scale, count) * z
 
     def each(column: Floats) -> Floats:
-        return np.repeat(column, _POINTS)
+        return np.repeat(column, count)
 
     table = evidence(
-        value.reshape(-1, 1),
+        value[:, None],
         each(scale * np.sqrt(1 - parts.rho))[:, None],
         each(scale * np.sqrt(parts.rho)),
         each(people.tail),
         each(people.shift),
         each(people.share),
         rules.material,
-    ).ratio.reshape(value.shape)
+    ).ratio
     ratio = np.empty_like(effect)
     reach = np.empty(layout.groups)
     for group, cells in enumerate(layout.slices()):
-        ratio[cells] = np.interp(effect[cells], value[group], table[group])
+        here = slice(ends[group] - count[group], ends[group])
+        ratio[cells] = np.interp(effect[cells], value[here], table[here])
         t = student_quantile(0.025, round(float(people.tail[group]), 1))
         reach[group] = t * scale[group] * math.sqrt(1 - parts.rho[group])
     return ratio, reach[layout.group]

@@ -60,6 +60,8 @@ def troubles(
         job = (case.stage, case.benchmark, case.axes, case.schedule)
         if job == told or (stages is not None and case.stage not in stages):
             continue
+        if case.scope == "rank":
+            continue  # a rank has no value of its own where its group has none: that tells it
         told = job
         mine = rows[case.id]
         bad = mine[np.isin(columns.status[mine], _BAD)]

@@ -40,7 +40,7 @@ def unchecked(
     jobs: dict[tuple[str, str, str, int], list[Case]] = {}
     for case in header.cases:
         wanted = stages is None or case.stage in stages
-        if wanted and case.scope != "pair" and not number_of(case.stage):
+        if wanted and case.scope not in ("pair", "rank") and not number_of(case.stage):
             job = (case.stage, case.benchmark, str(case.axes), case.schedule)
             jobs.setdefault(job, []).append(case)
     evidence: list[tuple[int, Evidence]] = []

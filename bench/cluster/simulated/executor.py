@@ -8,7 +8,7 @@ over arrays, so that a fleet of ten thousand nodes fits into one process.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -23,7 +23,7 @@ from ...records import PROVENANCES, STATUSES, Case, DeviceGroup, Provenance, mer
 from ...results import Columns
 from ...workloads.base import registry
 from ..executor import Done, Executor, Page, Progress
-from ..plan import Plan, Stage, Step, schedules_of, steps
+from ..plan import Plan, Stage, schedules_of, steps
 from ..wire import Clock
 from .conditions import Climate
 from .draws import Floats, Ints, key, of_groups
@@ -77,6 +77,11 @@ class SimulatedExecutor(Executor):
                     raise unknown(f"benchmark in a fault of cluster {cluster.name}:", name, known)
         # Other work does not matter to what nobody times.
         self._timed = {name for name, benchmark in known.items() if benchmark.timed}
+        self._slack = {
+            (name, one.name): one.slack
+            for name, benchmark in known.items()
+            for one in benchmark.measures
+        }
         self.cluster = cluster
         self.injected = inject(cluster)
         self.clock = Clock(0.0)
@@ -136,61 +141,47 @@ class SimulatedExecutor(Executor):
         for step in steps(stage, self._schedules):
             for job in stage.blocks[step.block].jobs:
                 finished = 0
+                common = job.case + len(job.metrics)
+                each = plan.cases[common : common + len(job.each)]
                 for groups in step.groups:
-                    for case in plan.cases[job.case : job.case + len(job.metrics)]:
-                        left = _without(groups, case, step, done)
-                        if left.ids.size:
-                            yield self._page(case, left, step.repeat)
+                    for case in (*each, *plan.cases[job.case : common]):
+                        page = _without(self._page(case, groups, step.repeat, each), done)
+                        if len(page.columns):
+                            yield page
                     finished += groups.ids.size
                 self._virtual += job.rule.warmup + job.rule.budget
                 self._jobs += 1
                 yield Page(progress=[Progress(done=finished, current=job.benchmark)])
 
-    def _page(self, case: Case, groups: Groups, repeat: int) -> Page:
-        cluster, count = self.cluster, groups.ids.size
+    def _page(self, case: Case, groups: Groups, repeat: int, each: Sequence[Case]) -> Page:
+        """A case on these groups; one of the cases of ``each`` rank on their members."""
+        cluster, units = self.cluster, _units(case, groups)
+        count = units.ids.size
         spec = self._specs[case.schedule]
         occasion = (spec.kind, sorted(spec.arguments.items(), key=str), repeat)
-        noise = scatter(cluster, case)
-        value, moves = healthy(
-            cluster,
-            self._chip,
-            self._inventory,
-            spec,
-            self._schedules[case.schedule],
-            case,
-            groups,
-        )
+        shown = list(self._faults(case, groups, occasion))
+        value = self._values(case, groups, occasion, shown, each).ravel()
         status = np.where(np.isnan(value), _STATUS["skipped"], _STATUS["ok"]).astype(np.int8)
         why = "nothing predicts it"
         reasons = dict.fromkeys(np.flatnonzero(np.isnan(value)).tolist(), why)
-        predicted = not np.isnan(value).all()
-        # Half of a fleet's rows are of what nothing predicts: no device's speed matters to them.
-        speed = own(cluster, case, noise, groups.ranks) if predicted else np.ones((count, 1))
-        surroundings = self._climate.of(groups.ranks[:, 0])
-        for one, factor in self._faults(case, groups, occasion):
-            speed = speed * np.where(np.isnan(factor), 1.0, factor)
-            hits = ~np.isnan(factor)
-            hit = np.flatnonzero(hits.any(axis=1))
+        surroundings = self._climate.of(units.ranks[:, 0])
+        for one, factor in shown:
+            hit, ranks = _hit(one, factor, case, groups)
             surroundings.change(one.fault, hit)
-            self._mark(one, groups.ranks[hit, hits[hit].argmax(axis=1)], hit, status, reasons)
+            self._mark(one, ranks, hit, status, reasons)
         exact = is_exact(case)
         if exact:
             invalid = np.flatnonzero(status == _STATUS["invalid"])
             about = key(cluster.seed, "wrong", case.label(), case.stage, *occasion)
-            corrupted(case, about, value, groups, invalid)
-        elif predicted:
-            # The slowest device holds up its group; a time is the longer, the slower it is.
-            pace = measuring(cluster, case, noise, occasion, of_groups(groups.ranks))
-            pace *= speed.min(axis=1) if moves else 1.0
-            value = value * pace if case.better == "higher" else value / pace
+            corrupted(case, about, value, units, invalid)
         answered = np.isin(status, _ANSWERED)
         surroundings.unknown(np.flatnonzero(~answered))
         value[~(answered if exact else np.isin(status, _COUNTED))] = np.nan
-        within = 0.0 if exact else noise.within
+        within = 0.0 if exact else scatter(cluster, case).within
         half = 1.96 * math.sqrt(math.pi / 2) * within / math.sqrt(SAMPLES)
         columns = Columns(
             case=np.full(count, case.id, dtype=np.int32),
-            group=groups.ids,
+            group=units.ids,
             repeat=np.full(count, repeat, dtype=np.int32),
             time=np.full(count, round(self._virtual, 3)),
             value=value,
@@ -204,6 +195,44 @@ class SimulatedExecutor(Executor):
         )
         return Page(columns=columns, conditions=surroundings.known)
 
+    def _values(
+        self,
+        case: Case,
+        groups: Groups,
+        occasion: tuple[object, ...],
+        shown: Sequence[tuple[Injected, Floats]],
+        each: Sequence[Case],
+    ) -> Floats:
+        """A case on each group [g, 1] or each of its ranks [g, ranks], where nothing is wrong.
+
+        NaN where nothing predicts it. Faults that are ``shown`` make it slower.
+        """
+        cluster, spec = self.cluster, self._specs[case.schedule]
+        schedule = self._schedules[case.schedule]
+        typical, moves = healthy(cluster, self._chip, self._inventory, spec, schedule, case, groups)
+        by_rank = case.scope == "rank"
+        shape = groups.ranks.shape if by_rank else (groups.ids.size, 1)
+        value = np.repeat(typical[:, None], shape[1], axis=1)
+        # Half of a fleet's rows are of what nothing predicts: no device's speed matters to them.
+        if is_exact(case) or np.isnan(typical).all():
+            return value
+        noise, ids = scatter(cluster, case), of_groups(_units(case, groups).ranks)
+        pace = measuring(cluster, case, noise, occasion, ids).reshape(shape)
+        slack = self._slack.get((case.benchmark, case.metric), "")
+        if moves and not slack:
+            speed = own(cluster, case, noise, groups.ranks)
+            for _, factor in shown:
+                speed = speed * np.where(np.isnan(factor), 1.0, factor)
+            # The slowest device holds up its group; a time is the longer, the slower it is.
+            pace = pace * (speed if by_rank else speed.min(axis=1, keepdims=True))
+        value = value * pace if case.better == "higher" else value / pace
+        if slack:
+            time = next(one for one in each if one.metric == slack)
+            faults = list(self._faults(time, groups, occasion))
+            theirs = self._values(time, groups, occasion, faults, each)
+            value = value + theirs.max(axis=1, keepdims=True) - theirs
+        return value
+
     def _faults(
         self, case: Case, groups: Groups, occasion: tuple[object, ...]
     ) -> Iterator[tuple[Injected, Floats]]:
@@ -213,6 +242,8 @@ class SimulatedExecutor(Executor):
             for one in self.injected
             if one.nodes.size
             and one.shows(case)
+            # What a rank does by itself needs no network.
+            and not (case.scope == "rank" and KINDS[one.fault.kind].network)
             and (KINDS[one.fault.kind].status != "contended" or case.benchmark in self._timed)
             and one.fault.stage in (None, *self._begun)
             and self._jobs >= (one.fault.after or 0)
@@ -283,11 +314,35 @@ class SimulatedExecutor(Executor):
         return np.empty((0, 2), dtype=np.int64)
 
 
-def _without(groups: Groups, case: Case, step: Step, done: Done) -> Groups:
-    """The groups that have no row of this case yet: a kill may leave some metrics of a job."""
-    if not len(done):
+def _units(case: Case, groups: Groups) -> Groups:
+    """The groups that the rows of a case are of: those measured, or each of their ranks."""
+    if case.scope != "rank":
         return groups
-    keep = np.array(
-        [(case.id, group, step.repeat) not in done for group in groups.ids.tolist()], dtype=bool
-    )
-    return Groups(groups.ids[keep], groups.ranks[keep])
+    return Groups(groups.ranks.ravel(), groups.ranks.reshape(-1, 1))
+
+
+def _hit(one: Injected, factor: Floats, case: Case, groups: Groups) -> tuple[Ints, Ints]:
+    """The rows of a case that a fault hits with ``factor`` (`Injected.on`), and whom it hits there.
+
+    What goes wrong on one rank leaves none of its group with a value; other work on its cores
+    spoils its own row alone.
+    """
+    hits = ~np.isnan(factor)
+    if case.scope == "rank" and KINDS[one.fault.kind].status in ("ok", "contended"):
+        rows = np.flatnonzero(np.broadcast_to(hits, groups.ranks.shape))
+        return rows, groups.ranks.ravel()[rows]
+    hit = np.flatnonzero(hits.any(axis=1))
+    first = groups.ranks[hit, hits[hit].argmax(axis=1)]
+    if case.scope != "rank":
+        return hit, first
+    width = groups.ranks.shape[1]
+    return (hit[:, None] * width + np.arange(width)).ravel(), np.repeat(first, width)
+
+
+def _without(page: Page, done: Done) -> Page:
+    """A page without rows that are there already: a kill may leave some metrics of a job."""
+    if len(done):
+        found = page.columns
+        keys = zip(found.case.tolist(), found.group.tolist(), found.repeat.tolist(), strict=True)
+        page.columns = found.only(np.array([one not in done for one in keys], dtype=bool))
+    return page

@@ -1,10 +1,12 @@
-"""Makes a node's ranks flip bits: put this folder first on the PYTHONPATH of what starts them.
+"""Makes a node's ranks defective: put this folder first on the PYTHONPATH of what starts them.
 
 Python imports this module when it starts. In a rank process it waits for torch and lets one
 product in so many come out with one bit of one element flipped, as a defective multiplier does.
 
 ``HENGSUAN_TEST_FLIPS``: the share of products, 0.02 by default; ``HENGSUAN_TEST_FLIPS_SEED``:
 which. Products in fp64 stay right, for by them the harness judges, not the device.
+
+``HENGSUAN_TEST_LATE``: seconds that the last rank of every group needs more for an embedding.
 """
 
 import importlib.abc
@@ -12,6 +14,7 @@ import importlib.machinery
 import os
 import random
 import sys
+import time
 
 
 def _flipping(product, share, draw):
@@ -31,6 +34,19 @@ def _flipping(product, share, draw):
     return broken
 
 
+def _dawdling(forward, seconds):
+    """``forward``, later by so many seconds on the last rank of a group."""
+
+    def late(*given, **options):
+        import torch.distributed as dist
+
+        if dist.is_initialized() and dist.get_rank() == dist.get_world_size() - 1:
+            time.sleep(seconds)
+        return forward(*given, **options)
+
+    return late
+
+
 class _Torch(importlib.abc.MetaPathFinder):
     """Finds torch as all others do, and breaks it once it is loaded."""
 
@@ -46,6 +62,9 @@ class _Torch(importlib.abc.MetaPathFinder):
             share = float(os.environ.get("HENGSUAN_TEST_FLIPS", "0.02"))
             draw = random.Random(int(os.environ.get("HENGSUAN_TEST_FLIPS_SEED", "1")))
             module.mm = _flipping(module.mm, share, draw)
+            if late := float(os.environ.get("HENGSUAN_TEST_LATE", "0")):
+                embedding = module.nn.Embedding
+                embedding.forward = _dawdling(embedding.forward, late)
 
         spec.loader.exec_module = loaded
         return spec

@@ -17,6 +17,8 @@ TIME = (Measure("time", "s", "lower"),)
 
 
 class _Timed(Benchmark):
+    timed = False  # what they find does not depend on who else uses the cores
+
     def check(self) -> Check:
         return Check(True)
 

@@ -1,0 +1,104 @@
+"""Reading what a run declares: ``run.json`` with its conditions, once its schema is known."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import msgspec
+
+from .errors import InfraError, UsageError
+from .records import SCHEMA, Conditions, Header
+
+RUN, CONDITIONS = "run.json", "conditions.jsonl"
+UNDECODABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+"""What decoding raises: text that is no UTF-8, and endless brackets, have errors of their own."""
+
+
+def read_header(path: Path) -> Header:
+    """``run.json`` of a run's folder, with the conditions of ``conditions.jsonl``.
+
+    Raises:
+        UsageError: there is no run here, or it is of another schema.
+        InfraError: either file cannot be read or is damaged.
+    """
+    raw = checked(path)
+    try:
+        header = msgspec.json.decode(raw, type=Header)
+    except UNDECODABLE as error:
+        raise InfraError(f"{RUN} is damaged: {error}", where=str(path / RUN)) from None
+    if why := _incoherent(header):
+        raise InfraError(f"{RUN} is damaged: {why}", where=str(path / RUN))
+    file = path / CONDITIONS
+    try:
+        lines = file.read_bytes()
+        whole = lines[: lines.rfind(b"\n") + 1]
+        header.conditions.extend(msgspec.json.Decoder(Conditions).decode_lines(whole))
+    except FileNotFoundError:
+        pass  # none met yet, or a run of before, which has them in `run.json`
+    except OSError as error:
+        raise unreadable(file, error) from None
+    except UNDECODABLE as error:
+        raise InfraError(f"{CONDITIONS} is damaged: {error}", where=str(file)) from None
+    return header
+
+
+class _Version(msgspec.Struct):
+    schema: int
+
+
+def checked(path: Path) -> bytes:
+    """``run.json`` as bytes, once its schema is known to be ours; raises as `read_header` does."""
+    try:
+        return read_versioned(path / RUN, SCHEMA)
+    except FileNotFoundError:
+        raise UsageError(f"no run here: {path} holds no {RUN}") from None
+
+
+def read_versioned(file: Path, schema: int) -> bytes:
+    """A JSON file of a run's folder as bytes, once its ``schema`` is known to be ours.
+
+    Raises:
+        FileNotFoundError: there is none.
+        UsageError: it is of another schema.
+        InfraError: it cannot be read or is damaged.
+    """
+    try:
+        raw = file.read_bytes()
+    except (FileNotFoundError, NotADirectoryError):
+        raise FileNotFoundError(file) from None
+    except OSError as error:
+        raise unreadable(file, error) from None
+    try:
+        version = msgspec.json.decode(raw, type=_Version).schema
+    except UNDECODABLE as error:
+        raise InfraError(f"{file.name} is damaged: {error}", where=str(file)) from None
+    if version != schema:
+        which = "newer" if version > schema else "older"
+        raise UsageError(
+            f"results of schema {version}; this hengsuan reads schema {schema}",
+            where=str(file),
+            hint=f"read it with the {which} hengsuan that wrote it",
+        )
+    return raw
+
+
+def _incoherent(header: Header) -> str:
+    """What a header refers to and does not declare, in words; empty where it declares all."""
+    for index, case in enumerate(header.cases):
+        if case.id != index:
+            return f"its case {index} says that it is case {case.id}"
+        if not 0 <= case.schedule < len(header.schedules):
+            return f"its case {index} is of schedule {case.schedule}, of {len(header.schedules)}"
+    for index, event in enumerate(header.events):
+        if not all(isinstance(event.get(key), str) for key in ("kind", "node", "text")):
+            return f"its event {index} has no kind, node or text"
+    return ""
+
+
+def unreadable(path: Path, error: OSError) -> InfraError:
+    """The error for a file or folder that the system does not let us read."""
+    return InfraError(
+        f"cannot read: {error.strerror or error}",
+        where=str(path),
+        hint="check its permissions and its disk",
+    )

@@ -1,0 +1,126 @@
+"""Ranks inside a training step: what each computes, what it waits, and who is late."""
+
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+from gloo_ranks import context, several
+
+from bench.timing import Rule, Timing
+from bench.workloads.base import Benchmark, Measure, benchmark, make
+from bench.workloads.runner import run
+from bench.workloads.train import lateness
+
+RULE = Rule(budget=2.0, warmup=0.05, min_samples=3)
+TINY = {"model": "tiny", "batch": 1}
+DELAY = 0.05
+"""Seconds that the slow rank needs more in a step: several steps of the others."""
+
+
+def test_lateness_is_what_the_others_wait_longer():
+    # Of three ranks the last is 5 s late in one step and the first 1 s in the other.
+    waits = np.array([[6.0, 1.0], [6.0, 2.0], [1.0, 2.0]])
+    assert lateness(waits).tolist() == [(-2.5 + 1.0) / 2, (-2.5 - 0.5) / 2, (5.0 - 0.5) / 2]
+
+
+def values(outcome):
+    return {one.metric: one.value for one in outcome.values}
+
+
+def dawdle(*given):
+    time.sleep(DELAY)
+
+
+def slow_forward(bench, rank):
+    if rank == 1:
+        bench.net.register_forward_pre_hook(dawdle)
+
+
+def slow_backward(bench, rank):
+    if rank == 1:
+        next(bench.net.parameters()).register_hook(dawdle)
+
+
+def slow_optimizer(bench, rank):
+    if rank == 1:
+        bench.optimizer.register_step_pre_hook(dawdle)
+
+
+def test_a_slow_rank_computes_long_and_the_others_wait_for_it():
+    """Whichever part of the step it is slow in."""
+    parts = (slow_forward, slow_backward, slow_optimizer)
+    for first, second in several([("train", TINY, part) for part in parts], rule=RULE):
+        quick, slow = values(first), values(second)
+        assert slow["compute"] > DELAY
+        assert slow["compute"] > quick["compute"]
+        assert quick["wait"] > slow["wait"]
+        assert first.reason.startswith("rank 1 holds up the others: its gradients come")
+        assert second.reason == ""
+
+
+@pytest.mark.parametrize(("rank", "waits"), [(0, (2.0, 4.0)), (1, (1.0, 1.0))])
+def test_a_step_is_split_into_computing_and_waiting(rank, waits):
+    bench = make("train", TINY)
+    bench.context = context(rank, 2, gather=lambda mine: [[2.0, 4.0], [1.0, 1.0]])
+    # Begin, own gradients, those of all, end; the first step warmed up.
+    bench.marks = [[0.0] * 4] + [[10.0, 13.0, 13.0 + wait, 18.0] for wait in waits]
+    timing = Timing(
+        seconds=np.array([8.0, 8.0]),
+        calls=1,
+        stopped="budget",
+        timer="host",
+        taken=2,
+        places=np.arange(2),
+    )
+    compute, wait = bench._parts(timing)
+    assert wait.samples.tolist() == list(waits)
+    assert compute.samples.tolist() == [8.0 - one for one in waits]
+    said = "rank 1 holds up the others: its gradients come 2 s after theirs in a step of 8 s"
+    assert bench.note() == ("" if rank else said)
+
+
+def test_who_is_never_late_by_much_is_not_named():
+    bench = make("train", TINY)
+    bench.context = context(0, 2, gather=lambda mine: [[0.4], [0.3]])
+    bench.marks = [[0.0, 5.0, 5.4, 8.0]]
+    timing = Timing(
+        seconds=np.array([8.0]), calls=1, stopped="", timer="host", taken=1, places=np.arange(1)
+    )
+    list(bench._parts(timing))
+    assert bench.note() == ""
+
+
+def test_who_is_alone_waits_for_nobody():
+    found = values(run(make("train", TINY), context(0, 1), RULE))
+    assert found["compute"] > 0
+    assert "wait" not in found
+
+
+def test_a_device_without_events_is_not_stopped_within_a_step():
+    given = context(0, 1)
+    bench = make("train", TINY)
+    setup = bench.setup
+
+    def blind(one):
+        setup(one)
+        bench.seen = False
+
+    bench.setup = blind
+    outcome = run(bench, given, RULE)
+    assert outcome.status == "ok"
+    assert "compute" not in values(outcome)
+
+
+def test_metrics_of_each_rank_are_for_groups_behind_their_own():
+    own, each = Measure("ours", "s", "lower"), Measure("mine", "s", "lower", each=True)
+    for scope, declared in (("device", (own, each)), ("group", (each, own)), ("rank", (own,))):
+
+        class Wrong(Benchmark):
+            measures = declared
+
+        with pytest.raises(TypeError, match="of groups only"):
+            benchmark(scope=scope)(Wrong)
