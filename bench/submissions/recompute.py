@@ -39,7 +39,7 @@ _HOSTILE = (HengsuanError, ValueError, TypeError, ArithmeticError, LookupError, 
 """What axes and arguments raise that no benchmark and no schedule of ours ever had."""
 _MOST_ROUNDS = 100_000
 _MOST_MIXED = 4096
-"""Devices of several kinds among which all pairs are gone through, to find those that mix."""
+"""Devices among which all pairs are gone through, where a schedule must know each."""
 _OK = STATUSES.index("ok")
 
 Key = tuple[int, int, int]
@@ -300,7 +300,7 @@ def _schedules(header: Header, where: str) -> tuple[list[Schedule | None], list[
         if not isinstance(rounds, int) or not 0 <= rounds <= _MOST_ROUNDS:
             problem = f"{rounds!r:.40} matchings"
         elif _all_pairs(spec) and inventory.size > _MOST_MIXED:
-            problem = f"{inventory.size} devices of several kinds"
+            problem = f"all pairs of {inventory.size} devices are too many to be gone through"
         else:
             try:
                 schedule = schedule_for(spec, inventory)
@@ -316,9 +316,10 @@ def _schedules(header: Header, where: str) -> tuple[list[Schedule | None], list[
 
 
 def _all_pairs(spec: ScheduleSpec) -> bool:
-    """Whether all pairs must be gone through to find those of different kinds."""
+    """Whether all pairs must be gone through: to find those of different kinds, or whom they hold."""
     every = spec.arguments.get("schedule", "full") in ("full", "values")
-    return spec.kind in ("pairs", "node_pairs") and "on" in spec.arguments and every
+    through = "on" in spec.arguments or spec.scope == "rank"
+    return spec.kind in ("pairs", "node_pairs") and every and through
 
 
 def _jobs(header: Header, where: str) -> tuple[list[Job], list[Finding]]:
