@@ -316,7 +316,7 @@ def _schedules(header: Header, where: str) -> tuple[list[Schedule | None], list[
 
 
 def _all_pairs(spec: ScheduleSpec) -> bool:
-    """Whether all pairs must be gone through: to find those of different kinds, or whom they hold."""
+    """Whether all pairs must be gone through, to know who is in them or which are mixed."""
     every = spec.arguments.get("schedule", "full") in ("full", "values")
     through = "on" in spec.arguments or spec.scope == "rank"
     return spec.kind in ("pairs", "node_pairs") and every and through
