@@ -30,7 +30,7 @@ from .records import (
     Status,
 )
 
-ROWS = "measurements.jsonl"
+ROWS, SAMPLES = "measurements.jsonl", "samples.jsonl"
 _UNCOUNTED = np.iinfo(np.int64).max
 _BLOCK = 1 << 20
 """Bytes that are decoded at once: about 12,000 rows, as objects too few to leave the caches."""

@@ -28,7 +28,6 @@ from ..analysis.joining import base, number_of, what
 from ..analysis.joining import retest as retest_name
 from ..analysis.waivers import waived
 from ..cluster.further import Further
-from ..cluster.placement import schedule_spec
 from ..cluster.plan import Part
 from ..configs import Entry, Profile, StageConfig, Suite
 from ..configs.waivers import Waiver
@@ -38,6 +37,7 @@ from ..results import RunReader
 from ..units import format_duration
 from ..workloads.base import axes_of, make, registry
 from ..workloads.expansion import expand
+from ..workloads.placement import schedule_spec
 
 BUSY_LOOKS = 3
 """Re-tests of a stage's contended cells at most: a host that is busy every time is not quiet."""

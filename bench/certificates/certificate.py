@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import Any
 
 import msgspec
 
@@ -22,14 +22,13 @@ from ..records import Header, Node, Provenance
 from ..results import ROWS
 from ..verdicts import Certification, NodeVerdict, Waived, Word
 from . import times
+from .statement import Use
 
 CERTIFICATE_SCHEMA = 1
 MOST_BYTES = 1 << 20
 MOST_FINDINGS = 16
 """Sentences of what was found that a certificate repeats; the verdict has all."""
 
-Use: TypeAlias = Literal["certify", "submission"]
-"""What a key's word can count for."""
 _DOMAIN = b"hengsuan certificate 1\n"
 """Before the bytes that are signed: a signature made for another purpose fits none of them."""
 
@@ -86,6 +85,14 @@ class Certificate(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fiel
     def id(self) -> str:
         """``sha256:...`` of what is signed: names this certificate and no other."""
         return f"sha256:{hashlib.sha256(self.signed_bytes()).hexdigest()}"
+
+    def chips(self) -> set[str]:
+        """The chips of the node's devices."""
+        return {card.chip for card in self.identity.devices} or {self.chip}
+
+    def sites(self) -> set[str]:
+        """Where the node says that it is."""
+        return {self.labels.get("site", "")}
 
 
 class Signed(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):

@@ -27,8 +27,8 @@ from ..configs.typed import convert
 from ..errors import InfraError, UsageError
 from ..files import create_file
 from . import times
-from .certificate import Certificate, Use
 from .keys import decode_public, key_id
+from .statement import Statement, Use
 
 NAME = re.compile(r"[A-Za-z0-9][\w.-]{0,62}", re.ASCII)
 _ID = re.compile(r"(?:ed25519|sha256):[0-9a-f]{64}")
@@ -55,23 +55,22 @@ class Trust(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=Tru
         """The key's id."""
         return key_id(decode_public(self.key))
 
-    def problems(self, certificate: Certificate) -> Iterator[str]:
-        """Why this key does not count for a certificate, whenever that is asked."""
-        if certificate.use not in self.uses:
+    def problems(self, statement: Statement) -> Iterator[str]:
+        """Why this key does not count for a statement, whenever that is asked."""
+        if statement.use not in self.uses:
             yield f"the key {self.name} is trusted for {', '.join(self.uses)} only"
-        chips = {card.chip for card in certificate.identity.devices} or {certificate.chip}
-        for chip in sorted(chips):
+        for chip in sorted(statement.chips()):
             if self.chips and not _fits(chip, self.chips):
                 yield (
                     f"the key {self.name} is trusted for the chips {', '.join(self.chips)}, "
                     f"not for {chip or 'unknown ones'}"
                 )
-        site = certificate.labels.get("site", "")
-        if self.sites and not _fits(site, self.sites):
-            yield (
-                f"the key {self.name} is trusted for the sites {', '.join(self.sites)}, "
-                f"not for {site or 'a node without the label site'}"
-            )
+        for site in sorted(statement.sites()):
+            if self.sites and not _fits(site, self.sites):
+                yield (
+                    f"the key {self.name} is trusted for the sites {', '.join(self.sites)}, "
+                    f"not for {site or 'a node without the label site'}"
+                )
 
 
 class Revocation(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):

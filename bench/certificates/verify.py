@@ -10,8 +10,9 @@ import msgspec
 from ..identity import Identity, differences
 from ..records import Provenance
 from . import times
-from .certificate import Certificate, Signed, Use, decode
+from .certificate import Certificate, Signed, decode
 from .keys import Key, decode_public, fits, key_id
+from .statement import Statement, Use
 from .trust import Store, Trust
 
 
@@ -73,7 +74,7 @@ def verify(
             f"nobody here trusts the key that it names ({certificate.signer[:20]}...): "
             "`hengsuan certificate trust KEY.pub` does, if you know whose it is"
         )
-        return Answer(problems=[unknown, *_revoked(certificate, store)])
+        return Answer(problems=[unknown, *revoked(certificate, store)])
     if not fits(decode_public(trust.key), signed.signature, certificate.signed_bytes()):
         return Answer(
             problems=[
@@ -81,8 +82,9 @@ def verify(
             ]
         )
     problems = [
-        *_trusted(certificate, trust, store, moment, use),
-        *_in_time(certificate, moment),
+        *revoked(certificate, store),
+        *trusted(certificate, trust, moment, use),
+        *in_time(certificate, moment),
         *_says(certificate, any_verdict, allow),
     ]
     if here is not None:
@@ -92,31 +94,31 @@ def verify(
     return Answer(problems=problems, certificate=certificate, signer=trust.name)
 
 
-def _trusted(
-    certificate: Certificate, trust: Trust, store: Store, moment: datetime, use: Use
-) -> Iterator[str]:
-    yield from _revoked(certificate, store)
-    if certificate.use != use:
-        yield f"it is a certificate for {certificate.use}, not for {use}"
-    yield from trust.problems(certificate)
-    if trust.since and times.parse(certificate.issued) < times.parse(trust.since):
+def trusted(statement: Statement, trust: Trust, moment: datetime, use: Use) -> Iterator[str]:
+    """Why a trusted key does not count for this statement, now and for this use."""
+    if statement.use != use:
+        yield f"it is a certificate for {statement.use}, not for {use}"
+    yield from trust.problems(statement)
+    if trust.since and times.parse(statement.issued) < times.parse(trust.since):
         yield (
-            f"it was issued on {certificate.issued}, and the key {trust.name} is trusted "
+            f"it was issued on {statement.issued}, and the key {trust.name} is trusted "
             f"from {trust.since} on"
         )
     if trust.until and moment > times.parse(trust.until):
         yield f"the trust in the key {trust.name} ended on {trust.until}"
 
 
-def _revoked(certificate: Certificate, store: Store) -> Iterator[str]:
-    if (taken := store.revoked.get(certificate.id())) is not None:
-        yield f"this certificate was revoked{_because(taken.reason)}"
-    taken = store.revoked.get(certificate.signer)
+def revoked(statement: Statement, store: Store) -> Iterator[str]:
+    """Whether a statement or its key was revoked, and why."""
+    if (taken := store.revoked.get(statement.id())) is not None:
+        what = "certificate" if statement.use == "certify" else "submission"
+        yield f"this {what} was revoked{_because(taken.reason)}"
+    taken = store.revoked.get(statement.signer)
     if taken is None:
         return
     if not taken.since:
         yield f"its key was revoked{_because(taken.reason)}"
-    elif times.parse(certificate.issued) >= times.parse(taken.since):
+    elif times.parse(statement.issued) >= times.parse(taken.since):
         yield f"its key was revoked from {taken.since} on{_because(taken.reason)}"
 
 
@@ -124,15 +126,16 @@ def _because(reason: str) -> str:
     return f": {reason}" if reason else ""
 
 
-def _in_time(certificate: Certificate, moment: datetime) -> Iterator[str]:
-    issued, until = times.parse(certificate.issued), times.parse(certificate.valid_until)
+def in_time(statement: Statement, moment: datetime) -> Iterator[str]:
+    """Whether a statement holds at a moment; clocks may differ by `times.SKEW`."""
+    issued, until = times.parse(statement.issued), times.parse(statement.valid_until)
     if moment + times.SKEW < issued:
         yield (
-            f"it is not valid yet: it was issued on {certificate.issued}, "
+            f"it is not valid yet: it was issued on {statement.issued}, "
             f"and it is {times.written(moment)} here"
         )
     if moment - times.SKEW > until:
-        yield f"it has expired: it was valid until {certificate.valid_until}"
+        yield f"it has expired: it was valid until {statement.valid_until}"
 
 
 def _says(

@@ -25,6 +25,7 @@ VERBS = {
     ),
     "deploy": ("Operations", "Print what starts Ray on Slurm, Kubernetes or a list of hosts."),
     "tune": ("Chip vendors", "Search kernel configurations on a device, write its table."),
+    "submission": ("Chip vendors", "Pack runs into one signed archive; check such an archive."),
     "show": ("Everyone", "Show benchmarks, suites, chips, profiles, configuration, schema."),
 }
 """Verb → (who asks, what it does); the module of the same name in this package has `command`."""

@@ -42,7 +42,7 @@ def keygen(path: Path, passphrase: bool) -> int:
     from ..certificates import keys
 
     keys.need_cryptography()
-    public = keys.generate(path, _passphrase(confirm=True) if passphrase else None)
+    public = keys.generate(path, passphrase_of(confirm=True) if passphrase else None)
     click.echo(f"private key {path}: whoever has it can sign as you")
     click.echo(f"public key {path}{keys.PUBLIC_SUFFIX}, {keys.key_id(public)}")
     click.echo(f"trusted by: hengsuan certificate trust {path}{keys.PUBLIC_SUFFIX} --name NAME")
@@ -68,9 +68,9 @@ def sign(
     from ..runs import find_run
 
     folder = find_run(run, results)
-    secret = _passphrase() if keys.needs_passphrase(path) else None
+    secret = passphrase_of() if keys.needs_passphrase(path) else None
     key = keys.load_private(path, secret)
-    made = issue(folder, key, valid=_validity(valid), moment=times.now(), every=every)
+    made = issue(folder, key, valid=validity(valid), moment=times.now(), every=every)
     files = [str(write(one, out)) for one in made.signed]
     if as_json:
         print_json({"certificates": files, "left": made.left})
@@ -194,7 +194,7 @@ class _Here:
         return self._known[backend]
 
 
-def _passphrase(*, confirm: bool = False) -> bytes:
+def passphrase_of(*, confirm: bool = False) -> bytes:
     """From the environment, else from the terminal. Raises `UsageError` if there is neither."""
     import os
     import sys
@@ -211,7 +211,8 @@ def _passphrase(*, confirm: bool = False) -> bytes:
     return given.encode()
 
 
-def _validity(text: str) -> Any:
+def validity(text: str) -> Any:
+    """What ``--valid`` says, as a timedelta. Raises `UsageError` for what is none."""
     from datetime import timedelta
 
     from ..certificates.times import LONGEST

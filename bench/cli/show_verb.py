@@ -124,6 +124,20 @@ def profiles(as_json: bool) -> int:
 
 @command.command()
 @JSON
+def editions(as_json: bool) -> int:
+    """Editions that a submission can be for, and the suite that each requires."""
+    from ..configs import names
+    from ..submissions.edition import load_edition
+
+    found = []
+    for name in names("editions"):
+        edition = load_edition(name)
+        found.append({"edition": name, "suite": edition.suite, "about": edition.description})
+    return _print(found, as_json, ("edition", "suite", "about"))
+
+
+@command.command()
+@JSON
 def clusters(as_json: bool) -> int:
     """Simulated clusters, and the kinds of fault that one can declare."""
     from ..configs import KINDS, load_cluster, names
@@ -171,7 +185,7 @@ def config(as_json: bool) -> int:
     from ..configs import Kind, names, path_of
     from ..configs.search import folders
 
-    kinds: tuple[Kind, ...] = ("chips", "suites", "profiles", "clusters", "models")
+    kinds: tuple[Kind, ...] = ("chips", "suites", "profiles", "clusters", "models", "editions")
     files = [
         {"kind": kind, "name": name, "file": str(path_of(kind, name))}
         for kind in kinds
@@ -196,6 +210,8 @@ def schema(file: str | None, as_json: bool) -> int:
     from ..certificates.certificate import Signed
     from ..errors import unknown
     from ..records import Conditions, Header, Row, Samples
+    from ..submissions.manifest import Manifest
+    from ..submissions.system import System
     from ..verdicts import VERDICT, Certification
 
     kinds = {
@@ -205,6 +221,8 @@ def schema(file: str | None, as_json: bool) -> int:
         "samples.jsonl": Samples,
         VERDICT: Certification,
         "certificate.json": Signed,
+        "manifest.json": Manifest,
+        "system.json": System,
     }
     if file is not None and file not in kinds:
         raise unknown("file", file, kinds)

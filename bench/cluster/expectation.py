@@ -7,7 +7,7 @@ from ..groups import Schedule
 from ..inventory import Inventory
 from ..records import ScheduleSpec
 from ..workloads.base import Facts
-from .placement import class_of
+from ..workloads.placement import class_of
 
 
 def alike(spec: ScheduleSpec, inventory: Inventory) -> bool:

@@ -25,10 +25,9 @@ from ..errors import InfraError, UsageError
 from ..files import replace_file
 from ..headers import CONDITIONS, RUN
 from ..records import PROVENANCES, STATUSES, Case, Conditions, Header, Row
-from ..results import ROWS
+from ..results import ROWS, SAMPLES
 from .executor import Page
 
-SAMPLES = "samples.jsonl"
 _BLOCK = 200_000
 """Rows that are turned into text at once: bounds memory without slowing the encoder."""
 _REST = 20

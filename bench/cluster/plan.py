@@ -21,8 +21,8 @@ from ..rounds import schedule_for
 from ..timing import OVERTIME, Rule
 from ..workloads.base import Benchmark, Facts, axes_of, make, registry, source_hash, title_of
 from ..workloads.expansion import expand
+from ..workloads.placement import check_keys, class_of, schedule_spec, with_arguments
 from .expectation import alike, facts_of
-from .placement import check_keys, class_of, schedule_spec, with_arguments
 
 _replace = msgspec.structs.replace
 SETUP_LIMIT = 240.0

@@ -122,6 +122,11 @@ class Context(msgspec.Struct, kw_only=True):
 
         return torch.device("cpu") if self.through_host else self.device
 
+    @property
+    def facts(self) -> Facts:
+        """What `Benchmark.derived` needs to know of the group."""
+        return Facts(chip=self.chip, ranks=self.size)
+
 
 class Benchmark(msgspec.Struct, kw_only=True, dict=True):
     """Base of all benchmarks; subclass it, give the axes as fields, decorate with `benchmark`."""
@@ -167,6 +172,19 @@ class Benchmark(msgspec.Struct, kw_only=True, dict=True):
     def metrics(self, timing: Timing) -> Iterator[Metric]:
         """What the samples (seconds per call) mean."""
         raise NotImplementedError
+
+    def derived(self, seconds: Any, facts: Facts, beside: Mapping[str, float]) -> Iterator[Metric]:
+        """Those of `metrics` that follow from the samples alone: anybody can compute them again.
+
+        `metrics` yields them as well, so that there is one formula. It is called without `setup`.
+
+        Args:
+            seconds: float64[samples], seconds per call, as they are kept.
+            facts: Of the group: ``chip`` and ``ranks``.
+            beside: Metrics that were measured beside the samples, by name; a metric that needs one
+                which is not there is left out.
+        """
+        return iter(())
 
     def reported(self) -> tuple[Measure, ...]:
         """Those of `measures` that a case with these axes has."""

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Literal
 
 import numpy as np
@@ -307,17 +307,23 @@ class Collectives(Benchmark):
 
     def metrics(self, timing: Timing) -> Iterator[Metric]:
         """Bandwidths and times of rank 0's calls; all ranks run the same number of them."""
-        seconds = timing.seconds / (self.in_flight or 1)
+        yield from self.derived(timing.seconds, self.context.facts, {})
+        if self.context.gather is not None:
+            # Per call: longest minus shortest duration over the ranks.
+            seconds = timing.seconds / (self.in_flight or 1)
+            yield Metric("skew", samples=np.ptp(every_rank(self.context, seconds)[1], axis=0))
+
+    def derived(self, seconds: Any, facts: Facts, beside: Mapping[str, float]) -> Iterator[Metric]:
+        """Bandwidths of the array that these ranks exchange, and times."""
+        seconds = seconds / (self.in_flight or 1)
         if self.op != "barrier":
-            algbw = self.bytes / seconds
-            yield Metric("busbw", samples=algbw * bus_factor(self.op, self.ranks))
+            unit = messages.ITEMSIZE[self.dtype]
+            algbw = messages.elements(self.op, int(self.size), unit, facts.ranks) * unit / seconds
+            yield Metric("busbw", samples=algbw * bus_factor(self.op, facts.ranks))
             yield Metric("algbw", samples=algbw)
         yield Metric("time", samples=seconds)
         for name, share in (("time_p95", 0.95), ("time_p99", 0.99), ("time_max", 1.0)):
             yield Metric(name, value=float(np.quantile(seconds, share)))
-        if self.context.gather is not None:
-            # Per call: longest minus shortest duration over the ranks.
-            yield Metric("skew", samples=np.ptp(every_rank(self.context, seconds)[1], axis=0))
 
     def note(self) -> str:
         """Says where data lies elsewhere, or equal parts make another size than was asked for."""

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Literal
+from collections.abc import Iterator, Mapping
+from typing import Any, Literal
 
 from ..errors import UsageError
 from ..kernels.costs import Sizes
@@ -45,8 +45,12 @@ class Gemm(Operation):
 
     def metrics(self, timing: Timing) -> Iterator[Metric]:
         """2·M·N·K over time, and the error of the check."""
-        yield Metric("flops", samples=self.call.flops / timing.seconds)
+        yield from self.derived(timing.seconds, self.context.facts, {})
         yield Metric("error", value=self.error)
+
+    def derived(self, seconds: Any, facts: Facts, beside: Mapping[str, float]) -> Iterator[Metric]:
+        """2·M·N·K over time."""
+        yield Metric("flops", samples=self.cost().flops / seconds)
 
     def expected(self, facts: Facts) -> dict[str, float]:
         """The roofline of the datasheet."""

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import partial
-from typing import Literal
+from typing import Any, Literal
 
 from ..records import Measure
 from ..timing import Timing
-from .base import Benchmark, Check, Context, Metric, Unmeasurable, benchmark
+from .base import Benchmark, Check, Context, Facts, Metric, Unmeasurable, benchmark
 
 
 @benchmark(scope="device")
@@ -67,4 +67,8 @@ class Launch(Benchmark):
 
     def metrics(self, timing: Timing) -> Iterator[Metric]:
         """Seconds per launch."""
-        yield Metric("time", samples=timing.seconds)
+        return self.derived(timing.seconds, Facts(chip=None), {})
+
+    def derived(self, seconds: Any, facts: Facts, beside: Mapping[str, float]) -> Iterator[Metric]:
+        """Seconds per launch."""
+        yield Metric("time", samples=seconds)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal
 
 import msgspec
@@ -66,6 +66,7 @@ class Operation(Benchmark):
         """Allocate operands; refuse what does not fit, has no target or is not implemented."""
         from ..kernels import ops, tuning
 
+        self.context = context
         if self.which() == "triton":
             use_tables()
             self.taken = tuning.source(context.arch) if context.arch else ""
@@ -261,10 +262,14 @@ class Compute(Chosen):
     )
 
     def metrics(self, timing: Timing) -> Iterator[Metric]:
-        """FLOPs of the cost model over time."""
-        yield Metric("flops", samples=self.call.flops / timing.seconds)
-        yield Metric("time", samples=timing.seconds)
+        """FLOPs of the cost model over time, and the error of the check."""
+        yield from self.derived(timing.seconds, self.context.facts, {})
         yield Metric("error", value=self.error)
+
+    def derived(self, seconds: Any, facts: Facts, beside: Mapping[str, float]) -> Iterator[Metric]:
+        """FLOPs of the cost model over time."""
+        yield Metric("flops", samples=self.cost().flops / seconds)
+        yield Metric("time", samples=seconds)
 
     def expected(self, facts: Facts) -> dict[str, float]:
         """The roofline of the datasheet."""
@@ -289,10 +294,14 @@ class Memory(Chosen):
     op: str = "rmsnorm"
 
     def metrics(self, timing: Timing) -> Iterator[Metric]:
-        """Bytes of the cost model over time."""
-        yield Metric("bandwidth", samples=self.call.bytes / timing.seconds)
-        yield Metric("time", samples=timing.seconds)
+        """Bytes of the cost model over time, and the error of the check."""
+        yield from self.derived(timing.seconds, self.context.facts, {})
         yield Metric("error", value=self.error)
+
+    def derived(self, seconds: Any, facts: Facts, beside: Mapping[str, float]) -> Iterator[Metric]:
+        """Bytes of the cost model over time."""
+        yield Metric("bandwidth", samples=self.cost().bytes / seconds)
+        yield Metric("time", samples=seconds)
 
     def expected(self, facts: Facts) -> dict[str, float]:
         """The datasheet's memory bandwidth."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from time import perf_counter
 from typing import Any, ClassVar, Literal
 
@@ -26,6 +26,8 @@ from .runner import all_or_none
 
 PINGS = 200
 """Round trips of eight bytes that are timed."""
+TWO = Facts(chip=None, ranks=2)
+"""All that `derived` must know of a pair."""
 
 
 class _Pair(Benchmark):
@@ -118,6 +120,12 @@ def _shares(name: str, spans: Any) -> Iterator[Metric]:
         yield Metric(f"{name}_{end}", value=float(np.quantile(spans, share)))
 
 
+def _hidden(trip: float, seconds: Any) -> float:
+    """The round trip's share of the whole; 0 up to a half, beyond, the rest is mostly noise."""
+    whole = float(np.median(seconds))
+    return trip / whole if trip > whole / 2 else 0.0
+
+
 def _times(name: str) -> tuple[Measure, ...]:
     return tuple(Measure(f"{name}{end}", "s", "lower") for end in ("", "_p95", "_p99", "_max"))
 
@@ -196,9 +204,12 @@ class Pairs(_Pair):
     def metrics(self, timing: Timing) -> Iterator[Metric]:
         """Bandwidth from the timed calls, latency from a loop of small round trips."""
         spans = self._pings() / 2
-        # Two payloads pass in the timed span, one after the other or at the same time.
-        yield Metric("bandwidth", samples=2 * int(self.size) / timing.seconds)
+        yield from self.derived(timing.seconds, TWO, {})
         yield from _shares("latency", spans)
+
+    def derived(self, seconds: Any, facts: Facts, beside: Mapping[str, float]) -> Iterator[Metric]:
+        """Bandwidth: two payloads pass in a span, one after the other or at the same time."""
+        yield Metric("bandwidth", samples=2 * int(self.size) / seconds)
 
     def expected(self, facts: Facts) -> dict[str, float]:
         """The slower of the links on the way (twice that in both directions), one hop's latency.
@@ -262,14 +273,21 @@ class Link(_Pair):
         return self._arrived(self.buffer, self.payload)
 
     def metrics(self, timing: Timing) -> Iterator[Metric]:
-        """Bandwidth: bits over what the timed calls took beyond the median round trip."""
+        """Bandwidth from the timed calls, round trips from a loop of small ones."""
         spans = self._pings()
-        trip, whole = float(np.median(spans)), float(np.median(timing.seconds))
-        # Where the trip is most of it, the difference of the two is mostly noise.
-        self.hidden = trip / whole if trip > whole / 2 else 0.0
-        seconds = timing.seconds if self.hidden else np.maximum(timing.seconds - trip, trip / 2)
-        yield Metric("bandwidth", samples=8 * int(self.size) / seconds)
+        trip = float(np.median(spans))
+        self.hidden = _hidden(trip, timing.seconds)
+        yield from self.derived(timing.seconds, TWO, {"round_trip": trip})
         yield from _shares("round_trip", spans)
+
+    def derived(self, seconds: Any, facts: Facts, beside: Mapping[str, float]) -> Iterator[Metric]:
+        """Bandwidth: bits over what the timed calls took beyond the median round trip."""
+        if "round_trip" not in beside:
+            return
+        trip = beside["round_trip"]
+        if not _hidden(trip, seconds):
+            seconds = np.maximum(seconds - trip, trip / 2)
+        yield Metric("bandwidth", samples=8 * int(self.size) / seconds)
 
     def note(self) -> str:
         """Says so where the payload is too small to tell a bandwidth."""

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Literal
+from collections.abc import Iterator, Mapping
+from typing import Any, Literal
 
 import msgspec
 
@@ -88,16 +88,25 @@ class Precision(Operation):
         """Bits and error of the last check, FLOP/s of the samples."""
         from ..kernels.reference import effective_bits
 
-        own = product_bits(self.dtype, self.shape[2], self.distribution)
         bits = effective_bits(self.error)
         if self.dtype == "int8":  # an exact integer tells no more than its size in units
-            bits = min(bits, own)
-        flops = self.call.flops / timing.seconds
+            bits = min(bits, self._own_bits())
         yield Metric("effective_bits", value=bits)
-        yield Metric("accuracy", value=bits / own)
         yield Metric("error", value=self.error)
+        yield from self.derived(timing.seconds, self.context.facts, {"effective_bits": bits})
+
+    def derived(self, seconds: Any, facts: Facts, beside: Mapping[str, float]) -> Iterator[Metric]:
+        """FLOP/s of the samples; with the effective bits, what they are worth."""
+        flops = self.cost().flops / seconds
         yield Metric("flops", samples=flops)
-        yield Metric("effective_flops", samples=flops * min(1.0, bits / own))
+        if "effective_bits" in beside:
+            accuracy = beside["effective_bits"] / self._own_bits()
+            yield Metric("accuracy", value=accuracy)
+            yield Metric("effective_flops", samples=flops * min(1.0, accuracy))
+
+    def _own_bits(self) -> float:
+        """Those that the format allows."""
+        return product_bits(self.dtype, self.shape[2], self.distribution)
 
     def expected(self, facts: Facts) -> dict[str, float]:
         """The roofline of the datasheet, in which every bit of the format is kept."""

@@ -14,7 +14,7 @@ from ..errors import Unmeasurable
 from ..records import Status
 from ..stats import median_interval
 from ..timing import EventTimer, HostTimer, Rule, Timer, Timing, measure
-from .base import Benchmark, Check, Context
+from .base import Benchmark, Check, Context, Metric
 
 ELSEWHERE = "on another rank of the group"
 """In reasons of a rank whose own part went well; the reason proper is the other rank's."""
@@ -125,25 +125,8 @@ def timer_for(bench: Benchmark, context: Context) -> Timer:
 
 
 def _outcome(bench: Benchmark, timing: Timing, contention: str, why: str) -> Outcome:
-    values = []
+    values = [summarised(metric) for metric in bench.metrics(timing)]
     throttled = f"{timing.throttled} throttled samples left out ({why})" if timing.throttled else ""
-    for metric in bench.metrics(timing):
-        if metric.samples is not None:
-            samples = np.asarray(metric.samples, dtype=np.float64)
-            value, low, high = median_interval(samples)
-            # Below six samples their extremes are no 95 % interval of the median.
-            known = samples.size >= 6
-            values.append(
-                Value(
-                    metric.name,
-                    value,
-                    low if known else None,
-                    high if known else None,
-                    int(samples.size),
-                )
-            )
-        else:
-            values.append(Value(metric.name, metric.value, metric.value, metric.value, 1))
     for one in values:
         if one.value is not None and not math.isfinite(one.value):
             return Outcome(status="invalid", reason=f"{one.metric} came out as {one.value}")
@@ -159,6 +142,19 @@ def _outcome(bench: Benchmark, timing: Timing, contention: str, why: str) -> Out
         tables=bench.tables(),
         stopped=timing.stopped,
         reason="; ".join(filter(None, (fault, bench.note(), throttled))),
+    )
+
+
+def summarised(metric: Metric) -> Value:
+    """Median and interval of a metric's samples; of one without samples, its value."""
+    if metric.samples is None:
+        return Value(metric.name, metric.value, metric.value, metric.value, 1)
+    samples = np.asarray(metric.samples, dtype=np.float64)
+    value, low, high = median_interval(samples)
+    # Below six samples their extremes are no 95 % interval of the median.
+    known = samples.size >= 6
+    return Value(
+        metric.name, value, low if known else None, high if known else None, int(samples.size)
     )
 
 

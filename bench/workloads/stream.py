@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Literal
+from collections.abc import Iterator, Mapping
+from typing import Any, Literal
 
 from ..kernels import costs
 from ..kernels.costs import Sizes
@@ -55,7 +55,11 @@ class Stream(Operation):
 
     def metrics(self, timing: Timing) -> Iterator[Metric]:
         """Bytes that STREAM counts over time."""
-        yield Metric("bandwidth", samples=self.call.bytes / timing.seconds)
+        return self.derived(timing.seconds, self.context.facts, {})
+
+    def derived(self, seconds: Any, facts: Facts, beside: Mapping[str, float]) -> Iterator[Metric]:
+        """Bytes that STREAM counts over time."""
+        yield Metric("bandwidth", samples=self.cost().bytes / seconds)
 
     def expected(self, facts: Facts) -> dict[str, float]:
         """The datasheet's memory bandwidth."""

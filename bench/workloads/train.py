@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import nullcontext
 from typing import Any, Literal
 
@@ -215,18 +215,7 @@ class Train(Benchmark):
 
     def metrics(self, timing: Timing) -> Iterator[Metric]:
         """Rates of the whole group, from the wall time of rank 0's steps."""
-        seconds, ranks = timing.seconds, self.context.size
-        tokens = self.batch * self.shape.seq * ranks
-        rate = tokens / seconds
-        yield Metric("tokens_per_second", samples=rate)
-        yield Metric("step_p50", samples=seconds)
-        yield Metric("step_p99", value=float(np.quantile(seconds, 0.99)))
-        chip = self.context.chip
-        peak = chip.peak(self.dtype) if chip is not None else None
-        if peak:
-            yield Metric("mfu", samples=rate * flops_per_token(self.shape) / (peak * ranks))
-            palm = palm_flops_per_token(self.shape)
-            yield Metric("mfu_palm", samples=rate * palm / (peak * ranks))
+        yield from self.derived(timing.seconds, self.context.facts, {})
         used = self.context.backend.memory_peak(self.context.device)
         if used is not None:
             yield Metric("peak_memory", value=float(used))
@@ -256,6 +245,18 @@ class Train(Benchmark):
     def note(self) -> str:
         """Who comes late, where one rank does."""
         return str(self.__dict__.get("straggler", ""))
+
+    def derived(self, seconds: Any, facts: Facts, beside: Mapping[str, float]) -> Iterator[Metric]:
+        """Tokens and times of a step; against the datasheet's peak, if there is one."""
+        shape, ranks = ModelShape.of(load_model(self.model)), facts.ranks
+        rate = self.batch * shape.seq * ranks / seconds
+        yield Metric("tokens_per_second", samples=rate)
+        yield Metric("step_p50", samples=seconds)
+        yield Metric("step_p99", value=float(np.quantile(seconds, 0.99)))
+        peak = facts.chip.peak(self.dtype) if facts.chip is not None else None
+        if peak:
+            yield Metric("mfu", samples=rate * flops_per_token(shape) / (peak * ranks))
+            yield Metric("mfu_palm", samples=rate * palm_flops_per_token(shape) / (peak * ranks))
 
     def expected(self, facts: Facts) -> dict[str, float]:
         """Bounds at the datasheet's peak: tokens/s = ranks × peak / FLOPs of a token.

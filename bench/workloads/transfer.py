@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import mmap
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -192,7 +192,12 @@ class Transfer(Benchmark):
 
     def metrics(self, timing: Timing) -> Iterator[Metric]:
         """Payload over time."""
-        yield Metric("bandwidth", samples=len(self.copies) * int(self.size) / timing.seconds)
+        return self.derived(timing.seconds, self.context.facts, {})
+
+    def derived(self, seconds: Any, facts: Facts, beside: Mapping[str, float]) -> Iterator[Metric]:
+        """Payload of one direction or both over time."""
+        ways = 2 if self.direction == "both" else 1
+        yield Metric("bandwidth", samples=ways * int(self.size) / seconds)
 
     def note(self) -> str:
         """Which NUMA node the memory lies on, and which is nearest to the device."""

@@ -188,7 +188,8 @@ def test_the_schema_is_json_schema():
     found = json.loads(hengsuan("show", "schema").stdout)
     assert found == json.loads(hengsuan("show", "schema", "--json").stdout)
     names = {"run.json", "conditions.jsonl", "measurements.jsonl", "samples.jsonl"}
-    assert set(found) == names | {"verdict.json", "certificate.json"}
+    names |= {"verdict.json", "certificate.json", "manifest.json", "system.json"}
+    assert set(found) == names
     assert "$ref" in found["run.json"]
     assert json.loads(hengsuan("show", "schema", "verdict.json").stdout) == found["verdict.json"]
     wrong = hengsuan("show", "schema", "verdict")

@@ -10,7 +10,7 @@ import msgspec
 from ..errors import UsageError, unknown
 from ..inventory import Inventory
 from ..records import ScheduleSpec, Scope
-from ..workloads.base import Benchmark, axis_fields
+from .base import Benchmark, axis_fields
 
 _PAIRS = {
     "schedule": "full",

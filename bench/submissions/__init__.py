@@ -1,0 +1,1 @@
+"""Submissions: runs packed into one signed archive that anybody can check. Knows no cluster."""

@@ -1,0 +1,146 @@
+"""The manifest: what a submission consists of and says of itself, and the bytes that are signed.
+
+As a certificate it is JSON in one form only (`bench.certificates.certificate.canonical`), and its
+signature is over these bytes behind a domain of its own, so that no signature made for another
+purpose fits. It names every other member with its digest: who signs it signs all of them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Literal
+
+import msgspec
+
+from ..certificates import times
+from ..certificates.certificate import canonical
+from ..headers import UNDECODABLE
+from ..records import Header, Provenance
+
+MANIFEST_SCHEMA = 1
+_DOMAIN = b"hengsuan submission 1\n"
+
+
+class Member(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
+    """A member of the archive: SHA-256 in hexadecimal, and size in bytes."""
+
+    sha256: str
+    size: int
+
+
+class RunSaid(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
+    """A run in ``runs/<its place>/``: id, suite, when, and the version that measured it."""
+
+    id: str
+    suite: str
+    started: str
+    finished: str
+    hengsuan: str
+
+
+def run_said(header: Header) -> RunSaid:
+    """What the manifest says of a run."""
+    return RunSaid(
+        id=header.id,
+        suite=header.suite,
+        started=header.started,
+        finished=header.finished or "",
+        hengsuan=version_of(header),
+    )
+
+
+def version_of(header: Header) -> str:
+    """The version that measured, ``unknown`` where the header does not say."""
+    versions = header.environment.get("versions")
+    found = versions.get("hengsuan") if isinstance(versions, dict) else None
+    return found if isinstance(found, str) else "unknown"
+
+
+class Plugin(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
+    """A distribution whose code took part: a backend, benchmarks, or a vendor's operations.
+
+    ``provides``: what it is here for (``backend acme``, ``benchmark norm``, ``package``).
+    ``sha256`` is over the names and digests of its ``files``, whose source need not be open.
+    """
+
+    distribution: str
+    version: str
+    provides: list[str]
+    files: int
+    sha256: str
+
+
+class Manifest(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
+    """What is signed.
+
+    ``members``: all others but the signature, by name. ``redacted``: serials, names of hosts and
+    addresses were replaced by pseudonyms. ``chip_names`` and ``site_names`` are those of the runs'
+    devices and nodes. ``key`` is the raw public key in base64 and ``signer`` its id; with
+    ``issued`` and ``valid_until`` (ISO 8601, UTC) they are empty where nobody signs.
+    """
+
+    schema: int = MANIFEST_SCHEMA
+    use: Literal["submission"] = "submission"
+    edition: str
+    system: str
+    submitter: str
+    provenance: Provenance
+    redacted: bool
+    runs: list[RunSaid]
+    chip_names: list[str]
+    site_names: list[str]
+    plugins: list[Plugin]
+    members: dict[str, Member]
+    packed_by: str
+    key: str = ""
+    signer: str = ""
+    issued: str = ""
+    valid_until: str = ""
+
+    def signed_bytes(self) -> bytes:
+        """What the signature is over."""
+        return _DOMAIN + canonical(self)
+
+    def file_bytes(self) -> bytes:
+        """The one form of ``manifest.json``."""
+        return canonical(self) + b"\n"
+
+    def id(self) -> str:
+        """``sha256:...`` of what is signed: names this submission and no other."""
+        return f"sha256:{hashlib.sha256(self.signed_bytes()).hexdigest()}"
+
+    def chips(self) -> set[str]:
+        """The chips of the runs' devices."""
+        return set(self.chip_names) or {""}
+
+    def sites(self) -> set[str]:
+        """Where the runs' nodes say that they are."""
+        return set(self.site_names) or {""}
+
+
+def decode(raw: bytes) -> Manifest:
+    """A manifest from its bytes. Raises ValueError with a sentence if they are none."""
+    try:
+        schema = msgspec.json.decode(raw, type=_Version).schema
+        if schema != MANIFEST_SCHEMA:
+            raise ValueError(
+                f"it is of schema {schema}; this hengsuan reads schema {MANIFEST_SCHEMA}"
+            )
+        manifest = msgspec.json.decode(raw, type=Manifest)
+    except UNDECODABLE as error:
+        raise ValueError(f"it is no manifest: {error}") from None
+    if manifest.file_bytes() != raw:
+        raise ValueError("it is not in the form in which it was written: it was changed")
+    for moment in (manifest.issued, manifest.valid_until):
+        if manifest.signer:
+            times.parse(moment)
+    return manifest
+
+
+class _Version(msgspec.Struct):
+    schema: int
+
+
+def member(data: bytes) -> Member:
+    """What the manifest says of a member with these bytes."""
+    return Member(sha256=hashlib.sha256(data).hexdigest(), size=len(data))
