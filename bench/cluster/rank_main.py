@@ -24,6 +24,7 @@ from ..backends.registry import get
 from ..configs import Chip
 from ..records import Conditions
 from ..workloads.base import Context, make
+from ..workloads.lacking import exhausted
 from ..workloads.runner import ELSEWHERE, Outcome, run
 from .ranks import CHANNEL
 from .wire import (
@@ -284,7 +285,7 @@ def main() -> None:
 def _sentence(error: BaseException) -> str:
     text = " ".join(str(error).split())[:400]
     kind = type(error).__name__
-    if isinstance(error, MemoryError) or kind == "OutOfMemoryError" or "allocate memory" in text:
+    if exhausted(error):
         return f"out of memory: {text}"
     return f"{kind}: {text}" if text else kind
 
