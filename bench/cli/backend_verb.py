@@ -8,6 +8,8 @@ from . import Verbs
 
 VERBS = {
     "list": ("Commands", "Every backend: usable or why not, its devices, on what it was tested."),
+    "new": ("Commands", "Write the package of a new backend, to be filled in."),
+    "check": ("Commands", "Try on this node's devices whether a backend keeps the contract."),
 }
 """Command → (section, what it does); `backend_list_verb` and its like have `command`."""
 

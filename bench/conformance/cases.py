@@ -112,7 +112,7 @@ def _benchmarks() -> Stages:
 
 
 def uncovered() -> list[str]:
-    """Benchmarks of this package that the suite ``conformance`` leaves out; there should be none."""
+    """Benchmarks of this package that the suite ``conformance`` lacks; there should be none."""
     built_in = {f"bench.workloads.{module}" for module in BUILT_IN}
     wanted = {name for name, cls in registry().items() if cls.__module__ in built_in}
     return sorted(wanted - {name.partition("-")[2] for name in _benchmarks()} - set(HOSTS))

@@ -26,7 +26,7 @@ def visibility(subject: Subject) -> str:
         raise Fail(
             f"a rank that claims {len(subject.claimed)} of {len(subject.devices)} devices sees "
             f"{seen}",
-            f"environment() must limit a process to the claimed devices ({backend.visible_devices})",
+            f"environment() must limit a process to what is claimed, by {backend.visible_devices}",
         )
     place, told = backend.place(device), subject.mine.facts.get("pci", "")
     if place and told and place != told:

@@ -132,7 +132,10 @@ def _of_row(check: str, case: Case, row: Row, backend: Backend) -> Result:
         return Result(check=check, verdict="pass")
     if row.status != "skipped":
         return Result(
-            check=check, verdict="fail", reason=f"{row.status}: {row.reason}", hint=_HINTS[row.status]
+            check=check,
+            verdict="fail",
+            reason=f"{row.status}: {row.reason}",
+            hint=_HINTS[row.status],
         )
     why = declared(backend, case.benchmark, case.axes)
     if why:

@@ -53,7 +53,9 @@ def _round_trip(device: Any, name: str, kind: Any, tolerances: Any) -> None:
         limit = max(tolerances.get(name, 0.0), TOLERANCE[name], 2.0**-24)
         # The narrow formats' own rounding is within the tolerance of a product's result.
         if error > limit:
-            raise Fail(f"fp32 is converted to {name} with an error of {error:.2g} (at most {limit})")
+            raise Fail(
+                f"fp32 is converted to {name} with an error of {error:.2g} (at most {limit})"
+            )
 
 
 @check("random")

@@ -211,5 +211,7 @@ def _owned(path: Path) -> bool:
 def _in_use(path: Path) -> bool:
     """Whether a living process has it mapped: then it belongs to somebody beside us."""
     return any(
-        str(path) in read(entry / "maps") for entry in Path("/proc").iterdir() if entry.name.isdigit()
+        str(path) in read(entry / "maps")
+        for entry in Path("/proc").iterdir()
+        if entry.name.isdigit()
     )

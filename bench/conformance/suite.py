@@ -102,7 +102,9 @@ class Conformance:
         rest = [name for name in checks if name != "loading"]
         if self.backend is None or not self.devices:
             for name in rest:
-                yield Result(check=name, verdict="skipped", reason="there is no device to try it on")
+                yield Result(
+                    check=name, verdict="skipped", reason="there is no device to try it on"
+                )
             return
         for check in device_checks().values():
             if check.name in rest:
