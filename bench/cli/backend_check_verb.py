@@ -10,7 +10,8 @@ import click
 from ..errors import Exit, UsageError
 
 if TYPE_CHECKING:
-    from ..conformance.outcome import Result
+    from ..conformance.outcome import Result, Verdict
+    from ..report.junit import Case, Kind
 
 
 @click.command(name="check")
@@ -52,10 +53,9 @@ def command(
             click.echo(f"{result.check}: {_WORDS[result.verdict]}{said}", err=True)
     code = exit_of(results)
     if junit is not None:
-        from ..report.junit import Case, write
+        from ..report.junit import write
 
-        cases = [Case(one.check, one.seconds, *_junit(one)) for one in results]
-        write(junit, f"backend check {name}", cases)
+        write(junit, f"backend check {name}", [_junit(one) for one in results])
     if as_json:
         found = {
             "backend": name,
@@ -70,21 +70,33 @@ def command(
     return int(code)
 
 
-_WORDS = {"pass": "pass", "fail": "FAIL", "unsupported": "not supported", "skipped": "skipped"}
+_KINDS: dict[Verdict, Kind] = {
+    "pass": "",
+    "fail": "failure",
+    "unsupported": "skipped",
+    "skipped": "error",
+}
+_WORDS: dict[Verdict, str] = {
+    "pass": "pass",
+    "fail": "FAIL",
+    "unsupported": "not supported",
+    "skipped": "skipped",
+}
 
 
-def _counts(results: list[Result]) -> dict[str, int]:
+def _counts(results: list[Result]) -> dict[Verdict, int]:
     found = dict.fromkeys(_WORDS, 0)
     for one in results:
         found[one.verdict] += 1
     return found
 
 
-def _junit(one: Result) -> tuple[str, str]:
-    """JUnit's kind and text: what nobody could try is an error there, for it has no other word."""
+def _junit(one: Result) -> Case:
+    """As JUnit says it: what nobody could try is an error there, for it has no other word."""
+    from ..report.junit import Case
+
     text = "\n".join(filter(None, (one.reason, one.hint and f"hint: {one.hint}")))
-    kinds = {"pass": "", "fail": "failure", "unsupported": "skipped", "skipped": "error"}
-    return kinds[one.verdict], text
+    return Case(one.check, one.seconds, _KINDS[one.verdict], text)
 
 
 def _print(name: str, results: list[Result]) -> None:

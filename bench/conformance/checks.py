@@ -94,8 +94,9 @@ class Subject:
 class Check(msgspec.Struct, kw_only=True, frozen=True):
     """A check of one device. ``run`` says in a sentence what held, or raises an `Outcome`.
 
-    ``ranks`` processes take part, each on a device of its own. ``claims``: each may see ``all``
-    devices, or the last rank its own alone (``last``). ``tidy``: nothing may be left of it in
+    ``ranks`` processes take part, each on a device of its own and made ready as a rank is; with 0,
+    one that is as the agent, bound to nothing. ``claims``: each may see ``all`` devices, or the
+    last rank its own alone (``last``). ``tidy``: nothing may be left of it in
     shared memory and in its folders. ``dies``: the rank whose crash is part of the check.
     ``limit``: seconds until it counts as hung.
     """

@@ -40,8 +40,10 @@ def outcome_file(task: Task) -> Path:
 def _judged(task: Task) -> Result:
     """The check's outcome. What the plugin raises is a failure of the plugin."""
     try:
-        _become_rank(task)
-        said = device_checks()[task.check].run(Subject(task, get(task.backend)))
+        check = device_checks()[task.check]
+        if check.ranks:
+            _become_rank(task)
+        said = check.run(Subject(task, get(task.backend)))
         return Result(check=task.check, verdict="pass", reason=said)
     except Outcome as outcome:
         return Result(
@@ -62,12 +64,13 @@ def _judged(task: Task) -> Result:
 
 
 def _become_rank(task: Task) -> None:
-    """Cores and environment before anything sizes its threads or counts devices by them."""
+    """Environment and cores, before anything counts devices or sizes its threads by them."""
     device = task.devices[task.place]
+    claimed = [task.devices[place].index for place in task.claimed]
+    # As in the agent, which is bound to nothing: a backend may count cores for this.
+    os.environ.update(get(task.backend).environment(claimed, device.index))
     with contextlib.suppress(OSError):
         os.sched_setaffinity(0, cpus_of(device.facts, task.place, len(task.devices)))
-    claimed = [task.devices[place].index for place in task.claimed]
-    os.environ.update(get(task.backend).environment(claimed, device.index))
 
 
 if __name__ == "__main__":

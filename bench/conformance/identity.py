@@ -16,7 +16,7 @@ from .outcome import Fail, NotSupported
 _PCI = re.compile(r"[0-9a-f]{4}:[0-9a-f]{2}:[0-9a-f]{2}\.[0-7]")
 
 
-@check("light-import")
+@check("light-import", ranks=0)
 def light_import(subject: Subject) -> str:
     """The plugin is loaded, and asked what is cheap to know, without importing torch."""
     backend = subject.backend
@@ -36,7 +36,7 @@ def light_import(subject: Subject) -> str:
     return "no torch"
 
 
-@check("discovery")
+@check("discovery", ranks=0)
 def discovery(subject: Subject) -> str:
     """The devices of this node are found, twice the same, with what the harness must know."""
     backend = subject.backend
@@ -102,7 +102,7 @@ def _device_count(subject: Subject) -> int:
     return int(ask())
 
 
-@check("identity")
+@check("identity", ranks=0)
 def identity(subject: Subject) -> str:
     """Every device has a name and memory, and serials tell cards apart; a datasheet may fit."""
     devices = subject.devices

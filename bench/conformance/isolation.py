@@ -85,9 +85,10 @@ def clean_up(subject: Subject) -> str:
     """Nothing is left of an orderly job: no process, no shared memory, no file."""
     import torch
     import torch.distributed as dist
+    from torch.distributed import FileStore  # type: ignore[attr-defined]
 
     device, backend = subject.device, subject.backend
-    store = dist.FileStore(str(subject.folder / "store"), subject.size)
+    store = FileStore(str(subject.folder / "store"), subject.size)
     dist.init_process_group(
         backend.collectives,
         store=store,

@@ -70,20 +70,20 @@ class _Job:
         for one in (self.work, self.scratch, meeting):
             one.mkdir()
         every = list(range(len(devices)))
-        last = check.claims == "last"
+        ranks, last = max(1, check.ranks), check.claims == "last"
         self.tasks = [
             Task(
                 check=check.name,
                 backend=backend,
                 devices=devices,
                 # The last rank of such a check has the last device, and that alone.
-                claimed=every[-1:] if last and rank == check.ranks - 1 else every,
-                place=every[-1] if last and rank == check.ranks - 1 else rank,
+                claimed=every[-1:] if last and rank == ranks - 1 else every,
+                place=every[-1] if last and rank == ranks - 1 else rank,
                 rank=rank,
-                size=check.ranks,
+                size=ranks,
                 folder=str(meeting),
             )
-            for rank in range(check.ranks)
+            for rank in range(ranks)
         ]
         self.processes: list[subprocess.Popen[bytes]] = []
 
@@ -106,22 +106,30 @@ class _Job:
                 )
 
     def wait(self) -> list[Result]:
-        """What every rank says, or what became of it."""
+        """What every rank says, or what became of it; the first that fails speaks for all."""
         until = time.monotonic() + self.check.limit
-        while time.monotonic() < until and not all(self._settled(one) for one in self.tasks):
+        open_ = list(self.tasks)
+        found = []
+        while open_ and time.monotonic() < until:
             time.sleep(0.02)
-        until = time.monotonic() + LEAVING
-        for process in self.processes:
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                process.wait(max(0.1, until - time.monotonic()))
-        return [self._result(task) for task in self.tasks]
+            for task in [one for one in open_ if self._settled(one)]:
+                open_.remove(task)
+                self._await_end(task)
+                found.append(self._result(task))
+                if found[-1].verdict == "fail":  # the others may wait for it in vain
+                    return found
+        return found + [self._result(task) for task in open_]
 
     def _settled(self, task: Task) -> bool:
         return self.processes[task.rank].poll() is not None or outcome_file(task).exists()
 
+    def _await_end(self, task: Task) -> None:
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self.processes[task.rank].wait(LEAVING)
+
     def _result(self, task: Task) -> Result:
         code, name = self.processes[task.rank].poll(), self.check.name
-        who = f"rank {task.rank} " if task.size > 1 else ""
+        who = f"rank {task.rank}: " if task.size > 1 else ""
         said = outcome_file(task)
         if not said.exists():
             if code is None:

@@ -43,7 +43,7 @@ def files(name: str, device_type: str) -> dict[str, str]:
         loader=jinja2.PackageLoader("bench.conformance"),
         undefined=jinja2.StrictUndefined,
         keep_trailing_newline=True,
-        autoescape=False,  # noqa: S701  (no HTML)
+        autoescape=False,  # no HTML
     )
     return {
         path: environment.get_template(f"{template}.j2").render(values)

@@ -73,7 +73,7 @@ def _sane(found: Any, subject: Subject) -> None:
         )
 
 
-@check("health")
+@check("health", ranks=0)
 def health(subject: Subject) -> str:
     """Counted errors are whole numbers that never fall, by names without spaces."""
     readings = [subject.backend.health(subject.mine.index) for _ in range(2)]
@@ -98,7 +98,7 @@ def health(subject: Subject) -> str:
     return ", ".join(f"{name} {number}" for name, number in second.errors.items())
 
 
-@check("links")
+@check("links", ranks=0)
 def links(subject: Subject) -> str:
     """Links join different devices of this node, each pair once, with bandwidths in B/s."""
     indices = {device.index for device in subject.devices}

@@ -47,7 +47,7 @@ def _lateness(subject: Subject, work: Callable[[], Any], result: Callable[[], fl
 
 @check("timers")
 def timers(subject: Subject) -> str:
-    """Timing events are monotone, finer than the work they time, and agree with the host's clock."""
+    """Timing events are monotone, finer than what they time, and agree with the host's clock."""
     backend = subject.backend
     _ = subject.device
     if backend.event() is None:
@@ -74,7 +74,7 @@ def _off(timed: _Timed) -> float:
 
 
 def _timed(subject: Subject, work: Callable[[], Any], result: Callable[[], float]) -> _Timed:
-    """A long operation by three events and by the host, whose clock ends when the result is read."""
+    """A long operation, twice, by events and by the host, which reads the result at the end."""
     subject.synchronize()
     marks: list[Any] = [subject.backend.event() for _ in range(4)]
     start = time.perf_counter()
