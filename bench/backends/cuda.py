@@ -86,8 +86,8 @@ class Cuda(TorchBackend):
                 hint="install a CUDA build of torch, or the backend of whoever built this one",
             )
         found = []
-        for device in super().devices():
-            properties = torch.cuda.get_device_properties(device.index)
+        for place, device in enumerate(super().devices()):
+            properties = torch.cuda.get_device_properties(place)
             uuid = str(getattr(properties, "uuid", ""))
             firmware, facts = _inventory(uuid)
             facts = {**device.facts, **facts}
