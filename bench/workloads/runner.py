@@ -61,10 +61,13 @@ def run(
     ``throttled()`` says why the device throttles now, in words; empty if it runs freely.
     Raises what the benchmark raises, except `Unmeasurable`.
 
-    The outcome is ``skipped`` with the benchmark's reason, ``invalid`` if a sanity check did not
-    hold on any rank or if only throttled samples could be had, ``invalid`` with values if the
+    The outcome is ``skipped`` with the benchmark's reason or with that of the backend, if it
+    declares that these chips lack what is asked for, ``invalid`` if a sanity check did not hold on
+    any rank or if only throttled samples could be had, ``invalid`` with values if the
     benchmark found a fault of the device, else ``ok``.
     """
+    if missing := lacked(bench, context):
+        return Outcome(status="skipped", reason=missing)
     rule = bench.rule(rule)
     try:
         try:
@@ -110,6 +113,22 @@ def run(
         return _outcome(bench, timing, contention, why)
     finally:
         bench.teardown()
+
+
+def lacked(bench: Benchmark, context: Context) -> str:
+    """Why these chips cannot do it, as their backend declares; empty if it declares nothing.
+
+    The same on every rank of a group, also where one kind of chip can do it.
+    """
+    backend = context.backend
+    dtype = str(getattr(bench, "dtype", ""))
+    why = backend.lacking.get(dtype) or backend.lacking.get(dtype.partition("_")[0], "")
+    if not why and getattr(bench, "impl", "") == "triton":
+        why = backend.triton
+    if not anyone(context, bool(why)):
+        return ""
+    declared = f"not supported, as backend {backend.name} declares: {why}"
+    return declared if why else f"not supported {ELSEWHERE}"
 
 
 def timer_for(bench: Benchmark, context: Context) -> Timer:
