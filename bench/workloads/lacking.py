@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable, Mapping
 
 _WORDS = re.compile(
     r"not (yet )?implemented|(not|no) (yet )?support|unsupported"
@@ -27,3 +28,15 @@ def exhausted(error: BaseException) -> bool:
     """
     typed = isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
     return typed or "allocate memory" in str(error) or "not enough memory" in str(error)
+
+
+def declared(lacking: Mapping[str, str], words: Iterable[str]) -> str:
+    """Why a backend declares (`Backend.lacking`) that it lacks what ``words`` name; else empty.
+
+    A key is one or more words, and applies where all of them are named: ``fp64`` to every case in
+    it, ``fp8`` to both formats, ``gemm fp8_e4m3`` to matrix products in one, ``scatter`` to that
+    collective in every dtype.
+    """
+    named = set(words)
+    named |= {word.partition("_")[0] for word in named if word.startswith("fp8_")}
+    return next((why for key, why in lacking.items() if named.issuperset(key.split())), "")
