@@ -294,27 +294,29 @@ class TorchBackend(Backend):
         self._needed("synchronize")(device)
 
     def event(self) -> Any | None:
-        return self._event() if self._timed else None
+        return self._event() if self._event is not None else None
 
-    def _event(self) -> Any:
+    @functools.cached_property
+    def _event(self) -> Callable[[], Any] | None:
+        """Makes events that tell time: the vendor's, PyTorch's generic ones, or there are none.
+
+        They are tried, for not every stack has all that its module or PyTorch names.
+        """
         import torch
 
         own = getattr(self._torch(), "Event", None)
-        if own is not None:
-            return own(enable_timing=True)
-        return torch.Event(self.device_type, enable_timing=True)
-
-    @functools.cached_property
-    def _timed(self) -> bool:
-        """Whether events of this stack tell time: not every one implements all that it has."""
-        try:
-            begin, end = self._event(), self._event()
-            begin.record()
-            end.record()
-            end.synchronize()
-            return float(begin.elapsed_time(end)) >= 0
-        except (AttributeError, TypeError, RuntimeError):
-            return False
+        generic = functools.partial(torch.Event, self.device_type)
+        for make in (functools.partial(one, enable_timing=True) for one in (own, generic) if one):
+            try:
+                begin, end = make(), make()
+                begin.record()
+                end.record()
+                end.synchronize()
+                if float(begin.elapsed_time(end)) >= 0:
+                    return make
+            except (AttributeError, TypeError, RuntimeError):
+                continue
+        return None
 
     def side(self, device: torch.device) -> Side | None:
         import torch

@@ -134,7 +134,7 @@ def training():
         loss.backward()
         optimizer.step()
         optimizer.zero_grad()
-        losses.append(float(loss))
+        losses.append(float(loss.detach()))
     return [str(scores.dtype), losses[0], losses[-1]]
 
 

@@ -26,18 +26,12 @@ current_stream = torch.accelerator.current_stream
 DTYPES = (torch.bfloat16, torch.float16)
 
 
-class Stream(torch.Stream):
-    """A stream of a device."""
-
-    def __new__(cls, device=None, priority=0):
-        return super().__new__(cls, device or "nuomi", priority=priority)
+def Stream(device=None, priority=0):
+    return torch.Stream(device or "nuomi", priority=priority)
 
 
-class Event(torch.Event):
-    """A point in a stream; the time between two is of the device."""
-
-    def __new__(cls, enable_timing=False):
-        return super().__new__(cls, "nuomi", enable_timing=enable_timing)
+def Event(enable_timing=False):
+    return torch.Event("nuomi", enable_timing=enable_timing)
 
 
 def stream(one):
