@@ -27,6 +27,7 @@ from ..records import Conditions
 from ..workloads.base import Context, make
 from ..workloads.lacking import exhausted
 from ..workloads.runner import ELSEWHERE, Outcome, run
+from .joining import join
 from .ranks import CHANNEL
 from .wire import (
     PROTOCOL,
@@ -65,7 +66,7 @@ class Rank:
     def open(self, command: Open) -> Opened:
         """Join a group: the library that was planned for data, gloo for control."""
         import torch.distributed as dist
-        from torch.distributed import PrefixStore, TCPStore  # type: ignore[attr-defined]
+        from torch.distributed import TCPStore  # type: ignore[attr-defined]
 
         self.rank, self.size, self.library = command.rank, command.size, command.library
         if command.size == 1:
@@ -85,14 +86,8 @@ class Rank:
         if master:
             # The others need the port before the group can form.
             _channel.send(Opened(f"{address}:{store.port}"))
-        dist.init_process_group(
-            command.library,
-            store=PrefixStore("group", store),
-            rank=command.rank,
-            world_size=command.size,
-            timeout=timeout,
-            device_id=None if self.device.type == "cpu" or self._abroad() else self.device,
-        )
+        device = None if self.device.type == "cpu" or self._abroad() else self.device
+        join(command.library, store, command.rank, command.size, timeout, device)
         self._group = dist.group.WORLD
         self._control = dist.new_group(backend="gloo", timeout=timeout)
         # One rank whose device the library does not know, and all meet in host memory.

@@ -7,6 +7,7 @@ import signal
 import time
 from datetime import timedelta
 
+from ..cluster.joining import join
 from .checks import Subject, check
 from .outcome import Fail, NotSupported
 
@@ -89,14 +90,8 @@ def clean_up(subject: Subject) -> str:
 
     device, backend = subject.device, subject.backend
     store = FileStore(str(subject.folder / "store"), subject.size)
-    dist.init_process_group(
-        backend.collectives,
-        store=store,
-        rank=subject.rank,
-        world_size=subject.size,
-        timeout=timedelta(seconds=60),
-        device_id=None if device.type == "cpu" else device,
-    )
+    bound = None if device.type == "cpu" else device
+    join(backend.collectives, store, subject.rank, subject.size, timedelta(seconds=60), bound)
     values = torch.full((1 << 20,), float(subject.rank + 1), device=device)
     dist.all_reduce(values)
     subject.synchronize()

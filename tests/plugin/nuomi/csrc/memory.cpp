@@ -2,6 +2,7 @@
 #include "nuomi.h"
 
 #include <ATen/Context.h>
+#include <ATen/core/CachingHostAllocator.h>
 #include <ATen/core/Tensor.h>
 #include <ATen/detail/PrivateUse1HooksInterface.h>
 #include <c10/core/CachingDeviceAllocator.h>
@@ -130,11 +131,17 @@ struct Memory final : c10::DeviceAllocator {
 
 static auto& memory = *new Memory;
 
-struct Pinned final : c10::Allocator {
+// Not cached either. A copy keeps the buffer that it works on.
+struct Pinned final : at::HostAllocator {
   std::mutex mutex;
   std::map<const char*, size_t> ranges;  // by their beginning
 
   c10::DataPtr allocate(size_t bytes) override;
+  bool record_event(void*, void*, c10::Stream) override { return true; }
+  void empty_cache() override {}
+  at::HostStats get_stats() override { return {}; }
+  void reset_accumulated_stats() override {}
+  void reset_peak_stats() override {}
   void copy_data(void* to, const void* from, size_t bytes) const override {
     default_copy_data(to, from, bytes);
   }
@@ -194,6 +201,7 @@ at::Generator on_host(const at::Generator& generator) {
 
 static int set_up = [] {
   c10::SetAllocator(TYPE, &memory);
+  at::setHostAllocator(TYPE, &pinned);
   at::RegisterPrivateUse1HooksInterface(new Hooks);
   return 0;
 }();

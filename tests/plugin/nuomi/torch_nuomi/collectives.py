@@ -29,7 +29,7 @@ class Nuccl(dist.ProcessGroup):
     """A process group whose data lies on devices."""
 
     def __init__(self, store, rank, size, timeout):
-        super().__init__(store, rank, size)
+        super().__init__(rank, size)
         self.gloo = dist.ProcessGroupGloo(store, rank, size, timeout)
 
     def getBackendName(self):
@@ -37,10 +37,10 @@ class Nuccl(dist.ProcessGroup):
 
 
 def _through_gloo(name):
-    def call(self, *values):
+    def call(self, *values, **more):
         names = (name, RENAMED.get(name))
         through = next(getattr(self.gloo, one) for one in names if one and hasattr(self.gloo, one))
-        return through(*map(host, values))
+        return through(*map(host, values), **more)
 
     return call
 
