@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..workloads.lacking import lacks
+from ..workloads.lacking import declared, lacks
 from .checks import Subject, check
 from .outcome import Fail
 
@@ -20,7 +20,9 @@ def dtypes(subject: Subject) -> str:
     arch = backend.arch(device)
     tried = []
     for name in TORCH:
-        if name in backend.lacking or name == "tf32":  # a mode of fp32 products, no format
+        if (
+            declared(backend.lacking, [name]) or name == "tf32"
+        ):  # a mode of fp32 products, no format
             continue
         try:
             _round_trip(device, name, torch_dtype(name, arch), backend.tolerances)
