@@ -166,6 +166,7 @@ def test_the_wheel_carries_all_code_and_data_and_nothing_else(wheel):
         ("kernels/tuned", "bench/kernels/tuned", "*.yaml"),
         ("configs", "bench/data", "*.yaml"),
         ("bench/deploy/templates", "bench/deploy/templates", "*.*"),
+        ("bench/conformance/templates", "bench/conformance/templates", "*.*"),
     ):
         for path in (ROOT / folder).rglob(pattern):
             wanted.add(f"{inside}/{path.relative_to(ROOT / folder)}")
