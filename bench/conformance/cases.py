@@ -26,18 +26,13 @@ SIZE = "64KiB"
 Stages = dict[str, list[dict[str, Any]]]
 
 
-def parts(backend: Backend, arch: str | None) -> dict[str, Stages]:
-    """Part → check → entries of a suite.
-
-    Args:
-        backend: Whose.
-        arch: Triton's architecture of its devices, or None.
-    """
-    brought = sorted(backend.implementations())
+def parts(backend: Backend) -> dict[str, Stages]:
+    """Part → check → entries of a suite, for this backend."""
+    kernels = _operations("triton", "triton", costs.SPECS, most=1).values()
     return {
         "operations": _operations("op", "torch", costs.SPECS),
-        "vendor": _operations("vendor", "vendor", brought),
-        "triton": _operations("triton", "triton", costs.SPECS if arch else (), most=1),
+        "vendor": _operations("vendor", "vendor", sorted(backend.implementations())),
+        "triton": {"triton": [entry for entries in kernels for entry in entries]},
         "collectives": _collectives(),
         "benchmarks": _benchmarks(),
     }

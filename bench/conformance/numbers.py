@@ -34,8 +34,7 @@ def dtypes(subject: Subject) -> str:
                 f'declare it: lacking = {{"{name}": "why"}}',
             ) from None
         tried.append(name)
-    absent = f"; declared lacking: {', '.join(backend.lacking)}" if backend.lacking else ""
-    return f"{', '.join(tried)}{absent}"
+    return ", ".join(tried) + (f"; declared lacking: {', '.join(absent)}" if absent else "")
 
 
 def _round_trip(device: Any, name: str, kind: Any, tolerances: Any) -> None:

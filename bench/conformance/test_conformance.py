@@ -1,6 +1,6 @@
-"""The same checks as tests: ``HENGSUAN_CONFORMANCE_BACKEND=NAME pytest --pyargs bench.conformance``.
+"""The same checks as tests.
 
-What the backend declares not to have is a skipped test; what could not be tried here fails.
+``HENGSUAN_CONFORMANCE_BACKEND=NAME pytest --pyargs bench.conformance`` checks the backend NAME. What the backend declares not to have is a skipped test; what could not be tried here fails.
 """
 
 from __future__ import annotations
@@ -37,7 +37,8 @@ def result(request: pytest.FixtureRequest) -> Callable[[str], Result]:
         pytest.fail(f"set {VARIABLE} to the name of the backend to be checked", pytrace=False)
     items = [one for one in request.session.items if isinstance(one, pytest.Function)]
     # A backend's own tests may be collected beside these.
-    mine = [one.callspec.params["check"] for one in items if one.originalname == "test_conforms"]
+    checks = [one for one in items if one.originalname == "test_conforms"]
+    mine = [str(one.callspec.params["check"]) for one in checks]
     coming, known = suite.run(mine), dict[str, Result]()
 
     def of(check: str) -> Result:
