@@ -115,11 +115,8 @@ def _judged(
         worst.reason = f"{alike[0]}: {worst.reason}{more}"
         return worst
     absent = [one.reason for one in verdicts.values() if one.verdict == "unsupported"]
-    worst.reason = f"{len(alike)} case(s)"
-    if absent:
-        worst.reason += (
-            f"; {len(absent)} declared not supported: {'; '.join(dict.fromkeys(absent))}"
-        )
+    said = f"; {len(absent)} declared not supported: " + "; ".join(dict.fromkeys(absent))
+    worst.reason = f"{len(alike)} case(s){said if absent else ''}"
     return worst
 
 

@@ -18,12 +18,10 @@ def dtypes(subject: Subject) -> str:
 
     backend, device = subject.backend, subject.device
     arch = backend.arch(device)
-    tried = []
-    for name in TORCH:
-        if (
-            declared(backend.lacking, [name]) or name == "tf32"
-        ):  # a mode of fp32 products, no format
-            continue
+    formats = [name for name in TORCH if name != "tf32"]  # a mode of fp32 products
+    absent = [name for name in formats if declared(backend.lacking, [name])]
+    tried = [name for name in formats if name not in absent]
+    for name in tried:
         try:
             _round_trip(device, name, torch_dtype(name, arch), backend.tolerances)
         except (RuntimeError, NotImplementedError, TypeError) as error:
@@ -33,7 +31,6 @@ def dtypes(subject: Subject) -> str:
                 f"{name}: {str(error).strip().splitlines()[0][:200]}",
                 f'declare it: lacking = {{"{name}": "why"}}',
             ) from None
-        tried.append(name)
     return ", ".join(tried) + (f"; declared lacking: {', '.join(absent)}" if absent else "")
 
 

@@ -1,6 +1,7 @@
-"""The same checks as tests.
+"""The same checks as tests: ``pytest --pyargs bench.conformance``.
 
-``HENGSUAN_CONFORMANCE_BACKEND=NAME pytest --pyargs bench.conformance`` checks the backend NAME. What the backend declares not to have is a skipped test; what could not be tried here fails.
+The environment variable ``HENGSUAN_CONFORMANCE_BACKEND`` names the backend. What it declares not to
+have is a skipped test; what could not be tried here fails.
 """
 
 from __future__ import annotations
