@@ -101,8 +101,9 @@ class Backend:
     """How a family of chips is reached: the whole contract (`API_VERSION` 2).
 
     Everything runs in a process of its own with ``TORCH_DEVICE_BACKEND_AUTOLOAD=0``; only the
-    chosen backend's ``module`` is imported there. ``present`` and ``devices`` are also called in
-    a probe process, so a plugin that crashes takes nothing else down.
+    chosen backend's ``module`` is imported there. A plugin's class is imported, and ``present``
+    and ``devices`` are asked, in a process of their own first: one that crashes or hangs takes
+    nothing else down. What members give is checked (`bench.backends.contract`).
     """
 
     api_version: ClassVar[int] = API_VERSION
@@ -121,9 +122,11 @@ class Backend:
     kubernetes_resource: ClassVar[str | None] = None
     slurm_gres: ClassVar[str | None] = None
     stand_in: ClassVar[bool] = False
-    """True where the device only stands in for an accelerator; its records say so."""
+    """True where the device only stands in for an accelerator, as a host's cores or an emulator do:
+    its records say so. It is taken for weak as well, and gets small shapes."""
     dies_per_card: ClassVar[int] = 1
-    """Devices that one card shows itself as: datasheets speak of cards, measurements of devices."""
+    """Devices that one card shows itself as: datasheets speak of cards, measurements of devices.
+    Where products differ, `devices` says it of each (`Device.dies`)."""
     tested: ClassVar[str] = ""
     """On what hardware this was proved, by which run or submission; empty: it never was."""
     triton: ClassVar[str] = ""
@@ -131,7 +134,8 @@ class Backend:
     lacking: ClassVar[Mapping[str, str]] = {}
     """What these chips cannot do, and why: no failure, but declared. A key is one or more words
     that must all fit a case: a dtype (``fp64``, ``fp8``), an operation or benchmark (``scatter``),
-    or several (``gemm fp8_e4m3``); see `bench.workloads.lacking.declared`."""
+    or several (``gemm fp8_e4m3``); see `bench.workloads.lacking.declared`. Their cases are skipped
+    for this reason."""
     tolerances: ClassVar[Mapping[str, float]] = {}
     """Largest relative error (Frobenius norm) of a correct result, by dtype, where this chip's is
     not the format's own: one that computes in low precision or analogue declares it. Results are
@@ -191,6 +195,13 @@ class Backend:
     def memory_peak(self, device: torch.device, *, reset: bool = False) -> int | None:
         """Peak bytes allocated since the last reset; None where it cannot be known."""
         return None
+
+    def limit_memory(self, device: torch.device, limit: int) -> str:
+        """Let this process allocate ``limit`` bytes of an opened device at most.
+
+        Empty if its allocator keeps to that from now on, else why it cannot.
+        """
+        return "its allocator takes no limit"
 
     def telemetry(self, index: int) -> Telemetry:
         """Clocks, temperature, power, throttling of device ``index`` of the node.
@@ -318,6 +329,16 @@ class TorchBackend(Backend):
 
     def cache(self, device: torch.device) -> int:
         return int(getattr(self._properties(device.index or 0), "L2_cache_size", 0))
+
+    def limit_memory(self, device: torch.device, limit: int) -> str:
+        impose = getattr(self._torch(), "set_per_process_memory_fraction", None)
+        total = int(getattr(self._properties(device.index or 0), "total_memory", 0))
+        if impose is None or not total:
+            return f"torch.{self.device_type} limits no process's memory"
+        if limit > total:
+            return f"the device has {total} B of memory, less than {limit} B"
+        impose(limit / total, device)
+        return ""
 
     def memory_peak(self, device: torch.device, *, reset: bool = False) -> int | None:
         module = self._torch()

@@ -13,7 +13,8 @@ import msgspec
 from .. import host
 from ..errors import BackendError
 from ..records import Device
-from .base import Health, Telemetry, TorchBackend
+from . import tools
+from .base import Health, Link, Telemetry, TorchBackend
 from .nvml import active_links, ask, nvml_health
 
 if TYPE_CHECKING:
@@ -139,6 +140,9 @@ class Cuda(TorchBackend):
             return Health()
         handle = nvml.nvmlDeviceGetHandleByIndex(index)
         return nvml_health(nvml, handle)
+
+    def links(self) -> list[Link]:
+        return tools.matrix(tools.output("nvidia-smi", "topo", "-m") or "", "GPU")
 
     def busy(self, index: int) -> str:
         nvml = _nvml()

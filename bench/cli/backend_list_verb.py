@@ -2,44 +2,70 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import click
 
 
 @click.command(name="list")
 @click.option("--json", "as_json", is_flag=True, help="JSON on stdout.")
 def command(as_json: bool) -> int:
-    """List every backend: from where, usable or why not, its devices, on what it was tested."""
+    """List every backend: from where, usable or why not, its devices, on what it was tested.
+
+    In the order in which they are asked for devices: the first that has some is used, where no
+    --backend is given. HENGSUAN_BACKENDS=a,b leaves only those.
+    """
     import msgspec
 
-    from ..backends.probe import probe
-    from ..backends.registry import get, listing
+    from ..backends.registry import listing
     from ..report.terminal import console, print_table
 
-    found = []
-    for listed in listing():
-        seen = None if listed.problem else probe(listed.name)
-        backend = None if listed.problem else get(listed.name)
-        found.append(
-            {
-                "backend": listed.name,
-                "origin": listed.origin,
-                "priority": backend.priority if backend else None,
-                "problem": listed.problem or (seen.problem if seen else ""),
-                "devices": [device.name for device in seen.devices] if seen else [],
-                "tested": backend.tested if backend else "",
-            }
-        )
+    found = [_entry(one) for one in listing()]
     if as_json:
         click.echo(msgspec.json.format(msgspec.json.encode(found), indent=1).decode())
         return 0
     rows = [
         (
-            str(one["backend"]),
-            str(one["origin"]),
-            str(one["problem"] or ", ".join(one["devices"])),
-            str(one["tested"] or "untested on hardware"),
+            one["backend"],
+            one["origin"],
+            one["state"],
+            _counted(one["devices"]) or one["problem"],
+            "" if one["state"] == "unusable" else one["tested"] or "untested on hardware",
+            "" if one["state"] == "unusable" else str(one["priority"]),
         )
         for one in found
     ]
-    print_table(console(), ("backend", "from", "state", "tested on"), rows)
+    columns = (
+        "backend",
+        "from",
+        "state",
+        "devices, or why there are none",
+        "tested on",
+        "priority",
+    )
+    print_table(console(), columns, rows)
     return 0
+
+
+def _entry(listed: Any) -> dict[str, Any]:
+    """A backend in plain values. ``state``: unusable, absent (no such devices) or present."""
+    from ..backends.probe import probe
+
+    problem, devices = listed.problem, []
+    if not problem:
+        seen = probe(listed.name)
+        problem, devices = seen.problem, [device.name for device in seen.devices]
+    return {
+        "backend": listed.name,
+        "origin": listed.origin,
+        "state": "unusable" if listed.problem else "present" if devices else "absent",
+        "problem": problem,
+        "devices": devices,
+        "tested": listed.tested,
+        "priority": listed.priority,
+    }
+
+
+def _counted(names: list[str]) -> str:
+    """``2 x AMD EPYC``."""
+    return ", ".join(f"{names.count(name)} x {name}" for name in dict.fromkeys(names))

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from ..errors import Exit, UsageError
-from .place import given, make_executor
+from .place import check_stand_in, given, make_executor
 
 if TYPE_CHECKING:
     from ..cluster.engine import Finished
@@ -68,6 +68,16 @@ _PLACES = (
         default="all",
         show_default=True,
         help="Which raw samples are kept.",
+    ),
+    click.option(
+        "--stand-in",
+        metavar="CHIP",
+        help="The devices stand in for this chip: judged by its datasheet, labelled as a stand-in.",
+    ),
+    click.option(
+        "--impose",
+        metavar="memory",
+        help="Give the stand-ins that chip's limits, as far as they can be imposed.",
     ),
     click.option(
         "--share", is_flag=True, help="Measure devices that others use too; records say so."
@@ -216,8 +226,15 @@ def _planned_for(chips: dict[str, Chip], **where: Any) -> Inventory:
     from ..configs import label_nodes, load_labels
     from ..inventory import Inventory
 
+    check_stand_in(chips, where["stand_in"], where["impose"])
     items = load_labels(where["labels"]) if where["labels"] else []
-    node = describe(where["backend"], where["share"], "")
+    node = describe(
+        where["backend"],
+        where["share"],
+        "",
+        stands_for=where["stand_in"] or "",
+        impose_memory=where["impose"] is not None,
+    )
     if not node.devices:
         raise UsageError(f"no device to plan for: {node.problem}")
     labelled, notes = label_nodes([node], items)

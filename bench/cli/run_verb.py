@@ -9,7 +9,7 @@ import click
 
 from ..errors import Exit, UsageError
 from .measuring import ONLY, chosen_suite, measured, places, print_planned, resumed
-from .place import executor_of, given, spelled
+from .place import executor_of, given, spelled, stood_in_for
 
 if TYPE_CHECKING:
     from ..cluster.engine import Finished
@@ -58,6 +58,7 @@ def command(
     if resume is not None:
         chosen, run_id, out, again = resumed(resume, out)
         where["executor_name"] = executor_of(again[0], where)
+        where |= stood_in_for(again[0], where)
     else:
         from ..cluster.engine import new_run_id
 

@@ -22,6 +22,7 @@ from .. import host
 from ..backends.base import Backend, Telemetry
 from ..backends.registry import get
 from ..configs import Chip
+from ..errors import BackendError
 from ..records import Conditions
 from ..workloads.base import Context, make
 from ..workloads.lacking import exhausted
@@ -52,6 +53,8 @@ class Rank:
         self.spec = spec
         self.backend = backend
         self.device: Any = backend.open(spec.local)
+        if spec.memory_limit and (why := backend.limit_memory(self.device, spec.memory_limit)):
+            raise BackendError(f"its memory cannot be limited: {why}")
         self.chip = msgspec.convert(spec.chip, Chip) if spec.chip is not None else None
         self.rank, self.size, self.library = 0, 1, ""
         self._through_host = False
@@ -129,7 +132,7 @@ class Rank:
             through_host=self._through_host,
             cache=self.backend.cache(self.device),
             memory=self.spec.memory,
-            arch=self.backend.arch(self.device),
+            arch=None if self.backend.triton else self.backend.arch(self.device),
             chip=self.chip,
             seed=command.seed,
         )
@@ -257,7 +260,7 @@ def main() -> None:
         with contextlib.suppress(OSError):
             os.sched_setaffinity(0, spec.cpus)
     try:
-        backend = get(spec.backend)
+        backend = get(spec.backend, isolated=True)
         backend.load()
         rank = Rank(spec, backend)
     except BaseException as error:  # a vendor's stack may raise anything, SystemExit included

@@ -49,13 +49,13 @@ class Transfer(Benchmark):
 
     @classmethod
     def spread(
-        cls, axes: dict[str, Any], *, stand_in: bool, numa: Sequence[int] = ()
+        cls, axes: dict[str, Any], *, weak: bool, numa: Sequence[int] = ()
     ) -> list[dict[str, Any]]:
         """``numa: each`` is one case for every NUMA node; one that does not say where, if unknown.
 
         A host that lacks a node skips its case.
         """
-        (axes,) = super().spread(axes, stand_in=stand_in, numa=numa)
+        (axes,) = super().spread(axes, weak=weak, numa=numa)
         if axes.get("numa") != "each":
             return [axes]
         return [{**axes, "numa": node} for node in numa or (None,)]
