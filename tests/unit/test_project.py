@@ -102,6 +102,7 @@ LIGHT = [
     ["show", "chips"],
     ["show", "schema"],
     ["certificate", "trust"],
+    ["backend", "check", "cpu", "--list"],
     ["run", "quick", "--dry-run", "--backend", "cpu"],
     ["run", "quick", "--dry-run", "--cluster", "small"],
 ]
