@@ -73,8 +73,10 @@ class Backend:
     triton: ClassVar[str] = ""
     """Why Triton kernels cannot run on these chips; empty: `arch` decides."""
     lacking: ClassVar[Mapping[str, str]] = {}
-    """Dtypes that these chips do not compute in, and why: no failure, but declared. Their cases are
-    skipped for this reason."""
+    """What these chips cannot do, and why: no failure, but declared. A key is one or more words
+    that must all fit a case: a dtype (``fp64``, ``fp8``), an operation or benchmark (``scatter``),
+    or several (``gemm fp8_e4m3``); see `bench.workloads.lacking.declared`. Their cases are skipped
+    for this reason."""
     tolerances: ClassVar[Mapping[str, float]] = {}
     """Largest relative error (Frobenius norm) of a correct result, by dtype, where this chip's is
     not the format's own: one that computes in low precision or analogue declares it. Results are

@@ -12,6 +12,7 @@ import yaml
 
 from ..backends.base import Backend
 from ..configs import Suite, load_suite, suite_from_text
+from ..configs.search import BUILT_IN as BUILT_IN_CONFIGS
 from ..kernels import costs
 from ..workloads import BUILT_IN
 from ..workloads.base import registry
@@ -26,18 +27,13 @@ SIZE = "64KiB"
 Stages = dict[str, list[dict[str, Any]]]
 
 
-def parts(backend: Backend, arch: str | None) -> dict[str, Stages]:
-    """Part → check → entries of a suite.
-
-    Args:
-        backend: Whose.
-        arch: Triton's architecture of its devices, or None.
-    """
-    brought = sorted(backend.implementations())
+def parts(backend: Backend) -> dict[str, Stages]:
+    """Part → check → entries of a suite, for this backend."""
+    kernels = _operations("triton", "triton", costs.SPECS, most=1).values()
     return {
         "operations": _operations("op", "torch", costs.SPECS),
-        "vendor": _operations("vendor", "vendor", brought),
-        "triton": _operations("triton", "triton", costs.SPECS if arch else (), most=1),
+        "vendor": _operations("vendor", "vendor", sorted(backend.implementations())),
+        "triton": {"triton": [entry for entries in kernels for entry in entries]},
         "collectives": _collectives(),
         "benchmarks": _benchmarks(),
     }
@@ -101,9 +97,12 @@ def _collectives() -> Stages:
 
 
 def _benchmarks() -> Stages:
-    """The suite ``conformance``: an entry or more for every benchmark of this package."""
+    """The suite ``conformance``: an entry or more for every benchmark of this package.
+
+    Our own, whatever suite of that name a plugin or a user has.
+    """
     given: Stages = {}
-    for stage in load_suite("conformance").stages:
+    for stage in load_suite(BUILT_IN_CONFIGS / "suites" / "conformance.yaml").stages:
         for entry in stage.entries:
             rule = {"rule": entry.rule} if entry.rule else {}
             one = {entry.benchmark: {**entry.axes, **entry.place, **rule}}

@@ -43,7 +43,7 @@ def _judged(task: Task) -> Result:
         check = device_checks()[task.check]
         if check.ranks:
             _become_rank(task)
-        said = check.run(Subject(task, get(task.backend)))
+        said = check.run(Subject(task, get(task.backend, isolated=True)))
         return Result(check=task.check, verdict="pass", reason=said)
     except Outcome as outcome:
         return Result(
@@ -68,7 +68,7 @@ def _become_rank(task: Task) -> None:
     device = task.devices[task.place]
     claimed = [task.devices[place].index for place in task.claimed]
     # As in the agent, which is bound to nothing: a backend may count cores for this.
-    os.environ.update(get(task.backend).environment(claimed, device.index))
+    os.environ.update(get(task.backend, isolated=True).environment(claimed, device.index))
     with contextlib.suppress(OSError):
         os.sched_setaffinity(0, cpus_of(device.facts, task.place, len(task.devices)))
 

@@ -8,6 +8,7 @@ import time
 from datetime import timedelta
 
 from ..cluster.joining import join
+from ..host.files import read
 from .checks import Subject, check
 from .outcome import Fail, NotSupported
 
@@ -58,9 +59,7 @@ def crash(subject: Subject) -> str:
     subject.meet("named")
     victim = int((subject.folder / "victim").read_text())
     until = time.monotonic() + 30
-    while os.path.exists(f"/proc/{victim}") and time.monotonic() < until:
-        if _ended(victim):
-            break
+    while not _ended(victim) and time.monotonic() < until:
         time.sleep(0.01)
     time.sleep(0.2)  # a driver that takes everybody down takes a moment
     product = (mine @ mine).cpu()
@@ -73,12 +72,9 @@ def crash(subject: Subject) -> str:
 
 
 def _ended(pid: int) -> bool:
-    """Whether nothing but its entry is left of a process."""
-    try:
-        with open(f"/proc/{pid}/stat") as file:
-            return file.read().rpartition(")")[2].split()[0] in "ZX"
-    except OSError:
-        return True
+    """Whether nothing, or its entry alone, is left of a process."""
+    state = read(f"/proc/{pid}/stat").rpartition(")")[2].split()[:1]
+    return not state or state[0] in "ZX"
 
 
 @check("clean-up", ranks=2, tidy=True)

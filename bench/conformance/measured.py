@@ -13,15 +13,14 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
 
 from ..backends.base import Backend
 from ..cluster.ranks import rank_environment
 from ..errors import HengsuanError
 from ..records import Case, Row
 from ..results import RunReader, list_runs
+from ..workloads.lacking import declared
 from .cases import Stages, suite
 from .outcome import WORST, Result
 
@@ -97,51 +96,47 @@ def _judged(
     check: str, rows: list[tuple[Case, Row]], backend: Backend, devices: int, ended: str
 ) -> Result:
     """The worst of a check's rows, with how many of its cases held."""
-    verdicts: dict[str, Result] = {}
-    for case, row in rows:
-        one = _of_row(check, case, row, backend)
-        known = verdicts.setdefault(case.short(), one)
-        if WORST.index(one.verdict) < WORST.index(known.verdict):
-            verdicts[case.short()] = one
     if not rows:
         few = "needs two devices, this node has one" if devices < 2 and not ended else ""
-        return Result(
-            check=check, verdict="skipped", reason=few or f"not measured: {ended or 'no row'}"
-        )
-    worst = min(verdicts.values(), key=lambda one: WORST.index(one.verdict))
+        reason = few or f"not measured: {ended or 'no row'}"
+        return Result(check=check, verdict="skipped", reason=reason)
+    # A metric without a value (no datasheet, say) is no gap where others of the same call have one.
+    measured = {(case.short(), row.group) for case, row in rows if row.status in _HELD}
+    by_title: dict[str, list[Result]] = {}
+    for case, row in rows:
+        if row.status != "skipped" or (case.short(), row.group) not in measured:
+            one = _of_row(check, case, row, backend, devices)
+            by_title.setdefault(case.short(), []).append(one)
+    verdicts = {title: min(several, key=_badness) for title, several in by_title.items()}
+    worst = min(verdicts.values(), key=_badness)
     alike = [title for title, one in verdicts.items() if one.verdict == worst.verdict]
-    absent = sum(one.verdict == "unsupported" for one in verdicts.values())
-    if worst.verdict == "pass":
-        worst.reason = f"{len(alike)} case(s)"
-        if absent:
-            worst.reason += f"; {absent} declared not supported: {_declared(verdicts.values())}"
-    else:
+    if worst.verdict != "pass":
         more = f" (and {len(alike) - 1} more case(s))" if len(alike) > 1 else ""
         worst.reason = f"{alike[0]}: {worst.reason}{more}"
+        return worst
+    absent = [one.reason for one in verdicts.values() if one.verdict == "unsupported"]
+    said = f"; {len(absent)} declared not supported: " + "; ".join(dict.fromkeys(absent))
+    worst.reason = f"{len(alike)} case(s){said if absent else ''}"
     return worst
 
 
-def _declared(results: Iterable[Result]) -> str:
-    said = dict.fromkeys(one.reason for one in results if one.verdict == "unsupported")
-    return "; ".join(said)
+def _badness(one: Result) -> int:
+    return WORST.index(one.verdict)
 
 
-def _of_row(check: str, case: Case, row: Row, backend: Backend) -> Result:
+def _of_row(check: str, case: Case, row: Row, backend: Backend, devices: int) -> Result:
     """What a row says of the plugin."""
     if row.status in _HELD:
         return Result(check=check, verdict="pass")
-    if row.status != "skipped":
-        return Result(
-            check=check,
-            verdict="fail",
-            reason=f"{row.status}: {row.reason}",
-            hint=_HINTS[row.status],
-        )
-    why = declared(backend, case.benchmark, case.axes)
-    if why:
-        return Result(check=check, verdict="unsupported", reason=why)
-    hint = "implement it, or declare it in `lacking` with the reason"
-    return Result(check=check, verdict="skipped", reason=row.reason, hint=hint)
+    if row.status in ("skipped", "invalid"):
+        why = _absent(case, backend, devices)
+        if why:
+            return Result(check=check, verdict="unsupported", reason=why)
+    if row.status == "skipped":
+        hint = "implement it, or declare it in `lacking` with the reason"
+        return Result(check=check, verdict="skipped", reason=row.reason, hint=hint)
+    reason = f"{row.status}: {row.reason}"
+    return Result(check=check, verdict="fail", reason=reason, hint=_HINTS[row.status])
 
 
 _HINTS = {
@@ -151,17 +146,15 @@ _HINTS = {
 }
 
 
-def declared(backend: Backend, benchmark: str, axes: Mapping[str, Any]) -> str:
-    """Why the backend says that it has no such thing; empty if it does not say so.
-
-    `Backend.lacking` names dtypes, operations, or both (``gemm fp8_e4m3``).
-    """
-    dtype, op = str(axes.get("dtype") or ""), str(axes.get("op") or benchmark)
-    for key in (f"{op} {dtype}", op, dtype):
-        if key in backend.lacking:
-            return f"{key}: {backend.lacking[key]}"
-    if axes.get("impl") == "triton" and backend.triton:
+def _absent(case: Case, backend: Backend, devices: int) -> str:
+    """Why there is no such thing on these devices; empty if there should be."""
+    if why := declared(backend.lacking, [case.benchmark, *map(str, case.axes.values())]):
+        return why
+    if case.axes.get("impl") == "triton" and backend.triton:
         return backend.triton
-    if benchmark == "transfer" and backend.device_type == "cpu":
+    if case.benchmark == "transfer" and backend.device_type == "cpu":
         return "the device is the host"
+    if case.benchmark == "incast" and devices == 2:
+        # All that it asks of a plugin is sending and receiving.
+        return "two devices are no incast; collective-send_recv tries what it is made of"
     return ""

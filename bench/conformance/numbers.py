@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..workloads.lacking import lacks
+from ..workloads.lacking import declared, lacks
 from .checks import Subject, check
 from .outcome import Fail
 
@@ -18,10 +18,10 @@ def dtypes(subject: Subject) -> str:
 
     backend, device = subject.backend, subject.device
     arch = backend.arch(device)
-    tried = []
-    for name in TORCH:
-        if name in backend.lacking or name == "tf32":  # a mode of fp32 products, no format
-            continue
+    formats = [name for name in TORCH if name != "tf32"]  # a mode of fp32 products
+    absent = [name for name in formats if declared(backend.lacking, [name])]
+    tried = [name for name in formats if name not in absent]
+    for name in tried:
         try:
             _round_trip(device, name, torch_dtype(name, arch), backend.tolerances)
         except (RuntimeError, NotImplementedError, TypeError) as error:
@@ -31,9 +31,7 @@ def dtypes(subject: Subject) -> str:
                 f"{name}: {str(error).strip().splitlines()[0][:200]}",
                 f'declare it: lacking = {{"{name}": "why"}}',
             ) from None
-        tried.append(name)
-    absent = f"; declared lacking: {', '.join(backend.lacking)}" if backend.lacking else ""
-    return f"{', '.join(tried)}{absent}"
+    return ", ".join(tried) + (f"; declared lacking: {', '.join(absent)}" if absent else "")
 
 
 def _round_trip(device: Any, name: str, kind: Any, tolerances: Any) -> None:

@@ -27,6 +27,8 @@ MARK = "HENGSUAN_CONFORMANCE"
 """Environment variable by which every process that a check started is found, whoever owns it."""
 LEAVING = 15.0
 """Seconds that processes have to end once the check's outcome is there."""
+PARTING = 2.0
+"""Seconds that what a rank started may outlive it: a tool that was asked a moment ago."""
 _SHARED = Path("/dev/shm")
 
 
@@ -54,7 +56,7 @@ def run_check(check: Check, backend: str, devices: list[Device]) -> Result:
             reason = f"left processes running: {', '.join(strays)}"
             hint = "end what the plugin starts when the process that loaded it ends"
             results.append(Result(check=check.name, verdict="fail", reason=reason, hint=hint))
-    found = min(results, key=lambda one: WORST.index(one.verdict))
+    found = min(results, key=lambda one: (WORST.index(one.verdict), not one.reason))
     found.seconds = round(time.monotonic() - start, 3)
     return found
 
@@ -168,9 +170,12 @@ class _Job:
         return self.folder / f"log.{task.rank}"
 
     def strays(self) -> list[str]:
-        """Processes of this check that still run, besides its ranks: ``name (pid)``."""
+        """Processes of this check that go on running, besides its ranks: ``name (pid)``."""
         own = {process.pid for process in self.processes}
-        return [f"{host.process_name(pid)} ({pid})" for pid in self._marked() if pid not in own]
+        until = time.monotonic() + PARTING
+        while (left := set(self._marked()) - own) and time.monotonic() < until:
+            time.sleep(0.05)
+        return [f"{host.process_name(pid)} ({pid})" for pid in sorted(left)]
 
     def kill(self) -> None:
         """Kill the ranks and all that they started."""

@@ -30,7 +30,7 @@ class Listed(msgspec.Struct, frozen=True):
 _ABOUT = {
     "op": "against fp64 in every variant and dtype",
     "vendor": "the plugin's own implementation against fp64",
-    "triton": "the Triton kernels against fp64, in the first dtype",
+    "triton": "every kernel against fp64 in each variant, in its first dtype",
     "collective": "every value that every rank finds, in the backend's own library",
     "benchmark": "a short run",
 }
@@ -66,8 +66,7 @@ class Conformance:
             if not found.devices:
                 return found.problem or "no device"
             self.devices = found.devices
-            arch = None if self.backend.triton else architecture(self.name)
-            self._parts = parts(self.backend, arch)
+            self._parts = parts(self.backend)
         except BackendError as error:
             return error.message
         return ""
@@ -76,10 +75,10 @@ class Conformance:
         """All checks, in the order in which they are run."""
         found = [Listed("loading", "the plugin is loaded and has a device")]
         found += [Listed(one.name, one.about) for one in device_checks().values()]
-        for stages in (self._parts or parts(Backend(), None)).values():
+        for stages in (self._parts or parts(Backend())).values():
             for check in stages:
                 kind, _, what = check.partition("-")
-                found.append(Listed(check, f"{what}: {_ABOUT[kind]}"))
+                found.append(Listed(check, f"{what or kind}: {_ABOUT[kind]}"))
         return found
 
     def chosen(self, patterns: Sequence[str] = ()) -> list[str]:
@@ -111,5 +110,17 @@ class Conformance:
                 yield run_check(check, self.name, self.devices)
         for stages in self._parts.values():
             wanted = {name: entries for name, entries in stages.items() if name in rest}
-            if wanted:
+            if why := self._no_triton() if "triton" in wanted else "":
+                yield Result(check="triton", verdict="unsupported", reason=why)
+            elif wanted:
                 yield from run_part(self.backend, len(self.devices), wanted)
+
+    def _no_triton(self) -> str:
+        """Why there are no Triton kernels for these devices, as the backend says; empty if any."""
+        assert self.backend is not None
+        if self.backend.triton:
+            return self.backend.triton
+        try:
+            return "" if architecture(self.name) else "arch() is None: no Triton target"
+        except BackendError:
+            return ""  # the run itself says what is wrong

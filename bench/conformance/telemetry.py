@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import statistics
 import time
-from typing import Any
 
-from ..backends.base import Health, Link, Telemetry
+from ..backends.base import Telemetry
 from .checks import Subject, check
 from .outcome import Fail, NotSupported
 
@@ -45,15 +44,11 @@ def telemetry(subject: Subject) -> str:
     return ", ".join(said)
 
 
-def _sane(found: Any, subject: Subject) -> None:
-    if not isinstance(found, Telemetry):
-        raise Fail(f"telemetry() is {found!r}", "return bench.backends.base.Telemetry(...)")
+def _sane(found: Telemetry, subject: Subject) -> None:
     for name, (low, high, unit) in RANGES.items():
         value = getattr(found, name)
         if value is None:
             continue
-        if isinstance(value, bool) or not isinstance(value, (int, float)):
-            raise Fail(f"{name} is {value!r}", f"give a number in {unit}, or None")
         if not low <= value <= high:
             raise Fail(f"{name} is {value:g} {unit}, which no chip has", f"is it in {unit}?")
     if found.clock and found.clock_max and found.clock > 1.1 * found.clock_max:
@@ -62,14 +57,9 @@ def _sane(found: Any, subject: Subject) -> None:
             "clock_max is the highest clock that the chip would run",
         )
     used = found.memory_used
-    if used is not None and (not isinstance(used, int) or not 0 <= used <= subject.mine.memory):
+    if used is not None and not 0 <= used <= subject.mine.memory:
         raise Fail(
-            f"memory_used is {used!r} on a device of {subject.mine.memory} B", "give bytes as int"
-        )
-    if not isinstance(found.throttled, str) or not isinstance(found.capped, bool):
-        raise Fail(
-            f"throttled is {found.throttled!r}, capped {found.capped!r}",
-            "throttled is the reason in words (empty: none), capped a bool",
+            f"memory_used is {used} on a device of {subject.mine.memory} B", "is it in bytes?"
         )
 
 
@@ -78,15 +68,11 @@ def health(subject: Subject) -> str:
     """Counted errors are whole numbers that never fall, by names without spaces."""
     readings = [subject.backend.health(subject.mine.index) for _ in range(2)]
     for found in readings:
-        if not isinstance(found, Health):
-            raise Fail(f"health() is {found!r}", "return bench.backends.base.Health(...)")
         for name, number in found.errors.items():
-            if not isinstance(name, str) or not name or " " in name:
+            if not name or " " in name:
                 raise Fail(f"health() counts {name!r}", "give names without spaces")
-            if isinstance(number, bool) or not isinstance(number, int) or number < 0:
-                raise Fail(f"health() counts {number!r} of {name}", "give whole numbers from 0")
-        if not isinstance(found.problem, str):
-            raise Fail(f"problem of health() is {found.problem!r}", "say it in words")
+            if number < 0:
+                raise Fail(f"health() counts {number} of {name}", "give whole numbers from 0")
     first, second = readings
     fell = [name for name in first.errors if second.errors.get(name, 0) < first.errors[name]]
     if fell:
@@ -103,12 +89,8 @@ def links(subject: Subject) -> str:
     """Links join different devices of this node, each pair once, with bandwidths in B/s."""
     indices = {device.index for device in subject.devices}
     found = subject.backend.links()
-    if not isinstance(found, list):
-        raise Fail(f"links() is {found!r}", "return a list of bench.backends.base.Link")
     pairs = set()
     for link in found:
-        if not isinstance(link, Link):
-            raise Fail(f"links() has {link!r}", "return a list of bench.backends.base.Link")
         pair = frozenset((link.a, link.b))
         if len(pair) < 2 or not pair <= indices:
             raise Fail(
@@ -118,8 +100,8 @@ def links(subject: Subject) -> str:
         if pair in pairs:
             raise Fail(f"links() has {link.a} and {link.b} twice", "give each pair once")
         pairs.add(pair)
-        if not isinstance(link.kind, str) or not link.kind:
-            raise Fail(f"kind of a link is {link.kind!r}", "give the vendor's word for it")
+        if not link.kind:
+            raise Fail(f"the link of {link.a} and {link.b} has no kind", "give the vendor's word")
         if link.bandwidth is not None and not 1e8 <= link.bandwidth <= 1e13:
             raise Fail(
                 f"a link of {link.bandwidth:g} B/s", "give bytes a second of one direction, or None"

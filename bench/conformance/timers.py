@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 from .checks import Subject, check
@@ -15,6 +17,8 @@ LARGEST = 8192
 """Rows of the largest matrices that are multiplied: fp32 of three takes 805 MB."""
 LATE = 0.2
 """Share of its time that a device may still be busy after synchronize()."""
+SMALL = 64
+"""Small operations whose durations must not all look alike."""
 TRIES = 3
 """Attempts of which the best counts: this process loses its core now and then."""
 
@@ -52,6 +56,7 @@ def timers(subject: Subject) -> str:
     _ = subject.device
     if backend.event() is None:
         raise NotSupported("event() is None: the host's clock times this device")
+    _resolved(subject)
     work, result = _long(subject)
     best = min((_timed(subject, work, result) for _ in range(TRIES)), key=_off)
     if _off(best) > LATE:
@@ -61,6 +66,24 @@ def timers(subject: Subject) -> str:
             "current stream, and synchronize(device) waits for it",
         )
     return f"events agree with the host within {_off(best):.1%}; empty spans {best.empty:.2g} s"
+
+
+def _resolved(subject: Subject) -> None:
+    """Raise `Fail` where many small operations leave no trace between events."""
+    import torch
+
+    small = torch.zeros(1024, device=subject.device)
+    marks: list[Any] = [subject.backend.event() for _ in range(SMALL)]
+    for mark in marks:
+        mark.record()
+        small.add_(1.0)
+    subject.synchronize()
+    spans = {float(one.elapsed_time(other)) for one, other in itertools.pairwise(marks)}
+    if len(spans) < 3:
+        raise Fail(
+            f"{SMALL} small operations in a row took {', '.join(f'{one:g}' for one in spans)} ms",
+            "elapsed_time() must tell microseconds: give fractions of a millisecond",
+        )
 
 
 class _Timed(NamedTuple):
@@ -97,8 +120,6 @@ def _timed(subject: Subject, work: Callable[[], Any], result: Callable[[], float
             f"events are not in order: {empty:g}, {one:g} and {both:g} ms after the first",
             "elapsed_time(end) is from self to end, in ms, and never negative",
         )
-    if one <= 0:
-        raise Fail("elapsed_time() of a long operation is 0", "count in fractions of a millisecond")
     return _Timed(both * 1e-3, host, empty * 1e-3)
 
 
@@ -118,7 +139,7 @@ def streams(subject: Subject) -> str:
         work()
         values.add_(turn)  # late: behind the long operation
         side.follow()
-        doubled = side.run(lambda values=values: (work(), values * 2)[1])  # type: ignore[misc]
+        doubled = side.run(partial(_doubled, work, values))
         side.join()
         total = float((doubled + 1).double().sum())
         subject.synchronize()
@@ -129,6 +150,12 @@ def streams(subject: Subject) -> str:
                 "wait_stream of torch.<device_type>.Stream must make one stream wait for the other",
             )
     return "in order"
+
+
+def _doubled(work: Callable[[], Any], values: Any) -> Any:
+    """Late as well: whoever does not wait for this stream finds nothing yet."""
+    work()
+    return values * 2
 
 
 def _long(subject: Subject) -> tuple[Callable[[], Any], Callable[[], float]]:

@@ -14,7 +14,8 @@ from ..errors import Unmeasurable
 from ..records import Status
 from ..stats import median_interval
 from ..timing import EventTimer, HostTimer, Rule, Timer, Timing, measure
-from .base import Benchmark, Check, Context
+from .base import Benchmark, Check, Context, axes_of
+from .lacking import declared
 
 ELSEWHERE = "on another rank of the group"
 """In reasons of a rank whose own part went well; the reason proper is the other rank's."""
@@ -121,14 +122,13 @@ def lacked(bench: Benchmark, context: Context) -> str:
     The same on every rank of a group, also where one kind of chip can do it.
     """
     backend = context.backend
-    dtype = str(getattr(bench, "dtype", ""))
-    why = backend.lacking.get(dtype) or backend.lacking.get(dtype.partition("_")[0], "")
+    why = declared(backend.lacking, [bench.name, *map(str, axes_of(bench).values())])
     if not why and getattr(bench, "impl", "") == "triton":
         why = backend.triton
     if not anyone(context, bool(why)):
         return ""
-    declared = f"not supported, as backend {backend.name} declares: {why}"
-    return declared if why else f"not supported {ELSEWHERE}"
+    said = f"not supported, as backend {backend.name} declares: {why}"
+    return said if why else f"not supported {ELSEWHERE}"
 
 
 def timer_for(bench: Benchmark, context: Context) -> Timer:

@@ -102,6 +102,7 @@ LIGHT = [
     ["show", "chips"],
     ["show", "schema"],
     ["certificate", "trust"],
+    ["backend", "check", "cpu", "--list"],
     ["run", "quick", "--dry-run", "--backend", "cpu"],
     ["run", "quick", "--dry-run", "--cluster", "small"],
 ]
@@ -166,6 +167,7 @@ def test_the_wheel_carries_all_code_and_data_and_nothing_else(wheel):
         ("kernels/tuned", "bench/kernels/tuned", "*.yaml"),
         ("configs", "bench/data", "*.yaml"),
         ("bench/deploy/templates", "bench/deploy/templates", "*.*"),
+        ("bench/conformance/templates", "bench/conformance/templates", "*.*"),
     ):
         for path in (ROOT / folder).rglob(pattern):
             wanted.add(f"{inside}/{path.relative_to(ROOT / folder)}")
