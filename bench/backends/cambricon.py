@@ -8,6 +8,9 @@ from __future__ import annotations
 
 import re
 
+import msgspec
+
+from ..records import Device
 from . import tools
 from .base import Health, Telemetry, TorchBackend
 
@@ -24,6 +27,13 @@ class Cambricon(TorchBackend):
     visible_devices = "MLU_VISIBLE_DEVICES"
     kubernetes_resource = "cambricon.com/vmlu"  # of the device plugin of HAMi
     priority = 71
+
+    def devices(self) -> list[Device]:
+        # An MLU370-X8 is two chips, each a device.
+        return [
+            msgspec.structs.replace(one, dies=2) if "MLU370-X8" in one.name else one
+            for one in super().devices()
+        ]
 
     def versions(self) -> dict[str, str]:
         return tools.versions(tools.reading("cnmon"), driver=r"Driver v(\S+)")

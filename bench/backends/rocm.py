@@ -82,9 +82,9 @@ def card_telemetry(text: str | None, index: int) -> Telemetry:
     """What the JSON of ``rocm-smi`` or ``hy-smi`` says of one card."""
     try:
         card = json.loads(text or "{}").get(f"card{index}", {})
+        said = {str(key).lower(): value for key, value in card.items()}
     except (ValueError, AttributeError):
         return Telemetry()
-    said = {str(key).lower(): value for key, value in card.items()}
     heat = [said.get(f"temperature (sensor {place}) (c)") for place in _HOTTEST]
     used = _value(said, r"vram total used memory \(b\)")
     if used is None:
