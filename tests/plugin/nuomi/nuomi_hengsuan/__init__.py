@@ -23,6 +23,7 @@ class Nuomi(TorchBackend):
     lacking = {
         "tf32": "fp32 products are exact in all modes",
         "fp8": "the chip has no fp8",
+        "quantize": "it makes fp8",
         # Its threads compute this with PyTorch's own kernels for the host, as backend cpu says.
         "layernorm backward bf16": "the bias's gradient is added up in bf16",
         "layernorm backward fp16": "the bias's gradient is added up in fp16",
