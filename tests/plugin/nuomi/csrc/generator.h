@@ -11,7 +11,8 @@ namespace nuomi {
 struct Generator final : c10::GeneratorImpl {
   at::Generator host;
 
-  explicit Generator(c10::DeviceIndex device, at::Generator from = at::make_generator<at::CPUGeneratorImpl>())
+  explicit Generator(c10::DeviceIndex device,
+                     at::Generator from = at::make_generator<at::CPUGeneratorImpl>())
       : c10::GeneratorImpl({TYPE, device}, c10::DispatchKeySet(c10::DispatchKey::PrivateUse1)),
         host(std::move(from)) {}
 

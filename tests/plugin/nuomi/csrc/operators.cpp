@@ -1,9 +1,8 @@
 // Operations. Matrix products, and copies that need not wait, are done by the stream's thread while
-// the host goes on. All others the host does itself, on the device's memory, when the stream is done.
+// the host goes on. All others the host does itself, on the device's memory, after the stream.
 #include <ATen/ATen.h>
 #include <ATen/EmptyTensor.h>
 #include <ATen/autocast_mode.h>
-#include <ATen/native/Resize.h>
 #include <ATen/ops/_reshape_alias_native.h>
 #include <ATen/ops/as_strided_native.h>
 #include <ATen/ops/resize_native.h>
@@ -97,12 +96,10 @@ static Tensor copy_from_and_resize(const Tensor& from, const Tensor& to) {
   return copy_from(from, to, false);
 }
 
-// A product is wrong on purpose where the last term of every sum is left out.
-static Tensor shortened(const Tensor& left) {
-  return broken("wrong") ? left.narrow(-1, 0, left.size(-1) - 1) : left;
-}
-static Tensor shortened_too(const Tensor& right) {
-  return broken("wrong") ? right.narrow(-2, 0, right.size(-2) - 1) : right;
+// An operand of a product, whose sums run over this dimension. Of a device that is wrong on purpose
+// they lack their last term.
+static Tensor summed(const Tensor& operand, int64_t over) {
+  return broken("wrong") ? operand.narrow(over, 0, operand.size(over) - 1) : operand;
 }
 
 static void shape(const Tensor& out, c10::IntArrayRef size) {
@@ -113,7 +110,7 @@ static Tensor& mm_out(const Tensor& left, const Tensor& right, Tensor& out) {
   TORCH_CHECK(left.dim() == 2 && right.dim() == 2, "mm takes two matrices");
   shape(out, {left.size(0), right.size(1)});
   current(out).push([a = host(left), b = host(right), c = host(out)]() mutable {
-    at::mm_out(c, shortened(a), shortened_too(b));
+    at::mm_out(c, summed(a, -1), summed(b, -2));
   });
   return out;
 }
@@ -122,7 +119,7 @@ static Tensor& bmm_out(const Tensor& left, const Tensor& right, Tensor& out) {
   TORCH_CHECK(left.dim() == 3 && right.dim() == 3, "bmm takes two batches of matrices");
   shape(out, {left.size(0), left.size(1), right.size(2)});
   current(out).push([a = host(left), b = host(right), c = host(out)]() mutable {
-    at::bmm_out(c, shortened(a), shortened_too(b));
+    at::bmm_out(c, summed(a, -1), summed(b, -2));
   });
   return out;
 }
@@ -133,7 +130,7 @@ static Tensor& addmm_out(const Tensor& self, const Tensor& left, const Tensor& r
   shape(out, {left.size(0), right.size(1)});
   current(out).push([s = host(self), a = host(left), b = host(right), c = host(out), beta,
                      alpha]() mutable {
-    at::addmm_out(c, s, shortened(a), shortened_too(b), beta, alpha);
+    at::addmm_out(c, s, summed(a, -1), summed(b, -2), beta, alpha);
   });
   return out;
 }
@@ -151,8 +148,8 @@ class Call {
     current_queue(device_->index()).drain();
     for (size_t i = 0; i < count; ++i) {
       const auto& argument = schema_.arguments()[i];
-      const auto* alias = argument.alias_info();
-      torch::jit::peek(*stack, i, count) = there(arguments_[i], argument, alias && alias->isWrite());
+      const bool write = argument.alias_info() && argument.alias_info()->isWrite();
+      torch::jit::peek(*stack, i, count) = there(arguments_[i], argument, write);
     }
   }
 

@@ -1,9 +1,9 @@
 // Devices, streams and events, and how PyTorch asks for them.
 #include "nuomi.h"
 
-#include <ATen/ThreadLocalState.h>
 #include <c10/core/DeviceCapability.h>
 #include <c10/core/impl/DeviceGuardImplInterface.h>
+#include <c10/util/Exception.h>
 #include <unistd.h>
 
 #include <array>
