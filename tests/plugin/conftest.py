@@ -47,6 +47,9 @@ def built(cache: Path) -> Path:
         )
         assert done.returncode == 0, done.stdout[-6000:]
         target.rename(site)
+    for other in cache.iterdir():
+        if other != site:
+            shutil.rmtree(other)
     return site
 
 

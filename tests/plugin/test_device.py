@@ -137,18 +137,35 @@ def test_out_of_memory_is_a_row_and_the_run_goes_on(hengsuan, suite, tmp_path):
     assert {row.status for row in small} <= {"ok", "contended"}
 
 
-def test_certify_judges_it(hengsuan, suite, tmp_path):
-    """One node has no others to be compared with: inconclusive for that, and for nothing else."""
+PROFILE = """
+name: small
+categories:
+  compute:
+    - {benchmark: gemm, metric: flops, LIMIT}
+"""
+
+
+@pytest.mark.parametrize(
+    ("limit", "never"), [("reference: none", "reject"), ("least: 0.9", "accept")]
+)
+def test_certify_judges_it(hengsuan, suite, tmp_path, limit, never):
+    """By itself it is sound; threads of a host are far below the peak that its datasheet claims.
+
+    Which of the other verdicts it gets depends on whether the cores are quiet.
+    """
     given = suite(
         device=["gemm: {shape: 256x256x256, dtype: [fp32, bf16]}", "launch: {}"],
         corruption=["corruption: {op: [gemm, copy], shape: small, rule: {budget: 500ms}}"],
         node=["collectives: {op: all_reduce, size: 64KiB, over: node}"],
     )
-    words = ("certify", given, "--executor", "local", "--backend", "nuomi", "--json", "-q")
-    done = hengsuan(*words, "--out", tmp_path / "runs")
-    said = json.loads(done.stdout)
-    (node,) = said["nodes"]
-    assert done.returncode in (Exit.OK, Exit.INCONCLUSIVE), done.stderr
-    assert node["verdict"] in ("accept", "inconclusive"), node
+    profile = tmp_path / "profile.yaml"
+    profile.write_text(PROFILE.replace("LIMIT", limit))
+    words = ("certify", given, "--profile", profile, "--executor", "local", "--backend", "nuomi")
+    done = hengsuan(*words, "--json", "-q", "--out", tmp_path / "runs")
+    (node,) = json.loads(done.stdout)["nodes"]
+    assert node["verdict"] != never, node
+    exits = {"accept": Exit.OK, "inconclusive": Exit.INCONCLUSIVE, "reject": Exit.FINDING}
+    assert done.returncode == exits[node["verdict"]], done.stderr
     _, found = rows(tmp_path / "runs")
     assert {row.status for _, row in found} <= {"ok", "contended"}, found
+    assert {case.benchmark for case, _ in found} >= {"gemm", "launch", "corruption"}
