@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .errors import UsageError, unknown
-from .records import DeviceGroup, Node
+from .records import Device, DeviceGroup, Node
 
 Ints = npt.NDArray[np.int64]
 
@@ -113,17 +113,21 @@ class Inventory:
         return f"{self.name(node)}/{rank - int(self.starts[node])}"
 
     def chip(self, rank: int) -> str | None:
-        """The chip of a rank; None where no datasheet fits."""
+        """The chip that a rank is judged as; None where no datasheet fits."""
         if self.fleet is not None:
             return self.fleet.chip
+        return self.device(rank).judged_as
+
+    def device(self, rank: int) -> Device:
+        """The device of a rank. Not of a fleet, which has no devices one by one."""
         node = int(self.node_of(rank))
-        return self.nodes[node].devices[rank - int(self.starts[node])].chip
+        return self.nodes[node].devices[rank - int(self.starts[node])]
 
     def chips(self) -> list[str | None]:
         """The distinct chips of all devices, in order of appearance."""
         if self.fleet is not None:
             return [self.fleet.chip]
-        return list(dict.fromkeys(d.chip for node in self.nodes for d in node.devices))
+        return list(dict.fromkeys(d.judged_as for node in self.nodes for d in node.devices))
 
     def kinds(self) -> tuple[Ints, list[str]]:
         """int64[ranks], equal for chips of one kind; the kinds by name, in order of appearance.
@@ -138,7 +142,7 @@ class Inventory:
     def _count_kinds(self) -> tuple[Ints, list[str]]:
         if self.fleet is not None:
             return np.zeros(self.size, dtype=np.int64), [self.fleet.chip]
-        each = [(d.backend, d.chip or d.backend) for node in self.nodes for d in node.devices]
+        each = [(d.backend, d.judged_as or d.backend) for node in self.nodes for d in node.devices]
         found = list(dict.fromkeys(each))
         known = {kind: code for code, kind in enumerate(found)}
         called = Counter(chip for _, chip in found)
@@ -206,9 +210,9 @@ class Inventory:
             return "gloo"
         return nodes[0].collectives if nodes else ""
 
-    def stand_in(self) -> bool:
-        """Whether any device only stands in for an accelerator."""
-        return any(device.stand_in for node in self.nodes for device in node.devices)
+    def weak(self) -> bool:
+        """Whether any device is far slower than an accelerator."""
+        return any(device.weak for node in self.nodes for device in node.devices)
 
     def numa(self) -> list[int]:
         """The NUMA nodes with cores that any node has, ascending; empty where none says."""

@@ -110,8 +110,10 @@ class Device(msgspec.Struct, kw_only=True, frozen=True):
     """What a backend says of one device. Memory in bytes; ``chip`` names a datasheet if one fits.
 
     ``lane`` names the physical resource that the device lives on: devices that share a lane
-    (cores of one NUMA node, say) are measured one after the other. ``stand_in``: it only stands in
-    for an accelerator.
+    (cores of one NUMA node, say) are measured one after the other. ``dies``: how many devices its
+    card shows itself as; datasheets speak of cards. ``stand_in``: it only stands in for an
+    accelerator, for the chip that ``stands_for`` names where somebody chose one (``--stand-in``).
+    ``weak``: it is far slower than an accelerator, and gets small shapes.
     """
 
     index: int
@@ -122,8 +124,16 @@ class Device(msgspec.Struct, kw_only=True, frozen=True):
     memory: int = 0
     firmware: str = ""
     lane: str = ""
+    dies: int = 1
     stand_in: bool = False
+    stands_for: str = ""
+    weak: bool = False
     facts: dict[str, Any] = {}
+
+    @property
+    def judged_as(self) -> str | None:
+        """The chip whose datasheet it is held against; None where there is none."""
+        return self.stands_for or self.chip
 
 
 class Node(msgspec.Struct, kw_only=True, frozen=True):
@@ -235,6 +245,22 @@ class Header(msgspec.Struct, kw_only=True):
     conditions: list[Conditions] = []
     stages: list[dict[str, Any]] = []
     events: list[dict[str, Any]] = []
+
+    @property
+    def stands_for(self) -> str:
+        """The chips that the run's devices stand in for; empty where nobody chose one."""
+        devices = (device for node in self.nodes for device in node.devices)
+        return ", ".join(dict.fromkeys(d.stands_for for d in devices if d.stands_for))
+
+    @property
+    def label(self) -> str:
+        """The provenance as reports print it: ``stand-in for acme-9`` where a chip was chosen."""
+        return labelled(self.provenance, self.stands_for)
+
+
+def labelled(provenance: Provenance, stands_for: str) -> str:
+    """A provenance, with the chip that was stood in for."""
+    return f"{provenance} for {stands_for}" if stands_for else provenance
 
 
 class Samples(msgspec.Struct, array_like=True, frozen=True):

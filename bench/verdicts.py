@@ -113,6 +113,7 @@ class Certification(msgspec.Struct, kw_only=True):
     suite: str
     profile: str
     provenance: Provenance
+    stands_for: str = ""
     began: str
     finished: str
     version: str = ""

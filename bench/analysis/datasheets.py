@@ -21,7 +21,9 @@ class Datasheets:
             codes, kinds = Inventory(header.nodes).kinds()
             devices = (device for node in header.nodes for device in node.devices)
             named = zip(codes.tolist(), devices, strict=True)
-            self._devices = [(kinds[code], device.chip or device.name) for code, device in named]
+            self._devices = [
+                (kinds[code], device.judged_as or device.name) for code, device in named
+            ]
             self._devices = list(dict.fromkeys(self._devices))
 
     def of(self, case: Case) -> tuple[str, str]:

@@ -27,7 +27,7 @@ OWN = frozenset({"boot", "addresses", "serial", "index", "lane", "name"})
 MOVING = frozenset({"generation", "pcie_generation"})
 """Last words of what follows the load: a link at rest lowers its speed (`bench.analysis.health`
 judges it)."""
-PARTS = frozenset({"interfaces", "rdma", "pcie", "numa", "device", "ports"})
+PARTS = frozenset({"interfaces", "rdma", "pcie", "numa", "device", "ports", "links"})
 """Facts that hold named parts; one that is missing is told as a whole."""
 ABSENT = "absent"
 
@@ -200,7 +200,7 @@ def _majority(values: Mapping[int, Any], tolerance: float) -> tuple[Any, set[int
 
 def _kind(node: Node) -> str:
     """The chips of a node: what makes it one of many alike."""
-    return " + ".join(sorted({device.chip or device.name for device in node.devices}))
+    return " + ".join(sorted({device.judged_as or device.name for device in node.devices}))
 
 
 def _said(value: Any) -> str:

@@ -22,7 +22,7 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from ..configs import Chip, load_model
+from ..configs import Chip, datasheet, load_model
 from ..errors import HengsuanError
 from ..kernels import costs, shapes
 from ..records import PROVENANCES, STATUSES, Case, Header, Provenance
@@ -139,6 +139,7 @@ def roofline(header: Header, columns: Columns, chips: Mapping[str, Chip]) -> lis
     kinds = _kinds(header)
     rows = rows_by_case(columns, len(header.cases))
     good = columns.status == STATUSES.index("ok")
+    sheets = _sheets(header, chips)
     lacking: list[Finding] = []
     placed = list(_placed(header, lacking))
     found = []
@@ -155,7 +156,7 @@ def roofline(header: Header, columns: Columns, chips: Mapping[str, Chip]) -> lis
                     calls = float(np.median(medians)) / work
                     rates.append(_Rate(case, op, dtype, cost, calls, int(groups.size)))
             if rates:
-                chip = _chip(kind, PROVENANCES[index], ranks.size, rates, chips.get(kind))
+                chip = _chip(kind, PROVENANCES[index], ranks.size, rates, sheets.get(kind))
                 chip.findings.extend(lacking)
                 found.append(chip)
     return found
@@ -165,7 +166,16 @@ def _kinds(header: Header) -> npt.NDArray[Any]:
     """By rank: the datasheet's name, or what the device calls itself."""
     if header.fleet is not None:
         return np.full(header.fleet.count * header.fleet.devices, header.fleet.chip)
-    return np.array([d.chip or d.name for node in header.nodes for d in node.devices], dtype=str)
+    devices = (device for node in header.nodes for device in node.devices)
+    return np.array([device.judged_as or device.name for device in devices], dtype=str)
+
+
+def _sheets(header: Header, chips: Mapping[str, Chip]) -> dict[str, Chip | None]:
+    """The datasheets by kind."""
+    if header.fleet is not None:
+        return {header.fleet.chip: chips.get(header.fleet.chip)}
+    devices = (device for node in header.nodes for device in node.devices)
+    return {device.judged_as or device.name: datasheet(device, chips) for device in devices}
 
 
 def _placed(header: Header, lacking: list[Finding]) -> Iterator[tuple[Case, str, str, costs.Cost]]:

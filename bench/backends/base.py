@@ -7,102 +7,44 @@ this package never asks for a vendor's name.
 
 from __future__ import annotations
 
+import functools
 import importlib
 import importlib.util
+import os
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
-
-import msgspec
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from ..errors import BackendError
 from ..records import Device
+from .answers import Health, Link, Side, Telemetry
+
+__all__ = [
+    "ACCEPTED",
+    "API_VERSION",
+    "Backend",
+    "Health",
+    "Link",
+    "Side",
+    "Telemetry",
+    "TorchBackend",
+]
 
 if TYPE_CHECKING:
     import torch
 
-T = TypeVar("T")
 API_VERSION = 2
 ACCEPTED = (1, 2)
 """Versions of the contract that plugins may be written for. What version 2 added has defaults."""
-
-
-class Telemetry(msgspec.Struct, kw_only=True, frozen=True):
-    """What a device says of itself now; None where it does not say.
-
-    Clock in MHz (``clock_max``: the highest it would run), temperature in °C, power in W,
-    memory in bytes. ``throttled`` is the reason in words, empty when it runs freely.
-    ``capped``: it runs at its power limit, as busy chips do; that is noted, and no throttling.
-    """
-
-    clock: float | None = None
-    clock_max: float | None = None
-    temperature: float | None = None
-    power: float | None = None
-    memory_used: int | None = None
-    throttled: str = ""
-    capped: bool = False
-
-
-class Health(msgspec.Struct, kw_only=True, frozen=True):
-    """What a device counted of its own errors, and what it says that it needs.
-
-    ``errors``: counts since boot or over its life, by names without spaces (``ecc_uncorrected``);
-    what grows is a fault of hardware, unless its name says that it was ``corrected``
-    (`bench.host.counters.is_error`). ``problem``: why it should be reset or repaired, in words;
-    empty if it does not say so.
-    """
-
-    errors: dict[str, int] = {}
-    problem: str = ""
-
-
-class Link(msgspec.Struct, kw_only=True, frozen=True):
-    """How two devices of a node reach each other.
-
-    ``kind`` in the vendor's word (``NV18``, ``HCCS``, ``PIX``); ``bandwidth`` of one direction in
-    B/s, None where it is not said.
-    """
-
-    a: int
-    b: int
-    kind: str
-    bandwidth: float | None = None
-
-
-class Side:
-    """A second stream of a device: work given to it runs beside the current stream's.
-
-    ``follow`` and ``join`` are waits of the device, never of the host.
-
-    Args:
-        module: ``torch.<device_type>`` with ``Stream``, ``stream`` and ``current_stream``.
-        device: Where the stream is.
-    """
-
-    def __init__(self, module: Any, device: torch.device) -> None:
-        self._module, self._device = module, device
-        self._stream = module.Stream(device)
-
-    def follow(self) -> None:
-        """What is given from now on waits for all that the current stream holds now."""
-        self._stream.wait_stream(self._module.current_stream(self._device))
-
-    def run(self, work: Callable[[], T]) -> T:
-        """Call ``work`` so that what it gives to the device runs here; its result."""
-        with self._module.stream(self._stream):
-            return work()
-
-    def join(self) -> None:
-        """What the current stream gets from now on waits for all that was given here."""
-        self._module.current_stream(self._device).wait_stream(self._stream)
 
 
 class Backend:
     """How a family of chips is reached: the whole contract (`API_VERSION` 2).
 
     Everything runs in a process of its own with ``TORCH_DEVICE_BACKEND_AUTOLOAD=0``; only the
-    chosen backend's ``module`` is imported there. ``present`` and ``devices`` are also called in
-    a probe process, so a plugin that crashes takes nothing else down.
+    chosen backend's ``module`` is imported there. A plugin's class is imported, and ``present``
+    and ``devices`` are asked, in a process of their own first: one that crashes or hangs takes
+    nothing else down. What members give is checked (`bench.backends.contract`).
     """
 
     api_version: ClassVar[int] = API_VERSION
@@ -121,15 +63,20 @@ class Backend:
     kubernetes_resource: ClassVar[str | None] = None
     slurm_gres: ClassVar[str | None] = None
     stand_in: ClassVar[bool] = False
-    """True where the device only stands in for an accelerator; its records say so."""
+    """True where the device only stands in for an accelerator, as a host's cores or an emulator do:
+    its records say so. It is taken for weak as well, and gets small shapes."""
     dies_per_card: ClassVar[int] = 1
-    """Devices that one card shows itself as: datasheets speak of cards, measurements of devices."""
+    """Devices that one card shows itself as: datasheets speak of cards, measurements of devices.
+    Where products differ, `devices` says it of each (`Device.dies`)."""
     tested: ClassVar[str] = ""
     """On what hardware this was proved, by which run or submission; empty: it never was."""
     triton: ClassVar[str] = ""
     """Why Triton kernels cannot run on these chips; empty: `arch` decides."""
     lacking: ClassVar[Mapping[str, str]] = {}
-    """Dtypes that these chips do not compute in, and why: no failure, but declared."""
+    """What these chips cannot do, and why: no failure, but declared. A key is one or more words
+    that must all fit a case: a dtype (``fp64``, ``fp8``), an operation or benchmark (``scatter``),
+    or several (``gemm fp8_e4m3``); see `bench.workloads.lacking.declared`. Their cases are skipped
+    for this reason."""
     tolerances: ClassVar[Mapping[str, float]] = {}
     """Largest relative error (Frobenius norm) of a correct result, by dtype, where this chip's is
     not the format's own: one that computes in low precision or analogue declares it. Results are
@@ -190,6 +137,13 @@ class Backend:
         """Peak bytes allocated since the last reset; None where it cannot be known."""
         return None
 
+    def limit_memory(self, device: torch.device, limit: int) -> str:
+        """Let this process allocate ``limit`` bytes of an opened device at most.
+
+        Empty if its allocator keeps to that from now on, else why it cannot.
+        """
+        return "its allocator takes no limit"
+
     def telemetry(self, index: int) -> Telemetry:
         """Clocks, temperature, power, throttling of device ``index`` of the node.
 
@@ -233,7 +187,10 @@ class Backend:
 
 
 class TorchBackend(Backend):
-    """Everything that ``torch.<device_type>`` and ``torch.accelerator`` can say for a backend."""
+    """What ``torch.<device_type>`` and ``torch.accelerator`` can say for a backend.
+
+    The vendor's own module is asked first; what it lacks, PyTorch's generic runtime is asked for.
+    """
 
     def _torch(self) -> Any:
         """The module ``torch.<device_type>``."""
@@ -247,6 +204,29 @@ class TorchBackend(Backend):
                 hint=f"install the vendor's PyTorch extension ({self.module or self.name})",
             )
         return module
+
+    def _function(self, name: str) -> Any | None:
+        """``torch.<device_type>.<name>``, else `torch.accelerator`'s; None where neither has it."""
+        import torch
+
+        own = getattr(self._torch(), name, None)
+        if own is not None:
+            return own
+        generic = getattr(torch, "accelerator", None)
+        here = generic.current_accelerator() if generic is not None else None
+        if here is None or here.type != self.device_type:  # a process has one kind of accelerator
+            return None
+        return getattr(generic, _GENERIC.get(name, name), None)
+
+    def _needed(self, name: str) -> Any:
+        found = self._function(name)
+        if found is None:
+            raise BackendError(
+                f"neither torch.{self.device_type} nor torch.accelerator has {name}",
+                where=f"backend {self.name}",
+                hint=f"add {name} to torch.{self.device_type}, or override what needs it",
+            )
+        return found
 
     def load(self) -> None:
         if self.module is None:
@@ -269,12 +249,11 @@ class TorchBackend(Backend):
 
     def devices(self) -> list[Device]:
         self.load()
-        module = self._torch()
         found = []
-        for index in range(module.device_count()):
-            properties = self._properties(index)
+        for place, index in enumerate(self._indices(self._needed("device_count")())):
+            properties = self._properties(place)
             name = str(getattr(properties, "name", None) or self.device_type)
-            memory = int(getattr(properties, "total_memory", 0))
+            memory = int(getattr(properties, "total_memory", 0) or self._memory(place))
             serial = str(getattr(properties, "uuid", ""))
             found.append(
                 Device(
@@ -289,27 +268,71 @@ class TorchBackend(Backend):
             )
         return found
 
-    def _properties(self, index: int) -> Any:
-        ask = getattr(self._torch(), "get_device_properties", None)
-        return ask(index) if ask is not None else None
+    def _indices(self, count: int) -> list[int]:
+        """Indices on the node of the visible devices, which PyTorch counts from zero."""
+        said = os.environ.get(self.visible_devices or "", "").split(",")
+        numbers = [int(one) for one in said if one.strip().isdigit()]
+        return numbers if len(numbers) == len(said) == count else list(range(count))
+
+    def _properties(self, place: int) -> Any:
+        ask = self._function("get_device_properties")
+        return ask(place) if ask is not None else None
+
+    def _memory(self, place: int) -> int:
+        """Bytes of a visible device's memory; 0 where they cannot be asked for."""
+        ask = self._function("mem_get_info")
+        try:
+            return int(ask(place)[1]) if ask is not None else 0
+        except RuntimeError:  # PyTorch's generic one, of an allocator that does not know
+            return 0
 
     def open(self, index: int) -> torch.device:
         import torch
 
-        self._torch().set_device(index)
+        self._needed("set_device")(index)
         return torch.device(self.device_type, index)
 
     def synchronize(self, device: torch.device) -> None:
-        self._torch().synchronize(device)
+        self._needed("synchronize")(device)
 
     def event(self) -> Any | None:
-        # torch.Event needs the generic device runtime, which not every vendor build has.
-        maker = getattr(self._torch(), "Event", None)
-        return maker(enable_timing=True) if maker is not None else None
+        return self._event() if self._event is not None else None
+
+    @functools.cached_property
+    def _event(self) -> Callable[[], Any] | None:
+        """Makes events that tell time: the vendor's, PyTorch's generic ones, or there are none.
+
+        They are tried, for not every stack has all that its module or PyTorch names.
+        """
+        import torch
+
+        own = getattr(self._torch(), "Event", None)
+        generic = functools.partial(torch.Event, self.device_type)
+        for make in (functools.partial(one, enable_timing=True) for one in (own, generic) if one):
+            try:
+                begin, end = make(), make()
+                begin.record()
+                end.record()
+                end.synchronize()
+                if float(begin.elapsed_time(end)) >= 0:
+                    return make
+            except (AttributeError, TypeError, RuntimeError):
+                continue
+        return None
 
     def side(self, device: torch.device) -> Side | None:
-        module = self._torch()
-        return Side(module, device) if hasattr(module, "Stream") else None
+        import torch
+
+        module, current = self._torch(), self._function("current_stream")
+        if current is None:
+            return None
+        try:
+            # PyTorch's own streams are the context in which they are current.
+            make = getattr(module, "Stream", torch.Stream)
+            switch = getattr(module, "stream", lambda stream: stream)
+            return Side(SimpleNamespace(Stream=make, stream=switch, current_stream=current), device)
+        except RuntimeError:  # PyTorch's generic one, where the stack has no streams
+            return None
 
     def place(self, device: torch.device) -> str:
         return str(_place(self._properties(device.index or 0)).get("pci", ""))
@@ -317,14 +340,31 @@ class TorchBackend(Backend):
     def cache(self, device: torch.device) -> int:
         return int(getattr(self._properties(device.index or 0), "L2_cache_size", 0))
 
+    def limit_memory(self, device: torch.device, limit: int) -> str:
+        impose = getattr(self._torch(), "set_per_process_memory_fraction", None)
+        total = int(getattr(self._properties(device.index or 0), "total_memory", 0))
+        if impose is None or not total:
+            return f"torch.{self.device_type} limits no process's memory"
+        if limit > total:
+            return f"the device has {total} B of memory, less than {limit} B"
+        impose(limit / total, device)
+        return ""
+
     def memory_peak(self, device: torch.device, *, reset: bool = False) -> int | None:
-        module = self._torch()
+        forget, peak = (self._function(name) for name in _PEAK)
+        if forget is None or peak is None:
+            return None
         try:
             if reset:
-                module.reset_peak_memory_stats(device)
-            return int(module.max_memory_allocated(device))
-        except (AttributeError, RuntimeError):
+                forget(device)
+            return int(peak(device))
+        except RuntimeError:  # PyTorch's generic ones, of an allocator that does not count
             return None
+
+
+_GENERIC = {"set_device": "set_device_index", "mem_get_info": "get_memory_info"}
+"""What `torch.accelerator` calls functions of ``torch.<device_type>``, where it renamed them."""
+_PEAK = ("reset_peak_memory_stats", "max_memory_allocated")
 
 
 def _place(properties: Any) -> dict[str, Any]:

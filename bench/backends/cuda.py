@@ -13,7 +13,8 @@ import msgspec
 from .. import host
 from ..errors import BackendError
 from ..records import Device
-from .base import Health, Telemetry, TorchBackend
+from . import tools
+from .base import Health, Link, Telemetry, TorchBackend
 from .nvml import active_links, ask, nvml_health
 
 if TYPE_CHECKING:
@@ -86,8 +87,8 @@ class Cuda(TorchBackend):
                 hint="install a CUDA build of torch, or the backend of whoever built this one",
             )
         found = []
-        for device in super().devices():
-            properties = torch.cuda.get_device_properties(device.index)
+        for place, device in enumerate(super().devices()):
+            properties = torch.cuda.get_device_properties(place)
             uuid = str(getattr(properties, "uuid", ""))
             firmware, facts = _inventory(uuid)
             facts = {**device.facts, **facts}
@@ -139,6 +140,9 @@ class Cuda(TorchBackend):
             return Health()
         handle = nvml.nvmlDeviceGetHandleByIndex(index)
         return nvml_health(nvml, handle)
+
+    def links(self) -> list[Link]:
+        return tools.matrix(tools.output("nvidia-smi", "topo", "-m") or "", "GPU")
 
     def busy(self, index: int) -> str:
         nvml = _nvml()

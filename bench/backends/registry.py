@@ -1,8 +1,9 @@
 """Which backends there are: built-in ones, and those of other distributions.
 
-A plugin names its class in the entry-point group ``hengsuan.backends``. One that cannot be
-imported is listed with its error and breaks nothing. A plugin may replace a built-in backend by
-taking its name. ``HENGSUAN_BACKENDS=a,b`` limits the list.
+A plugin names its class in the entry-point group ``hengsuan.backends``. Its import is tried in
+another process first (`isolated`): one that raises, crashes or hangs is listed with its reason and
+breaks nothing. A plugin may replace a built-in backend by taking its name, and the list says so;
+two plugins of one name are an error. ``HENGSUAN_BACKENDS=a,b`` limits the list.
 """
 
 from __future__ import annotations
@@ -10,88 +11,121 @@ from __future__ import annotations
 import functools
 import importlib
 import os
-import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 from importlib.metadata import entry_points
 
 import msgspec
 
 from ..configs import Chip
 from ..errors import BackendError, unknown
-from .base import ACCEPTED, Backend
+from . import contract
+from .base import Backend
+from .isolated import Examined, examine
 
-BUILT_IN = {"cuda": "bench.backends.cuda:Cuda", "cpu": "bench.backends.cpu:Cpu"}
+BUILT_IN = {
+    "iluvatar": "bench.backends.iluvatar:Iluvatar",
+    "metax": "bench.backends.metax:Metax",
+    "hygon": "bench.backends.rocm:Hygon",
+    "kunlunxin": "bench.backends.kunlunxin:Kunlunxin",
+    "thead": "bench.backends.thead:Thead",
+    "ascend": "bench.backends.ascend:Ascend",
+    "cambricon": "bench.backends.cambricon:Cambricon",
+    "musa": "bench.backends.musa:Musa",
+    "enflame": "bench.backends.enflame:Enflame",
+    "biren": "bench.backends.biren:Biren",
+    "sunrise": "bench.backends.sunrise:Sunrise",
+    "rocm": "bench.backends.rocm:Rocm",
+    "cuda": "bench.backends.cuda:Cuda",
+    "cpu": "bench.backends.cpu:Cpu",
+}
+"""In the order of their priorities: those that answer to ``cuda`` before `Cuda` itself."""
+_PLUGINS = "hengsuan.backends"
+_ALLOWED = "HENGSUAN_BACKENDS"
+_OURS = "built in"
 
 
 class Listed(msgspec.Struct, frozen=True):
-    """A backend by name: where it comes from, and why it cannot be used (empty: it can)."""
+    """A backend by name: where it comes from, and why it cannot be used (empty: it can).
+
+    ``absent``: why this node has no such devices, as far as that is known without a look at them.
+    ``priority`` is 0 and ``tested`` empty where it cannot be used.
+    """
 
     name: str
     origin: str
     problem: str = ""
+    absent: str = ""
+    priority: int = 0
+    tested: str = ""
 
 
 @functools.cache
-def _origins() -> dict[str, tuple[str, str]]:
-    """Name → (``module:Class``, distribution)."""
-    found = {name: (path, "built in") for name, path in BUILT_IN.items()}
-    for entry in entry_points(group="hengsuan.backends"):
+def _origins() -> dict[str, tuple[str, str, str]]:
+    """Name → (``module:Class``, where it comes from, why it has no place in the list)."""
+    found = {name: (path, _OURS, "") for name, path in BUILT_IN.items()}
+    plugins: dict[str, dict[str, str]] = {}
+    for entry in entry_points(group=_PLUGINS):
         origin = entry.dist.name if entry.dist is not None else entry.value
-        found[entry.name] = (entry.value, origin)
-    allowed = [name for name in os.environ.get("HENGSUAN_BACKENDS", "").split(",") if name]
-    return {name: found[name] for name in found if not allowed or name in allowed}
+        plugins.setdefault(entry.name, {})[origin] = entry.value
+    for name, by in plugins.items():
+        origin, path = next(iter(by.items()))
+        if name in BUILT_IN:
+            origin += ", in place of the built-in one"
+        problem = ""
+        if len(by) > 1:
+            origin = " and ".join(sorted(by))
+            problem = f"{origin} both give a backend of this name: uninstall all but one"
+        found[name] = (path, origin, problem)
+    allowed = [name for name in os.environ.get(_ALLOWED, "").split(",") if name]
+    nobody = ("", _ALLOWED, "no backend of this name is installed")
+    return {name: found.get(name, nobody) for name in allowed} if allowed else found
 
 
 @functools.cache
-def _load(name: str) -> Backend | str:
-    """The backend, or in a sentence why it cannot be used."""
-    path, _ = _origins()[name]
+def here(name: str) -> Backend | str:
+    """The backend, imported in this process, or in a sentence why it cannot be used."""
+    path, _, problem = _origins()[name]
+    if problem:
+        return problem
     module, _, attribute = path.partition(":")
     try:
         cls = getattr(importlib.import_module(module), attribute)
-        version = getattr(cls, "api_version", None)
-        if version not in ACCEPTED:
-            spoken = " and ".join(map(str, ACCEPTED))
-            return f"speaks version {version} of the backend contract, this harness {spoken}"
-        backend = cls()
+        problem = contract.problem_of(cls, path, name)
+        return problem or contract.checked(cls())
     except BaseException as error:  # a plugin may raise anything, SystemExit included
         if isinstance(error, KeyboardInterrupt):
             raise
         return f"import of {path} failed: {type(error).__name__}: {error}"
-    if not isinstance(backend, Backend):
-        return f"{path} is no subclass of bench.backends.base.Backend"
-    if backend.name != name:
-        return f"{path} calls itself {backend.name!r}; its entry point calls it {name!r}"
-    problem = _bad_tolerance(backend.tolerances) or _bad_pattern(backend.kernel_patterns)
-    return problem or backend
 
 
-def _bad_tolerance(declared: object) -> str:
-    """Why these are no tolerances. At 1 a result of noise or of zeros would be right."""
-    if not isinstance(declared, Mapping):
-        return f"tolerances: got {declared!r}, takes relative errors by dtype"
-    for dtype, limit in declared.items():
-        if isinstance(limit, bool) or not isinstance(limit, (int, float)) or not 0 <= limit < 1:
-            return f"tolerances: got {limit!r} for {dtype}, takes a number from 0 up to 1"
-    return ""
+@functools.cache
+def examined(name: str) -> Examined:
+    """What a backend says of itself, a plugin in another process. Never raises for what it does.
+
+    ``absent`` of a built-in backend is for `probe` to ask: it may change.
+    """
+    if problem := _origins()[name][2]:
+        return Examined(problem=problem)
+    if not ours(name):
+        return examine(name)
+    found = here(name)
+    if isinstance(found, str):
+        return Examined(problem=found)
+    return Examined(priority=found.priority, tested=found.tested)
 
 
-def _bad_pattern(declared: object) -> str:
-    """Why these are no patterns for the kernel's log."""
-    if not isinstance(declared, Mapping):
-        return (
-            f"kernel_patterns: got {declared!r}, takes regular expressions by what they are about"
-        )
-    for about, pattern in declared.items():
-        try:
-            re.compile(pattern)
-        except (re.error, TypeError) as error:
-            return f"kernel_patterns: {about}: {pattern!r} is no regular expression: {error}"
-    return ""
+def ours(name: str) -> bool:
+    """Whether a backend is a built-in one, which does no harm to the process that imports it."""
+    return _origins()[name][1] == _OURS
 
 
-def get(name: str) -> Backend:
+def get(name: str, *, isolated: bool = False) -> Backend:
     """The backend of that name.
+
+    Args:
+        name: As users write it after ``--backend``.
+        isolated: This process may crash, hang or be spoilt: a plugin's import is not tried before.
 
     Raises:
         UsageError: nothing answers to the name (lists what there is).
@@ -99,7 +133,8 @@ def get(name: str) -> Backend:
     """
     if name not in _origins():
         raise unknown("backend", name, _origins())
-    found = _load(name)
+    problem = "" if isolated else examined(name).problem
+    found = problem or here(name)
     if isinstance(found, str):
         raise BackendError(found, where=f"backend {name}")
     return found
@@ -107,15 +142,19 @@ def get(name: str) -> Backend:
 
 def listing() -> list[Listed]:
     """Every backend, usable or not, in the order in which they are probed."""
-    loaded = {name: _load(name) for name in _origins()}
-
-    def order(name: str) -> tuple[int, str]:
-        found = loaded[name]
-        return (found.priority if isinstance(found, Backend) else 0, name)
-
+    names = list(_origins())
+    with ThreadPoolExecutor(8) as threads:  # several plugins are examined at a time
+        found = dict(zip(names, threads.map(examined, names), strict=True))
     return [
-        Listed(name, _origins()[name][1], found if isinstance(found := loaded[name], str) else "")
-        for name in sorted(loaded, key=order)
+        Listed(
+            name,
+            _origins()[name][1],
+            problem=found[name].problem,
+            absent=found[name].absent,
+            priority=found[name].priority,
+            tested=found[name].tested,
+        )
+        for name in sorted(names, key=lambda name: (found[name].priority, name))
     ]
 
 

@@ -285,9 +285,7 @@ class _Jobs:
         for entry in stage.entries:
             cls = known[entry.benchmark]
             spec = schedule_spec(cls, entry.place)
-            for axes in expand(
-                cls, entry.axes, stand_in=inventory.stand_in(), numa=inventory.numa()
-            ):
+            for axes in expand(cls, entry.axes, weak=inventory.weak(), numa=inventory.numa()):
                 plain = axes_of(make(entry.benchmark, axes))
                 key = _key(entry.benchmark, plain, spec)
                 self._known.setdefault(key, len(self._entries))

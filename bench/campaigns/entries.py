@@ -52,7 +52,7 @@ class Tuned(msgspec.Struct, kw_only=True):
 
 
 def chosen_cases(
-    ops: Sequence[str], dtypes: Sequence[str], shapes: Sequence[str], *, stand_in: bool
+    ops: Sequence[str], dtypes: Sequence[str], shapes: Sequence[str], *, weak: bool
 ) -> list[Chosen]:
     """Every variant of the operations in these dtypes and shapes.
 
@@ -60,7 +60,7 @@ def chosen_cases(
         ops: Operations; all of them if empty.
         dtypes: An operation is left out of those that it does not have; its default if empty.
         shapes: As the axis ``shape`` takes them; the default is what fits the device.
-        stand_in: Whether the device only stands in for an accelerator.
+        weak: Whether the device is far slower than an accelerator.
 
     Raises:
         UsageError: an unknown name, a shape that does not fit, or nothing to tune.
@@ -80,7 +80,7 @@ def chosen_cases(
         cls = registry()[spec.kind]
         for dtype in (d for d in dtypes or spec.dtypes[:1] if d in spec.dtypes):
             for shape in shapes or ("fitting",):
-                for axes in cls.spread({"op": op, "shape": shape}, stand_in=stand_in):
+                for axes in cls.spread({"op": op, "shape": shape}, weak=weak):
                     for variant in spec.variants:
                         case = _case(cls, {**axes, "dtype": dtype, "variant": variant})
                         found.extend([case] if case else [])

@@ -7,7 +7,7 @@ import contextlib
 import os
 import select
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any, NoReturn
 
 import click
@@ -24,6 +24,7 @@ VERBS = {
         "Sign what was found about nodes, verify it, say whose key counts.",
     ),
     "deploy": ("Operations", "Print what starts Ray on Slurm, Kubernetes or a list of hosts."),
+    "backend": ("Chip vendors", "List how chips are reached, and why one is not."),
     "tune": ("Chip vendors", "Search kernel configurations on a device, write its table."),
     "submission": ("Chip vendors", "Pack runs into one signed archive; check such an archive."),
     "show": ("Everyone", "Show benchmarks, suites, chips, profiles, configuration, schema."),
@@ -32,32 +33,43 @@ VERBS = {
 
 
 class Verbs(click.Group):
-    """A group whose commands live in modules that are imported on use."""
+    """A group whose commands live in modules of this package that are imported on use.
+
+    Args:
+        verbs: Name → (who asks, what it does).
+        inside: The group's own name in those of its modules: ``backend_`` of `backend_list_verb`.
+    """
+
+    def __init__(
+        self, *args: Any, verbs: Mapping[str, tuple[str, str]], inside: str = "", **kwargs: Any
+    ) -> None:
+        super().__init__(*args, **kwargs)
+        self.verbs, self.inside = verbs, inside
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """All verbs, in the order of the table."""
-        return list(VERBS)
+        return list(self.verbs)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """Import the verb's module."""
-        if cmd_name not in VERBS:
+        if cmd_name not in self.verbs:
             return None
         from importlib import import_module
 
-        module = import_module(f"{__name__}.{cmd_name}_verb")
+        module = import_module(f"{__name__}.{self.inside}{cmd_name}_verb")
         command: click.Command = module.command
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """List the verbs by who asks, without importing any."""
-        width = max(map(len, VERBS))
-        for who in dict.fromkeys(who for who, _ in VERBS.values()):
+        width = max(map(len, self.verbs))
+        for who in dict.fromkeys(who for who, _ in self.verbs.values()):
             with formatter.section(who):
-                rows = [(v.ljust(width), text) for v, (w, text) in VERBS.items() if w == who]
+                rows = [(v.ljust(width), text) for v, (w, text) in self.verbs.items() if w == who]
                 formatter.write_dl(rows)
 
 
-@click.group(cls=Verbs, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=Verbs, verbs=VERBS, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="hengsuan")
 @click.option("--debug", is_flag=True, help="Show tracebacks of errors (or HENGSUAN_DEBUG=1).")
 def cli(debug: bool) -> None:

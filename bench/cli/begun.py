@@ -14,7 +14,7 @@ from ..records import Case, Header
 from ..verdicts import Evidence
 from . import VERBS, Verbs
 
-_WHERE = ("address", "labels", "backend", "out")
+_WHERE = ("address", "labels", "backend", "out", "stand_in", "impose")
 """Options that a repetition needs as well."""
 _ONE_NODE = ("devices", "nodes")
 """Kinds of schedules whose groups lie in one node each."""
@@ -30,7 +30,7 @@ def begun(header: Header) -> dict[str, Any]:
         return {}
     verb, *rest = words
     try:
-        command = Verbs().get_command(click.Context(click.Group()), verb)
+        command = Verbs(verbs=VERBS).get_command(click.Context(click.Group()), verb)
         assert command is not None
         made = command.make_context(verb, rest, resilient_parsing=True)
     except click.ClickException:
@@ -63,7 +63,7 @@ def repeating(header: Header, evidence: Evidence, node: str, asked: Mapping[str,
         words += ["--executor", "local"]
     for name in _WHERE:
         if name in typed:
-            words += [f"--{name}", str(typed[name])]
+            words += [f"--{name.replace('_', '-')}", str(typed[name])]
     if typed.get("share"):
         words.append("--share")
     if header.executor == "ray" and _inside(header, evidence):

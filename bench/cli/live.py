@@ -35,7 +35,7 @@ class Watching:
         self._picture.stages = [stage.name for stage in made.stages]
         self._screen.begin(
             f"{header.suite} on {inventory.node_count} node(s), {inventory.size} device(s) "
-            f"({', '.join(inventory.backends())}; {header.provenance}), at most "
+            f"({', '.join(inventory.backends())}; {header.label}), at most "
             f"{format_duration(longest(outline(made, inventory)))} of timing → {folder}"
         )
         for note in made.notes:

@@ -11,7 +11,7 @@ import click
 
 from ..errors import Exit, UsageError
 from .json_output import print_json
-from .place import executor_of, given, make_executor, spelled
+from .place import check_stand_in, executor_of, given, make_executor, spelled, stood_in_for
 
 if TYPE_CHECKING:
     from ..cluster.engine import Finished
@@ -69,6 +69,16 @@ _PLACES = (
         default="all",
         show_default=True,
         help="Which raw samples are kept.",
+    ),
+    click.option(
+        "--stand-in",
+        metavar="CHIP",
+        help="The devices stand in for this chip: judged by its datasheet, labelled as a stand-in.",
+    ),
+    click.option(
+        "--impose",
+        metavar="memory",
+        help="Give the stand-ins that chip's limits, as far as they can be imposed.",
     ),
     click.option(
         "--share", is_flag=True, help="Measure devices that others use too; records say so."
@@ -146,7 +156,7 @@ def measured(
         chips: Datasheets by name.
         quiet: Show nothing while measuring.
         campaign: Asked for further stages.
-        where: The options of `places`; a continued run keeps its executor.
+        where: The options of `places`; a continued run keeps its own executor and stand-in.
     """
     from ..cluster.engine import execute
     from ..cluster.observer import Silent
@@ -155,6 +165,7 @@ def measured(
 
     if work.again is not None:
         where["executor_name"] = executor_of(work.again[0], where)
+        where |= stood_in_for(work.again[0], where)
     executor = make_executor(chips, **where)
     with watching(quiet) as screen:
         observer: Observer = screen if screen is not None else Silent()
@@ -244,8 +255,15 @@ def _planned_for(chips: dict[str, Chip], **where: Any) -> Inventory:
     from ..configs import label_nodes, load_labels
     from ..inventory import Inventory
 
+    check_stand_in(chips, where["stand_in"], where["impose"])
     items = load_labels(where["labels"]) if where["labels"] else []
-    node = describe(where["backend"], where["share"], "")
+    node = describe(
+        where["backend"],
+        where["share"],
+        "",
+        stands_for=where["stand_in"] or "",
+        impose_memory=where["impose"] is not None,
+    )
     if not node.devices:
         raise UsageError(f"no device to plan for: {node.problem}")
     labelled, notes = label_nodes([node], items)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ..errors import UsageError
+from ..errors import UsageError, unknown
 
 if TYPE_CHECKING:
     from ..cluster.agents import Hub
@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from ..records import Header
 
 _OPTIONS_OF = {
-    "ray": {"address", "nodes", "labels", "backend", "share", "samples"},
-    "local": {"labels", "backend", "share", "samples"},
+    "ray": {"address", "nodes", "labels", "backend", "share", "samples", "stand_in", "impose"},
+    "local": {"labels", "backend", "share", "samples", "stand_in", "impose"},
     "sim": {"cluster"},
 }
 """Which of the options that say where to measure mean something to which executor."""
@@ -34,6 +34,8 @@ def make_executor(
     cluster: str | None,
     samples: str,
     share: bool,
+    stand_in: str | None,
+    impose: str | None,
 ) -> Executor:
     """The executor for these options of ``hengsuan run``. Nothing is started yet but Ray.
 
@@ -48,6 +50,7 @@ def make_executor(
         click.echo("note: Ray is not installed; measuring this machine without it", err=True)
         kind = "local"
     _check_options(kind, backend)
+    check_stand_in(chips, stand_in, impose)
     if kind == "sim":
         from ..cluster.simulated import SimulatedExecutor
         from ..configs import load_cluster
@@ -62,7 +65,14 @@ def make_executor(
     items = load_labels(labels) if labels else []
     if backend is not None:
         get(backend)  # an unknown name is said before anything is started
-    spec = AgentSpec(token=new_token(), backend=backend, share=share, samples=samples)
+    spec = AgentSpec(
+        token=new_token(),
+        backend=backend,
+        share=share,
+        samples=samples,
+        stands_for=stand_in or "",
+        impose_memory=impose is not None,
+    )
     hub: Hub
     if kind == "local":
         from ..cluster.local import LocalHub
@@ -74,6 +84,39 @@ def make_executor(
         wanted = [name.strip() for name in nodes.split(",") if name.strip()] if nodes else None
         hub = RayHub(spec, address, wanted)
     return AgentExecutor(hub, chips, labels=items)
+
+
+_NOT_IMPOSED = {
+    "link": "no software makes a link between devices slower by a given amount",
+    "network": "shape the interface itself (tc, or the switch): a run measures what is there",
+    "bandwidth": "no allocator or driver makes memory slower by a given amount",
+    "power": "a power cap is the driver's, is root's to set and outlasts the run",
+}
+"""Limits of the chip that is stood in for which a run cannot honestly impose, and why."""
+
+
+def check_stand_in(chips: dict[str, Chip], stand_in: str | None, impose: str | None) -> None:
+    """Raise `UsageError` for a chip that cannot be stood in for, or a limit nobody can impose."""
+    if impose is not None and stand_in is None:
+        raise UsageError(
+            "--impose is about the chip that is stood in for", hint="add --stand-in CHIP"
+        )
+    for limit in impose.split(",") if impose is not None else ():
+        if limit in _NOT_IMPOSED:
+            raise UsageError(
+                f"--impose {limit}: cannot be imposed: {_NOT_IMPOSED[limit]}",
+                hint="--impose memory can, through the allocator's own limit",
+            )
+        if limit != "memory":
+            raise unknown("limit to impose", limit, ("memory", *_NOT_IMPOSED))
+    if stand_in is None:
+        return
+    if stand_in not in chips:
+        raise unknown("chip", stand_in, chips)
+    if chips[stand_in].simulated:
+        raise UsageError(
+            f"{stand_in} exists in simulations only", hint="--sim simulates it; see `show chips`"
+        )
 
 
 def _check_options(kind: str, backend: str | None) -> None:
@@ -97,6 +140,21 @@ def executor_of(header: Header, where: dict[str, Any]) -> str:
             f"run {header.id} is of a simulated fleet", hint="name it again: --cluster NAME"
         )
     return before
+
+
+def stood_in_for(header: Header, where: dict[str, Any]) -> dict[str, Any]:
+    """The options of what the run's devices stand in for, as it began; others would mix records."""
+    from .begun import begun
+
+    before = begun(header)
+    found = {name: before.get(name) for name in ("stand_in", "impose")}
+    for name, value in found.items():
+        if where[name] not in (None, value):
+            raise UsageError(
+                f"run {header.id} was begun "
+                f"{f'with {spelled(name)} {value}' if value else f'without {spelled(name)}'}"
+            )
+    return found
 
 
 def given(name: str) -> bool:

@@ -77,7 +77,7 @@ def show(run: str, out: Path, as_json: bool, rows: bool) -> int:
     screen = console()
     screen.print(
         f"run {header.id}: suite {header.suite}, {header.state}, {header.executor}, "
-        f"{header.provenance}, started {header.started}"
+        f"{header.label}, started {header.started}"
     )
     print_labels(screen, Inventory(header.nodes, header.fleet))
     table = []

@@ -87,9 +87,9 @@ def command(
     place = out if out is not None else user_folder() / "tuned"
     if arch is not None:
         _known(arch, place)
-    stand_in = False
+    weak = False
     if arch is None:
-        name, arch, stand_in = _target(backend)
+        name, arch, weak = _target(backend)
         if arch is None:
             click.echo("error: nothing to tune: no Triton target on this device", err=True)
             return int(Exit.INCONCLUSIVE)
@@ -97,7 +97,7 @@ def command(
     if missing:
         click.echo(f"error: nothing to tune: {missing}", err=True)
         return int(Exit.INCONCLUSIVE)
-    entries = _entries(arch, ops, dtypes, shapes, only, place, stand_in)
+    entries = _entries(arch, ops, dtypes, shapes, only, place, weak)
     if not entries:
         click.echo(f"error: nothing to tune: {arch} runs none of these in Triton", err=True)
         return int(Exit.INCONCLUSIVE)
@@ -124,7 +124,7 @@ def _check(
     from ..campaigns.entries import chosen_cases, given
     from ..kernels import space
 
-    asked = {case.what()[0] for case in chosen_cases(ops, dtypes, shapes, stand_in=True)}
+    asked = {case.what()[0] for case in chosen_cases(ops, dtypes, shapes, weak=True)}
     keys = given(only)
     if keys and not any(asked.intersection(space.SPACES[key].ops) for key in keys):
         raise UsageError(f"--config: none of {', '.join(asked)} uses {', '.join(keys)}")
@@ -171,12 +171,12 @@ def _entries(
     shapes: Sequence[str],
     only: Sequence[str],
     place: Path,
-    stand_in: bool,
+    weak: bool,
 ) -> list[Tuned]:
     from ..campaigns.entries import chosen_cases, entries
     from ..workloads.configured import use_tables
 
-    cases = chosen_cases(ops, dtypes, shapes, stand_in=stand_in)
+    cases = chosen_cases(ops, dtypes, shapes, weak=weak)
     # What an earlier search wrote there is the present table, wherever that lies. Making the cases
     # has looked at the ordinary places.
     use_tables(place)

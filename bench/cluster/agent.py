@@ -18,6 +18,8 @@ from typing import Any, TypeVar
 
 import msgspec
 
+from ..configs import datasheet
+from ..errors import BackendError
 from ..records import Conditions, Node, Row, Samples
 from . import interfaces
 from .coordinator import Coordinator
@@ -38,13 +40,18 @@ LOOK = 10.0
 
 
 class AgentSpec(msgspec.Struct, kw_only=True, frozen=True):
-    """What an agent is started with. ``samples``: which raw samples travel to the driver."""
+    """What an agent is started with. ``samples``: which raw samples travel to the driver.
+
+    ``stands_for``: the chip that the devices stand in for; ``impose_memory``: with its memory.
+    """
 
     token: str
     backend: str | None = None
     share: bool = False
     samples: str = "all"
     address: str = "127.0.0.1"
+    stands_for: str = ""
+    impose_memory: bool = False
 
 
 class Agent:
@@ -86,7 +93,13 @@ class Agent:
         """What this node is and carries; devices in use by others are left out unless shared."""
         from .describe import describe
 
-        self.node = describe(self.spec.backend, self.spec.share, self._meeting.address)
+        self.node = describe(
+            self.spec.backend,
+            self.spec.share,
+            self._meeting.address,
+            stands_for=self.spec.stands_for,
+            impose_memory=self.spec.impose_memory,
+        )
         return self.node
 
     def start(self, order: Order) -> None:
@@ -231,6 +244,9 @@ class Agent:
             except RankLost as error:
                 self.discard(device)
                 raise RankLost(f"did not start: {error}", hang=error.hang) from None
+            except BackendError as error:
+                self.discard(device)
+                raise RankLost(f"cannot be started: {error.message}") from None
             except OSError as error:  # no working directory, no descriptor, no process to be had
                 self.discard(device)
                 raise RankLost(f"cannot be started: {error}") from None
@@ -292,7 +308,7 @@ class Agent:
             **interfaces.environment(self.host),
             **backend.environment(claimed, device.index),
         }
-        chip = self._order.chips.get(device.chip or "")
+        chip = datasheet(device, self._order.chips)
         return LaunchSpec(
             python=sys.executable,
             environment=environment,
@@ -303,6 +319,7 @@ class Agent:
             devices=claimed,
             cpus=cpus,
             memory=device.memory,
+            memory_limit=device.memory if self.spec.impose_memory else 0,
             chip=msgspec.to_builtins(chip) if chip is not None else None,
             shared=self.spec.share,
         )

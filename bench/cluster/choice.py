@@ -79,8 +79,8 @@ def _choices(entry: Entry) -> list[dict[str, Any]]:
 def _titled(entry: Entry, axes: dict[str, Any]) -> Iterator[str]:
     """What the case may be called: a named set stands for several."""
     cls = registry()[entry.benchmark]
-    for stand_in in (False, True):
-        for made in cls.spread(axes, stand_in=stand_in, numa=()):
+    for weak in (False, True):
+        for made in cls.spread(axes, weak=weak, numa=()):
             try:
                 yield title_of(make(entry.benchmark, made))
             except UsageError:

@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from ..configs import Chip, Entry, StageConfig, Suite
+from ..configs import Chip, Entry, StageConfig, Suite, datasheet
 from ..errors import ConfigError, HengsuanError, UsageError, unknown
 from ..groups import Groups, Schedule
 from ..inventory import Inventory
@@ -245,7 +245,7 @@ class _Builder:
                 self.notes.append(f"{entry.where or stage}: {entry.benchmark} {why}")
             jobs = []
             for axes in expand(
-                cls, entry.axes, stand_in=self.inventory.stand_in(), numa=self.inventory.numa()
+                cls, entry.axes, weak=self.inventory.weak(), numa=self.inventory.numa()
             ):
                 bench = make(entry.benchmark, axes)
                 own = bench.rule(rule)
@@ -357,8 +357,11 @@ class _Builder:
 
     def _chip(self, group: tuple[int, ...], on: str) -> Chip | None:
         """The datasheet that a group is judged by: of a group of several kinds, none."""
-        name = None if "+" in on else self.inventory.chip(group[0])
-        return self._chips.get(name) if name else None
+        if "+" in on:
+            return None
+        if self.inventory.fleet is not None:
+            return self._chips.get(self.inventory.fleet.chip)
+        return datasheet(self.inventory.device(group[0]), self._chips)
 
     def _schedule(self, spec: ScheduleSpec) -> int:
         if spec in self._asked:

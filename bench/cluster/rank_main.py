@@ -22,9 +22,12 @@ from .. import host
 from ..backends.base import Backend, Telemetry
 from ..backends.registry import get
 from ..configs import Chip
+from ..errors import BackendError
 from ..records import Conditions
 from ..workloads.base import Context, make
+from ..workloads.lacking import exhausted
 from ..workloads.runner import ELSEWHERE, Outcome, run
+from .joining import join
 from .ranks import CHANNEL
 from .wire import (
     PROTOCOL,
@@ -51,6 +54,8 @@ class Rank:
         self.spec = spec
         self.backend = backend
         self.device: Any = backend.open(spec.local)
+        if spec.memory_limit and (why := backend.limit_memory(self.device, spec.memory_limit)):
+            raise BackendError(f"its memory cannot be limited: {why}")
         self.chip = msgspec.convert(spec.chip, Chip) if spec.chip is not None else None
         self.rank, self.size, self.library = 0, 1, ""
         self._through_host = False
@@ -61,7 +66,7 @@ class Rank:
     def open(self, command: Open) -> Opened:
         """Join a group: the library that was planned for data, gloo for control."""
         import torch.distributed as dist
-        from torch.distributed import PrefixStore, TCPStore  # type: ignore[attr-defined]
+        from torch.distributed import TCPStore  # type: ignore[attr-defined]
 
         self.rank, self.size, self.library = command.rank, command.size, command.library
         if command.size == 1:
@@ -81,14 +86,8 @@ class Rank:
         if master:
             # The others need the port before the group can form.
             _channel.send(Opened(f"{address}:{store.port}"))
-        dist.init_process_group(
-            command.library,
-            store=PrefixStore("group", store),
-            rank=command.rank,
-            world_size=command.size,
-            timeout=timeout,
-            device_id=None if self.device.type == "cpu" or self._abroad() else self.device,
-        )
+        device = None if self.device.type == "cpu" or self._abroad() else self.device
+        join(command.library, store, command.rank, command.size, timeout, device)
         self._group = dist.group.WORLD
         self._control = dist.new_group(backend="gloo", timeout=timeout)
         # One rank whose device the library does not know, and all meet in host memory.
@@ -128,7 +127,7 @@ class Rank:
             through_host=self._through_host,
             cache=self.backend.cache(self.device),
             memory=self.spec.memory,
-            arch=self.backend.arch(self.device),
+            arch=None if self.backend.triton else self.backend.arch(self.device),
             chip=self.chip,
             seed=command.seed,
         )
@@ -256,7 +255,7 @@ def main() -> None:
         with contextlib.suppress(OSError):
             os.sched_setaffinity(0, spec.cpus)
     try:
-        backend = get(spec.backend)
+        backend = get(spec.backend, isolated=True)
         backend.load()
         rank = Rank(spec, backend)
     except BaseException as error:  # a vendor's stack may raise anything, SystemExit included
@@ -284,7 +283,7 @@ def main() -> None:
 def _sentence(error: BaseException) -> str:
     text = " ".join(str(error).split())[:400]
     kind = type(error).__name__
-    if isinstance(error, MemoryError) or kind == "OutOfMemoryError" or "allocate memory" in text:
+    if exhausted(error):
         return f"out of memory: {text}"
     return f"{kind}: {text}" if text else kind
 

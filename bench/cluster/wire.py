@@ -31,7 +31,8 @@ class LaunchSpec(msgspec.Struct, kw_only=True, frozen=True):
     """How a rank process is started, and the first line that it reads.
 
     ``index`` is the device among the node's, ``local`` its place among the claimed ``devices``
-    (what the process sees); ``cpus`` are the cores it may use.
+    (what the process sees); ``cpus`` are the cores it may use; ``memory_limit`` is what it may
+    allocate of the device, 0: all.
     """
 
     version: int = PROTOCOL
@@ -44,6 +45,7 @@ class LaunchSpec(msgspec.Struct, kw_only=True, frozen=True):
     devices: list[int]
     cpus: list[int]
     memory: int = 0
+    memory_limit: int = 0
     chip: Any = None
     shared: bool = False
 

@@ -2,6 +2,7 @@
 
 from .cluster import KINDS, Cluster, Fault, Noise
 from .cluster import problems as cluster_problems
+from .datasheet import datasheet
 from .labels import Labelled, label_nodes, load_labels
 from .load import (
     load_chip,
@@ -16,6 +17,7 @@ from .search import Kind, names, path_of
 from .suite import PLACEMENT, RULE
 from .types import (
     Chip,
+    Claim,
     Entry,
     Figure,
     FigureStatus,
@@ -31,6 +33,7 @@ __all__ = [
     "PLACEMENT",
     "RULE",
     "Chip",
+    "Claim",
     "Cluster",
     "Entry",
     "Fault",
@@ -45,6 +48,7 @@ __all__ = [
     "StageConfig",
     "Suite",
     "cluster_problems",
+    "datasheet",
     "label_nodes",
     "load_chip",
     "load_chips",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TypeVar
 
@@ -108,15 +109,48 @@ def load_chips() -> dict[str, Chip]:
     return {name: _chip(path, name) for name, path in sorted(available("chips").items())}
 
 
+_RANGES = {
+    "flops": (1e9, 1e17, "FLOP/s", "2.8e14 is 280 TFLOP/s"),
+    "memory": (1e8, 1e14, "bytes", "6.4e10 is 64 GB"),
+    "memory_bandwidth": (1e9, 1e15, "B/s", "1.6e12 is 1.6 TB/s"),
+    "link": (1e8, 1e14, "B/s", "2e11 is 200 GB/s"),
+    "host_link": (1e8, 1e13, "B/s", "5e10 is 50 GB/s"),
+    "network": (1e7, 1e14, "B/s", "5e10 is 400 Gbit/s"),
+    "tdp": (0.1, 2e4, "watts", "350 is 350 W"),
+}
+"""Between which values a figure lies in its unit, of a phone's chip and of a whole wafer: what lies
+elsewhere was written in another unit."""
+
+
 def _chip(path: Path, name: str | None) -> Chip:
     document, chip = _load(Chip, path, name)
-    figures: dict[Place, Figure | None] = {("flops", t): f for t, f in chip.flops.items()}
-    for key in ("memory", "memory_bandwidth", "link", "host_link", "network", "tdp"):
-        figures[(key,)] = getattr(chip, key)
-    for place, figure in figures.items():
-        if figure is not None and figure.value <= 0:
-            raise document.error((*place, "value"), "must be positive; leave out what is unknown")
+    for place, figure in _figures(chip):
+        if figure.status == "disputed" and not figure.claims:
+            raise document.error(
+                (*place, "status"), "a disputed figure lists what others say", "add claims"
+            )
+        values = [((*place, "value"), figure.value)]
+        values += [((*place, "claims", i, "value"), c.value) for i, c in enumerate(figure.claims)]
+        for where, value in values:
+            if value <= 0:
+                raise document.error(where, "must be positive; leave out what is unknown")
+            least, most, unit, example = _RANGES[str(place[0])]
+            if not least <= value <= most:
+                raise document.error(
+                    where,
+                    f"{value:g} {unit} is no figure of any chip: is it in another unit?",
+                    f"it is given in {unit}, where {example}",
+                )
     return chip
+
+
+def _figures(chip: Chip) -> Iterator[tuple[Place, Figure]]:
+    for dtype, figure in chip.flops.items():
+        yield ("flops", dtype), figure
+    for key in _RANGES:
+        single = getattr(chip, key)
+        if isinstance(single, Figure):
+            yield (key,), single
 
 
 def _find(kind: Kind, name: str | Path) -> tuple[Path, str | None]:

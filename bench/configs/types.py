@@ -9,8 +9,21 @@ import msgspec
 FigureStatus = Literal["vendor", "third-party", "measured", "disputed"]
 
 
+class Claim(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
+    """What another source says that a figure is."""
+
+    value: float
+    source: str
+    date: str
+    note: str = ""
+
+
 class Figure(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
-    """One datasheet figure with where it comes from."""
+    """One datasheet figure with where it comes from.
+
+    ``claims`` are what other sources say, in the same unit; a ``disputed`` figure has some, and is
+    no reference.
+    """
 
     value: float
     dtype: str | None = None
@@ -18,10 +31,11 @@ class Figure(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=Tr
     date: str
     status: FigureStatus
     note: str = ""
+    claims: list[Claim] = []
 
 
 class Chip(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
-    """One product's datasheet (``configs/chips/*.yaml``). What is not listed is unknown.
+    """One product's datasheet (``configs/chips/*.yaml``): of a card. What is not listed is unknown.
 
     ``flops`` per dtype, dense, FLOP/s; ``memory`` B; ``memory_bandwidth`` B/s; ``link``
     unidirectional B/s of one device to its peers in the node; ``host_link`` B/s one direction;

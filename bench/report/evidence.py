@@ -9,6 +9,7 @@ import msgspec
 
 from ..analysis.certify.relative import WIDE
 from ..hostlists import compress
+from ..records import labelled
 from ..units import format_value
 from ..verdicts import Against, Certification, Evidence, NodeVerdict, Word
 from .plain import plain
@@ -65,8 +66,8 @@ def circumstances(found: Certification) -> Iterator[str]:
     """Where the verdict comes from, in lines."""
     by = f" by hengsuan {found.version}" if found.version else ""
     yield (
-        f"{found.provenance}; suite {found.suite}, profile {found.profile}, run {found.run}, "
-        f"{found.began} to {found.finished}{by}"
+        f"{labelled(found.provenance, found.stands_for)}; suite {found.suite}, "
+        f"profile {found.profile}, run {found.run}, {found.began} to {found.finished}{by}"
     )
     if found.measured:
         share = found.retested / found.measured

@@ -20,7 +20,7 @@ from rich.text import Text
 from ..analysis.finding import Finding
 from ..analysis.scorecard import Category, MetricScore, Scorecard
 from ..inventory import Inventory
-from ..records import Header, Status
+from ..records import Header, Status, labelled
 from ..units import format_duration, format_value
 from .evidence import FIGURE
 
@@ -65,7 +65,7 @@ def print_scorecard(made: Console, card: Scorecard) -> None:
     made.print(
         Text(
             f"overall score {overall}, coverage {card.coverage:.0%} "
-            f"({card.provenance}; profile {card.profile})",
+            f"({labelled(card.provenance, card.stands_for)}; profile {card.profile})",
             style="bold",
         )
     )

@@ -116,6 +116,11 @@ class Context(msgspec.Struct, kw_only=True):
     seed: int = 0
 
     @property
+    def weak(self) -> bool:
+        """Whether the device is far slower than an accelerator, and gets small shapes."""
+        return self.backend.stand_in
+
+    @property
     def place(self) -> torch.device:
         """Where tensors lie that the group exchanges."""
         import torch
@@ -145,8 +150,8 @@ class Benchmark(msgspec.Struct, kw_only=True, dict=True):
     worded: ClassVar[Mapping[str, Mapping[Any, str]]] = {}
     """How a title says values of an axis, where not as they stand; not at all where empty."""
     fitting: ClassVar[Mapping[str, tuple[Any, Any]]] = {}
-    """By axis: what ``fitting`` stands for in a suite, on an accelerator and on a stand-in, where
-    large sizes would take hours. The plan decides, so that a record says what was measured."""
+    """By axis: what ``fitting`` stands for in a suite, on an accelerator and on a weak device,
+    where large sizes would take hours. The plan decides, so a record says what was measured."""
     timed: ClassVar[bool] = True
     """Whether the figures depend on how long the work takes. Of others, those count as well that
     were taken on a throttled device or beside other work on its cores."""
@@ -220,14 +225,14 @@ class Benchmark(msgspec.Struct, kw_only=True, dict=True):
 
     @classmethod
     def spread(
-        cls, axes: dict[str, Any], *, stand_in: bool, numa: Sequence[int] = ()
+        cls, axes: dict[str, Any], *, weak: bool, numa: Sequence[int] = ()
     ) -> list[dict[str, Any]]:
         """The cases that one choice of axes stands for: `fitting` and names of sets are replaced.
 
-        ``stand_in``: the devices only stand in for accelerators. ``numa``: NUMA nodes with cores
+        ``weak``: the devices are far slower than accelerators. ``numa``: NUMA nodes with cores
         that any host of the fleet has; empty where nobody says.
         """
-        fits = {key: pair[stand_in] for key, pair in cls.fitting.items()}
+        fits = {key: pair[weak] for key, pair in cls.fitting.items()}
         return [
             {
                 key: fits.get(key, value) if value == "fitting" else value

@@ -18,7 +18,7 @@ from ..units import format_size, format_value, parse_size
 from .base import Benchmark, Check, Context, Facts, Metric, Unmeasurable, benchmark
 from .configured import use_tables
 from .lacking import lacks
-from .operations import STAND_IN, Impl
+from .operations import WEAK, Impl
 
 if TYPE_CHECKING:
     from .repeatable import Repeatable
@@ -72,7 +72,7 @@ class Corruption(Repeated):
     ``train`` (forward, backward and AdamW of a small decoder, from the same weights each time) or
     ``copy`` (random bytes to the device and back). ``shape``: ``typical``, ``small``, extents of
     the operation or bytes of the copy; in a suite, ``fitting`` is the former on an accelerator and
-    ``small`` on a stand-in.
+    ``small`` on a weak device.
 
     Every repetition's full output is compared on the device with that of the first two that agree.
     ``digest`` is the first 48 bits of SHA-256 of it: devices of one chip with the same software
@@ -164,7 +164,7 @@ class Corruption(Repeated):
         else:
             cost = costs.cost(self.op, self._sizes(), self._variant(), self.dtype)
             need = TRIES * cost.bytes
-            if context.backend.stand_in and cost.flops > STAND_IN.flops:
+            if context.weak and cost.flops > WEAK.flops:
                 work = format_value(cost.flops, "FLOP")
                 raise Unmeasurable(f"{work} a call are for an accelerator; shape: small is for it")
         if context.memory and need > context.memory // 2:

@@ -15,16 +15,16 @@ def expand(
     cls: type[Benchmark],
     axes: Mapping[str, Any],
     *,
-    stand_in: bool = False,
+    weak: bool = False,
     numa: Sequence[int] = (),
 ) -> Iterator[dict[str, Any]]:
     """The Cartesian product of axes as a suite writes them: lists, sweeps of sizes, named sets.
 
-    ``stand_in``: the plan is for devices that stand in for accelerators. ``numa``: NUMA nodes
+    ``weak``: the plan is for devices far slower than accelerators. ``numa``: NUMA nodes
     that any host has.
     """
     for made in choices(cls, axes):
-        yield from cls.spread(made, stand_in=stand_in, numa=numa)
+        yield from cls.spread(made, weak=weak, numa=numa)
 
 
 def choices(cls: type[Benchmark], axes: Mapping[str, Any]) -> Iterator[dict[str, Any]]:

@@ -26,9 +26,9 @@ from .lacking import lacks
 
 SUSTAINED = 2.0
 """Seconds that a sustained measurement lasts at least (design: burst and sustained differ)."""
-STAND_IN = costs.Cost(flops=1 << 30, bytes=1 << 27)
-"""The largest call that `compute`, `memory` and `precision` ask of a stand-in. A core without bf16
-in hardware gives some GFLOP/s, and a case takes a dozen calls and its check in fp64."""
+WEAK = costs.Cost(flops=1 << 30, bytes=1 << 27)
+"""The largest call that `compute`, `memory` and `precision` ask of a weak device. A core without
+bf16 in hardware gives some GFLOP/s, and a case takes a dozen calls and its check in fp64."""
 
 Mode = Literal["burst", "sustained"]
 Distribution = Literal["normal", "uniform", "wide", "outliers"]
@@ -108,13 +108,11 @@ class Operation(Benchmark):
             raise Unmeasurable(f"{op} {variant} does not ask for {chosen[0]}")
 
     def refuse_hours(self, context: Context) -> None:
-        """Raise `Unmeasurable` on a stand-in that would need very long."""
+        """Raise `Unmeasurable` on a weak device that would need very long."""
         cost = self.cost()
-        if context.backend.stand_in and (
-            cost.flops > STAND_IN.flops or cost.bytes > STAND_IN.bytes
-        ):
+        if context.weak and (cost.flops > WEAK.flops or cost.bytes > WEAK.bytes):
             work = f"{format_value(cost.flops, 'FLOP')} and {format_value(cost.bytes, 'B')} a call"
-            raise Unmeasurable(f"{work} are for an accelerator; a stand-in gets small shapes")
+            raise Unmeasurable(f"{work} are for an accelerator; a weak device gets small shapes")
 
     def step(self) -> None:
         """The operation once, on the next set of operands."""
@@ -198,10 +196,10 @@ class Chosen(Operation):
 
     @classmethod
     def spread(
-        cls, axes: dict[str, Any], *, stand_in: bool, numa: Sequence[int] = ()
+        cls, axes: dict[str, Any], *, weak: bool, numa: Sequence[int] = ()
     ) -> list[dict[str, Any]]:
         """``llama-8b/tp2`` stands for each shape of the set."""
-        (axes,) = super().spread(axes, stand_in=stand_in, numa=numa)
+        (axes,) = super().spread(axes, weak=weak, numa=numa)
         text = axes.get("shape")
         if not isinstance(text, str) or text.count("/") != 1:
             return [axes]
@@ -212,7 +210,7 @@ class Chosen(Operation):
         return [{**axes, "shape": f"{text}/{name}"} for name in found]
 
     def setup(self, context: Context) -> None:
-        """As of every operation; a stand-in is not asked for hours of work."""
+        """As of every operation; a weak device is not asked for hours of work."""
         self.refuse_hours(context)
         super().setup(context)
 
@@ -249,7 +247,7 @@ class Compute(Chosen):
 
     ``shape``: ``typical`` or ``small`` (the operation's own), extents such as 4096x4096x4096, or
     a model's use such as ``llama-8b/tp2/qkv``. In a suite, ``llama-8b/tp2`` stands for all its
-    uses, and ``fitting`` for ``typical`` on an accelerator, ``small`` on a stand-in.
+    uses, and ``fitting`` for ``typical`` on an accelerator, ``small`` on a weak device.
     ``burst``: single calls on a cold cache; ``sustained``: back to back for two seconds.
     ``config``: a configuration instead of the table's, such as ``gemm block_m=128 block_n=128
     block_k=64 group_m=8 num_warps=8 num_stages=3``; with ``impl: triton`` only.

@@ -58,7 +58,7 @@ class Overlap(Benchmark):
     collective runs in its library's threads, and a thread beside this one waits for it. ``calls``
     is the number of products; without it as many as take about as long as the collective, and the
     row says how many. In a suite, ``shape: fitting`` is 4096x4096x4096 on an accelerator and
-    512x512x512 on a stand-in.
+    512x512x512 on a weak device.
     """
 
     measures = (

@@ -67,7 +67,7 @@ class Precision(Operation):
         return self.distribution
 
     def setup(self, context: Context) -> None:
-        """As of every operation; a stand-in is not asked for hours of work."""
+        """As of every operation; a weak device is not asked for hours of work."""
         self.refuse_hours(context)
         super().setup(context)
 

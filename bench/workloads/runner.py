@@ -14,7 +14,8 @@ from ..errors import Unmeasurable
 from ..records import Status
 from ..stats import median_interval
 from ..timing import EventTimer, HostTimer, Rule, Timer, Timing, measure
-from .base import Benchmark, Check, Context, Metric
+from .base import Benchmark, Check, Context, Metric, axes_of
+from .lacking import declared
 
 ELSEWHERE = "on another rank of the group"
 """In reasons of a rank whose own part went well; the reason proper is the other rank's."""
@@ -61,10 +62,13 @@ def run(
     ``throttled()`` says why the device throttles now, in words; empty if it runs freely.
     Raises what the benchmark raises, except `Unmeasurable`.
 
-    The outcome is ``skipped`` with the benchmark's reason, ``invalid`` if a sanity check did not
-    hold on any rank or if only throttled samples could be had, ``invalid`` with values if the
+    The outcome is ``skipped`` with the benchmark's reason or with that of the backend, if it
+    declares that these chips lack what is asked for, ``invalid`` if a sanity check did not hold on
+    any rank or if only throttled samples could be had, ``invalid`` with values if the
     benchmark found a fault of the device, else ``ok``.
     """
+    if missing := lacked(bench, context):
+        return Outcome(status="skipped", reason=missing)
     rule = bench.rule(rule)
     try:
         try:
@@ -110,6 +114,21 @@ def run(
         return _outcome(bench, timing, contention, why)
     finally:
         bench.teardown()
+
+
+def lacked(bench: Benchmark, context: Context) -> str:
+    """Why these chips cannot do it, as their backend declares; empty if it declares nothing.
+
+    The same on every rank of a group, also where one kind of chip can do it.
+    """
+    backend = context.backend
+    why = declared(backend.lacking, [bench.name, *map(str, axes_of(bench).values())])
+    if not why and getattr(bench, "impl", "") == "triton":
+        why = backend.triton
+    if not anyone(context, bool(why)):
+        return ""
+    said = f"not supported, as backend {backend.name} declares: {why}"
+    return said if why else f"not supported {ELSEWHERE}"
 
 
 def timer_for(bench: Benchmark, context: Context) -> Timer:

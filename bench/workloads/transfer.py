@@ -49,13 +49,13 @@ class Transfer(Benchmark):
 
     @classmethod
     def spread(
-        cls, axes: dict[str, Any], *, stand_in: bool, numa: Sequence[int] = ()
+        cls, axes: dict[str, Any], *, weak: bool, numa: Sequence[int] = ()
     ) -> list[dict[str, Any]]:
         """``numa: each`` is one case for every NUMA node; one that does not say where, if unknown.
 
         A host that lacks a node skips its case.
         """
-        (axes,) = super().spread(axes, stand_in=stand_in, numa=numa)
+        (axes,) = super().spread(axes, weak=weak, numa=numa)
         if axes.get("numa") != "each":
             return [axes]
         return [{**axes, "numa": node} for node in numa or (None,)]
@@ -143,7 +143,8 @@ class Transfer(Benchmark):
             # A mapping of its own: the heap gives out pages again that lie somewhere already.
             fresh = torch.frombuffer(mmap.mmap(-1, size, mmap.MAP_PRIVATE), dtype=torch.uint8)
         else:
-            _forget_pinned()
+            if self.numa is not None:
+                _forget_pinned()
             try:
                 fresh = torch.empty(size, dtype=torch.uint8, pin_memory=True)
             except RuntimeError as error:
@@ -219,6 +220,8 @@ class Transfer(Benchmark):
         if helper is not None:
             helper.shutdown()
         super().teardown()
+        if self.memory == "pinned" and self.numa is not None:
+            _forget_pinned()
 
     def expected(self, facts: Facts) -> dict[str, float]:
         """The datasheet's host link; twice that in both directions at once."""
@@ -228,7 +231,10 @@ class Transfer(Benchmark):
 
 
 def _forget_pinned() -> None:
-    """Give back pinned buffers that nobody uses: PyTorch would hand them out again, wherever."""
+    """Give back pinned buffers that nobody uses: PyTorch would hand them out again, wherever.
+
+    Not asked of a stack without need: PyTorch crashes the process where none keeps such buffers.
+    """
     import torch
 
     memory = getattr(getattr(torch, "accelerator", None), "memory", None)

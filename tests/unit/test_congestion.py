@@ -407,9 +407,9 @@ def test_what_the_topology_predicts():
     assert make("overlap", {}).expected(Facts(chip=None, ranks=8, link=4e11)) == {}
 
 
-def test_fitting_is_small_on_a_stand_in():
+def test_fitting_is_small_on_a_weak_device():
     cls = type(make("overlap", {}))
-    for stand_in, wanted in ((True, "512x512x512"), (False, "4096x4096x4096")):
-        (axes,) = cls.spread({"shape": "fitting"}, stand_in=stand_in)
+    for weak, wanted in ((True, "512x512x512"), (False, "4096x4096x4096")):
+        (axes,) = cls.spread({"shape": "fitting"}, weak=weak)
         assert axes_of(make("overlap", axes))["shape"] == wanted
-    assert cls.spread({"shape": "8x8x8"}, stand_in=True) == [{"shape": "8x8x8"}]
+    assert cls.spread({"shape": "8x8x8"}, weak=True) == [{"shape": "8x8x8"}]

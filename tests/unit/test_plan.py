@@ -45,10 +45,10 @@ def test_axes_expand_to_their_product_and_sweeps_to_sizes():
     ]
 
 
-def test_fitting_shapes_are_large_on_accelerators_and_small_on_stand_ins():
+def test_fitting_shapes_are_large_on_accelerators_and_small_on_weak_devices():
     wanted = suite(entry("memory", {"op": "rope", "shape": ["fitting", "llama-8b/tp2"]}))
-    for stand_in, word in ((False, "typical"), (True, "small")):
-        device = Device(index=0, backend="b", name="n", stand_in=stand_in)
+    for weak, word in ((False, "typical"), (True, "small")):
+        device = Device(index=0, backend="b", name="n", weak=weak)
         inventory = Inventory([Node(id="a", name="a", devices=(device,))])
         shapes = {case.axes["shape"] for case in plan(wanted, inventory, CHIPS).cases}
         assert shapes == {word, "llama-8b/tp2/rope"}

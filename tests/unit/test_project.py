@@ -103,6 +103,7 @@ LIGHT = [
     ["show", "schema"],
     ["certificate", "trust"],
     ["submission", "--help"],
+    ["backend", "check", "cpu", "--list"],
     ["run", "quick", "--dry-run", "--backend", "cpu"],
     ["run", "quick", "--dry-run", "--cluster", "small"],
 ]
@@ -167,6 +168,7 @@ def test_the_wheel_carries_all_code_and_data_and_nothing_else(wheel):
         ("kernels/tuned", "bench/kernels/tuned", "*.yaml"),
         ("configs", "bench/data", "*.yaml"),
         ("bench/deploy/templates", "bench/deploy/templates", "*.*"),
+        ("bench/conformance/templates", "bench/conformance/templates", "*.*"),
     ):
         for path in (ROOT / folder).rglob(pattern):
             wanted.add(f"{inside}/{path.relative_to(ROOT / folder)}")

@@ -27,7 +27,7 @@ def asked():
     pytest.importorskip("triton", reason="Triton is not installed")
     from bench.campaigns.entries import chosen_cases, questions
 
-    cases = chosen_cases([], [], ["small"], stand_in=True)
+    cases = chosen_cases([], [], ["small"], weak=True)
     return [(case.op, question) for case in cases for question in questions("sm_90", case)]
 
 
@@ -44,7 +44,7 @@ def test_entries_gather_the_cases_that_ask_for_them():
     pytest.importorskip("triton", reason="Triton is not installed")
     from bench.campaigns.entries import chosen_cases, entries
 
-    cases = chosen_cases(["gemm"], ["bf16"], ["4096x4096x4096", "64x64x64"], stand_in=False)
+    cases = chosen_cases(["gemm"], ["bf16"], ["4096x4096x4096", "64x64x64"], weak=False)
     large, small = entries("sm_90", cases)
     assert (large.owner, small.owner) == ("sm_90", "generic")
     entry = tuning.table("sm_90")["gemm"][large.number]
@@ -62,7 +62,7 @@ def test_a_tuned_entry_changes_one_answer_and_no_other():
     pytest.importorskip("triton", reason="Triton is not installed")
     from bench.campaigns.entries import Present, chosen_cases, entries
 
-    cases = chosen_cases(["softmax", "gemm"], ["bf16"], [], stand_in=False)
+    cases = chosen_cases(["softmax", "gemm"], ["bf16"], [], weak=False)
     found = {one.key: one for one in entries("sm_90", cases)}
     softmax, gemm = found["softmax"], found["gemm"]
     assert (softmax.owner, gemm.owner) == ("generic", "sm_90")
@@ -87,7 +87,7 @@ def test_a_table_remembers_what_was_tuned_before():
     from bench.campaigns.made import Made, header
 
     gemm, softmax = (
-        entries("sm_90", chosen_cases([op], ["bf16"], [], stand_in=False))[0]
+        entries("sm_90", chosen_cases([op], ["bf16"], [], weak=False))[0]
         for op in ("gemm", "softmax")
     )
     first = Made("Chip A", "3.6", "2026-01-02", ["hengsuan", "tune", "--config", "a b"])

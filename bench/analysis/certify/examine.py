@@ -137,7 +137,7 @@ def examine(
     pairs = links(header, columns, profile, stages)
     lacking, uncoverable = gaps(found, columns, uncovered)
     unsaid, impossible = unchecked(header, columns, found, stages)
-    absolute, remarks = beyond(found, columns)
+    absolute, remarks = beyond(found, columns, header.stands_for)
     theirs = (baseline.header, baseline.columns) if baseline is not None else None
     bits = corruption(header, columns, found.inventory, theirs)
     unknown, absent = ([], []) if baseline is None else unproven(found, judged, baseline.header.id)

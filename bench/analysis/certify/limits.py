@@ -36,9 +36,11 @@ def _share(reference: float, least: float, case: Case) -> float:
     return reference * least if case.better == "higher" else reference / least
 
 
-def beyond(found: Table, columns: Columns) -> tuple[list[tuple[int, Evidence]], list[str]]:
+def beyond(
+    found: Table, columns: Columns, stands_for: str = ""
+) -> tuple[list[tuple[int, Evidence]], list[str]]:
     """(node, evidence) of units beyond a limit; and what no limit could be applied to, or is above
-    what is possible, in sentences.
+    what is possible, in sentences. ``stands_for``: the chip that the devices stand in for.
     """
     evidence: list[tuple[int, Evidence]] = []
     notes: list[str] = []
@@ -54,7 +56,7 @@ def beyond(found: Table, columns: Columns) -> tuple[list[tuple[int, Evidence]], 
             notes.append(
                 f"{metric.label} is held against no limit: no datasheet says what to expect"
             )
-        notes.extend(_above(metric, median))
+        notes.extend(_above(metric, median, stands_for))
     return evidence, notes
 
 
@@ -113,8 +115,9 @@ def _below(
         )
 
 
-def _above(metric: Metric, median: Floats) -> Iterator[str]:
-    """A value above what is possible: either the datasheet or the measurement is wrong."""
+def _above(metric: Metric, median: Floats, stands_for: str) -> Iterator[str]:
+    """A value above what is possible: the datasheet or the measurement is wrong, or it is of a
+    stand-in that is the faster chip."""
     case = metric.case
     if case.expected is None or not median.size:
         return
@@ -124,5 +127,9 @@ def _above(metric: Metric, median: Floats) -> Iterator[str]:
         yield (
             f"{metric.label}: {format_value(best, case.unit)} is better than the "
             f"{format_value(case.expected, case.unit)} that datasheet and topology allow: "
-            "one of them is wrong"
+            + (
+                f"what stands in for {stands_for} is faster"
+                if stands_for
+                else "one of them is wrong"
+            )
         )

@@ -94,6 +94,7 @@ def certification(
         suite=header.suite,
         profile=profile,
         provenance=header.provenance,
+        stands_for=header.stands_for,
         began=header.started,
         finished=header.finished or "",
         nodes=sorted(nodes, key=lambda one: (_GRAVITY[one.verdict], one.node)),
@@ -161,8 +162,14 @@ def _checks(found: Examined) -> Ints:
 
 
 def _chip(found: Examined, node: int) -> str:
-    ranks = found.inventory.ranks_of(node)
-    chips = dict.fromkeys(found.inventory.chip(rank) or "" for rank in ranks)
+    """The chips of a node; a stand-in says so, and what it is itself."""
+    inventory = found.inventory
+    chips = dict.fromkeys(inventory.chip(rank) or "" for rank in inventory.ranks_of(node))
+    if inventory.fleet is None:
+        for device in inventory.nodes[node].devices:
+            if device.stands_for:
+                own = f"stand-in for {device.stands_for} ({device.chip or device.name})"
+                chips = {own: None} | {k: None for k in chips if k != device.stands_for}
     return " + ".join(filter(None, chips))
 
 

@@ -1,0 +1,39 @@
+"""The datasheet that a device is held against: its card's, divided by the dies of the card."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import msgspec
+
+from ..records import Device
+from .types import Chip, Figure
+
+_SHARED = ("memory", "memory_bandwidth", "link", "host_link", "tdp")
+"""Figures of a card that its dies share; ``network`` is a node's."""
+
+
+def datasheet(device: Device, chips: Mapping[str, Chip]) -> Chip | None:
+    """What is known of a device; None where no datasheet fits.
+
+    Datasheets speak of cards. A card that shows itself as several devices (`Device.dies`) gives
+    each an equal share; a device that stands in for another chip is held against the whole of it.
+    """
+    chip = chips.get(device.judged_as or "")
+    if chip is None or device.dies == 1 or device.stands_for:
+        return chip
+    shared = {key: figure for key in _SHARED if (figure := getattr(chip, key)) is not None}
+    return msgspec.structs.replace(
+        chip,
+        flops={dtype: _share(figure, device.dies) for dtype, figure in chip.flops.items()},
+        **{key: _share(figure, device.dies) for key, figure in shared.items()},
+    )
+
+
+def _share(figure: Figure, dies: int) -> Figure:
+    return msgspec.structs.replace(
+        figure,
+        value=figure.value / dies,
+        note="; ".join(filter(None, (figure.note, f"one of {dies} dies of the card"))),
+        claims=[msgspec.structs.replace(one, value=one.value / dies) for one in figure.claims],
+    )
