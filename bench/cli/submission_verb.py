@@ -104,7 +104,7 @@ def pack(
         signed = f"signed by {manifest.signer[:20]}..." if manifest.signer else "not signed"
         click.echo(
             f"{path}: {len(members)} members, {len(whole.getvalue())} bytes, "
-            f"{manifest.provenance}, edition {manifest.edition}, {signed}"
+            f"{manifest.label}, edition {manifest.edition}, {signed}"
         )
         click.echo(f"{manifest.id()}")
         click.echo(f"checked by: hengsuan submission verify {path}")

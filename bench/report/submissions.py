@@ -19,7 +19,7 @@ def print_checked(made: Console, name: str, checked: Checked) -> None:
     said = "holds by every rule" if checked.verified else "does not hold"
     if not checked.verified and all(one.level != "finding" for one in checked.findings):
         said = "is undecided"
-    what = f", {manifest.provenance}, edition {manifest.edition}" if manifest is not None else ""
+    what = f", {manifest.label}, edition {manifest.edition}" if manifest is not None else ""
     who = f", says {checked.signer}" if checked.signer else ""
     _line(made, f"{name}: {said}{what}{who}", "bold")
     if manifest is not None and manifest.provenance == "stand-in":
@@ -41,7 +41,7 @@ def print_checked(made: Console, name: str, checked: Checked) -> None:
 
 def print_submission(made: Console, manifest: Manifest, system: System | None) -> None:
     """What a submission says of itself: what was measured apart from what is declared."""
-    head = f"submission {manifest.system}: edition {manifest.edition}, {manifest.provenance}"
+    head = f"submission {manifest.system}: edition {manifest.edition}, {manifest.label}"
     _line(made, head, "bold")
     lines = {
         "id": manifest.id(),

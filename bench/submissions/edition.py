@@ -130,13 +130,13 @@ def suite_of(edition: Edition, document: Document | None = None) -> Suite:
 
 
 def requirements(edition: Edition, *, weak: bool) -> Iterator[Requirement]:
-    """All that an edition requires; ``weak``: in the sizes of devices that stand in for others."""
+    """All that an edition requires; ``weak``: in the sizes of devices that are far slower."""
     suite = suite_of(edition)
     known = registry()
     for stage in suite.stages:
         for entry in stage.entries:
             cls = known[entry.benchmark]
-            for axes in expand(cls, entry.axes, stand_in=weak):
+            for axes in expand(cls, entry.axes, weak=weak):
                 yield Requirement(
                     make(entry.benchmark, axes),
                     schedule_spec(cls, entry.place),

@@ -8,6 +8,7 @@ purpose fits. It names every other member with its digest: who signs it signs al
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable
 from typing import Literal
 
 import msgspec
@@ -15,7 +16,7 @@ import msgspec
 from ..certificates import times
 from ..certificates.certificate import canonical
 from ..headers import UNDECODABLE
-from ..records import Header, Provenance
+from ..records import Header, Provenance, labelled
 
 MANIFEST_SCHEMA = 1
 _DOMAIN = b"hengsuan submission 1\n"
@@ -49,6 +50,11 @@ def run_said(header: Header) -> RunSaid:
     )
 
 
+def stands_for(headers: Iterable[Header]) -> str:
+    """The chips that the devices of runs stand in for; empty where nobody chose one."""
+    return ", ".join(sorted({header.stands_for for header in headers if header.stands_for}))
+
+
 def version_of(header: Header) -> str:
     """The version that measured, ``unknown`` where the header does not say."""
     versions = header.environment.get("versions")
@@ -73,6 +79,7 @@ class Plugin(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=Tr
 class Manifest(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
     """What is signed.
 
+    ``stands_for``: the chips that were stood in for, where somebody chose some.
     ``members``: all others but the signature, by name. ``redacted``: serials, names of hosts and
     addresses were replaced by pseudonyms. ``chip_names`` and ``site_names`` are those of the runs'
     devices and nodes. ``key`` is the raw public key in base64 and ``signer`` its id; with
@@ -85,6 +92,7 @@ class Manifest(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=
     system: str
     submitter: str
     provenance: Provenance
+    stands_for: str
     redacted: bool
     runs: list[RunSaid]
     chip_names: list[str]
@@ -96,6 +104,11 @@ class Manifest(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=
     signer: str = ""
     issued: str = ""
     valid_until: str = ""
+
+    @property
+    def label(self) -> str:
+        """The provenance as reports print it: ``stand-in for acme-9`` where a chip was chosen."""
+        return labelled(self.provenance, self.stands_for)
 
     def signed_bytes(self) -> bytes:
         """What the signature is over."""

@@ -20,7 +20,7 @@ from ..records import Header
 from ..results import ROWS, SAMPLES, RunReader
 from .archive import MANIFEST, SIGNATURE, SYSTEM
 from .edition import load_edition
-from .manifest import Manifest, member, run_said
+from .manifest import Manifest, member, run_said, stands_for
 from .plugins import plugins_of
 from .redact import Redactor
 from .system import System
@@ -72,7 +72,7 @@ def pack(
         for name, data in _files(folder, redactor).items():
             members[f"runs/{place}/{name}"] = data
     nodes = [node for header in headers for node in header.nodes]
-    names = sorted({device.chip for node in nodes for device in node.devices if device.chip})
+    names = sorted({d.judged_as for node in nodes for d in node.devices if d.judged_as})
     for name in names:
         if name not in chips:
             raise UsageError(
@@ -88,6 +88,7 @@ def pack(
         system=system.name,
         submitter=system.submitter,
         provenance=provenance,
+        stands_for=stands_for(headers),
         redacted=redactor is not None,
         runs=[run_said(header) for header in headers],
         chip_names=names,

@@ -17,7 +17,7 @@ import msgspec
 import numpy as np
 
 from .. import __version__
-from ..configs import Chip
+from ..configs import Chip, datasheet
 from ..errors import HengsuanError
 from ..groups import Schedule
 from ..headers import RUN, UNDECODABLE
@@ -246,16 +246,16 @@ def _above(job: Job, name: str, value: float, facts: Facts) -> str:
 
 
 def _facts(run: Run, job: Job, group: int, chips: Mapping[str, Chip]) -> Facts:
-    """The group's size, and the chip of its first rank."""
+    """The group's size, and the datasheet of its first rank's device."""
     schedule = run.schedules[job.schedule]
     if schedule is None:
         return Facts(chip=None, ranks=0)
     try:
         members = schedule.members(group)
-        name = schedule.inventory.chip(members[0])
+        chip = datasheet(schedule.inventory.device(members[0]), chips)
     except _HOSTILE:
         return Facts(chip=None, ranks=0)
-    return Facts(chip=chips.get(name or ""), ranks=len(members))
+    return Facts(chip=chip, ranks=len(members))
 
 
 def _samples(path: Path, where: str) -> tuple[dict[Key, Any], list[Finding]]:

@@ -39,7 +39,7 @@ def check_edition(edition: Edition, runs: Sequence[Run], provenance: str) -> Ite
             text = f"the suite that it says it measured cannot be read: {problem}"
             yield Finding(rule="E6", level="finding", text=text, where=f"{run.where}/{RUN}")
     nodes = [node for run in runs for node in run.header.nodes]
-    weak = any(device.stand_in for node in nodes for device in node.devices)
+    weak = any(device.weak for node in nodes for device in node.devices)
     needed = list(requirements(edition, weak=weak))
     there = [
         _Place(run, job, own.get(job.bench.name, []))

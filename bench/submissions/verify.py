@@ -31,7 +31,7 @@ from . import system as systems
 from .archive import MANIFEST, SIGNATURE, SYSTEM, Refused, check_json, read
 from .edition import load_edition
 from .findings import Checked, Finding, Level, Recomputed, shortened
-from .manifest import Manifest, Plugin, run_said
+from .manifest import Manifest, Plugin, run_said, stands_for
 from .plugins import installed_otherwise, used
 from .recompute import Run, prepared, recompute
 from .rules import check_edition
@@ -221,12 +221,13 @@ def _said(manifest: Manifest, system: System, headers: list[Header]) -> Iterator
         "runs": (manifest.runs, [run_said(header) for header in headers]),
         "chips": (
             sorted(manifest.chip_names),
-            sorted({d.chip for node in nodes for d in node.devices if d.chip}),
+            sorted({d.judged_as for node in nodes for d in node.devices if d.judged_as}),
         ),
         "sites": (
             sorted(manifest.site_names),
             sorted({node.labels.get("site", "") for node in nodes}),
         ),
+        "stand-ins": (manifest.stands_for, stands_for(headers)),
         "edition": (manifest.edition, system.edition),
         "system": (manifest.system, system.name),
         "submitter": (manifest.submitter, system.submitter),
