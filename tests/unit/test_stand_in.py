@@ -2,6 +2,7 @@
 
 import msgspec
 import pytest
+from made_runs import columns
 
 from bench.analysis.scorecard import scorecard
 from bench.backends.cpu import Cpu
@@ -15,7 +16,6 @@ from bench.records import Device, Header, Node
 from bench.timing import Rule
 from bench.workloads.base import Context, make
 from bench.workloads.runner import run
-from made_runs import columns
 
 CHIPS = load_chips()
 GEMM = suite_from_text(
