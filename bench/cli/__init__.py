@@ -78,6 +78,8 @@ def cli(debug: bool) -> None:
     """
     if debug:
         os.environ["HENGSUAN_DEBUG"] = "1"
+    # A vendor's module that torch loads by itself, and that fails, would fail `import torch` here.
+    os.environ["TORCH_DEVICE_BACKEND_AUTOLOAD"] = "0"
 
 
 def main() -> NoReturn:

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from ..errors import Exit, UsageError
+from ..errors import BackendError, Exit, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from ..backends.base import Link
     from ..configs import Labelled
     from ..records import Node
 
@@ -42,27 +44,34 @@ def command(address: str | None, labels: str | None, as_json: bool) -> int:
         found = None if listed.problem else probe(listed.name)
         problem = listed.problem or (found.problem if found else "")
         devices = []
-        for device in found.devices if found else []:
-            chip = match_chip(device.name, chips)
-            backend = get(listed.name)
-            devices.append(
-                {
-                    "index": device.index,
-                    "name": device.name,
-                    "memory": device.memory,
-                    "chip": chip.name if chip else None,
-                    "serial": device.serial,
-                    "in_use_by": backend.busy(device.index),
-                    "telemetry": backend.telemetry(device.index),
-                    "health": backend.health(device.index),
-                }
-            )
+        links: list[Link] = []
+        try:
+            for device in found.devices if found else []:
+                chip = match_chip(device.name, chips)
+                backend = get(listed.name)
+                devices.append(
+                    {
+                        "index": device.index,
+                        "name": device.name,
+                        "memory": device.memory,
+                        "chip": chip.name if chip else None,
+                        "serial": device.serial,
+                        "in_use_by": backend.busy(device.index),
+                        "telemetry": backend.telemetry(device.index),
+                        "health": backend.health(device.index),
+                    }
+                )
+            if devices:
+                links = get(listed.name).links()
+        except BackendError as error:  # it breaks the contract: that is its problem, not doctor's
+            problem, devices = error.message, []
         backends.append(
             {
                 "backend": listed.name,
                 "origin": listed.origin,
                 "problem": problem,
                 "devices": devices,
+                "links": links,
             }
         )
     cpus = sorted(os.sched_getaffinity(0))
@@ -148,6 +157,11 @@ def _print(report: dict[str, Any]) -> None:
                 )
             )
     print_table(screen, ("backend", "from", "device", "state"), rows)
+    for one in report["backends"]:
+        kinds = Counter(link.kind for link in one["links"])
+        if kinds:
+            said = ", ".join(f"{count} {kind}" for kind, count in sorted(kinds.items()))
+            screen.print(f"links of {one['backend']}: {said}", soft_wrap=True)
     if report["cluster"]:
         print_table(
             screen,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -81,8 +80,6 @@ def command(
     except ValueError as error:
         raise UsageError(f"--budget: {error}") from None
     _check(ops, dtypes, shapes, only)
-    # Before torch is imported here: a broken vendor plugin must not end the search.
-    os.environ["TORCH_DEVICE_BACKEND_AUTOLOAD"] = "0"
     place = out if out is not None else user_folder() / "tuned"
     if arch is not None:
         _known(arch, place)

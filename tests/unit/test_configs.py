@@ -296,6 +296,7 @@ flops:
     source: a talk
     date: 2025-03-02
     status: disputed
+    claims: [{value: 1.5e12, source: another talk, date: 2025-03-03}]
 memory: {value: 64e9, source: s, date: 2025-03-01, status: measured}
 """
 
@@ -327,7 +328,7 @@ PROFILE = "name: p\ncategories:\n  a:\n    - {benchmark: gemm, metric: flops}\n"
     [
         (configs.load_chip, CHIP, "vendor: Acme", "vendour: Acme", 2, "did you mean vendor"),
         (configs.load_chip, CHIP, "value: 2000", "valeu: 2000", 6, "did you mean value"),
-        (configs.load_chip, CHIP, "value: 64e9", "value: 64 GB", 10, "memory.value: must be a num"),
+        (configs.load_chip, CHIP, "value: 64e9", "value: 64 GB", 11, "memory.value: must be a num"),
         (configs.load_chip, CHIP, "status: disputed", "status: sure", 9, "known: disputed, meas"),
         (configs.load_chip, CHIP, "    source: a talk\n", "", 5, "flops.bf16: the key 'source'"),
         (configs.load_chip, CHIP, "2000000000000", "-1", 6, "flops.bf16.value: must be positive"),
