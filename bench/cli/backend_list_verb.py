@@ -67,5 +67,5 @@ def _entry(listed: Any) -> dict[str, Any]:
 
 
 def _counted(names: list[str]) -> str:
-    """``2 x AMD EPYC``."""
+    """``2 x Acme One``."""
     return ", ".join(f"{names.count(name)} x {name}" for name in dict.fromkeys(names))

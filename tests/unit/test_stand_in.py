@@ -1,18 +1,21 @@
 """Standing in for a named chip, cards of several dies, and what a backend declares as lacking."""
 
+import subprocess
+import sys
+
 import msgspec
 import pytest
 from made_runs import columns
 
-from bench.analysis.scorecard import scorecard
 from bench.backends.cpu import Cpu
 from bench.cli.place import check_stand_in
 from bench.cluster.describe import describe
 from bench.cluster.plan import plan
-from bench.configs import datasheet, load_chip, load_chips, load_profile, suite_from_text
+from bench.configs import datasheet, load_chip, load_chips, suite_from_text
 from bench.errors import ConfigError, UsageError
 from bench.inventory import Inventory
-from bench.records import Device, Header, Node
+from bench.records import PROVENANCES, Device, Header, Node
+from bench.results import RunReader
 from bench.timing import Rule
 from bench.workloads.base import Context, make
 from bench.workloads.runner import run
@@ -215,14 +218,26 @@ def test_every_disputed_figure_says_who_claims_what():
             assert all(claim.source and claim.date for claim in figure.claims)
 
 
-def test_a_scorecard_says_what_was_stood_in_for():
-    header = Header(
-        id="r",
-        suite="s",
-        started="",
-        executor="local",
-        provenance="stand-in",
-        nodes=[node(stand_in=True, stands_for="h20")],
+def test_a_run_that_stands_in_is_labelled_everywhere(tmp_path):
+    suite = tmp_path / "mini.yaml"
+    suite.write_text(
+        "name: mini\nrule: {budget: 50ms, warmup: 10ms, min_samples: 3}\nstages:\n"
+        "  - name: device\n    benchmarks:\n      - gemm: {shape: 64x64x64, dtype: fp32}\n"
     )
-    card = scorecard(header, columns(), load_profile("default"), CHIPS)
-    assert (card.provenance, card.stands_for) == ("stand-in", "h20")
+    words = ["run", str(suite), "--executor", "local", "--stand-in", "h20", "-q"]
+    done = subprocess.run(
+        [sys.executable, "-m", "bench", *words, "--out", str(tmp_path / "runs")],
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "(stand-in for h20; profile default)" in " ".join(done.stdout.split())
+    (folder,) = (tmp_path / "runs").iterdir()
+    reader = RunReader(folder)
+    assert reader.header.label == "stand-in for h20"
+    assert {device.stands_for for device in reader.header.nodes[0].devices} == {"h20"}
+    stand_in = PROVENANCES.index("stand-in")
+    assert set(reader.columns().provenance.tolist()) == {stand_in}
+    # The expectation is the named chip's.
+    assert any(case.expected for case in reader.header.cases)
