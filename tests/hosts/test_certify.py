@@ -32,15 +32,16 @@ QUIET = {
 }
 SUITE = """
 name: small
-rule: {precision: 0.03, budget: 1s, warmup: 100ms, min_samples: 3, limit: 60s}
+rule: {precision: 0.03, budget: 300ms, warmup: 100ms, min_samples: 3, limit: 60s}
 stages:
   - name: device
     benchmarks:
       - gemm: {shape: 256x256x256, dtype: fp32, impl: torch}
   - name: fabric
     needs: [device]
+    repeats: 2
     benchmarks:
-      - pairs: {size: 2MiB, of: node, schedule: full, across: core, together: false}
+      - pairs: {size: 1MiB, of: node, schedule: full, across: core, together: false}
   - name: corruption
     needs: [fabric]
     benchmarks:
