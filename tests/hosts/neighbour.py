@@ -1,58 +1,54 @@
-"""A busy neighbour: works on a host's cores whenever a rank of the host does.
+"""A busy neighbour: works on a host's cores while a rank of the host does, and at no other time.
 
 Hosts that share cores are measured in turn, and only this one is to be disturbed.
 """
 
 from __future__ import annotations
 
-import os
 import time
 from pathlib import Path
 
-TURN = 0.1
-"""Seconds of work, or of rest, between two looks at the ranks."""
+TURN = 0.02
+"""Seconds of work, or of rest, between two looks at the rank."""
 
 
-def ranks() -> list[Path]:
-    """The rank processes of this host (it has a process namespace of its own)."""
-    found = []
+def rank() -> Path | None:
+    """The rank process of this host (it has a process namespace of its own), if there is one."""
     for process in Path("/proc").glob("[0-9]*"):
         try:
             words = (process / "cmdline").read_bytes()
         except OSError:
             continue
         if b"bench.cluster.rank_main" in words:
-            found.append(process)
-    return found
+            return process
+    return None
 
 
-def worked(processes: list[Path]) -> int:
-    """Ticks of processor time that they have used."""
-    ticks = 0
-    for process in processes:
-        try:
-            words = (process / "stat").read_text().rpartition(")")[2].split()
-        except OSError:
-            continue
-        ticks += int(words[11]) + int(words[12])
-    return ticks
+def work_beside(process: Path) -> None:
+    """Work whenever it does; raises `OSError` when it has ended."""
+    before = 0
+    with (process / "stat").open() as file:
+        while True:
+            file.seek(0)
+            words = file.read().rpartition(")")[2].split()
+            now = int(words[11]) + int(words[12])  # ticks of processor time
+            stop = time.monotonic() + TURN
+            while now > before and time.monotonic() < stop:
+                pass
+            before = now
+            time.sleep(max(0.0, stop - time.monotonic()))
 
 
 def main() -> None:
     """Until somebody ends it."""
-    os.nice(0)
-    looked, found, before = 0.0, [], 0
     while True:
-        if time.monotonic() - looked > 1.0:
-            looked, found = time.monotonic(), ranks()
-            before = worked(found)
-        now = worked(found)
-        if now > before:
-            stop = time.monotonic() + 2 * TURN
-            while time.monotonic() < stop:
-                pass
-        time.sleep(TURN)
-        before = now
+        process = rank()
+        if process is not None:
+            try:
+                work_beside(process)
+            except OSError:
+                continue
+        time.sleep(0.5)
 
 
 if __name__ == "__main__":

@@ -18,6 +18,7 @@ from bench.analysis.waivers import apply_waivers
 from bench.configs import Profile, ProfileMetric
 from bench.configs.waivers import Waiver
 from bench.errors import UsageError
+from bench.host import Usage
 from bench.records import Device, Node, ScheduleSpec
 
 PLAIN = Profile(
@@ -120,6 +121,22 @@ def test_a_check_without_a_figure_passes_only_where_it_ran():
     assert "not reached" in texts(made, "n2")
     assert words(made)["n0"] == words(made)["n2"] == "inconclusive"
     assert others(made, "n0", "n2") == {"accept"}  # other work does not change bits
+
+
+@pytest.mark.parametrize(
+    ("usage", "cause"),
+    [
+        (Usage(1.0, 1, waited=0.5, stolen=0.0, foreign=0.0), "work of others on the host"),
+        (Usage(1.0, 1, waited=0.0, stolen=0.5, foreign=0.0), "other virtual machines"),
+        (Usage(1.0, 1, waited=0.0, stolen=0.0, foreign=0.5), "work of others on the host"),
+    ],
+)
+def test_a_busy_host_is_told_why(usage, cause):
+    busy = (9e11, "contended", usage.contended())
+    made = judged(run_of(EIGHT, case(0)), gemm({0: busy}))
+    (found,) = (one for one in made.nodes if one.node == "n0")
+    assert found.verdict == "inconclusive"
+    assert cause in found.evidence[0].cause
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,6 @@ import sys
 
 import msgspec
 import pytest
-from made_runs import columns
 
 from bench.backends.cpu import Cpu
 from bench.cli.place import check_stand_in

@@ -61,8 +61,12 @@ TABLE: tuple[Sign, ...] = (
         cause="somebody works on the device: drain it, then certify again",
     ),
     Sign(
-        says=("other processes used", "steal", "run delay"),
+        says=("other processes used", "waited for a core"),
         cause="work of others on the host: find it with the process list, then certify again",
+    ),
+    Sign(
+        says=("the hypervisor took",),
+        cause="other virtual machines on the same cores: end their share, then certify again",
     ),
     Sign(against=("drift",), cause="installed or wired unlike its fellows: see the fact"),
     Sign(
