@@ -19,7 +19,8 @@ from ..backends.base import Backend
 from ..cluster.ranks import rank_environment
 from ..errors import HengsuanError
 from ..records import Case, Row
-from ..results import RunReader, list_runs
+from ..results import RunReader
+from ..runs import list_runs
 from ..workloads.lacking import declared
 from .cases import Stages, suite
 from .outcome import WORST, Result
