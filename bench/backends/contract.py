@@ -73,18 +73,20 @@ def problem_of(cls: Any, path: str, name: str) -> str:
 def checked(backend: Backend) -> Backend:
     """The backend, whose methods raise `BackendError` from now on for what they get wrong."""
     for member in _GIVES:
-        setattr(backend, member, _checked(backend, member, getattr(backend, member)))
+        setattr(backend, member, _checked(backend, member))
     return backend
 
 
-def _checked(backend: Backend, member: str, call: Callable[..., Any]) -> Callable[..., Any]:
+def _checked(backend: Backend, member: str) -> Callable[..., Any]:
+    cls = type(backend)
     kind, takes = _GIVES[member]
     where = f"backend {backend.name}"
 
-    @functools.wraps(call)
+    @functools.wraps(getattr(cls, member))
     def asked(*args: Any, **kwargs: Any) -> Any:
         try:
-            value = call(*args, **kwargs)
+            # Asked of the class each time: what is replaced there is what counts.
+            value = getattr(cls, member)(backend, *args, **kwargs)
         except BackendError:
             raise
         except Exception as error:  # a plugin may raise anything

@@ -135,9 +135,9 @@ def test_a_faster_configuration_is_found_written_and_used(acme, tmp_path):
     )
     run = [sys.executable, "-m", "bench", "run", str(suite), "--executor", "local", "--json", "-q"]
     done = subprocess.run(run, env=acme, cwd=tmp_path, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
     folder = tmp_path / json.loads(done.stdout)["folder"]
-    header = RunReader(folder).header
+    rows, header = list(RunReader(folder).rows()), RunReader(folder).header
+    assert done.returncode == (0 if any(row.status == "ok" for row in rows) else 3), done.stderr
     assert (
         "softmax forward does not ask for softmax_backward"
         in (folder / "measurements.jsonl").read_text()

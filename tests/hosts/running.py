@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 from hosts import Host, Hosts
 
+from bench.errors import Exit
 from bench.results import RunReader
 
 HENGSUAN = Path(sys.executable).with_name("hengsuan")
@@ -23,6 +24,18 @@ class Measured(NamedTuple):
     said: str
     run: RunReader
     seconds: float
+
+    @property
+    def complete(self) -> Exit:
+        """The exit code of a run in which all went well: 3 where a benchmark was never alone.
+
+        On two cores the daemons of Ray for several hosts are other work on the cores of each.
+        """
+        found: dict[str, set[str]] = {}
+        for row in self.run.rows():
+            found.setdefault(self.run.header.cases[row.case].benchmark, set()).add(row.status)
+        alone = all("ok" in one or "contended" not in one for one in found.values())
+        return Exit.OK if alone else Exit.INCONCLUSIVE
 
     def rows(self, benchmark: str, metric: str):
         """Its rows of one benchmark and metric, in the order written."""

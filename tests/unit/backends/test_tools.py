@@ -127,9 +127,9 @@ def test_enflame(installed):
 def test_nvidia_links(installed):
     installed("nvidia-smi", topo="nvidia-smi-topo.txt")
     assert [(x.a, x.b, x.kind) for x in Cuda().links()] == [
-        (0, 1, "NV18"),
-        (0, 2, "NV18"),
-        (1, 2, "NV18"),
+        (0, 1, "NV12"),
+        (0, 2, "NV12"),
+        (1, 2, "NV12"),
     ]
 
 
