@@ -114,26 +114,38 @@ def certify(hosts, folder, program, address):
 
 
 def each_for_its_cause(hosts, folder):
-    """Certify the hosts: all four verdicts."""
+    """Certify the hosts: whether all four verdicts were given; none may be wrong.
+
+    Work of others on the machine, outside of these hosts, leaves some without a verdict.
+    """
     address = ",".join(host.address for host in hosts)
     code, found = certify(hosts, folder, [sys.executable, HERE / "bare.py"], address)
     assert code == Exit.FINDING
     slow, busy, wrong, good = (found[f"host{number}"] for number in (1, 2, 3, 4))
-    assert slow["verdict"] == "reject", slow
-    assert slow["evidence"][0]["metric"].startswith("pairs")
-    assert "network card" in slow["evidence"][0]["cause"]
     assert busy["verdict"] == "inconclusive", busy
     assert {one["against"] for one in busy["evidence"]} == {"coverage"}
     assert any("contended" in one["text"] for one in busy["evidence"])
     assert "work of others" in busy["evidence"][0]["cause"]
-    assert wrong["verdict"] == "reject", wrong
-    assert wrong["evidence"][0]["against"] == "corruption"
-    assert "bit 0 flipped" in wrong["evidence"][0]["text"]
-    assert good["verdict"] == "accept", good
+    for one, verdict in ((slow, "reject"), (wrong, "reject"), (good, "accept")):
+        if one["verdict"] != verdict:
+            assert one["verdict"] == "inconclusive", one
+            assert any("contended" in said["text"] for said in one["evidence"]), one
+    if slow["verdict"] == "reject":
+        assert slow["evidence"][0]["metric"].startswith("pairs")
+        assert "network card" in slow["evidence"][0]["cause"]
+    if wrong["verdict"] == "reject":
+        assert wrong["evidence"][0]["against"] == "corruption"
+        assert "bit 0 flipped" in wrong["evidence"][0]["text"]
+    return [one["verdict"] for one in (slow, wrong, good)] == ["reject", "reject", "accept"]
 
 
 def test_each_host_is_judged_for_its_cause(bare, tmp_path):
-    each_for_its_cause(bare, tmp_path)
+    for number in range(3):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        if each_for_its_cause(bare, folder):
+            return
+    raise AssertionError("work of others left a host without a verdict in each of three times")
 
 
 @pytest.mark.slow
@@ -142,7 +154,7 @@ def test_ten_times_of_ten(bare, tmp_path):
     for number in range(10):
         folder = tmp_path / str(number)
         folder.mkdir()
-        each_for_its_cause(bare, folder)
+        assert each_for_its_cause(bare, folder), number
 
 
 def test_under_ray_nobody_is_judged_for_anothers_fault(raylets, tmp_path):
