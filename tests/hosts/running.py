@@ -8,6 +8,8 @@ import time
 from pathlib import Path
 from typing import NamedTuple
 
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from complete import exit_of
 from hosts import Host, Hosts
 
 from bench.errors import Exit
@@ -27,15 +29,8 @@ class Measured(NamedTuple):
 
     @property
     def complete(self) -> Exit:
-        """The exit code of a run in which all went well: 3 where a benchmark was never alone.
-
-        On two cores the daemons of Ray for several hosts are other work on the cores of each.
-        """
-        found: dict[str, set[str]] = {}
-        for row in self.run.rows():
-            found.setdefault(self.run.header.cases[row.case].benchmark, set()).add(row.status)
-        alone = all("ok" in one or "contended" not in one for one in found.values())
-        return Exit.OK if alone else Exit.INCONCLUSIVE
+        """The exit code that it has if all went well."""
+        return exit_of(self.run)
 
     def rows(self, benchmark: str, metric: str):
         """Its rows of one benchmark and metric, in the order written."""
