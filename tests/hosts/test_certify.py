@@ -165,9 +165,9 @@ def test_under_ray_nobody_is_judged_for_anothers_fault(raylets, tmp_path):
     assert slow["verdict"] != "accept", slow
     assert any(one["metric"].startswith("pairs") for one in slow["evidence"])
     assert busy["verdict"] == "inconclusive", busy
-    assert {one["against"] for one in busy["evidence"]} == {"coverage"}
+    assert any("contended" in one["text"] for one in busy["evidence"])
     assert wrong["verdict"] == "reject", wrong
     assert wrong["evidence"][0]["against"] == "corruption"
     assert good["verdict"] != "reject", good
-    for one in good["evidence"]:
+    for one in (*busy["evidence"], *good["evidence"]):
         assert one["against"] == "coverage" or one["metric"].startswith("pairs"), one

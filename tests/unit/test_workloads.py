@@ -121,7 +121,7 @@ def test_utilisation_is_given_where_the_chip_has_a_peak():
         ("launch", {"view": "device"}, "no timing events"),
         ("gemm", {"impl": "triton"}, "no Triton target"),
         ("gemm", {"shape": "65536x65536x65536"}, "half of memory"),
-        ("gemm", {"dtype": "tf32", "shape": "8x8x8"}, "no tf32"),
+        ("gemm", {"dtype": "tf32", "shape": "8x8x8"}, "has no such mode on a CPU"),
         ("stream", {"size": "1GiB"}, "an eighth of memory"),
         ("compute", {"op": "attention"}, "are for an accelerator"),
         ("precision", {}, "17.18 GFLOP and 25.17 MB a call are for an accelerator"),
