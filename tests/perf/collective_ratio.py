@@ -23,12 +23,12 @@ import numpy as np
 
 from bench.stats import student_quantile
 
-FEWEST, MOST = 8, 32
+FEWEST, MOST = 8, 24
 PIECE = 6.0
 
 
 class Compared(NamedTuple):
-    """Harness over bare: the ratio of medians, its 99 % limits, and what others did meanwhile."""
+    """Harness over bare: the ratio of medians, its 95 % limits, and what others did meanwhile."""
 
     ratio: float
     low: float
@@ -51,7 +51,7 @@ def compare(op: str, size: str, low: float, high: float) -> Compared:
         contended = contended or noise
         if len(logs) < FEWEST:
             continue
-        half = student_quantile(0.005, len(logs) - 1) * stdev(logs) / len(logs) ** 0.5
+        half = student_quantile(0.025, len(logs) - 1) * stdev(logs) / len(logs) ** 0.5
         below, above = math.exp(fmean(logs) - half), math.exp(fmean(logs) + half)
         decided = (low <= below and above <= high) or above < low or high < below
         if decided or len(logs) == MOST:
