@@ -113,39 +113,43 @@ def certify(hosts, folder, program, address):
     return done.returncode, {one["node"]: one for one in json.loads(done.stdout)["nodes"]}
 
 
-def each_for_its_cause(hosts, folder):
-    """Certify the hosts: whether all four verdicts were given; none may be wrong.
+RIGHT = {"host1": "reject", "host2": "inconclusive", "host3": "reject", "host4": "accept"}
 
-    Work of others on the machine, outside of these hosts, leaves some without a verdict.
+
+def each_for_its_cause(hosts, folder):
+    """Certify the hosts: which of them got the right verdict; none may get a wrong one.
+
+    Work of others on the machine, outside of these hosts, leaves some in doubt, and so do few
+    values to compare with.
     """
     address = ",".join(host.address for host in hosts)
     code, found = certify(hosts, folder, [sys.executable, HERE / "bare.py"], address)
     assert code == Exit.FINDING
-    slow, busy, wrong, good = (found[f"host{number}"] for number in (1, 2, 3, 4))
-    assert busy["verdict"] == "inconclusive", busy
-    assert {one["against"] for one in busy["evidence"]} == {"coverage"}
-    assert any("contended" in one["text"] for one in busy["evidence"])
-    assert "work of others" in busy["evidence"][0]["cause"]
-    for one, verdict in ((slow, "reject"), (wrong, "reject"), (good, "accept")):
-        if one["verdict"] != verdict:
-            assert one["verdict"] == "inconclusive", one
-            assert any("contended" in said["text"] for said in one["evidence"]), one
+    for name, one in found.items():
+        assert one["verdict"] in (RIGHT[name], "inconclusive"), one
+    slow, busy, wrong = (found[f"host{number}"] for number in (1, 2, 3))
+    contended = [one for one in busy["evidence"] if "contended" in one["text"]]
+    assert contended, busy
+    assert any("work of others" in one["cause"] for one in contended), busy
     if slow["verdict"] == "reject":
         assert slow["evidence"][0]["metric"].startswith("pairs")
         assert "network card" in slow["evidence"][0]["cause"]
     if wrong["verdict"] == "reject":
         assert wrong["evidence"][0]["against"] == "corruption"
         assert "bit 0 flipped" in wrong["evidence"][0]["text"]
-    return [one["verdict"] for one in (slow, wrong, good)] == ["reject", "reject", "accept"]
+    return {name for name, one in found.items() if one["verdict"] == RIGHT[name]}
 
 
+@pytest.mark.timeout(300)
 def test_each_host_is_judged_for_its_cause(bare, tmp_path):
-    for number in range(3):
+    judged = set()
+    for number in range(4):
         folder = tmp_path / str(number)
         folder.mkdir()
-        if each_for_its_cause(bare, folder):
+        judged |= each_for_its_cause(bare, folder)
+        if judged == set(RIGHT):
             return
-    raise AssertionError("work of others left a host without a verdict in each of three times")
+    raise AssertionError(f"never judged rightly: {sorted(set(RIGHT) - judged)}")
 
 
 @pytest.mark.slow
@@ -154,7 +158,7 @@ def test_ten_times_of_ten(bare, tmp_path):
     for number in range(10):
         folder = tmp_path / str(number)
         folder.mkdir()
-        assert each_for_its_cause(bare, folder), number
+        assert each_for_its_cause(bare, folder) == set(RIGHT), number
 
 
 def test_under_ray_nobody_is_judged_for_anothers_fault(raylets, tmp_path):
