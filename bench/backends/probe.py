@@ -13,11 +13,15 @@ from .registry import examined, get, listing, ours
 
 
 class Probe(msgspec.Struct, frozen=True):
-    """What a backend found on this node: devices, or why there are none."""
+    """What a backend found on this node: devices, or why there are none.
+
+    ``broken``: its stack is on this node, but could not say which devices there are.
+    """
 
     name: str
     devices: list[Device] = []
     problem: str = ""
+    broken: bool = False
 
 
 def discover(wanted: str | None = None) -> list[Probe]:
@@ -73,7 +77,7 @@ def probe(name: str, limit: float | None = None) -> Probe:
             return Probe(name, devices=backend.devices())
     answer, problem = isolated.ask(name, "devices", limit=limit or isolated.limit())
     if problem:
-        return Probe(name, problem=problem)
+        return Probe(name, problem=problem, broken=True)
     devices = msgspec.json.decode(answer, type=list[Device])
     return Probe(name, devices=devices, problem="" if devices else "has no device")
 

@@ -251,7 +251,7 @@ def _planned_for(chips: dict[str, Chip], **where: Any) -> Inventory:
             executor.close()
     if given("nodes"):
         raise UsageError("--dry-run plans for this machine; --nodes goes with --address")
-    from ..cluster.describe import describe
+    from ..cluster.describe import describe, passed_over
     from ..configs import label_nodes, load_labels
     from ..inventory import Inventory
 
@@ -267,4 +267,4 @@ def _planned_for(chips: dict[str, Chip], **where: Any) -> Inventory:
     if not node.devices:
         raise UsageError(f"no device to plan for: {node.problem}")
     labelled, notes = label_nodes([node], items)
-    return Inventory(labelled, notes=notes)
+    return Inventory(labelled, notes=[*notes, *passed_over([node])])

@@ -16,6 +16,7 @@ from ..configs import Chip, Labelled, label_nodes
 from ..errors import InfraError
 from ..inventory import Inventory
 from ..records import Node, Provenance, Row
+from .describe import passed_over
 from .executor import Done, Event, Executor, Page
 from .listening import Listening
 from .orders import Order, Visit
@@ -111,6 +112,7 @@ class AgentExecutor(Executor):
             )
         self._lost = {i: node.problem for i, node in enumerate(nodes) if not node.devices}
         labelled, notes = label_nodes(nodes, self._labels)
+        notes = [*notes, *passed_over(nodes)]
         self._inventory = Inventory(labelled, notes=notes)
         self.provenance = _provenance(self._inventory)
         return self._inventory
@@ -320,10 +322,16 @@ def _complete(job: Job, group: int, ranks: list[int], repeat: int, done: Done) -
 
 def _provenance(inventory: Inventory) -> Provenance:
     """``stand-in`` where the devices only stand in for accelerators. Mixed fleets are refused."""
-    kinds = {device.stand_in for node in inventory.nodes for device in node.devices}
+    kinds: dict[bool, Node] = {}
+    for node in inventory.nodes:
+        for device in node.devices:
+            kinds.setdefault(device.stand_in, node)
     if len(kinds) > 1:
+        real, other = kinds[False], kinds[True]
+        why = "; ".join(passed_over([other]))
         raise InfraError(
-            "stand-in and real devices in one run would mix their records",
-            hint="choose one kind with --backend",
+            "stand-in and real devices in one run would mix their records: "
+            + (why or f"node {other.name} has {other.backend} only, node {real.name} {real.backend}"),
+            hint=f"measure one kind: --backend {real.backend}",
         )
-    return "stand-in" if kinds == {True} else "measured"
+    return "stand-in" if True in kinds else "measured"

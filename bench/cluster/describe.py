@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Iterable
 from importlib import metadata
 from typing import Any
 
@@ -38,7 +39,8 @@ def describe(
         impose_memory: Leave them as much memory as that chip has.
 
     Returns:
-        The node; without devices its ``problem`` says why.
+        The node; without devices its ``problem`` says why. Where it has some, a stack that could
+        not say what it has is the fact ``broken``, by backend.
     """
     found = _discovered(backend)
     chosen = next((probe for probe in found if probe.devices), None)
@@ -62,6 +64,8 @@ def describe(
         facts |= {"affinity": affinity(places, facts), "versions": _versions(chosen.name)}
         facts |= _links(chosen.name)
     facts["packages"] = _packages()
+    if broken := {probe.name: probe.problem for probe in found if probe.broken}:
+        facts["broken"] = broken
     return Node(
         id=host.machine_id(),
         name=host.hostname(),
@@ -74,6 +78,16 @@ def describe(
         problem="; ".join([*problems, *busy]) if not devices else "",
         busy=tuple(busy),
     )
+
+
+def passed_over(nodes: Iterable[Node]) -> list[str]:
+    """Where something else is measured because a stack that is there is broken, in sentences."""
+    return [
+        f"node {node.name}: {name} {problem}; {node.backend} is measured in its place"
+        for node in nodes
+        for name, problem in node.facts.get("broken", {}).items()
+        if node.devices
+    ]
 
 
 def _discovered(backend: str | None) -> list[Probe]:

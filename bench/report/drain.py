@@ -120,12 +120,13 @@ def returning(found: Certification, earlier: Sequence[Certification]) -> list[st
 
     Args:
         found: The verdict.
-        earlier: Verdicts before it, the oldest first; only those of its provenance count. A node is
-            known by its machine, or by name where nothing identifies that.
+        earlier: Verdicts before it, the oldest first; only those of its provenance that
+            stand in for the same chip count. A node is known by its machine, or by name where
+            nothing identifies that.
     """
     last: dict[str, str] = {}
     for one in earlier:
-        if one.provenance == found.provenance:
+        if (one.provenance, one.stands_for) == (found.provenance, found.stands_for):
             last.update((who, node.verdict) for who, node in _known(one).items())
     return [
         node.node
@@ -144,8 +145,12 @@ def _known(found: Certification) -> dict[str, NodeVerdict]:
 
 
 def _not_real(found: Certification) -> list[str]:
+    """What whoever copies the commands must know first, as a comment of a shell."""
     if found.provenance == "simulated":
         return ["# a simulated fleet: these nodes do not exist"]
+    if found.stands_for:
+        chip = plain(found.stands_for)
+        return [f"# stand-ins for {chip}: held against that chip, not against what they are"]
     return []
 
 

@@ -167,6 +167,17 @@ def test_only_the_last_verdict_of_the_same_provenance_counts():
     assert returning(accepted, [rejected, accepted]) == []
     assert returning(accepted, [simulated]) == []
     assert returning(accepted, []) == []
+    _, stood_in = judged(("a1", "reject"), provenance="stand-in", stands_for="h20")
+    _, by_itself = judged(("a1", "accept"), provenance="stand-in")
+    assert returning(by_itself, [stood_in]) == []
+
+
+def test_commands_about_stand_ins_say_that_they_are():
+    nodes, found = fleet(1, 9, provenance="stand-in", stands_for="h20")
+    commands, _ = drain(found, nodes)
+    for lines in commands.values():
+        assert lines[0] == "# stand-ins for h20: held against that chip, not against what they are"
+        assert len(lines) > 1
 
 
 def test_a_renamed_node_comes_back_and_another_of_its_name_does_not():

@@ -113,10 +113,10 @@ def examine(
             schedule that its nodes cannot give, or the baseline is of another provenance, or the
             run itself.
     """
-    if baseline is not None and baseline.header.provenance != header.provenance:
+    if baseline is not None and baseline.header.label != header.label:
         raise UsageError(
-            f"the baseline {baseline.header.id} is {baseline.header.provenance}, "
-            f"{header.id} is {header.provenance}: they are never compared"
+            f"the baseline {baseline.header.id} is {baseline.header.label}, "
+            f"{header.id} is {header.label}: they are never compared"
         )
     if baseline is not None and baseline.header.id == header.id:
         raise UsageError(
