@@ -328,10 +328,10 @@ def _provenance(inventory: Inventory) -> Provenance:
             kinds.setdefault(device.stand_in, node)
     if len(kinds) > 1:
         real, other = kinds[False], kinds[True]
-        why = "; ".join(passed_over([other]))
+        apart = f"node {other.name} has {other.backend} only, node {real.name} {real.backend}"
+        why = "; ".join(passed_over([other])) or apart
         raise InfraError(
-            "stand-in and real devices in one run would mix their records: "
-            + (why or f"node {other.name} has {other.backend} only, node {real.name} {real.backend}"),
+            f"stand-in and real devices in one run would mix their records: {why}",
             hint=f"measure one kind: --backend {real.backend}",
         )
     return "stand-in" if True in kinds else "measured"

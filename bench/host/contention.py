@@ -17,21 +17,22 @@ TICK = 1.0 / os.sysconf("SC_CLK_TCK")
 """Seconds of one tick, the resolution of ``/proc/stat`` (usually 10 ms)."""
 
 
-def _cpu_seconds(cpus: set[int]) -> tuple[float, float]:
-    """(busy, stolen) seconds of processes on these cores since boot.
+def _cpu_seconds(cpus: set[int]) -> tuple[float, float, float]:
+    """Seconds of these cores since boot: (processes ran, none did, stolen).
 
-    Interrupts are left out: those of a collective's own traffic are nobody else's work.
+    Interrupts are in none of them: those of a collective's own traffic are nobody else's work.
     """
-    busy = stolen = 0.0
+    busy = idle = stolen = 0.0
     for text in read("/proc/stat").splitlines():
         words = text.split()
         if not words[0].startswith("cpu") or not words[0][3:].isdigit():
             continue
         if int(words[0][3:]) in cpus:
-            user, nice, system, _, _, _, _, steal = (int(word) for word in words[1:9])
+            user, nice, system, rest, waiting, _, _, steal = (int(word) for word in words[1:9])
             busy += user + nice + system
+            idle += rest + waiting
             stolen += steal
-    return busy * TICK, stolen * TICK
+    return busy * TICK, idle * TICK, stolen * TICK
 
 
 def _own_cpu_seconds() -> float:
@@ -95,7 +96,7 @@ class Contention:
         self._start = time.monotonic()
         self._own = _own_cpu_seconds()
         self._threads = _schedule()
-        self._busy, self._stolen = _cpu_seconds(self._cpus)
+        self._busy, self._idle, self._stolen = _cpu_seconds(self._cpus)
 
     @classmethod
     def begin(cls, cpus: Iterable[int] = ()) -> Contention:
@@ -105,7 +106,7 @@ class Contention:
     def end(self) -> Usage:
         """What has happened since."""
         interval = time.monotonic() - self._start
-        busy, stolen = _cpu_seconds(self._cpus)
+        busy, idle, stolen = _cpu_seconds(self._cpus)
         own = _own_cpu_seconds() - self._own
         waits = []
         for task, (ran, waited) in _schedule().items():
@@ -119,8 +120,27 @@ class Contention:
             cores=len(self._cpus),
             waited=max([0.0, *waits]),
             stolen=steal,
-            foreign=max(0.0, busy - self._busy - own),
+            foreign=foreign(
+                interval * len(self._cpus) - steal, busy - self._busy, idle - self._idle, own
+            ),
         )
+
+
+def foreign(whole: float, busy: float, idle: float, own: float) -> float:
+    """Seconds that other processes used of cores, of what is known of all that ran on them.
+
+    A kernel that accounts by its timer's ticks asks at each who runs: of cores that are idle part
+    of the time, as a rank that waits for another leaves them, ``busy`` is a sample, off by several
+    percent of a second. How long they were idle it knows exactly, and no more than the rest can
+    have been used.
+
+    Args:
+        whole: Seconds of all cores, without what the hypervisor took.
+        busy: Seconds that processes ran, as sampled.
+        idle: Seconds that none did.
+        own: Seconds that one's own process ran.
+    """
+    return max(0.0, min(busy, whole - idle) - own)
 
 
 @dataclass(frozen=True)

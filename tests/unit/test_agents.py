@@ -1,11 +1,13 @@
 """The executor over agents: what it makes of pages, however their agents end."""
 
 import msgspec
+import pytest
 
 from bench.cluster.agents import AgentExecutor, Arrived, Hub
 from bench.cluster.engine import execute
 from bench.cluster.executor import Event, Page
 from bench.configs import Entry, StageConfig, Suite
+from bench.errors import InfraError
 from bench.records import Device, Node, Row
 from bench.results import RunReader
 
@@ -63,3 +65,23 @@ def test_what_a_failed_agent_has_measured_is_kept(tmp_path):
     assert [row.status for row in rows] == ["ok", "ok", "missing"]
     assert rows[2].reason == "node n0: the agent failed: KeyError: 7"
     assert ended.lost == ["n0: the agent failed: KeyError: 7"]
+
+
+class Mixed(Failing):
+    """A node with an accelerator, and one where cores answer, for its own is broken."""
+
+    def nodes(self):
+        real = Device(index=0, backend="acme", name="Acme One")
+        broken = {"broken": {"acme": "failed: driver too old"}}
+        (cores,) = super().nodes()
+        return [
+            Node(id="1", name="n1", machine="m1", backend="acme", devices=(real,)),
+            msgspec.structs.replace(cores, facts=broken),
+        ]
+
+
+def test_a_node_whose_accelerators_are_broken_is_named_where_its_cores_would_stand_in():
+    with pytest.raises(InfraError) as caught:
+        AgentExecutor(Mixed(), {}).inventory()
+    assert "node n0: acme failed: driver too old; cpu is measured in its place" in str(caught.value)
+    assert caught.value.hint == "measure one kind: --backend acme"

@@ -245,6 +245,19 @@ class TestBaseline:
         with pytest.raises(UsageError, match="its own baseline"):
             judged(proven.header, gemm(), baseline=proven)
 
+    def test_what_stands_in_is_held_against_nothing_that_stands_for_another_chip(self):
+        stood_in = [
+            msgspec.structs.replace(
+                one,
+                devices=tuple(msgspec.structs.replace(d, stands_for="h20") for d in one.devices),
+            )
+            for one in EIGHT
+        ]
+        run = run_of(stood_in, case(0), provenance="stand-in")
+        other = run_of(EIGHT, case(0), id="proven", provenance="stand-in")
+        with pytest.raises(UsageError, match="stand-in for h20: they are never compared"):
+            judged(run, gemm(), baseline=Proven(header=other, columns=columns(*gemm())))
+
     @pytest.mark.parametrize("other", [{"source": "1"}, {"axes": {"dtype": "fp16"}}])
     def test_one_that_says_nothing_is_no_pass(self, other):
         made = judged(run_of(EIGHT, case(0)), gemm(), baseline=self.proven(**other))

@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench import host
+from bench.host.contention import foreign
 
 SPIN = (
     "import os, time\nos.sched_setaffinity(0, [int(__import__('sys').argv[1])])\nwhile True: pass"
@@ -83,6 +84,20 @@ def test_own_threads_are_not_contention(core):
     # Each thread waited half of the time for the other. What is left is what others caused,
     # should this machine be busy.
     assert usage.waited <= usage.foreign + usage.stolen + 0.2 * usage.interval
+
+
+@pytest.mark.parametrize(
+    ("busy", "idle", "own", "others"),
+    [
+        (0.58, 0.50, 0.50, 0.0),  # ticks that fell where a waiting rank happened to run
+        (0.42, 0.50, 0.50, 0.0),
+        (0.80, 0.20, 0.50, 0.3),  # somebody else's work
+        (0.80, 0.30, 0.50, 0.2),  # at most what the core was not idle
+        (1.00, 0.00, 1.00, 0.0),
+    ],
+)
+def test_others_have_used_what_was_neither_idle_nor_ones_own(busy, idle, own, others):
+    assert foreign(1.0, busy, idle, own) == pytest.approx(others)
 
 
 def test_shares_below_the_limit_and_within_a_tick_are_quiet():
