@@ -6,14 +6,15 @@ import json
 import os
 import pkgutil
 import re
-import shutil
 import subprocess
 import sys
-import sysconfig
 import zipfile
 from pathlib import Path
 
 import pytest
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+import environments
 
 ROOT = Path(__file__).parents[2]
 HENGSUAN = Path(sys.executable).with_name("hengsuan")
@@ -131,32 +132,14 @@ def test_what_needs_no_accelerator_stack_imports_none(words, tmp_path):
         assert light == []
 
 
-SOURCES = ("bench", "kernels", "configs", "pyproject.toml", "README.md", "LICENSE")
-
-
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory):
-    """The wheel, built as a release would be but with the tools that are here.
-
-    From a copy: what an earlier build left in ``build/`` would be packed again.
-    """
-    folder = tmp_path_factory.mktemp("wheel")
-    source = folder / "source"
-    source.mkdir()
-    for name in SOURCES:
-        if (ROOT / name).is_dir():
-            skip = shutil.ignore_patterns("__pycache__")
-            shutil.copytree(ROOT / name, source / name, symlinks=True, ignore=skip)
-        else:
-            shutil.copy(ROOT / name, source)
-    pip = [sys.executable, "-m", "pip", "wheel", "-q", "--disable-pip-version-check"]
-    how = ["--no-deps", "--no-build-isolation", "-w", str(folder), str(source)]
-    done = subprocess.run([*pip, *how], capture_output=True, text=True)
-    if done.returncode and "setuptools" in done.stderr and "No module" in done.stderr:
-        pytest.skip("setuptools is not installed beside the project")
-    assert done.returncode == 0, done.stderr
-    (path,) = folder.glob("*.whl")
-    return path
+    try:
+        return environments.wheel(tmp_path_factory.mktemp("wheel"))
+    except subprocess.CalledProcessError as error:
+        if "setuptools" in error.stderr and "No module" in error.stderr:
+            pytest.skip("setuptools is not installed beside the project")
+        raise AssertionError(error.stderr) from None
 
 
 def test_the_wheel_carries_all_code_and_data_and_nothing_else(wheel):
@@ -180,17 +163,8 @@ def test_the_wheel_carries_all_code_and_data_and_nothing_else(wheel):
 
 @pytest.fixture(scope="module")
 def installed(wheel, tmp_path_factory):
-    """``hengsuan`` of an environment that has the wheel; what it needs is borrowed from ours."""
-    place = tmp_path_factory.mktemp("environment")
-    venv = [sys.executable, "-m", "venv", "--system-site-packages", str(place)]
-    subprocess.run(venv, check=True)
-    pip = [place / "bin" / "python", "-m", "pip", "install", "-q", "--disable-pip-version-check"]
-    subprocess.run([*pip, "--no-deps", "--no-index", str(wheel)], check=True)
-    (site,) = place.glob("lib/python*/site-packages")
-    # A path in a .pth file is searched, but its own .pth files, our checkout's, are not.
-    ours = dict.fromkeys([sysconfig.get_path("purelib"), sysconfig.get_path("platlib")])
-    (site / "borrowed.pth").write_text("".join(f"{path}\n" for path in ours))
-    return place / "bin" / "hengsuan"
+    """``hengsuan`` of an environment that has the wheel."""
+    return environments.environment(tmp_path_factory.mktemp("environment"), wheel) / "hengsuan"
 
 
 def in_empty_folder(installed, folder, *words):
