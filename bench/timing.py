@@ -165,7 +165,7 @@ def measure(
     """
     share = agree or (lambda proposal: proposal)
     began = time.perf_counter()
-    per_call = _warm_up(step, timer, rule, between, refresh, refresh_every, share)
+    per_call, beside = _warm_up(step, timer, rule, between, refresh, refresh_every, share)
     calls = 1 if per_sample else max(1, int(np.ceil(500 * timer.resolution / max(per_call, 1e-9))))
     if rule.sustained:
         # Long enough batches that the wanted time ends before the samples do.
@@ -185,7 +185,8 @@ def measure(
         while True:
             left = max(rule.budget, rule.sustained) - (time.perf_counter() - start)
             span = min(rule.block, left)
-            samples = int(np.clip(span / max(per_call * calls, 1e-9), 1, 512))
+            # Flushing a cache may take a thousand times as long as what is timed after it.
+            samples = int(np.clip(span / max(per_call * calls + beside, 1e-9), 1, 512))
             if refresh_every:
                 samples = max(1, min(samples, refresh_every // calls))
             samples = min(samples, max(1, rule.max_samples - count))
@@ -249,18 +250,23 @@ def _warm_up(
     refresh: Step | None,
     refresh_every: int,
     share: Callable[[tuple[int, ...]], tuple[int, ...]],
-) -> float:
-    """Run at least two calls and ``rule.warmup`` seconds; the estimate of seconds per call."""
+) -> tuple[float, float]:
+    """Run at least two calls and ``rule.warmup`` seconds.
+
+    Estimates of the seconds of a call, and of what a sample takes beside its calls.
+    """
     start = time.perf_counter()
     calls, batches = 1, 0
     while True:
         if refresh is not None:
             refresh()
+        begun = time.perf_counter()
         per_call = float(timer.run(step, calls, 1, between)[0])
+        beside = max(0.0, time.perf_counter() - begun - per_call * calls)
         batches += 1
         enough = batches > 1 and time.perf_counter() - start >= rule.warmup
         longest = refresh_every or 1_000_000
         wanted = int(np.clip(rule.warmup / 4 / max(per_call, 1e-9), 2, min(longest, calls * 16)))
         calls, done = share((wanted, int(enough)))
         if done:
-            return per_call
+            return per_call, beside

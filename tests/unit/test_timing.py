@@ -1,6 +1,7 @@
 """The measuring loop: when it stops, what it leaves out, and that ranks stay in step."""
 
 import threading
+import time
 
 import numpy as np
 import pytest
@@ -96,6 +97,18 @@ def test_between_runs_before_every_sample_outside_the_span():
     )
     assert seen.count("flush") >= timing.seconds.size
     assert seen[0] == "flush"
+
+
+def test_what_a_sample_takes_beside_its_calls_counts_for_the_budget():
+    timing = measure(
+        lambda: None,
+        HostTimer(),
+        Rule(budget=0.05, warmup=0, precision=0, min_samples=3),
+        between=lambda: time.sleep(0.01),
+        per_sample=True,
+    )
+    assert timing.stopped == "budget"
+    assert 3 <= timing.seconds.size <= 5
 
 
 def test_sustained_runs_its_time_and_keeps_the_second_half():
