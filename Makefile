@@ -35,10 +35,13 @@ bench: $(READY)
 	@$(BIN)/hengsuan run quick
 
 # What computes runs on all cores; what measures real processes runs alone, one after the other.
+ALONE    := tests/cluster tests/hosts $(wildcard tests/plugin/test_device*.py) tests/plugin/test_mixed_cluster.py
+TOGETHER := tests/unit tests/kernels tests/stats $(filter-out $(ALONE),$(wildcard tests/plugin/test_*.py))
+
 test test-full: $(READY)
 	@found=0; \
-	$(BIN)/python -m pytest -n logical --dist worksteal $(ALL) tests/unit tests/kernels tests/stats || found=1; \
-	$(BIN)/python -m pytest $(ALL) tests/cluster tests/hosts tests/plugin || found=1; \
+	$(BIN)/python -m pytest -n logical --dist worksteal $(ALL) $(TOGETHER) || found=1; \
+	$(BIN)/python -m pytest $(ALL) $(ALONE) || found=1; \
 	exit $$found
 
 test-full: ALL = -m ""

@@ -113,6 +113,7 @@ def _print(name: str, results: list[Result]) -> None:
             screen.print(f"{one.check}: {one.hint}", soft_wrap=True)
     counts = _counts(results)
     said = ", ".join(f"{number} {_WORDS[v].lower()}" for v, number in counts.items() if number)
-    screen.print(f"backend {name}: {said}", soft_wrap=True)
+    took = sum(one.seconds for one in results)
+    screen.print(f"backend {name}: {said}, in {took:.0f} s", soft_wrap=True)
     if counts["skipped"]:
         screen.print("what was skipped is no pass: nobody knows whether it holds", soft_wrap=True)

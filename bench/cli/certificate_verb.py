@@ -258,7 +258,8 @@ def _said(one: Certificate) -> str:
         "reject": "rejected",
         "inconclusive": "neither accepted nor rejected",
     }
+    what = ", ".join(filter(None, (one.provenance, one.chip)))
     return (
         f"{one.node} {words[one.verdict]} by {one.suite} on {one.finished}, "
-        f"{one.provenance}, until {one.valid_until}"
+        f"{what}, until {one.valid_until}"
     )

@@ -41,7 +41,7 @@ def telemetry(subject: Subject) -> str:
     said.remove("capped")
     if not said:
         raise NotSupported("telemetry() says nothing")
-    return ", ".join(said)
+    return f"says {', '.join(said)}"
 
 
 def _sane(found: Telemetry, subject: Subject) -> None:

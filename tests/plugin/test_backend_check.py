@@ -136,17 +136,16 @@ def test_few_lines_are_to_be_filled_in(written):
     assert sum(line.startswith("+ ") for line in lines) < 50
 
 
-BRIEF = ("l*", "d*", "co[un]*", "identity", "contract", "memory", "out-of-memory", "random")
-BRIEF += ("gradients", "telemetry", "health", "crash", "clean-up", "visibility", "triton")
-BRIEF += ("op-softmax", "collective-all_reduce", "benchmark-gemm", "benchmark-train")
+BRIEF = ("l*", "discovery", "identity", "contract", "memory", "telemetry", "triton")
+BRIEF += ("op-softmax", "benchmark-gemm", "benchmark-train")
+"""All that the package itself says, and one of each kind that ranks do: `nuomi` passes the rest."""
 
 
 def test_the_filled_in_package_passes(plugin):
     found = checked(plugin(), *BRIEF, code=0)
-    assert len(found) > 20
     verdicts = {name: one["verdict"] for name, one in found.items()}
     assert verdicts["memory"] == verdicts["triton"] == "unsupported"
-    for name in ("discovery", "crash", "clean-up", "op-softmax", "benchmark-train", "telemetry"):
+    for name in ("discovery", "contract", "op-softmax", "benchmark-train", "telemetry"):
         assert verdicts[name] == "pass", found[name]
 
 
@@ -300,13 +299,10 @@ BROKEN = {
     ),
     "littering": (
         "clean-up",
-        OPENS.format(body="os.makedirs('kernel_meta', exist_ok=True)"),
-        "left behind in working directory: kernel_meta",
-    ),
-    "sharing": (
-        "clean-up",
-        OPENS.format(body="__import__('pathlib').Path('/dev/shm/acme-left').write_text('x')"),
-        "left behind in shared memory: acme-left",
+        OPENS.format(
+            body="os.makedirs('kernel_meta', exist_ok=True); open('/dev/shm/acme-left', 'w')"
+        ),
+        "left behind in shared memory: acme-left; in working directory: kernel_meta",
     ),
     "astray": (
         "random",

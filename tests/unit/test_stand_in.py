@@ -1,5 +1,6 @@
 """Standing in for a named chip, cards of several dies, and what a backend declares as lacking."""
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -244,3 +245,51 @@ def test_a_run_that_stands_in_is_labelled_everywhere(tmp_path):
     assert set(reader.columns().provenance.tolist()) == {stand_in}
     # The expectation is the named chip's.
     assert any(case.expected for case in reader.header.cases)
+
+
+def test_a_certification_of_a_stand_in_is_labelled_to_the_end(tmp_path, monkeypatch):
+    """As somebody walks it: verdict, Markdown, certificate, and whether that counts."""
+    pytest.importorskip("cryptography", reason="cryptography is not installed (extra 'sign')")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+
+    def hengsuan(*words):
+        done = subprocess.run(
+            [sys.executable, "-m", "bench", *map(str, words)], capture_output=True, text=True
+        )
+        assert "Traceback" not in done.stderr
+        return done
+
+    Path("mini.yaml").write_text(
+        "name: mini\nrule: {budget: 50ms, warmup: 10ms, min_samples: 3}\nstages:\n"
+        "  - name: device\n    benchmarks:\n      - gemm: {shape: 256x256x256, dtype: fp32}\n"
+    )
+    words = ("mini.yaml", "--stand-in", "h20", "--executor", "local", "--markdown", "v.md", "-q")
+    done = hengsuan("certify", *words)
+    # Cores are far below that chip's datasheet; where others use them, nobody knows.
+    assert done.returncode in (1, 3), done.stderr
+    assert "stand-in for h20; suite mini" in done.stdout
+    assert "stand-in for h20; suite mini" in Path("v.md").read_text()
+    (run,) = Path("results").iterdir()
+    verdict = json.loads((run / "verdict.json").read_text())
+    assert (verdict["provenance"], verdict["stands_for"]) == ("stand-in", "h20")
+    assert verdict["nodes"][0]["chip"].startswith("stand-in for h20 (")
+    for lines in verdict["drain"].values():
+        assert lines[0].startswith("# stand-ins for h20")
+    assert bool(verdict["drain"]) == (done.returncode == 1)
+    assert hengsuan("certificate", "keygen", "key").returncode == 0
+    sign = ("certificate", "sign", run, "--key", "key", "--out", "certificates")
+    assert hengsuan(*sign).returncode == 1  # nobody was accepted
+    assert hengsuan(*sign, "--all").returncode == 0
+    (file,) = Path("certificates").iterdir()
+    shown = hengsuan("certificate", "show", file).stdout
+    assert shown.splitlines()[0].endswith("no acceptance, stand-in")
+    assert "stand-in for h20 (" in shown
+    assert hengsuan("certificate", "trust", "key.pub", "--name", "ops").returncode == 0
+    verify = ("certificate", "verify", file, "--any-verdict")
+    refused = hengsuan(*verify)
+    assert refused.returncode == 1
+    assert "stand-in, not measured on an accelerator" in refused.stdout
+    taken = hengsuan(*verify, "--allow", "stand-in")
+    assert taken.returncode == 0
+    assert ", stand-in, stand-in for h20 (" in taken.stdout
