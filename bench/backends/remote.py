@@ -29,7 +29,7 @@ from .base import Backend
 from .contract import ASKED, kind_of
 
 CALL = 30.0
-"""Seconds that one answer may take: some ask a vendor's tool, which has ten of them."""
+"""Seconds that one answer may take, or as long as a probe: some ask a tool, which has ten."""
 _CHANNEL = "HENGSUAN_KEEPER"
 _LOOK = 0.2
 """Seconds between two looks at whether the process is still there."""
@@ -101,7 +101,7 @@ class Keeper:
             self._channel.sendall(msgspec.json.encode((member, args)) + b"\n")
         except OSError:  # it is gone: why, is read there
             pass
-        return self._read(CALL)
+        return self._read(min(CALL, isolated.limit()))
 
     def _start(self) -> None:
         ours, theirs = socket.socketpair()
@@ -127,6 +127,9 @@ class Keeper:
         assert self._process is not None
         until = time.monotonic() + limit
         while b"\n" not in self._said:
+            if time.monotonic() >= until:
+                self.close()
+                raise _Lost(f"did not answer within {limit:g} s")
             try:
                 text = self._channel.recv(1 << 16)
             except TimeoutError:
@@ -137,9 +140,6 @@ class Keeper:
             if text == b"":
                 raise self._lost()
             self._said += text or b""
-            if time.monotonic() > until:
-                self.close()
-                raise _Lost(f"did not answer within {limit:g} s")
         line, _, self._said = self._said.partition(b"\n")
         found: tuple[Any, str] = msgspec.json.decode(line, type=tuple[Any, str])
         return found
@@ -148,13 +148,13 @@ class Keeper:
         """How the process ended."""
         assert self._process is not None
         try:
-            code = self._process.wait(5)
+            ended = ended_by(self._process.wait(5))
         except subprocess.TimeoutExpired:
-            code = 0
+            ended = "closed its channel"
         self._log.seek(0)
         said = isolated.last_line(self._log.read().decode("utf-8", "replace"))
         self.close()
-        return _Lost(f"{ended_by(code)}{said}")
+        return _Lost(f"{ended}{said}")
 
     def close(self) -> None:
         """End the process and what it started; the next question starts another."""

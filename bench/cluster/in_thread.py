@@ -25,7 +25,8 @@ async def in_thread(look: Callable[[], T]) -> T:
             future.set_result(found[0])
 
     def work() -> None:
-        found, problem = [], None
+        found: list[T] = []
+        problem: Exception | None = None
         try:
             found.append(look())
         except Exception as error:
