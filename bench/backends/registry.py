@@ -3,7 +3,8 @@
 A plugin names its class in the entry-point group ``hengsuan.backends``. Its import is tried in
 another process first (`isolated`): one that raises, crashes or hangs is listed with its reason and
 breaks nothing. Drivers and agents ask it in a process of its own too (`remote`): only ranks import
-it. A plugin may replace a built-in backend by taking its name, and the list says so; two plugins of one name are an error. ``HENGSUAN_BACKENDS=a,b`` limits the list.
+it. A plugin may replace a built-in backend by taking its name, and the list says so; two plugins of
+one name are an error. ``HENGSUAN_BACKENDS=a,b`` limits the list.
 """
 
 from __future__ import annotations

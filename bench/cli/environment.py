@@ -27,7 +27,7 @@ def versions() -> dict[str, str]:
 
 
 def environment() -> dict[str, Any]:
-    """Versions, plugins with their digests, kernel, and the variables that change what libraries do.
+    """Versions, digests of plugins, kernel, and the variables that change what libraries do.
 
     Never a secret.
     """

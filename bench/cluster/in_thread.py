@@ -1,4 +1,4 @@
-"""A call in a thread that holds nobody: Python waits at its end for those of `asyncio.to_thread`."""
+"""A call in a thread that holds nobody. Python waits at its end for those of asyncio."""
 
 from __future__ import annotations
 

@@ -26,9 +26,9 @@ def folders() -> Iterator[Path]:
     """Folders that hold ``chips/``, ``suites/`` and so on; what comes first wins.
 
     The folders in ``HENGSUAN_CONFIG_PATH`` (separated as in ``PATH``), ``~/.config/hengsuan``
-    (or below ``XDG_CONFIG_HOME``), the built-in one, ``configs/`` inside the package of every plugin:
-    a plugin adds names and replaces none, least of all an edition or a datasheet by which what it
-    measured is judged.
+    (or below ``XDG_CONFIG_HOME``), the built-in one, ``configs/`` inside the package of every
+    plugin: a plugin adds names and replaces none, least of all an edition or a datasheet by which
+    what it measured is judged.
     """
     yield from map(Path, filter(None, os.environ.get("HENGSUAN_CONFIG_PATH", "").split(os.pathsep)))
     home = os.environ.get("XDG_CONFIG_HOME") or os.path.expanduser("~/.config")
