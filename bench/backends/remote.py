@@ -130,6 +130,7 @@ class Keeper:
             if time.monotonic() >= until:
                 self.close()
                 raise _Lost(f"did not answer within {limit:g} s")
+            text: bytes | None
             try:
                 text = self._channel.recv(1 << 16)
             except TimeoutError:

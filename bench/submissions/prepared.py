@@ -106,9 +106,7 @@ def prepared(
     return Run(where, header, columns, rows, found, spans, schedules, jobs), findings
 
 
-def _samples(
-    path: Path, where: str
-) -> tuple[dict[Key, Any], dict[Key, float], list[Finding]]:
+def _samples(path: Path, where: str) -> tuple[dict[Key, Any], dict[Key, float], list[Finding]]:
     """Samples, the seconds that they took in all, and what is wrong with them."""
     parts: dict[Key, list[Any]] = {}
     calls: dict[Key, int] = {}

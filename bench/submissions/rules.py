@@ -93,9 +93,7 @@ def _by_kind(
         yield kind, [one for one in found if kind in one.kinds()]
 
 
-def _absent(
-    edition: Edition, required: Requirement, others: list[_Place], kind: str
-) -> Finding:
+def _absent(edition: Edition, required: Requirement, others: list[_Place], kind: str) -> Finding:
     """That something is not there, or is there with one change too many."""
     what = title_of(required.bench) + (f" on {kind}" if kind else "")
     near = [changed for one in others if len(changed := _changed(edition, required, one)) == 1]
@@ -161,7 +159,7 @@ def _measured(edition: Edition, required: Requirement, place: _Place) -> Iterato
 
 def _own(run: Run, job: Job) -> dict[str, tuple[int, int]]:
     """By metric its case and on how many groups it is measured; each rank's own come behind."""
-    found = {}
+    found: dict[str, tuple[int, int]] = {}
     for one in run.jobs:
         schedule, spec = run.schedules[one.schedule], run.header.schedules[one.schedule]
         follows = one.first == job.first + len(job.cases) and spec.scope == "rank"

@@ -176,7 +176,9 @@ def test_a_fast_device_that_is_called_slow_is_found(bench):
 def test_a_device_that_is_judged_by_another_datasheet_than_its_name_s_is_undecided(bench, chip):
     members = called(bench, "stand-in", name="NVIDIA H200", chip=chip)
     found = said(bench, members, "P3")
-    assert ("undecided", True) in [(level, "has the datasheet h200" in text) for level, text in found]
+    assert ("undecided", True) in [
+        (level, "has the datasheet h200" in text) for level, text in found
+    ]
 
 
 # ---- datasheets ----
@@ -302,7 +304,9 @@ def test_numbers_that_are_none_or_too_large_are_findings(bench, name, key, value
     assert found.exit == Exit.FINDING or key in ('"index":', '"memory":')
 
 
-@pytest.mark.parametrize("value", ["NaN", "1e999", "1" + 30 * "0", NINES, "null", "[]", '"\\ud800"'])
+@pytest.mark.parametrize(
+    "value", ["NaN", "1e999", "1" + 30 * "0", NINES, "null", "[]", '"\\ud800"']
+)
 @pytest.mark.parametrize("place", range(5))
 def test_rows_and_samples_with_such_numbers_are_findings(bench, place, value):
     for name in (ROWS, SAMPLES):

@@ -108,7 +108,7 @@ def test_what_an_agent_asks_may_hang_exit_print_and_spoil_and_the_run_goes_on(he
     ("members", "words"),
     [
         ({"busy": "sys.exit(0)"}, "busy() raised SystemExit: 0"),
-        ({"busy": "raise BaseException('out of luck')"}, "busy() raised BaseException: out of luck"),
+        ({"busy": "raise BaseException('no luck')"}, "busy() raised BaseException: no luck"),
         ({"busy": "os.kill(os.getpid(), 40)"}, "busy() crashed with signal 40"),
         ({"environment": "os._exit(0)"}, "environment() exited with code 0"),
         ({"devices": "sys.exit(0)"}, "devices() raised SystemExit: 0"),
@@ -140,9 +140,7 @@ def test_rubbish_without_end_hides_no_answer(hengsuan):
 
 def test_a_check_says_what_a_plugin_did(hengsuan):
     words = ("backend", "check", "acme", "--json", "-q", "--only", "telemetry", "--only", "links")
-    done = hengsuan(
-        *words, links="os.kill(os.getpid(), 40)", telemetry="return {'power': 3.0}"
-    )
+    done = hengsuan(*words, links="os.kill(os.getpid(), 40)", telemetry="return {'power': 3.0}")
     assert done.returncode == 1
     found = {one["check"]: one["reason"] for one in json.loads(done.stdout)["results"]}
     assert "crashed with signal 40" in found["links"]
