@@ -73,6 +73,21 @@ def _by_chance(seconds: Any) -> float:
     return math.exp(seconds.size * math.log(same))
 
 
+def outside(run: Run) -> Iterator[Finding]:
+    """Rows from another time than that of the run's stages, by the clock of its driver."""
+    ends = [
+        began + seconds
+        for began, seconds in ((one.get("began"), one.get("seconds")) for one in run.header.stages)
+        if all(isinstance(one, (int, float)) and 0 <= one < 1e12 for one in (began, seconds))
+    ]
+    times = run.columns.time
+    ratio, slack = CLOCKS
+    late = (times < 0) | (times > ratio * max(ends, default=0) + slack)
+    if count := int(late.sum()):
+        text = f"{count} row(s) are from before the run or after the end of its stages"
+        yield Finding(rule="R7", level="finding", text=text, where=f"{run.where}/{ROWS}")
+
+
 def overfull(run: Run) -> Iterator[Finding]:
     """Measurements whose samples took longer than the time since their leader's last one.
 

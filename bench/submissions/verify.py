@@ -28,7 +28,7 @@ from .archive import MANIFEST, SIGNATURE, SYSTEM, Refused, check_json, read
 from .edition import load_edition
 from .findings import Checked, Finding, Level, Recomputed, shortened
 from .manifest import Manifest, run_said, stands_for
-from .plausible import copied, overfull
+from .plausible import copied, outside, overfull
 from .prepared import Run, prepared
 from .provenance import check_labels, check_plugins, read_chips
 from .recompute import recompute
@@ -159,6 +159,7 @@ def _contents(
         findings += recompute(run, chips, checked.recomputed)
         findings += copied(run)
         findings += overfull(run)
+        findings += outside(run)
     findings += check_plugins(manifest, runs)
     try:
         edition = load_edition(manifest.edition)
