@@ -75,11 +75,11 @@ def _by_chance(seconds: Any) -> float:
 
 def outside(run: Run) -> Iterator[Finding]:
     """Rows from another time than that of the run's stages, by the clock of its driver."""
-    ends = [
-        began + seconds
-        for began, seconds in ((one.get("began"), one.get("seconds")) for one in run.header.stages)
-        if all(isinstance(one, (int, float)) and 0 <= one < 1e12 for one in (began, seconds))
-    ]
+    ends: list[float] = []
+    for stage in run.header.stages:
+        told: list[Any] = [stage.get("began"), stage.get("seconds")]
+        if all(isinstance(one, (int, float)) and 0 <= one < 1e12 for one in told):
+            ends.append(sum(told))
     times = run.columns.time
     ratio, slack = CLOCKS
     late = (times < 0) | (times > ratio * max(ends, default=0) + slack)
