@@ -13,6 +13,7 @@ from typing import Any
 
 from rich import box
 from rich.console import Console
+from rich.measure import Measurement
 from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
@@ -34,6 +35,8 @@ STYLES: dict[str, str] = {
 }
 WORST = 10
 """Lines of losses that are shown; the rest is counted."""
+UNFOLDED = 10_000
+"""Columns of a table at most where nobody's screen bounds them."""
 NARROW = 72
 """Columns below which tables become lines."""
 
@@ -43,7 +46,6 @@ def console(*, stderr: bool = False) -> Console:
     stream = sys.stderr if stderr else sys.stdout
     made = Console(stderr=stderr, highlight=False, soft_wrap=False, markup=False, emoji=False)
     if not stream.isatty() and "COLUMNS" not in os.environ:
-        # A file or a pipe has no width: tables may be as wide as they need.
         made.width = 120
     return made
 
@@ -257,4 +259,11 @@ def print_table(
         table.add_column(name, justify="right" if index in right else "left", overflow="fold")
     for row in rows:
         table.add_row(*(Text(cell) for cell in row))
+    if not made.is_terminal and "COLUMNS" not in os.environ:
+        # A file or a pipe has no width, and who searches it finds no sentence that is folded.
+        usual, made.width = made.width, UNFOLDED
+        made.width = Measurement.get(made, made.options, table).maximum
+        made.print(table)
+        made.width = usual
+        return
     made.print(table)

@@ -116,6 +116,15 @@ def certify(hosts, folder, program, address):
 RIGHT = {"host1": "reject", "host2": "inconclusive", "host3": "reject", "host4": "accept"}
 
 
+def told(one):
+    """A node's verdict with all of its evidence, a line each."""
+    evidence = [
+        f"{each['verdict']} {each['stage']} {each['metric']}: {each['text']} [{each['cause']}]"
+        for each in one["evidence"]
+    ]
+    return "\n".join([f"{one['node']}: {one['verdict']}", *evidence])
+
+
 def each_for_its_cause(hosts, folder):
     """Certify the hosts: which of them got the right verdict; none may get a wrong one.
 
@@ -126,11 +135,11 @@ def each_for_its_cause(hosts, folder):
     code, found = certify(hosts, folder, [sys.executable, HERE / "bare.py"], address)
     assert code == Exit.FINDING
     for name, one in found.items():
-        assert one["verdict"] in (RIGHT[name], "inconclusive"), one
+        assert one["verdict"] in (RIGHT[name], "inconclusive"), told(one)
     slow, busy, wrong = (found[f"host{number}"] for number in (1, 2, 3))
     contended = [one for one in busy["evidence"] if "contended" in one["text"]]
-    assert contended, busy
-    assert any("work of others" in one["cause"] for one in contended), busy
+    assert contended, told(busy)
+    assert any("work of others" in one["cause"] for one in contended), told(busy)
     if slow["verdict"] == "reject":
         assert slow["evidence"][0]["metric"].startswith("pairs")
         assert "network card" in slow["evidence"][0]["cause"]

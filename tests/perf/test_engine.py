@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
-from collective_ratio import compare
+from collective_ratio import compare, geometric_mean, median
 
 from bench.workloads.collectives import Op
 
@@ -204,17 +204,17 @@ def test_loop(benchmark, figure):
 
 
 @pytest.mark.parametrize(
-    ("op", "size"),
+    ("op", "size", "middle"),
     [
-        *((op, "1B" if op == "barrier" else "16MiB") for op in get_args(Op)),
-        ("all_reduce", "1KiB"),
-        ("all_reduce", "1MiB"),
+        *((op, "1B" if op == "barrier" else "16MiB", median) for op in get_args(Op)),
+        ("all_reduce", "1KiB", median),
+        ("all_reduce", "1MiB", geometric_mean),
     ],
 )
-def test_collectives(benchmark, figure, op, size):
+def test_collectives(benchmark, figure, op, size, middle):
     """Each through the harness against a bare call, alternating call by call at random."""
     low, high, found = 0.97, 1.03, []
-    benchmark.pedantic(lambda: found.append(compare(op, size, low, high)), rounds=1)
+    benchmark.pedantic(lambda: found.append(compare(op, size, low, high, middle)), rounds=1)
     (one,) = found
     figure(
         f"{op} {size}, harness over bare",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import tempfile
 from pathlib import Path
 
@@ -11,6 +12,9 @@ import torch.multiprocessing as mp
 from bench.timing import Rule
 from bench.workloads.runner import Outcome
 
+# Ranks are forked from a process that has torch already: importing it takes them seconds.
+multiprocessing.set_forkserver_preload(["torch", "torch.distributed", __name__])
+
 RULE = Rule(budget=0.1, warmup=0.02, min_samples=3)
 
 
@@ -19,13 +23,18 @@ def outcomes(name, axes, *, size=2, rule=RULE, spoil=None) -> list[Outcome]:
     return several([(name, axes, spoil)], size=size, rule=rule)[0]
 
 
+def ranks(function, arguments, size):
+    """Call ``function(rank, *arguments)`` in new processes; raises what one of them does."""
+    mp.start_processes(function, arguments, nprocs=size, start_method="forkserver")
+
+
 def several(jobs, *, size=2, rule=RULE, device="cpu") -> list[list[Outcome]]:
     """Outcomes by job and rank of (name, axes, spoil), in turn in the same processes.
 
     ``device``: another than the CPU is one that gloo does not know, as between kinds of chip.
     """
     with tempfile.TemporaryDirectory() as folder:
-        mp.spawn(_rank, args=(jobs, size, rule, folder, device), nprocs=size)
+        ranks(_rank, (jobs, size, rule, folder, device), size)
         by_rank = [
             msgspec.json.decode(Path(folder, str(rank)).read_bytes(), type=list[Outcome])
             for rank in range(size)

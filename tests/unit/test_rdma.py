@@ -12,7 +12,6 @@ from pathlib import Path
 
 import msgspec
 import pytest
-import torch.multiprocessing as mp
 
 sys.path.insert(0, str(Path(__file__).parent))
 import gloo_ranks
@@ -173,7 +172,7 @@ def two_ranks(axes, *, rate=4e11, fails=None):
                 PROGRAM.format(python=sys.executable, table=table.replace(row, "SIZE COUNT "))
             )
             program.chmod(0o755)
-        mp.spawn(_ranks, args=(axes, folder, rate, fails), nprocs=2)
+        gloo_ranks.ranks(_ranks, (axes, folder, rate, fails), 2)
         found = [
             msgspec.json.decode(Path(folder, str(rank)).read_bytes(), type=list[Outcome])[0]
             for rank in range(2)

@@ -2,9 +2,13 @@
 
 import subprocess
 import sys
+from pathlib import Path
 
 import msgspec
 import pytest
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from complete import exit_of
 
 from bench.backends.cpu import Cpu
 from bench.cli.place import check_stand_in
@@ -230,10 +234,10 @@ def test_a_run_that_stands_in_is_labelled_everywhere(tmp_path):
         text=True,
         timeout=120,
     )
-    assert done.returncode == 0, done.stderr
-    assert "(stand-in for h20; profile default)" in " ".join(done.stdout.split())
     (folder,) = (tmp_path / "runs").iterdir()
     reader = RunReader(folder)
+    assert done.returncode == exit_of(reader), done.stderr
+    assert "(stand-in for h20; profile default)" in " ".join(done.stdout.split())
     assert reader.header.label == "stand-in for h20"
     assert {device.stands_for for device in reader.header.nodes[0].devices} == {"h20"}
     stand_in = PROVENANCES.index("stand-in")

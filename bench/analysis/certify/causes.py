@@ -148,8 +148,6 @@ def explained(found: Sequence[Evidence], fleet_temperature: float | None) -> lis
 
 
 def _cause(one: Evidence, benchmarks: set[str], usual: float | None) -> str:
-    if one.effect is not None and one.effect <= 0:
-        return ""  # of what is doubtful, and no worse than usual
     return next((sign.cause for sign in TABLE if _fits(sign, one, benchmarks, usual)), "")
 
 

@@ -197,10 +197,11 @@ def _limits(
         found.suspects.setdefault(base(first.stage), set()).update(beyond)
         for node in sorted(beyond):
             mine = [place for place, both in enumerate(groups) if node in both and bad[place]]
+            pairs = len({tuple(groups[place]) for place in mine})
             middle = float(np.median(value[mine]))
             least = "at least" if first.better == "higher" else "at most"
             said = (
-                f"{format_value(middle, first.unit)} in {len(mine)} pair(s); {least} "
+                f"{format_value(middle, first.unit)} in {pairs} pair(s); {least} "
                 f"{format_value(worst, first.unit)} is asked for"
             )
             said += "" if culprit[node] else "; whether it or its partner is slow cannot be told"

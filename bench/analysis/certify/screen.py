@@ -42,7 +42,7 @@ def judge(cells: Cells, rules: Rules | None = None) -> Judgement:
     alone = people.count[layout.group] < 2
     judged = ~layout.proven & ~alone
     bad = _chances(ratio, judged, rules)
-    state = _states(bad, low, judged, alone, rules)
+    state = _states(bad, effect, low, judged, alone, rules)
     usual = people.usual[layout.group] + np.where(second, shift, 0.0)
     for one in (effect, low, high, usual, bad):
         one[alone] = np.nan
@@ -145,10 +145,16 @@ def _chances(ratio: Floats, judged: Bools, rules: Rules) -> Floats:
     return bad
 
 
-def _states(bad: Floats, low: Floats, judged: Bools, alone: Bools, rules: Rules) -> States:
-    """Reject as many as keep the mean chance of being good within the false discovery rate."""
+def _states(
+    bad: Floats, effect: Floats, low: Floats, judged: Bools, alone: Bools, rules: Rules
+) -> States:
+    """Reject as many as keep the mean chance of being good within the false discovery rate.
+
+    Of few units tails are as good as unknown, and what is far off on the good side would be as
+    doubtful as on the other: who is not slower than usual is no suspect.
+    """
     state = np.full(bad.size, ACCEPT, dtype=np.int8)
-    state[judged & ~(bad < rules.suspect)] = SUSPECT
+    state[judged & ~(bad < rules.suspect) & ~(effect >= 0)] = SUSPECT
     state[alone] = INCONCLUSIVE
     material = low <= math.log1p(-rules.material)
     asked = np.flatnonzero(judged & material & (1 - bad <= rules.sure))
