@@ -16,7 +16,6 @@ import zlib
 from collections.abc import Callable, Iterator
 
 import torch
-import torch.nn.functional as F  # noqa: N812  (PyTorch's own abbreviation)
 from torch import Tensor, nn
 from torch.distributed.tensor import DTensor, Partial
 
@@ -78,7 +77,9 @@ class Attention(nn.Module):
     def forward(self, x: Tensor, rope: Tensor) -> Tensor:
         """[batch, seq, dim] → the same; ``rope`` is [2, seq, head_dim / 2]: cosines and sines."""
         # As many heads as the projections give: of a matrix that is split, a rank has some.
-        q, k, v = (made.unflatten(-1, (-1, self.width)) for made in (self.q(x), self.k(x), self.v(x)))
+        q, k, v = (
+            made.unflatten(-1, (-1, self.width)) for made in (self.q(x), self.k(x), self.v(x))
+        )
         q, k = self.ops.rope(q, k, rope)
         mixed = self.ops.attention(*(one.transpose(1, 2) for one in (q, k, v)))
         joined: Tensor = self.out(mixed.transpose(1, 2).flatten(2))

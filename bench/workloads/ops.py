@@ -23,7 +23,6 @@ from ..kernels import attention as triton_attention
 from ..kernels import fp8_linear, moe
 from ..kernels.adamw import adamw as triton_adamw
 from ..kernels.adamw import has_fused
-
 from ..kernels.grouped_gemm import grouped_gemm
 from ..kernels.linear_cross_entropy import linear_cross_entropy
 from ..kernels.model_costs import ModelShape
@@ -152,8 +151,8 @@ class Ops:
       `moe.sort_by_expert` gives.
     - ``grouped``: rows x [rows, K] by expert times weight [experts, K, N]; offsets int32
       [experts + 1].
-    - ``adamw``: the ``step``th step (from 1) in place on lists of fp32 vectors: weights, gradients and
-      both moments, with ``lr``, ``beta1``, ``beta2``, ``eps`` and ``weight_decay``.
+    - ``adamw``: the ``step``th step (from 1) in place, on lists of fp32 vectors: weights, gradients
+      and both moments, with ``lr``, ``beta1``, ``beta2``, ``eps`` and ``weight_decay``.
     - ``compiled``: whether blocks go through `torch.compile`.
     """
 

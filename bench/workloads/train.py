@@ -16,7 +16,6 @@ from ..kernels.layout import Layout, Spread
 from ..kernels.model_costs import ModelShape, flops_per_token, palm_flops_per_token
 from ..records import Measure
 from ..timing import Rule, Timing
-
 from .base import Benchmark, Bytes, Check, Context, Facts, Metric, Unmeasurable, benchmark
 from .collectives import Collectives
 from .lacking import lacks
@@ -45,8 +44,8 @@ class Train(Benchmark):
     again counts in neither.
 
     All ranks' steps take equally long, for each waits for the slowest. What tells them apart is
-    where. Where all that ranks exchange are gradients (``dp: ddp`` alone), every rank splits its own
-    step in two; in other layouts ranks wait for each other all through a step, and neither is
+    where. Where ranks exchange gradients only (``dp: ddp`` and nothing else), every rank splits its
+    own step in two; in other layouts ranks wait for each other all through a step, and neither is
     measured.
 
     - ``wait``: from when its own gradients are ready (the last of its backward pass is done) until

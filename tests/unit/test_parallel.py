@@ -1,126 +1,37 @@
 """Every way to spread a model over four ranks gives the losses of one process."""
 
-import dataclasses
-import json
-import tempfile
+import sys
 from pathlib import Path
 
 import pytest
-import torch
-import torch.multiprocessing as mp
 
-from bench.configs import load_model
+sys.path.insert(0, str(Path(__file__).parent))
+from compositions import DENSE, MIXTURE, cases, descend, losses, spread_losses
+
 from bench.kernels.layout import Layout
-from bench.kernels.model_costs import ModelShape
-from bench.workloads.parallel.trainer import Trainer
-from bench.workloads.text import text
-
-RANKS, STEPS, SEQUENCES = 4, 5, 8
-DENSE = dataclasses.replace(ModelShape.of(load_model("tiny")), layers=4)
-MIXTURE = ModelShape.of(load_model("tiny-moe"))
-COMPOSITIONS = {
-    "ddp": (DENSE, Layout()),
-    "ddp, accumulated": (DENSE, Layout(microbatches=2)),
-    "fsdp": (DENSE, Layout("fsdp")),
-    "fsdp, accumulated": (DENSE, Layout("fsdp", microbatches=2)),
-    "hsdp": (DENSE, Layout("hsdp", 2)),
-    "tp": (DENSE, Layout(tp=2)),
-    "fsdp + tp": (DENSE, Layout("fsdp", tp=2)),
-    "hsdp + tp": (DENSE, Layout("hsdp", 2, tp=2)),
-    "cp": (DENSE, Layout(cp=4)),
-    "fsdp + cp": (DENSE, Layout("fsdp", cp=2)),
-    "cp + tp": (DENSE, Layout(cp=2, tp=2)),
-    "gpipe": (DENSE, Layout(pp=4, schedule="gpipe", microbatches=4)),
-    "1f1b": (DENSE, Layout(pp=4, microbatches=4)),
-    "interleaved + ddp": (DENSE, Layout(pp=2, schedule="interleaved", microbatches=2)),
-    "1f1b + fsdp": (DENSE, Layout("fsdp", pp=2, microbatches=2)),
-    "interleaved + fsdp": (
-        DENSE,
-        Layout("fsdp", pp=2, schedule="interleaved", microbatches=2),
-    ),
-    "1f1b + tp": (DENSE, Layout(pp=2, tp=2, microbatches=2)),
-    "1f1b + cp": (DENSE, Layout(pp=2, cp=2, microbatches=2)),
-    "mixture, ddp": (MIXTURE, Layout()),
-    "mixture, ep": (MIXTURE, Layout("fsdp", ep=4)),
-    "mixture, fsdp + ep": (MIXTURE, Layout("fsdp", ep=2)),
-    "mixture, hsdp + ep": (MIXTURE, Layout("hsdp", 2, ep=2)),
-    "mixture, 1f1b + ep": (MIXTURE, Layout("fsdp", pp=2, ep=2, microbatches=2)),
-    "mixture, cp + ep": (MIXTURE, Layout("fsdp", cp=2, ep=4)),
-}
-AGAIN = {
-    "fsdp + tp, recompute": ("fsdp + tp", "full"),
-    "1f1b + fsdp, recompute": ("1f1b + fsdp", "selective"),
-    "mixture, ep, recompute": ("mixture, fsdp + ep", "full"),
-}
-
-
-def losses(shape, layout, rank=0, ranks=1, again="none"):
-    """Of every step on the sequences that all ranks see together; None where a rank has none."""
-    spread = layout.over(ranks)
-    batch = SEQUENCES // spread.data
-    trainer = Trainer(
-        shape, spread, rank, torch.device("cpu"), batch=batch, again=again, seed=5
-    )
-    mine = slice(spread.sequences(rank) * batch, (spread.sequences(rank) + 1) * batch)
-    found = []
-    for step in range(STEPS):
-        tokens = text(shape.vocab, shape.seq, SEQUENCES, step)[mine]
-        loss = trainer.gradients(tokens)
-        trainer.optimizer.step()
-        trainer.optimizer.zero_grad(set_to_none=True)
-        found.append(None if loss is None else float(loss))
-    trainer.close()
-    return found
-
-
-def cases():
-    for name, (shape, layout) in COMPOSITIONS.items():
-        yield name, shape, layout, "none"
-    for name, (base, again) in AGAIN.items():
-        yield name, *COMPOSITIONS[base], again
-
-
-def ranked(rank, folder):
-    import torch.distributed as dist
-
-    torch.set_num_threads(1)
-    dist.init_process_group(
-        "gloo", init_method=f"file://{folder}/store", rank=rank, world_size=RANKS
-    )
-    found = {}
-    for name, shape, layout, again in cases():
-        found[name] = losses(shape, layout, rank, RANKS, again)
-    Path(folder, str(rank)).write_text(json.dumps(found))
-    dist.barrier()
-    dist.destroy_process_group()
+from bench.workloads.ops import TORCH
 
 
 @pytest.fixture(scope="module")
-def spread_losses():
-    """By composition, of every step: the mean over the ranks that have a loss."""
-    with tempfile.TemporaryDirectory() as folder:
-        mp.spawn(ranked, args=(folder,), nprocs=RANKS)
-        by_rank = [json.loads(Path(folder, str(rank)).read_text()) for rank in range(RANKS)]
-    means = {}
-    for name in by_rank[0]:
-        had = [one[name] for one in by_rank if one[name][0] is not None]
-        means[name] = [sum(step) / len(step) for step in zip(*had, strict=True)]
-    return means
+def spread():
+    return spread_losses()
 
 
 @pytest.fixture(scope="module")
 def alone():
-    return {shape: losses(shape, Layout()) for shape in (DENSE, MIXTURE)}
+    """In one process, by model and optimizer."""
+    pairs = [(shape, step) for shape in (DENSE, MIXTURE) for step in (descend, TORCH.adamw)]
+    return {pair: losses(pair[0], Layout(), adamw=pair[1]) for pair in pairs}
 
 
-@pytest.mark.parametrize("name", [*COMPOSITIONS, *AGAIN])
-def test_losses_are_those_of_one_process(name, spread_losses, alone):
-    base = AGAIN.get(name, (name, ""))[0]
-    wanted = alone[COMPOSITIONS[base][0]]
+@pytest.mark.parametrize("case", list(cases()), ids=lambda case: case[0])
+def test_losses_are_those_of_one_process(case, spread, alone):
+    name, shape, _, _, adamw = case
+    wanted = alone[shape, adamw]
     assert wanted[-1] < wanted[0] - 0.1  # there is something that could differ
-    assert spread_losses[name] == pytest.approx(wanted, abs=5e-4)
+    assert spread[name] == pytest.approx(wanted, abs=5e-4)
 
 
-def test_recompute_changes_nothing(alone):
-    for again in ("selective", "full"):
-        assert losses(DENSE, Layout(), again=again) == pytest.approx(alone[DENSE], abs=1e-6)
+@pytest.mark.parametrize("again", ["selective", "full"])
+def test_recompute_changes_nothing(again, alone):
+    assert losses(DENSE, Layout(), again=again) == pytest.approx(alone[DENSE, descend], abs=1e-6)

@@ -17,6 +17,10 @@ from torch import Tensor
 
 from ..ops import repeated
 
+# PyTorch 2.13 renamed them.
+_gather: Any = getattr(dist, "all_gather_single", None) or dist.all_gather_into_tensor
+_reduce_scatter: Any = getattr(dist, "reduce_scatter_single", None) or dist.reduce_scatter_tensor
+
 
 class SharedAttention:
     """Causal attention of this rank's queries with all keys of the sequence."""
@@ -61,12 +65,12 @@ class _Gathered(torch.autograd.Function):
     def forward(ctx: Any, part: Tensor, group: Any, size: int) -> Tensor:
         ctx.group = group
         every = part.new_empty(size, *part.shape)
-        dist.all_gather_into_tensor(every.flatten(0, 1), part.contiguous(), group=group)
+        _gather(every.flatten(0, 1), part.contiguous(), group=group)
         return every
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> Any:
         every = grads[0].contiguous()
         mine = every.new_empty(every.shape[1:])
-        dist.reduce_scatter_tensor(mine, every.flatten(0, 1), group=ctx.group)
+        _reduce_scatter(mine, every.flatten(0, 1), group=ctx.group)
         return mine, None, None

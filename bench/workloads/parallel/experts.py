@@ -1,4 +1,4 @@
-"""Expert parallelism: ranks share the experts of a layer, and tokens travel (Lepikhin et al., 2021).
+"""Expert parallelism: ranks share a layer's experts, and tokens travel (Lepikhin et al., 2021).
 
 Rows go to the ranks that have their experts in one exchange of unequal parts, and back in another.
 How many go where, the host has to know: it waits for the router once a layer.
