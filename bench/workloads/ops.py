@@ -171,6 +171,8 @@ class Ops:
 
 
 TORCH = Ops()
+NAMES = tuple(one.name for one in fields(Ops) if one.name != "compiled")
+"""The operations of a training step."""
 
 
 def choose(
@@ -198,10 +200,9 @@ def choose(
     if name == "vendor":
         if not vendor:
             raise NoTargetError("this device's backend brings no operations of its own")
-        known = {one.name for one in fields(Ops)} - {"compiled"}
-        if unknown := set(vendor) - known:
+        if unknown := set(vendor) - set(NAMES):
             raise NoTargetError(
-                f"the backend brings {min(unknown)!r}, which is none of {', '.join(sorted(known))}"
+                f"the backend brings {min(unknown)!r}, which is none of {', '.join(NAMES)}"
             )
         made = replace(TORCH, **vendor)
     elif name == "triton":

@@ -10,18 +10,16 @@ from typing import Any, Literal
 import msgspec
 import numpy as np
 
-from ..configs import load_model
 from ..errors import UsageError
-from ..kernels.layout import Layout, Spread
-from ..kernels.model_costs import ModelShape, flops_per_token, palm_flops_per_token
+from ..kernels.model_costs import flops_per_token, palm_flops_per_token
 from ..records import Measure
 from ..timing import Rule, Timing
-from .base import Benchmark, Bytes, Check, Context, Facts, Metric, Unmeasurable, benchmark
+from .base import Bytes, Check, Context, Facts, Metric, Unmeasurable, benchmark
 from .collectives import Collectives
 from .lacking import lacks
 from .lateness import straggler
 from .marks import every_rank, mark, span
-from .runner import all_or_none
+from .modelled import Modelled
 from .text import text
 
 BATCHES = 8
@@ -29,7 +27,7 @@ BATCHES = 8
 
 
 @benchmark(scope="group")
-class Train(Benchmark):
+class Train(Modelled):
     """Real steps on a synthetic text that can be learnt; the loss must fall.
 
     The text is a noisy cycle over a few tokens, another for each data-parallel rank, which sees
@@ -77,71 +75,12 @@ class Train(Benchmark):
         Measure("wait", "s", "lower", each=True, slack="compute"),
     )
     per_sample = True
-    fitting = {"model": ("small", "tiny")}
     worded = {
-        "ops": {"torch": ""},
-        "dp": {"ddp": ""},
-        "schedule": {"1f1b": ""},
+        **Modelled.worded,
         "recompute": {"none": "", "selective": "recompute-selective", "full": "recompute-full"},
-        **{name: {1: ""} for name in ("replicas", "tp", "cp", "pp", "microbatches", "ep")},
     }
 
-    model: str = "tiny"
-    batch: int = 4
-    dtype: Literal["fp32", "bf16", "fp8"] = "fp32"
-    ops: Literal["torch", "triton", "compile", "vendor"] = "torch"
-    dp: Literal["ddp", "fsdp", "hsdp"] = "ddp"
-    replicas: int = 1
-    tp: int = 1
-    cp: int = 1
-    pp: int = 1
-    schedule: Literal["gpipe", "1f1b", "interleaved"] = "1f1b"
-    microbatches: int = 1
-    ep: int = 1
     recompute: Literal["none", "selective", "full"] = "none"
-
-    def __post_init__(self) -> None:
-        """Raise `UsageError` for what cannot be, before anything is started."""
-        if self.batch < 1:
-            raise UsageError(f"train: batch must be at least 1, not {self.batch}")
-        try:
-            self.layout.check(self.shape, self.batch)
-        except ValueError as error:
-            raise UsageError(f"train: {self.model}: {error}") from None
-        if self.dtype == "fp8" and self.tp > 1:
-            raise UsageError(
-                f"train: tp={self.tp}: matrices in parts are not multiplied in fp8 here",
-                hint="take dtype bf16, or spread by dp and pp",
-            )
-
-    @property
-    def layout(self) -> Layout:
-        """How the model is spread."""
-        return Layout(
-            self.dp,
-            self.replicas,
-            self.tp,
-            self.cp,
-            self.pp,
-            self.schedule,
-            self.microbatches,
-            self.ep,
-        )
-
-    @property
-    def shape(self) -> ModelShape:
-        """The model's extents."""
-        return ModelShape.of(load_model(self.model))
-
-    def check_ranks(self, ranks: int) -> None:
-        """Raise `UsageError` for a group that the layout does not divide."""
-        self._spread(ranks)
-
-    def _spread(self, ranks: int) -> Spread:
-        try:
-            return self.layout.over(ranks)
-        except ValueError as error:
-            raise UsageError(f"train: {self.model}: {error}") from None
 
     def reported(self) -> tuple[Measure, ...]:
         """What ranks compute and wait is of those that exchange gradients only."""
@@ -176,10 +115,10 @@ class Train(Benchmark):
         if context.through_host:
             raise Unmeasurable("gradients of several kinds of chip have no library to meet in")
         try:
-            spread = self._spread(context.size)
+            spread = self.spread_over(context.size)
         except UsageError as error:
             raise Unmeasurable(error.message) from None
-        ops = self._chosen(context)
+        ops = self.operations(context)
         self.context, self.spread = context, spread
         backend, device = context.backend, context.device
         backend.memory_peak(device, reset=True)
@@ -212,31 +151,6 @@ class Train(Benchmark):
             if not lacks(error):
                 raise
             raise Unmeasurable(f"this stack cannot run the model: {error}") from None
-
-    def _chosen(self, context: Context) -> Any:
-        """The operations; no rank goes on alone where another has them not."""
-        from ..kernels import tuning
-        from ..kernels.op import NoTargetError
-        from .configured import use_tables
-        from .ops import choose
-
-        chosen, problem = None, ""
-        if self.ops == "triton":
-            use_tables()
-            self.taken = tuning.source(context.arch) if context.arch else ""
-        try:
-            chosen = choose(
-                self.ops,
-                self.shape,
-                self.dtype,
-                arch=context.arch,
-                vendor=context.backend.functions(),
-                context_parallel=self.cp > 1,
-            )
-        except NoTargetError as error:
-            problem = str(error)
-        all_or_none(context, problem)
-        return chosen
 
     def _first_loss(self) -> float | None:
         """Before any update. Ranks of a plain group need nobody for it."""
@@ -331,10 +245,6 @@ class Train(Benchmark):
             trainer.close()
             gc.collect()
 
-    def tables(self) -> str:
-        """Where the kernels' configurations come from."""
-        return str(self.__dict__.get("taken", ""))
-
     def metrics(self, timing: Timing) -> Iterator[Metric]:
         """Rates of the whole group, from the wall time of rank 0's steps."""
         yield from self.derived(timing.seconds, self.context.facts, {})
@@ -366,7 +276,7 @@ class Train(Benchmark):
     def derived(self, seconds: Any, facts: Facts, beside: Mapping[str, float]) -> Iterator[Metric]:
         """Tokens and times of a step; against the datasheet's peak, if there is one."""
         shape, ranks = self.shape, facts.ranks
-        rate = self.batch * shape.seq * self._spread(ranks).data / seconds
+        rate = self.batch * shape.seq * self.spread_over(ranks).data / seconds
         yield Metric("tokens_per_second", samples=rate)
         yield Metric("step_p50", samples=seconds)
         yield Metric("step_p99", value=float(np.quantile(seconds, 0.99)))
@@ -386,7 +296,7 @@ class Train(Benchmark):
             return {}
         shape, busy = self.shape, 1 / (1 + self.layout.bubble)
         rate = busy * facts.ranks * peak / flops_per_token(shape)
-        step = self.batch * shape.seq * self._spread(facts.ranks).data / rate
+        step = self.batch * shape.seq * self.spread_over(facts.ranks).data / rate
         ratio = palm_flops_per_token(shape) / flops_per_token(shape)
         found = {
             "tokens_per_second": rate,

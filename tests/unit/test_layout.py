@@ -1,6 +1,8 @@
 """Layouts: which ranks hold what, and what is refused before anything is started."""
 
 import itertools
+import re
+from pathlib import Path
 
 import pytest
 
@@ -144,3 +146,18 @@ def test_a_slice_has_the_widths_of_the_whole():
     whole, part = load_model("llama-70b"), load_model("llama-70b@4")
     assert part.layers == 4
     assert (part.name, part.dim, part.ffn) == ("llama-70b@4", whole.dim, whole.ffn)
+
+
+def test_the_readme_shows_layouts_that_there_are():
+    import yaml
+
+    from bench.workloads.expansion import expand
+    from bench.workloads.train import Train
+
+    text = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+    shown = yaml.safe_load("\n".join(re.findall(r"^- train: .*$", text, re.MULTILINE)))
+    assert len(shown) >= 3
+    for line in shown:
+        axes = {key: value for key, value in line["train"].items() if key != "over"}
+        for one in expand(Train, axes):
+            make("train", one).check_ranks(72 if "pp" in one else 8)
