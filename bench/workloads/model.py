@@ -186,7 +186,7 @@ class Head(nn.Linear):
     def reset_parameters(self) -> None:
         """`Decoder.initialise` fills all weights."""
 
-    def forward(self, x: Tensor, labels: Tensor) -> Tensor:
+    def forward(self, x: Tensor, labels: Tensor) -> Tensor:  # type: ignore[override]
         """Of x [batch, seq, dim] and int64 [batch, seq]."""
         loss = self.ops.loss if self.split is None else self.split
         return loss(x, self.weight.to(x.dtype), labels)
@@ -275,7 +275,8 @@ class Decoder(nn.Module):
             x = block(x, self.rope)
         if self.norm is None or self.head is None:
             return x
-        return self.head(self.norm(x), labels=labels).reshape(shape)
+        loss: Tensor = self.head(self.norm(x), labels=labels)
+        return loss.reshape(shape)
 
 
 def local(weight: Tensor, *gradient: Partial) -> Tensor:

@@ -102,7 +102,8 @@ def _has_grouped(device: torch.device, kind: torch.dtype) -> bool:
     weight = torch.ones(2, 16, 16, device=device, dtype=kind, requires_grad=True)
     ends = torch.tensor([16, 32], dtype=torch.int32, device=device)
     try:
-        F.grouped_mm(x, weight, offs=ends).sum().backward()
+        with torch.enable_grad():
+            torch.autograd.grad(F.grouped_mm(x, weight, offs=ends).sum(), (x, weight))
     except (AttributeError, RuntimeError, NotImplementedError, ValueError):
         return False
     return True
@@ -204,7 +205,7 @@ def choose(
             raise NoTargetError(
                 f"the backend brings {min(unknown)!r}, which is none of {', '.join(NAMES)}"
             )
-        made = replace(TORCH, **vendor)
+        made = Ops(**dict(vendor))
     elif name == "triton":
         if arch is None:
             raise NoTargetError("no Triton target on this device")
