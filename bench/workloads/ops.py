@@ -182,7 +182,7 @@ def choose(
     dtype: str,
     *,
     arch: str | None,
-    vendor: Mapping[str, Callable[..., Any]],
+    vendor: Mapping[str, Any],
     context_parallel: bool = False,
 ) -> Ops:
     """The operations by the name of a choice.
@@ -192,7 +192,7 @@ def choose(
         shape: The model.
         dtype: ``fp32``, ``bf16`` or ``fp8``: of matrix products; in fp8 those of blocks.
         arch: Triton's target; None: there is none.
-        vendor: What the backend brings.
+        vendor: What the backend brings (`Backend.functions`).
         context_parallel: Whether a rank has a part of each sequence only.
 
     Raises:
@@ -205,7 +205,7 @@ def choose(
             raise NoTargetError(
                 f"the backend brings {min(unknown)!r}, which is none of {', '.join(NAMES)}"
             )
-        made = Ops(**dict(vendor))
+        made = Ops(**vendor)
     elif name == "triton":
         if arch is None:
             raise NoTargetError("no Triton target on this device")
