@@ -9,6 +9,7 @@ the other dtype, in one pass: the library needs one more to widen the gradient a
 
 from __future__ import annotations
 
+import functools
 import math
 
 import torch
@@ -135,7 +136,7 @@ def _triton(case: Case, inputs: Tensors, outputs: Tensors) -> Work:
 def _torch(case: Case, inputs: Tensors, outputs: Tensors) -> Work:
     """The library's fused step where the device has one, otherwise its step by lists."""
     weight, m, v = (outputs[name] for name in ("weight", "m", "v"))
-    fused = _has_fused(weight.device)
+    fused = has_fused(weight.device)
 
     def work() -> Tensors:
         library_step(
@@ -162,7 +163,9 @@ def _torch(case: Case, inputs: Tensors, outputs: Tensors) -> Work:
     return work
 
 
-def _has_fused(device: torch.device) -> bool:
+@functools.cache
+def has_fused(device: torch.device) -> bool:
+    """Whether the library has its fused step for this device."""
     weight, gradient, m, v, step = (torch.zeros((), device=device) for _ in range(5))
     try:
         torch._fused_adamw_(

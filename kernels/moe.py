@@ -232,6 +232,44 @@ def _check_places(
     return tokens, top_k, y.shape[1]
 
 
+class Route(torch.autograd.Function):
+    """Differentiable `route`."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, logits: torch.Tensor, top_k: int, arch: str | None
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Weights fp32 and experts int32, [tokens, top_k]."""
+        shape = (logits.shape[0], top_k)
+        weights = logits.new_empty(shape, dtype=torch.float32)
+        experts = logits.new_empty(shape, dtype=torch.int32)
+        route(logits, weights, experts, arch=arch)
+        ctx.save_for_backward(weights, experts)
+        ctx.width, ctx.kind = logits.shape[1], logits.dtype
+        ctx.mark_non_differentiable(experts)
+        return weights, experts
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, *grads: torch.Tensor) -> Any:
+        """Of the softmax over the chosen; the others' logits have no gradient."""
+        weights, experts = ctx.saved_tensors
+        chosen = weights * (grads[0] - (weights * grads[0]).sum(-1, keepdim=True))
+        dlogits = weights.new_zeros(weights.shape[0], ctx.width)
+        return dlogits.scatter_(1, experts.long(), chosen).to(ctx.kind), None, None
+
+
+def routed(
+    logits: torch.Tensor, top_k: int, *, arch: str | None = None
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Differentiable `route` of logits [tokens, experts]: weights fp32, experts int32.
+
+    Raises:
+        ValueError: names the argument, what it got and what it takes.
+    """
+    return Route.apply(logits, top_k, arch)  # type: ignore[no-untyped-call,no-any-return]
+
+
 class Permute(torch.autograd.Function):
     """Differentiable `permute`."""
 

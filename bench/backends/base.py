@@ -185,6 +185,14 @@ class Backend:
         """
         return {}
 
+    def functions(self) -> Mapping[str, Callable[..., Any]]:
+        """The vendor's own differentiable operations of a training step.
+
+        They are what ``ops: vendor`` of `train` trains with, by the names and with the arguments of
+        `bench.workloads.ops.Ops`; PyTorch's own take the place of those that are not here.
+        """
+        return {}
+
 
 class TorchBackend(Backend):
     """What ``torch.<device_type>`` and ``torch.accelerator`` can say for a backend.

@@ -264,6 +264,8 @@ class _Builder:
         limit: float,
     ) -> Job:
         axes = axes_of(bench)
+        if schedule.size:
+            bench.check_ranks(len(schedule.first()))
         facts = self._facts(self._asked[index], schedule)
         expected = bench.expected(facts) if facts is not None else {}
         first = len(self.cases)

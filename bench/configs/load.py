@@ -6,6 +6,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TypeVar
 
+import msgspec
+
+from ..errors import UsageError
 from .cluster import Cluster, problems
 from .document import Document, Place, parse_document, read_document
 from .search import Kind, available, is_path, path_of
@@ -77,7 +80,20 @@ def load_cluster(name: str | Path) -> Cluster:
 
 
 def load_model(name: str | Path) -> ModelConfig:
-    """A transformer by name or path; its extents are positive and its heads divide evenly."""
+    """A transformer by name or path; its extents are positive and its heads divide evenly.
+
+    ``NAME@N`` is its slice of N layers: the same widths, so that a layer of a model that no device
+    holds can be measured on one. Raises `UsageError` for a slice that it has not.
+    """
+    whole, at, layers = ("", "", "") if is_path(name) else str(name).partition("@")
+    if at:
+        model = load_model(whole)
+        if not layers.isdecimal() or not 1 <= int(layers) <= model.layers:
+            raise UsageError(
+                f"model {str(name)!r}: a slice of {whole} has 1 to {model.layers} layers",
+                hint=f"write {whole}@1, or {whole} for all of it",
+            )
+        return msgspec.structs.replace(model, name=str(name), layers=int(layers))
     document, model = _load(ModelConfig, *_find("models", name))
     for key in ("dim", "layers", "heads", "kv_heads", "ffn", "vocab", "seq"):
         if getattr(model, key) < 1:

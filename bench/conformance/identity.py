@@ -142,7 +142,21 @@ def contract(subject: Subject) -> str:
     if not isinstance(brought, Mapping):
         raise Fail(f"implementations() is {brought!r}", "return callables by operation")
     _known_operations(brought)
+    _known_functions(backend.functions())
     return "all members"
+
+
+def _known_functions(brought: Any) -> None:
+    from ..workloads.ops import NAMES
+
+    if not isinstance(brought, Mapping):
+        raise Fail(f"functions() is {brought!r}", "return callables by operation")
+    for name, call in brought.items():
+        if name not in NAMES:
+            known = ", ".join(NAMES)
+            raise Fail(f"functions() brings {name!r}", f"a training step has {known}")
+        if not callable(call):
+            raise Fail(f"functions()[{name!r}] is {call!r}", "give a callable")
 
 
 def _known_operations(brought: Mapping[str, Any]) -> None:

@@ -195,6 +195,12 @@ class Benchmark(msgspec.Struct, kw_only=True, dict=True):
         """Those of `measures` that a case with these axes has."""
         return self.measures
 
+    def check_ranks(self, ranks: int) -> None:
+        """Raise `UsageError` for a group of so many ranks that these axes do not go with.
+
+        It is asked when a run is planned, before anything is started.
+        """
+
     def fault(self) -> str:
         """What the measurement found wrong with the device, as a sentence; empty if nothing.
 

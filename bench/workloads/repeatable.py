@@ -118,7 +118,7 @@ def training(context: Context, shape: ModelShape, dtype: str, seed: int) -> Repe
 
     fill = PortableFill(context.device, seed)
     with context.device:
-        net = Decoder(shape)
+        net = Decoder(shape, dtype=torch.bfloat16 if dtype == "bf16" else torch.float32)
     parameters = list(net.parameters())
     weights = [
         fill.normal(*one.shape, kind=one.dtype, scale=0.02)
@@ -135,8 +135,7 @@ def training(context: Context, shape: ModelShape, dtype: str, seed: int) -> Repe
                 one.copy_(weight)
         optimizer.state.clear()
         optimizer.zero_grad(set_to_none=True)
-        cast = torch.autocast(context.device.type, torch.bfloat16, enabled=dtype == "bf16")
-        with sdpa_kernel(SDPBackend.MATH), cast:
+        with sdpa_kernel(SDPBackend.MATH):
             loss = net(tokens)
         loss.backward()
         optimizer.step()

@@ -1,47 +1,50 @@
-"""A training step: forward, backward and AdamW of a Llama-style model, data-parallel."""
+"""A training step: forward, backward and AdamW of a Llama-style model, spread over a group."""
 
 from __future__ import annotations
 
-import inspect
+import gc
 import math
 from collections.abc import Iterator, Mapping
-from contextlib import nullcontext
 from typing import Any, Literal
 
 import msgspec
 import numpy as np
 
-from ..configs import load_model, names
 from ..errors import UsageError
-from ..kernels.model_costs import ModelShape, flops_per_token, palm_flops_per_token
+from ..kernels.model_costs import flops_per_token, palm_flops_per_token
 from ..records import Measure
 from ..timing import Rule, Timing
-from ..units import format_value
-from .base import Benchmark, Bytes, Check, Context, Facts, Metric, Unmeasurable, benchmark
+from .base import Bytes, Check, Context, Facts, Metric, Unmeasurable, benchmark
 from .collectives import Collectives
 from .lacking import lacks
+from .lateness import straggler
 from .marks import every_rank, mark, span
+from .modelled import Modelled
+from .text import text
 
-LEARNING_RATE = 1e-3
-CLASSES = 16
-"""Tokens that the synthetic text is made of: few, so that a model learns it within some steps."""
 BATCHES = 8
 """Different batches that the steps cycle through."""
-LATE = 0.1
-"""Share of a step from which it is said that one rank comes so much later than the others."""
 
 
 @benchmark(scope="group")
-class Train(Benchmark):
+class Train(Modelled):
     """Real steps on a synthetic text that can be learnt; the loss must fall.
 
-    The text is a noisy cycle over a few tokens. Every rank has its own, gradients are averaged by
-    DDP. ``dtype`` bf16 computes matrix products under autocast; weights and optimizer stay fp32.
+    The text is a noisy cycle over a few tokens, another for each data-parallel rank, which sees
+    ``batch`` sequences of it in a step. ``dtype`` is that of matrix products; weights, moments and
+    sums of gradients are fp32; fp8 leaves head and router in bf16. ``ops`` says how the model
+    computes (`bench.workloads.ops`), ``recompute`` what the backward pass computes again
+    (`bench.workloads.parallel.again`), all else how it is spread over the group
+    (`bench.kernels.layout.Layout`). ``model`` may be a slice: ``llama-70b@4`` has four layers.
+
     ``mfu`` counts causal-exact FLOPs of the model, ``mfu_palm`` 6N + 12LHQT a token, both over
-    the datasheet's peak in ``dtype`` times ranks; without a peak they are absent.
+    the datasheet's peak in ``dtype`` times ranks; without a peak they are absent. What is computed
+    again counts in neither.
 
     All ranks' steps take equally long, for each waits for the slowest. What tells them apart is
-    where: every rank splits its own step in two.
+    where. Where ranks exchange gradients only (``dp: ddp`` and nothing else), every rank splits its
+    own step in two; in other layouts ranks wait for each other all through a step, and neither is
+    measured.
 
     - ``wait``: from when its own gradients are ready (the last of its backward pass is done) until
       those of all have arrived. Reductions that ended beside the backward pass are not in it: it is
@@ -72,22 +75,16 @@ class Train(Benchmark):
         Measure("wait", "s", "lower", each=True, slack="compute"),
     )
     per_sample = True
-    fitting = {"model": ("small", "tiny")}
+    worded = {
+        **Modelled.worded,
+        "recompute": {"none": "", "selective": "recompute-selective", "full": "recompute-full"},
+    }
 
-    model: str = "tiny"
-    batch: int = 4
-    dtype: Literal["fp32", "bf16"] = "fp32"
+    recompute: Literal["none", "selective", "full"] = "none"
 
-    def __post_init__(self) -> None:
-        """Raise `UsageError` for what cannot be, before anything is started."""
-        if self.batch < 1:
-            raise UsageError(f"train: batch must be at least 1, not {self.batch}")
-        if load_model(self.model).experts is not None:
-            dense = [name for name in names("models") if load_model(name).experts is None]
-            raise UsageError(
-                f"train: {self.model} is a mixture of experts, which train cannot build yet",
-                hint=f"take a dense model: {', '.join(dense)}",
-            )
+    def reported(self) -> tuple[Measure, ...]:
+        """What ranks compute and wait is of those that exchange gradients only."""
+        return tuple(one for one in self.measures if self.layout.plain or not one.each)
 
     def rule(self, rule: Rule) -> Rule:
         """At least twelve steps, for fewer cannot show that the loss falls, and many in a block.
@@ -106,51 +103,65 @@ class Train(Benchmark):
         return "host"
 
     def setup(self, context: Context) -> None:
-        """Build model, optimizer, data from seeds. Raises `Unmeasurable` across kinds of chip."""
+        """Build model, optimizer, data from seeds.
+
+        Raises `Unmeasurable` across kinds of chip, for a group that the layout does not divide, and
+        for operations that this device has not.
+        """
         import torch
 
-        from .model import Decoder
+        from .parallel.trainer import Trainer
 
         if context.through_host:
             raise Unmeasurable("gradients of several kinds of chip have no library to meet in")
-        self.context = context
-        self.shape = ModelShape.of(load_model(self.model))
+        try:
+            spread = self.spread_over(context.size)
+        except UsageError as error:
+            raise Unmeasurable(error.message) from None
+        ops = self.operations(context)
+        self.context, self.over = context, spread
         backend, device = context.backend, context.device
         backend.memory_peak(device, reset=True)
-        torch.manual_seed(context.seed)
-        with device:  # billions of weights are drawn there, not on the host
-            net: Any = Decoder(self.shape)
-        if context.size > 1:
-            from torch.nn.parallel import DistributedDataParallel
-
-            ids = None if device.type == "cpu" else [device]
-            # The one buffer is a constant table: nothing to send with every step. Torch 2.13
-            # renamed the option.
-            known = inspect.signature(DistributedDataParallel).parameters
-            name = "forward_sync_buffers"
-            quiet: dict[str, Any] = {name if name in known else "broadcast_buffers": False}
-            net = DistributedDataParallel(net, device_ids=ids, process_group=context.group, **quiet)
-        self.net = net
-        self.optimizer = torch.optim.AdamW(net.parameters(), lr=LEARNING_RATE)
+        self.trainer = Trainer(
+            self.shape,
+            spread,
+            context.rank,
+            device,
+            batch=self.batch,
+            ops=ops,
+            dtype=torch.float32 if self.dtype == "fp32" else torch.bfloat16,
+            again=self.recompute,
+            seed=context.seed,
+        )
+        self.net, self.optimizer = self.trainer.net, self.trainer.optimizer
+        first = context.seed + 1000 * spread.sequences(context.rank)
         self.data = [
-            _text(self.shape, self.batch, context.seed + 1000 * context.rank + number).to(device)
+            text(self.shape.vocab, self.shape.seq, self.batch, first + number).to(device)
             for number in range(BATCHES)
         ]
         self.losses: list[Any] = []
         self.marks: list[list[Any]] = []
         # Of a device without events, only a synchronisation could tell, which changes the step.
-        self.seen = device.type == "cpu" or backend.event() is not None
+        # In other layouts ranks wait for each other within what would be marked.
+        self.seen = self.layout.plain and (device.type == "cpu" or backend.event() is not None)
         self.turn = 0
-        self.cast = (
-            torch.autocast(device.type, torch.bfloat16) if self.dtype == "bf16" else nullcontext()
-        )
         try:
-            with torch.no_grad(), self.cast:
-                self.start = float(self.net(self.data[0]))
+            self.start = self._first_loss()
         except RuntimeError as error:
             if not lacks(error):
                 raise
             raise Unmeasurable(f"this stack cannot run the model: {error}") from None
+
+    def _first_loss(self) -> float | None:
+        """Before any update. Ranks of a plain group need nobody for it."""
+        import torch
+
+        if self.layout.plain:
+            with torch.no_grad():
+                return float(self.trainer.parts[0](self.data[0]))
+        loss = self.trainer.gradients(self.data[0])
+        self.optimizer.zero_grad(set_to_none=True)
+        return None if loss is None else float(loss)
 
     def step(self) -> None:
         """Forward, backward, AdamW."""
@@ -158,15 +169,12 @@ class Train(Benchmark):
         self.turn += 1
         self.marks.append([])
         self._mark()
-        with self.cast:
-            loss = self.net(tokens)
-        loss.register_hook(self._backward_began)
-        loss.backward()
+        loss = self.trainer.gradients(tokens, self._backward_began if self.seen else None)
         self._mark()
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
         self._mark()
-        self.losses.append(loss.detach())
+        self.losses.append(loss)
 
     def _mark(self) -> None:
         """Marks of a step: its begin, own gradients ready, those of all arrived, its end."""
@@ -184,34 +192,58 @@ class Train(Benchmark):
         Variable._execution_engine.queue_callback(self._mark)
 
     def check(self) -> Check:
-        """Before: the loss is that of guessing. After: it fell, and ranks hold equal weights."""
+        """Before: the loss is that of guessing. After: it fell, and copies of weights are equal."""
         guess = math.log(self.shape.vocab)
+        start = self._mean([self.start])
         if not self.losses:
-            good = abs(self.start - guess) < 0.15 * guess
-            return Check(good, f"first loss {self.start:.4f}, guessing is {guess:.4f}")
+            good = abs(start - guess) < 0.15 * guess
+            return Check(good, f"first loss {start:.4f}, guessing is {guess:.4f}")
         # Every rank takes part, whatever came of its own loss: the others would wait for it.
         gather = self.context.gather
         sums = [values[0] for values in gather([self._checksum()])] if gather else []
-        last = [float(loss) for loss in self.losses[-4:]]
-        mean = sum(last) / len(last)
-        if not math.isfinite(mean) or mean >= self.start:
-            return Check(False, f"loss went from {self.start:.4f} to {mean:.4f}")
-        strangers = [rank for rank, own in enumerate(sums) if own != sums[0]]
+        mean = self._mean(self.losses[-4:])
+        if not math.isfinite(mean) or mean >= start:
+            return Check(False, f"loss went from {start:.4f} to {mean:.4f}")
+        firsts: dict[int, float] = {}
+        for rank, own in enumerate(sums):
+            firsts.setdefault(self.over.holding(rank), own)
+        strangers = [
+            rank for rank, own in enumerate(sums) if own != firsts[self.over.holding(rank)]
+        ]
         if strangers:
             listed = ", ".join(map(str, strangers[:8]))
             return Check(
                 False,
-                f"ranks hold different weights: {len(strangers)} differ from rank 0 "
-                f"({listed}{', ...' if len(strangers) > 8 else ''})",
+                f"ranks hold different weights: {len(strangers)} differ from the first that has "
+                f"the same ({listed}{', ...' if len(strangers) > 8 else ''})",
             )
-        return Check(True, f"loss fell from {self.start:.4f} to {mean:.4f}")
+        return Check(True, f"loss fell from {start:.4f} to {mean:.4f}")
+
+    def _mean(self, losses: list[Any]) -> float:
+        """The mean over the ranks that have a loss: in a pipeline those of the last stage."""
+        mine = [float(loss) for loss in losses if loss is not None]
+        own = [float(bool(mine)), sum(mine) / len(mine) if mine else 0.0]
+        every = [own] if self.context.gather is None else self.context.gather(own)
+        found = [value for has, value in every if has]
+        return sum(found) / len(found)
 
     def _checksum(self) -> float:
         """Sum of the weights' bits taken as integers: exact in any order, so equal or not."""
         import torch
 
-        bits = (p.detach().view(torch.int32) for p in self.net.parameters())
+        from .model import local
+
+        weights = (one.detach() for part in self.trainer.parts for one in part.parameters())
+        bits = (local(one).view(torch.int32) for one in weights)
         return float(sum(int(one.sum(dtype=torch.int64)) for one in bits) % 2**52)
+
+    def teardown(self) -> None:
+        """Free weights and groups: hooks refer to modules that refer to them."""
+        trainer = self.__dict__.get("trainer")
+        super().teardown()
+        if trainer is not None:
+            trainer.close()
+            gc.collect()
 
     def metrics(self, timing: Timing) -> Iterator[Metric]:
         """Rates of the whole group, from the wall time of rank 0's steps."""
@@ -232,15 +264,10 @@ class Train(Benchmark):
             return
         yield Metric("compute", samples=whole - wait)
         yield Metric("wait", samples=wait)
-        late = lateness(every_rank(self.context, wait)[1])
-        last, step = int(late.argmax()), float(timing.seconds.mean())
+        every = every_rank(self.context, wait)[1]
         # The group's row is that of rank 0, which needs to say it once.
-        if self.context.rank == 0 and late[last] >= LATE * step:
-            self.straggler = (
-                f"rank {last} holds up the others: its gradients come "
-                f"{format_value(float(late[last]), 's')} after theirs in a step of "
-                f"{format_value(step, 's')}"
-            )
+        if self.context.rank == 0:
+            self.straggler = straggler(every, float(timing.seconds.mean()))
 
     def note(self) -> str:
         """Who comes late, where one rank does."""
@@ -248,8 +275,8 @@ class Train(Benchmark):
 
     def derived(self, seconds: Any, facts: Facts, beside: Mapping[str, float]) -> Iterator[Metric]:
         """Tokens and times of a step; against the datasheet's peak, if there is one."""
-        shape, ranks = ModelShape.of(load_model(self.model)), facts.ranks
-        rate = self.batch * shape.seq * ranks / seconds
+        shape, ranks = self.shape, facts.ranks
+        rate = self.batch * shape.seq * self.spread_over(ranks).data / seconds
         yield Metric("tokens_per_second", samples=rate)
         yield Metric("step_p50", samples=seconds)
         yield Metric("step_p99", value=float(np.quantile(seconds, 0.99)))
@@ -261,49 +288,29 @@ class Train(Benchmark):
     def expected(self, facts: Facts) -> dict[str, float]:
         """Bounds at the datasheet's peak: tokens/s = ranks × peak / FLOPs of a token.
 
-        Nobody waits less than the reduction of the embedding's gradient takes.
+        A pipeline's ranks have nothing to do for its `Layout.bubble`. Nobody waits less than the
+        reduction of the embedding's gradient takes.
         """
         peak = facts.chip.peak(self.dtype) if facts.chip else None
         if not peak:
             return {}
-        shape = ModelShape.of(load_model(self.model))
-        rate = facts.ranks * peak / flops_per_token(shape)
-        step = self.batch * shape.seq * facts.ranks / rate
+        shape, busy = self.shape, 1 / (1 + self.layout.bubble)
+        rate = busy * facts.ranks * peak / flops_per_token(shape)
+        step = self.batch * shape.seq * self.spread_over(facts.ranks).data / rate
         ratio = palm_flops_per_token(shape) / flops_per_token(shape)
         found = {
             "tokens_per_second": rate,
             "step_p50": step,
             "step_p99": step,
-            "mfu": 1.0,
-            "mfu_palm": ratio,
-            "compute": step,
+            "mfu": busy,
+            "mfu_palm": busy * ratio,
         }
+        if not self.layout.plain:
+            return found
+        found["compute"] = step
         # The embedding's gradient is the last to be ready: its reduction hides behind nothing.
         embedding = Bytes(4 * shape.vocab * shape.dim)
         last = Collectives(op="all_reduce", size=embedding, dtype="fp32").expected(facts)
         if facts.ranks > 1 and "time" in last:
             found["wait"] = last["time"]
         return found
-
-
-def lateness(waits: Any) -> Any:
-    """Seconds by which each rank is ready after the others, in the mean over steps: float64[ranks].
-
-    Args:
-        waits: float64[ranks, steps], at least two ranks: seconds from when a rank was ready until
-            all were; who waits longer was ready earlier. Negative: before the others.
-    """
-    others = (waits.sum(axis=0) - waits) / (len(waits) - 1)
-    return (others - waits).mean(axis=1)
-
-
-def _text(shape: ModelShape, batch: int, seed: int) -> Any:
-    """int64 [batch, seq + 1]: a cycle over `CLASSES` tokens from a random start, 10 % noise."""
-    import torch
-
-    generator = torch.Generator().manual_seed(seed)
-    classes = min(CLASSES, shape.vocab)
-    start = torch.randint(0, classes, (batch, 1), generator=generator)
-    cycle = (start + torch.arange(shape.seq + 1)) % classes
-    noise = torch.randint(0, classes, cycle.shape, generator=generator)
-    return torch.where(torch.rand(cycle.shape, generator=generator) < 0.1, noise, cycle)

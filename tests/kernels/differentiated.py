@@ -152,6 +152,12 @@ FUNCTIONS = {
         [normal(9, 12), normal(37, 12)],
         2e-5,
     ),
+    "routed": (
+        lambda x: of("moe").routed(x, 2),
+        lambda x: x.topk(2, dim=-1).values.softmax(-1),
+        [normal(9, 6, scale=3.0)],
+        1e-5,
+    ),
     "dispatch": (
         lambda x: of("moe").dispatch(x, ORDER, PLACE),
         lambda x: x[ORDER.long() // 2],

@@ -12,8 +12,8 @@ from gloo_ranks import context, several
 
 from bench.timing import Rule, Timing
 from bench.workloads.base import Benchmark, Measure, benchmark, make
+from bench.workloads.lateness import lateness
 from bench.workloads.runner import run
-from bench.workloads.train import lateness
 
 RULE = Rule(budget=2.0, warmup=0.05, min_samples=3)
 TINY = {"model": "tiny", "batch": 1}

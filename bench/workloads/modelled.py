@@ -1,0 +1,115 @@
+"""Axes of what works on a model that is spread over a group."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from ..configs import load_model
+from ..errors import UsageError
+from ..kernels.layout import Layout, Spread
+from ..kernels.model_costs import ModelShape
+from .base import Benchmark, Context
+from .runner import all_or_none
+
+
+class Modelled(Benchmark):
+    """A model, in which format and by which operations it computes, and how it is spread.
+
+    ``model`` may be a slice: ``llama-70b@4`` has four layers. ``batch`` is sequences of a
+    data-parallel rank. ``dtype`` is that of matrix products; fp8 leaves head and router in bf16.
+    ``ops`` is a choice of `bench.workloads.ops`, all else a `bench.kernels.layout.Layout`.
+    """
+
+    fitting = {"model": ("small", "tiny")}
+    worded = {
+        "ops": {"torch": ""},
+        "dp": {"ddp": ""},
+        "schedule": {"1f1b": ""},
+        **{name: {1: ""} for name in ("replicas", "tp", "cp", "pp", "microbatches", "ep")},
+    }
+
+    model: str = "tiny"
+    batch: int = 4
+    dtype: Literal["fp32", "bf16", "fp8"] = "fp32"
+    ops: Literal["torch", "triton", "compile", "vendor"] = "torch"
+    dp: Literal["ddp", "fsdp", "hsdp"] = "ddp"
+    replicas: int = 1
+    tp: int = 1
+    cp: int = 1
+    pp: int = 1
+    schedule: Literal["gpipe", "1f1b", "interleaved"] = "1f1b"
+    microbatches: int = 1
+    ep: int = 1
+
+    def __post_init__(self) -> None:
+        """Raise `UsageError` for what cannot be, before anything is started."""
+        if self.batch < 1:
+            raise UsageError(f"{self.name}: batch must be at least 1, not {self.batch}")
+        try:
+            self.layout.check(self.shape, self.batch)
+        except ValueError as error:
+            raise UsageError(f"{self.name}: {self.model}: {error}") from None
+        if self.dtype == "fp8" and self.tp > 1:
+            raise UsageError(
+                f"{self.name}: tp={self.tp}: matrices in parts are not multiplied in fp8 here",
+                hint="take dtype bf16, or spread by dp and pp",
+            )
+
+    @property
+    def layout(self) -> Layout:
+        """How the model is spread."""
+        return Layout(
+            self.dp,
+            self.replicas,
+            self.tp,
+            self.cp,
+            self.pp,
+            self.schedule,
+            self.microbatches,
+            self.ep,
+        )
+
+    @property
+    def shape(self) -> ModelShape:
+        """The model's extents."""
+        return ModelShape.of(load_model(self.model))
+
+    def check_ranks(self, ranks: int) -> None:
+        """Raise `UsageError` for a group that the layout does not divide."""
+        self.spread_over(ranks)
+
+    def spread_over(self, ranks: int) -> Spread:
+        """The layout over a group. Raises `UsageError` where it does not divide it."""
+        try:
+            return self.layout.over(ranks)
+        except ValueError as error:
+            raise UsageError(f"{self.name}: {self.model}: {error}") from None
+
+    def operations(self, context: Context) -> Any:
+        """The operations; no rank goes on alone where another has them not."""
+        from ..kernels import tuning
+        from ..kernels.op import NoTargetError
+        from .configured import use_tables
+        from .ops import choose
+
+        chosen, problem = None, ""
+        if self.ops == "triton":
+            use_tables()
+            self.taken = tuning.source(context.arch) if context.arch else ""
+        try:
+            chosen = choose(
+                self.ops,
+                self.shape,
+                self.dtype,
+                arch=context.arch,
+                vendor=context.backend.functions(),
+                context_parallel=self.cp > 1,
+            )
+        except NoTargetError as error:
+            problem = str(error)
+        all_or_none(context, problem)
+        return chosen
+
+    def tables(self) -> str:
+        """Where the kernels' configurations come from."""
+        return str(self.__dict__.get("taken", ""))

@@ -1,0 +1,267 @@
+"""How a model computes: its operations in one choice of implementation.
+
+``torch``: PyTorch's own. ``triton``: the kernels of `bench.kernels`; matrix products stay with the
+library, as `linear_cross_entropy` has them too. ``compile``: as ``torch``, every block through
+`torch.compile`. ``vendor``: what the device's backend brings (`Backend.functions`), the rest
+PyTorch's.
+"""
+
+from __future__ import annotations
+
+import functools
+import itertools
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from typing import Any
+
+import torch
+import torch.nn.functional as F  # noqa: N812  (PyTorch's own abbreviation)
+from torch import Tensor
+from torch.optim.adamw import adamw
+
+from ..kernels import attention as triton_attention
+from ..kernels import fp8_linear, moe
+from ..kernels.adamw import adamw as triton_adamw
+from ..kernels.adamw import has_fused
+from ..kernels.grouped_gemm import grouped_gemm
+from ..kernels.linear_cross_entropy import linear_cross_entropy
+from ..kernels.model_costs import ModelShape
+from ..kernels.op import NoTargetError
+from ..kernels.rmsnorm import rmsnorm
+from ..kernels.rope import rope
+from ..kernels.swiglu import swiglu
+
+EPSILON = 1e-5
+"""Of RMSNorm (Llama 3)."""
+
+
+def _rmsnorm(x: Tensor, weight: Tensor) -> Tensor:
+    return F.rms_norm(x, (x.shape[-1],), weight, EPSILON)
+
+
+def _rope(q: Tensor, k: Tensor, table: Tensor) -> tuple[Tensor, Tensor]:
+    cosine, sine = table[:, :, None, :]
+
+    def turned(x: Tensor) -> Tensor:
+        first, second = x.float().chunk(2, -1)
+        both = (first * cosine - second * sine, second * cosine + first * sine)
+        return torch.cat(both, -1).to(x.dtype)
+
+    return turned(q), turned(k)
+
+
+def _attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    k, v = repeated(k, v, q.shape[1])
+    return F.scaled_dot_product_attention(q, k, v, is_causal=True)
+
+
+def repeated(k: Tensor, v: Tensor, heads: int) -> tuple[Tensor, Tensor]:
+    """Keys and values for each of so many heads: not every vendor's library takes grouped ones."""
+    times = heads // k.shape[1]
+    if times == 1:
+        return k, v
+    return k.repeat_interleave(times, dim=1), v.repeat_interleave(times, dim=1)
+
+
+def _swiglu(gate: Tensor, up: Tensor) -> Tensor:
+    return F.silu(gate) * up
+
+
+def _loss(x: Tensor, weight: Tensor, labels: Tensor) -> Tensor:
+    logits = F.linear(x, weight)
+    return F.cross_entropy(logits.float().flatten(0, -2), labels.flatten())
+
+
+def _route(logits: Tensor, top_k: int) -> tuple[Tensor, Tensor]:
+    best, experts = torch.topk(logits.float(), top_k, dim=-1)
+    return best.softmax(-1), experts.to(torch.int32)
+
+
+def _dispatch(x: Tensor, order: Tensor, place: Tensor) -> Tensor:
+    return x.index_select(0, order // place.shape[1])
+
+
+def _combine(y: Tensor, place: Tensor, weights: Tensor) -> Tensor:
+    rows = y.index_select(0, place.flatten()).view(*place.shape, -1)
+    return (rows * weights.unsqueeze(-1)).sum(1).to(y.dtype)
+
+
+def _grouped(x: Tensor, weight: Tensor, offsets: Tensor) -> Tensor:
+    """The library's grouped product where it has one, which never asks the host; else a loop."""
+    if _has_grouped(x.device, x.dtype):
+        made: Tensor = F.grouped_mm(x, weight, offs=offsets[1:])
+        return made
+    bounds = itertools.pairwise(offsets.tolist())
+    return torch.cat([x[a:b] @ weight[e] for e, (a, b) in enumerate(bounds)])
+
+
+@functools.cache
+def _has_grouped(device: torch.device, kind: torch.dtype) -> bool:
+    """Whether the library has grouped products and their gradients for this device and format."""
+    x = torch.ones(32, 16, device=device, dtype=kind, requires_grad=True)
+    weight = torch.ones(2, 16, 16, device=device, dtype=kind, requires_grad=True)
+    ends = torch.tensor([16, 32], dtype=torch.int32, device=device)
+    try:
+        with torch.enable_grad():
+            torch.autograd.grad(F.grouped_mm(x, weight, offs=ends).sum(), (x, weight))
+    except (AttributeError, RuntimeError, NotImplementedError, ValueError):
+        return False
+    return True
+
+
+def _adamw(
+    weights: Sequence[Tensor],
+    gradients: Sequence[Tensor],
+    firsts: Sequence[Tensor],
+    seconds: Sequence[Tensor],
+    *,
+    step: int,
+    **settings: float,
+) -> None:
+    device = weights[0].device
+    fused = has_fused(device)
+    # The library counts the step itself, on its device where it is fused.
+    before = torch.full((len(weights),), step - 1.0, device=device if fused else "cpu")
+    adamw(
+        list(weights),
+        list(gradients),
+        list(firsts),
+        list(seconds),
+        [],
+        list(before.unbind()),
+        foreach=not fused,
+        fused=fused,
+        amsgrad=False,
+        maximize=False,
+        **settings,  # type: ignore[arg-type]
+    )
+
+
+@dataclass(frozen=True)
+class Ops:
+    """The operations of a training step, all differentiable but ``adamw``.
+
+    - ``rmsnorm``: x [..., dim], weight [dim].
+    - ``rope``: q [batch, seq, heads, head_dim], k, table fp32 [2, seq, head_dim / 2].
+    - ``attention``: causal, of q [batch, heads, seq, head_dim] and k, v of as many or fewer heads.
+    - ``swiglu``: silu(gate) · up.
+    - ``linear``: x [..., K] · weight [N, K]ᵀ.
+    - ``loss``: mean cross-entropy of x [..., dim] · weight [vocab, dim]ᵀ with labels [...], fp32.
+    - ``route``: weights fp32 and experts int32 [tokens, top_k] of logits [tokens, experts].
+    - ``dispatch``: rows of x by expert, and ``combine``: their weighted sums, with what
+      `moe.sort_by_expert` gives.
+    - ``grouped``: rows x [rows, K] by expert times weight [experts, K, N]; offsets int32
+      [experts + 1].
+    - ``adamw``: the ``step``th step (from 1) in place, on lists of fp32 vectors: weights, gradients
+      and both moments, with ``lr``, ``beta1``, ``beta2``, ``eps`` and ``weight_decay``.
+    - ``compiled``: whether blocks go through `torch.compile`.
+    """
+
+    rmsnorm: Callable[[Tensor, Tensor], Tensor] = _rmsnorm
+    rope: Callable[[Tensor, Tensor, Tensor], tuple[Tensor, Tensor]] = _rope
+    attention: Callable[[Tensor, Tensor, Tensor], Tensor] = _attention
+    swiglu: Callable[[Tensor, Tensor], Tensor] = _swiglu
+    linear: Callable[[Tensor, Tensor], Tensor] = F.linear
+    loss: Callable[[Tensor, Tensor, Tensor], Tensor] = _loss
+    route: Callable[[Tensor, int], tuple[Tensor, Tensor]] = _route
+    dispatch: Callable[[Tensor, Tensor, Tensor], Tensor] = _dispatch
+    combine: Callable[[Tensor, Tensor, Tensor], Tensor] = _combine
+    grouped: Callable[[Tensor, Tensor, Tensor], Tensor] = _grouped
+    adamw: Callable[..., None] = _adamw
+    compiled: bool = False
+
+
+TORCH = Ops()
+NAMES = tuple(one.name for one in fields(Ops) if one.name != "compiled")
+"""The operations of a training step."""
+
+
+def choose(
+    name: str,
+    shape: ModelShape,
+    dtype: str,
+    *,
+    arch: str | None,
+    vendor: Mapping[str, Any],
+    context_parallel: bool = False,
+) -> Ops:
+    """The operations by the name of a choice.
+
+    Args:
+        name: ``torch``, ``triton``, ``compile`` or ``vendor``.
+        shape: The model.
+        dtype: ``fp32``, ``bf16`` or ``fp8``: of matrix products; in fp8 those of blocks.
+        arch: Triton's target; None: there is none.
+        vendor: What the backend brings (`Backend.functions`).
+        context_parallel: Whether a rank has a part of each sequence only.
+
+    Raises:
+        NoTargetError: this device or model has no such implementation; says why.
+    """
+    if name == "vendor":
+        if not vendor:
+            raise NoTargetError("this device's backend brings no operations of its own")
+        if unknown := set(vendor) - set(NAMES):
+            raise NoTargetError(
+                f"the backend brings {min(unknown)!r}, which is none of {', '.join(NAMES)}"
+            )
+        made = Ops(**vendor)
+    elif name == "triton":
+        if arch is None:
+            raise NoTargetError("no Triton target on this device")
+        made = _triton(shape, dtype, arch, context_parallel)
+    else:
+        made = replace(TORCH, compiled=name == "compile")
+    if dtype == "fp8":
+        mine = arch if name == "triton" else None
+        made = replace(made, linear=functools.partial(fp8_linear.linear, arch=mine))
+    return made
+
+
+def _triton(shape: ModelShape, dtype: str, arch: str, context_parallel: bool) -> Ops:
+    if dtype == "fp32":
+        raise NoTargetError("the Triton kernel of attention computes in bf16: take dtype bf16")
+    if shape.head_dim not in triton_attention.HEAD_DIMS:
+        takes = ", ".join(map(str, triton_attention.HEAD_DIMS))
+        raise NoTargetError(
+            f"the Triton kernel of attention takes heads of {takes}, not {shape.head_dim}"
+        )
+    if context_parallel:
+        raise NoTargetError(
+            "the Triton kernel of attention takes as many queries as keys: cp takes ops torch"
+        )
+    try:
+        import triton  # noqa: F401  (only to say plainly that it is not there)
+    except ImportError as error:
+        raise NoTargetError(f"Triton cannot be imported here: {error}") from None
+
+    def turned(q: Tensor, k: Tensor, table: Tensor) -> tuple[Tensor, Tensor]:
+        batch = q.shape[0]
+        tokens = table.repeat(1, batch, 1) if batch > 1 else table
+        q_out, k_out = rope(q.flatten(0, 1), k.flatten(0, 1), tokens, arch=arch)
+        return q_out.view_as(q), k_out.view_as(k)
+
+    def step(
+        weights: Sequence[Tensor],
+        gradients: Sequence[Tensor],
+        firsts: Sequence[Tensor],
+        seconds: Sequence[Tensor],
+        **settings: Any,
+    ) -> None:
+        for weight, gradient, first, second in zip(
+            weights, gradients, firsts, seconds, strict=True
+        ):
+            triton_adamw(weight, first, second, gradient, arch=arch, **settings)
+
+    return Ops(
+        rmsnorm=lambda x, weight: rmsnorm(x, weight, eps=EPSILON, arch=arch),
+        rope=turned,
+        attention=functools.partial(triton_attention.attention, causal=True, arch=arch),
+        swiglu=functools.partial(swiglu, arch=arch),
+        loss=functools.partial(linear_cross_entropy, arch=arch),
+        route=functools.partial(moe.routed, arch=arch),
+        dispatch=functools.partial(moe.dispatch, arch=arch),
+        combine=functools.partial(moe.combine, arch=arch),
+        grouped=functools.partial(grouped_gemm, arch=arch),
+        adamw=step,
+    )

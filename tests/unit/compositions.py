@@ -1,0 +1,108 @@
+"""Ways to spread a model over four ranks, and the losses that they give in real processes."""
+
+import dataclasses
+import json
+import tempfile
+from pathlib import Path
+
+import torch
+import torch.multiprocessing as mp
+
+from bench.configs import load_model
+from bench.kernels.layout import Layout
+from bench.kernels.model_costs import ModelShape
+from bench.workloads.ops import TORCH
+from bench.workloads.parallel.trainer import Trainer
+from bench.workloads.text import text
+
+RANKS, STEPS, SEQUENCES = 4, 5, 8
+DENSE = dataclasses.replace(ModelShape.of(load_model("tiny")), layers=4)
+MIXTURE = ModelShape.of(load_model("tiny-moe"))
+COMPOSITIONS = {
+    "ddp": (DENSE, Layout()),
+    "ddp, accumulated": (DENSE, Layout(microbatches=2)),
+    "fsdp": (DENSE, Layout("fsdp")),
+    "hsdp, accumulated": (DENSE, Layout("hsdp", 2, microbatches=2)),
+    "tp": (DENSE, Layout(tp=2)),
+    "fsdp + tp": (DENSE, Layout("fsdp", tp=2)),
+    "hsdp + tp": (DENSE, Layout("hsdp", 2, tp=2)),
+    "fsdp + cp": (DENSE, Layout("fsdp", cp=2)),
+    "cp + tp": (DENSE, Layout(cp=2, tp=2)),
+    "gpipe": (DENSE, Layout(pp=4, schedule="gpipe", microbatches=4)),
+    "interleaved + ddp": (DENSE, Layout(pp=2, schedule="interleaved", microbatches=2)),
+    "1f1b + fsdp": (DENSE, Layout("fsdp", pp=2, microbatches=2)),
+    "interleaved + fsdp": (
+        DENSE,
+        Layout("fsdp", pp=2, schedule="interleaved", microbatches=2),
+    ),
+    "1f1b + tp": (DENSE, Layout(pp=2, tp=2, microbatches=2)),
+    "mixture, ep": (MIXTURE, Layout("fsdp", ep=4)),
+    "mixture, fsdp + ep": (MIXTURE, Layout("fsdp", ep=2)),
+    "mixture, hsdp + ep": (MIXTURE, Layout("hsdp", 2, ep=2)),
+    "mixture, 1f1b + ep": (MIXTURE, Layout("fsdp", pp=2, ep=2, microbatches=2)),
+    "mixture, cp + ep": (MIXTURE, Layout("fsdp", cp=2, ep=4)),
+}
+AGAIN = {
+    "fsdp + tp, recompute": ("fsdp + tp", "full"),
+    "1f1b + fsdp, recompute": ("1f1b + fsdp", "selective"),
+    "mixture, ep, recompute": ("mixture, fsdp + ep", "full"),
+}
+
+
+def descend(weights, gradients, firsts, seconds, **settings):
+    """Plain gradient descent: AdamW's steps would be as long for gradients of any scale."""
+    torch._foreach_add_(weights, gradients, alpha=-0.1)
+
+
+def losses(shape, layout, rank=0, ranks=1, again="none", adamw=descend):
+    """Of every step on the sequences that all ranks see together; None where a rank has none."""
+    spread, ops = layout.over(ranks), dataclasses.replace(TORCH, adamw=adamw)
+    batch = SEQUENCES // spread.data
+    trainer = Trainer(
+        shape, spread, rank, torch.device("cpu"), batch=batch, ops=ops, again=again, seed=5
+    )
+    mine = slice(spread.sequences(rank) * batch, (spread.sequences(rank) + 1) * batch)
+    found = []
+    for step in range(STEPS):
+        tokens = text(shape.vocab, shape.seq, SEQUENCES, step)[mine]
+        loss = trainer.gradients(tokens)
+        trainer.optimizer.step()
+        trainer.optimizer.zero_grad(set_to_none=True)
+        found.append(None if loss is None else float(loss))
+    trainer.close()
+    return found
+
+
+def cases():
+    """(name, model, layout, recompute, optimizer) of each."""
+    for name, (shape, layout) in COMPOSITIONS.items():
+        yield name, shape, layout, "none", descend
+    for name, (base, again) in AGAIN.items():
+        yield name, *COMPOSITIONS[base], again, TORCH.adamw
+
+
+def ranked(rank, folder):
+    import torch.distributed as dist
+
+    torch.set_num_threads(1)
+    dist.init_process_group(
+        "gloo", init_method=f"file://{folder}/store", rank=rank, world_size=RANKS
+    )
+    found = {}
+    for name, shape, layout, again, adamw in cases():
+        found[name] = losses(shape, layout, rank, RANKS, again, adamw)
+    Path(folder, str(rank)).write_text(json.dumps(found))
+    dist.barrier()
+    dist.destroy_process_group()
+
+
+def spread_losses():
+    """By composition, of every step: the mean over the ranks that have a loss."""
+    with tempfile.TemporaryDirectory() as folder:
+        mp.spawn(ranked, args=(folder,), nprocs=RANKS)
+        by_rank = [json.loads(Path(folder, str(rank)).read_text()) for rank in range(RANKS)]
+    means = {}
+    for name in by_rank[0]:
+        had = [one[name] for one in by_rank if one[name][0] is not None]
+        means[name] = [sum(step) / len(step) for step in zip(*had, strict=True)]
+    return means
