@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import math
 import shlex
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -14,30 +13,28 @@ import numpy as np
 
 from ..configs import load_model
 from ..errors import UsageError
-from ..kernels.model_costs import (
-    ModelShape,
-    flops_per_token,
-    palm_flops_per_token,
-    parameters,
-)
+from ..kernels.model_costs import ModelShape, flops_per_token, palm_flops_per_token, parameters
 from ..records import Measure
 from ..timing import Rule, Timing, stopped
 from ..units import format_value
 from .base import Benchmark, Check, Context, Facts, Metric, Seconds, benchmark
+from .launched import TICK, Launched
 from .program import Program, ProgramFailed
-from .rendezvous import KINDS, Place, check, everyone, filled, inherited, meet, told
+from .rendezvous import KINDS, check, filled, inherited, meet, told
 from .reports import Come, Reports, compiled
 from .runner import all_or_none
 
-TICK = 0.2
-"""Seconds between two looks at the programs of a group."""
 LEAST = 3
 """Steps without which there is no figure, however long they take."""
 APART = 0.1
 """Relative difference from which it is said that the program's own figure is another."""
 PIECES = 0.1
-"""Share of steps that may come together with the one before, as their output is written at once."""
-ABORTED = "aborted, as the program of another rank failed"
+"""Share of steps that may come in one piece with the one before, as of output that is buffered."""
+PAUSE = 1.0
+"""Seconds between two looks at the programs, at most: so soon a failure is seen."""
+PATIENCE = 3.0
+"""Seconds that a rank's program has to end by itself when that of the rank that counts has."""
+_REASONS = ("", "precision", "budget", "samples", "ended")
 
 
 @benchmark(scope="group")
@@ -73,20 +70,8 @@ class Command(Benchmark):
         Measure("claimed", "s", "lower"),
         Measure("start", "s", "lower"),
     )
-    unsaid = frozenset(
-        (
-            "program",
-            "environment",
-            "directory",
-            "pattern",
-            "tokens",
-            "tokens_per_device",
-            "warmup_steps",
-            "deadline",
-            "counted",
-            "kind",
-        )
-    )
+    worded = {"launch": {"device": "", "node": "one launcher a node"}}
+    said = ("label", "launch", "model", "dtype")
 
     label: str = ""
     program: str = "{python} {commands}/torch_decoder.py"
@@ -126,8 +111,8 @@ class Command(Benchmark):
             load_model(self.model)
 
     def rule(self, rule: Rule) -> Rule:
-        """Steps enough for an interval, as few as they may be in the budget."""
-        return msgspec.structs.replace(rule, min_samples=max(rule.min_samples, LEAST))
+        """Few looks: what the device is asked between them runs beside the program."""
+        return msgspec.structs.replace(rule, block=max(rule.block, rule.budget / 8))
 
     def patience(self) -> float:
         """The program's own deadline comes first: it knows more to say."""
@@ -137,7 +122,7 @@ class Command(Benchmark):
         """Of one launcher a node all of its ranks', else this rank's own."""
         if self.launch == "device":
             return None
-        return self.place.cores if self.leads else ()
+        return self.place.cores if self.group.programs else ()
 
     def reported(self) -> tuple[Measure, ...]:
         """Without a model there is no utilisation."""
@@ -164,12 +149,10 @@ class Command(Benchmark):
         if leads:
             gc.collect()
             context.backend.release(context.device)
-        programs: list[Program] = []
-        self.group = Launched(context, programs, reports, self.warmup_steps, self.deadline)
+        self.group = Launched(context, reports, self.warmup_steps, self.deadline)
         cores = [] if self.launch == "device" else list(place.cores)
         for words, environment, directory in orders:
-            take = reports.take if not programs else lambda lines, now: None
-            programs.append(Program(words, environment, directory, cores, take))
+            self.group.start(words, environment, directory, cores)
 
     def _orders(self, here: Mapping[str, str]) -> Iterator[tuple[list[str], dict[str, str], str]]:
         """Words, environment and directory of each program that this rank starts.
@@ -202,27 +185,28 @@ class Command(Benchmark):
         All ranks get the samples of the one whose steps count.
         """
         began = time.monotonic()
-        group, pause = self.group, min(max(rule.block, TICK), LONGEST_PAUSE)
+        group, pause = self.group, min(max(rule.block, TICK), PAUSE)
         good: list[int] = []
         seen, reason = 0, 0
         while not reason:
             time.sleep(pause)
-            ends = len(group.counted())
-            slow = throttled is not None and throttled()
-            if not slow:
-                good.extend(range(seen, ends - 1))
-            seen = max(seen, ends - 1)
+            ended = group.ended  # asked first: what it printed before has been read then
+            ends = max(seen, len(group.counted()) - 1)
+            if throttled is None or not throttled():
+                good.extend(range(seen, ends))
+            seen = ends
             if group.counts:
-                reason = REASONS.index(self._enough(good, time.monotonic() - began, rule))
+                why = self._enough(good, time.monotonic() - began, rule)
+                reason = _REASONS.index(why or ("ended" if ended else ""))
             reason = int(group.look([reason], LEAST)[self.root][0])
-        group.end(PATIENCE if REASONS[reason] == "ended" else 0.0)
-        mine = (group.counted()[: seen + 1], good, self._start()) if group.counts else None
-        self.lines, good, self.start = told(self.context, self.root, mine)
+        group.end(PATIENCE if _REASONS[reason] == "ended" else 0.0)
+        mine = (group.counted()[: seen + 1], good, self._first()) if group.counts else None
+        self.lines, good, (self.start, self.first_loss) = told(self.context, self.root, mine)
         places = np.array(good, dtype=np.int64)
         return Timing(
             seconds=durations(self.lines)[places],
             calls=1,
-            stopped=REASONS[reason],
+            stopped=_REASONS[reason],
             timer="lines",
             throttled=len(self.lines) - 1 - len(good),
             elapsed=time.monotonic() - began,
@@ -236,13 +220,12 @@ class Command(Benchmark):
             seconds = durations(self.group.counted())[good]
             if why := stopped([seconds], len(good), elapsed, rule):
                 return why
-        if self.group.ended:
-            return "ended"
         return "budget" if self.group.late else ""
 
-    def _start(self) -> float:
-        """Seconds from the launch to the first step's end."""
-        return self.group.reports.steps[0].time - self.group.programs[0].began
+    def _first(self) -> tuple[float, float | None]:
+        """Seconds from the launch to the end of the first step, and its loss."""
+        first = self.group.reports.steps[0]
+        return first.time - self.group.programs[0].began, first.loss
 
     def _strange(self) -> str:
         """What a hello says that does not fit the model; empty if nothing."""
@@ -280,12 +263,15 @@ class Command(Benchmark):
         given = self._given(self.context.size)
         if given and tokens not in ({None}, {given}):
             return f"the program reports {tokens.pop():g} tokens a step, the suite says {given}"
-        losses = [one.loss for one in lines if one.loss is not None]
-        if len(losses) > 1:
-            last = float(np.mean(losses[-4:]))
-            if not last < losses[0]:
-                return f"loss went from {losses[0]:.4f} to {last:.4f}"
+        first, last = self.first_loss, self._last_loss()
+        if first is not None and last is not None and not last < first:
+            return f"loss went from {first:.4f} to {last:.4f}"
         return ""
+
+    def _last_loss(self) -> float | None:
+        """The mean of the last steps' losses; None where none was reported."""
+        losses = [one.loss for one in self.lines[-4:] if one.loss is not None]
+        return float(np.mean(losses)) if losses else None
 
     def metrics(self, timing: Timing) -> Iterator[Metric]:
         """Rates by this machine's clock, and what the program claims."""
@@ -343,9 +329,9 @@ class Command(Benchmark):
         """What ran, how its loss went, and where its word and our clock differ."""
         hello = self.group.reports.hellos.get(self.context.rank)
         said = [f"{hello.framework} {hello.version}"] if hello is not None else []
-        losses = [one.loss for one in self.lines if one.loss is not None]
-        if len(losses) > 1:
-            said.append(f"loss fell from {losses[0]:.4g} to {losses[-1]:.4g}")
+        first, last = self.first_loss, self._last_loss()
+        if first is not None and last is not None:
+            said.append(f"loss fell from {first:.4g} to {last:.4g}")
         else:
             said.append("no loss was reported, so that nobody knows whether it learns")
         said.append(self.__dict__.get("apart", ""))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from .base import Context
 from .program import Program, ProgramFailed
@@ -20,8 +20,7 @@ class Launched:
 
     Args:
         context: Of this rank.
-        programs: The one that reports, and others that the job needs beside it.
-        reports: What the first of them has reported.
+        reports: What the first program that is started reports; others the job needs beside it.
         warmup: Steps that do not count.
         deadline: Seconds from now in which enough steps must have been reported.
     """
@@ -29,12 +28,11 @@ class Launched:
     def __init__(
         self,
         context: Context,
-        programs: Sequence[Program],
         reports: Reports,
         warmup: int,
         deadline: float,
     ) -> None:
-        self.programs = programs
+        self.programs: list[Program] = []
         self.reports = reports
         self.by_itself = False
         """Whether the program had ended before it was asked to."""
@@ -42,6 +40,21 @@ class Launched:
         self._warmup = warmup
         self._deadline = deadline
         self._until = time.monotonic() + deadline
+        self._unstarted = ""
+
+    def start(
+        self,
+        words: Sequence[str],
+        environment: Mapping[str, str],
+        directory: str,
+        cores: Sequence[int],
+    ) -> None:
+        """Start one more program. What is not there is said by the next `look`, to all ranks."""
+        take = self.reports.take if not self.programs else _unread
+        try:
+            self.programs.append(Program(words, environment, directory, cores, take))
+        except ProgramFailed as error:
+            self._unstarted = str(error)
 
     @property
     def counts(self) -> bool:
@@ -104,6 +117,8 @@ class Launched:
 
     def _trouble(self, least: int) -> str:
         """How this rank's program has failed; empty if it has not."""
+        if self._unstarted:
+            return self._unstarted
         for one in self.programs:
             if one.ended and one.code != 0:
                 return f"{one.name} {one.how()}{one.last_words()}"
@@ -131,3 +146,7 @@ class Launched:
         self.by_itself = self.ended
         for one in self.programs:
             one.end()
+
+
+def _unread(lines: list[bytes], now: float) -> None:
+    """For a program that nobody listens to."""
