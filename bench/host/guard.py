@@ -95,7 +95,7 @@ def _wait(program: int, channel: socket.socket, woken: int) -> int | None:
     stop: float | None = None
     while True:
         left = None if stop is None else max(0.0, stop - time.monotonic())
-        ready = select.select([channel, woken], [], [], left)[0]
+        ready = select.select([channel.fileno(), woken], [], [], left)[0]
         if woken in ready:
             sent = os.read(woken, 4096)
             code = _reap(program)
@@ -103,7 +103,7 @@ def _wait(program: int, channel: socket.socket, woken: int) -> int | None:
                 return code
             if signal.SIGTERM in sent or signal.SIGINT in sent:
                 return None
-        if channel in ready:
+        if channel.fileno() in ready:
             if channel.recv(1) != b"t":
                 return None
             stop = time.monotonic() + GRACE

@@ -154,7 +154,7 @@ class Benchmark(msgspec.Struct, kw_only=True, dict=True):
     fitting: ClassVar[Mapping[str, tuple[Any, Any]]] = {}
     """By axis: what ``fitting`` stands for in a suite, on an accelerator and on a weak device,
     where large sizes would take hours. The plan decides, so a record says what was measured."""
-    said: ClassVar[tuple[str, ...]] = ()
+    titled: ClassVar[tuple[str, ...]] = ()
     """The axes that a title speaks of; empty: all."""
     timed: ClassVar[bool] = True
     """Whether the figures depend on how long the work takes. Of others, those count as well that
@@ -368,6 +368,6 @@ def title_of(instance: Benchmark) -> str:
     words = [instance.name]
     for key, value in axes_of(instance).items():
         usual = "" if value is None else value if isinstance(value, str) else f"{key}={value}"
-        if key in (instance.said or (key,)):
+        if key in (instance.titled or (key,)):
             words.append(instance.worded.get(key, {}).get(value, usual))
     return " ".join(filter(None, words))

@@ -1,4 +1,4 @@
-"""Training by any program: launched on the group's devices, timed by when its steps are reported."""
+"""Training by any program: launched on a group's devices, timed by when its steps are reported."""
 
 from __future__ import annotations
 
@@ -19,7 +19,6 @@ from ..timing import Rule, Timing, stopped
 from ..units import format_value
 from .base import Benchmark, Check, Context, Facts, Metric, Seconds, benchmark
 from .launched import TICK, Launched
-from .program import Program, ProgramFailed
 from .rendezvous import KINDS, check, filled, inherited, meet, told
 from .reports import Come, Reports, compiled
 from .runner import all_or_none
@@ -28,8 +27,6 @@ LEAST = 3
 """Steps without which there is no figure, however long they take."""
 APART = 0.1
 """Relative difference from which it is said that the program's own figure is another."""
-PIECES = 0.1
-"""Share of steps that may come in one piece with the one before, as of output that is buffered."""
 PAUSE = 1.0
 """Seconds between two looks at the programs, at most: so soon a failure is seen."""
 PATIENCE = 3.0
@@ -43,18 +40,18 @@ class Command(Benchmark):
 
     The program is started on every node of the group with the variables by which its ``kind`` of
     launcher lets ranks find each other, and reports its steps in lines of JSON
-    (`bench.workloads.reports`) or in its own, which ``pattern`` reads. A step takes from one line to
-    the next, on this machine's clock; what the program itself claims is ``claimed``. Ranks must say
-    that they are who they were launched as, steps rise, losses be numbers and fall. When enough is
-    known, at ``deadline``, or when anything fails, the program ends with all that it started.
+    (`bench.workloads.reports`) or in its own, which ``pattern`` reads. A step takes from one line
+    to the next, on this machine's clock; what the program itself claims is ``claimed``. Ranks must
+    say that they are who they were launched as, steps rise, losses be numbers and fall. When enough
+    is known, at ``deadline``, or when anything fails, the program ends with all that it started.
 
     ``program`` is the whole command line, split into words as a shell would, without one;
     ``environment`` is ``NAME=VALUE`` words. Both, and ``directory``, may hold names in braces: of
     `Place.names`, as ``{local_rank}`` or ``{python}``, and of the node's environment, as
-    ``{PADDLE_PYTHON}``; where that is not set the case is skipped. ``tokens`` are those of the whole
-    job in one step, ``tokens_per_device`` of one device; without either the program says it.
-    ``counted``: whose steps are measured. ``warmup_steps`` come first and do not count. ``model`` is
-    the shape that the program trains, in ``dtype``: then there is ``mfu``, as of `Train`.
+    ``{PADDLE_PYTHON}``; where that is not set the case is skipped. ``tokens`` are those of the
+    whole job in one step, ``tokens_per_device`` of one device; without either the program says it.
+    ``counted``: whose steps are measured. ``warmup_steps`` come first and do not count. ``model``
+    is the shape that the program trains, in ``dtype``: then there is ``mfu``, as of `Train`.
 
     Limits: the programs meet over their own library, which the record does not know; a device that
     allows one process only is held by this rank already.
@@ -71,7 +68,7 @@ class Command(Benchmark):
         Measure("start", "s", "lower"),
     )
     worded = {"launch": {"device": "", "node": "one launcher a node"}}
-    said = ("label", "launch", "model", "dtype")
+    titled = ("label", "launch", "model", "dtype")
 
     label: str = ""
     program: str = "{python} {commands}/torch_decoder.py"
@@ -198,7 +195,9 @@ class Command(Benchmark):
             if group.counts:
                 why = self._enough(good, time.monotonic() - began, rule)
                 reason = _REASONS.index(why or ("ended" if ended else ""))
-            reason = int(group.look([reason], LEAST)[self.root][0])
+            words = group.look([reason, bool(group.reports.problem)], LEAST)
+            wrong = any(problem for _, problem in words)
+            reason = _REASONS.index("ended") if wrong else int(words[self.root][0])
         group.end(PATIENCE if _REASONS[reason] == "ended" else 0.0)
         mine = (group.counted()[: seen + 1], good, self._first()) if group.counts else None
         self.lines, good, (self.start, self.first_loss) = told(self.context, self.root, mine)
@@ -250,13 +249,6 @@ class Command(Benchmark):
                 return f"{group.programs[0].name} {group.programs[0].how()}"
             if silent := group.reports.silent():
                 return silent
-        together = sum(one.time == next.time for one, next in zip(lines, lines[1:], strict=False))
-        if together > PIECES * (len(lines) - 1):
-            return (
-                f"{together} of {len(lines) - 1} steps were printed in one piece with the step "
-                "before, so that nobody can tell when they ended: the program must flush its "
-                "output after every line"
-            )
         tokens = {one.tokens for one in lines}
         if len(tokens) > 1:
             return "steps of unequal tokens have no common rate: let each report as many"

@@ -1,4 +1,4 @@
-"""The programs of a group as one of its ranks sees them: begun, watched beside the others', ended."""
+"""The programs of a group as one of its ranks sees them: begun, watched beside others', ended."""
 
 from __future__ import annotations
 
@@ -124,7 +124,7 @@ class Launched:
                 return f"{one.name} {one.how()}{one.last_words()}"
         if not self.programs or self.reports.problem:
             return ""
-        program, steps = self.programs[0], len(self.reports.steps)
+        program, steps = self.programs[0], self.reports.count
         said = f"{steps or 'no'} step{'s' * (steps != 1)}"
         few = self.counts and len(self.counted()) <= least
         needed = f"; {self._warmup} of warm-up and {least} more are needed" if steps else ""

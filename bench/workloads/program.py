@@ -23,11 +23,12 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from ..host import guard
+from .reports import KEY
 
 LONGEST = 1 << 16
 """Bytes of a line; of what is longer the end is kept."""
 TAIL = 12
-"""Lines of each stream that are kept."""
+"""Lines of each stream that are kept, of those that are no reports."""
 WORDS = 300
 """Characters of its last lines that an error repeats."""
 
@@ -165,7 +166,8 @@ class Program:
         now = time.monotonic()
         # Progress bars begin their line anew.
         *lines, left = data.replace(b"\r", b"\n").split(b"\n")
-        said = (line.decode(errors="replace").strip() for line in lines[-TAIL:])
+        output = (line for line in lines[-TAIL:] if KEY not in line)
+        said = (line.decode(errors="replace").strip() for line in output)
         self._lines[name].extend(line[-WORDS:] for line in said if line)
         self._take(lines, now)
         return left[-LONGEST:]

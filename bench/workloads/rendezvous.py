@@ -117,8 +117,8 @@ class Place(msgspec.Struct, kw_only=True, frozen=True):
     """Where one rank is in its group; nodes are counted within the group as well.
 
     ``here`` are the group's ranks on this node, ``devices`` theirs, by index on the node, ``cores``
-    those of all of them. ``endpoints`` is an ``address:port`` of every rank, ``master`` one at which
-    rank 0 may gather the others; nobody uses these ports now.
+    those of all of them. ``endpoints`` is an ``address:port`` of every rank, ``master`` one at
+    which rank 0 may gather the others; nobody uses these ports now.
     """
 
     rank: int
@@ -208,7 +208,7 @@ def meet(context: Context) -> Place:
             door = held.enter_context(socket.socket())
             door.bind(("", 0))
             ports.append(door.getsockname()[1])
-        mine = {
+        mine: dict[str, Any] = {
             # Ranks of one node have one agent for a parent; several nodes may share a host.
             "node": [hostname(), context.address, os.getppid()],
             "endpoint": f"{context.address}:{ports[0]}",
@@ -261,10 +261,10 @@ def told(context: Context, rank: int, mine: Any) -> Any:
 def inherited() -> dict[str, str]:
     """This process's environment without what the harness put there for itself."""
     kept = {
-        key: value
-        for key, value in os.environ.items()
-        if key != "TORCH_DEVICE_BACKEND_AUTOLOAD"
+        key: value for key, value in os.environ.items() if key != "TORCH_DEVICE_BACKEND_AUTOLOAD"
     }
     ours = str(PACKAGE.parent)
-    paths = [path for path in kept.pop("PYTHONPATH", "").split(os.pathsep) if path not in ("", ours)]
+    paths = [
+        path for path in kept.pop("PYTHONPATH", "").split(os.pathsep) if path not in ("", ours)
+    ]
     return {**kept, **({"PYTHONPATH": os.pathsep.join(paths)} if paths else {})}

@@ -17,7 +17,7 @@ import json
 import math
 import re
 from collections.abc import Sequence
-from typing import Any, Union
+from typing import Union
 
 import msgspec
 
@@ -29,7 +29,8 @@ SEEN = 4096
 """Bytes of a line that a pattern is tried on."""
 GROUPS = ("step", "loss", "tokens", "seconds", "milliseconds", "rank", "ranks")
 """Names that the groups of a pattern may have."""
-_KEY = b'"hengsuan"'
+KEY = b'"hengsuan"'
+"""What a line of the protocol contains."""
 
 
 class Hello(msgspec.Struct, tag_field="hengsuan", tag="hello"):
@@ -43,7 +44,7 @@ class Hello(msgspec.Struct, tag_field="hengsuan", tag="hello"):
 
 
 class Step(msgspec.Struct, tag_field="hengsuan", tag="step"):
-    """A step has ended. Of a program that reports every tenth, the nine before it are meant too."""
+    """A step has ended, and with it those since the last line."""
 
     step: int
     rank: int = 0
@@ -78,7 +79,7 @@ class Reports:
     Args:
         expected: The ranks that report through this program.
         ranks: How many the whole job has.
-        counted: The rank whose steps are measured; its lines are kept, of others only checked.
+        counted: The rank whose steps are measured; its lines are kept, others only checked.
         pattern: Reads lines instead of the protocol; see `compiled`.
     """
 
@@ -96,6 +97,11 @@ class Reports:
         self._last: dict[int, int] = {}
         self._told: dict[int, int] = {}
         self._done: set[int] = set()
+
+    @property
+    def count(self) -> int:
+        """How many steps the rank that is measured has reported."""
+        return self._told.get(self.counted, 0)
 
     @property
     def spoken(self) -> bool:
@@ -123,7 +129,7 @@ class Reports:
                         self._matched(found, now)
                 return
             for line in lines:
-                if _KEY in line and line.lstrip().startswith(b"{"):
+                if KEY in line and line.lstrip().startswith(b"{"):
                     self._note(_decoded(line), now)
         except ValueError as error:
             self.problem = str(error)
@@ -158,7 +164,9 @@ class Reports:
         if isinstance(line, Done):
             if line.steps != self._told.get(rank, 0):
                 seen = self._told.get(rank, 0)
-                raise ValueError(f"rank {rank} says that it reported {line.steps} steps, not {seen}")
+                raise ValueError(
+                    f"rank {rank} says that it reported {line.steps} steps, not {seen}"
+                )
             self._done.add(rank)
             return
         before = self._last.get(rank)
@@ -173,7 +181,12 @@ class Reports:
             if value is not None and not (math.isfinite(value) and (name == "loss" or value > 0)):
                 raise ValueError(f"rank {rank} reported {name} {value} in step {line.step}")
         if rank == self.counted:
-            self.steps.append(Come(now, line.step, line.loss, line.tokens, line.seconds))
+            come = Come(now, line.step, line.loss, line.tokens, line.seconds)
+            # Of steps that came in one piece nobody knows when each ended, but for the last.
+            if self.steps and self.steps[-1].time == now:
+                self.steps[-1] = come
+            else:
+                self.steps.append(come)
 
     def _known(self, rank: int) -> None:
         if rank not in self.expected:
@@ -212,7 +225,8 @@ def compiled(pattern: str) -> re.Pattern[bytes] | None:
 def _decoded(line: bytes) -> Line:
     try:
         # The standard library's reader, for it knows the NaN that Python's writer writes.
-        return msgspec.convert(json.loads(line), Line)
+        found: Line = msgspec.convert(json.loads(line), Line)
+        return found
     except (ValueError, RecursionError) as error:
         shown = line[:200].decode(errors="replace").strip()
         raise ValueError(f"printed a report that cannot be read ({error}): {shown}") from None
@@ -233,8 +247,3 @@ def _ranks(ranks: Sequence[int]) -> str:
     if len(ranks) <= 8:
         return f"ranks {', '.join(map(str, ranks))}"
     return f"ranks {ranks[0]} to {ranks[-1]}"
-
-
-def plain(value: Any) -> float:
-    """A number that may be missing, as one that can be sent: NaN where it is."""
-    return math.nan if value is None else float(value)

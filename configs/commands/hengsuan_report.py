@@ -5,12 +5,12 @@
     report = Report("torch", torch.__version__, rank=dist.get_rank(), ranks=dist.get_world_size())
     for number in range(1, steps + 1):
         loss = train_step()
-        report.step(number, loss=float(loss), tokens=batch * seq * ranks)
+        report.step(number, loss=loss.item(), tokens=batch * seq * ranks)
     report.done()
 
 Give ``rank`` and ``ranks`` as your framework knows them, not as the environment says: that they
 agree is what is checked. ``tokens`` are those of the whole job in one step. Report a step when the
-device has finished it (``float(loss)`` waits for that); Hengsuan takes the time when the line comes.
+device has finished it (``loss.item()`` waits for that), for the time counts when the line comes.
 """
 
 import json
@@ -38,7 +38,7 @@ class Report:
         self._say("step", step=int(step), loss=loss, tokens=tokens, seconds=seconds)
 
     def done(self):
-        """Say that no more steps come; a program that is ended from outside cannot, and need not."""
+        """No more steps come; a program that is ended from outside need not say so."""
         self._say("done", steps=self._steps)
 
     def _say(self, what, **values):

@@ -40,7 +40,11 @@ class Block(nn.Layer):
         super().__init__()
         kv = tiny.KV_HEADS * tiny.HEAD_DIM
         self.norm1, self.norm2 = Norm(), Norm()
-        self.q, self.k, self.v = linear(tiny.DIM, tiny.DIM), linear(tiny.DIM, kv), linear(tiny.DIM, kv)
+        self.q, self.k, self.v = (
+            linear(tiny.DIM, tiny.DIM),
+            linear(tiny.DIM, kv),
+            linear(tiny.DIM, kv),
+        )
         self.out = linear(tiny.DIM, tiny.DIM)
         self.gate, self.up = linear(tiny.DIM, tiny.FFN), linear(tiny.DIM, tiny.FFN)
         self.down = linear(tiny.FFN, tiny.DIM)
@@ -113,7 +117,7 @@ def main():
         loss.backward()
         optimizer.step()
         optimizer.clear_grad()
-        value = float(loss)
+        value = loss.item()
         tokens = given.batch * tiny.SEQ * ranks
         report.step(number, loss=value, tokens=tokens, seconds=time.perf_counter() - began)
     report.done()

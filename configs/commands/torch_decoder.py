@@ -104,7 +104,7 @@ def main():
         loss.backward()
         optimizer.step()
         optimizer.zero_grad()
-        value = float(loss)
+        value = loss.item()
         tokens = given.batch * tiny.SEQ * ranks
         report.step(number, loss=value, tokens=tokens, seconds=time.perf_counter() - began)
     report.done()

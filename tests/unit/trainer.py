@@ -4,6 +4,7 @@
 """
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -30,7 +31,9 @@ def child(ignore):
     text = "import signal, time\n"
     if ignore:
         text += "signal.signal(signal.SIGTERM, signal.SIG_IGN)\n"
-    made = subprocess.Popen([sys.executable, "-c", text + "time.sleep(3600)"], start_new_session=True)
+    made = subprocess.Popen(
+        [sys.executable, "-c", text + "time.sleep(3600)"], start_new_session=True
+    )
     with open(os.path.join(FOLDER, f"child{RANK}"), "w") as stream:
         stream.write(str(made.pid))
 
@@ -105,13 +108,12 @@ def main():
     elif MODE == "liar":
         train(hello(), seconds=PACE / 10)
     elif MODE == "burst":
-        print(f'{{"hengsuan": "hello", "framework": "toy", "version": "1", "rank": {RANK}, '
-              f'"ranks": {RANKS}}}')  # fmt: skip
-        for number in range(1, 10_000):
-            time.sleep(0.001)
-            print(f'{{"hengsuan": "step", "rank": {RANK}, "step": {number}, "tokens": 100}}')
-            if number % 10 == 0:
-                sys.stdout.flush()
+        hello()
+        for block in range(1000):
+            time.sleep(10 * PACE)
+            numbers = range(10 * block + 1, 10 * block + 11)
+            lines = (f'{{"hengsuan": "step", "rank": {RANK}, "step": {n}}}\n' for n in numbers)
+            os.write(1, "".join(lines).encode())
     elif MODE == "uneven":
         report = hello()
         for number in range(1, 10_000):
@@ -143,9 +145,7 @@ def main():
             time.sleep(PACE)
             print(f"\r{number}it, loss=nan", end="\r", flush=True, file=sys.stderr)
     elif MODE == "environment":
-        with open(os.path.join(FOLDER, f"environment{RANK}"), "wb") as stream:
-            with open("/proc/self/environ", "rb") as mine:
-                stream.write(mine.read())
+        shutil.copyfile("/proc/self/environ", os.path.join(FOLDER, f"environment{RANK}"))
         train(hello())
     else:
         raise SystemExit(f"unknown mode {MODE}")
