@@ -133,8 +133,10 @@ class Command(Benchmark):
         self.lines: list[Come] = []
         leads = self.launch == "device" or place.local_rank == 0
         # Local rank 0 of the program is the group's first device here, not the node's.
-        own = context.backend.environment(list(place.devices), context.index)
-        here = {**inherited(), **own}
+        visible = context.backend.visible_devices
+        here = inherited()
+        if visible:
+            here[visible] = ",".join(map(str, place.devices))
         problem, orders = "", []
         try:
             orders = list(self._orders(here)) if leads else []

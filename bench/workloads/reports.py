@@ -34,7 +34,7 @@ KEY = b'"hengsuan"'
 
 
 class Hello(msgspec.Struct, tag_field="hengsuan", tag="hello"):
-    """What runs: once by every rank, before its first step. ``parameters``: weights of the model."""
+    """What runs, of every rank once before its first step. ``parameters``: the model's weights."""
 
     framework: str
     version: str

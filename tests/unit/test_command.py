@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
-from gloo_ranks import context, outcomes
+from gloo_ranks import context, outcomes, several
 
 from bench import configs
 from bench.cluster.plan import SETUP_LIMIT
@@ -23,7 +23,7 @@ from bench.timing import Rule
 from bench.workloads.base import Facts, make, title_of
 from bench.workloads.expansion import expand
 from bench.workloads.program import Program, ProgramFailed
-from bench.workloads.rendezvous import COMMANDS, KINDS
+from bench.workloads.rendezvous import COMMANDS
 from bench.workloads.reports import Reports
 from bench.workloads.runner import run
 
@@ -330,61 +330,59 @@ def _named(metric):
     return SimpleNamespace(metric=metric.name, value=np.asarray(kept))
 
 
-@pytest.mark.parametrize("launch", ["device", "node"])
-@pytest.mark.parametrize("kind", sorted(KINDS))
-def test_two_ranks_are_told_where_they_are(tmp_path, kind, launch):
-    given = {
-        **axes("environment", tmp_path, kind=kind, launch=launch),
-        "environment": "'OWN=a b' ENDS={endpoints}",
-    }
-    if launch == "node":  # one launcher, which starts both ranks
-        given["program"] = (
-            f"{{python}} -c 'import subprocess, sys; made = [subprocess.Popen([sys.executable, "
-            f'"{TRAINER}", "environment", rank, "2", "{tmp_path}"]) for rank in "01"]; '
-            "[one.wait() for one in made]'"
-        )
-    first, second = outcomes("command", given, rule=RULE)
-    assert first.status == second.status == "ok", first.reason
-    assert first.seconds == second.seconds  # those of rank 0
-    found = [
-        dict(
-            word.split("=", 1)
-            for word in (tmp_path / f"environment{rank}").read_text().split("\0") if word
-        )
-        for rank in range(2)
-    ]  # fmt: skip
-    assert all(one["OWN"] == "a b" for one in found)
-    ends = found[0]["ENDS"].split(",")
-    assert len(set(ends)) == 2
-    assert found[1]["ENDS"] == found[0]["ENDS"]
-    assert "TORCH_DEVICE_BACKEND_AUTOLOAD" not in found[0]
-    wanted = {
-        ("torch", "device"): [
-            {"RANK": r, "LOCAL_RANK": r, "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2"} for r in "01"
-        ],
-        ("torch", "node"): [{"PET_NNODES": "1", "PET_NPROC_PER_NODE": "2", "PET_NODE_RANK": "0"}]
-        * 2,
-        ("paddle", "device"): [
-            {
-                "PADDLE_TRAINER_ID": str(r),
-                "PADDLE_TRAINERS_NUM": "2",
-                "PADDLE_TRAINER_ENDPOINTS": ",".join(ends),
-                "PADDLE_CURRENT_ENDPOINT": ends[r],
-            }
-            for r in range(2)
-        ],
-        ("paddle", "node"): [{"PADDLE_NNODES": "1", "PADDLE_RANK": "0"}] * 2,
-        ("mindspore", "device"): [
-            {"MS_ROLE": "MS_WORKER", "MS_WORKER_NUM": "2", "MS_NODE_ID": r} for r in "01"
-        ],
-        ("mindspore", "node"): [{}, {}],
-        ("mpi", "device"): [{"OMPI_COMM_WORLD_RANK": r, "OMPI_COMM_WORLD_SIZE": "2"} for r in "01"],
-        ("mpi", "node"): [{}, {}],
-    }[kind, launch]
-    for one, want in zip(found, wanted, strict=True):
-        assert want.items() <= one.items()
-    if kind in ("torch", "mpi"):
-        assert found[0]["MASTER_PORT"] == found[1]["MASTER_PORT"]
+WANTED = {
+    ("torch", "device"): {"RANK": "{}", "LOCAL_RANK": "{}", "WORLD_SIZE": "2"},
+    ("torch", "node"): {"PET_NNODES": "1", "PET_NPROC_PER_NODE": "2", "PET_NODE_RANK": "0"},
+    ("paddle", "device"): {"PADDLE_TRAINER_ID": "{}", "PADDLE_TRAINERS_NUM": "2"},
+    ("paddle", "node"): {"PADDLE_NNODES": "1", "PADDLE_RANK": "0", "PADDLE_NPROC_PER_NODE": "2"},
+    ("mindspore", "device"): {"MS_ROLE": "MS_WORKER", "MS_WORKER_NUM": "2", "MS_NODE_ID": "{}"},
+    ("mindspore", "node"): {},
+    ("mpi", "device"): {"OMPI_COMM_WORLD_RANK": "{}", "OMPI_COMM_WORLD_SIZE": "2"},
+    ("mpi", "node"): {},
+}
+
+
+def test_two_ranks_are_told_where_they_are_in_every_dialect(tmp_path):
+    jobs = []
+    for kind, launch in WANTED:
+        folder = tmp_path / f"{kind}-{launch}"
+        folder.mkdir()
+        given = axes("environment", folder, kind=kind, launch=launch)
+        given["environment"] = "'OWN=a b' ENDS={endpoints}"
+        if launch == "node":  # one launcher, which starts both ranks
+            given["program"] = (
+                "{python} -c 'import subprocess, sys; made = [subprocess.Popen([sys.executable, "
+                f'"{TRAINER}", "environment", rank, "2", "{folder}"]) for rank in "01"]; '
+                "[one.wait() for one in made]'"
+            )
+        jobs.append(("command", given, None))
+    found = several(jobs, rule=RULE)
+    for ((kind, launch), wanted), ranks in zip(WANTED.items(), found, strict=True):
+        assert {one.status for one in ranks} == {"ok"}, ranks[0].reason
+        assert ranks[0].seconds == ranks[1].seconds  # those of rank 0
+        folder = tmp_path / f"{kind}-{launch}"
+        first, second = (environment(folder / f"environment{rank}") for rank in "01")
+        assert first["OWN"] == second["OWN"] == "a b"
+        assert first["ENDS"] == second["ENDS"]
+        ends = first["ENDS"].split(",")
+        assert len(set(ends)) == 2
+        assert "TORCH_DEVICE_BACKEND_AUTOLOAD" not in first
+        for rank, one in enumerate((first, second)):
+            assert {name: text.format(rank) for name, text in wanted.items()}.items() <= one.items()
+            if (kind, launch) == ("paddle", "device"):
+                assert one["PADDLE_TRAINER_ENDPOINTS"].split(",") == ends
+                assert one["PADDLE_CURRENT_ENDPOINT"] == ends[rank]
+        if kind in ("torch", "mpi"):
+            assert first["MASTER_PORT"] == second["MASTER_PORT"]
+    scheduler = environment(tmp_path / "mindspore-device" / "scheduler0")  # beside rank 0 only
+    worker = environment(tmp_path / "mindspore-device" / "environment1")
+    for name in ("MS_SCHED_HOST", "MS_SCHED_PORT", "MS_WORKER_NUM"):
+        assert scheduler[name] == worker[name]
+    assert not (tmp_path / "mindspore-device" / "scheduler1").exists()
+
+
+def environment(path):
+    return dict(word.split("=", 1) for word in path.read_text().split("\0") if word)
 
 
 def test_a_program_that_crashes_on_one_rank_ends_all():

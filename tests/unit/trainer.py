@@ -145,7 +145,10 @@ def main():
             time.sleep(PACE)
             print(f"\r{number}it, loss=nan", end="\r", flush=True, file=sys.stderr)
     elif MODE == "environment":
-        shutil.copyfile("/proc/self/environ", os.path.join(FOLDER, f"environment{RANK}"))
+        role = "scheduler" if os.environ.get("MS_ROLE") == "MS_SCHED" else "environment"
+        shutil.copyfile("/proc/self/environ", os.path.join(FOLDER, f"{role}{RANK}"))
+        if role == "scheduler":  # which trains nothing
+            time.sleep(3600)
         train(hello())
     else:
         raise SystemExit(f"unknown mode {MODE}")
