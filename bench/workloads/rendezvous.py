@@ -69,6 +69,7 @@ KINDS: Mapping[str, Kind] = {
     # paddle.distributed.launch: controllers/collective.py, context/args_envs.py.
     "paddle": Kind(
         device={
+            **_MASTER,  # which paddle.distributed.init_parallel_env obeys before its own
             "PADDLE_MASTER": "{master_addr}:{master_port}",
             "PADDLE_TRAINER_ID": "{rank}",
             "PADDLE_TRAINERS_NUM": "{ranks}",

@@ -4,6 +4,7 @@
 Hengsuan's benchmark ``command`` with ``kind: paddle``.
 """
 
+import os
 import time
 
 import paddle
@@ -101,6 +102,8 @@ def rotate(x, rope):
 def main():
     """Train."""
     given = tiny.options()
+    if paddle.get_device() == "cpu":  # as paddle.distributed.launch does
+        os.environ.setdefault("PADDLE_DISTRI_BACKEND", "gloo")
     dist.init_parallel_env()  # by PADDLE_TRAINER_ID, PADDLE_TRAINER_ENDPOINTS and so on
     rank, ranks = dist.get_rank(), dist.get_world_size()
     paddle.seed(given.seed)
