@@ -88,4 +88,4 @@ def test_every_framework_that_is_here_trains_the_same_decoder(tmp_path):
 
 def lines_of(card):
     for category in card["categories"]:
-        yield from category["lines"]
+        yield from category["metrics"]
