@@ -67,7 +67,7 @@ class Command(Benchmark):
         Measure("claimed", "s", "lower"),
         Measure("start", "s", "lower"),
     )
-    worded = {"launch": {"device": "", "node": "one launcher a node"}}
+    worded = {"launch": {"device": "", "node": "by node"}}
     titled = ("label", "launch", "model", "dtype")
 
     label: str = ""
