@@ -44,7 +44,7 @@ class Timing(msgspec.Struct, kw_only=True):
 
     seconds: Any  # Array
     calls: int
-    stopped: str  # "precision" | "budget" | "samples"
+    stopped: str  # "precision" | "budget" | "samples"; "ended" of what ends by itself
     timer: str
     throttled: int = 0
     """Samples that were taken while the device throttled and are not in ``seconds``."""
@@ -202,8 +202,8 @@ def measure(
                 kept.append(block)
                 places.append(np.arange(samples) + count + lost)
                 count += samples
-            stopped = _stop(kept, count, time.perf_counter() - start, rule)
-            (code,) = share((_STOPS.index(stopped),))
+            why = stopped(kept, count, time.perf_counter() - start, rule)
+            (code,) = share((_STOPS.index(why),))
             if code:
                 break
     finally:
@@ -228,7 +228,11 @@ def measure(
 _STOPS = ("", "precision", "budget", "samples")
 
 
-def _stop(kept: list[Array], count: int, elapsed: float, rule: Rule) -> str:
+def stopped(kept: list[Array], count: int, elapsed: float, rule: Rule) -> str:
+    """Why measuring stops with ``count`` samples in ``kept``, after ``elapsed`` seconds.
+
+    ``precision``, ``budget`` or ``samples``; empty where it goes on.
+    """
     budget = max(rule.budget, rule.sustained)
     # Fewer samples than the least are worth a longer wait, but not for ever.
     if elapsed >= budget and (count >= rule.min_samples or elapsed >= OVERTIME * budget):

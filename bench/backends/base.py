@@ -137,6 +137,9 @@ class Backend:
         """Peak bytes allocated since the last reset; None where it cannot be known."""
         return None
 
+    def release(self, device: torch.device) -> None:
+        """Give back the memory that the allocator keeps for later: another process is to use it."""
+
     def limit_memory(self, device: torch.device, limit: int) -> str:
         """Let this process allocate ``limit`` bytes of an opened device at most.
 
@@ -347,6 +350,11 @@ class TorchBackend(Backend):
 
     def cache(self, device: torch.device) -> int:
         return int(getattr(self._properties(device.index or 0), "L2_cache_size", 0))
+
+    def release(self, device: torch.device) -> None:
+        empty = self._function("empty_cache")
+        if empty is not None:
+            empty()
 
     def limit_memory(self, device: torch.device, limit: int) -> str:
         impose = getattr(self._torch(), "set_per_process_memory_fraction", None)

@@ -250,7 +250,7 @@ class _Builder:
                 bench = make(entry.benchmark, axes)
                 own = bench.rule(rule)
                 span = own.warmup + max(own.budget, own.sustained)
-                wall = limit or SETUP_LIMIT + OVERTIME * span
+                wall = limit or max(SETUP_LIMIT, bench.patience()) + OVERTIME * span
                 jobs.append(self._job(bench, stage, index, schedule, rule, wall))
             yield index, jobs
 

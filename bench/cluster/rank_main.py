@@ -12,7 +12,7 @@ import queue
 import socket
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 from typing import Any
 
@@ -58,6 +58,7 @@ class Rank:
             raise BackendError(f"its memory cannot be limited: {why}")
         self.chip = msgspec.convert(spec.chip, Chip) if spec.chip is not None else None
         self.rank, self.size, self.library = 0, 1, ""
+        self._address = "127.0.0.1"
         self._through_host = False
         self._group: Any = None
         self._control: Any = None
@@ -69,6 +70,7 @@ class Rank:
         from torch.distributed import TCPStore  # type: ignore[attr-defined]
 
         self.rank, self.size, self.library = command.rank, command.size, command.library
+        self._address = command.host
         if command.size == 1:
             return Opened("")
         limit, timeout = timedelta(seconds=command.limit), timedelta(seconds=command.timeout)
@@ -125,6 +127,7 @@ class Rank:
             agree=self._agree if grouped else None,
             gather=self._gather if grouped else None,
             through_host=self._through_host,
+            address=self._address,
             cache=self.backend.cache(self.device),
             memory=self.spec.memory,
             arch=None if self.backend.triton else self.backend.arch(self.device),
@@ -142,8 +145,8 @@ class Rank:
             slowed = any(flag for (flag,) in self._gather([float(bool(mine))]))
             return mine or (ELSEWHERE if slowed else "")
 
-        def watch() -> Callable[[], str]:
-            begun = host.Contention.begin(self.spec.cpus)
+        def watch(cores: Sequence[int] | None) -> Callable[[], str]:
+            begun = host.Contention.begin(cores or self.spec.cpus)
             return lambda: begun.end().contended()
 
         outcome = run(bench, context, command.rule, throttled=throttled, watch=watch)

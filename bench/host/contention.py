@@ -9,9 +9,11 @@ import resource
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass
+from pathlib import Path
 
 from .cores import governor
 from .files import read
+from .processes import process_tree
 
 TICK = 1.0 / os.sysconf("SC_CLK_TCK")
 """Seconds of one tick, the resolution of ``/proc/stat`` (usually 10 ms)."""
@@ -36,9 +38,16 @@ def _cpu_seconds(cpus: set[int]) -> tuple[float, float, float]:
 
 
 def _own_cpu_seconds() -> float:
-    """Of this process and of the children that it has waited for (compilers, say)."""
+    """Of this process and of all that it has started (compilers, say), whether it runs or not."""
     used = (resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
-    return sum(usage.ru_utime + usage.ru_stime for usage in used)
+    ended = sum(usage.ru_utime + usage.ru_stime for usage in used)
+    if not any(read(path) for path in Path("/proc/self/task").glob("*/children")):
+        return ended
+    running = 0
+    for pid in process_tree(os.getpid())[1:]:
+        words = read(f"/proc/{pid}/stat").rpartition(")")[2].split()
+        running += sum(map(int, words[11:15]))  # its own, and of those that it has waited for
+    return ended + running * TICK
 
 
 def _schedule() -> dict[str, tuple[float, float]]:

@@ -16,5 +16,6 @@ BUILT_IN = (
     "stability",
     "rdma",
     "train",
+    "command",
 )
 """Modules of this package that register benchmarks when imported."""

@@ -94,7 +94,8 @@ class Context(msgspec.Struct, kw_only=True):
     library; ``through_host``: the group spans several kinds of chip, over a library that knows host
     memory only, so what it exchanges lies there (`place`); ``agree`` returns rank 0's tuple of
     integers on every rank, ``gather`` every rank's floats on every rank (both over the host
-    network, never inside a timed region). ``cache`` is bytes of the last-level cache, ``memory``
+    network, never inside a timed region). ``address`` is this node's, at which others reach it;
+    ``cache`` is bytes of the last-level cache, ``memory``
     bytes that this device may use; ``arch`` is Triton's target or None; ``cores`` this rank's.
     """
 
@@ -109,6 +110,7 @@ class Context(msgspec.Struct, kw_only=True):
     through_host: bool = False
     agree: Callable[[tuple[int, ...]], tuple[int, ...]] | None = None
     gather: Callable[[list[float]], list[list[float]]] | None = None
+    address: str = "127.0.0.1"
     cache: int = 0
     memory: int = 0
     arch: str | None = None
@@ -152,6 +154,8 @@ class Benchmark(msgspec.Struct, kw_only=True, dict=True):
     fitting: ClassVar[Mapping[str, tuple[Any, Any]]] = {}
     """By axis: what ``fitting`` stands for in a suite, on an accelerator and on a weak device,
     where large sizes would take hours. The plan decides, so a record says what was measured."""
+    titled: ClassVar[tuple[str, ...]] = ()
+    """The axes that a title speaks of; empty: all."""
     timed: ClassVar[bool] = True
     """Whether the figures depend on how long the work takes. Of others, those count as well that
     were taken on a throttled device or beside other work on its cores."""
@@ -162,6 +166,21 @@ class Benchmark(msgspec.Struct, kw_only=True, dict=True):
     def step(self) -> None:
         """The work that is timed."""
         raise NotImplementedError
+
+    def observe(self, rule: Rule, throttled: Callable[[], bool] | None) -> Timing | None:
+        """Samples of work that goes on by itself, as that of a program; None: `step` is timed.
+
+        All ranks are asked together, and ``throttled`` must be asked by all of them or none.
+        """
+        return None
+
+    def cores(self) -> Sequence[int] | None:
+        """The cores that the work runs on, where not this rank's own (None); empty: no cores."""
+        return None
+
+    def patience(self) -> float:
+        """Seconds that set-up and checks may take; 0: as many as of other benchmarks."""
+        return 0.0
 
     def refresh(self) -> None:
         """New data, outside the timed region; called if `lifetime` is positive."""
@@ -355,5 +374,6 @@ def title_of(instance: Benchmark) -> str:
     words = [instance.name]
     for key, value in axes_of(instance).items():
         usual = "" if value is None else value if isinstance(value, str) else f"{key}={value}"
-        words.append(instance.worded.get(key, {}).get(value, usual))
+        if key in (instance.titled or (key,)):
+            words.append(instance.worded.get(key, {}).get(value, usual))
     return " ".join(filter(None, words))

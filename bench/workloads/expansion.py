@@ -36,12 +36,12 @@ def choices(cls: type[Benchmark], axes: Mapping[str, Any]) -> Iterator[dict[str,
             raise unknown(f"axis of {cls.name}", key, fields)
         options: list[Any] = []
         for item in value if isinstance(value, list) else [value]:
+            sized = fields[key].type is Bytes and isinstance(item, str)
             try:
-                sweep = parse_sweep(item) if isinstance(item, str) and ".." in item else None
+                sweep = parse_sweep(item) if sized else None
             except ValueError as error:
                 raise UsageError(f"{cls.name}.{key}: {error}") from None
-            sized = fields[key].type is Bytes and sweep is not None
-            options.extend((Bytes(size) for size in sweep or ()) if sized else [item])
+            options.extend([item] if sweep is None else map(Bytes, sweep))
         if not options:
             raise UsageError(f"{cls.name}.{key}: an empty list measures nothing")
         every.append(options)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -55,9 +55,9 @@ def run(
     rule: Rule,
     *,
     throttled: Callable[[], str] | None = None,
-    watch: Callable[[], Callable[[], str]] | None = None,
+    watch: Callable[[Sequence[int] | None], Callable[[], str]] | None = None,
 ) -> Outcome:
-    """Measure ``bench``. ``watch()`` begins to account for the cores, what it gives ends that.
+    """Measure ``bench``. ``watch(cores)`` begins to account for them, what it gives ends that.
 
     ``throttled()`` says why the device throttles now, in words; empty if it runs freely.
     Raises what the benchmark raises, except `Unmeasurable`.
@@ -89,18 +89,23 @@ def run(
             slowed.update(dict.fromkeys(filter(None, why.split(", "))))
             return bool(why)
 
-        watched = watch() if watch is not None and bench.timed else None
-        timing = measure(
-            bench.step,
-            timer_for(bench, context),
-            rule,
-            between=_flusher(context) if bench.cold() else None,
-            refresh=bench.refresh if bench.lifetime() else None,
-            refresh_every=bench.lifetime(),
-            agree=context.agree,
-            throttled=looked if throttled is not None and bench.timed else None,
-            per_sample=bench.per_sample or bench.cold(),
-        )
+        cores = bench.cores()
+        minded = watch is not None and bench.timed and cores != ()
+        watched = watch(cores) if watch is not None and minded else None
+        look = looked if throttled is not None and bench.timed else None
+        timing = bench.observe(rule, look)
+        if timing is None:
+            timing = measure(
+                bench.step,
+                timer_for(bench, context),
+                rule,
+                between=_flusher(context) if bench.cold() else None,
+                refresh=bench.refresh if bench.lifetime() else None,
+                refresh_every=bench.lifetime(),
+                agree=context.agree,
+                throttled=look,
+                per_sample=bench.per_sample or bench.cold(),
+            )
         contention = watched() if watched is not None else ""
         if bench.lifetime():
             bench.refresh()

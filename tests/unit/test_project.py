@@ -150,6 +150,7 @@ def test_the_wheel_carries_all_code_and_data_and_nothing_else(wheel):
         ("kernels", "bench/kernels", "*.py"),
         ("kernels/tuned", "bench/kernels/tuned", "*.yaml"),
         ("configs", "bench/data", "*.yaml"),
+        ("configs/commands", "bench/data/commands", "*.*"),
         ("bench/deploy/templates", "bench/deploy/templates", "*.*"),
         ("bench/conformance/templates", "bench/conformance/templates", "*.*"),
     ):
