@@ -16,5 +16,9 @@ BUILT_IN = (
     "stability",
     "rdma",
     "train",
+    "checkpoint",
+    "data",
+    "storage",
+    "resumable",
 )
 """Modules of this package that register benchmarks when imported."""
