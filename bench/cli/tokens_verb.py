@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import click
@@ -36,7 +37,7 @@ def new(file: Path, size: str, vocab: int, seed: int, force: bool) -> int:
         count = parse_size(size) // (2 if vocab <= 1 << 16 else 4)
     except ValueError as error:
         raise UsageError(f"--size: {error}") from None
-    with click.progressbar(length=count, label=str(file), file=_stderr()) as bar:
+    with click.progressbar(length=count, label=str(file), file=sys.stderr) as bar:
         done = 0
 
         def say(now: int) -> None:
@@ -65,6 +66,3 @@ def verify(file: Path) -> int:
     )
     return int(Exit.OK)
 
-
-def _stderr() -> click.utils.LazyFile:
-    return click.get_text_stream("stderr")  # type: ignore[return-value]

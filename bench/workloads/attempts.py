@@ -136,7 +136,10 @@ def _attempt(
             pending = []
             made.saves.append(line.at - before)
             made.saving += made.saves[-1]
-        elif line.what != "done":
+        elif line.what == "done" and pending:
+            # The wait for the last rank is part of the last step, as of all others.
+            pending[-1] = (pending[-1][0], pending[-1][1] + line.at - before)
+        else:
             continue
         before = line.at
     if following is None:

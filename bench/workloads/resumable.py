@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import os
@@ -151,12 +152,14 @@ class Resumable(Benchmark):
             folder = self.scratch.folder
         elif context.rank == 0:
             try:
-                folder = os.path.join(place_of(self.path), f"hengsuan-goodput-{self.key}")
-                os.makedirs(folder, mode=0o700, exist_ok=True)
+                place = place_of(self.path)
+                folder = os.path.join(place, f"hengsuan-goodput-{self.key}")
+                with contextlib.suppress(FileExistsError):
+                    os.mkdir(folder, 0o700)
             except Unmeasurable as error:
                 problem = error.message
             except OSError as error:
-                problem = f"path {folder} cannot be made: {error.strerror}"
+                problem = f"path {place} cannot be written: {error.strerror}"
         all_or_none(context, problem)
         if context.size > 1:
             folder = broadcast(context, folder)

@@ -64,7 +64,8 @@ class Scratch:
         """A new one. Raises `Unmeasurable` where there is no such place, or one may not write."""
         place = place_of(path)
         if is_url(place):
-            made = cls(f"{place.rstrip('/')}/{PREFIX}{uuid.uuid4().hex}", owner=True)
+            gap = "" if place.endswith("/") else "/"
+            made = cls(f"{place}{gap}{PREFIX}{uuid.uuid4().hex}", owner=True)
             made._try_url()
             return made
         if not os.path.isdir(place):
