@@ -65,4 +65,3 @@ def verify(file: Path) -> int:
         f"seed {found.seed}, all as written"
     )
     return int(Exit.OK)
-

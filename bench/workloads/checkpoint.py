@@ -206,4 +206,3 @@ class Checkpoint(Benchmark):
         if scratch is not None:
             scratch.close()
         super().teardown()
-

@@ -1,4 +1,4 @@
-"""Training that goes on from its last checkpoint: what `hengsuan goodput` kills and starts again."""
+"""Training that goes on from its last checkpoint: what `hengsuan goodput` kills again and again."""
 
 from __future__ import annotations
 
@@ -304,4 +304,3 @@ class Resumable(Benchmark):
         elif held.get("ended") and self.context.rank == 0:
             shutil.rmtree(self.folder, ignore_errors=True)
         super().teardown()
-

@@ -74,7 +74,7 @@ class Storage(_OnOneRank):
 
     ``path`` is a directory; empty: the folder for temporary files, which may lie in memory. ``op``
     is sequential or random, reading or writing, of ``block`` bytes (1 MiB sequentially, 4 KiB at
-    random), ``depth`` operations at a time (16 and 32) in each of ``jobs`` threads, for ``duration``
+    random), ``depth`` operations at a time (16, 32) in each of ``jobs`` threads, for ``duration``
     a run. Direct, past the page cache, where the file system allows it; else the row says that it
     does not, reading begins with a page cache that has forgotten the file, and writing ends when
     everything is on the storage. Latency is from submitting an operation until it is complete.
@@ -141,7 +141,7 @@ class Storage(_OnOneRank):
             "size": part,
             "offset_increment": part,
             "time_based": 1,
-            "runtime": f"{float(self.duration):g}",
+            "runtime": f"{round(self.duration * 1e6)}us",  # bare numbers are whole seconds
             "randrepeat": 0,
             "norandommap": 1,
             "group_reporting": 1,
@@ -206,7 +206,7 @@ class Storage(_OnOneRank):
 
 @benchmark(scope="node")
 class Metadata(_OnOneRank):
-    """How many empty files a second are created, looked up and removed in one directory at ``path``.
+    """How many empty files a second are created, looked up and removed in a directory at ``path``.
 
     One process does one after the other, as an untarred data set does; ``path`` as of `storage`.
     Nothing is synced: a file system answers as soon as it likes, local ones from memory.

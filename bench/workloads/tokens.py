@@ -1,4 +1,4 @@
-"""Packed token sets: one file of tokens back to back, memory-mapped; and the pipeline that reads it.
+"""Packed token sets: one file of tokens back to back, memory-mapped; the pipeline that reads it.
 
 A file is a header of 4096 bytes and then ``count`` unsigned integers, little-endian, of two bytes
 where the vocabulary has at most 65,536 tokens, else of four:
@@ -200,8 +200,8 @@ class Sequences:
     """Which sequence of a set comes when, for one of several readers that share it.
 
     Sequence k begins at token ``k * seq`` and has ``seq + 1`` tokens: the last is only predicted.
-    Shuffled, number i is ``(step * i + seed) mod n`` with a step near n divided by the golden ratio
-    that shares no factor with n: a permutation that needs no memory, whose neighbours are far apart.
+    Shuffled, number i is ``(step * i + seed) mod n`` with a step near n over the golden ratio
+    that shares no factor with n: a permutation without memory, whose neighbours are far apart.
 
     Args:
         tokens: The set.

@@ -16,9 +16,22 @@ from bench.results import RunReader
 
 def attempts(folder, key="k", *, kills, steps=12, every=4, **more):
     """Stages of one training: an attempt that is killed for each of ``kills``, then one more."""
-    common = {"model": "tiny", "batch": 1, "path": str(folder), "key": key, "steps": steps, "every": every}
+    common = {
+        "model": "tiny",
+        "batch": 1,
+        "path": str(folder),
+        "key": key,
+        "steps": steps,
+        "every": every,
+    }
     killed = [
-        [("resumable", {**common, "attempt": n, "kill_after": after, "victims": who, **more}, {"over": "all"})]
+        [
+            (
+                "resumable",
+                {**common, "attempt": n, "kill_after": after, "victims": who, **more},
+                {"over": "all"},
+            )
+        ]
         for n, (after, who) in enumerate(kills)
     ]
     last = {**common, "attempt": len(kills), **more}
@@ -31,8 +44,9 @@ def test_ranks_that_are_killed_go_on_from_the_last_checkpoint(tmp_path, layout):
     """First one rank dies, then all of the node, then nobody."""
     place = tmp_path / "checkpoints"
     place.mkdir()
-    made = attempts(place, kills=[(0.6, "1"), (0.6, "0-1")], steps=400, every=3, layout=layout)
-    finished, rows = run(made, local_executor(), tmp_path / "runs")
+    kills = [(0.6, "1"), (0.6, "0-1")]
+    made = attempts(place, kills=kills, steps=400, every=3, layout=layout)
+    _, rows = run(made, local_executor(), tmp_path / "runs")
     first, second, last = rows["resumable", "goodput"]
     for row, rank in ((first, "rank 1"), (second, "rank ")):
         assert row.status == "failed"
@@ -52,7 +66,7 @@ def test_ranks_that_are_killed_go_on_from_the_last_checkpoint(tmp_path, layout):
 
 
 def test_a_training_that_nobody_interrupts_has_no_losses(tmp_path):
-    finished, rows = run(attempts(tmp_path, "", kills=[]), local_executor(), tmp_path / "runs")
+    _, rows = run(attempts(tmp_path, "", kills=[]), local_executor(), tmp_path / "runs")
     found = {metric: got[0].value for (_, metric), got in rows.items()}
     (row,) = rows["resumable", "goodput"]
     assert row.status == "ok", row.reason
@@ -95,7 +109,17 @@ def goodput(*words, timeout=150):
 def test_the_verb_kills_at_random_and_compares_with_the_optimum(tmp_path):
     place = tmp_path / "checkpoints"
     place.mkdir()
-    words = ("--path", place, "--out", tmp_path / "runs", "--model", "tiny", "--batch", "1", "--json")
+    words = (
+        "--path",
+        place,
+        "--out",
+        tmp_path / "runs",
+        "--model",
+        "tiny",
+        "--batch",
+        "1",
+        "--json",
+    )
     done = goodput("--work", "3s", "--mtbf", "2s", "--seed", "1", *words)
     found = json.loads(done.stdout)
     assert done.returncode == found["exit"] == 0, done.stderr

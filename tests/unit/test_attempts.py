@@ -1,7 +1,5 @@
 """Every second of an interrupted training is in one part of its account."""
 
-import itertools
-
 import pytest
 
 from bench.workloads.attempts import Line, Log, account, launched, now, read_log
@@ -81,7 +79,7 @@ def test_many_failures_add_up():
     attempts, at = [], 100.0
     for number, steps in enumerate([3, 0, 7, 1]):
         restored = 2 * number
-        events = list(itertools.chain.from_iterable([("step", 0.5), ("saved", 0.1)] for _ in range(steps)))
+        events = [("step", 0.5), ("saved", 0.1)] * steps
         lines = attempt(at + 9.0, *events, launched=at + 1.0, step=restored)
         at = lines[-1].at + 0.3
         attempts.append([*lines, Line("kill", at)])

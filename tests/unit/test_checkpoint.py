@@ -29,7 +29,11 @@ def values(outcome):
 
 def test_two_ranks_restore_every_bit_in_every_layout_and_mode(tmp_path):
     jobs = [
-        ("checkpoint", {"model": "tiny", "layout": layout, "mode": mode, "path": str(tmp_path)}, None)
+        (
+            "checkpoint",
+            {"model": "tiny", "layout": layout, "mode": mode, "path": str(tmp_path)},
+            None,
+        )
         for layout, mode in ALL
     ]
     for (layout, mode), ranks in zip(ALL, several(jobs, rule=RULE), strict=True):

@@ -134,7 +134,7 @@ def test_one_rank_measures_for_its_node(tmp_path):
 
 @needs_fio
 def test_options_that_fio_refuses_are_a_sentence(tmp_path):
-    with pytest.raises(fio.FioError, match="fio ended with 1: .*nonsense"):
+    with pytest.raises(fio.FioError, match=r"fio ended with 1: .*nonsense"):
         fio.run(str(tmp_path), {"rw": "nonsense", "size": 4096})
 
 
