@@ -153,13 +153,15 @@ class Resumable(Benchmark):
         elif context.rank == 0:
             try:
                 place = place_of(self.path)
+                if not os.path.isdir(place):
+                    raise Unmeasurable(f"path {place}: there is no such directory on this node")
                 folder = os.path.join(place, f"hengsuan-goodput-{self.key}")
                 with contextlib.suppress(FileExistsError):
                     os.mkdir(folder, 0o700)
             except Unmeasurable as error:
                 problem = error.message
             except OSError as error:
-                problem = f"path {place} cannot be written: {error.strerror}"
+                problem = f"path {self.path} cannot be written: {error.strerror}"
         all_or_none(context, problem)
         if context.size > 1:
             folder = broadcast(context, folder)

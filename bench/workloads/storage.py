@@ -21,6 +21,8 @@ from .scratch import Scratch, is_url
 
 RUNS = 3
 """Runs of fio at least, so that a median says something."""
+AROUND = 0.5
+"""Seconds of a run in which fio starts, and ends its threads."""
 TRIAL = 16 << 20
 """Bytes that are written and compared, at most."""
 ALIGNED = 4096
@@ -114,8 +116,9 @@ class Storage(_OnOneRank):
             raise UsageError(f"storage: size {self.size} has no block of {self._block()} for each")
 
     def rule(self, rule: Rule) -> Rule:
-        """A few runs; each is long by itself."""
-        return msgspec.structs.replace(rule, min_samples=RUNS, warmup=0.0)
+        """Time for a few runs; each is long by itself."""
+        budget = max(rule.budget, RUNS * (self.duration + AROUND))
+        return msgspec.structs.replace(rule, min_samples=RUNS, budget=budget, warmup=0.0)
 
     def prepare(self, scratch: Scratch) -> None:
         """Write the file, once, with data that no storage can shrink."""

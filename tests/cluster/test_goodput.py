@@ -39,13 +39,12 @@ def attempts(folder, key="k", *, kills, steps=12, every=4, **more):
 
 
 @pytest.mark.timeout(120)
-@pytest.mark.parametrize("layout", ["ddp", "fsdp"])
-def test_ranks_that_are_killed_go_on_from_the_last_checkpoint(tmp_path, layout):
+def test_ranks_that_are_killed_go_on_from_the_last_checkpoint(tmp_path):
     """First one rank dies, then all of the node, then nobody."""
     place = tmp_path / "checkpoints"
     place.mkdir()
     kills = [(0.6, "1"), (0.6, "0-1")]
-    made = attempts(place, kills=kills, steps=400, every=3, layout=layout)
+    made = attempts(place, kills=kills, steps=80, every=2, layout="fsdp")
     _, rows = run(made, local_executor(), tmp_path / "runs")
     first, second, last = rows["resumable", "goodput"]
     for row, rank in ((first, "rank 1"), (second, "rank ")):
@@ -73,27 +72,6 @@ def test_a_training_that_nobody_interrupts_has_no_losses(tmp_path):
     assert found["failures"] == found["lost_work"] == found["detection"] == 0
     assert found["productive"] + found["saving"] == pytest.approx(found["total"], rel=1e-6)
     assert [one.name for one in tmp_path.iterdir()] == ["runs"]
-
-
-def test_a_checkpoint_that_is_not_what_was_saved_is_a_finding(tmp_path):
-    """Somebody else's checkpoint lies where ours was: the steps come out otherwise."""
-    place = tmp_path / "checkpoints"
-    place.mkdir()
-    made = attempts(place, kills=[(0.6, "1")], steps=400, every=3)
-    killed = made.stages[:1]
-    import msgspec
-
-    run(msgspec.structs.replace(made, stages=killed), local_executor(), tmp_path / "first")
-    folder = place / "hengsuan-goodput-k"
-    latest = json.loads((folder / "latest.json").read_text())
-    # As if the saved steps had been others: the text of a step no longer fits its number.
-    latest["step"] -= 2
-    (folder / "latest.json").write_text(json.dumps(latest))
-    last = msgspec.structs.replace(made, stages=made.stages[1:])
-    _, rows = run(last, local_executor(), tmp_path / "second")
-    (row,) = rows["resumable", "goodput"]
-    assert row.status == "invalid"
-    assert "what was restored is not what was saved" in row.reason
 
 
 def goodput(*words, timeout=150):

@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
-from gloo_ranks import context, outcomes, several
+from gloo_ranks import context, several
 
 from bench.errors import UsageError
 from bench.timing import Rule
@@ -36,7 +36,12 @@ def test_two_ranks_restore_every_bit_in_every_layout_and_mode(tmp_path):
         )
         for layout, mode in ALL
     ]
-    for (layout, mode), ranks in zip(ALL, several(jobs, rule=RULE), strict=True):
+    # Each rank has a memory of its own.
+    jobs.append(("checkpoint", {"path": "memory://measured"}, None))
+    *measured, elsewhere = several(jobs, rule=RULE)
+    assert {one.status for one in elsewhere} == {"skipped"}
+    assert "must be shared storage" in elsewhere[1].reason
+    for (layout, mode), ranks in zip(ALL, measured, strict=True):
         first = ranks[0]
         assert {one.status for one in ranks} == {"ok"}, (layout, mode, first.reason)
         found = values(first)
@@ -61,13 +66,6 @@ def test_addresses_are_measured_as_directories_are(tmp_path, scheme, mode):
     assert outcome.status == "ok", outcome.reason
     assert values(outcome)["save_bandwidth"] > 0
     assert list(tmp_path.iterdir()) == []
-
-
-def test_memory_of_one_rank_is_no_place_for_two():
-    for one in outcomes("checkpoint", {"path": "memory://measured"}, rule=RULE):
-        assert one.status == "skipped"
-    # Said by the rank that does not see it.
-    assert "must be shared storage" in one.reason
 
 
 def damage(bench, rank, *, how, which):
