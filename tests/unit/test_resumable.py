@@ -26,9 +26,8 @@ class Died(Exception):
 def bench_of(path, attempt):
     # The only rank here is no victim, but the log must say when somebody was to die.
     dying = {"kill_after": 1e-6, "victims": "1"} if attempt == 0 else {}
-    return make(
-        "resumable", {**AXES, "path": str(path), "key": "k", "attempt": attempt, **dying, **more}
-    )
+    axes = {**AXES, "path": str(path), "key": "k", "attempt": attempt}
+    return make("resumable", {**axes, **dying})
 
 
 def interrupted(path, after):
