@@ -107,10 +107,10 @@ class Training:
 
     def save(self, path: str, *, threads: int = 1) -> None:
         """Write a checkpoint to a directory or URL; returns when it is on the storage."""
-        import torch.distributed.checkpoint as dcp
+        from torch.distributed.checkpoint.state_dict_saver import save
 
         with _in_a_line():
-            dcp.save(
+            save(
                 self.state(),
                 storage_writer=_writer(path, threads),
                 process_group=self.context.control,
@@ -122,10 +122,10 @@ class Training:
         Returns:
             What waits until the checkpoint is on the storage.
         """
-        import torch.distributed.checkpoint as dcp
+        from torch.distributed.checkpoint.state_dict_saver import async_save
 
         with _in_a_line():
-            begun: Any = dcp.async_save(
+            begun: Any = async_save(
                 self.state(),
                 storage_writer=_writer(path, threads),
                 process_group=self.context.control,
@@ -143,12 +143,12 @@ class Training:
 
         Raises `StateError` for one that is damaged, on every rank.
         """
-        import torch.distributed.checkpoint as dcp
         from torch.distributed.checkpoint.state_dict import set_state_dict
+        from torch.distributed.checkpoint.state_dict_loader import load
 
         state = self.state()
         with _in_a_line():
-            dcp.load(state, storage_reader=_reader(path), process_group=self.context.control)
+            load(state, storage_reader=_reader(path), process_group=self.context.control)
         set_state_dict(
             self.plain,
             self.optimizer,
@@ -182,7 +182,7 @@ def _leaves(state: Any, name: str) -> Iterator[tuple[str, torch.Tensor]]:
 
 
 def _writer(path: str, threads: int) -> Any:
-    from torch.distributed.checkpoint import FileSystemWriter
+    from torch.distributed.checkpoint.filesystem import FileSystemWriter
 
     if not is_url(path):
         return FileSystemWriter(path, thread_count=threads)
@@ -195,7 +195,7 @@ def _writer(path: str, threads: int) -> Any:
 
 
 def _reader(path: str) -> Any:
-    from torch.distributed.checkpoint import FileSystemReader
+    from torch.distributed.checkpoint.filesystem import FileSystemReader
 
     if not is_url(path):
         return FileSystemReader(path)
@@ -210,7 +210,7 @@ def _in_a_line() -> Iterator[None]:
 
     What `torch.distributed.checkpoint` raises holds every rank's trace, and is no `Exception`.
     """
-    from torch.distributed.checkpoint import CheckpointException
+    from torch.distributed.checkpoint.api import CheckpointException
 
     try:
         yield
