@@ -16,6 +16,7 @@ from .. import __version__
 
 VERBS = {
     "run": ("Operations", "Measure this machine or a cluster with a suite."),
+    "goodput": ("Operations", "Train while ranks and nodes fail; say where the time went."),
     "certify": ("Operations", "Say which nodes may join the cluster, and what ails the others."),
     "doctor": ("Operations", "Say what is here, what is missing, and whether it is quiet."),
     "results": ("Operations", "List and show runs."),
@@ -27,6 +28,7 @@ VERBS = {
     "backend": ("Chip vendors", "List how chips are reached, and why one is not."),
     "tune": ("Chip vendors", "Search kernel configurations on a device, write its table."),
     "submission": ("Chip vendors", "Pack runs into one signed archive; check such an archive."),
+    "tokens": ("Everyone", "Write and verify the token sets that the benchmark data reads."),
     "show": ("Everyone", "Show benchmarks, suites, chips, profiles, configuration, schema."),
 }
 """Verb → (who asks, what it does); the module of the same name in this package has `command`."""

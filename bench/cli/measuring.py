@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
@@ -90,17 +90,41 @@ ONLY = click.option(
     "--only", metavar="CHECK", help="Only this check of the suite, as reports call it; * fits all."
 )
 
+SET = click.option(
+    "--set",
+    "axes",
+    multiple=True,
+    metavar="AXIS=VALUE",
+    help="Give this axis this value in every benchmark that has it, as path=/mnt/data.",
+)
 
-def chosen_suite(suite: str, only: str | None) -> Suite:
-    """A suite by name or path, or a part of it (`ONLY`)."""
+
+def chosen_suite(suite: str, only: str | None, axes: Sequence[str] = ()) -> Suite:
+    """A suite by name or path, with other axes (`SET`), or a part of it (`ONLY`)."""
     from ..configs import load_suite
 
     whole = load_suite(suite)
-    if only is None:
+    if only is None and not axes:
         return whole
     from ..cluster import choice
 
-    return choice.only(whole, only)
+    for one in axes:
+        whole = choice.with_axis(whole, *_assigned(one))
+    return whole if only is None else choice.only(whole, only)
+
+
+def _assigned(text: str) -> tuple[str, Any]:
+    """``batch=8`` as a suite would have it."""
+    import yaml
+
+    key, equals, value = text.partition("=")
+    try:
+        found = yaml.safe_load(value) if key and equals else None
+    except yaml.YAMLError:
+        found = None
+    if not isinstance(found, str | int | float):
+        raise UsageError(f"--set {text}: write AXIS=VALUE, for example path=/mnt/data")
+    return key, found
 
 
 def places(command: F) -> F:
@@ -122,13 +146,15 @@ class Work(NamedTuple):
     again: tuple[Header, Done, float] | None = None
 
 
-def work_of(suite: str, only: str | None, resume: str | None, out: Path) -> Work:
+def work_of(
+    suite: str, only: str | None, resume: str | None, out: Path, axes: Sequence[str] = ()
+) -> Work:
     """What the options ask for: a suite in a new run, or the rest of one whose driver died."""
     if resume is not None:
         return _resumed(resume, out)
     from ..cluster.engine import new_run_id
 
-    chosen = chosen_suite(suite, only)
+    chosen = chosen_suite(suite, only, axes)
     return Work(chosen, new_run_id(chosen.name), out)
 
 

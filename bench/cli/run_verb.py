@@ -11,6 +11,7 @@ from ..errors import Exit
 from .json_output import JSON, print_json
 from .measuring import (
     ONLY,
+    SET,
     chosen_suite,
     measured,
     places,
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 @click.option("--resume", metavar="RUN", help="Continue a run whose driver died.")
 @click.option("--profile", default="default", show_default=True, help="Profile of the scorecard.")
 @ONLY
+@SET
 @click.option("--dry-run", is_flag=True, help="Print the plan, with --address for a cluster.")
 @JSON
 @click.option("--quiet", "-q", is_flag=True, help="No progress on stderr.")
@@ -37,6 +39,7 @@ def command(
     suite: str,
     resume: str | None,
     only: str | None,
+    axes: tuple[str, ...],
     out: Path,
     dry_run: bool,
     profile: str,
@@ -52,12 +55,13 @@ def command(
     """
     from ..configs import load_chips, load_profile
 
-    resumes_as_planned(resume, "suite", "only", "dry_run")
+    resumes_as_planned(resume, "suite", "only", "axes", "dry_run")
     chips = load_chips()
     scored_by = load_profile(profile)
     if dry_run:
-        return print_planned(chosen_suite(suite, only), chips, as_json, **where)
-    finished = measured(work_of(suite, only, resume, out), chips, quiet=quiet, **where)
+        return print_planned(chosen_suite(suite, only, axes), chips, as_json, **where)
+    work = work_of(suite, only, resume, out, axes)
+    finished = measured(work, chips, quiet=quiet, **where)
     return _report(finished, scored_by, chips, as_json)
 
 

@@ -1,9 +1,9 @@
-"""A part of a suite: the checks whose titles somebody names."""
+"""A suite otherwise than its file says: a part of it, or with other values of an axis."""
 
 from __future__ import annotations
 
 import fnmatch
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import yaml
@@ -11,7 +11,7 @@ import yaml
 from ..configs import Entry, StageConfig, Suite, suite_from_text
 from ..errors import UsageError, unknown
 from ..workloads.axes import plain_axis
-from ..workloads.base import make, registry, title_of
+from ..workloads.base import axis_fields, make, registry, title_of
 from ..workloads.expansion import choices
 
 
@@ -36,13 +36,43 @@ def only(suite: Suite, wanted: str) -> Suite:
     kept = {one["name"] for one in stages}
     for one in stages:
         one["needs"] = [name for name in one["needs"] if name in kept]
+    return _written(suite, stages, f"a part of suite {suite.name}")
+
+
+def with_axis(suite: Suite, key: str, value: Any) -> Suite:
+    """The suite with this value of an axis in every entry of a benchmark that has the axis.
+
+    Raises `UsageError` if none of its benchmarks has it.
+    """
+    known = registry()
+    stages, found = [], 0
+    for stage in suite.stages:
+        entries = []
+        for entry in stage.entries:
+            axes = entry.axes
+            if entry.benchmark in known and key in axis_fields(known[entry.benchmark]):
+                axes, found = {**axes, key: value}, found + 1
+            entries.append(_plainly(entry, axes))
+        stages.append(_stage(stage, entries))
+    if not found:
+        raise UsageError(f"no benchmark of suite {suite.name} has an axis {key!r}")
+    return _written(suite, stages, f"suite {suite.name} with {key}={value}")
+
+
+def _written(suite: Suite, stages: list[dict[str, Any]], where: str) -> Suite:
+    """A suite of these stages, with the text that a run keeps of it."""
     text = yaml.dump(
         {"name": suite.name, "rule": suite.rule, "stages": stages},
         Dumper=_Plain,
         sort_keys=False,
         width=10_000,
     )
-    return suite_from_text(text, f"a part of suite {suite.name}")
+    return suite_from_text(text, where)
+
+
+def _plainly(entry: Entry, axes: Mapping[str, Any]) -> dict[str, Any]:
+    rule = {"rule": entry.rule} if entry.rule else {}
+    return {entry.benchmark: {**axes, **entry.place, **rule}}
 
 
 class _Plain(yaml.SafeDumper):
@@ -64,9 +94,7 @@ def _stage(stage: StageConfig, entries: list[dict[str, Any]]) -> dict[str, Any]:
 def _chosen(entry: Entry, wanted: str) -> Iterator[dict[str, Any]]:
     for axes in _choices(entry):
         if any(_fits(title, wanted) for title in _titled(entry, axes)):
-            plain = {key: plain_axis(value) for key, value in axes.items()}
-            rule = {"rule": entry.rule} if entry.rule else {}
-            yield {entry.benchmark: {**plain, **entry.place, **rule}}
+            yield _plainly(entry, {key: plain_axis(value) for key, value in axes.items()})
 
 
 def _choices(entry: Entry) -> list[dict[str, Any]]:

@@ -20,8 +20,8 @@ from ..workloads.collectives import DTYPES, ONE_BUFFER, TWO_BUFFERS, Op
 
 RULE = {"precision": 0.5, "budget": 0.02, "warmup": 0.001, "min_samples": 3, "limit": 120}
 """Values count, not their times: as few samples as the harness takes. ``limit`` is a hang's."""
-HOSTS = ("rdma",)
-"""Benchmarks of the hosts' network cards, in which no device of a backend takes part."""
+HOSTS = ("rdma", "storage", "metadata")
+"""Benchmarks of the hosts' network cards and files, in which no device of a backend takes part."""
 SIZE = "64KiB"
 
 Stages = dict[str, list[dict[str, Any]]]

@@ -17,5 +17,9 @@ BUILT_IN = (
     "rdma",
     "train",
     "command",
+    "checkpoint",
+    "data",
+    "storage",
+    "resumable",
 )
 """Modules of this package that register benchmarks when imported."""

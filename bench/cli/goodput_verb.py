@@ -1,0 +1,146 @@
+"""``hengsuan goodput``: train while ranks and nodes fail, and say where the time went."""
+
+from __future__ import annotations
+
+import uuid
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from ..errors import Exit, UsageError
+from .certify_verb import Duration, Share
+from .json_output import JSON, print_json
+from .measuring import Work, measured, places
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from ..campaigns.goodput import Goodput as Campaign
+    from ..cluster.engine import Finished
+
+
+@click.command(name="goodput")
+@click.option("--path", default="", help="Directory of checkpoints that all ranks see.")
+@click.option("--model", default="fitting", show_default=True, help="What is trained.")
+@click.option("--batch", default=4, show_default=True, help="Sequences of a rank's step.")
+@click.option(
+    "--layout",
+    type=click.Choice(["ddp", "fsdp"]),
+    default="ddp",
+    show_default=True,
+    help="Every rank holds all of the state, or a share.",
+)
+@click.option("--work", type=Duration(), default="1m", show_default=True, help="Steps to be done.")
+@click.option(
+    "--mtbf", type=Duration(), default="30s", show_default=True, help="Mean time between failures."
+)
+@click.option(
+    "--interval", type=Duration(), help="Work between checkpoints.  [default: Daly's optimum]"
+)
+@click.option(
+    "--node-share",
+    type=Share(),
+    default="20%",
+    show_default=True,
+    help="Share of failures that take a whole node's ranks.",
+)
+@click.option("--seed", default=0, show_default=True, help="Of when and whom failures strike.")
+@places
+@JSON
+@click.option("--quiet", "-q", is_flag=True, help="No progress on stderr.")
+def command(
+    path: str,
+    model: str,
+    batch: int,
+    layout: str,
+    work: float,
+    mtbf: float,
+    interval: float | None,
+    node_share: float,
+    seed: int,
+    out: Path,
+    as_json: bool,
+    quiet: bool,
+    **where: Any,
+) -> int:
+    """Train while ranks and nodes are killed, from checkpoint to checkpoint.
+
+    Measures a step and a save first, then trains --work of steps with a checkpoint every
+    --interval. Ranks are killed (SIGKILL) at random, --mtbf apart on average; every time the group
+    is started anew and goes on from the last checkpoint. Says what share of the time was
+    productive, what each failure cost, and what the best interval would be.
+
+    Exit code: 0 done; 1 what was restored was not what was saved; 2 usage; 3 no failure struck, or
+    it cannot be measured here; 4 something else failed; 130 interrupted.
+    """
+    from ..campaigns.goodput import Goodput, Wanted
+    from ..cluster.engine import new_run_id
+    from ..configs import load_chips
+
+    for name, value in (("--work", work), ("--mtbf", mtbf), ("--interval", interval)):
+        if value is not None and not 0 < value < float("inf"):
+            raise UsageError(f"{name} must be positive")
+    if where["cluster"] or where["executor_name"] == "sim" or where["backend"] == "sim":
+        raise UsageError("goodput kills real processes: a simulated fleet has none")
+    wanted = Wanted(
+        model=model,
+        batch=batch,
+        layout=layout,
+        path=path,
+        key=uuid.uuid4().hex[:12],
+        work=work,
+        mtbf=mtbf,
+        interval=interval,
+        node_share=node_share,
+        seed=seed,
+    )
+    campaign = Goodput(wanted, say=lambda line: None if quiet else click.echo(line, err=True))
+    task = Work(campaign.suite, new_run_id("goodput"), out)
+    finished = measured(task, load_chips(), quiet=quiet, campaign=campaign, **where)
+    return _report(finished, campaign, mtbf, as_json)
+
+
+def _report(finished: Finished, campaign: Campaign, mtbf: float, as_json: bool) -> int:
+    from ..analysis.goodput import assess, rows_of
+    from ..report.goodput import print_goodput
+    from ..report.plain import plain
+    from ..report.terminal import console
+    from ..results import RunReader
+
+    reader = RunReader(finished.folder)
+    stages = [stage["name"] for stage in reader.header.stages]
+    rows = rows_of(reader.header, reader.rows(), stages[-1]) if stages else {}
+    found = assess(rows, campaign.every, mtbf) if campaign.every else None
+    told = next(iter(rows.values()), None)
+    problem = campaign.stopped or (told.reason if told is not None and found is None else "")
+    if finished.header.state == "interrupted":
+        code = Exit.INTERRUPTED
+    elif told is not None and told.status == "invalid":
+        code = Exit.FINDING
+    elif told is not None and told.status == "skipped":
+        code = Exit.INCONCLUSIVE
+    elif found is None or campaign.stopped:
+        code = Exit.INFRASTRUCTURE
+    else:
+        code = Exit.OK if found.failures else Exit.INCONCLUSIVE
+    if as_json:
+        print_json(
+            {
+                "run": finished.header.id,
+                "folder": str(finished.folder),
+                "exit": int(code),
+                "problem": problem,
+                "goodput": found,
+            }
+        )
+        return int(code)
+    out = console()
+    if found is not None:
+        print_goodput(out, found)
+    if found is not None and not found.failures:
+        click.echo("no failure struck: ask for more --work, or a shorter --mtbf", err=True)
+    if problem:
+        click.echo(f"error: {plain(problem)}", err=True)
+    click.echo(f"results in {finished.folder}; every attempt: hengsuan results show "
+               f"{finished.folder}")  # fmt: skip
+    return int(code)

@@ -1,0 +1,67 @@
+"""``hengsuan tokens``: packed token sets, which the benchmark `data` reads."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import click
+
+from ..errors import Exit, UsageError
+
+
+@click.group(name="tokens")
+def command() -> None:
+    """Write, describe and verify packed token sets, which the benchmark `data` reads."""
+
+
+@command.command()
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option("--size", default="1GiB", show_default=True, help="Bytes of tokens.")
+@click.option("--vocab", default=32_000, show_default=True, help="Tokens are below it.")
+@click.option("--seed", default=0, show_default=True, help="Of the content.")
+@click.option("--force", is_flag=True, help="Replace a file that is there.")
+def new(file: Path, size: str, vocab: int, seed: int, force: bool) -> int:
+    """Write FILE: synthetic tokens of two bytes (a vocabulary up to 65,536) or four.
+
+    The file has its name when it is whole and on the disk.
+    """
+    from ..units import parse_size
+    from ..workloads.tokens import write_set
+
+    if file.exists() and not force:
+        raise UsageError(f"{file} is there already", hint="--force replaces it")
+    if not file.absolute().parent.is_dir():
+        raise UsageError(f"{file.absolute().parent}: there is no such directory")
+    try:
+        count = parse_size(size) // (2 if vocab <= 1 << 16 else 4)
+    except ValueError as error:
+        raise UsageError(f"--size: {error}") from None
+    with click.progressbar(length=count, label=str(file), file=sys.stderr) as bar:
+        done = 0
+
+        def say(now: int) -> None:
+            nonlocal done
+            bar.update(now - done)
+            done = now
+
+        made = write_set(file.absolute(), count, vocab, seed, say)
+    click.echo(f"{file}: {made.count} tokens below {made.vocab}, {made.bytes} bytes")
+    return int(Exit.OK)
+
+
+@command.command()
+@click.argument("file", type=click.Path(path_type=Path))
+def verify(file: Path) -> int:
+    """Compare every token of FILE with what was written. Exit code 1 where one differs."""
+    from ..workloads.tokens import open_set
+
+    found = open_set(file)
+    if wrong := found.verify():
+        click.echo(f"{file}: {wrong}", err=True)
+        return int(Exit.FINDING)
+    click.echo(
+        f"{file}: {found.count} tokens of {found.width} bytes below {found.vocab}, "
+        f"seed {found.seed}, all as written"
+    )
+    return int(Exit.OK)

@@ -1,0 +1,66 @@
+"""The page cache: dropping a file's part of it, and how much of a file is in it."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import mmap
+import os
+from collections.abc import Iterable
+from pathlib import Path
+
+PAGE = mmap.PAGESIZE
+Ranges = Iterable[tuple[int, int]]
+"""(offset, length) in bytes."""
+
+
+def drop(path: str | Path, ranges: Ranges = ((0, 0),)) -> None:
+    """Ask the kernel to forget what it keeps of a file; a length of 0 reaches to its end.
+
+    Written pages are put on the disk first, for only then can they be forgotten. What a process
+    has mapped stays. Some file systems keep a cache of their own, which is not asked: `resident`
+    tells of the kernel's only. Raises OSError if the file cannot be opened.
+    """
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        with contextlib.suppress(OSError):  # nothing to write on a read-only file system
+            os.fsync(descriptor)
+        for offset, length in ranges:
+            first = offset // PAGE * PAGE  # the kernel leaves out pages that are not in it whole
+            span = -(-(offset + length - first) // PAGE) * PAGE if length else 0
+            os.posix_fadvise(descriptor, first, span, os.POSIX_FADV_DONTNEED)
+    finally:
+        os.close(descriptor)
+
+
+def resident(path: str | Path, ranges: Ranges = ((0, 0),)) -> float | None:
+    """Share of a file's pages in these ranges that are in the page cache; None if unknown.
+
+    Where the kernel does not tell strangers (a file of somebody else), it says that all are
+    (``man 2 mincore``).
+    """
+    with open(path, "rb") as file:
+        size = os.fstat(file.fileno()).st_size
+        if not size:
+            return None
+        # Private, as that need not be read-only, which ctypes could not take the address of.
+        with mmap.mmap(file.fileno(), size, mmap.MAP_PRIVATE) as view:
+            handle = ctypes.c_char.from_buffer(view)
+            try:
+                return _resident(ctypes.addressof(handle), size, ranges)
+            finally:
+                del handle  # a view that something points into cannot be closed
+
+
+def _resident(address: int, size: int, ranges: Ranges) -> float | None:
+    mincore = ctypes.CDLL(None).mincore
+    seen = whole = 0
+    for offset, length in ranges:
+        first = offset // PAGE * PAGE
+        span = min(size, offset + length if length else size) - first
+        told = (ctypes.c_ubyte * -(-span // PAGE))()
+        if mincore(ctypes.c_void_p(address + first), ctypes.c_size_t(span), told):
+            return None
+        seen += sum(one & 1 for one in told)
+        whole += len(told)
+    return seen / whole if whole else None

@@ -1,0 +1,191 @@
+"""The input path of training: tokens from a file to the device."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, Literal
+
+import msgspec
+import numpy as np
+
+from ..errors import InfraError, UsageError
+from ..host import page_cache
+from ..records import Measure
+from ..timing import Rule, Timing
+from .base import Benchmark, Bytes, Check, Context, Metric, Unmeasurable, benchmark
+from .marks import every_rank
+from .runner import all_or_none
+from .scratch import Scratch, is_url, place_of, shared
+from .tokens import Sequences, TokenSet, batches, open_set, write_set
+
+WINDOW = 16
+"""Batches of a step, times those read ahead: the pipeline fills in every step anew."""
+
+
+@benchmark(scope="node")
+class Data(Benchmark):
+    """Tokens that a node's ranks read from a packed set, each its own sequences, to their devices.
+
+    ``path`` is a set that ``hengsuan tokens new`` wrote, or a directory in which one of ``size`` is
+    written and removed; empty: the folder for temporary files, which may lie in memory. Every rank
+    has ``workers`` threads that read ``ahead`` batches before they are wanted. ``cache`` cold: the
+    host's page cache forgets what a step is going to read, as far as it can; how much it kept is
+    said. Tokens count in the sum of all ranks, each at its own pace; every token of the first and
+    the last step is compared with what must be there.
+
+    A step is many batches, and begins with an empty pipeline: nothing is read beside the clock.
+    """
+
+    measures = (
+        Measure("tokens_per_second", "token/s", "higher"),
+        Measure("bandwidth", "B/s", "higher"),
+    )
+    per_sample = True
+    fitting = {"size": ("8GiB", "64MiB")}
+    worded = {"cache": {"cold": ""}, "order": {"shuffled": ""}, "vocab": {32000: ""}}
+
+    path: str = ""
+    size: Bytes = Bytes(64 << 20)
+    seq: int = 2048
+    batch: int = 8
+    workers: int = 2
+    ahead: int = 4
+    order: Literal["shuffled", "sequential"] = "shuffled"
+    cache: Literal["cold", "warm"] = "cold"
+    vocab: int = 32_000
+
+    def __post_init__(self) -> None:
+        """Raise `UsageError` for what cannot be, before anything is started."""
+        for name in ("seq", "batch", "workers", "ahead"):
+            if getattr(self, name) < 1:
+                raise UsageError(f"data: {name} must be at least 1, not {getattr(self, name)}")
+        if not 1 < self.vocab <= 1 << 32:
+            raise UsageError(f"data: vocab must be between 2 and 2^32, not {self.vocab}")
+        if is_url(self.path):
+            raise UsageError(f"data: a set is mapped, so path must be a file, not {self.path}")
+
+    def rule(self, rule: Rule) -> Rule:
+        """At least six steps: the interval of a median needs so many."""
+        return msgspec.structs.replace(rule, min_samples=max(6, rule.min_samples))
+
+    def clock(self) -> Literal["device", "host"]:
+        """Files are read by the host."""
+        return "host"
+
+    def setup(self, context: Context) -> None:
+        """Find the set, or write one.
+
+        Raises:
+            Unmeasurable: no such path, no room, a file that is no set, or one too small.
+        """
+        self.context = context
+        self.scratch: Scratch | None = None
+        self.pool = ThreadPoolExecutor(self.workers)
+        problem = ""
+        try:
+            place = place_of(self.path)
+        except Unmeasurable as error:
+            place, problem = "", error.message
+        all_or_none(context, problem)
+        if not os.path.isfile(place):
+            place = self._written()
+        try:
+            self.tokens: TokenSet = open_set(place)
+            self.sequences = Sequences(
+                self.tokens,
+                self.seq,
+                shuffled=self.order == "shuffled",
+                reader=context.rank,
+                readers=context.size,
+            )
+        except UsageError as error:
+            problem = f"{error.where}: {error.message}"
+        all_or_none(context, problem)
+        self.turn = 0
+        self.problem = ""
+        self.warm: list[float] = []
+        self.refresh()
+
+    def _written(self) -> str:
+        """A set of `size` in a directory, by rank 0."""
+        self.scratch = shared(self.context, self.path)
+        place = os.path.join(self.scratch.folder, "tokens")
+        problem = ""
+        if self.context.rank == 0:
+            count = int(self.size) // (2 if self.vocab <= 1 << 16 else 4)
+            try:
+                self.scratch.needs(int(self.size))
+                write_set(place, count, self.vocab, seed=self.context.seed)
+            except (Unmeasurable, InfraError) as error:
+                problem = error.message
+        all_or_none(self.context, problem)
+        return place
+
+    def lifetime(self) -> int:
+        """Every step reads other sequences."""
+        return 1
+
+    def refresh(self) -> None:
+        """Choose what is read next, and have the host forget it."""
+        count = WINDOW * self.ahead
+        first = self.turn * count * self.batch
+        self.turn += 1
+        numbers = range(first, first + count * self.batch)
+        starts = [self.sequences.start(number) for number in numbers]
+        self.starts = [starts[at : at + self.batch] for at in range(0, len(starts), self.batch)]
+        self.view: Any = None  # what is mapped is not forgotten
+        ranges = [self.tokens.place(start, self.seq + 1) for start in starts]
+        if self.cache == "cold":
+            page_cache.drop(self.tokens.path, ranges)
+        self.warm.append(page_cache.resident(self.tokens.path, ranges) or 0.0)
+        self.view = self.tokens.map(random=self.order == "shuffled")
+
+    def step(self) -> None:
+        """Read the chosen batches, each to the device."""
+        for _, batch in self._batches():
+            self.last = self._to_device(batch)
+
+    def _batches(self) -> Iterator[tuple[list[int], Any]]:
+        found = batches(self.view, self.starts, self.seq + 1, self.pool, self.ahead)
+        return zip(self.starts, found, strict=True)
+
+    def _to_device(self, batch: Any) -> Any:
+        import torch
+
+        return torch.from_numpy(batch).to(self.context.device)
+
+    def check(self) -> Check:
+        """Every token of a step, as it is on the device, is what must be there."""
+        count = 0
+        for starts, batch in self._batches():
+            arrived = self._to_device(batch).cpu().numpy()
+            for start, row in zip(starts, arrived, strict=True):
+                if wrong := self.tokens.wrong(start, row):
+                    return Check(False, wrong)
+                count += row.size
+        return Check(True, f"{count} tokens are what was written")
+
+    def metrics(self, timing: Timing) -> Iterator[Metric]:
+        """The sum of all ranks' rates. Every rank of the node asks for it."""
+        _, seconds = every_rank(self.context, timing.seconds)
+        rates = (WINDOW * self.ahead * self.batch * self.seq / seconds).sum(axis=0)
+        yield Metric("tokens_per_second", samples=rates)
+        yield Metric("bandwidth", samples=rates * self.tokens.width)
+
+    def note(self) -> str:
+        """Where the set lies, and how much of what was read was in the page cache."""
+        warm = float(np.mean(self.warm))
+        read = "all from a cold page cache" if not warm else f"{warm:.0%} from the page cache"
+        where = os.path.dirname(self.scratch.folder) if self.scratch else self.tokens.path
+        return f"{where}, {read}"
+
+    def teardown(self) -> None:
+        """End the threads and remove the set that was written for this."""
+        pool, scratch = self.__dict__.get("pool"), self.__dict__.get("scratch")
+        if pool is not None:
+            pool.shutdown(cancel_futures=True)
+        if scratch is not None:
+            scratch.close()
+        super().teardown()

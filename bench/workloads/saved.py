@@ -1,0 +1,226 @@
+"""The state of a training run: a model and its optimizer, saved and restored over all ranks.
+
+Through ``torch.distributed.checkpoint``: every rank writes its own shards, of what all ranks hold
+alike (``ddp``) a share, and reads what it needs, whoever wrote it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any, Literal
+
+from ..configs import load_model
+from ..host.cores import memory_available
+from ..kernels.model_costs import ModelShape, parameters
+from ..units import format_size
+from . import bits
+from .base import Context, Unmeasurable
+from .scratch import is_url
+
+if TYPE_CHECKING:
+    import torch
+
+Layout = Literal["ddp", "fsdp"]
+WORDS = 3
+"""fp32 numbers for each weight: itself and AdamW's two moments."""
+
+
+def state_bytes(model: str) -> int:
+    """Bytes of a model's weights and optimizer state in fp32, once, however many ranks hold it."""
+    return 4 * WORDS * parameters(ModelShape.of(load_model(model)))
+
+
+class StateError(RuntimeError):
+    """A checkpoint that could not be written or read; the first cause, in a line."""
+
+
+class Training:
+    """A model and AdamW on the ranks of a group.
+
+    Args:
+        context: The group.
+        model: Name of a configuration.
+        layout: ``ddp``: every rank holds all; ``fsdp``: a share of every tensor (FSDP2).
+        rate: Learning rate.
+
+    Raises `Unmeasurable` where a rank's memory cannot hold its part and its gradients.
+    """
+
+    def __init__(self, context: Context, model: str, layout: Layout, rate: float = 1e-3) -> None:
+        import torch
+
+        from .model import Decoder
+
+        self.context, self.layout = context, layout
+        self.shape = ModelShape.of(load_model(model))
+        self._fits(model)
+        torch.manual_seed(context.seed)
+        with context.device:
+            net: Any = Decoder(self.shape)
+        if context.size > 1 and layout == "fsdp":
+            from torch.distributed.device_mesh import init_device_mesh
+            from torch.distributed.fsdp import fully_shard
+
+            mesh = init_device_mesh(context.device.type, (context.size,))
+            for block in net.blocks:
+                fully_shard(block, mesh=mesh)
+            fully_shard(net, mesh=mesh)
+        self.plain = net
+        if context.size > 1 and layout == "ddp":
+            from torch.nn.parallel import DistributedDataParallel
+
+            ids = None if context.device.type == "cpu" else [context.device]
+            net = DistributedDataParallel(net, device_ids=ids, process_group=context.group)
+        self.net = net
+        self.optimizer = torch.optim.AdamW(net.parameters(), lr=rate)
+
+    def _fits(self, model: str) -> None:
+        context, whole = self.context, state_bytes(model) * (WORDS + 1) // WORDS
+        # Sharding begins when the model is there.
+        need = whole if self.layout == "ddp" else max(whole // context.size, whole // (WORDS + 1))
+        room = context.memory or memory_available()
+        if need > room:
+            raise Unmeasurable(
+                f"{model} with its optimizer needs {format_size(need)} on a rank in layout "
+                f"{self.layout}, whose device has {format_size(room)}"
+            )
+
+    def fill(self) -> None:
+        """Give the optimizer the state that it has after a step, without computing one."""
+        import torch
+
+        for weight in self.net.parameters():
+            # Random as the weights are: equal numbers could be stored as one.
+            weight.grad = weight.detach().clone()
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        with torch.no_grad():
+            self.context.backend.synchronize(self.context.device)
+
+    def state(self) -> dict[str, Any]:
+        """What a checkpoint holds: nested, its tensors are those that are trained."""
+        from torch.distributed.checkpoint.state_dict import get_state_dict
+
+        model, optimizer = get_state_dict(self.plain, self.optimizer)
+        return {"model": model, "optimizer": optimizer}
+
+    def save(self, path: str, *, threads: int = 1) -> None:
+        """Write a checkpoint to a directory or URL; returns when it is on the storage."""
+        from torch.distributed.checkpoint.state_dict_saver import save
+
+        with _in_a_line():
+            save(
+                self.state(),
+                storage_writer=_writer(path, threads),
+                process_group=self.context.control,
+            )
+
+    def save_beside(self, path: str, *, threads: int = 1) -> Callable[[], None]:
+        """Begin to write a checkpoint; returns when the state is copied and may change again.
+
+        Returns:
+            What waits until the checkpoint is on the storage.
+        """
+        from torch.distributed.checkpoint.state_dict_saver import async_save
+
+        with _in_a_line():
+            begun: Any = async_save(
+                self.state(),
+                storage_writer=_writer(path, threads),
+                process_group=self.context.control,
+            )
+        future = getattr(begun, "upload_completion", begun)
+
+        def wait() -> None:
+            with _in_a_line():
+                future.result()
+
+        return wait
+
+    def restore(self, path: str) -> None:
+        """Read a checkpoint into model and optimizer, which must have state (`fill`).
+
+        Raises `StateError` for one that is damaged, on every rank.
+        """
+        from torch.distributed.checkpoint.state_dict import set_state_dict
+        from torch.distributed.checkpoint.state_dict_loader import load
+
+        state = self.state()
+        with _in_a_line():
+            load(state, storage_reader=_reader(path), process_group=self.context.control)
+        set_state_dict(
+            self.plain,
+            self.optimizer,
+            model_state_dict=state["model"],
+            optim_state_dict=state["optimizer"],
+        )
+
+    def tensors(self) -> dict[str, torch.Tensor]:
+        """This rank's part of every tensor of the state, by name."""
+        return dict(_leaves(self.state(), ""))
+
+    def digests(self) -> dict[str, int]:
+        """48 bits of SHA-256 of every tensor's bits on this rank, by name."""
+        return {name: bits.digest({name: one}) for name, one in self.tensors().items()}
+
+    def spoil(self) -> None:
+        """Flip every bit of the state, so that only a restore can make it right again."""
+        for one in self.tensors().values():
+            bits.whole(one).bitwise_not_()
+
+
+def _leaves(state: Any, name: str) -> Iterator[tuple[str, torch.Tensor]]:
+    import torch
+
+    if isinstance(state, Mapping):
+        for key, value in state.items():
+            yield from _leaves(value, f"{name}.{key}" if name else str(key))
+    elif isinstance(state, torch.Tensor):
+        local = getattr(state, "to_local", None)  # of a tensor that is spread over ranks
+        yield name, local() if local is not None else state
+
+
+def _writer(path: str, threads: int) -> Any:
+    from torch.distributed.checkpoint.filesystem import FileSystemWriter
+
+    if not is_url(path):
+        return FileSystemWriter(path, thread_count=threads)
+    from torch.distributed.checkpoint._fsspec_filesystem import FsspecWriter
+
+    # What has no file descriptor would be made durable by putting the whole host's pages on disk;
+    # an object is durable when it is closed.
+    local = path.startswith(("file://", "local://"))
+    return FsspecWriter(path, thread_count=threads, sync_files=local)
+
+
+def _reader(path: str) -> Any:
+    from torch.distributed.checkpoint.filesystem import FileSystemReader
+
+    if not is_url(path):
+        return FileSystemReader(path)
+    from torch.distributed.checkpoint._fsspec_filesystem import FsspecReader
+
+    return FsspecReader(path)
+
+
+@contextlib.contextmanager
+def _in_a_line() -> Iterator[None]:
+    """Raise `StateError` for everything that pickle, zip files and storage may raise.
+
+    What `torch.distributed.checkpoint` raises holds every rank's trace, and is no `Exception`.
+    """
+    from torch.distributed.checkpoint.api import CheckpointException
+
+    try:
+        yield
+    except (Exception, CheckpointException) as error:
+        inner: BaseException = error
+        failures = getattr(error, "failures", None)
+        if failures:
+            rank, (inner, _) = min(failures.items())
+            where = f"rank {rank}: "
+        else:
+            where = ""
+        text = " ".join(str(inner).split())[:200]
+        raise StateError(f"{where}{type(inner).__name__}: {text}") from error

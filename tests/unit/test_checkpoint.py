@@ -1,0 +1,155 @@
+"""Checkpoints of real ranks: restored bit by bit, to directories and addresses; damage is found."""
+
+import functools
+import os
+import sys
+from pathlib import Path
+
+import msgspec
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+from gloo_ranks import context, several
+
+from bench.errors import UsageError
+from bench.timing import Rule
+from bench.workloads.base import make, registry
+from bench.workloads.runner import run
+from bench.workloads.saved import state_bytes
+
+torch = pytest.importorskip("torch")
+
+RULE = Rule(budget=0.01, warmup=0.0, min_samples=3)
+ALL = [(layout, mode) for layout in ("ddp", "fsdp") for mode in ("sync", "async")]
+
+
+def values(outcome):
+    return {value.metric: value.value for value in outcome.values}
+
+
+def test_two_ranks_restore_every_bit_in_every_layout_and_mode(tmp_path):
+    jobs = [
+        (
+            "checkpoint",
+            {"model": "tiny", "layout": layout, "mode": mode, "path": str(tmp_path)},
+            None,
+        )
+        for layout, mode in ALL
+    ]
+    # Each rank has a memory of its own.
+    jobs.append(("checkpoint", {"path": "memory://measured"}, None))
+    *measured, elsewhere = several(jobs, rule=RULE)
+    assert {one.status for one in elsewhere} == {"skipped"}
+    assert "must be shared storage" in elsewhere[1].reason
+    for (layout, mode), ranks in zip(ALL, measured, strict=True):
+        first = ranks[0]
+        assert {one.status for one in ranks} == {"ok"}, (layout, mode, first.reason)
+        found = values(first)
+        size = state_bytes("tiny")
+        assert found["save_bandwidth"] == pytest.approx(size / found["save_time"], rel=1e-6)
+        assert found["restore_bandwidth"] == pytest.approx(size / found["restore_time"], rel=1e-6)
+        assert ("blocked" in found) == (mode == "async")
+        assert mode == "sync" or found["blocked"] < found["save_time"]
+        assert f"in {tmp_path}, restored" in first.reason
+    assert list(tmp_path.iterdir()) == []
+
+
+def alone(**axes):
+    given = context(0, 1)
+    return run(make("checkpoint", {"model": "tiny", **axes}), given, RULE)
+
+
+@pytest.mark.parametrize("scheme", ["memory://measured", "file://{}"])
+@pytest.mark.parametrize("mode", ["sync", "async"])
+def test_addresses_are_measured_as_directories_are(tmp_path, scheme, mode):
+    outcome = alone(path=scheme.format(tmp_path), mode=mode)
+    assert outcome.status == "ok", outcome.reason
+    assert values(outcome)["save_bandwidth"] > 0
+    assert list(tmp_path.iterdir()) == []
+
+
+def damage(bench, rank, *, how, which):
+    """Rank 0 damages a file of every checkpoint between its save and its restore."""
+    between = bench._between
+
+    def damaged(place):
+        between(place)
+        if rank == 0:
+            how(sorted(Path(place).glob(which))[0])
+
+    bench._between = damaged
+
+
+def flip(path):
+    """One bit in the middle of the file, where the tensors are."""
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+
+
+def cut(path):
+    os.truncate(path, path.stat().st_size * 2 // 3)
+
+
+DAMAGES = [
+    (flip, "*.distcp", "differ from what was saved: "),
+    (cut, "*.distcp", "cannot be read back: "),
+    (os.unlink, "*.distcp", "cannot be read back: "),
+    (cut, ".metadata", "cannot be read back: "),
+]
+
+
+def test_a_damaged_checkpoint_fails_the_check_on_every_rank(tmp_path):
+    axes = {"model": "tiny", "layout": "fsdp", "path": str(tmp_path)}
+    jobs = [
+        ("checkpoint", axes, functools.partial(damage, how=how, which=which))
+        for how, which, _ in DAMAGES
+    ]
+    for (_, _, reason), ranks in zip(DAMAGES, several(jobs, rule=RULE), strict=True):
+        for one in ranks:
+            assert one.status == "invalid"
+            assert "sanity check before measuring failed" in one.reason
+            assert reason in one.reason
+            assert len(one.reason) < 600
+            assert "Traceback" not in one.reason
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_restore_that_does_nothing_is_found(tmp_path):
+    bench = make("checkpoint", {"model": "tiny", "path": str(tmp_path)})
+    setup = bench.setup
+
+    def broken(given):
+        setup(given)
+        bench.training.restore = lambda place: None
+
+    bench.setup = broken
+    outcome = run(bench, context(0, 1), RULE)
+    assert outcome.status == "invalid"
+    assert "tensors differ from what was saved" in outcome.reason
+
+
+def test_what_has_no_place_is_skipped_with_the_reason(tmp_path, monkeypatch):
+    assert "no such directory" in alone(path=str(tmp_path / "absent")).reason
+    from bench.workloads import scratch
+
+    free = scratch.shutil.disk_usage(tmp_path)._replace(free=1 << 20)
+    monkeypatch.setattr(scratch.shutil, "disk_usage", lambda path: free)
+    outcome = alone(path=str(tmp_path))
+    assert outcome.status == "skipped"
+    assert "has 1MiB free, and " in outcome.reason
+    monkeypatch.undo()
+    given = msgspec.structs.replace(context(0, 1), memory=1 << 20)
+    small = run(make("checkpoint", {"model": "tiny"}), given, RULE)
+    assert small.status == "skipped"
+    assert "whose device has 1MiB" in small.reason
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_bad_axes_are_refused_before_anything_starts():
+    with pytest.raises(UsageError, match="threads must be at least 1"):
+        make("checkpoint", {"threads": 0})
+    with pytest.raises(UsageError, match="mixture of experts"):
+        make("checkpoint", {"model": "moe-1t"})
+    names = [one.name for one in make("checkpoint", {}).reported()]
+    assert names == [one.name for one in registry()["checkpoint"].measures][:-1]

@@ -1,0 +1,114 @@
+"""The input path of a node's ranks, from real files; what is wrong in them is found."""
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+from gloo_ranks import RULE, context, outcomes
+
+from bench.errors import UsageError
+from bench.workloads.base import make
+from bench.workloads.data import WINDOW
+from bench.workloads.runner import run
+from bench.workloads.tokens import HEADER, write_set
+
+torch = pytest.importorskip("torch")
+
+SMALL = {"seq": 64, "batch": 2, "ahead": 2, "size": 1 << 20}
+STEP = WINDOW * 2 * 2 * 64
+"""Tokens of a step of `SMALL`."""
+
+
+def values(outcome):
+    return {value.metric: value.value for value in outcome.values}
+
+
+def alone(**axes):
+    return run(make("data", {**SMALL, **axes}), context(0, 1), RULE)
+
+
+@pytest.mark.parametrize("order", ["shuffled", "sequential"])
+@pytest.mark.parametrize("cache", ["cold", "warm"])
+def test_tokens_and_bytes_count_by_the_steps(tmp_path, order, cache):
+    outcome = alone(path=str(tmp_path), order=order, cache=cache)
+    assert outcome.status == "ok", outcome.reason
+    found = values(outcome)
+    wanted = np.median(STEP / np.array(outcome.seconds))
+    assert found["tokens_per_second"] == pytest.approx(wanted, rel=1e-6)
+    assert found["bandwidth"] == pytest.approx(2 * wanted, rel=1e-6)
+    assert outcome.reason.startswith(f"{tmp_path}, ")
+    assert "page cache" in outcome.reason
+    assert len(outcome.seconds) >= 6
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_ranks_of_a_node_add_up(tmp_path):
+    axes = {**SMALL, "path": str(tmp_path), "vocab": 100_000}
+    first, second = outcomes("data", axes)
+    assert first.status == second.status == "ok", first.reason
+    count = min(len(first.seconds), len(second.seconds))
+    rates = STEP / np.array(first.seconds[:count]) + STEP / np.array(second.seconds[:count])
+    assert values(first)["tokens_per_second"] == pytest.approx(np.median(rates), rel=1e-3)
+    assert values(first)["bandwidth"] == pytest.approx(4 * np.median(rates), rel=1e-3)
+
+
+def test_a_set_that_is_there_is_read_and_stays(tmp_path):
+    path = tmp_path / "set"
+    write_set(path, 100_000, 70_000, seed=8)
+    outcome = alone(path=str(path))
+    assert outcome.status == "ok", outcome.reason
+    assert outcome.reason.startswith(f"{path}, ")
+    assert path.exists()
+
+
+def test_a_set_that_is_not_what_was_written_is_invalid(tmp_path):
+    path = tmp_path / "set"
+    write_set(path, 100_000, 512)
+    data = bytearray(path.read_bytes())
+    for place in range(HEADER, len(data), 100):
+        data[place] ^= 1
+    path.write_bytes(data)
+    outcome = alone(path=str(path))
+    assert outcome.status == "invalid"
+    assert "tokens are not what was written, first token" in outcome.reason
+
+
+def test_a_pipeline_that_mixes_up_its_batches_is_invalid(tmp_path):
+    bench = make("data", {**SMALL, "path": str(tmp_path)})
+    setup = bench.setup
+
+    def broken(given):
+        setup(given)
+        whole = bench._to_device
+        bench._to_device = lambda batch: whole(batch[::-1].copy())
+
+    bench.setup = broken
+    outcome = run(bench, context(0, 1), RULE)
+    assert outcome.status == "invalid"
+    assert "are not what was written" in outcome.reason
+
+
+def test_files_that_are_no_sets_are_skipped_with_the_reason(tmp_path):
+    path = tmp_path / "set"
+    path.write_text("some text")
+    assert "does not begin with HSTOKENS" in alone(path=str(path)).reason
+    write_set(path, 50, 512)
+    assert "50 tokens are 0 sequences of 64" in alone(path=str(path)).reason
+    path.write_bytes(path.read_bytes()[:-1])
+    outcome = alone(path=str(path))
+    assert outcome.status == "skipped"
+    assert "cut short" in outcome.reason
+    assert "no such directory" in alone(path=str(tmp_path / "absent")).reason
+
+
+def test_bad_axes_are_refused_before_anything_starts():
+    for name in ("seq", "batch", "workers", "ahead"):
+        with pytest.raises(UsageError, match=f"{name} must be at least 1"):
+            make("data", {name: 0})
+    with pytest.raises(UsageError, match="path must be a file"):
+        make("data", {"path": "s3://bucket"})
+    with pytest.raises(UsageError, match="vocab must be between"):
+        make("data", {"vocab": 1})

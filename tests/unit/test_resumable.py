@@ -1,0 +1,147 @@
+"""Training that goes on from its last checkpoint, in this process: what comes out the same."""
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+from gloo_ranks import RULE, context
+
+from bench.errors import UsageError
+from bench.workloads.attempts import read_log
+from bench.workloads.base import make
+from bench.workloads.runner import run
+
+torch = pytest.importorskip("torch")
+
+AXES = {"model": "tiny", "batch": 1, "steps": 12, "every": 4}
+
+
+class Died(Exception):
+    """Stands for the end of the process."""
+
+
+def bench_of(path, attempt):
+    # The only rank here is no victim, but the log must say when somebody was to die.
+    dying = {"kill_after": 1e-6, "victims": "1"} if attempt == 0 else {}
+    axes = {**AXES, "path": str(path), "key": "k", "attempt": attempt}
+    return make("resumable", {**axes, **dying})
+
+
+def interrupted(path, after):
+    """An attempt that ends when so many steps are done."""
+    bench = bench_of(path, 0)
+    train = bench._train
+
+    def dies():
+        if bench.done == after:
+            raise Died
+        return train()
+
+    bench._train = dies
+    with pytest.raises(Died):
+        run(bench, context(0, 1), RULE)
+    return path / "hengsuan-goodput-k"
+
+
+def finished(path, spoil=None):
+    """The attempt after it; ``spoil(training)`` comes behind its restore."""
+    bench = bench_of(path, 1)
+    setup = bench.setup
+
+    def spoiled(given):
+        setup(given)
+        if spoil is not None:
+            spoil(bench.training)
+
+    bench.setup = spoiled
+    return run(bench, context(0, 1), RULE)
+
+
+def test_steps_done_again_give_the_same_loss_to_the_last_bit(tmp_path):
+    folder = interrupted(tmp_path, 7)
+    assert json.loads((folder / "latest.json").read_text())["step"] == 4
+    assert [one.name for one in folder.glob("step-*")] == ["step-00000004"]
+    (first,) = folder.glob("attempt-*")
+    assert [line.step for line in read_log(first) if line.what == "step"] == list(range(1, 8))
+    outcome = finished(tmp_path)
+    assert outcome.status == "ok", outcome.reason
+    assert outcome.reason == "3 step(s) done again, losses differ by at most 0"
+    found = {value.metric: value.value for value in outcome.values}
+    assert found["failures"] == 1
+    assert found["lost_work"] > 0
+    assert list(tmp_path.iterdir()) == []
+
+
+def no_moments(training):
+    """The optimizer as it would be without its part of the checkpoint."""
+    for state in training.optimizer.state.values():
+        for value in state.values():
+            value.zero_()
+
+
+def no_weights(training):
+    with torch.no_grad():
+        for weight in training.net.parameters():
+            weight.mul_(1.5)
+
+
+@pytest.mark.parametrize("spoil", [no_moments, no_weights])
+def test_a_state_that_is_not_restored_whole_is_found(tmp_path, spoil):
+    interrupted(tmp_path, 7)
+    outcome = finished(tmp_path, spoil)
+    assert outcome.status == "invalid"
+    assert "losses of steps that were done again differ by" in outcome.reason
+
+
+def test_a_checkpoint_of_another_step_is_found(tmp_path):
+    folder = interrupted(tmp_path, 7)
+    latest = json.loads((folder / "latest.json").read_text())
+    (folder / "latest.json").write_text(json.dumps({**latest, "step": 2}))
+    outcome = finished(tmp_path)
+    assert outcome.status == "invalid"
+    assert "what was restored is not what was saved" in outcome.reason
+
+
+def test_a_loss_that_does_not_fall_is_invalid(tmp_path):
+    bench = make("resumable", {**AXES, "path": str(tmp_path)})
+    setup = bench.setup
+
+    def frozen(given):
+        setup(given)
+        for group in bench.training.optimizer.param_groups:
+            group["lr"] = 0.0
+
+    bench.setup = frozen
+    outcome = run(bench, context(0, 1), RULE)
+    assert outcome.status == "invalid"
+    assert "loss went from" in outcome.reason
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_has_no_place_is_skipped_with_the_reason(tmp_path):
+    for key in ("", "k"):
+        axes = {**AXES, "path": str(tmp_path / "absent"), "key": key}
+        outcome = run(make("resumable", axes), context(0, 1), RULE)
+        assert outcome.status == "skipped"
+        assert "absent: there is no such directory" in outcome.reason
+
+
+@pytest.mark.parametrize(
+    ("axes", "why"),
+    [
+        ({"steps": 1}, "steps must be at least 2"),
+        ({"every": 0}, "every must be at least 1"),
+        ({"batch": 0}, "batch must be at least 1"),
+        ({"path": "s3://bucket"}, "path must be a directory"),
+        ({"key": "../up"}, "letters and digits"),
+        ({"victims": "a-b"}, "victims must be ranks"),
+        ({"kill_after": 1.0}, "kill_after needs victims"),
+        ({"model": "moe-1t"}, "mixture of experts"),
+    ],
+)
+def test_bad_axes_are_refused_before_anything_starts(axes, why):
+    with pytest.raises(UsageError, match=why):
+        make("resumable", axes)

@@ -1,0 +1,128 @@
+"""Folders at the path that is measured: private, found by all ranks, and gone afterwards."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+from gloo_ranks import context
+
+from bench.errors import Unmeasurable
+from bench.host import page_cache
+from bench.workloads.scratch import PREFIX, Scratch, place_of, shared, sweep
+
+
+def test_a_folder_is_private_and_gone_when_it_is_closed(tmp_path):
+    made = Scratch.make(str(tmp_path))
+    (folder,) = tmp_path.iterdir()
+    assert str(folder) == made.folder
+    assert folder.stat().st_mode & 0o777 == 0o700
+    assert made.there()
+    (folder / "deep").mkdir()
+    (folder / "deep" / "file").write_text("x")
+    made.close()
+    made.close()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_who_did_not_make_it_does_not_remove_it(tmp_path):
+    made = Scratch.make(str(tmp_path))
+    other = Scratch(made.folder)
+    other.close()
+    assert other.there()
+    made.close()
+    assert not other.there()
+
+
+LEFT = """
+import os, signal
+from bench.workloads.scratch import Scratch
+made = Scratch.make({place!r})
+open(os.path.join(made.folder, "checkpoint"), "w").write("x" * 1000)
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_what_a_killed_process_left_is_removed_by_the_next_and_nothing_else(tmp_path):
+    script = LEFT.format(place=str(tmp_path))
+    assert subprocess.run([sys.executable, "-c", script]).returncode == -9
+    (left,) = tmp_path.iterdir()
+    assert (left / "checkpoint").exists()
+    mine = tmp_path / f"{PREFIX}of-somebody"  # our name, not our lock
+    mine.mkdir()
+    alive = Scratch.make(str(tmp_path))
+    assert not left.exists()
+    sweep(str(tmp_path))
+    assert alive.there()
+    assert mine.exists()
+    alive.close()
+
+
+def test_places_are_named_by_the_environment_of_the_node(tmp_path, monkeypatch):
+    monkeypatch.setenv("WHERE", str(tmp_path))
+    assert place_of("$WHERE/data") == str(tmp_path / "data")
+    assert place_of("s3://bucket/$x") == "s3://bucket/$x"
+    assert os.path.isdir(place_of(""))
+    with pytest.raises(Unmeasurable, match="no such variable"):
+        place_of("$NO_SUCH_VARIABLE/data")
+
+
+def test_places_that_cannot_be_used_are_said(tmp_path):
+    with pytest.raises(Unmeasurable, match="absent: there is no such directory"):
+        Scratch.make(str(tmp_path / "absent"))
+    (tmp_path / "file").write_text("")
+    with pytest.raises(Unmeasurable, match="file: there is no such directory"):
+        Scratch.make(str(tmp_path / "file"))
+    with pytest.raises(Unmeasurable, match="/proc cannot be written"):
+        Scratch.make("/proc")
+    with pytest.raises(Unmeasurable, match="URLs need fsspec"):
+        Scratch.make("nosuch://bucket")
+    made = Scratch.make(str(tmp_path))
+    made.needs(1000)
+    with pytest.raises(Unmeasurable, match=r"has .* free, and .* are written"):
+        made.needs(1 << 60)
+    made.close()
+
+
+def test_an_address_is_a_place_too():
+    import fsspec
+
+    made = Scratch.make("memory://measured")
+    assert made.there()
+    made.needs(1 << 60)  # it does not say
+    made.close()
+    assert not made.there()
+    assert fsspec.filesystem("memory").find("/measured") == []
+
+
+def test_a_rank_alone_has_a_folder_of_its_own(tmp_path):
+    made = shared(context(0, 1), str(tmp_path))
+    assert made.there()
+    made.close()
+
+
+def test_the_page_cache_forgets_a_file_where_the_kernel_lets_it(tmp_path):
+    path = tmp_path / "file"
+    path.write_bytes(os.urandom(64 * page_cache.PAGE + 17))
+    assert page_cache.resident(path) == 1.0
+    page_cache.drop(path)
+    left = page_cache.resident(path)
+    if left == 1.0:
+        pytest.skip("files here live in memory, or the kernel does not tell")
+    assert left == 0.0
+    with path.open("rb") as file:
+        os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_RANDOM)  # no reading ahead
+        os.pread(file.fileno(), 1, 8 * page_cache.PAGE)
+    part = [(8 * page_cache.PAGE + 5, 10)]
+    assert page_cache.resident(path, part) == 1.0
+    assert page_cache.resident(path) < 1.0
+    page_cache.drop(path, part)
+    assert page_cache.resident(path, part) == 0.0
+
+
+def test_an_empty_file_has_no_pages(tmp_path):
+    (tmp_path / "file").touch()
+    assert page_cache.resident(tmp_path / "file") is None
