@@ -16,5 +16,6 @@ BUILT_IN = (
     "stability",
     "rdma",
     "train",
+    "generate",
 )
 """Modules of this package that register benchmarks when imported."""
