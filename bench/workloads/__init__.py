@@ -21,5 +21,6 @@ BUILT_IN = (
     "data",
     "storage",
     "resumable",
+    "generate",
 )
 """Modules of this package that register benchmarks when imported."""

@@ -1,4 +1,4 @@
-"""A Llama-style decoder: what the `train` benchmark trains.
+"""A Llama-style decoder: what `train` trains and `generate` generates with.
 
 RMSNorm, grouped-query attention with rotary embeddings, SwiGLU or a mixture of experts, untied head
 (Touvron et al., 2023; Grattafiori et al., 2024; Jiang et al., Mixtral, 2024). Tensors are
@@ -14,6 +14,7 @@ from __future__ import annotations
 import math
 import zlib
 from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
@@ -21,8 +22,11 @@ from torch.distributed.tensor import DTensor, Partial
 
 from ..kernels.model_costs import ModelShape
 from ..kernels.moe import sort_by_expert
-from .ops import TORCH, Ops
+from .ops import TORCH, Attend, Ops
 from .weights import fill
+
+if TYPE_CHECKING:
+    from .cache import Cache
 
 ROPE_BASE = 500_000.0
 STD = 0.02
@@ -74,14 +78,18 @@ class Attention(nn.Module):
         self.v = Linear(shape.dim, kv, ops)
         self.out = Linear(queries, shape.dim, ops)
 
-    def forward(self, x: Tensor, rope: Tensor) -> Tensor:
-        """[batch, seq, dim] → the same; ``rope`` is [2, seq, head_dim / 2]: cosines and sines."""
+    def forward(self, x: Tensor, rope: Tensor, attend: Attend | None = None) -> Tensor:
+        """[batch, seq, dim] → the same; ``rope`` is [2, seq, head_dim / 2]: cosines and sines.
+
+        ``attend`` takes the place of the operation, where tokens before these are remembered.
+        """
         # As many heads as the projections give: of a matrix that is split, a rank has some.
         q, k, v = (
             made.unflatten(-1, (-1, self.width)) for made in (self.q(x), self.k(x), self.v(x))
         )
         q, k = self.ops.rope(q, k, rope)
-        mixed = self.ops.attention(*(one.transpose(1, 2) for one in (q, k, v)))
+        attend = self.ops.attention if attend is None else attend
+        mixed = attend(*(one.transpose(1, 2) for one in (q, k, v)))
         joined: Tensor = self.out(mixed.transpose(1, 2).flatten(2))
         return joined
 
@@ -164,12 +172,14 @@ class Block(nn.Module):
         self.again: Callable[..., Tensor] | None = None
         """Runs the block so that its backward pass computes (a part of) it again; None: not."""
 
-    def forward(self, x: Tensor, rope: Tensor) -> Tensor:
-        """[batch, seq, dim] → the same."""
-        return self._layers(x, rope) if self.again is None else self.again(self._layers, x, rope)
+    def forward(self, x: Tensor, rope: Tensor, attend: Attend | None = None) -> Tensor:
+        """[batch, seq, dim] → the same; ``attend`` as of `Attention`."""
+        if self.again is None:
+            return self._layers(x, rope, attend)
+        return self.again(self._layers, x, rope, attend)
 
-    def _layers(self, x: Tensor, rope: Tensor) -> Tensor:
-        x = x + self.attention(self.norm1(x), rope)
+    def _layers(self, x: Tensor, rope: Tensor, attend: Attend | None) -> Tensor:
+        x = x + self.attention(self.norm1(x), rope, attend=attend)
         deep: Tensor = x + self.ffn(self.norm2(x))
         return deep
 
@@ -190,6 +200,10 @@ class Head(nn.Linear):
         """Of x [batch, seq, dim] and int64 [batch, seq]."""
         loss = self.ops.loss if self.split is None else self.split
         return loss(x, self.weight.to(x.dtype), labels)
+
+    def logits(self, x: Tensor) -> Tensor:
+        """[..., dim] → [..., vocab]."""
+        return self.ops.linear(x, self.weight.to(x.dtype))
 
 
 class Embedding(nn.Embedding):
@@ -277,6 +291,27 @@ class Decoder(nn.Module):
             return x
         loss: Tensor = self.head(self.norm(x), labels=labels)
         return loss if alone else torch.stack([loss])
+
+    def logits(self, tokens: Tensor, cache: Cache | None = None, last: int = 1) -> Tensor:
+        """What the whole model makes of the last tokens: of each the logits of the next one.
+
+        Args:
+            tokens: int64 [batch, seq]; they follow those in the cache, which then has them too.
+            cache: What the model has seen before; None: nothing.
+            last: Of how many tokens.
+
+        Returns:
+            [batch, last, vocab], in the format that the model computes in.
+        """
+        assert self.embedding is not None and self.norm is not None and self.head is not None
+        begin = 0 if cache is None else cache.length
+        rope = self.rope[:, begin : begin + tokens.shape[1]].contiguous()
+        x = self.embedding(tokens).to(self.dtype)
+        for number, block in enumerate(self.blocks):
+            x = block(x, rope, attend=None if cache is None else cache.layer(number))
+        if cache is not None:
+            cache.length += tokens.shape[1]
+        return self.head.logits(self.norm(x[:, -last:].contiguous()))
 
 
 def local(weight: Tensor, *gradient: Partial) -> Tensor:

@@ -1,4 +1,4 @@
-"""Axes of what works on a model that is spread over a group."""
+"""Axes of what works on a model, and of a model that is spread over a group."""
 
 from __future__ import annotations
 
@@ -12,26 +12,79 @@ from .base import Benchmark, Context
 from .runner import all_or_none
 
 
-class Modelled(Benchmark):
-    """A model, in which format and by which operations it computes, and how it is spread.
+class OnModel(Benchmark):
+    """A model, in which format and by which operations it computes.
 
-    ``model`` may be a slice: ``llama-70b@4`` has four layers. ``batch`` is sequences of a
-    data-parallel rank. ``dtype`` is that of matrix products; fp8 leaves head and router in bf16.
-    ``ops`` is a choice of `bench.workloads.ops`, all else a `bench.kernels.layout.Layout`.
+    ``model`` may be a slice: ``llama-70b@4`` has four layers. ``batch`` is sequences at a time.
+    ``dtype`` is that of matrix products; fp8 leaves head and router in bf16. ``ops`` is a choice of
+    `bench.workloads.ops`.
     """
 
     fitting = {"model": ("small", "tiny")}
-    worded = {
-        "ops": {"torch": ""},
-        "dp": {"ddp": ""},
-        "schedule": {"1f1b": ""},
-        **{name: {1: ""} for name in ("replicas", "tp", "cp", "pp", "microbatches", "ep")},
-    }
+    worded = {"ops": {"torch": ""}}
 
     model: str = "tiny"
     batch: int = 4
     dtype: Literal["fp32", "bf16", "fp8"] = "fp32"
     ops: Literal["torch", "triton", "compile", "vendor"] = "torch"
+
+    def __post_init__(self) -> None:
+        """Raise `UsageError` for what cannot be, before anything is started."""
+        if self.batch < 1:
+            raise UsageError(f"{self.name}: batch must be at least 1, not {self.batch}")
+
+    @property
+    def shape(self) -> ModelShape:
+        """The model's extents."""
+        return ModelShape.of(load_model(self.model))
+
+    def shares_sequences(self) -> bool:
+        """Whether a rank has a part of each sequence only."""
+        return False
+
+    def operations(self, context: Context) -> Any:
+        """The operations; no rank goes on alone where another has them not."""
+        from ..kernels import tuning
+        from ..kernels.op import NoTargetError
+        from .configured import use_tables
+        from .ops import choose
+
+        chosen, problem = None, ""
+        if self.ops == "triton":
+            use_tables()
+            self.taken = tuning.source(context.arch) if context.arch else ""
+        try:
+            chosen = choose(
+                self.ops,
+                self.shape,
+                self.dtype,
+                arch=context.arch,
+                vendor=context.backend.functions(),
+                context_parallel=self.shares_sequences(),
+            )
+        except NoTargetError as error:
+            problem = str(error)
+        all_or_none(context, problem)
+        return chosen
+
+    def tables(self) -> str:
+        """Where the kernels' configurations come from."""
+        return str(self.__dict__.get("taken", ""))
+
+
+class Modelled(OnModel):
+    """A model that is spread over a group, by a `bench.kernels.layout.Layout`.
+
+    ``batch`` is sequences of a data-parallel rank.
+    """
+
+    worded = {
+        **OnModel.worded,
+        "dp": {"ddp": ""},
+        "schedule": {"1f1b": ""},
+        **{name: {1: ""} for name in ("replicas", "tp", "cp", "pp", "microbatches", "ep")},
+    }
+
     dp: Literal["ddp", "fsdp", "hsdp"] = "ddp"
     replicas: int = 1
     tp: int = 1
@@ -43,8 +96,7 @@ class Modelled(Benchmark):
 
     def __post_init__(self) -> None:
         """Raise `UsageError` for what cannot be, before anything is started."""
-        if self.batch < 1:
-            raise UsageError(f"{self.name}: batch must be at least 1, not {self.batch}")
+        super().__post_init__()
         try:
             self.layout.check(self.shape, self.batch)
         except ValueError as error:
@@ -69,11 +121,6 @@ class Modelled(Benchmark):
             self.ep,
         )
 
-    @property
-    def shape(self) -> ModelShape:
-        """The model's extents."""
-        return ModelShape.of(load_model(self.model))
-
     def check_ranks(self, ranks: int) -> None:
         """Raise `UsageError` for a group that the layout does not divide."""
         self.spread_over(ranks)
@@ -85,31 +132,6 @@ class Modelled(Benchmark):
         except ValueError as error:
             raise UsageError(f"{self.name}: {self.model}: {error}") from None
 
-    def operations(self, context: Context) -> Any:
-        """The operations; no rank goes on alone where another has them not."""
-        from ..kernels import tuning
-        from ..kernels.op import NoTargetError
-        from .configured import use_tables
-        from .ops import choose
-
-        chosen, problem = None, ""
-        if self.ops == "triton":
-            use_tables()
-            self.taken = tuning.source(context.arch) if context.arch else ""
-        try:
-            chosen = choose(
-                self.ops,
-                self.shape,
-                self.dtype,
-                arch=context.arch,
-                vendor=context.backend.functions(),
-                context_parallel=self.cp > 1,
-            )
-        except NoTargetError as error:
-            problem = str(error)
-        all_or_none(context, problem)
-        return chosen
-
-    def tables(self) -> str:
-        """Where the kernels' configurations come from."""
-        return str(self.__dict__.get("taken", ""))
+    def shares_sequences(self) -> bool:
+        """By context parallelism."""
+        return self.cp > 1

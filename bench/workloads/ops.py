@@ -63,6 +63,23 @@ def repeated(k: Tensor, v: Tensor, heads: int) -> tuple[Tensor, Tensor]:
     return k.repeat_interleave(times, dim=1), v.repeat_interleave(times, dim=1)
 
 
+def _decode(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    # Heads that share keys stand in the place of queries, so that no key is copied for each.
+    together = q.view(*k.shape[:2], -1, q.shape[-1])
+    return F.scaled_dot_product_attention(together, k, v).view_as(q)
+
+
+def _paged(q: Tensor, k: Tensor, v: Tensor, table: Tensor, length: int) -> Tensor:
+    """Collects the pages first: the library has no attention that follows a table."""
+    used = table[:, : -(-length // k.shape[1])]
+
+    def collected(pages: Tensor) -> Tensor:
+        one = pages.index_select(0, used.flatten()).view(len(table), -1, *pages.shape[2:])
+        return one[:, :length].transpose(1, 2)
+
+    return _decode(q, collected(k), collected(v))
+
+
 def _swiglu(gate: Tensor, up: Tensor) -> Tensor:
     return F.silu(gate) * up
 
@@ -137,13 +154,21 @@ def _adamw(
     )
 
 
+Attend = Callable[[Tensor, Tensor, Tensor], Tensor]
+"""Attention of q [batch, heads, seq, head_dim] to k and v of as many or fewer heads."""
+
+
 @dataclass(frozen=True)
 class Ops:
-    """The operations of a training step, all differentiable but ``adamw``.
+    """The operations of a training step, all differentiable but ``adamw``, and of generation.
 
     - ``rmsnorm``: x [..., dim], weight [dim].
     - ``rope``: q [batch, seq, heads, head_dim], k, table fp32 [2, seq, head_dim / 2].
     - ``attention``: causal, of q [batch, heads, seq, head_dim] and k, v of as many or fewer heads.
+    - ``decode``: of one query a sequence, q [batch, heads, 1, head_dim], to all of k and v
+      [batch, kv_heads, length, head_dim], which may lie in parts of larger tensors.
+    - ``paged``: the same of k and v [pages, page, kv_heads, head_dim]: a sequence's first
+      ``length`` tokens are in the pages that its row of table (int32 [batch, n]) names.
     - ``swiglu``: silu(gate) · up.
     - ``linear``: x [..., K] · weight [N, K]ᵀ.
     - ``loss``: mean cross-entropy of x [..., dim] · weight [vocab, dim]ᵀ with labels [...], fp32.
@@ -159,7 +184,9 @@ class Ops:
 
     rmsnorm: Callable[[Tensor, Tensor], Tensor] = _rmsnorm
     rope: Callable[[Tensor, Tensor, Tensor], tuple[Tensor, Tensor]] = _rope
-    attention: Callable[[Tensor, Tensor, Tensor], Tensor] = _attention
+    attention: Attend = _attention
+    decode: Attend = _decode
+    paged: Callable[[Tensor, Tensor, Tensor, Tensor, int], Tensor] = _paged
     swiglu: Callable[[Tensor, Tensor], Tensor] = _swiglu
     linear: Callable[[Tensor, Tensor], Tensor] = F.linear
     loss: Callable[[Tensor, Tensor, Tensor], Tensor] = _loss
@@ -173,7 +200,7 @@ class Ops:
 
 TORCH = Ops()
 NAMES = tuple(one.name for one in fields(Ops) if one.name != "compiled")
-"""The operations of a training step."""
+"""The operations that there are."""
 
 
 def choose(
