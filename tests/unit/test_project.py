@@ -77,8 +77,12 @@ def public_names():
             if inspect.isfunction(thing) or inspect.isclass(thing):
                 yield f"{info.name}.{name}", thing
             if inspect.isclass(thing):
+                # A field is told of by its class, whatever its default is.
+                told = getattr(thing, "__dataclass_fields__", {})
                 for attribute, method in vars(thing).items():
-                    if inspect.isfunction(method) and not attribute.startswith("_"):
+                    if attribute.startswith("_") or attribute in told:
+                        continue
+                    if inspect.isfunction(method):
                         yield f"{info.name}.{name}.{attribute}", getattr(thing, attribute)
 
 
