@@ -37,6 +37,8 @@ class Rule(msgspec.Struct, kw_only=True, frozen=True):
     max_samples: int = 5_000
     sustained: float = 0.0
     """Run back to back for at least this many seconds and keep the second half (0: burst)."""
+    again: int = 0
+    """How often a job is measured once more, at once, where other work used its ranks' cores."""
 
 
 class Timing(msgspec.Struct, kw_only=True):

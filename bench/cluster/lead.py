@@ -80,13 +80,19 @@ class Lead:
                 self._fault(job, fault)
                 return True
             self._open = True
-        reports = await self._everyone("run", job=index)
-        fault = culprit(reports)
-        if fault is not None:
-            self._fault(job, fault)
-            return fault.fault != "raised"
-        results = [report.result for report in reports if report.result is not None]
-        self._measured(job, results)
+        before = ""
+        for left in reversed(range(job.rule.again + 1)):
+            reports = await self._everyone("run", job=index)
+            fault = culprit(reports)
+            if fault is not None:
+                self._fault(job, fault)
+                return fault.fault != "raised"
+            results = [report.result for report in reports if report.result is not None]
+            noise = self._noise(results)
+            if not noise or not left:
+                self._measured(job, results, noise, before)
+                break
+            before = before or noise
         return False
 
     async def _form(self) -> list[Report]:
@@ -136,16 +142,22 @@ class Lead:
 
     # ---- rows ----
 
-    def _measured(self, job: Job, results: list[Result]) -> None:
+    def _noise(self, results: list[Result]) -> str:
+        """Which rank's cores other work used meanwhile, and how much; empty if nobody's."""
+        noisy = ((rank, one.contention) for rank, one in enumerate(results) if one.contention)
+        return next((f"{self._rank_name(rank)}: {why}" for rank, why in noisy), "")
+
+    def _measured(self, job: Job, results: list[Result], noise: str, before: str) -> None:
+        """Turn results into rows. ``before``: the noise for which they were measured again."""
         outcome = results[0].outcome
         rank, told = _judge([result.outcome for result in results])
         status, reason = told.status, told.reason
         if status == "invalid":
             reason = f"{self._rank_name(rank)}: {reason}"
-        noisy = [(rank, r.contention) for rank, r in enumerate(results) if r.contention]
-        if status == "ok" and noisy:
-            rank, why = noisy[0]
-            status, reason = "contended", f"{self._rank_name(rank)}: {why}"
+        if status == "ok" and noise:
+            status, reason = "contended", noise
+        elif status == "ok" and before:
+            reason = "; ".join(filter(None, (reason, f"measured again; at first {before}")))
         if status in ("failed", "invalid"):
             self._home.event("warning", f"{job.benchmark}: {reason}")
         own_conditions = [result.conditions for result in results] if job.each else []

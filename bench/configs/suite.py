@@ -29,7 +29,7 @@ PLACEMENT = ("over", "of", "schedule", "matchings", "seed", "within", "across", 
 """Keys of an entry that say where it is measured; all others are axes or ``rule``."""
 
 _DURATIONS = ("budget", "warmup", "block", "sustained", "limit")
-_COUNTS = ("min_samples", "max_samples")
+_COUNTS = ("min_samples", "max_samples", "again")
 RULE = ("precision", *_DURATIONS, *_COUNTS)
 """Keys of a rule: those of `bench.timing.Rule`, and ``limit``, a job's wall-clock limit."""
 
@@ -120,7 +120,7 @@ def _rule_value(document: Document, key: str, value: Any, place: Place) -> float
             raise document.error(place, str(error)) from None
     else:
         number = convert_value(document, value, int if key in _COUNTS else float, place)
-    if number < 0 or (number == 0 and key not in ("warmup", "sustained")):
+    if number < 0 or (number == 0 and key not in ("warmup", "sustained", "again")):
         raise document.error(place, f"must be positive, not {value}")
     return number
 

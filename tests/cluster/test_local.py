@@ -139,6 +139,18 @@ def test_values_taken_beside_other_work_are_contended(tmp_path):
     assert finished.counts["contended"] >= 1
 
 
+@pytest.mark.parametrize("again", [0, 1])
+def test_what_is_contended_is_measured_again_as_often_as_the_rule_says(tmp_path, again):
+    made = suite([("beside", {"folder": str(tmp_path)})], budget=0.4, precision=0.0, again=again)
+    _, rows = run(made, local_executor(), tmp_path / "runs")
+    for device, row in enumerate(rows["beside", "time"]):
+        assert (tmp_path / str(device)).read_text().count("again") == 1 + again
+        # Others than the first time's may use the core here as well.
+        assert row.status == "contended" or again
+        if row.status == "ok":
+            assert row.reason.startswith("measured again; at first rank 0 (")
+
+
 def test_a_benchmark_of_which_every_value_is_contended_does_not_pass(tmp_path):
     path = tmp_path / "suite.yaml"
     path.write_text(

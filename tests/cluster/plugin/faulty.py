@@ -5,8 +5,11 @@ from __future__ import annotations
 import ctypes
 import os
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Literal
 
 from bench.records import Measure
@@ -36,6 +39,36 @@ class Fixed(_Timed):
 
     def step(self) -> None:
         time.sleep(self.seconds)
+
+
+@benchmark(scope="device")
+class Beside(Benchmark):
+    """Somebody uses the core the first time; ``folder`` counts how often it is set up."""
+
+    measures = TIME
+    folder: str = ""
+
+    def setup(self, context: Context) -> None:
+        times = Path(self.folder, str(context.index))
+        with times.open("a") as file:
+            file.write("again\n")
+        spin = [sys.executable, "-c", "while True: pass"]
+        alone = times.read_text().count("\n") > 1
+        self.other = None if alone else subprocess.Popen(spin)
+
+    def step(self) -> None:
+        sum(range(20_000))
+
+    def check(self) -> Check:
+        return Check(True)
+
+    def metrics(self, timing: Timing) -> Iterator[Metric]:
+        yield Metric("time", samples=timing.seconds)
+
+    def teardown(self) -> None:
+        if self.other is not None:
+            self.other.kill()
+            self.other.wait()
 
 
 @benchmark(scope="device")
