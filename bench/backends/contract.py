@@ -110,7 +110,7 @@ def _checked(backend: Backend, member: str) -> Callable[..., Any]:
             text = f"{member}() raised {type(error).__name__}: {error}"
             raise BackendError(text, where=where) from error
         if why := _unlike(value, kind) or (member == "devices" and _strange(value, backend.name)):
-            raise BackendError(f"{member}() gave {value!r:.200}, takes {takes}: {why}", where=where)
+            raise BackendError(f"{member}() gave {value!r:.100}, takes {takes}: {why}", where=where)
         return value
 
     return asked
