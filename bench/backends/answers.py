@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import msgspec
 
@@ -11,6 +11,9 @@ if TYPE_CHECKING:
     import torch
 
 T = TypeVar("T")
+Amount = Annotated[float, msgspec.Meta(ge=0)]
+Count = Annotated[int, msgspec.Meta(ge=0)]
+"""What no device has less than nothing of."""
 
 
 class Telemetry(msgspec.Struct, kw_only=True, frozen=True):
@@ -21,11 +24,11 @@ class Telemetry(msgspec.Struct, kw_only=True, frozen=True):
     ``capped``: it runs at its power limit, as busy chips do; that is noted, and no throttling.
     """
 
-    clock: float | None = None
-    clock_max: float | None = None
+    clock: Amount | None = None
+    clock_max: Amount | None = None
     temperature: float | None = None
-    power: float | None = None
-    memory_used: int | None = None
+    power: Amount | None = None
+    memory_used: Count | None = None
     throttled: str = ""
     capped: bool = False
 
@@ -39,7 +42,7 @@ class Health(msgspec.Struct, kw_only=True, frozen=True):
     empty if it does not say so.
     """
 
-    errors: dict[str, int] = {}
+    errors: dict[str, Count] = {}
     problem: str = ""
 
 

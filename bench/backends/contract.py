@@ -7,9 +7,10 @@ from it. What is called inside a timed region (`event`, `synchronize`) is not lo
 from __future__ import annotations
 
 import functools
+import math
 import re
 from collections.abc import Callable, Mapping
-from typing import Annotated, Any
+from typing import Annotated, Any, get_args, get_origin
 
 import msgspec
 
@@ -53,6 +54,20 @@ _GIVES: dict[str, tuple[Any, str]] = {
 }
 """Methods: type of what they give, and what a sentence says that it is."""
 
+ASKED = ("present", "versions", "environment", "telemetry", "health", "links", "busy")
+"""Methods that need no opened device: drivers and agents ask them, of plugins through `remote`."""
+
+
+def kind_of(member: str) -> Any:
+    """The type of what a method gives."""
+    return _GIVES[member][0]
+
+
+def declared(backend: Backend) -> dict[str, Any]:
+    """The attributes of a backend's class, in plain values."""
+    found = {member: getattr(backend, member) for member in _WORDS}
+    return {key: dict(one) if isinstance(one, Mapping) else one for key, one in found.items()}
+
 
 def problem_of(cls: Any, path: str, name: str) -> str:
     """Why the class at ``path`` is no backend that this harness can use; empty if it is one."""
@@ -89,11 +104,13 @@ def _checked(backend: Backend, member: str) -> Callable[..., Any]:
             value = getattr(cls, member)(backend, *args, **kwargs)
         except BackendError:
             raise
-        except Exception as error:  # a plugin may raise anything
+        except BaseException as error:  # a plugin may raise anything, SystemExit included
+            if isinstance(error, KeyboardInterrupt):
+                raise
             text = f"{member}() raised {type(error).__name__}: {error}"
             raise BackendError(text, where=where) from error
-        if why := _unlike(value, kind):
-            raise BackendError(f"{member}() gave {value!r:.200}, takes {takes}: {why}", where=where)
+        if why := _unlike(value, kind) or (member == "devices" and _strange(value, backend.name)):
+            raise BackendError(f"{member}() gave {value!r:.100}, takes {takes}: {why}", where=where)
         return value
 
     return asked
@@ -103,9 +120,49 @@ def _unlike(value: Any, kind: Any) -> str:
     """Why a value is not of a kind, its fields included; empty if it is."""
     plain = dict(value) if isinstance(value, Mapping) else value
     try:
-        msgspec.convert(msgspec.to_builtins(plain), kind)
+        plain = msgspec.to_builtins(plain)
+        msgspec.convert(plain, kind)
     except (msgspec.ValidationError, TypeError) as error:
         return str(error)
+    return _untyped(value, kind) or _endless(plain)
+
+
+def _untyped(value: Any, kind: Any) -> str:
+    """Where a value only looks like a struct, as a dict of its fields does; empty if it is one."""
+    listed = get_origin(kind) is list
+    wanted = get_args(kind)[0] if listed else kind
+    if isinstance(wanted, type) and issubclass(wanted, msgspec.Struct):
+        for one in value if listed else [value]:
+            if not isinstance(one, wanted):
+                return f"a {type(one).__name__} is no {wanted.__name__}"
+    return ""
+
+
+def _endless(plain: Any) -> str:
+    """Where a number is none, or has no end: no record can hold it."""
+    if isinstance(plain, float) and not math.isfinite(plain):
+        return f"{plain} is no number"
+    items: Any = ()
+    if isinstance(plain, dict):
+        items = plain.items()
+    elif isinstance(plain, (list, tuple)):
+        items = enumerate(plain)
+    for key, value in items:
+        if why := _endless(value):
+            return f"{key}: {why}"
+    return ""
+
+
+def _strange(devices: list[Device], name: str) -> str:
+    """Why these are not this backend's devices; empty if they are."""
+    indices = [device.index for device in devices]
+    if min(indices, default=0) < 0 or len(set(indices)) < len(indices):
+        return f"indices are {indices}: number the node's devices from 0, each once"
+    for device in devices:
+        if device.backend != name:
+            return f"device {device.index} says backend {device.backend!r}, not {name!r}"
+        if device.dies < 1 or device.memory < 0:
+            return f"device {device.index} has {device.dies} dies and {device.memory} B of memory"
     return ""
 
 

@@ -6,12 +6,16 @@ the class that declares it. The harness must then say so in a sentence, and go o
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
+import subprocess
 import sys
+from typing import Any
 
 import msgspec
 
+from ..host import ended_by
 from . import tools
 
 SECONDS = "HENGSUAN_PROBE_SECONDS"
@@ -27,48 +31,72 @@ def limit() -> float:
 
 
 class Examined(msgspec.Struct, frozen=True):
-    """What a backend's class says: why it cannot be used, or why this node has no such devices."""
+    """What a backend's class says: why it cannot be used, or why this node has no such devices.
+
+    ``declared``: its attributes (`contract.declared`).
+    """
 
     problem: str = ""
     absent: str = ""
     priority: int = 0
     tested: str = ""
+    declared: dict[str, Any] = {}
 
 
 def examine(name: str) -> Examined:
     """Import the backend's class elsewhere. Never raises for what it does."""
-    answer, problem = ask(name, "examine", limit=limit())
-    if problem:
-        return Examined(problem=f"its import {problem}")
-    return msgspec.json.decode(answer, type=Examined)
+    found, problem = ask(name, "examine", kind=Examined, limit=limit())
+    return Examined(problem=f"its import {problem}") if problem else found
 
 
-def ask(name: str, *words: str, limit: float) -> tuple[str, str]:
-    """What the process answers (JSON), or in words why it did not."""
+def ask(name: str, *words: str, kind: Any, limit: float) -> tuple[Any, str]:
+    """What the process answers, of a ``kind``; or in words why it did not."""
     environment = {**os.environ, "TORCH_DEVICE_BACKEND_AUTOLOAD": "0"}
     ended = tools.run([sys.executable, "-m", __name__, name, *words], limit, environment)
     if ended.code is None:
-        return "", f"did not answer within {limit:g} s"
-    said = [line for line in ended.err.strip().splitlines() if line.strip()]
-    last = f": {said[-1][:300]}" if said else ""
+        return None, f"did not answer within {limit:g} s"
+    last = last_line(ended.err)
     if ended.code < 0:
-        return "", f"crashed with {signal.Signals(-ended.code).name}{last}"
+        return None, f"{ended_by(ended.code)}{last}"
     if ended.code:
-        return "", f"failed{last}"
-    for line in ended.out.splitlines():
+        return None, f"failed{last}"
+    for line in reversed(ended.out.splitlines()):  # the stack may have said anything before
         if line.startswith(_MARK):
-            return line[len(_MARK) :], ""
-    return "", f"ended without an answer{last}"
+            try:
+                return msgspec.json.decode(line[len(_MARK) :], type=kind), ""
+            except msgspec.DecodeError as error:
+                return None, f"gave another answer than ours: {error}"
+    return None, f"ended without an answer{last}"
+
+
+def last_line(said: str) -> str:
+    """The last line of what a process said, to stand behind what became of it."""
+    lines = [line for line in said.splitlines() if line.strip()]
+    return f": {lines[-1].strip()[:300]}" if lines else ""
+
+
+def kill(process: subprocess.Popen[bytes]) -> None:
+    """Kill a process that leads a group of its own, and that group."""
+    with contextlib.suppress(OSError):
+        os.killpg(process.pid, signal.SIGKILL)
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        process.wait(5)  # one that waits for a driver cannot even be killed
 
 
 def _answer(name: str, words: list[str]) -> object:
+    from .contract import declared
     from .registry import get, here
 
     if words == ["examine"]:
         found = here(name)
         if isinstance(found, str):
             return Examined(problem=found)
-        return Examined(absent=found.present(), priority=found.priority, tested=found.tested)
+        return Examined(
+            absent=found.present(),
+            priority=found.priority,
+            tested=found.tested,
+            declared=declared(found),
+        )
     backend = get(name, isolated=True)
     if words == ["devices"]:
         return backend.devices()
@@ -84,7 +112,7 @@ def main() -> None:
     name, *words = sys.argv[1:]
     try:
         answer = _answer(name, words)
-    except Exception as error:
+    except BaseException as error:  # a vendor's stack may raise anything, SystemExit included
         from ..errors import HengsuanError
 
         # Without the place that it names: whoever asked knows it.
@@ -92,7 +120,8 @@ def main() -> None:
         if isinstance(error, HengsuanError):
             text = "; ".join(filter(None, (error.message, error.hint)))
         sys.stderr.write(f"\n{' '.join(text.split())}\n")
-        sys.exit(1)
+        sys.stderr.flush()
+        os._exit(1)
     sys.stdout.write(f"\n{_MARK}{msgspec.json.encode(answer).decode()}\n")
     sys.stdout.flush()
     sys.stderr.flush()

@@ -71,10 +71,10 @@ def probe(name: str, limit: float | None = None) -> Probe:
         if backend.device_type == "cpu":
             # Nothing is imported to count cores, so nothing can crash: no process is needed.
             return Probe(name, devices=backend.devices())
-    answer, problem = isolated.ask(name, "devices", limit=limit or isolated.limit())
+    wanted = limit or isolated.limit()
+    devices, problem = isolated.ask(name, "devices", kind=list[Device], limit=wanted)
     if problem:
         return Probe(name, problem=problem)
-    devices = msgspec.json.decode(answer, type=list[Device])
     return Probe(name, devices=devices, problem="" if devices else "has no device")
 
 
@@ -83,14 +83,16 @@ def architecture(name: str) -> str | None:
 
     Raises `BackendError` if it cannot be asked.
     """
-    answer, problem = isolated.ask(name, "arch", limit=isolated.limit())
+    found: str | None
+    found, problem = isolated.ask(name, "arch", kind=str | None, limit=isolated.limit())
     if problem:
         text = f"its architecture cannot be asked: it {problem}"
         raise BackendError(text, where=f"backend {name}")
-    return msgspec.json.decode(answer, type=str | None)
+    return found
 
 
 def memory_limit(name: str, limit: int) -> str:
     """Why ``limit`` bytes cannot be imposed on a device of a backend; empty if they can."""
-    answer, problem = isolated.ask(name, "memory", str(limit), limit=isolated.limit())
-    return f"it {problem}" if problem else msgspec.json.decode(answer, type=str)
+    why: str
+    why, problem = isolated.ask(name, "memory", str(limit), kind=str, limit=isolated.limit())
+    return f"it {problem}" if problem else why

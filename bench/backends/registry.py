@@ -2,8 +2,9 @@
 
 A plugin names its class in the entry-point group ``hengsuan.backends``. Its import is tried in
 another process first (`isolated`): one that raises, crashes or hangs is listed with its reason and
-breaks nothing. A plugin may replace a built-in backend by taking its name, and the list says so;
-two plugins of one name are an error. ``HENGSUAN_BACKENDS=a,b`` limits the list.
+breaks nothing. Drivers and agents ask it in a process of its own too (`remote`): only ranks import
+it. A plugin may replace a built-in backend by taking its name, and the list says so; two plugins of
+one name are an error. ``HENGSUAN_BACKENDS=a,b`` limits the list.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from ..errors import BackendError, unknown
 from . import contract
 from .base import Backend
 from .isolated import Examined, examine
+from .remote import Remote
 
 BUILT_IN = {
     "iluvatar": "bench.backends.iluvatar:Iluvatar",
@@ -125,7 +127,8 @@ def get(name: str, *, isolated: bool = False) -> Backend:
 
     Args:
         name: As users write it after ``--backend``.
-        isolated: This process may crash, hang or be spoilt: a plugin's import is not tried before.
+        isolated: This process may crash, hang or be spoilt: a plugin is imported here,
+            and all its members can be called. Elsewhere it is a `Remote`.
 
     Raises:
         UsageError: nothing answers to the name (lists what there is).
@@ -133,11 +136,17 @@ def get(name: str, *, isolated: bool = False) -> Backend:
     """
     if name not in _origins():
         raise unknown("backend", name, _origins())
-    problem = "" if isolated else examined(name).problem
-    found = problem or here(name)
+    found = here(name) if isolated or ours(name) else _remote(name)
     if isinstance(found, str):
         raise BackendError(found, where=f"backend {name}")
     return found
+
+
+@functools.cache
+def _remote(name: str) -> Backend | str:
+    """A plugin, whose code runs in another process; in a sentence why it cannot be used."""
+    said = examined(name)
+    return said.problem or Remote(name, said.declared)
 
 
 def listing() -> list[Listed]:

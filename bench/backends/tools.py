@@ -27,7 +27,7 @@ AGE = 1.0
 """Seconds for which a reading is told again: a tool takes a process and up to a second each time,
 and telemetry is asked between blocks of samples."""
 MOST = 1 << 22
-"""Bytes of what a program says that are read."""
+"""Bytes of what a program says last that are read."""
 
 
 class Ended(msgspec.Struct, frozen=True):
@@ -64,8 +64,8 @@ def run(command: Sequence[str], limit: float, environment: Mapping[str, str]) ->
 
 
 def _read(file: Any) -> str:
-    file.seek(0)
-    return str(file.read(MOST).decode("utf-8", "replace"))
+    file.seek(max(0, file.seek(0, os.SEEK_END) - MOST))
+    return str(file.read().decode("utf-8", "replace"))
 
 
 def output(*command: str, limit: float = LIMIT) -> str | None:

@@ -25,6 +25,7 @@ from . import interfaces
 from .coordinator import Coordinator
 from .executor import Event
 from .follow import follow
+from .in_thread import in_thread
 from .lead import Lead
 from .orders import Order, Visit
 from .outbox import Outbox
@@ -220,7 +221,7 @@ class Agent:
     async def _bounded(self, look: Callable[[], T]) -> T | None:
         """What ``look`` gives, called in a thread; None, and an event, if it fails or hangs."""
         try:
-            return await asyncio.wait_for(asyncio.to_thread(look), LOOK)
+            return await asyncio.wait_for(in_thread(look), LOOK)
         except Exception as error:  # a driver's file or a vendor's telemetry; no reason to stop
             why = f"for {LOOK:g} s" if isinstance(error, asyncio.TimeoutError) else f": {error}"
             self.event("warning", f"the host's counters could not be read{why}")

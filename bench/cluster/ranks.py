@@ -18,7 +18,7 @@ from pathlib import Path
 
 import msgspec
 
-from ..host import stopped
+from ..host import ended_by, stopped
 from .wire import LIMIT, PROTOCOL, Failed, FromRank, LaunchSpec, Ping, Pong, Ready, ToRank, line
 
 CHANNEL = "HENGSUAN_CHANNEL"
@@ -194,13 +194,9 @@ class RankProcess:
             code = self._process.wait(5)
         except subprocess.TimeoutExpired:
             return "closed its channel"
-        words = self._last_words()
-        if code >= 0:
-            return f"exited with code {code}{words}"
-        name = signal.Signals(-code).name
-        if -code == signal.SIGKILL and _oom_kills() > self._kills:
-            return f"killed by the kernel: out of memory{words}"
-        return f"crashed with {name}{words}"
+        starved = code == -signal.SIGKILL and _oom_kills() > self._kills
+        said = "killed by the kernel: out of memory" if starved else ended_by(code)
+        return f"{said}{self._last_words()}"
 
     def _last_words(self) -> str:
         try:

@@ -32,8 +32,8 @@ def light_import(subject: Subject) -> str:
         if "torch" in sys.modules:
             raise Fail(
                 f"{what} imported torch",
-                "import torch inside load() and the methods that need it: `--help`, plans and "
-                "agents load the plugin too",
+                "import torch inside load() and the methods that need it: whoever lists backends "
+                "waits for it",
             )
     return "no torch"
 
@@ -46,17 +46,8 @@ def discovery(subject: Subject) -> str:
     if absent:
         raise Fail(f"present() says: {absent}", "return an empty string where devices are")
     first, second = backend.devices(), backend.devices()
-    for device in first:
-        if device.backend != backend.name:
-            raise Fail(
-                f"device {device.index} says backend {device.backend!r}, not {backend.name!r}",
-                "give Device(backend=self.name, ...)",
-            )
     if not first:
         raise Fail("devices() is empty though present() says nothing is amiss")
-    indices = [device.index for device in first]
-    if len(set(indices)) < len(indices):
-        raise Fail(f"devices() gives an index twice: {indices}", "number the node's devices")
     # A link that saves power while idle may be another fact for another process.
     lasting, elsewhere = ([replace(one, facts={}) for one in d] for d in (first, subject.devices))
     for one, again, whose in (

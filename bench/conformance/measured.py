@@ -18,6 +18,7 @@ from pathlib import Path
 from ..backends.base import Backend
 from ..cluster.ranks import rank_environment
 from ..errors import HengsuanError
+from ..host import ended_by
 from ..records import Case, Row
 from ..results import RunReader
 from ..runs import list_runs
@@ -74,7 +75,7 @@ def _run(backend: str, stages: Stages, folder: Path) -> str:
             os.killpg(process.pid, signal.SIGKILL)
         process.wait()
     if process.returncode < 0:
-        return f"the run crashed with {signal.Signals(-process.returncode).name}"
+        return f"the run {ended_by(process.returncode)}"
     lines = [line for line in said.splitlines() if line.startswith("error:")]
     return lines[0].removeprefix("error: ") if lines else ""
 

@@ -162,9 +162,7 @@ class _Job:
             if line.startswith(("Current thread", "Thread ")) and "most recent" in line:
                 words = f"; in {lines[number + 1]}"
                 break
-        if code < 0:
-            return f"crashed with {signal.Signals(-code).name}{words}"
-        return f"exited with code {code}{words}"
+        return f"{host.ended_by(code)}{words}"
 
     def _log(self, task: Task) -> Path:
         return self.folder / f"log.{task.rank}"

@@ -100,10 +100,9 @@ class Conformance:
             yield self.loading
         rest = [name for name in checks if name != "loading"]
         if self.backend is None or not self.devices:
+            why = f"there is no device to try it on: {self.loading.reason}"
             for name in rest:
-                yield Result(
-                    check=name, verdict="skipped", reason="there is no device to try it on"
-                )
+                yield Result(check=name, verdict="skipped", reason=why)
             return
         for check in device_checks().values():
             if check.name in rest:

@@ -19,7 +19,14 @@ from .cores import (
     threads,
 )
 from .identity import boot_id, hostname, machine_id
-from .processes import die_with_parent, process_name, process_tree, pss_tree, stopped
+from .processes import (
+    die_with_parent,
+    ended_by,
+    process_name,
+    process_tree,
+    pss_tree,
+    stopped,
+)
 
 __all__ = [
     "TICK",
@@ -30,6 +37,7 @@ __all__ = [
     "compact",
     "cpu_model",
     "die_with_parent",
+    "ended_by",
     "expand",
     "frequency",
     "governor",

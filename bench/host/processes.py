@@ -10,6 +10,17 @@ from pathlib import Path
 from .files import read
 
 
+def ended_by(code: int) -> str:
+    """How a process ended, in words, by its exit code as `subprocess` has it."""
+    if code >= 0:
+        return f"exited with code {code}"
+    try:
+        name = signal.Signals(-code).name
+    except ValueError:  # the signals between the first and the last of real time have no names
+        name = f"signal {-code}"
+    return f"crashed with {name}"
+
+
 def die_with_parent() -> None:
     """Ask the kernel to kill this process when the thread that started it ends."""
     with contextlib.suppress(OSError, AttributeError):

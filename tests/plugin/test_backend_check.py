@@ -117,17 +117,18 @@ def checked(environment, *only, code=None):
 
 def test_the_written_package_is_listed_before_anything_is_filled_in(written):
     environment = {"PYTHONPATH": str(written / "site")}
-    done = hengsuan("backend", "list", environment=environment)
+    done = hengsuan("backend", "list", "--json", environment=environment)
     assert done.returncode == 0, done.stderr
-    (line,) = [line for line in done.stdout.splitlines() if line.startswith(" acme")]
-    assert "hengsuan-acme" in line
-    assert "torch_acme is not installed" in done.stdout
+    (acme,) = [one for one in json.loads(done.stdout) if one["backend"] == "acme"]
+    assert (acme["origin"], acme["state"]) == ("hengsuan-acme", "absent")
+    assert "torch_acme is not installed" in acme["problem"]
     shown = hengsuan("show", "chips", environment=environment)
     assert shown.returncode == 0, shown.stderr
     assert "acme" in shown.stdout
     found = checked(environment, "loading", "memory", code=1)
     assert "torch_acme is not installed" in found["loading"]["reason"]
     assert found["memory"]["verdict"] == "skipped"
+    assert "torch_acme is not installed" in found["memory"]["reason"]
 
 
 def test_few_lines_are_to_be_filled_in(written):
@@ -187,9 +188,9 @@ BROKEN = {
         "facts of device 0 was",
     ),
     "twice": (
-        "discovery",
+        "loading",
         "def devices(self):\n    return [super(Broken, self).devices()[0]] * 2",
-        "gives an index twice: [0, 0]",
+        "indices are [0, 0]: number the node's devices from 0, each once",
     ),
     "nameless": (
         "identity",
