@@ -1,4 +1,4 @@
-"""Where configuration files are: the user's, those that plugins ship, then the built-in ones."""
+"""Where configuration files are: the user's, the built-in ones, then those that plugins ship."""
 
 from __future__ import annotations
 
@@ -26,13 +26,15 @@ def folders() -> Iterator[Path]:
     """Folders that hold ``chips/``, ``suites/`` and so on; what comes first wins.
 
     The folders in ``HENGSUAN_CONFIG_PATH`` (separated as in ``PATH``), ``~/.config/hengsuan``
-    (or below ``XDG_CONFIG_HOME``), ``configs/`` inside the package of every plugin, the built-in.
+    (or below ``XDG_CONFIG_HOME``), the built-in one, ``configs/`` inside the package of every
+    plugin: a plugin adds names and replaces none, least of all an edition or a datasheet by which
+    what it measured is judged.
     """
     yield from map(Path, filter(None, os.environ.get("HENGSUAN_CONFIG_PATH", "").split(os.pathsep)))
     home = os.environ.get("XDG_CONFIG_HOME") or os.path.expanduser("~/.config")
     yield Path(home, "hengsuan")
-    yield from _plugin_folders()
     yield BUILT_IN
+    yield from _plugin_folders()
 
 
 def _plugin_folders() -> Iterator[Path]:

@@ -275,6 +275,22 @@ def test_plugins_ship_configurations_without_being_imported(tmp_path, monkeypatc
     assert configs.load_chips()["acme-1"].peak("fp32") == 1e12
 
 
+def test_a_plugin_replaces_no_edition_and_no_datasheet(tmp_path, monkeypatch):
+    """They are what its own measurements are judged by."""
+    for kind, name in (("chips", "h200-sxm"), ("editions", "2026.1"), ("suites", "edition-2026.1")):
+        (tmp_path / "acme" / "configs" / kind).mkdir(parents=True)
+        (tmp_path / "acme" / "configs" / kind / f"{name}.yaml").write_text("name: theirs\n")
+    (tmp_path / "acme" / "__init__.py").write_text("")
+    info = tmp_path / "acme-1.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: acme\nVersion: 1\n")
+    (info / "entry_points.txt").write_text("[hengsuan.backends]\nacme = acme:Acme\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    assert configs.load_chip("h200-sxm").vendor == "NVIDIA"
+    for kind, name in (("editions", "2026.1"), ("suites", "edition-2026.1")):
+        assert tmp_path not in configs.path_of(kind, name).parents
+
+
 def test_a_file_found_by_name_carries_it(tmp_path, monkeypatch):
     (tmp_path / "suites").mkdir()
     path = tmp_path / "suites" / "yours.yaml"
