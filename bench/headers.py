@@ -12,6 +12,8 @@ from .records import SCHEMA, Conditions, Header
 RUN, CONDITIONS = "run.json", "conditions.jsonl"
 UNDECODABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 """What decoding raises: text that is no UTF-8, and endless brackets, have errors of their own."""
+_MOST_GROUPS, _MOST_DEVICES = 1 << 62, 1 << 31
+"""Whatever is above does not come from a run, and fits into no column."""
 
 
 def read_header(path: Path) -> Header:
@@ -89,6 +91,13 @@ def _incoherent(header: Header) -> str:
             return f"its case {index} says that it is case {case.id}"
         if not 0 <= case.schedule < len(header.schedules):
             return f"its case {index} is of schedule {case.schedule}, of {len(header.schedules)}"
+    for index, spec in enumerate(header.schedules):
+        if spec.groups is not None and not 0 <= spec.groups < _MOST_GROUPS:
+            return f"its schedule {index} says an impossible number of groups"
+    fleet = header.fleet
+    counts = (fleet.count, fleet.devices) if fleet is not None else ()
+    if not all(0 <= one < _MOST_DEVICES for one in counts):
+        return "its fleet has an impossible number of devices"
     for index, event in enumerate(header.events):
         if not all(isinstance(event.get(key), str) for key in ("kind", "node", "text")):
             return f"its event {index} has no kind, node or text"

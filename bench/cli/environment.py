@@ -27,7 +27,12 @@ def versions() -> dict[str, str]:
 
 
 def environment() -> dict[str, Any]:
-    """Versions, kernel, and the variables that change what libraries do (never a secret)."""
+    """Versions, digests of plugins, kernel, and the variables that change what libraries do.
+
+    Never a secret.
+    """
+    from ..submissions.plugins import digests
+
     variables = {
         name: value
         for name, value in sorted(os.environ.items())
@@ -35,6 +40,7 @@ def environment() -> dict[str, Any]:
     }
     return {
         "versions": versions(),
+        "plugins": digests(),
         "kernel": platform.release(),
         "machine": platform.machine(),
         "variables": variables,

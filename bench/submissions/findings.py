@@ -35,6 +35,7 @@ RULES: dict[str, str] = {
     "R4": "what is not computed again is coherent",
     "R5": "the benchmarks are the ones that this version has",
     "R6": "no value is above the datasheet's ceiling",
+    "R7": "samples are a measurement's own, and fit into its time",
     "P1": "one provenance, never mixed",
     "P2": "provenance fits the devices",
     "P3": "datasheets are there, and say what ours say",

@@ -21,7 +21,7 @@ from ..results import ROWS, SAMPLES, RunReader
 from .archive import MANIFEST, SIGNATURE, SYSTEM
 from .edition import load_edition
 from .manifest import Manifest, member, run_said, stands_for
-from .plugins import plugins_of
+from .plugins import measured_by, plugins_of
 from .redact import Redactor
 from .system import System
 
@@ -67,6 +67,14 @@ def pack(
         if redactor is not None:
             redactor.learn(header)
     plugins = plugins_of(headers, system.packages)
+    for plugin in plugins:
+        for header, folder in zip(headers, folders, strict=True):
+            if measured_by(plugin, header) not in ("", plugin.sha256):
+                raise UsageError(
+                    f"{plugin.distribution} has other files here than when this was measured",
+                    where=str(folder),
+                    hint="pack with the plugin that measured, or measure again",
+                )
     members: dict[str, bytes] = {}
     for place, folder in enumerate(folders):
         for name, data in _files(folder, redactor).items():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import importlib.util
 from collections.abc import Iterable, Iterator
@@ -86,6 +87,28 @@ def hashed(name: str, provides: list[str]) -> Plugin:
         files=len(lines),
         sha256=hashlib.sha256("".join(lines).encode()).hexdigest(),
     )
+
+
+def digests() -> dict[str, str]:
+    """By distribution the digest of every plugin that is installed: for the record of a run.
+
+    One whose files cannot be read is left out: nothing measured by it can be submitted.
+    """
+    found = {}
+    for group in ("hengsuan.backends", "hengsuan.benchmarks"):
+        for entry in metadata.entry_points(group=group):
+            name = entry.dist.name if entry.dist is not None else ""
+            if name and name not in found:
+                with contextlib.suppress(metadata.PackageNotFoundError, InfraError):
+                    found[name] = hashed(name, []).sha256
+    return found
+
+
+def measured_by(plugin: Plugin, header: Header) -> str:
+    """The digest that a plugin had when a run began; empty if the run does not say."""
+    noted = header.environment.get("plugins")
+    was = noted.get(plugin.distribution) if isinstance(noted, dict) else None
+    return was if isinstance(was, str) else ""
 
 
 def installed_otherwise(plugin: Plugin) -> bool:

@@ -10,96 +10,23 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import Any
 
-import msgspec
 import numpy as np
 
-from .. import __version__
 from ..configs import Chip, datasheet
-from ..errors import HengsuanError
-from ..groups import Schedule
-from ..headers import RUN, UNDECODABLE
-from ..inventory import Inventory
-from ..records import STATUSES, Case, Header, Samples, ScheduleSpec
-from ..results import ROWS, SAMPLES, Columns
-from ..rounds import schedule_for
-from ..workloads.base import Benchmark, Facts, make, registry, source_hash
-from ..workloads.operations import Operation
+from ..records import STATUSES
+from ..results import ROWS, SAMPLES
+from ..workloads.base import Facts
 from ..workloads.runner import Value, summarised
-from ..workloads.stream import Stream
-from .findings import Finding, Recomputed
-from .manifest import version_of
+from .findings import Finding, Level, Recomputed
+from .plausible import above
+from .prepared import HOSTILE, Job, Key, Run
 
 TOLERANCE = 2e-6
 """Relative difference that the rounding of samples explains: they are written with seven digits,
 so that each is wrong by 5e-7 at most, and where a round trip is taken off, by three times that."""
-_HOSTILE = (HengsuanError, ValueError, TypeError, ArithmeticError, LookupError, AttributeError)
-"""What axes and arguments raise that no benchmark and no schedule of ours ever had."""
-_MOST_ROUNDS = 100_000
-_MOST_MIXED = 4096
-"""Devices among which all pairs are gone through, where a schedule must know each."""
 _OK = STATUSES.index("ok")
-
-Key = tuple[int, int, int]
-"""Case, group, repeat."""
-
-
-class Job(msgspec.Struct, frozen=True):
-    """Cases that are the metrics of one benchmark with fixed axes, by metric."""
-
-    bench: Benchmark
-    cases: dict[str, Case]
-    first: int
-    schedule: int
-
-
-class Run(msgspec.Struct):
-    """A run of a submission, ready to be judged.
-
-    ``rows`` gives the index of a row in ``columns``; ``samples`` float64[n] by first case, group
-    and repeat; ``schedules`` one for each of the header's, None where it cannot be made.
-    """
-
-    where: str
-    header: Header
-    columns: Columns
-    rows: dict[Key, int]
-    samples: dict[Key, Any]
-    schedules: list[Schedule | None]
-    jobs: list[Job]
-
-
-def prepared(
-    where: str, header: Header, columns: Columns, samples: Path
-) -> tuple[Run, list[Finding]]:
-    """A run with what its rows refer to, and what is wrong with that.
-
-    Args:
-        where: What findings call its folder.
-        header: Of a run on devices, not of a simulated fleet.
-        columns: Its rows.
-        samples: The file of its samples.
-    """
-    findings: list[Finding] = []
-    rows: dict[Key, int] = {}
-    twice = 0
-    keys = zip(columns.case.tolist(), columns.group.tolist(), columns.repeat.tolist(), strict=True)
-    for index, key in enumerate(keys):
-        twice += rows.setdefault(key, index) != index
-    if twice:
-        text = f"{twice} row(s) are of a case, group and repeat that has one already"
-        findings.append(Finding(rule="R1", level="finding", text=text, where=f"{where}/{ROWS}"))
-    conditions = columns.conditions
-    if lost := int(((conditions < -1) | (conditions >= len(header.conditions))).sum()):
-        text = f"{lost} row(s) are of conditions that are not there"
-        findings.append(Finding(rule="R1", level="finding", text=text, where=f"{where}/{ROWS}"))
-    found, wrong = _samples(samples, f"{where}/{SAMPLES}")
-    schedules, unmade = _schedules(header, f"{where}/{RUN}")
-    jobs, strange = _jobs(header, f"{where}/{RUN}")
-    findings += [*wrong, *unmade, *strange]
-    return Run(where, header, columns, rows, found, schedules, jobs), findings
 
 
 def recompute(run: Run, chips: Mapping[str, Chip], counts: Recomputed) -> Iterator[Finding]:
@@ -142,9 +69,9 @@ def _judged(
 ) -> Iterator[Finding]:
     _, group, repeat = key
 
-    def finding(rule: str, name: str, text: str) -> Finding:
+    def finding(rule: str, name: str, text: str, level: Level = "finding") -> Finding:
         what = f"{job.cases[name].short()} {name}, group {group}, repeat {repeat}"
-        return Finding(rule=rule, level="finding", text=f"{what}: {text}", where=place)
+        return Finding(rule=rule, level=level, text=f"{what}: {text}", where=place)
 
     said = {name: _said(run, (case.id, group, repeat)) for name, case in job.cases.items()}
     facts = _facts(run, job, group, chips)
@@ -154,7 +81,7 @@ def _judged(
         again = _again(job, seconds, facts, values)
         # What kinds of metrics follow from samples, where there are none.
         timed = again or _again(job, np.ones(1), facts, values)
-    except _HOSTILE as error:
+    except HOSTILE as error:
         yield finding("R3", next(iter(job.cases)), f"cannot be computed again: {error}")
         return
     for name, one in said.items():
@@ -171,8 +98,9 @@ def _judged(
             counts.beside += one.value is not None
         elif one.value is not None:
             yield finding("R2", name, "it has no samples")
-        if one.value is not None and (problem := _above(job, name, one.value, facts)):
-            yield finding("R6", name, problem)
+        if one.value is not None and (problem := above(job, name, one.value, facts)):
+            # What stands in for a chip may well be faster.
+            yield finding("R6", name, problem, "note" if run.header.stands_for else "finding")
 
 
 def _again(job: Job, seconds: Any, facts: Facts, values: Mapping[str, float]) -> dict[str, Value]:
@@ -229,148 +157,13 @@ def _differs(said: Value, again: Value) -> str:
     return ""
 
 
-def _above(job: Job, name: str, value: float, facts: Facts) -> str:
-    """That a value is above what the datasheet says is possible; empty if it is not.
-
-    Compared are products and the like with the peak of their dtype, and the memory's bandwidth
-    with arrays beyond every cache: nothing else is bounded by one figure of a datasheet.
-    """
-    if facts.chip is None or not isinstance(job.bench, Operation):
-        return ""
-    peak, bandwidth = job.bench.ceilings(facts)
-    unit = job.cases[name].unit
-    limit = peak if unit == "FLOP/s" else bandwidth if isinstance(job.bench, Stream) else None
-    if limit is None or value <= limit:
-        return ""
-    return f"{value:.4g} {unit} is above the datasheet of {facts.chip.name}, {limit:.4g} {unit}"
-
-
 def _facts(run: Run, job: Job, group: int, chips: Mapping[str, Chip]) -> Facts:
     """The group's size, and the datasheet of its first rank's device."""
-    schedule = run.schedules[job.schedule]
-    if schedule is None:
+    schedule, members = run.schedules[job.schedule], run.members(job, group)
+    if schedule is None or not members:
         return Facts(chip=None, ranks=0)
     try:
-        members = schedule.members(group)
         chip = datasheet(schedule.inventory.device(members[0]), chips)
-    except _HOSTILE:
+    except HOSTILE:
         return Facts(chip=None, ranks=0)
     return Facts(chip=chip, ranks=len(members))
-
-
-def _samples(path: Path, where: str) -> tuple[dict[Key, Any], list[Finding]]:
-    parts: dict[Key, list[Any]] = {}
-    calls: dict[Key, int] = {}
-    findings = []
-    decoder = msgspec.json.Decoder(Samples)
-    for number, line in enumerate(path.read_bytes().splitlines() if path.exists() else (), 1):
-        try:
-            one = decoder.decode(line)
-        except UNDECODABLE as error:
-            text = f"this line holds no samples: {error}"
-            findings.append(
-                Finding(rule="R1", level="finding", text=text, where=f"{where}:{number}")
-            )
-            break
-        key = (one.case, one.group, one.repeat)
-        seconds = np.array(one.seconds, dtype=np.float64)
-        if seconds.size == 0 or not np.all(seconds > 0) or one.calls < 1:
-            text = "durations must be above 0, of at least one call each"
-            findings.append(
-                Finding(rule="R4", level="finding", text=text, where=f"{where}:{number}")
-            )
-            continue
-        if calls.setdefault(key, one.calls) != one.calls:
-            text = f"samples of {calls[key]} calls each go on as samples of {one.calls}"
-            findings.append(
-                Finding(rule="R4", level="finding", text=text, where=f"{where}:{number}")
-            )
-        parts.setdefault(key, []).append(seconds)
-    return {key: np.concatenate(found) for key, found in parts.items()}, findings
-
-
-def _schedules(header: Header, where: str) -> tuple[list[Schedule | None], list[Finding]]:
-    made: list[Schedule | None] = []
-    findings = []
-    inventory = Inventory(header.nodes)
-    for number, spec in enumerate(header.schedules):
-        problem = ""
-        schedule = None
-        rounds = spec.arguments.get("matchings", 0)
-        if not isinstance(rounds, int) or not 0 <= rounds <= _MOST_ROUNDS:
-            problem = f"{rounds!r:.40} matchings"
-        elif _all_pairs(spec) and inventory.size > _MOST_MIXED:
-            problem = f"all pairs of {inventory.size} devices are too many to be gone through"
-        else:
-            try:
-                schedule = schedule_for(spec, inventory)
-                if spec.groups != schedule.size:
-                    problem = f"it says {spec.groups} groups, its nodes give {schedule.size}"
-            except _HOSTILE as error:
-                problem = f"it gives no groups: {error}"
-        if problem:
-            text = f"schedule {number}: {problem}"
-            findings.append(Finding(rule="R1", level="finding", text=text, where=where))
-        made.append(schedule)
-    return made, findings
-
-
-def _all_pairs(spec: ScheduleSpec) -> bool:
-    """Whether all pairs must be gone through, to know who is in them or which are mixed."""
-    every = spec.arguments.get("schedule", "full") in ("full", "values")
-    through = "on" in spec.arguments or spec.scope == "rank"
-    return spec.kind in ("pairs", "node_pairs") and every and through
-
-
-def _jobs(header: Header, where: str) -> tuple[list[Job], list[Finding]]:
-    """Cases put together again to what one benchmark measured in one go."""
-    known = registry()
-    jobs: list[Job] = []
-    findings: dict[str, Finding] = {}
-    version = version_of(header)
-
-    def found(level: str, text: str, rule: str = "R5") -> None:
-        findings.setdefault(text, Finding(rule=rule, level=level, text=text, where=where))  # type: ignore[arg-type]
-
-    before: object = None
-    for case in header.cases:
-        cls = known.get(case.benchmark)
-        if cls is None:
-            found("undecided", f"the benchmark {case.benchmark} is not known here")
-            continue
-        if source_hash(cls) != case.source:
-            if version == __version__ and cls.__module__.startswith("bench."):
-                found("finding", f"{case.benchmark} is not the code of hengsuan {version}")
-            else:
-                found(
-                    "undecided",
-                    f"{case.benchmark} was measured by hengsuan {version}, by other code than "
-                    f"{__version__} has: verify with that version",
-                )
-            continue
-        if any(_is_file(value) for value in case.axes.values()):
-            found("undecided", f"{case.short()} is of a file that only its author has")
-            continue
-        try:
-            bench = make(case.benchmark, case.axes)
-            measures = {one.name: one for one in bench.reported()}
-        except _HOSTILE as error:
-            found("finding", f"case {case.id} cannot be: {error}", "R1")
-            continue
-        measure = measures.get(case.metric)
-        if measure is None or (measure.unit, measure.better) != (case.unit, case.better):
-            found("finding", f"{case.benchmark} has no metric {case.metric} in {case.unit!r}", "R1")
-            continue
-        job = (case.stage, case.schedule, case.benchmark, repr(case.axes))
-        if job != before or case.metric in jobs[-1].cases:
-            jobs.append(Job(bench, {}, case.id, case.schedule))
-        jobs[-1].cases[case.metric] = case
-        before = job
-    return jobs, list(findings.values())
-
-
-def _is_file(value: object) -> bool:
-    """Whether the value of an axis names a file: none is opened because a submission says so."""
-    return isinstance(value, str) and (
-        value.startswith(("/", "~")) or ".." in value or value.endswith((".yaml", ".yml"))
-    )

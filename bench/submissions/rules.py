@@ -11,12 +11,13 @@ import numpy as np
 from ..configs import suite_from_text
 from ..errors import UsageError
 from ..headers import RUN
+from ..inventory import Inventory
 from ..records import STATUSES, ScheduleSpec
 from ..timing import Rule
 from ..workloads.base import axis_fields, title_of
 from .edition import Edition, Requirement, allowed, laxer, optional, requirements, rule_of
 from .findings import Finding
-from .recompute import Job, Run
+from .prepared import Job, Run
 
 _OK, _SKIPPED = STATUSES.index("ok"), STATUSES.index("skipped")
 
@@ -50,13 +51,15 @@ def check_edition(edition: Edition, runs: Sequence[Run], provenance: str) -> Ite
     fitting = [[one for one in there if not _changed(edition, what, one)] for what in needed]
     taken = {id(one) for found in fitting for one in found}
     others = [one for one in there if id(one) not in taken]
+    kinds = list(dict.fromkeys(kind for run in runs for kind in _kinds(run)))
     for required, found in zip(needed, fitting, strict=True):
-        if found:
-            # Whatever fits best counts: what has no findings is what was required.
-            judged = [list(_measured(edition, required, one)) for one in found]
-            yield from min(judged, key=lambda one: sum(each.level == "finding" for each in one))
-        else:
-            yield _absent(edition, required, others)
+        for kind, mine in _by_kind(required, found, kinds):
+            if mine:
+                # Whatever fits best counts: what has no findings is what was required.
+                judged = [list(_measured(edition, required, one)) for one in mine]
+                yield from min(judged, key=lambda one: sum(x.level == "finding" for x in one))
+            else:
+                yield _absent(edition, required, others, kind)
 
 
 class _Place(msgspec.Struct, frozen=True):
@@ -66,10 +69,33 @@ class _Place(msgspec.Struct, frozen=True):
     job: Job
     rules: list[Rule]
 
+    def kinds(self) -> list[str]:
+        """The kinds of chip that it was measured on."""
+        on = self.run.header.schedules[self.job.schedule].arguments.get("on")
+        return _kinds(self.run) if on is None else [str(on)]
 
-def _absent(edition: Edition, required: Requirement, others: list[_Place]) -> Finding:
+
+def _kinds(run: Run) -> list[str]:
+    return Inventory(run.header.nodes).kinds()[1]
+
+
+def _by_kind(
+    required: Requirement, found: list[_Place], kinds: list[str]
+) -> Iterator[tuple[str, list[_Place]]]:
+    """What was measured for a requirement on each kind of chip that must meet it.
+
+    Every device does what a single one can; which kinds meet each other depends on their nodes.
+    """
+    if required.bench.scope != "device" or len(kinds) <= 1:
+        yield "", found
+        return
+    for kind in kinds:
+        yield kind, [one for one in found if kind in one.kinds()]
+
+
+def _absent(edition: Edition, required: Requirement, others: list[_Place], kind: str) -> Finding:
     """That something is not there, or is there with one change too many."""
-    what = title_of(required.bench)
+    what = title_of(required.bench) + (f" on {kind}" if kind else "")
     near = [changed for one in others if len(changed := _changed(edition, required, one)) == 1]
     if near:
         text = f"{what}: measured {near[0][0]}, which edition {edition.name} does not allow"
@@ -91,13 +117,8 @@ def _measured(edition: Edition, required: Requirement, place: _Place) -> Iterato
     if lead not in job.cases or not groups:
         yield finding("E2", f"nothing of it was measured {_where(required.spec)}")
         return
-    own = np.flatnonzero(run.columns.case == job.cases[lead].id)
-    columns = run.columns
-    pairs = {
-        (int(group), int(repeat)): int(index)
-        for group, repeat, index in zip(columns.group[own], columns.repeat[own], own, strict=True)
-        if 0 <= repeat < required.repeats
-    }
+    columns, own = run.columns, _own(run, job)
+    pairs = _rows(run, job.cases[lead].id, required.repeats)
     statuses = [int(columns.status[index]) for index in pairs.values()]
     if statuses and all(one == _SKIPPED for one in statuses):
         index = next(iter(pairs.values()))
@@ -107,9 +128,16 @@ def _measured(edition: Edition, required: Requirement, place: _Place) -> Iterato
         else:
             yield finding("E4", f"skipped, which edition {edition.name} does not allow: {skipped}")
         return
+    dropped = [one.name for one in job.bench.reported() if one.name not in own]
+    if dropped:
+        yield finding("E2", f"its {', '.join(dropped)} was left out")
+    of = f"{groups} group(s) in {required.repeats} repeat(s)"
     if missing := groups * required.repeats - len(pairs):
-        of = f"{groups} group(s) in {required.repeats} repeat(s)"
         yield finding("E3", f"{missing} measurement(s) are not there, of {of}")
+    for name, (case, size) in own.items():
+        there = _rows(run, case, required.repeats)
+        if name != lead and (missing := size * required.repeats - len(there)):
+            yield finding("E3", f"{missing} value(s) of {name} are not there, of {of}")
     bad, few = [], []
     for (group, repeat), index in sorted(pairs.items()):
         which = f"group {group}, repeat {repeat}"
@@ -127,6 +155,26 @@ def _measured(edition: Edition, required: Requirement, place: _Place) -> Iterato
         yield finding("E5", f"{asked}, {len(few)} measurement(s) have fewer: {few[0]}")
     for said in dict.fromkeys(text for rule in rules for text in laxer(rule, required.rule)):
         yield finding("E6", f"its stopping rule is laxer than the edition's: {said}")
+
+
+def _own(run: Run, job: Job) -> dict[str, tuple[int, int]]:
+    """By metric its case and on how many groups it is measured; each rank's own come behind."""
+    found: dict[str, tuple[int, int]] = {}
+    for one in run.jobs:
+        schedule, spec = run.schedules[one.schedule], run.header.schedules[one.schedule]
+        follows = one.first == job.first + len(job.cases) and spec.scope == "rank"
+        if one is job or (follows and one.bench == job.bench):
+            size = schedule.size if schedule is not None else 0
+            found |= {name: (case.id, size) for name, case in one.cases.items()}
+    return found
+
+
+def _rows(run: Run, case: int, repeats: int) -> dict[tuple[int, int], int]:
+    """The index of a case's row by group and repeat, of as many repeats as are asked for."""
+    own = np.flatnonzero(run.columns.case == case)
+    groups, several = run.columns.group[own].tolist(), run.columns.repeat[own].tolist()
+    found = zip(groups, several, own.tolist(), strict=True)
+    return {(group, repeat): index for group, repeat, index in found if 0 <= repeat < repeats}
 
 
 def _changed(edition: Edition, required: Requirement, one: _Place) -> list[str]:

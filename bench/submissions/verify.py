@@ -8,32 +8,30 @@ private folder under names of our own, and read as any run is; the folder is gon
 from __future__ import annotations
 
 import hashlib
-import math
 import tempfile
 from collections.abc import Iterator, Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import IO
 
-import msgspec
-
-from ..backends.registry import BUILT_IN
 from ..certificates.keys import decode_public, fits, key_id, need_cryptography
 from ..certificates.trust import Store
 from ..certificates.verify import in_time, revoked, trusted
 from ..configs import Chip
 from ..errors import HengsuanError, UsageError
 from ..headers import RUN, UNDECODABLE
-from ..records import PROVENANCES, Header
-from ..results import Columns, RunReader
+from ..records import Header
+from ..results import RunReader
 from . import manifest as manifests
 from . import system as systems
 from .archive import MANIFEST, SIGNATURE, SYSTEM, Refused, check_json, read
 from .edition import load_edition
 from .findings import Checked, Finding, Level, Recomputed, shortened
-from .manifest import Manifest, Plugin, run_said, stands_for
-from .plugins import installed_otherwise, used
-from .recompute import Run, prepared, recompute
+from .manifest import Manifest, run_said, stands_for
+from .plausible import copied, outside, overfull
+from .prepared import Run, prepared
+from .provenance import check_labels, check_plugins, read_chips
+from .recompute import recompute
 from .rules import check_edition
 from .system import System
 
@@ -149,7 +147,7 @@ def _contents(
     assert system is not None
     assert checked.recomputed is not None
     findings: list[Finding] = []
-    chips, wrong = _chips(manifest, members, known)
+    chips, wrong = read_chips(manifest, members, known)
     findings += wrong
     with tempfile.TemporaryDirectory(prefix="hengsuan-") as folder:
         runs, wrong = _runs(manifest, members, Path(folder))
@@ -157,9 +155,12 @@ def _contents(
     headers = [run.header for run in runs]
     findings += _said(manifest, system, headers)
     for run in runs:
-        findings += _provenance(manifest, run)
+        findings += check_labels(manifest, run, known)
         findings += recompute(run, chips, checked.recomputed)
-    findings += _plugins(manifest, headers)
+        findings += copied(run)
+        findings += overfull(run)
+        findings += outside(run)
+    findings += check_plugins(manifest, runs)
     try:
         edition = load_edition(manifest.edition)
     except UsageError as error:
@@ -235,78 +236,6 @@ def _said(manifest: Manifest, system: System, headers: list[Header]) -> Iterator
     for what, (said, found) in pairs.items():
         if said != found:
             yield _finding("M3", f"its {what} are not those of what it lists", MANIFEST)
-
-
-def _provenance(manifest: Manifest, run: Run) -> Iterator[Finding]:
-    """Labels that are mixed, or do not fit the devices."""
-    where = f"{run.where}/{RUN}"
-    if run.header.provenance != manifest.provenance:
-        text = f"the run is {run.header.provenance}, the manifest says {manifest.provenance}"
-        yield _finding("P1", text, where)
-    others = _others(run.columns, run.header.provenance)
-    if others:
-        text = f"rows are {', '.join(others)}, the run is {run.header.provenance}"
-        yield _finding("P1", text, f"{run.where}/measurements.jsonl")
-    stand_in = any(d.stand_in for node in run.header.nodes for d in node.devices)
-    if stand_in != (run.header.provenance == "stand-in"):
-        devices = "stand in for accelerators" if stand_in else "are called no stand-ins"
-        yield _finding("P2", f"the run is {run.header.provenance}, its devices {devices}", where)
-
-
-def _others(columns: Columns, provenance: str) -> list[str]:
-    found = {PROVENANCES[index] for index in set(columns.provenance.tolist())}
-    return sorted(found - {provenance})
-
-
-def _chips(
-    manifest: Manifest, members: Mapping[str, bytes], known: Mapping[str, Chip]
-) -> tuple[dict[str, Chip], list[Finding]]:
-    """The datasheets of the archive, and what is wrong with them."""
-    chips: dict[str, Chip] = {}
-    findings = []
-    names = {name.split("/")[1].removesuffix(".json") for name in members if name[:6] == "chips/"}
-    for name in sorted(set(manifest.chip_names) | names):
-        where = f"chips/{name}.json"
-        if where not in members:
-            findings.append(_finding("P3", "the datasheet of a device is not there", where))
-            continue
-        try:
-            chip = msgspec.json.decode(members[where], type=Chip)
-        except UNDECODABLE as error:
-            findings.append(_finding("P3", f"it is no datasheet: {error}", where))
-            continue
-        figures = [*chip.flops.values(), chip.memory, chip.memory_bandwidth, chip.link]
-        figures += [chip.host_link, chip.network, chip.tdp]
-        bad = [one.value for one in figures if one and not 0 < one.value < math.inf]
-        if bad or chip.name != name or name not in manifest.chip_names:
-            text = "its figures are not positive" if bad else f"it is of {chip.name}, of no device"
-            findings.append(_finding("P3", text, where))
-            continue
-        chips[name] = chip
-        if name not in known:
-            text = "its figures are the submitter's: no datasheet of this chip is here"
-            findings.append(_finding("P3", text, where, level="note"))
-        elif known[name] != chip:
-            text = f"it is not the datasheet of {name} that is here"
-            findings.append(_finding("P3", text, where, level="undecided"))
-    return chips, findings
-
-
-def _plugins(manifest: Manifest, headers: list[Header]) -> Iterator[Finding]:
-    provided = {one for plugin in manifest.plugins for one in plugin.provides}
-    backends, benchmarks = used(headers)
-    needed = [f"backend {name}" for name in sorted(backends - BUILT_IN.keys())]
-    needed += [f"benchmark {name}" for name in sorted(benchmarks)]
-    for what in needed:
-        if what not in provided:
-            yield _finding("P4", f"the {what} took part, and no plugin is named for it", MANIFEST)
-    for plugin in manifest.plugins:
-        if installed_otherwise(plugin):
-            yield _finding("P4", f"{_named(plugin)} is installed here with other files", MANIFEST)
-
-
-def _named(plugin: Plugin) -> str:
-    return f"{plugin.distribution} {plugin.version}"
 
 
 def _finding(rule: str, text: str, where: str = "", *, level: Level = "finding") -> Finding:

@@ -46,3 +46,24 @@ def plugin():
     sys.path.remove(PLUGIN)
     base._load_plugins.cache_clear()
     os.environ["PYTHONPATH"] = old
+
+
+@pytest.fixture(scope="session")
+def edition_run(tmp_path_factory):
+    """A run of the edition ``test`` (`submitted`): its folder, and that of the configurations."""
+    from submitted import make_edition, measure
+
+    configs = tmp_path_factory.mktemp("configs")
+    make_edition(configs, "test")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("HENGSUAN_CONFIG_PATH", str(configs))
+        folder = measure(tmp_path_factory.mktemp("results"))
+    return folder, configs
+
+
+@pytest.fixture(scope="module")
+def configs(edition_run):
+    """A folder of configurations with editions of our own, found by all that is started."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("HENGSUAN_CONFIG_PATH", str(edition_run[1]))
+        yield edition_run[1]

@@ -14,7 +14,7 @@ import pytest
 
 pytest.importorskip("torch", reason="PyTorch is not installed")
 pytest.importorskip("cryptography", reason="cryptography is not installed (extra 'sign')")
-from submitted import OPTIONAL, SIGNED, Bench, as_bytes, cases_of, make_edition, measure
+from submitted import OPTIONAL, SIGNED, Bench, as_bytes, cases_of, make_edition
 
 from bench.certificates import keys
 from bench.certificates.trust import Revocation, Store
@@ -34,22 +34,8 @@ NAME, ADDRESS, SERIAL = "gpu-rack7-42.corp.example", "10.21.32.43", "SN-7781-229
 
 
 @pytest.fixture(scope="module")
-def configs(tmp_path_factory):
-    """A folder of configurations with editions of our own, found by all that is started."""
-    folder = tmp_path_factory.mktemp("configs")
-    make_edition(folder, "test")
-    old = os.environ.get("HENGSUAN_CONFIG_PATH")
-    os.environ["HENGSUAN_CONFIG_PATH"] = str(folder)
-    yield folder
-    if old is None:
-        del os.environ["HENGSUAN_CONFIG_PATH"]
-    else:
-        os.environ["HENGSUAN_CONFIG_PATH"] = old
-
-
-@pytest.fixture(scope="module")
-def run(configs, tmp_path_factory):
-    return measure(tmp_path_factory.mktemp("results"))
+def run(edition_run, configs):
+    return edition_run[0]
 
 
 @pytest.fixture(scope="module")
@@ -403,7 +389,7 @@ def with_chip(bench, sheet, peak=1e15):
 
     def changed(header):
         for device in devices(header):
-            device["chip"] = "acme-1"
+            device.update(chip="acme-1", name="Acme One")
         return header
 
     members = bench.changed(run_json=changed)
