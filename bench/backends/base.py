@@ -42,9 +42,10 @@ class Backend:
     """How a family of chips is reached: the whole contract (`API_VERSION` 2).
 
     Everything runs in a process of its own with ``TORCH_DEVICE_BACKEND_AUTOLOAD=0``; only the
-    chosen backend's ``module`` is imported there. A plugin's class is imported, and ``present``
-    and ``devices`` are asked, in a process of their own first: one that crashes or hangs takes
-    nothing else down. What members give is checked (`bench.backends.contract`).
+    chosen backend's ``module`` is imported there. A plugin's class is imported in ranks alone: what
+    drivers and agents ask, a process of its own answers (`bench.backends.remote`), so that one that
+    crashes or hangs takes nothing else down. What members give is checked
+    (`bench.backends.contract`).
     """
 
     api_version: ClassVar[int] = API_VERSION

@@ -32,8 +32,8 @@ def light_import(subject: Subject) -> str:
         if "torch" in sys.modules:
             raise Fail(
                 f"{what} imported torch",
-                "import torch inside load() and the methods that need it: `--help`, plans and "
-                "agents load the plugin too",
+                "import torch inside load() and the methods that need it: whoever lists backends "
+                "waits for it",
             )
     return "no torch"
 

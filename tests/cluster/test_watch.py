@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import subprocess
 import sys
 import threading
 import time
@@ -83,3 +84,20 @@ def test_a_line_of_the_kernel_log_during_a_stage_is_an_incident(tmp_path, monkey
     (one,) = [event for event in finished.header.events if event["kind"] == "kernel-log"]
     assert one["changes"] == {"driver": 3}
     assert one["text"] == f"driver: {word}: fault 0 (and 2 more like it)"
+
+
+def test_a_look_that_hangs_in_a_driver_holds_nobody_at_the_end():
+    script = (
+        "import asyncio, time\n"
+        "from bench.cluster.in_thread import in_thread\n"
+        "async def look():\n"
+        "    assert await in_thread(lambda: 7) == 7\n"
+        "    try:\n"
+        "        await asyncio.wait_for(in_thread(lambda: time.sleep(3600)), 0.1)\n"
+        "    except asyncio.TimeoutError:\n"
+        "        print('went on')\n"
+        "asyncio.run(look())\n"
+    )
+    words = [sys.executable, "-c", script]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout) == (0, "went on\n"), done.stderr
