@@ -283,6 +283,7 @@ class Agent:
                     devices,
                     first,
                     size,
+                    node,
                     self.host,
                     visit.library,
                     max(jobs[index].limit for index in visit.jobs),

@@ -35,7 +35,8 @@ class Party:
         devices: Places of this node's devices (index into the node's devices), in rank order.
         first: Rank of the first of them within the group.
         size: Ranks of the whole group.
-        host: Address under which rank 0 is reachable by the others.
+        node: This node, by index.
+        host: Address under which this node's ranks are reachable by the others.
         library: The ``torch.distributed`` backend in which they meet.
         longest: Seconds that one of the group's jobs may take.
     """
@@ -45,6 +46,7 @@ class Party:
         devices: list[int],
         first: int,
         size: int,
+        node: int,
         host: str,
         library: str,
         longest: float,
@@ -55,6 +57,7 @@ class Party:
         self.first = first
         self.size = size
         self.is_open = False
+        self._node = node
         self._host = host
         self._library = library
         # Beyond the limit of every job: a library that lost patience first would blame a rank that
@@ -112,7 +115,8 @@ class Party:
         return _opened(rank, await process.ask(self._opening(rank, store), OPEN_LIMIT + 5))
 
     def _opening(self, rank: int, store: str) -> Open:
-        return Open(rank, self.size, self._host, store, OPEN_LIMIT, self._timeout, self._library)
+        limits = OPEN_LIMIT, self._timeout
+        return Open(rank, self.size, self._node, self._host, store, *limits, self._library)
 
     async def _run(self, place: int, command: Run, limit: float) -> Report:
         process = await self._supply(self.devices[place])

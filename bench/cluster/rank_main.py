@@ -58,7 +58,7 @@ class Rank:
             raise BackendError(f"its memory cannot be limited: {why}")
         self.chip = msgspec.convert(spec.chip, Chip) if spec.chip is not None else None
         self.rank, self.size, self.library = 0, 1, ""
-        self._address = "127.0.0.1"
+        self._node, self._address = 0, "127.0.0.1"
         self._through_host = False
         self._group: Any = None
         self._control: Any = None
@@ -70,7 +70,7 @@ class Rank:
         from torch.distributed import TCPStore  # type: ignore[attr-defined]
 
         self.rank, self.size, self.library = command.rank, command.size, command.library
-        self._address = command.host
+        self._node, self._address = command.node, command.host
         if command.size == 1:
             return Opened("")
         limit, timeout = timedelta(seconds=command.limit), timedelta(seconds=command.timeout)
@@ -127,6 +127,7 @@ class Rank:
             agree=self._agree if grouped else None,
             gather=self._gather if grouped else None,
             through_host=self._through_host,
+            node=self._node,
             address=self._address,
             cache=self.backend.cache(self.device),
             memory=self.spec.memory,

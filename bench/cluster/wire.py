@@ -56,12 +56,15 @@ class LaunchSpec(msgspec.Struct, kw_only=True, frozen=True):
 class Open(msgspec.Struct, tag=True):
     """Join a group of ``size`` as ``rank``; rank 0 hosts the store when ``store`` is empty.
 
+    ``node`` and ``host`` are this node's index and address.
+
     The group must form in ``limit`` seconds; ``timeout`` is what one exchange in it may take.
     ``library`` is the ``torch.distributed`` backend that all of them take, as planned.
     """
 
     rank: int
     size: int
+    node: int
     host: str
     store: str
     limit: float

@@ -94,9 +94,9 @@ class Context(msgspec.Struct, kw_only=True):
     library; ``through_host``: the group spans several kinds of chip, over a library that knows host
     memory only, so what it exchanges lies there (`place`); ``agree`` returns rank 0's tuple of
     integers on every rank, ``gather`` every rank's floats on every rank (both over the host
-    network, never inside a timed region). ``address`` is this node's, at which others reach it;
-    ``cache`` is bytes of the last-level cache, ``memory``
-    bytes that this device may use; ``arch`` is Triton's target or None; ``cores`` this rank's.
+    network, never inside a timed region). ``node`` is this node's index,
+    ``address`` where others reach it; ``cache`` is bytes of the last-level cache, ``memory`` bytes
+    that this device may use; ``arch`` is Triton's target or None; ``cores`` this rank's.
     """
 
     backend: Backend
@@ -110,6 +110,7 @@ class Context(msgspec.Struct, kw_only=True):
     through_host: bool = False
     agree: Callable[[tuple[int, ...]], tuple[int, ...]] | None = None
     gather: Callable[[list[float]], list[list[float]]] | None = None
+    node: int = 0
     address: str = "127.0.0.1"
     cache: int = 0
     memory: int = 0

@@ -18,7 +18,6 @@ from typing import Any
 import msgspec
 
 from ..errors import UsageError, unknown
-from ..host import hostname
 from .base import Context
 
 PACKAGE = Path(__file__).resolve().parents[1]
@@ -210,24 +209,22 @@ def meet(context: Context) -> Place:
             door.bind(("", 0))
             ports.append(door.getsockname()[1])
         mine: dict[str, Any] = {
-            # Ranks of one node have one agent for a parent; several nodes may share a host.
-            "node": [hostname(), context.address, os.getppid()],
+            "node": context.node,
             "endpoint": f"{context.address}:{ports[0]}",
             "master": f"{context.address}:{ports[1]}",
             "device": context.index,
             "cores": sorted(os.sched_getaffinity(0)),
         }
         every = everyone(context, mine)
-    nodes: dict[tuple[Any, ...], list[int]] = {}
+    nodes: dict[int, list[int]] = {}
     for rank, one in enumerate(every):
-        nodes.setdefault(tuple(one["node"]), []).append(rank)
-    here = tuple(mine["node"])
-    local = nodes[here]
+        nodes.setdefault(one["node"], []).append(rank)
+    local = nodes[context.node]
     return Place(
         rank=context.rank,
         ranks=context.size,
         here=local,
-        node_rank=list(nodes).index(here),
+        node_rank=list(nodes).index(context.node),
         nodes=len(nodes),
         endpoints=[one["endpoint"] for one in every],
         master=every[0]["master"],

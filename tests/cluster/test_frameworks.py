@@ -12,7 +12,9 @@ sys.path.insert(0, str(Path(__file__).parent))
 from drivers import hengsuan
 from processes import ours
 from runs import local_executor, run, suite
+from several import Several
 
+from bench.cluster.agents import AgentExecutor
 from bench.errors import Exit
 
 ROOT = Path(__file__).parents[2]
@@ -41,6 +43,21 @@ def test_a_rank_whose_program_crashes_is_named_and_nothing_else_is_lost(tmp_path
     assert [
         one.words for one in ours() if "trainer.py" in one.words or "guard.py" in one.words
     ] == []
+
+
+def test_two_nodes_have_a_launcher_each(tmp_path):
+    axes = {
+        "program": "{python} -m torch.distributed.run {commands}/torch_decoder.py",
+        "environment": "NODES={nodes}",
+        "launch": "node",
+        "warmup_steps": 1,
+    }
+    made = suite([("command", axes)], limit=100.0)
+    finished, rows = run(made, AgentExecutor(Several(count=2), {}), tmp_path)
+    assert finished.header.schedules[0].groups == 1
+    (row,) = rows["command", "tokens"]
+    assert row.status in COUNTS, row.reason
+    assert row.value == 4 * 64 * 2  # what torch knows of the world: a device on each node
 
 
 def frameworks(folder, python):
