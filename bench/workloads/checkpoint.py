@@ -93,10 +93,10 @@ class Checkpoint(Benchmark):
         problem = ""
         try:
             self.scratch.needs(self.bytes)
-            self.training = Training(context, self.model, self.layout)
         except Unmeasurable as error:
             problem = error.message
         all_or_none(context, problem)
+        self.training = Training(context, self.model, self.layout)
         self.training.fill()
         self.wanted = self.training.digests()
         self.turn = 0

@@ -15,7 +15,8 @@ from ..host.cores import memory_available
 from ..kernels.model_costs import ModelShape, parameters
 from ..units import format_size
 from . import bits
-from .base import Context, Unmeasurable
+from .base import Context
+from .runner import all_or_none
 from .scratch import is_url
 
 if TYPE_CHECKING:
@@ -44,7 +45,7 @@ class Training:
         layout: ``ddp``: every rank holds all; ``fsdp``: a share of every tensor (FSDP2).
         rate: Learning rate.
 
-    Raises `Unmeasurable` where a rank's memory cannot hold its part and its gradients.
+    Raises `Unmeasurable`, on every rank, where one cannot hold its part and its gradients.
     """
 
     def __init__(self, context: Context, model: str, layout: Layout, rate: float = 1e-3) -> None:
@@ -54,7 +55,8 @@ class Training:
 
         self.context, self.layout = context, layout
         self.shape = ModelShape.of(load_model(model))
-        self._fits(model)
+        # Told to all before a mesh is made: who stays away would be waited for.
+        all_or_none(context, self._too_large(model))
         torch.manual_seed(context.seed)
         with context.device:
             net: Any = Decoder(self.shape)
@@ -75,16 +77,17 @@ class Training:
         self.net = net
         self.optimizer = torch.optim.AdamW(net.parameters(), lr=rate)
 
-    def _fits(self, model: str) -> None:
+    def _too_large(self, model: str) -> str:
         context, whole = self.context, state_bytes(model) * (WORDS + 1) // WORDS
         # Sharding begins when the model is there.
         need = whole if self.layout == "ddp" else max(whole // context.size, whole // (WORDS + 1))
         room = context.memory or memory_available()
         if need > room:
-            raise Unmeasurable(
+            return (
                 f"{model} with its optimizer needs {format_size(need)} on a rank in layout "
                 f"{self.layout}, whose device has {format_size(room)}"
             )
+        return ""
 
     def fill(self) -> None:
         """Give the optimizer the state that it has after a step, without computing one."""
