@@ -196,7 +196,7 @@ class Head(nn.Linear):
     def reset_parameters(self) -> None:
         """`Decoder.initialise` fills all weights."""
 
-    def forward(self, x: Tensor, labels: Tensor) -> Tensor:
+    def forward(self, x: Tensor, labels: Tensor) -> Tensor:  # type: ignore[override]
         """Of x [batch, seq, dim] and int64 [batch, seq]."""
         loss = self.ops.loss if self.split is None else self.split
         return loss(x, self.weight.to(x.dtype), labels)
@@ -280,16 +280,17 @@ class Decoder(nn.Module):
             The mean loss in nats, fp32 (of shape [1], as pipelines want it, where ``labels`` are
             given); of parts but the last [batch, seq, dim].
         """
-        shape: tuple[int, ...] = (1,)
-        if labels is None and self.head is not None:
-            x, labels, shape = x[:, :-1], x[:, 1:], ()
+        alone = labels is None and self.head is not None
+        if alone:
+            x, labels = x[:, :-1], x[:, 1:]
         if self.embedding is not None:
             x = self.embedding(x).to(self.dtype)
         for block in self.blocks:
             x = block(x, self.rope)
         if self.norm is None or self.head is None:
             return x
-        return self.head(self.norm(x), labels=labels).reshape(shape)
+        loss: Tensor = self.head(self.norm(x), labels=labels)
+        return loss if alone else torch.stack([loss])
 
     def logits(self, tokens: Tensor, cache: Cache | None = None, last: int = 1) -> Tensor:
         """What the whole model makes of the last tokens: of each the logits of the next one.
@@ -302,14 +303,14 @@ class Decoder(nn.Module):
         Returns:
             [batch, last, vocab], in the format that the model computes in.
         """
-        assert self.embedding is not None and self.norm is not None and self.head is not None
+        assert self.embedding is not None
+        assert self.norm is not None
+        assert self.head is not None
         begin = 0 if cache is None else cache.length
         rope = self.rope[:, begin : begin + tokens.shape[1]].contiguous()
         x = self.embedding(tokens).to(self.dtype)
-        for number, block in enumerate(self.blocks):
-            x = block(x, rope, attend=None if cache is None else cache.layer(number))
-        if cache is not None:
-            cache.length += tokens.shape[1]
+        for block in self.blocks:
+            x = block(x, rope, attend=None if cache is None else cache.attend)
         return self.head.logits(self.norm(x[:, -last:].contiguous()))
 
 

@@ -119,7 +119,7 @@ class Train(Modelled):
         except UsageError as error:
             raise Unmeasurable(error.message) from None
         ops = self.operations(context)
-        self.context, self.spread = context, spread
+        self.context, self.over = context, spread
         backend, device = context.backend, context.device
         backend.memory_peak(device, reset=True)
         self.trainer = Trainer(
@@ -206,9 +206,9 @@ class Train(Modelled):
             return Check(False, f"loss went from {start:.4f} to {mean:.4f}")
         firsts: dict[int, float] = {}
         for rank, own in enumerate(sums):
-            firsts.setdefault(self.spread.holding(rank), own)
+            firsts.setdefault(self.over.holding(rank), own)
         strangers = [
-            rank for rank, own in enumerate(sums) if own != firsts[self.spread.holding(rank)]
+            rank for rank, own in enumerate(sums) if own != firsts[self.over.holding(rank)]
         ]
         if strangers:
             listed = ", ".join(map(str, strangers[:8]))

@@ -43,7 +43,7 @@ class SharedAttention:
         k, v = (self._whole(one) for one in (k, v))
         length = q.shape[2] // 2
         made = []
-        for number, part in zip(self._parts, q.split(length, dim=2), strict=True):
+        for number, part in zip(self._parts, q.chunk(2, dim=2), strict=True):
             begin, end = number * length, (number + 1) * length
             keys, values = repeated(k[:, :, :end], v[:, :, :end], q.shape[1])
             seen = torch.ones(length, end, dtype=torch.bool, device=q.device).tril(begin)

@@ -6,12 +6,13 @@ import contextlib
 import inspect
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
-from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
+from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard
 from torch.distributed.pipelining import (
     PipelineStage,
     Schedule1F1B,
@@ -24,7 +25,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from ...kernels.layout import Spread
 from ...kernels.model_costs import ModelShape
-from ..model import Decoder, Experts
+from ..model import Block, Decoder, Experts
 from ..ops import TORCH, Ops
 from ..optimizer import AdamW
 from . import experts, tensor
@@ -91,7 +92,7 @@ class Trainer:
         self.optimizer = AdamW(
             [weight for part in self.parts for weight in part.parameters()], ops.adamw
         )
-        self._schedule = self._pipeline(list(mine), batch) if layout.pp > 1 else None
+        self._schedule: Any = self._pipeline(list(mine), batch) if layout.pp > 1 else None
 
     def _part(self, layers: range) -> Decoder:
         meshes = self._meshes
@@ -101,6 +102,7 @@ class Trainer:
             tensor.split(part, meshes.tensor)
         apart = experts.spread(part, meshes.experts) if meshes.experts is not None else []
         for block in part.blocks:
+            assert isinstance(block, Block)
             block.again = recompute(self._again)
             if self._ops.compiled:
                 block.compile()
@@ -129,10 +131,8 @@ class Trainer:
             mesh = self._meshes.expert_weights
             assert mesh is not None
             some = self._shape.experts // self.layout.ep
-            dim = 0 if some % mesh.size(mesh.ndim - 1) == 0 else 1
-            fully_shard(
-                one, mesh=mesh, shard_placement_fn=lambda _, dim=dim: Shard(dim), **settings
-            )
+            where = Shard(0 if some % mesh.size(mesh.ndim - 1) == 0 else 1)
+            fully_shard(one, mesh=mesh, shard_placement_fn=partial(_placed, where), **settings)
         for block in part.blocks:
             fully_shard(block, mesh=self._meshes.weights, **settings)
         fully_shard(part, mesh=self._meshes.weights, **settings)
@@ -204,7 +204,7 @@ class Trainer:
         """Ranks exchange gradients behind the last microbatch only."""
         if isinstance(self.net, DistributedDataParallel):
             return contextlib.nullcontext() if last else self.net.no_sync()
-        if hasattr(self.net, "set_requires_gradient_sync"):
+        if isinstance(self.net, FSDPModule):
             self.net.set_requires_gradient_sync(last)
         return contextlib.nullcontext()
 
@@ -224,6 +224,10 @@ class Trainer:
         meshes = self._meshes
         self.__dict__.clear()
         meshes.close()
+
+
+def _placed(where: Shard, weight: nn.Parameter) -> Shard:
+    return where
 
 
 def _data_parallel(part: Decoder, device: torch.device) -> nn.Module:
