@@ -66,7 +66,7 @@ class Cache:
         """
         if ops.compiled:
             # Traced, it would be compiled again for every layer and length.
-            self.attend = torch.compiler.disable(self._attend)
+            self.attend = torch.compiler.disable(self._attend)  # type: ignore[no-untyped-call]
 
     def clear(self) -> None:
         """Forget all tokens."""
