@@ -17,7 +17,7 @@ from ..kernels.costs import Cost
 from ..kernels.model_costs import ModelShape
 from ..records import Measure
 from ..timing import Timing
-from ..units import format_size
+from ..units import format_value
 from .base import Check, Context, Facts, Metric, Unmeasurable, benchmark
 from .lacking import lacks
 from .modelled import OnModel
@@ -172,15 +172,15 @@ class Generate(OnModel):
         need = sum(parts.values())
         if not memory or need <= memory:
             return
-        listed = ", ".join(f"{name} {format_size(size)}" for name, size in parts.items())
+        listed = ", ".join(f"{name} {format_value(size, 'B')}" for name, size in parts.items())
         less = (
             "a smaller batch or context fits"
             if parts["weights"] < memory
             else f"a slice of the model fits, such as {self.model.partition('@')[0]}@1"
         )
         raise Unmeasurable(
-            f"needs at least {format_size(need)} ({listed}), "
-            f"memory is {format_size(memory)}: {less}"
+            f"needs at least {format_value(need, 'B')} ({listed}), "
+            f"memory is {format_value(memory, 'B')}: {less}"
         )
 
     def step(self) -> None:

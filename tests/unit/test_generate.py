@@ -188,7 +188,7 @@ def test_what_goes_wrong_is_invalid(monkeypatch, spoil, reason):
 def test_what_does_not_fit_is_said_before_anything_is_allocated():
     outcome = measured({"model": "llama-405b", "context": 8192}, memory=80 << 30)
     assert outcome.status == "skipped"
-    assert "memory is 80GiB: a slice of the model fits, such as llama-405b@1" in outcome.reason
+    assert "memory is 85.9 GB: a slice of the model fits, such as llama-405b@1" in outcome.reason
     outcome = measured({"model": "llama-8b", "dtype": "bf16", "batch": 999}, memory=20 << 30)
     assert "a smaller batch or context fits" in outcome.reason
     assert "no Triton target" in measured({"ops": "triton", "dtype": "bf16"}).reason
