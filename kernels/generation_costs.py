@@ -48,7 +48,7 @@ def weight_bytes(shape: ModelShape, dtype: str) -> int:
 
 
 def workspace_bytes(shape: ModelShape, batch: int, context: int, dtype: str) -> int:
-    """What a layer holds besides at its widest, while it reads prompts.
+    """What a layer holds besides while it reads prompts, at least.
 
     The residual and its norm; gate and up, silu of the gate and the product of both, of every
     expert that a token meets, with its input there.

@@ -190,10 +190,11 @@ class Backend:
         return {}
 
     def functions(self) -> Mapping[str, Callable[..., Any]]:
-        """The vendor's own differentiable operations of a training step.
+        """The vendor's own operations of a model, differentiable where training needs them.
 
-        They are what ``ops: vendor`` of `train` trains with, by the names and with the arguments of
-        `bench.workloads.ops.Ops`; PyTorch's own take the place of those that are not here.
+        They are what ``ops: vendor`` of `train` and `generate` computes with, by the names and with
+        the arguments of `bench.workloads.ops.Ops`; PyTorch's own take the place of those that are
+        not here.
         """
         return {}
 

@@ -154,7 +154,7 @@ def _known_functions(brought: Any) -> None:
     for name, call in brought.items():
         if name not in NAMES:
             known = ", ".join(NAMES)
-            raise Fail(f"functions() brings {name!r}", f"a training step has {known}")
+            raise Fail(f"functions() brings {name!r}", f"a model has {known}")
         if not callable(call):
             raise Fail(f"functions()[{name!r}] is {call!r}", "give a callable")
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import functools
-
 import torch
 from torch import Tensor
 
@@ -30,7 +28,9 @@ class Cache:
     """
 
     length: int = 0
-    """Tokens of every sequence that are here."""
+    """Tokens of every sequence that are here, in all layers."""
+    _layer: int = 0
+    """Whose turn it is."""
 
     def __init__(
         self,
@@ -58,29 +58,35 @@ class Cache:
         self._pairs = [
             torch.empty(room, dtype=dtype, device=device).unbind() for _ in range(shape.layers)
         ]
+        self.attend: Attend = self._attend
+        """Attention of a layer: keeps keys and values of new tokens, and attends to all.
+
+        Layers come in their order. Of a prompt into an empty cache, or of one token more: anything
+        else raises ValueError, as do more tokens than there is room for.
+        """
+        if ops.compiled:
+            # Traced, it would be compiled again for every layer and length.
+            self.attend = torch.compiler.disable(self._attend)  # type: ignore[no-untyped-call]
 
     def clear(self) -> None:
         """Forget all tokens."""
-        self.length = 0
+        self.length = self._layer = 0
 
-    def layer(self, number: int) -> Attend:
-        """Attention of a layer: keeps keys and values of new tokens, and attends to all.
-
-        Of a prompt into an empty cache, or of one token more: any other number of queries raises
-        ValueError, as do more tokens than there is room for. `length` grows behind all layers.
-        """
-        return functools.partial(self._attend, number)
-
-    def _attend(self, number: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    def _attend(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         new, end = q.shape[2], self.length + q.shape[2]
         if end > self.capacity:
             raise ValueError(f"{end} tokens: the cache has room for {self.capacity}")
         if new > 1 and self.length:
-            raise ValueError(f"{new} tokens at once: the cache must be empty, and has {self.length}")
+            raise ValueError(
+                f"{new} tokens at once: the cache must be empty, and has {self.length}"
+            )
         rows = self._rows[:, self.length : end].flatten()
-        keys, values = self._pairs[number]
+        keys, values = self._pairs[self._layer]
         for pool, made in ((keys, k), (values, v)):
             pool.flatten(0, 1).index_copy_(0, rows, made.transpose(1, 2).flatten(0, 1))
+        self._layer = (self._layer + 1) % len(self._pairs)
+        if self._layer == 0:
+            self.length = end
         if new > 1:
             return self.ops.attention(q, k, v)
         if self.paged:

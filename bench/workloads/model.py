@@ -303,14 +303,14 @@ class Decoder(nn.Module):
         Returns:
             [batch, last, vocab], in the format that the model computes in.
         """
-        assert self.embedding is not None and self.norm is not None and self.head is not None
+        assert self.embedding is not None
+        assert self.norm is not None
+        assert self.head is not None
         begin = 0 if cache is None else cache.length
         rope = self.rope[:, begin : begin + tokens.shape[1]].contiguous()
         x = self.embedding(tokens).to(self.dtype)
-        for number, block in enumerate(self.blocks):
-            x = block(x, rope, attend=None if cache is None else cache.layer(number))
-        if cache is not None:
-            cache.length += tokens.shape[1]
+        for block in self.blocks:
+            x = block(x, rope, attend=None if cache is None else cache.attend)
         return self.head.logits(self.norm(x[:, -last:].contiguous()))
 
 

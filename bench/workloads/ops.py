@@ -67,13 +67,17 @@ def repeated(k: Tensor, v: Tensor, heads: int) -> tuple[Tensor, Tensor]:
 
 
 def _decode(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    """Attention of the newest token, q [batch, heads, 1, head_dim], to all k and v [batch,
+    kv_heads, length, head_dim], which may be parts of larger tensors."""
     # Heads that share keys stand in the place of queries, so that no key is copied for each.
     together = q.view(*k.shape[:2], -1, q.shape[-1])
     return F.scaled_dot_product_attention(together, k, v).view_as(q)
 
 
 def _paged(q: Tensor, k: Tensor, v: Tensor, table: Tensor, length: int) -> Tensor:
-    """Collects the pages first: the library has no attention that follows a table."""
+    """The same with k and v in pages [pages, page, kv_heads, head_dim]: the first ``length`` tokens
+    of a sequence are in those that its row of table (int32 [batch, n]) names."""
+    # The library has no attention that follows a table: the pages are collected first.
     used = table[:, : -(-length // k.shape[1])]
 
     def collected(pages: Tensor) -> Tensor:
