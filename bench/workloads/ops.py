@@ -121,9 +121,9 @@ def _grouped(x: Tensor, weight: Tensor, offsets: Tensor) -> Tensor:
     By the library's grouped product where it has one, which never asks the host; else in a loop.
     """
     if _has_grouped(x.device, x.dtype):
-        made: Tensor = F.grouped_mm(x, weight, offs=offsets[1:])
-        return made
-    return _one_by_one(x, weight, offsets)
+        return F.grouped_mm(x, weight, offs=offsets[1:])
+    made: Tensor = _one_by_one(x, weight, offsets)
+    return made
 
 
 @torch.compiler.disable  # type: ignore[untyped-decorator]
@@ -192,24 +192,6 @@ Attend = Callable[[Tensor, Tensor, Tensor], Tensor]
 class Ops:
     """The operations of a training step, all differentiable but ``adamw``, and of generation.
 
-    - ``rmsnorm``: x [..., dim], weight [dim].
-    - ``rope``: q [batch, seq, heads, head_dim], k, table fp32 [2, seq, head_dim / 2].
-    - ``attention``: causal, of q [batch, heads, seq, head_dim] and k, v of as many or fewer heads.
-    - ``decode``: of one query a sequence, q [batch, heads, 1, head_dim], to all of k and v
-      [batch, kv_heads, length, head_dim], which may lie in parts of larger tensors.
-    - ``paged``: the same of k and v [pages, page, kv_heads, head_dim]: a sequence's first
-      ``length`` tokens are in the pages that its row of table (int32 [batch, n]) names.
-    - ``swiglu``: silu(gate) · up.
-    - ``linear``: x [..., K] · weight [N, K]ᵀ.
-    - ``loss``: mean cross-entropy of x [..., dim] · weight [vocab, dim]ᵀ with labels [...], fp32.
-    - ``route``: weights fp32 and experts int32 [tokens, top_k] of logits [tokens, experts].
-    - ``dispatch``: rows of x by expert, and ``combine``: their weighted sums, with what
-      `moe.sort_by_expert` gives.
-    - ``grouped``: rows x [rows, K] by expert times weight [experts, K, N]; offsets int32
-      [experts + 1].
-    - ``adamw``: the ``step``th step (from 1) in place, on lists of fp32 vectors: weights, gradients
-      and both moments, with ``lr``, ``beta1``, ``beta2``, ``eps`` and ``weight_decay``.
-    - ``compiled``: whether blocks go through `torch.compile`.
     Each takes and gives what PyTorch's own, the default, does; ``linear`` is x [..., K] · weight
     [N, K]ᵀ.
     ``compiled``: whether blocks go through `torch.compile`.

@@ -44,7 +44,7 @@ def main() -> None:
     from bench.workloads.configured import use_tables
 
     use_tables()
-    backend = get(name)
+    backend = get(name, isolated=True)
     backend.load()
     # Backward passes are timed again and again on one graph.
     torch._functorch.config.donated_buffer = False

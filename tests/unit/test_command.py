@@ -153,7 +153,7 @@ def test_steps_that_come_in_one_piece_are_a_mean_of_each_other():
     outcome = alone("burst", rule=Rule(budget=1.0, precision=0.0))
     assert outcome.status == "ok", outcome.reason
     assert 5 <= len(outcome.seconds) < 20  # of a hundred steps and more
-    assert all(one >= 0.01 for one in outcome.seconds)
+    assert all(one > 0.001 for one in outcome.seconds)  # lines of one piece come at once
 
 
 def test_tokens_that_the_suite_gives_are_held_against_the_program():

@@ -45,7 +45,7 @@ def test_one_rank_whose_training_goes_wrong_stops_all_and_nobody_waits():
     after, signed = several([("train", axes, rise), ("train", axes, negate)])
     assert {one.status for one in after + signed} == {"invalid"}
     assert "loss went from" in after[1].reason
-    assert "1 differ from rank 0 (1)" in signed[0].reason
+    assert "1 differ from the first that has the same (1)" in signed[0].reason
 
 
 @pytest.mark.parametrize("op", ["empty", "add"])
