@@ -79,6 +79,7 @@ def estimate(
     dtype: str = "fp32",
     again: str = "none",
     rank: int | None = None,
+    staged: bool = False,
 ) -> Memory:
     """What a step of `bench.workloads.parallel.trainer.Trainer` takes.
 
@@ -90,11 +91,13 @@ def estimate(
         again: What the backward pass computes again: ``none``, ``selective`` or ``full``.
         rank: Which one; None: the one that takes most. Of a mixture's experts, all are taken to get
             equally many tokens.
+        staged: Whether the collective library copies what it gathers and what it scatters sums of,
+            as gloo does.
     """
     layout = spread.layout
     stages = range(layout.pp) if rank is None else [rank * layout.pp // spread.ranks]
     return max(
-        (_Rank(shape, spread, stage, batch, dtype, again).walk() for stage in stages),
+        (_Rank(shape, spread, stage, batch, dtype, again, staged).walk() for stage in stages),
         key=lambda found: found.total,
     )
 
@@ -103,11 +106,18 @@ class _Rank:
     """The walk of one rank: see `estimate`. Counts are elements, amounts bytes."""
 
     def __init__(
-        self, shape: ModelShape, spread: Spread, stage: int, batch: int, dtype: str, again: str
+        self,
+        shape: ModelShape,
+        spread: Spread,
+        stage: int,
+        batch: int,
+        dtype: str,
+        again: str,
+        staged: bool,
     ) -> None:
         layout = spread.layout
         self.shape, self.layout, self.stage = shape, layout, stage
-        self.wide, self.again = BYTES[dtype], again
+        self.wide, self.again, self.staged = BYTES[dtype], again, staged
         self.low = self.wide < 4
         alike = spread.copies * spread.shards
         self.copied = layout.plain and spread.ranks > 1
@@ -138,13 +148,19 @@ class _Rank:
         experts = parts * self.layers * self.experts / (self.shards / self.layout.ep)
         held = (parts * self.layers * self.block + around) / self.shards + experts
         now.add("weights", 4 * held)
-        now.passing("buffers", 5 * 8 * min(_FILL, held))
+        largest = max(
+            shape.dim * max(self.vocab, self.ffn, self.queries) / self.shards,
+            self.experts * 2 / 3 / (self.shards / self.layout.ep),
+        )
+        now.passing("buffers", 5 * 8 * min(_FILL, largest))
         if self.copied:
             now.add("buffers", 4 * held)
             now.passing("buffers", min(_BUCKET, 4 * held))
         now.add("moments", 8 * held)
         self.around = around
         self.steps(parts, first, last)
+        if first and self.layout.tp > 1:
+            now.passing("buffers", 4 * shape.dim * self.vocab)
         return Memory(**{kind: round(now.highest.get(kind, 0.0)) for kind in Memory.__annotations__})
 
     def steps(self, parts: int, first: bool, last: bool) -> None:
@@ -194,7 +210,8 @@ class _Rank:
                     self.reduced(self.experts, self.shards / self.layout.ep, number, final)
             if bottom:
                 now.passing("buffers", 4 * self.shape.dim * self.some * self.low)
-                self.gradient(self.shape.dim * self.vocab, number, whole=4)
+                # Under tensor parallelism every rank gets the gradient of the whole table.
+                self.gradient(self.shape.dim * self.shape.vocab, number, whole=4)
             now.add("buffers", -hidden)
             if self.shared:
                 if gather:
@@ -255,6 +272,7 @@ class _Rank:
         """Weights of all ranks: what arrives is copied out."""
         self.now.add("buffers", self.wide * count)
         self.now.passing("buffers", 2 * self.wide * count)  # with those of the part before
+        self.now.passing("buffers", (1 + self.staged) * self.wide * count)
 
     def reduced(self, count: float, shards: float, number: int, final: bool) -> None:
         """Gradients of a part are summed, and each rank keeps its share."""
@@ -262,8 +280,8 @@ class _Rank:
             return
         there = 4 if self.layout.microbatches > 1 else self.wide
         self.now.add("buffers", 4 * count)
-        self.now.add("gradients", -there * count)
-        self.now.add("gradients", 4 * count / shards)
+        self.now.add("gradients", 4 * count / shards - there * count)
+        self.now.passing("buffers", 4 * count * self.staged)
         self.now.add("buffers", -4 * count)
 
     def gradient(self, count: float, number: int, whole: int = 0) -> None:
