@@ -266,9 +266,9 @@ class Decoder(nn.Module):
             The mean loss in nats, fp32 (of shape [1], as pipelines want it, where ``labels`` are
             given); of parts but the last [batch, seq, dim].
         """
-        shape: tuple[int, ...] = (1,)
-        if labels is None and self.head is not None:
-            x, labels, shape = x[:, :-1], x[:, 1:], ()
+        alone = labels is None and self.head is not None
+        if alone:
+            x, labels = x[:, :-1], x[:, 1:]
         if self.embedding is not None:
             x = self.embedding(x).to(self.dtype)
         for block in self.blocks:
@@ -276,7 +276,7 @@ class Decoder(nn.Module):
         if self.norm is None or self.head is None:
             return x
         loss: Tensor = self.head(self.norm(x), labels=labels)
-        return loss.reshape(shape)
+        return loss if alone else torch.stack([loss])
 
 
 def local(weight: Tensor, *gradient: Partial) -> Tensor:

@@ -36,10 +36,12 @@ EPSILON = 1e-5
 
 
 def _rmsnorm(x: Tensor, weight: Tensor) -> Tensor:
+    """x / rms(x) · weight of x [..., dim], weight [dim]."""
     return F.rms_norm(x, (x.shape[-1],), weight, EPSILON)
 
 
 def _rope(q: Tensor, k: Tensor, table: Tensor) -> tuple[Tensor, Tensor]:
+    """q [batch, seq, heads, head_dim] and k turned by table fp32 [2, seq, head_dim / 2]."""
     cosine, sine = table[:, :, None, :]
 
     def turned(x: Tensor) -> Tensor:
@@ -51,6 +53,7 @@ def _rope(q: Tensor, k: Tensor, table: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    """Causal, of q [batch, heads, seq, head_dim] and k, v of as many or fewer heads."""
     k, v = repeated(k, v, q.shape[1])
     return F.scaled_dot_product_attention(q, k, v, is_causal=True)
 
@@ -64,30 +67,38 @@ def repeated(k: Tensor, v: Tensor, heads: int) -> tuple[Tensor, Tensor]:
 
 
 def _swiglu(gate: Tensor, up: Tensor) -> Tensor:
+    """silu(gate) · up."""
     return F.silu(gate) * up
 
 
 def _loss(x: Tensor, weight: Tensor, labels: Tensor) -> Tensor:
+    """Mean cross-entropy of x [..., dim] · weight [vocab, dim]ᵀ with labels [...], fp32."""
     logits = F.linear(x, weight)
     return F.cross_entropy(logits.float().flatten(0, -2), labels.flatten())
 
 
 def _route(logits: Tensor, top_k: int) -> tuple[Tensor, Tensor]:
+    """Weights fp32 and experts int32, [tokens, top_k], of logits [tokens, experts]."""
     best, experts = torch.topk(logits.float(), top_k, dim=-1)
     return best.softmax(-1), experts.to(torch.int32)
 
 
 def _dispatch(x: Tensor, order: Tensor, place: Tensor) -> Tensor:
+    """Rows of x [tokens, dim] by expert, with what `moe.sort_by_expert` gives."""
     return x.index_select(0, order // place.shape[1])
 
 
 def _combine(y: Tensor, place: Tensor, weights: Tensor) -> Tensor:
+    """Each token's weighted sum of its rows of y, back in order."""
     rows = y.index_select(0, place.flatten()).view(*place.shape, -1)
     return (rows * weights.unsqueeze(-1)).sum(1).to(y.dtype)
 
 
 def _grouped(x: Tensor, weight: Tensor, offsets: Tensor) -> Tensor:
-    """The library's grouped product where it has one, which never asks the host; else a loop."""
+    """Rows x [rows, K] by expert times weight [experts, K, N]; offsets int32 [experts + 1].
+
+    By the library's grouped product where it has one, which never asks the host; else in a loop.
+    """
     if _has_grouped(x.device, x.dtype):
         made: Tensor = F.grouped_mm(x, weight, offs=offsets[1:])
         return made
@@ -95,9 +106,14 @@ def _grouped(x: Tensor, weight: Tensor, offsets: Tensor) -> Tensor:
     return torch.cat([x[a:b] @ weight[e] for e, (a, b) in enumerate(bounds)])
 
 
-@functools.cache
+@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
 def _has_grouped(device: torch.device, kind: torch.dtype) -> bool:
     """Whether the library has grouped products and their gradients for this device and format."""
+    return _tried_grouped(device, kind)
+
+
+@functools.cache
+def _tried_grouped(device: torch.device, kind: torch.dtype) -> bool:
     x = torch.ones(32, 16, device=device, dtype=kind, requires_grad=True)
     weight = torch.ones(2, 16, 16, device=device, dtype=kind, requires_grad=True)
     ends = torch.tensor([16, 32], dtype=torch.int32, device=device)
@@ -118,6 +134,10 @@ def _adamw(
     step: int,
     **settings: float,
 ) -> None:
+    """The ``step``th step (from 1) in place, on lists of fp32 vectors.
+
+    ``settings`` are ``lr``, ``beta1``, ``beta2``, ``eps`` and ``weight_decay``.
+    """
     device = weights[0].device
     fused = has_fused(device)
     # The library counts the step itself, on its device where it is fused.
@@ -141,20 +161,9 @@ def _adamw(
 class Ops:
     """The operations of a training step, all differentiable but ``adamw``.
 
-    - ``rmsnorm``: x [..., dim], weight [dim].
-    - ``rope``: q [batch, seq, heads, head_dim], k, table fp32 [2, seq, head_dim / 2].
-    - ``attention``: causal, of q [batch, heads, seq, head_dim] and k, v of as many or fewer heads.
-    - ``swiglu``: silu(gate) · up.
-    - ``linear``: x [..., K] · weight [N, K]ᵀ.
-    - ``loss``: mean cross-entropy of x [..., dim] · weight [vocab, dim]ᵀ with labels [...], fp32.
-    - ``route``: weights fp32 and experts int32 [tokens, top_k] of logits [tokens, experts].
-    - ``dispatch``: rows of x by expert, and ``combine``: their weighted sums, with what
-      `moe.sort_by_expert` gives.
-    - ``grouped``: rows x [rows, K] by expert times weight [experts, K, N]; offsets int32
-      [experts + 1].
-    - ``adamw``: the ``step``th step (from 1) in place, on lists of fp32 vectors: weights, gradients
-      and both moments, with ``lr``, ``beta1``, ``beta2``, ``eps`` and ``weight_decay``.
-    - ``compiled``: whether blocks go through `torch.compile`.
+    Each takes and gives what PyTorch's own, the default, does; ``linear`` is x [..., K] · weight
+    [N, K]ᵀ.
+    ``compiled``: whether blocks go through `torch.compile`.
     """
 
     rmsnorm: Callable[[Tensor, Tensor], Tensor] = _rmsnorm
@@ -182,7 +191,7 @@ def choose(
     dtype: str,
     *,
     arch: str | None,
-    vendor: Mapping[str, Callable[..., Any]],
+    vendor: Mapping[str, Any],
     context_parallel: bool = False,
 ) -> Ops:
     """The operations by the name of a choice.
@@ -192,7 +201,7 @@ def choose(
         shape: The model.
         dtype: ``fp32``, ``bf16`` or ``fp8``: of matrix products; in fp8 those of blocks.
         arch: Triton's target; None: there is none.
-        vendor: What the backend brings.
+        vendor: What the backend brings (`Backend.functions`).
         context_parallel: Whether a rank has a part of each sequence only.
 
     Raises:
@@ -205,7 +214,7 @@ def choose(
             raise NoTargetError(
                 f"the backend brings {min(unknown)!r}, which is none of {', '.join(NAMES)}"
             )
-        made = Ops(**dict(vendor))
+        made = Ops(**vendor)
     elif name == "triton":
         if arch is None:
             raise NoTargetError("no Triton target on this device")
