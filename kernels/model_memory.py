@@ -121,7 +121,7 @@ class _Rank:
         self.low = self.wide < 4
         alike = spread.copies * spread.shards
         self.copied = layout.plain and spread.ranks > 1
-        """By `DistributedDataParallel`; else by `fully_shard`, where ranks have the same weights."""
+        """By `DistributedDataParallel`; else, where ranks have weights in common, `fully_shard`."""
         self.shared = not layout.plain and alike > 1
         self.shards = spread.shards if self.shared else 1
         self.tokens = batch // layout.microbatches * shape.seq // layout.cp
@@ -161,7 +161,9 @@ class _Rank:
         self.steps(parts, first, last)
         if first and self.layout.tp > 1:
             now.passing("buffers", 4 * shape.dim * self.vocab)
-        return Memory(**{kind: round(now.highest.get(kind, 0.0)) for kind in Memory.__annotations__})
+        return Memory(
+            **{kind: round(now.highest.get(kind, 0.0)) for kind in Memory.__annotations__}
+        )
 
     def steps(self, parts: int, first: bool, last: bool) -> None:
         """Microbatches forward and backward, in the order of the schedule."""
@@ -341,9 +343,13 @@ class _Rank:
         ffn = self.shape.ffn if self.shape.experts else self.ffn
         inner = self.wide * rows * ffn
         whole = self.wide * dim * n
-        down, up = (self.experts / 3, 2 * self.experts / 3) if self.shape.experts else (
-            dim * self.ffn,
-            2 * dim * self.ffn,
+        down, up = (
+            (self.experts / 3, 2 * self.experts / 3)
+            if self.shape.experts
+            else (
+                dim * self.ffn,
+                2 * dim * self.ffn,
+            )
         )
         now.passing("buffers", inner)
         now.add("buffers", inner)
@@ -396,9 +402,11 @@ def order(layout: Layout, stage: int) -> Iterator[tuple[bool, int, int]]:
         return turn % parts, turn // parts * layout.pp + within
 
     def passes() -> list[tuple[int, int]]:
-        return [place(number) for number in range(total)] if parts > 1 else [
-            (0, number) for number in range(total)
-        ]
+        return (
+            [place(number) for number in range(total)]
+            if parts > 1
+            else [(0, number) for number in range(total)]
+        )
 
     forward = [(True, part, number) for part, number in passes()]
     back = [(False, parts - 1 - part, number) for part, number in passes()]

@@ -164,6 +164,15 @@ def schedules_of(made: Plan, inventory: Inventory) -> list[Schedule]:
     return [schedule_for(spec, inventory) for spec in made.schedules]
 
 
+def _too_few(bench: Benchmark, schedule: Schedule) -> str:
+    """Why a benchmark does not go with one of several sizes of a group; empty where it does."""
+    try:
+        bench.check_ranks(len(schedule.first()))
+    except UsageError as error:
+        return f"not over {len(schedule.first())} devices: {error.message}"
+    return ""
+
+
 class _Builder:
     def __init__(
         self, inventory: Inventory, chips: Mapping[str, Chip], made: Plan | None = None
@@ -248,6 +257,9 @@ class _Builder:
                 cls, entry.axes, weak=self.inventory.weak(), numa=self.inventory.numa()
             ):
                 bench = make(entry.benchmark, axes)
+                if spec.kind == "growing" and (why := _too_few(bench, schedule)):
+                    self.notes.append(f"{entry.where or stage}: {why}")
+                    continue
                 own = bench.rule(rule)
                 span = own.warmup + max(own.budget, own.sustained)
                 wall = limit or SETUP_LIMIT + OVERTIME * span
@@ -331,7 +343,7 @@ class _Builder:
             return f"has no group here: no two {whose} {what} {key!r}"
         if schedule.size == 0:
             return f"has no group here: {nodes} node(s), {self._there.size} device(s)"
-        if cls.scope == "group" and schedule.width < 2:
+        if cls.scope == "group" and schedule.width < 2 and spec.kind != "growing":
             return "has groups of one device only, which have nothing to exchange"
         key = spec.arguments.get("key") or key
         if key not in self._there.labels():

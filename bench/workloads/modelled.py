@@ -16,13 +16,15 @@ class Modelled(Benchmark):
     """A model, in which format and by which operations it computes, and how it is spread.
 
     ``model`` may be a slice: ``llama-70b@4`` has four layers. ``batch`` is sequences of a
-    data-parallel rank. ``dtype`` is that of matrix products; fp8 leaves head and router in bf16.
-    ``ops`` is a choice of `bench.workloads.ops`, all else a `bench.kernels.layout.Layout`.
+    data-parallel ``rank``, or with ``batch_of: group`` of all of them together, whose number it
+    does not depend on then. ``dtype`` is that of matrix products; fp8 leaves head and router in
+    bf16. ``ops`` is a choice of `bench.workloads.ops`, all else a `bench.kernels.layout.Layout`.
     """
 
     fitting = {"model": ("small", "tiny")}
     worded = {
         "ops": {"torch": ""},
+        "batch_of": {"rank": "", "group": "in-all"},
         "dp": {"ddp": ""},
         "schedule": {"1f1b": ""},
         **{name: {1: ""} for name in ("replicas", "tp", "cp", "pp", "microbatches", "ep")},
@@ -30,6 +32,7 @@ class Modelled(Benchmark):
 
     model: str = "tiny"
     batch: int = 4
+    batch_of: Literal["rank", "group"] = "rank"
     dtype: Literal["fp32", "bf16", "fp8"] = "fp32"
     ops: Literal["torch", "triton", "compile", "vendor"] = "torch"
     dp: Literal["ddp", "fsdp", "hsdp"] = "ddp"
@@ -81,9 +84,21 @@ class Modelled(Benchmark):
     def spread_over(self, ranks: int) -> Spread:
         """The layout over a group. Raises `UsageError` where it does not divide it."""
         try:
-            return self.layout.over(ranks)
+            spread = self.layout.over(ranks)
+            if self.batch_of == "group":
+                if self.batch % spread.data:
+                    raise ValueError(
+                        f"batch = {self.batch} of the group does not divide among "
+                        f"{spread.data} data-parallel ranks"
+                    )
+                self.layout.check(self.shape, self.batch // spread.data)
+            return spread
         except ValueError as error:
             raise UsageError(f"{self.name}: {self.model}: {error}") from None
+
+    def sequences(self, spread: Spread) -> int:
+        """That a data-parallel rank sees in a step."""
+        return self.batch // spread.data if self.batch_of == "group" else self.batch
 
     def operations(self, context: Context) -> Any:
         """The operations; no rank goes on alone where another has them not."""

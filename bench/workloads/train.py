@@ -127,7 +127,7 @@ class Train(Modelled):
             spread,
             context.rank,
             device,
-            batch=self.batch,
+            batch=self.sequences(spread),
             ops=ops,
             dtype=torch.float32 if self.dtype == "fp32" else torch.bfloat16,
             again=self.recompute,
@@ -135,8 +135,9 @@ class Train(Modelled):
         )
         self.net, self.optimizer = self.trainer.net, self.trainer.optimizer
         first = context.seed + 1000 * spread.sequences(context.rank)
+        batch = self.sequences(spread)
         self.data = [
-            text(self.shape.vocab, self.shape.seq, self.batch, first + number).to(device)
+            text(self.shape.vocab, self.shape.seq, batch, first + number).to(device)
             for number in range(BATCHES)
         ]
         self.losses: list[Any] = []
@@ -276,7 +277,8 @@ class Train(Modelled):
     def derived(self, seconds: Any, facts: Facts, beside: Mapping[str, float]) -> Iterator[Metric]:
         """Tokens and times of a step; against the datasheet's peak, if there is one."""
         shape, ranks = self.shape, facts.ranks
-        rate = self.batch * shape.seq * self.spread_over(ranks).data / seconds
+        spread = self.spread_over(ranks)
+        rate = self.sequences(spread) * shape.seq * spread.data / seconds
         yield Metric("tokens_per_second", samples=rate)
         yield Metric("step_p50", samples=seconds)
         yield Metric("step_p99", value=float(np.quantile(seconds, 0.99)))
@@ -296,7 +298,8 @@ class Train(Modelled):
             return {}
         shape, busy = self.shape, 1 / (1 + self.layout.bubble)
         rate = busy * facts.ranks * peak / flops_per_token(shape)
-        step = self.batch * shape.seq * self.spread_over(facts.ranks).data / rate
+        spread = self.spread_over(facts.ranks)
+        step = self.sequences(spread) * shape.seq * spread.data / rate
         ratio = palm_flops_per_token(shape) / flops_per_token(shape)
         found = {
             "tokens_per_second": rate,

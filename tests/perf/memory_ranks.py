@@ -48,9 +48,7 @@ def _rank(rank, shape, layout, ranks, batch, dtype, again, folder):
         "gloo", init_method=f"file://{folder}/store", rank=rank, world_size=ranks
     )
     backend, device = get("cpu"), torch.device("cpu")
-    small = replace(
-        shape, dim=64, heads=8, kv_heads=8, head_dim=8, ffn=64, vocab=256, seq=32
-    )
+    small = replace(shape, dim=64, heads=8, kv_heads=8, head_dim=8, ffn=64, vocab=256, seq=32)
     how = (layout.over(ranks), rank, device, batch, getattr(torch, _TYPES[dtype]), again)
     _train(small, *how)
     gc.collect()
@@ -71,9 +69,7 @@ def _train(shape, spread, rank, device, batch, dtype, again):
     from bench.workloads.parallel.trainer import Trainer
     from bench.workloads.text import text
 
-    trainer = Trainer(
-        shape, spread, rank, device, batch=batch, dtype=dtype, again=again, seed=1
-    )
+    trainer = Trainer(shape, spread, rank, device, batch=batch, dtype=dtype, again=again, seed=1)
     for step in range(STEPS):
         trainer.gradients(text(shape.vocab, shape.seq, batch, step))
         trainer.optimizer.step()
