@@ -80,6 +80,7 @@ def estimate(
     again: str = "none",
     rank: int | None = None,
     staged: bool = False,
+    fused: bool = False,
 ) -> Memory:
     """What a step of `bench.workloads.parallel.trainer.Trainer` takes.
 
@@ -93,13 +94,28 @@ def estimate(
             equally many tokens.
         staged: Whether the collective library copies what it gathers and what it scatters sums of,
             as gloo does.
+        fused: Whether a norm is one kernel, which keeps its input alone.
     """
     layout = spread.layout
     stages = range(layout.pp) if rank is None else [rank * layout.pp // spread.ranks]
     return max(
-        (_Rank(shape, spread, stage, batch, dtype, again, staged).walk() for stage in stages),
+        (
+            _Rank(shape, spread, stage, batch, dtype, again, staged, fused).walk()
+            for stage in stages
+        ),
         key=lambda found: found.total,
     )
+
+
+def kept(shape: ModelShape, spread: Spread, *, batch: int, dtype: str = "fp32") -> int:
+    """Bytes that the forward pass of a microbatch keeps for the backward pass, weights aside.
+
+    Of a rank that has all layers; arguments as of `estimate`. Weights in another format than their
+    own are among them.
+    """
+    one = _Rank(shape, spread, 0, batch, dtype, "none")
+    one.loss_forward()
+    return round(one.layers * one.inner + sum(one.now.live.values()))
 
 
 class _Rank:
@@ -113,11 +129,12 @@ class _Rank:
         batch: int,
         dtype: str,
         again: str,
-        staged: bool,
+        staged: bool = False,
+        fused: bool = False,
     ) -> None:
         layout = spread.layout
         self.shape, self.layout, self.stage = shape, layout, stage
-        self.wide, self.again, self.staged = BYTES[dtype], again, staged
+        self.wide, self.again, self.staged, self.fused = BYTES[dtype], again, staged, fused
         self.low = self.wide < 4
         alike = spread.copies * spread.shards
         self.copied = layout.plain and spread.ranks > 1
@@ -242,7 +259,8 @@ class _Rank:
     def norm(self) -> float:
         """A norm: its input in fp32, the same normalised, and its result, of which matrices take
         the whole sequence."""
-        return 8 * self.shape.dim * self.some + self.wide * self.shape.dim * self.tokens
+        inside = self.wide if self.fused else 8
+        return self.shape.dim * (inside * self.some + self.wide * self.tokens)
 
     @property
     def mixed(self) -> float:

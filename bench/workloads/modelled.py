@@ -77,7 +77,7 @@ class Modelled(Benchmark):
         """The model's extents."""
         return ModelShape.of(load_model(self.model))
 
-    def check_ranks(self, ranks: int) -> None:
+    def check_ranks(self, ranks: int, memory: int | None = None) -> None:
         """Raise `UsageError` for a group that the layout does not divide."""
         self.spread_over(ranks)
 

@@ -169,7 +169,7 @@ def test_sizes_that_a_layout_does_not_divide_are_said(tmp_path):
     reader = RunReader(finished.folder)
     (one,) = scaling(reader.header, reader.columns())
     assert [size.devices for size in one.sizes] == [2, 4]
-    assert any("not over 1 devices" in one["text"] for one in reader.header.events)
+    assert any("not over 1 device(s)" in one["text"] for one in reader.header.events)
 
 
 def test_a_run_without_growing_groups_says_so(tmp_path):
