@@ -154,6 +154,7 @@ class _Rank:
         dense = shape.dim * shape.experts if shape.experts else 3 * shape.dim * self.ffn
         self.block = self.attention + dense + 2 * shape.dim
         self.layers = shape.layers // layout.stages
+        self.sending = 0.0
         self.now = Walk()
 
     def walk(self) -> Memory:
@@ -221,12 +222,17 @@ class _Rank:
                     ahead = layer < self.layers - 1
                     if ahead:  # those of the next are on their way
                         now.add("buffers", self.wide * (self.block + self.experts))
+                        now.passing(
+                            "buffers", self.wide * (self.block + self.experts) * self.staged
+                        )
                 self.block_backward(number)
                 if self.shared:
                     if gather:
                         now.add("buffers", -self.wide * (self.block + self.experts))
-                    self.reduced(self.block, self.shards, number, final)
-                    self.reduced(self.experts, self.shards / self.layout.ep, number, final)
+                    if self.layout.ep > 1:  # experts are a part of their own
+                        self.reduced(self.experts, self.shards / self.layout.ep, final)
+                    mine = self.block + (self.experts if self.layout.ep == 1 else 0)
+                    self.reduced(mine, self.shards, final)
             if bottom:
                 now.passing("buffers", 4 * self.shape.dim * self.some * self.low)
                 # Under tensor parallelism every rank gets the gradient of the whole table.
@@ -235,7 +241,8 @@ class _Rank:
             if self.shared:
                 if gather:
                     now.add("buffers", -self.wide * self.around)
-                self.reduced(self.around, self.shards, number, final)
+                self.reduced(self.around, self.shards, final)
+                self.released()
 
     @property
     def kept(self) -> float:
@@ -294,15 +301,21 @@ class _Rank:
         self.now.passing("buffers", 2 * self.wide * count)  # with those of the part before
         self.now.passing("buffers", (1 + self.staged) * self.wide * count)
 
-    def reduced(self, count: float, shards: float, number: int, final: bool) -> None:
+    def reduced(self, count: float, shards: float, final: bool) -> None:
         """Gradients of a part are summed, and each rank keeps its share."""
         if not final:
             return
         there = 4 if self.layout.microbatches > 1 else self.wide
+        self.released()
         self.now.add("buffers", 4 * count)
+        self.sending = 4 * count
         self.now.add("gradients", 4 * count / shards - there * count)
         self.now.passing("buffers", 4 * count * self.staged)
-        self.now.add("buffers", -4 * count)
+
+    def released(self) -> None:
+        """What is sent stays until the next part is through with its gradients."""
+        self.now.add("buffers", -self.sending)
+        self.sending = 0.0
 
     def gradient(self, count: float, number: int, whole: int = 0) -> None:
         """Of so many weights: it comes in the format of the product, and is added up in fp32."""
@@ -337,8 +350,9 @@ class _Rank:
     def loss_backward(self, number: int) -> None:
         """From the mean to the gradient of the head's input."""
         now, dim, logits = self.now, self.shape.dim, self.vocab * self.tokens
-        now.add("logits", 8 * logits)
-        now.add("logits", -8 * logits)
+        # Over classes that are split it is computed in one step more.
+        more = 8 if self.layout.tp == 1 else 12
+        now.passing("logits", more * logits)
         if self.low:
             now.add("logits", self.wide * logits)
             now.add("logits", -4 * logits)
