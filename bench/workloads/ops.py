@@ -102,6 +102,12 @@ def _grouped(x: Tensor, weight: Tensor, offsets: Tensor) -> Tensor:
     if _has_grouped(x.device, x.dtype):
         made: Tensor = F.grouped_mm(x, weight, offs=offsets[1:])
         return made
+    return _one_by_one(x, weight, offsets)
+
+
+@torch.compiler.disable  # type: ignore[untyped-decorator]
+def _one_by_one(x: Tensor, weight: Tensor, offsets: Tensor) -> Tensor:
+    """The host asks how many rows each expert has: for a compiler each answer is a new program."""
     bounds = itertools.pairwise(offsets.tolist())
     return torch.cat([x[a:b] @ weight[e] for e, (a, b) in enumerate(bounds)])
 
