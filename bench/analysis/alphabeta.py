@@ -100,7 +100,8 @@ def fit(sizes: npt.ArrayLike, seconds: npt.ArrayLike) -> Line:
         raise ValueError("sizes and times must be positive")
     scale = float(x.max())
     design = np.stack([np.ones_like(x), x / scale], axis=1)
-    (a, b), covariance, errors, spread = relative_fit(design, t)
+    found, covariance, errors, spread = relative_fit(design, t)
+    a, b = found.tolist()
     width = student_quantile(0.025, t.size - 2)
     da, db = (width * float(one) for one in np.sqrt(np.diag(covariance)))
     half, margin = a / b * scale if b else None, math.inf

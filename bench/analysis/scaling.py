@@ -66,12 +66,15 @@ class Size(msgspec.Struct, kw_only=True, frozen=True):
 
 
 class Further(msgspec.Struct, kw_only=True, frozen=True):
-    """What the line says of ``devices``: efficiency with its 95 % prediction interval."""
+    """What the line says of ``devices``: efficiency with its 95 % prediction interval.
+
+    ``high`` is None where the line does not bound it.
+    """
 
     devices: int
     efficiency: float
     low: float
-    high: float
+    high: float | None
 
 
 class Scaling(msgspec.Struct, kw_only=True, frozen=True):
@@ -175,7 +178,7 @@ def _scaling(
                 devices=devices,
                 efficiency=whole / step,
                 low=whole / (step + error),
-                high=whole / (step - error) if step > error else math.inf,
+                high=whole / (step - error) if step > error else None,
             )
         )
     return msgspec.structs.replace(

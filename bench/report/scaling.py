@@ -56,8 +56,9 @@ def print_scaling(made: Console, found: Sequence[Scaling]) -> None:
             soft_wrap=True,
         )
         for far in one.further:
+            high = "?" if far.high is None else f"{far.high:.1%}"
             made.print(
                 f"by the line, {far.devices} devices: {far.efficiency:.1%} "
-                f"({far.low:.1%} to {far.high:.1%}, 95 %)",
+                f"({far.low:.1%} to {high}, 95 %)",
                 soft_wrap=True,
             )
