@@ -7,12 +7,11 @@ cores, no lane.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from .inventory import Ints, Inventory
-from .matchings import Way
 
 
 class Groups(NamedTuple):
@@ -33,8 +32,9 @@ class Schedule:
     """Ranks of the largest group."""
     alone: bool = False
     """One group at a time, though others could be measured beside it."""
-    classes: tuple[tuple[Way, str], ...] = ()
-    """The classes of link that its rounds are of, where they are of several."""
+    classes: tuple[tuple[str, Any], ...] = ()
+    """Where its rounds are of several classes of link, or of several sizes: the argument that
+    leaves one of them, with its values."""
 
     def __init__(self, inventory: Inventory) -> None:
         self.inventory = inventory

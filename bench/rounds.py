@@ -101,6 +101,38 @@ class Rails(Schedule):
         return tuple((starts[self._counts > group] + group).tolist())
 
 
+class Growing(Schedule):
+    """The first devices of a fleet: of the first node one, two, four, ... and all, then of two
+    nodes, four, ... and all. Each group holds the ones before, so each is a round by itself.
+
+    Group id = place in the row of sizes; ``devices`` leaves the group of so many.
+    """
+
+    def __init__(self, inventory: Inventory, devices: int | None = None) -> None:
+        super().__init__(inventory)
+        ends = inventory.starts[np.flatnonzero(np.diff(inventory.starts) > 0) + 1].tolist()
+        first = ends[0] if ends else 0
+        nodes = [ends[place - 1] for place in _doubling(len(ends))]
+        self._sizes = sorted({*_doubling(first), *nodes})
+        if devices is None:
+            self.classes = tuple(("devices", size) for size in self._sizes)
+        else:
+            self._sizes = [size for size in self._sizes if size == devices]
+        self.size, self.width = len(self._sizes), max(self._sizes, default=0)
+
+    def rounds(self) -> Iterator[Round]:
+        for group in range(self.size):
+            yield by_size([(group, self.members(group))])
+
+    def members(self, group: int) -> tuple[int, ...]:
+        return tuple(range(self._sizes[group]))
+
+
+def _doubling(most: int) -> list[int]:
+    """1, 2, 4, ... and the last."""
+    return sorted({1 << power for power in range(most.bit_length())} | ({most} if most else set()))
+
+
 class Pairs(Schedule):
     """Pairs of devices or nodes in rounds of disjoint pairs (`bench.matchings`).
 
@@ -348,6 +380,8 @@ def _schedule(
         return EachNode(inventory)
     if kind == "rails":
         return Rails(inventory)
+    if kind == "growing":
+        return Growing(inventory, **arguments)
     if kind == "all":
         return NodeSets(inventory, [list(range(inventory.node_count))])
     if kind == "label":

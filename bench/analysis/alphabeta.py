@@ -5,10 +5,8 @@ n½ = α·β the size at which half of it is reached (Hockney, *The science of c
 1996; Parallel Computing 20, 1994). One line for each collective, dtype, form and scope.
 
 Errors of a time are proportional to it, over eight decades of sizes: least squares would see the
-largest sizes only. The fit is the quasi-likelihood of a constant relative error (McCullagh and
-Nelder, *Generalized Linear Models*, 1989, chapter 9): least squares weighted by 1/fit², repeated
-until the fit stands. Every size counts alike, so small ones settle α and large ones β. Weights
-of the measured times instead would favour those that came out short. Values are medians over
+largest sizes only. `relative_fit` counts every size alike, so small ones settle α and large ones β.
+Values are medians over
 repeats and only good rows count, so that no further robustness is needed; where a library changes
 its algorithm with the size no line fits, and the residual says so.
 """
@@ -30,6 +28,7 @@ from ..results import Columns
 from ..rounds import schedule_for
 from ..stats import student_quantile
 from ..units import format_size, parse_size
+from .relative import relative_fit
 from .summary import group_medians, members, rows_by_case
 
 Floats = npt.NDArray[np.float64]
@@ -101,16 +100,8 @@ def fit(sizes: npt.ArrayLike, seconds: npt.ArrayLike) -> Line:
         raise ValueError("sizes and times must be positive")
     scale = float(x.max())
     design = np.stack([np.ones_like(x), x / scale], axis=1)
-    fitted = t
-    for _ in range(100):
-        last, (a, b) = fitted, _weighted(design, t, fitted)
-        fitted = design @ np.array([a, b])
-        if np.allclose(fitted, last, rtol=1e-12):
-            break
-    errors = t / fitted - 1
-    spread = float(np.sqrt((errors**2).sum() / (t.size - 2)))
-    scaled = design / fitted[:, None]
-    covariance = spread**2 * np.linalg.inv(scaled.T @ scaled)
+    found, covariance, errors, spread = relative_fit(design, t)
+    a, b = found.tolist()
     width = student_quantile(0.025, t.size - 2)
     da, db = (width * float(one) for one in np.sqrt(np.diag(covariance)))
     half, margin = a / b * scale if b else None, math.inf
@@ -133,17 +124,6 @@ def fit(sizes: npt.ArrayLike, seconds: npt.ArrayLike) -> Line:
         worst=float(errors[worst]),
         worst_size=float(x[worst]),
     )
-
-
-def _weighted(design: Floats, t: Floats, fitted: Floats) -> tuple[float, float]:
-    """Least squares with weights 1/fitted²; neither α nor 1/β can be below zero."""
-    scaled, target = design / fitted[:, None], t / fitted
-    a, b = np.linalg.solve(scaled.T @ scaled, scaled.T @ target)
-    if a < 0:
-        return 0.0, float(scaled[:, 1] @ target / (scaled[:, 1] @ scaled[:, 1]))
-    if b < 0:
-        return float(scaled[:, 0] @ target / (scaled[:, 0] @ scaled[:, 0])), 0.0
-    return float(a), float(b)
 
 
 class _Key(msgspec.Struct, frozen=True):

@@ -101,7 +101,8 @@ def members(spec: ScheduleSpec) -> str:
     if spec.scope == "pair":
         words.append(f"of {said.get('of', 'device')}s")
     if spec.scope in ("group", "rank"):
-        words.append(f"over {_OVER.get(spec.kind) or said.get('key')}")
+        grown = f"{said.get('devices')} devices" if spec.kind == "growing" else ""
+        words.append(f"over {grown or _OVER.get(spec.kind) or said.get('key')}")
     words += [f"{way} {said[way]}" for way in ("within", "across") if said.get(way)]
     if on := said.get("on"):
         words.append(f"across {on}" if "+" in on else f"on {on}")

@@ -170,6 +170,42 @@ def links(run: str, out: Path, as_json: bool) -> int:
 @click.argument("run")
 @_OUT
 @JSON
+@click.option(
+    "--to",
+    "beyond",
+    type=click.IntRange(1),
+    multiple=True,
+    help="Draw the line to so many devices; may be repeated. [default: 2, 4, 8 times the largest]",
+)
+def scaling(run: str, out: Path, as_json: bool, beyond: tuple[int, ...]) -> int:
+    """Show how training scales over growing groups, and where it loses."""
+
+    from ..analysis.scaling import scaling as analysed
+    from ..report.scaling import print_scaling
+    from ..report.terminal import console
+    from ..results import RunReader
+    from ..runs import find_run
+
+    reader = RunReader(find_run(run, out))
+    found = analysed(reader.header, reader.columns(), beyond)
+    if as_json:
+        whole = {"run": reader.header.id, "scaling": found}
+        print_json(whole)
+        return 0
+    if not found:
+        click.echo(
+            f"run {reader.header.id} has no good value of train over growing groups "
+            "(over: growing): nothing is known of how it scales",
+            err=True,
+        )
+    print_scaling(console(), found)
+    return 0
+
+
+@command.command()
+@click.argument("run")
+@_OUT
+@JSON
 @click.option("--metric", default="bandwidth", show_default=True, help="Which metric of the pairs.")
 def fabric(run: str, out: Path, as_json: bool, metric: str) -> int:
     """Name the slow nodes, devices and links behind a run's pairs."""

@@ -248,6 +248,9 @@ class _Builder:
                 cls, entry.axes, weak=self.inventory.weak(), numa=self.inventory.numa()
             ):
                 bench = make(entry.benchmark, axes)
+                if spec.kind == "growing" and (why := self._unfit(bench, schedule)):
+                    self.notes.append(f"{entry.where or stage}: {why}")
+                    continue
                 own = bench.rule(rule)
                 span = own.warmup + max(own.budget, own.sustained)
                 wall = limit or max(SETUP_LIMIT, bench.patience()) + OVERTIME * span
@@ -265,7 +268,7 @@ class _Builder:
     ) -> Job:
         axes = axes_of(bench)
         if schedule.size:
-            bench.check_ranks(len(schedule.first()))
+            self._check_ranks(bench, schedule.first())
         facts = self._facts(self._asked[index], schedule)
         expected = bench.expected(facts) if facts is not None else {}
         first = len(self.cases)
@@ -331,7 +334,7 @@ class _Builder:
             return f"has no group here: no two {whose} {what} {key!r}"
         if schedule.size == 0:
             return f"has no group here: {nodes} node(s), {self._there.size} device(s)"
-        if cls.scope == "group" and schedule.width < 2:
+        if cls.scope == "group" and schedule.width < 2 and spec.kind != "growing":
             return "has groups of one device only, which have nothing to exchange"
         key = spec.arguments.get("key") or key
         if key not in self._there.labels():
@@ -346,6 +349,24 @@ class _Builder:
             met, every = len(np.unique(ends, axis=0)), len(values) * (len(values) - 1) // 2
             if met < every:
                 return f"meets {met} of {every} pairs of {key}; raise matchings to meet all"
+        return ""
+
+    def _check_ranks(self, bench: Benchmark, group: tuple[int, ...]) -> None:
+        """Raise `UsageError` for a group that a benchmark does not go with."""
+        if self.inventory.fleet is not None:
+            chip = self._chips.get(self.inventory.fleet.chip)
+            known = int(chip.memory.value) if chip is not None and chip.memory else None
+        else:
+            known = min(self.inventory.device(rank).memory for rank in group) or None
+        bench.check_ranks(len(group), known)
+
+    def _unfit(self, bench: Benchmark, schedule: Schedule) -> str:
+        """Why a benchmark does not go with one of several sizes of a group; empty if it does."""
+        group = schedule.first()
+        try:
+            self._check_ranks(bench, group)
+        except UsageError as error:
+            return f"not over {len(group)} device(s): {error.message}"
         return ""
 
     def _facts(self, spec: ScheduleSpec, schedule: Schedule) -> Facts | None:

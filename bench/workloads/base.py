@@ -215,10 +215,11 @@ class Benchmark(msgspec.Struct, kw_only=True, dict=True):
         """Those of `measures` that a case with these axes has."""
         return self.measures
 
-    def check_ranks(self, ranks: int) -> None:
+    def check_ranks(self, ranks: int, memory: int | None = None) -> None:
         """Raise `UsageError` for a group of so many ranks that these axes do not go with.
 
-        It is asked when a run is planned, before anything is started.
+        It is asked when a run is planned, before anything is started. ``memory``: bytes of the
+        group's smallest device; None where nobody says.
         """
 
     def fault(self) -> str:

@@ -75,16 +75,19 @@ class OnModel(Benchmark):
 class Modelled(OnModel):
     """A model that is spread over a group, by a `bench.kernels.layout.Layout`.
 
-    ``batch`` is sequences of a data-parallel rank.
+    ``batch`` is sequences of a data-parallel ``rank``, or with ``batch_of: group`` of all of them
+    together, whose number it does not depend on then.
     """
 
     worded = {
         **OnModel.worded,
+        "batch_of": {"rank": "", "group": "in-all"},
         "dp": {"ddp": ""},
         "schedule": {"1f1b": ""},
         **{name: {1: ""} for name in ("replicas", "tp", "cp", "pp", "microbatches", "ep")},
     }
 
+    batch_of: Literal["rank", "group"] = "rank"
     dp: Literal["ddp", "fsdp", "hsdp"] = "ddp"
     replicas: int = 1
     tp: int = 1
@@ -121,16 +124,28 @@ class Modelled(OnModel):
             self.ep,
         )
 
-    def check_ranks(self, ranks: int) -> None:
+    def check_ranks(self, ranks: int, memory: int | None = None) -> None:
         """Raise `UsageError` for a group that the layout does not divide."""
         self.spread_over(ranks)
 
     def spread_over(self, ranks: int) -> Spread:
         """The layout over a group. Raises `UsageError` where it does not divide it."""
         try:
-            return self.layout.over(ranks)
+            spread = self.layout.over(ranks)
+            if self.batch_of == "group":
+                if self.batch % spread.data:
+                    raise ValueError(
+                        f"batch = {self.batch} of the group does not divide among "
+                        f"{spread.data} data-parallel ranks"
+                    )
+                self.layout.check(self.shape, self.batch // spread.data)
+            return spread
         except ValueError as error:
             raise UsageError(f"{self.name}: {self.model}: {error}") from None
+
+    def sequences(self, spread: Spread) -> int:
+        """That a data-parallel rank sees in a step."""
+        return self.batch // spread.data if self.batch_of == "group" else self.batch
 
     def shares_sequences(self) -> bool:
         """By context parallelism."""

@@ -29,7 +29,8 @@ PLACEMENT: Mapping[Scope, dict[str, Any]] = {
 """Placement keys of each scope with their defaults.
 
 Groups are over all devices, each ``node``, each ``rail`` (devices of equal place in all nodes),
-each ``pair`` of nodes, or the nodes of equal value of a label; ``schedule``, ``matchings`` and
+each ``pair`` of nodes, ``growing`` (one device, two, four, ..., then nodes likewise: a case for
+each number), or the nodes of equal value of a label; ``schedule``, ``matchings`` and
 ``seed`` say which pairs; ``within: rack`` or ``across: site`` leaves one class of them, and of
 different values ``schedule: values`` takes one pair for every two. A topology is planned as one
 case a class. Disjoint groups are measured as their nodes come to it, mostly at the same time.
@@ -38,7 +39,13 @@ what they share; ``together: false`` measures one group while all others rest. T
 contention.
 """
 
-OVER = {"node": "nodes", "all": "all", "rail": "rails", "pair": "node_pairs"}
+OVER = {
+    "node": "nodes",
+    "all": "all",
+    "rail": "rails",
+    "pair": "node_pairs",
+    "growing": "growing",
+}
 """Kinds of schedule by what groups are over; everything else is the name of a label."""
 
 

@@ -12,10 +12,12 @@ import numpy as np
 
 from ..errors import UsageError
 from ..kernels.model_costs import flops_per_token, palm_flops_per_token
+from ..kernels.model_memory import estimate
 from ..records import Measure
 from ..timing import Rule, Timing
 from .base import Bytes, Check, Context, Facts, Metric, Unmeasurable, benchmark
 from .collectives import Collectives
+from .fitting import shortage
 from .lacking import lacks
 from .lateness import straggler
 from .marks import every_rank, mark, span
@@ -71,6 +73,7 @@ class Train(Modelled):
         Measure("mfu", "ratio", "higher"),
         Measure("mfu_palm", "ratio", "higher"),
         Measure("peak_memory", "B", "lower"),
+        Measure("memory_estimate", "B", "lower"),
         Measure("compute", "s", "lower", each=True),
         Measure("wait", "s", "lower", each=True, slack="compute"),
     )
@@ -81,6 +84,24 @@ class Train(Modelled):
     }
 
     recompute: Literal["none", "selective", "full"] = "none"
+
+    def check_ranks(self, ranks: int, memory: int | None = None) -> None:
+        """Raise `UsageError` for a group that the layout does not divide, and for devices whose
+        memory a step does not fit into; says then what would fit."""
+        spread = self.spread_over(ranks)
+        if memory is None or self.ops != "torch":
+            return
+        why = shortage(
+            self.shape,
+            self.layout,
+            ranks,
+            batch=self.sequences(spread),
+            dtype=self.dtype,
+            again=self.recompute,
+            memory=memory,
+        )
+        if why:
+            raise UsageError(f"train: {self.model} does not fit: {why}")
 
     def reported(self) -> tuple[Measure, ...]:
         """What ranks compute and wait is of those that exchange gradients only."""
@@ -127,7 +148,7 @@ class Train(Modelled):
             spread,
             context.rank,
             device,
-            batch=self.batch,
+            batch=self.sequences(spread),
             ops=ops,
             dtype=torch.float32 if self.dtype == "fp32" else torch.bfloat16,
             again=self.recompute,
@@ -135,8 +156,9 @@ class Train(Modelled):
         )
         self.net, self.optimizer = self.trainer.net, self.trainer.optimizer
         first = context.seed + 1000 * spread.sequences(context.rank)
+        batch = self.sequences(spread)
         self.data = [
-            text(self.shape.vocab, self.shape.seq, self.batch, first + number).to(device)
+            text(self.shape.vocab, self.shape.seq, batch, first + number).to(device)
             for number in range(BATCHES)
         ]
         self.losses: list[Any] = []
@@ -251,8 +273,30 @@ class Train(Modelled):
         used = self.context.backend.memory_peak(self.context.device)
         if used is not None:
             yield Metric("peak_memory", value=float(used))
+            if (said := self._estimate()) is not None:
+                yield Metric("memory_estimate", value=said)
         if self.seen:
             yield from self._parts(timing)
+
+    def _estimate(self) -> float | None:
+        """Bytes that a step takes on this rank; None where operations are not PyTorch's own."""
+        if self.ops != "torch":
+            return None
+        import torch
+
+        # Where the library has a norm in one kernel, it keeps the input alone.
+        fused = hasattr(torch.ops.aten, "_fused_rms_norm") and self.context.device.type != "cpu"
+        found = estimate(
+            self.shape,
+            self.over,
+            batch=self.sequences(self.over),
+            dtype=self.dtype,
+            again=self.recompute,
+            rank=self.context.rank,
+            staged=self.context.library == "gloo",
+            fused=fused,
+        )
+        return float(found.total)
 
     def _parts(self, timing: Timing) -> Iterator[Metric]:
         """What this rank computes and waits. Every rank of the group asks for it."""
@@ -276,7 +320,8 @@ class Train(Modelled):
     def derived(self, seconds: Any, facts: Facts, beside: Mapping[str, float]) -> Iterator[Metric]:
         """Tokens and times of a step; against the datasheet's peak, if there is one."""
         shape, ranks = self.shape, facts.ranks
-        rate = self.batch * shape.seq * self.spread_over(ranks).data / seconds
+        spread = self.spread_over(ranks)
+        rate = self.sequences(spread) * shape.seq * spread.data / seconds
         yield Metric("tokens_per_second", samples=rate)
         yield Metric("step_p50", samples=seconds)
         yield Metric("step_p99", value=float(np.quantile(seconds, 0.99)))
@@ -296,7 +341,8 @@ class Train(Modelled):
             return {}
         shape, busy = self.shape, 1 / (1 + self.layout.bubble)
         rate = busy * facts.ranks * peak / flops_per_token(shape)
-        step = self.batch * shape.seq * self.spread_over(facts.ranks).data / rate
+        spread = self.spread_over(facts.ranks)
+        step = self.sequences(spread) * shape.seq * spread.data / rate
         ratio = palm_flops_per_token(shape) / flops_per_token(shape)
         found = {
             "tokens_per_second": rate,

@@ -173,7 +173,7 @@ def test_counts_agree_with_a_walk():
         for batch in step.groups
     )
     assert walked == job_count(made, stage, fleet()) == 3 * (8 + 6 + 1)
-    assert row_count(made, fleet()) == 3 * (8 * 2 + 6 * 5 + 1 * 6 + 8 * 2)  # two of each rank
+    assert row_count(made, fleet()) == 3 * (8 * 2 + 6 * 5 + 1 * 7 + 8 * 2)  # two of each rank
 
 
 def test_rules_merge_and_limits_are_walls():
@@ -191,7 +191,10 @@ def test_rules_merge_and_limits_are_walls():
         (entry("gem"), "unknown benchmark 'gem'"),
         (entry("gemm", {"shap": "1x1x1"}), "unknown key of gemm 'shap'"),
         (entry("collectives", {"ovr": "node"}), "did you mean over"),
-        (entry("collectives", over="nod"), "'nod', and over: takes node, all, rail, pair or a"),
+        (
+            entry("collectives", over="nod"),
+            "'nod', and over: takes node, all, rail, pair, growing or a",
+        ),
         (
             entry("collectives", {"op": "all_reduced"}),
             "unknown op of .*\n.*did you mean all_reduce",

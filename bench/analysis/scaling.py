@@ -1,0 +1,216 @@
+"""How well training scales: efficiency over growing groups, where it is lost, and what follows.
+
+From the rows of `train` on groups that a schedule `bench.rounds.Growing` gives; a pure function of
+a run. Weak scaling: every data-parallel rank has its own ``batch``; strong: the group has one
+(``batch_of: group``).
+
+Efficiency is per-device throughput over that of the base, the smallest group that was measured.
+With t the step of n devices and t₀ that of the n₀ of the base, a step without loss would take
+u = t₀ (weak) or u = t₀·n₀/n (strong), the efficiency is u/t, and what is lost, 1 - u/t, splits by
+what the ranks' own times say into
+
+- ``slower``: (mean compute - u)/t, the ranks compute longer than alone;
+- ``spread``: (longest compute - mean)/t, they wait for the slowest;
+- ``communication``: (t - longest compute)/t, the exposed part of what they exchange.
+
+These add up to the loss. Ranks of layouts that wait for each other all through a step have no times
+of their own; of a pipeline the least share of the bubble is known (`Layout.bubble`) and stands
+beside the loss.
+
+The lines, fitted with `relative_fit` and drawn to larger groups with the interval in which 95 of
+100 further measurements would lie (Student's, of the coefficients and of the residual):
+
+- strong: t(n) = s + p·n₀/n, Amdahl's law (Amdahl, 1967), s the serial part;
+- weak: t(n) = a + b·log₂(n/n₀), a step beside reductions whose depth grows as a tree's (Thakur,
+  Rabenseifner and Gropp, 2005).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+
+from ..kernels.layout import Layout
+from ..records import PROVENANCES, STATUSES, Case, Header, Provenance
+from ..results import Columns
+from ..stats import student_quantile
+from .relative import relative_fit
+from .summary import group_medians, rows_by_case
+
+Floats = npt.NDArray[np.float64]
+SIZES = 3
+"""Sizes of a group that a line needs: through two it passes whatever their error."""
+BEYOND = (2, 4, 8)
+"""How far lines are drawn, in times of the largest group."""
+
+
+class Size(msgspec.Struct, kw_only=True, frozen=True):
+    """A group of ``devices``: its step in seconds, token/s of all, and its efficiency.
+
+    ``slower``, ``spread`` and ``communication`` are shares of the step that are lost; None where
+    ranks have no times of their own. A share below zero is a gain.
+    """
+
+    devices: int
+    step: float
+    rate: float
+    efficiency: float
+    slower: float | None = None
+    spread: float | None = None
+    communication: float | None = None
+
+
+class Further(msgspec.Struct, kw_only=True, frozen=True):
+    """What the line says of ``devices``: efficiency with its 95 % prediction interval.
+
+    ``high`` is None where the line does not bound it.
+    """
+
+    devices: int
+    efficiency: float
+    low: float
+    high: float | None
+
+
+class Scaling(msgspec.Struct, kw_only=True, frozen=True):
+    """One model, layout and kind of scaling over the groups of a run.
+
+    ``base`` is the number of devices of the group to which efficiencies refer. ``fixed`` and
+    ``growing`` are the line's coefficients in seconds: s and p, or a and b; ``residual`` the
+    relative standard deviation of steps about it. Without a line, ``problem`` says why.
+    ``bubble`` is the share of a step in which a pipeline's ranks have nothing to do, at least.
+    """
+
+    name: str
+    kind: Literal["weak", "strong"]
+    base: int
+    sizes: list[Size]
+    bubble: float
+    provenance: Provenance
+    formula: str
+    fixed: float | None = None
+    growing: float | None = None
+    residual: float | None = None
+    further: list[Further] = []
+    problem: str = ""
+
+
+def scaling(header: Header, columns: Columns, beyond: Sequence[int] = ()) -> list[Scaling]:
+    """Every row of growing groups in a run.
+
+    Args:
+        header, columns: The run.
+        beyond: Numbers of devices to draw lines to; empty: `BEYOND` times the largest group.
+    """
+    rows = rows_by_case(columns, len(header.cases))
+    good = columns.status == STATUSES.index("ok")
+    found: dict[tuple[Any, ...], dict[int, dict[str, Floats]]] = {}
+    first: dict[tuple[Any, ...], Case] = {}
+    for case in header.cases:
+        spec = header.schedules[case.schedule]
+        if case.benchmark != "train" or spec.kind != "growing":
+            continue
+        mine = rows[case.id]
+        for index in np.unique(columns.provenance[mine[good[mine]]]).tolist():
+            _, medians = group_medians(columns, mine[columns.provenance[mine] == index])
+            said = {k: v for k, v in spec.arguments.items() if k != "devices"}
+            key = (
+                case.stage,
+                msgspec.json.encode([case.axes, said], order="deterministic"),
+                PROVENANCES[index],
+            )
+            first.setdefault(key, case)
+            sizes = found.setdefault(key, {})
+            sizes.setdefault(spec.arguments["devices"], {})[case.metric] = medians
+    return [
+        _scaling(first[key], key[2], sizes, beyond)
+        for key, sizes in found.items()
+        if any("step_p50" in one for one in sizes.values())
+    ]
+
+
+def _scaling(
+    case: Case,
+    provenance: Provenance,
+    found: dict[int, dict[str, Floats]],
+    beyond: Sequence[int],
+) -> Scaling:
+    measured = {n: found[n] for n in sorted(found) if "step_p50" in found[n]}
+    strong = case.axes.get("batch_of") == "group"
+    base = min(measured)
+    alone = float(measured[base]["step_p50"][0])
+    n = np.array(list(measured), dtype=np.float64)
+    steps = np.array([float(one["step_p50"][0]) for one in measured.values()])
+    layout = Layout(**{name: case.axes[name] for name in Layout.__dataclass_fields__})
+    made = Scaling(
+        name=case.short(),
+        kind="strong" if strong else "weak",
+        base=base,
+        sizes=[
+            _size(devices, one, _whole(alone, base, devices, strong), layout.plain)
+            for devices, one in measured.items()
+        ],
+        bubble=layout.bubble / (1 + layout.bubble),
+        provenance=provenance,
+        formula="t = s + p·n₀/n (Amdahl, 1967)" if strong else "t = a + b·log₂(n/n₀)",
+    )
+    if len(measured) < SIZES:
+        said = ", ".join(map(str, measured))
+        return msgspec.structs.replace(
+            made,
+            problem=f"measured on {said} device(s) only: a line with its error needs {SIZES} sizes",
+        )
+    (fixed, growing), covariance, _, residual = relative_fit(_design(n / base, strong), steps)
+    width = student_quantile(0.025, n.size - 2)
+    further = []
+    for devices in beyond or [times * max(measured) for times in BEYOND]:
+        at = _design(np.array([devices / base]), strong)[0]
+        step = float(at @ (fixed, growing))
+        error = width * math.sqrt(float(at @ covariance @ at) + (residual * step) ** 2)
+        whole = _whole(alone, base, devices, strong)
+        further.append(
+            Further(
+                devices=devices,
+                efficiency=whole / step,
+                low=whole / (step + error),
+                high=whole / (step - error) if step > error else None,
+            )
+        )
+    return msgspec.structs.replace(
+        made, fixed=float(fixed), growing=float(growing), residual=residual, further=further
+    )
+
+
+def _design(times: Floats, strong: bool) -> Floats:
+    """[m, 2] of sizes in times of the base."""
+    return np.stack([np.ones_like(times), 1 / times if strong else np.log2(times)], axis=1)
+
+
+def _whole(alone: float, base: int, devices: int, strong: bool) -> float:
+    """Seconds of a step that loses nothing."""
+    return alone * base / devices if strong else alone
+
+
+def _size(devices: int, found: dict[str, Floats], whole: float, plain: bool) -> Size:
+    step = float(found["step_p50"][0])
+    made = Size(
+        devices=devices,
+        step=step,
+        rate=float(found["tokens_per_second"][0]) if "tokens_per_second" in found else math.nan,
+        efficiency=whole / step,
+    )
+    own = found.get("compute")
+    if not plain or own is None or own.size < devices:
+        return made
+    mean, longest = float(own.mean()), float(own.max())
+    return msgspec.structs.replace(
+        made,
+        slower=(mean - whole) / step,
+        spread=(longest - mean) / step,
+        communication=(step - longest) / step,
+    )

@@ -1,0 +1,64 @@
+"""How training scales, in the terminal: a table of sizes, the line, and what it says beyond."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from rich.console import Console
+
+from ..analysis.scaling import Scaling
+from ..units import format_value
+from .terminal import print_table
+
+_COLUMNS = (
+    "devices",
+    "step",
+    "rate",
+    "efficiency",
+    "slower compute",
+    "spread",
+    "exposed communication",
+)
+
+
+def print_scaling(made: Console, found: Sequence[Scaling]) -> None:
+    """Each row of growing groups: shares of a step that are lost stand beside its efficiency."""
+    for one in found:
+        made.print(
+            f"{one.name}: {one.kind} scaling against {one.base} device(s), {one.provenance}",
+            soft_wrap=True,
+        )
+        rows = [
+            (
+                str(size.devices),
+                format_value(size.step, "s"),
+                format_value(size.rate, "token/s"),
+                f"{size.efficiency:.1%}",
+                *(
+                    "" if part is None else f"{part:.1%}"
+                    for part in (size.slower, size.spread, size.communication)
+                ),
+            )
+            for size in one.sizes
+        ]
+        print_table(made, _COLUMNS, rows, right=tuple(range(len(_COLUMNS))))
+        if one.bubble:
+            made.print(f"the pipeline's bubble is {one.bubble:.1%} of a step or more")
+        if any(size.slower is None for size in one.sizes):
+            made.print("where it is lost is not known: ranks of this layout have no times alone")
+        if one.problem:
+            made.print(one.problem, soft_wrap=True)
+        if one.fixed is None or one.growing is None:
+            continue
+        made.print(
+            f"{one.formula}: {format_value(one.fixed, 's')} and "
+            f"{format_value(one.growing, 's')}, residual {one.residual:.1%}",
+            soft_wrap=True,
+        )
+        for far in one.further:
+            high = "?" if far.high is None else f"{far.high:.1%}"
+            made.print(
+                f"by the line, {far.devices} devices: {far.efficiency:.1%} "
+                f"({far.low:.1%} to {high}, 95 %)",
+                soft_wrap=True,
+            )

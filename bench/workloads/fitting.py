@@ -1,0 +1,99 @@
+"""Whether a model fits into the memory of a group's devices, and what would let it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+from ..kernels.layout import Layout
+from ..kernels.model_costs import ModelShape
+from ..kernels.model_memory import Memory, estimate
+from ..units import format_value
+
+_AGAIN = ("none", "selective", "full")
+
+
+def shortage(
+    shape: ModelShape,
+    layout: Layout,
+    ranks: int,
+    *,
+    batch: int,
+    dtype: str,
+    again: str,
+    memory: int,
+) -> str:
+    """Why a step does not fit, with the smallest change that lets it, as a sentence; else empty.
+
+    Changes are tried by what they cost: more microbatches (nothing but their number), activations
+    that are computed again, weights that ranks share, matrices that ranks share, and fewer
+    sequences; then several of them at once.
+
+    Args:
+        shape, layout: The model, and how it is spread.
+        ranks: Of the group, which the layout divides.
+        batch: Sequences that a data-parallel rank sees in a step.
+        dtype, again: As for `estimate`.
+        memory: Bytes of a device.
+    """
+
+    def taken(how: Layout, sequences: int, computed: str) -> Memory | None:
+        try:
+            how.check(shape, sequences)
+            spread = how.over(ranks)
+        except ValueError:
+            return None
+        # What it takes at least: a device whose norms are several kernels keeps more.
+        return estimate(shape, spread, batch=sequences, dtype=dtype, again=computed, fused=True)
+
+    now = taken(layout, batch, again)
+    if now is None or now.total <= memory:
+        return ""
+    parts = ", ".join(
+        f"{name} {format_value(value, 'B')}" for name, value in vars(now).items() if value
+    )
+    said = (
+        f"a rank of {ranks} takes about {format_value(now.total, 'B')} ({parts}), and a device has "
+        f"{format_value(memory, 'B')}"
+    )
+    for words, how, sequences, computed in _changes(layout, ranks, batch, again):
+        then = taken(how, sequences, computed)
+        if then is not None and then.total <= memory:
+            return f"{said}; with {words} it would take {format_value(then.total, 'B')}"
+    return f"{said}; no layout over {ranks} devices lets it fit: take more, or fewer layers"
+
+
+def _changes(
+    layout: Layout, ranks: int, batch: int, again: str
+) -> Iterator[tuple[str, Layout, int, str]]:
+    """(in words, layout, sequences, what is computed again), the smallest change first."""
+    more = [count for count in range(layout.microbatches + 1, batch + 1) if batch % count == 0]
+    deeper = _AGAIN[_AGAIN.index(again) + 1 :]
+    for count in more:
+        yield f"microbatches: {count}", replace(layout, microbatches=count), batch, again
+    for kind in deeper:
+        yield f"recompute: {kind}", layout, batch, kind
+    shared = replace(layout, dp="fsdp", replicas=1)
+    if shared != layout:
+        yield "dp: fsdp", shared, batch, again
+    wider = [layout.tp << power for power in range(1, 4)]
+    for tp in wider:
+        yield f"tp: {tp}", replace(layout, tp=tp), batch, again
+    for fewer in range(batch - 1, 0, -1):
+        yield f"{fewer} sequence(s) a rank", layout, fewer, again
+    last = max(more, default=layout.microbatches)
+    for how, words in ((layout, ""), (shared, "dp: fsdp, ")):
+        for kind in deeper or (again,):
+            yield (
+                f"{words}recompute: {kind}, microbatches: {last}",
+                replace(how, microbatches=last),
+                batch,
+                kind,
+            )
+    for tp in wider:
+        yield (
+            f"dp: fsdp, tp: {tp}, recompute: full, microbatches: {last}",
+            replace(shared, tp=tp, microbatches=last),
+            batch,
+            "full",
+        )

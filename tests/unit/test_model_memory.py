@@ -1,0 +1,100 @@
+"""The analytic memory of a step: what autograd keeps, orders of pipelines, what does not fit."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from bench.errors import UsageError
+from bench.kernels.layout import Layout
+from bench.kernels.model_costs import ModelShape, parameters
+from bench.kernels.model_memory import estimate, kept, order
+from bench.workloads.base import make
+from bench.workloads.fitting import shortage
+from bench.workloads.model import Decoder
+
+DENSE = ModelShape(dim=128, layers=2, heads=8, kv_heads=2, ffn=352, vocab=1000, seq=128)
+EQUAL = replace(DENSE, kv_heads=8)
+MIXTURE = replace(DENSE, ffn=64, experts=8, top_k=2)
+ALONE = Layout().over(1)
+
+
+@pytest.mark.parametrize("kind", ["fp32", "bf16"])
+@pytest.mark.parametrize("shape", [DENSE, EQUAL, MIXTURE], ids=["grouped", "equal", "mixture"])
+def test_it_counts_what_autograd_keeps(shape, kind):
+    low = {"fp32": torch.float32, "bf16": torch.bfloat16}[kind]
+    model, found = Decoder(shape, dtype=low), {}
+    own = {weight.untyped_storage().data_ptr() for weight in model.parameters()}
+
+    def pack(tensor):
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in own:
+            found[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+        loss = model(torch.randint(0, shape.vocab, (2, shape.seq + 1)))
+    assert loss.requires_grad
+    # Whole numbers, sums of rows and tables of angles are left out of the count.
+    assert kept(shape, ALONE, batch=2, dtype=kind) == pytest.approx(sum(found.values()), rel=0.02)
+
+
+def test_states_are_shared_as_the_layout_says():
+    count = parameters(DENSE)
+    few = {"batch": 1, "dtype": "fp32"}
+    alone = estimate(DENSE, ALONE, **few)
+    assert (alone.weights, alone.moments) == (4 * count, 8 * count)
+    shared = estimate(DENSE, Layout("fsdp").over(4), **few)
+    assert (shared.weights, shared.moments) == (count, 2 * count)
+    halves = estimate(DENSE, Layout(pp=2, microbatches=2).over(2), batch=2)
+    assert halves.weights < 0.6 * 4 * count
+
+
+def test_recompute_and_microbatches_take_less():
+    long = replace(DENSE, layers=8, vocab=100, seq=1024)
+    taken = [
+        estimate(long, ALONE, batch=4, again=one).total for one in ("none", "selective", "full")
+    ]
+    assert taken == sorted(taken, reverse=True) and taken[2] < 0.6 * taken[0]
+    assert estimate(long, Layout(microbatches=4).over(1), batch=4).total < 0.5 * taken[0]
+    assert estimate(long, ALONE, batch=4, dtype="bf16").total < taken[0]
+
+
+@pytest.mark.parametrize("schedule", ["gpipe", "1f1b", "interleaved"])
+@pytest.mark.parametrize("stage", [0, 1, 3])
+def test_a_schedule_passes_each_part_once_and_forward_first(schedule, stage):
+    layout = Layout(pp=4, microbatches=8, schedule=schedule)
+    seen = list(order(layout, stage))
+    parts = layout.stages // layout.pp
+    assert len(seen) == len(set(seen)) == 2 * 8 * parts
+    for part in range(parts):
+        for number in range(8):
+            assert seen.index((True, part, number)) < seen.index((False, part, number))
+    under_way = most = 0
+    for forward, _, _ in seen:
+        under_way += 1 if forward else -1
+        most = max(most, under_way)
+    wanted = {"gpipe": 8, "1f1b": 4 - stage, "interleaved": 2 * (3 - stage) + 4 + 1}
+    assert most == wanted[schedule]
+
+
+def test_what_does_not_fit_is_said_with_what_would():
+    case = {"batch": 4, "dtype": "fp32", "again": "none"}
+    long = replace(DENSE, layers=8, vocab=100, seq=1024)
+    whole = estimate(long, ALONE, batch=4, fused=True).total
+    assert shortage(long, Layout(), 1, **case, memory=whole) == ""
+    said = shortage(long, Layout(), 1, **case, memory=whole - 1)
+    assert "with microbatches: 2 it would take" in said
+    wide = replace(DENSE, dim=1024, seq=16)
+    states = estimate(wide, Layout().over(4), batch=1, fused=True).total
+    one = {**case, "batch": 1}
+    assert "with dp: fsdp it" in shortage(wide, Layout(), 4, **one, memory=states // 2)
+    assert "no layout over 1 devices" in shortage(wide, Layout(), 1, **one, memory=states // 8)
+
+
+def test_train_refuses_before_anything_is_started():
+    bench = make("train", {"model": "llama-70b", "dtype": "bf16"})
+    with pytest.raises(UsageError, match=r"llama-70b does not fit: a rank of 8 takes about .* GB"):
+        bench.check_ranks(8, 80 << 30)
+    make("train", {"model": "tiny"}).check_ranks(8, 1 << 30)
+    bench.check_ranks(8)

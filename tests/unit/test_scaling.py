@@ -1,0 +1,179 @@
+"""Scaling: groups that grow, efficiency and where it is lost, lines and what lies beyond them."""
+
+import json
+import math
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+sys.path.insert(0, str(Path(__file__).parent))
+from made_runs import case, columns, header
+
+from bench.analysis.scaling import scaling
+from bench.cli.results_verb import command
+from bench.cluster.engine import execute
+from bench.cluster.simulated import SimulatedExecutor
+from bench.configs import Cluster, Entry, Fault, StageConfig, Suite, load_chips
+from bench.inventory import Inventory
+from bench.kernels.layout import Layout
+from bench.records import DeviceGroup, ScheduleSpec
+from bench.results import RunReader
+from bench.rounds import schedule_for
+
+AXES = {name: getattr(Layout(), name) for name in Layout.__dataclass_fields__}
+
+
+def grown(nodes, each, **arguments):
+    inventory = Inventory([], DeviceGroup(count=nodes, devices=each, chip="sim-a"))
+    return schedule_for(ScheduleSpec(kind="growing", scope="group", arguments=arguments), inventory)
+
+
+@pytest.mark.parametrize(
+    ("nodes", "devices", "sizes"),
+    [
+        (1, 1, [1]),
+        (1, 2, [1, 2]),
+        (1, 6, [1, 2, 4, 6]),
+        (4, 8, [1, 2, 4, 8, 16, 32]),
+        (5, 3, [1, 2, 3, 6, 12, 15]),
+    ],
+)
+def test_groups_double_within_a_node_and_then_by_nodes(nodes, devices, sizes):
+    schedule = grown(nodes, devices)
+    assert [len(schedule.members(group)) for group in range(schedule.size)] == sizes
+    assert schedule.classes == tuple(("devices", size) for size in sizes)
+    alone = grown(nodes, devices, devices=sizes[-1])
+    assert (alone.size, alone.members(0)) == (1, tuple(range(sizes[-1])))
+
+
+def test_groups_that_hold_each_other_are_rounds_of_their_own():
+    rounds = [[batch.ranks.shape for batch in whole] for whole in grown(2, 2).walk()]
+    assert rounds == [[(1, 1)], [(1, 2)], [(1, 4)]]
+
+
+def made(steps, *, strong=False, computes=None, **axes):
+    """A run with these steps by devices; ``computes`` has each rank's own time, by devices."""
+    axes = {**AXES, "batch_of": "group" if strong else "rank", **axes}
+    cases, rows, schedules = [], [], []
+    for devices, step in steps.items():
+        schedules += [
+            ScheduleSpec(kind="growing", scope=scope, arguments={"devices": devices}, groups=1)
+            for scope in ("group", "rank")
+        ]
+        wanted = {"step_p50": [step], "tokens_per_second": [devices / step]}
+        for metric, values in {**wanted, "compute": (computes or {}).get(devices, [])}.items():
+            by_rank = metric == "compute"
+            rows += [(len(cases), rank, value) for rank, value in enumerate(values)]
+            cases.append(
+                case(
+                    len(cases),
+                    "train",
+                    axes,
+                    metric,
+                    scope="rank" if by_rank else "group",
+                    schedule=len(schedules) - 2 + by_rank,
+                )
+            )
+    fleet = DeviceGroup(count=1, devices=max(steps), chip="sim-a")
+    return header(*cases, schedules=schedules, fleet=fleet), columns(*rows)
+
+
+def test_what_is_lost_adds_up_and_says_where():
+    found = made({1: 1.0, 2: 1.25}, computes={1: [1.0], 2: [1.0, 1.2]})
+    (one,) = scaling(*found)
+    size = one.sizes[1]
+    assert (one.kind, one.base, size.efficiency) == ("weak", 1, pytest.approx(0.8))
+    parts = size.slower, size.spread, size.communication
+    assert parts == pytest.approx((0.1 / 1.25, 0.1 / 1.25, 0.05 / 1.25))
+    assert sum(parts) == pytest.approx(1 - size.efficiency)
+    assert one.further == [] and "1, 2 device(s) only" in one.problem
+
+
+def test_strong_scaling_refers_to_a_part_of_the_base():
+    (one,) = scaling(*made({2: 1.0, 4: 0.5, 8: 0.4}, strong=True))
+    assert (one.kind, one.base) == ("strong", 2)
+    assert [size.efficiency for size in one.sizes] == pytest.approx([1.0, 1.0, 0.625])
+    assert one.sizes[0].slower is None
+
+
+def test_without_noise_laws_are_found():
+    sizes = [1, 2, 4, 8, 16]
+    (weak,) = scaling(*made({n: 2.0 + 0.1 * math.log2(n) for n in sizes}), beyond=[1024])
+    assert (weak.fixed, weak.growing) == pytest.approx((2.0, 0.1))
+    assert weak.further[0].efficiency == pytest.approx(2.0 / 3.0)
+    (strong,) = scaling(*made({n: 0.1 + 0.9 / n for n in sizes}, strong=True))
+    assert (strong.fixed, strong.growing) == pytest.approx((0.1, 0.9))
+    assert [far.devices for far in strong.further] == [32, 64, 128]
+    for far in strong.further:
+        assert far.efficiency == pytest.approx(1 / (1 + 0.1 * (far.devices - 1)))
+
+
+def test_intervals_hold_95_of_100_further_measurements():
+    draw, sizes, noise, runs = np.random.default_rng(5), [1, 2, 4, 8, 16, 32], 0.02, 400
+    hits = 0
+    for _ in range(runs):
+        steps = {n: (2.0 + 0.1 * math.log2(n)) * draw.normal(1, noise) for n in sizes}
+        (one,) = scaling(*made(steps), beyond=[128])
+        further = 2.7 * draw.normal(1, noise)
+        hits += one.further[0].low <= steps[1] / further <= one.further[0].high
+    assert 0.92 < hits / runs < 0.98
+
+
+def test_a_pipeline_has_a_bubble_and_no_parts():
+    (one,) = scaling(*made({2: 1.0, 4: 1.1}, pp=2, microbatches=4))
+    assert one.bubble == pytest.approx(0.2)
+    assert one.sizes[1].communication is None
+
+
+def suite(over="growing", **axes):
+    axes = {"model": "tiny", "dtype": "fp32", **axes}
+    return Suite(
+        name="s",
+        stages=[
+            StageConfig(
+                name="weak",
+                entries=[Entry(benchmark="train", axes=axes, place={"over": over})],
+            )
+        ],
+        rule={"budget": 0.2, "warmup": 0.05},
+    )
+
+
+def executed(suite, executor, folder):
+    return execute(suite, executor, folder, "run", chips=load_chips(), command=[], environment={})
+
+
+def test_a_simulated_fleet_loses_what_its_slow_device_costs(tmp_path):
+    slow = Fault(kind="slow-chip", node=3, device=1, factor=0.5)
+    fleet = Cluster(name="t", chip="sim-a", nodes=4, devices=4, faults=[slow])
+    executed(suite(dtype="bf16"), SimulatedExecutor(fleet, load_chips()), tmp_path)
+    reader = RunReader(tmp_path / "run")
+    (one,) = scaling(reader.header, reader.columns())
+    assert [size.devices for size in one.sizes] == [1, 2, 4, 8, 16]
+    assert one.provenance == "simulated"
+    assert one.sizes[3].efficiency > 0.8 > 0.7 > one.sizes[4].efficiency
+    assert one.sizes[4].spread > 0.3 > one.sizes[3].spread
+    shown = CliRunner().invoke(command, ["scaling", str(tmp_path / "run")])
+    assert shown.exit_code == 0, shown.output
+    assert "weak scaling against 1 device(s), simulated" in shown.output
+    told = CliRunner().invoke(command, ["scaling", str(tmp_path / "run"), "--json", "--to", "64"])
+    assert json.loads(told.stdout)["scaling"][0]["further"][0]["devices"] == 64
+
+
+def test_sizes_that_a_layout_does_not_divide_are_said(tmp_path):
+    fleet = Cluster(name="t", chip="sim-a", nodes=1, devices=4)
+    finished = executed(suite(dtype="bf16", tp=2), SimulatedExecutor(fleet, load_chips()), tmp_path)
+    reader = RunReader(finished.folder)
+    (one,) = scaling(reader.header, reader.columns())
+    assert [size.devices for size in one.sizes] == [2, 4]
+    assert any("not over 1 device(s)" in one["text"] for one in reader.header.events)
+
+
+def test_a_run_without_growing_groups_says_so(tmp_path):
+    fleet = Cluster(name="t", chip="sim-a", nodes=1, devices=2)
+    executed(suite("all", dtype="bf16"), SimulatedExecutor(fleet, load_chips()), tmp_path)
+    shown = CliRunner().invoke(command, ["scaling", str(tmp_path / "run")])
+    assert "nothing is known of how it scales" in shown.stderr
