@@ -26,12 +26,15 @@ def product(size=1024, calls=8, device="nuomi"):
 
 @found
 def early():
-    """The host is ahead of the device until it waits."""
-    product()
-    done = torch.Event("nuomi")
-    done.record()
-    before = done.query()
-    torch.accelerator.synchronize()
+    """The host is ahead of the device until it waits: where others hold it up, at another time."""
+    for _ in range(5):
+        product()
+        done = torch.Event("nuomi")
+        done.record()
+        before = done.query()
+        torch.accelerator.synchronize()
+        if not before:
+            break
     return [before, done.query()]
 
 
