@@ -49,7 +49,7 @@ class Wanted(msgspec.Struct, kw_only=True, frozen=True):
 
     model: str = "fitting"
     batch: int = 4
-    layout: str = "ddp"
+    dp: str = "ddp"
     path: str = ""
     key: str
     work: float = 60.0
@@ -174,7 +174,7 @@ class Goodput:
         return {
             "model": wanted.model,
             "batch": wanted.batch,
-            "layout": wanted.layout,
+            "dp": wanted.dp,
             "path": wanted.path,
         }
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 @click.option("--model", default="fitting", show_default=True, help="What is trained.")
 @click.option("--batch", default=4, show_default=True, help="Sequences of a rank's step.")
 @click.option(
-    "--layout",
+    "--dp",
     type=click.Choice(["ddp", "fsdp"]),
     default="ddp",
     show_default=True,
@@ -52,7 +52,7 @@ def command(
     path: str,
     model: str,
     batch: int,
-    layout: str,
+    dp: str,
     work: float,
     mtbf: float,
     interval: float | None,
@@ -85,7 +85,7 @@ def command(
     wanted = Wanted(
         model=model,
         batch=batch,
-        layout=layout,
+        dp=dp,
         path=path,
         key=uuid.uuid4().hex[:12],
         work=work,

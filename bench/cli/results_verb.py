@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from .json_output import JSON, print_json
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from ..records import Header, Node
+    from ..results import RunReader
 
 _OUT = click.option(
     "--out",
@@ -116,26 +120,23 @@ def roofline(run: str, out: Path, as_json: bool) -> int:
     from ..analysis.roofline import roofline as analysed
     from ..configs import load_chips
     from ..report.roofline import print_roofline
-    from ..report.terminal import console
     from ..results import RunReader
     from ..runs import find_run
 
     reader = RunReader(find_run(run, out))
     found = analysed(reader.header, reader.columns(), load_chips())
-    if as_json:
-        whole = {"run": reader.header.id, "chips": found}
-        print_json(whole)
-        return 0
-    if not found:
-        click.echo(
-            f"run {reader.header.id} has no good value of gemm, stream, compute or memory: "
-            "nothing has a place under a roofline",
-            err=True,
-        )
-    screen = console()
-    for one in found:
-        print_roofline(screen, one)
-    return 0
+
+    def show(made: Console) -> None:
+        for one in found:
+            print_roofline(made, one)
+
+    return _analysis(
+        reader,
+        {"chips": found},
+        as_json,
+        "gemm, stream, compute or memory: nothing has a place under a roofline",
+        show,
+    )
 
 
 @command.command()
@@ -147,23 +148,18 @@ def links(run: str, out: Path, as_json: bool) -> int:
 
     from ..analysis.alphabeta import links as fitted
     from ..report.links import print_links
-    from ..report.terminal import console
     from ..results import RunReader
     from ..runs import find_run
 
     reader = RunReader(find_run(run, out))
     found = fitted(reader.header, reader.columns())
-    if as_json:
-        whole = {"run": reader.header.id, "links": found}
-        print_json(whole)
-        return 0
-    if not found:
-        click.echo(
-            f"run {reader.header.id} has no good value of collectives: no line can be drawn",
-            err=True,
-        )
-    print_links(console(), found)
-    return 0
+    return _analysis(
+        reader,
+        {"links": found},
+        as_json,
+        "collectives: no line can be drawn",
+        lambda made: print_links(made, found),
+    )
 
 
 @command.command()
@@ -182,24 +178,18 @@ def scaling(run: str, out: Path, as_json: bool, beyond: tuple[int, ...]) -> int:
 
     from ..analysis.scaling import scaling as analysed
     from ..report.scaling import print_scaling
-    from ..report.terminal import console
     from ..results import RunReader
     from ..runs import find_run
 
     reader = RunReader(find_run(run, out))
     found = analysed(reader.header, reader.columns(), beyond)
-    if as_json:
-        whole = {"run": reader.header.id, "scaling": found}
-        print_json(whole)
-        return 0
-    if not found:
-        click.echo(
-            f"run {reader.header.id} has no good value of train over growing groups "
-            "(over: growing): nothing is known of how it scales",
-            err=True,
-        )
-    print_scaling(console(), found)
-    return 0
+    return _analysis(
+        reader,
+        {"scaling": found},
+        as_json,
+        "train over growing groups (over: growing): nothing is known of how it scales",
+        lambda made: print_scaling(made, found),
+    )
 
 
 @command.command()
@@ -214,7 +204,6 @@ def fabric(run: str, out: Path, as_json: bool, metric: str) -> int:
     from ..analysis.summary import summarize
     from ..errors import unknown
     from ..report.fabric import print_fabric
-    from ..report.terminal import console
     from ..results import RunReader
     from ..runs import find_run
 
@@ -224,18 +213,18 @@ def fabric(run: str, out: Path, as_json: bool, metric: str) -> int:
     if known and metric not in known:
         raise unknown("metric of pairs", metric, known)
     found = pair_fabrics(header, columns, summarize(header, columns), metric)
-    if as_json:
-        whole = {"run": header.id, "fabrics": found}
-        print_json(whole)
-        return 0
-    if not found:
-        click.echo(
-            f"run {header.id} has no good value of pairs: nothing is known of its links", err=True
-        )
-    screen = console()
-    for one in found:
-        print_fabric(screen, one)
-    return 0
+
+    def show(made: Console) -> None:
+        for one in found:
+            print_fabric(made, one)
+
+    return _analysis(
+        reader,
+        {"fabrics": found},
+        as_json,
+        "pairs: nothing is known of its links",
+        show,
+    )
 
 
 @command.command()
@@ -337,4 +326,25 @@ def _rows(reader: object, as_json: bool) -> int:
             f"{row.time:9.3f} s  {case.label()} {case.metric} on {', '.join(names)}{more}, "
             f"repeat {row.repeat}: {value}{spread} {row.status}, {row.provenance}{reason}"
         )
+    return 0
+
+
+def _analysis(
+    reader: RunReader,
+    found: dict[str, Sequence[Any]],
+    as_json: bool,
+    lacking: str,
+    show: Callable[[Console], object],
+) -> int:
+    """Print what was found of a run, under its one name: JSON, what ``show`` draws, or which values
+    are ``lacking``."""
+    from ..report.terminal import console
+
+    run = reader.header.id
+    if as_json:
+        print_json({"run": run, **found})
+    elif any(found.values()):
+        show(console())
+    else:
+        click.echo(f"run {run} has no good value of {lacking}", err=True)
     return 0

@@ -11,15 +11,14 @@ from typing import Literal
 import msgspec
 import numpy as np
 
-from ..configs import load_model
 from ..errors import UsageError
 from ..host import page_cache
 from ..records import Measure
 from ..timing import Rule, Timing
 from ..units import format_size
-from .base import Benchmark, Check, Context, Metric, Unmeasurable, benchmark
+from .base import Check, Context, Metric, Unmeasurable, benchmark
 from .runner import all_or_none
-from .saved import Layout, StateError, Training, state_bytes
+from .saved import Saved, StateError, Training, state_bytes, together
 from .scratch import shared
 
 ROUNDS = 3
@@ -27,7 +26,7 @@ ROUNDS = 3
 
 
 @benchmark(scope="group")
-class Checkpoint(Benchmark):
+class Checkpoint(Saved):
     """Time and bandwidth of a checkpoint, through ``torch.distributed.checkpoint``.
 
     The state is that of training in fp32: weights and AdamW's moments, 12 bytes a weight. Bandwidth
@@ -50,21 +49,16 @@ class Checkpoint(Benchmark):
         Measure("blocked", "s", "lower"),
     )
     per_sample = True
-    fitting = {"model": ("small", "tiny")}
     worded = {"threads": {1: ""}}
 
-    model: str = "tiny"
-    layout: Layout = "ddp"
     mode: Literal["sync", "async"] = "sync"
-    path: str = ""
     threads: int = 1
 
     def __post_init__(self) -> None:
         """Raise `UsageError` for what cannot be, before anything is started."""
         if self.threads < 1:
             raise UsageError(f"checkpoint: threads must be at least 1, not {self.threads}")
-        if load_model(self.model).experts is not None:
-            raise UsageError(f"checkpoint: {self.model} is a mixture of experts, take a dense one")
+        super().__post_init__()
 
     def reported(self) -> tuple[Measure, ...]:
         """``blocked`` of asynchronous saves only: a synchronous one blocks for all of its time."""
@@ -74,10 +68,6 @@ class Checkpoint(Benchmark):
         """A few rounds are enough: each writes and reads all of the state."""
         return msgspec.structs.replace(rule, min_samples=ROUNDS, warmup=0.0)
 
-    def clock(self) -> Literal["device", "host"]:
-        """A save ends on the host."""
-        return "host"
-
     def setup(self, context: Context) -> None:
         """Build the state and find a place for it.
 
@@ -85,9 +75,7 @@ class Checkpoint(Benchmark):
             Unmeasurable: no such path, no room, not shared by the ranks, too large for a device,
                 or a group across kinds of chip.
         """
-        if context.through_host:
-            raise Unmeasurable("a model over several kinds of chip has no library to meet in")
-        self.context = context
+        super().setup(context)
         self.bytes = state_bytes(self.model)
         self.scratch = shared(context, self.path)
         problem = ""
@@ -96,7 +84,7 @@ class Checkpoint(Benchmark):
         except Unmeasurable as error:
             problem = error.message
         all_or_none(context, problem)
-        self.training = Training(context, self.model, self.layout)
+        self.training = Training(context, self.model, self.dp)
         self.training.fill()
         self.wanted = self.training.digests()
         self.turn = 0
@@ -112,7 +100,7 @@ class Checkpoint(Benchmark):
             return
         self.turn += 1
         place = os.path.join(self.scratch.folder, f"round-{self.turn}")
-        begin = self._together()
+        begin = together(self.context)
         if self.mode == "async":
             wait = self.training.save_beside(place, threads=self.threads)
             blocked = perf_counter() - begin
@@ -137,7 +125,7 @@ class Checkpoint(Benchmark):
             self.warm.append(max(shares, default=0.0))
 
     def _restore(self, place: str, saved: float, blocked: float) -> None:
-        begin = self._together()
+        begin = together(self.context)
         problem = ""
         try:
             self.training.restore(place)
@@ -165,14 +153,6 @@ class Checkpoint(Benchmark):
         said: list[str] = [""] * self.context.size
         dist.all_gather_object(said, problem, group=self.context.control)
         return next((f"rank {rank}: {one}" for rank, one in enumerate(said) if one), "")
-
-    def _together(self) -> float:
-        """Now, when all ranks are here."""
-        if self.context.size > 1:
-            import torch.distributed as dist
-
-            dist.barrier(group=self.context.control)
-        return perf_counter()
 
     def check(self) -> Check:
         """A checkpoint is restored bit by bit; that of every timed round as well."""

@@ -12,7 +12,6 @@ import json
 import os
 import selectors
 import shutil
-import signal
 import socket
 import subprocess
 import sys
@@ -22,7 +21,7 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from ..host import guard
+from ..host import ended_by, guard
 from .reports import KEY
 
 LONGEST = 1 << 16
@@ -109,11 +108,7 @@ class Program:
         code = self.code
         if code is None:
             return "was lost: the process that guards it was killed"
-        if code >= 0:
-            return f"exited with code {code}"
-        with contextlib.suppress(ValueError):
-            return f"was ended by {signal.Signals(-code).name}"
-        return f"was ended by signal {-code}"
+        return ended_by(code)
 
     def last_words(self) -> str:
         """Its last lines, to put behind an error: of standard error, if it said anything there."""

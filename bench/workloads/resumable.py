@@ -11,21 +11,20 @@ import signal
 import threading
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import msgspec
 import numpy as np
 
-from ..configs import load_model
 from ..errors import UsageError
 from ..files import replace_file
 from ..host.cores import expand
 from ..records import Measure
 from ..timing import Rule, Timing
 from .attempts import Account, Log, account, launched, read_log
-from .base import Benchmark, Check, Context, Metric, Unmeasurable, benchmark
+from .base import Check, Context, Metric, Unmeasurable, benchmark
 from .runner import all_or_none
-from .saved import Layout, Training, state_bytes
+from .saved import Saved, Training, state_bytes, together
 from .scratch import Scratch, broadcast, is_url, place_of, shared
 from .tokens import synthetic
 
@@ -38,7 +37,7 @@ LATEST = "latest.json"
 
 
 @benchmark(scope="group")
-class Resumable(Benchmark):
+class Resumable(Saved):
     """``steps`` training steps with a checkpoint every ``every``, from the last checkpoint on.
 
     One measurement is the whole training: with a ``key``, what an earlier attempt of that key has
@@ -65,16 +64,12 @@ class Resumable(Benchmark):
         Measure("restoring", "s", "lower"),
         Measure("failures", "count", "lower"),
     )
-    fitting = {"model": ("small", "tiny")}
     timed = False  # minutes, restarts included: what others do in them cannot be told apart
     worded = {"kill_after": {0.0: ""}, "attempt": {0: ""}}
 
-    model: str = "tiny"
     batch: int = 4
-    layout: Layout = "ddp"
     steps: int = 20
     every: int = 10
-    path: str = ""
     key: str = ""
     attempt: int = 0
     kill_after: float = 0.0
@@ -89,8 +84,7 @@ class Resumable(Benchmark):
             raise UsageError(f"resumable: steps must be at least 2, not {self.steps}")
         if is_url(self.path):
             raise UsageError(f"resumable: path must be a directory, not {self.path}")
-        if load_model(self.model).experts is not None:
-            raise UsageError(f"resumable: {self.model} is a mixture of experts, take a dense one")
+        super().__post_init__()
         if self.key and not self.key.isalnum():
             raise UsageError(f"resumable: key must be letters and digits, not {self.key!r}")
         try:
@@ -108,10 +102,6 @@ class Resumable(Benchmark):
             rule, precision=1.0, budget=1e-3, warmup=0.0, min_samples=1, max_samples=1
         )
 
-    def clock(self) -> Literal["device", "host"]:
-        """The host's."""
-        return "host"
-
     def setup(self, context: Context) -> None:
         """Build the model and restore the last checkpoint; arm the timers of those who will die.
 
@@ -119,9 +109,7 @@ class Resumable(Benchmark):
             Unmeasurable: no such path, no room, not shared by the ranks, too large for a device,
                 or a group across kinds of chip.
         """
-        if context.through_host:
-            raise Unmeasurable("a model over several kinds of chip has no library to meet in")
-        self.context = context
+        super().setup(context)
         self.trained = self.ended = False
         self.account: Account | None = None
         self.timer: threading.Timer | None = None
@@ -131,14 +119,14 @@ class Resumable(Benchmark):
             self.log = Log(os.path.join(self.folder, f"attempt-{self.attempt:05d}.jsonl"))
             self.log.write("launched", launched())
             self.log.write("begun")
-        self.training = Training(context, self.model, self.layout)
+        self.training = Training(context, self.model, self.dp)
         latest = os.path.join(self.folder, LATEST)
         self.done = 0
         if os.path.exists(latest):
             said = json.loads(Path(latest).read_text())
             self.training.restore(os.path.join(self.folder, said["folder"]))
             self.done = said["step"]
-        self._together()
+        together(self.context)
         if self.log is not None:
             self.log.write("ready", step=self.done)
         self._arm()
@@ -200,7 +188,7 @@ class Resumable(Benchmark):
                 self._save()
         if self.timer is not None:
             self.timer.cancel()
-        self._together()
+        together(self.context)
         self.ended = True
         if self.log is not None:
             self.log.write("done")
@@ -240,12 +228,6 @@ class Resumable(Benchmark):
         for old in Path(self.folder).glob("step-*"):
             if old.name != name:
                 shutil.rmtree(old, ignore_errors=True)
-
-    def _together(self) -> None:
-        if self.context.size > 1:
-            import torch.distributed as dist
-
-            dist.barrier(group=self.context.control)
 
     def check(self) -> Check:
         """Before: what was restored is not behind the end. After: it was trained, as it must be."""

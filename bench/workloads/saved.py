@@ -8,21 +8,23 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator, Mapping
+from time import perf_counter
 from typing import TYPE_CHECKING, Any, Literal
 
 from ..configs import load_model
+from ..errors import UsageError
 from ..host.cores import memory_available
 from ..kernels.model_costs import ModelShape, parameters
 from ..units import format_size
 from . import bits
-from .base import Context
+from .base import Benchmark, Context, Unmeasurable
 from .runner import all_or_none
 from .scratch import is_url
 
 if TYPE_CHECKING:
     import torch
 
-Layout = Literal["ddp", "fsdp"]
+DataParallel = Literal["ddp", "fsdp"]
 WORDS = 3
 """fp32 numbers for each weight: itself and AdamW's two moments."""
 
@@ -30,6 +32,40 @@ WORDS = 3
 def state_bytes(model: str) -> int:
     """Bytes of a model's weights and optimizer state in fp32, once, however many ranks hold it."""
     return 4 * WORDS * parameters(ModelShape.of(load_model(model)))
+
+
+class Saved(Benchmark):
+    """What saves the state of a training, spread over a group, at a path."""
+
+    fitting = {"model": ("small", "tiny")}
+
+    model: str = "tiny"
+    dp: DataParallel = "ddp"
+    path: str = ""
+
+    def __post_init__(self) -> None:
+        """Raise `UsageError` for what cannot be, before anything is started."""
+        if load_model(self.model).experts is not None:
+            raise UsageError(f"{self.name}: {self.model} is a mixture of experts, take a dense one")
+
+    def clock(self) -> Literal["device", "host"]:
+        """A save ends on the host."""
+        return "host"
+
+    def setup(self, context: Context) -> None:
+        """Raise `Unmeasurable` for a group across kinds of chip."""
+        if context.through_host:
+            raise Unmeasurable("a model over several kinds of chip has no library to meet in")
+        self.context = context
+
+
+def together(context: Context) -> float:
+    """Now (seconds of `time.perf_counter`), when all ranks of the group are here."""
+    if context.size > 1:
+        import torch.distributed as dist
+
+        dist.barrier(group=context.control)
+    return perf_counter()
 
 
 class StateError(RuntimeError):
@@ -42,25 +78,25 @@ class Training:
     Args:
         context: The group.
         model: Name of a configuration.
-        layout: ``ddp``: every rank holds all; ``fsdp``: a share of every tensor (FSDP2).
+        dp: ``ddp``: every rank holds all; ``fsdp``: a share of every tensor (FSDP2).
         rate: Learning rate.
 
     Raises `Unmeasurable`, on every rank, where one cannot hold its part and its gradients.
     """
 
-    def __init__(self, context: Context, model: str, layout: Layout, rate: float = 1e-3) -> None:
+    def __init__(self, context: Context, model: str, dp: DataParallel, rate: float = 1e-3) -> None:
         import torch
 
         from .model import Decoder
 
-        self.context, self.layout = context, layout
+        self.context, self.dp = context, dp
         self.shape = ModelShape.of(load_model(model))
         # Told to all before a mesh is made: who stays away would be waited for.
         all_or_none(context, self._too_large(model))
         torch.manual_seed(context.seed)
         with context.device:
             net: Any = Decoder(self.shape)
-        if context.size > 1 and layout == "fsdp":
+        if context.size > 1 and dp == "fsdp":
             from torch.distributed.device_mesh import init_device_mesh
             from torch.distributed.fsdp import fully_shard
 
@@ -69,23 +105,22 @@ class Training:
                 fully_shard(block, mesh=mesh)
             fully_shard(net, mesh=mesh)
         self.plain = net
-        if context.size > 1 and layout == "ddp":
-            from torch.nn.parallel import DistributedDataParallel
+        if context.size > 1 and dp == "ddp":
+            from .parallel.trainer import data_parallel
 
-            ids = None if context.device.type == "cpu" else [context.device]
-            net = DistributedDataParallel(net, device_ids=ids, process_group=context.group)
+            net = data_parallel(net, context.device)
         self.net = net
         self.optimizer = torch.optim.AdamW(net.parameters(), lr=rate)
 
     def _too_large(self, model: str) -> str:
         context, whole = self.context, state_bytes(model) * (WORDS + 1) // WORDS
         # Sharding begins when the model is there.
-        need = whole if self.layout == "ddp" else max(whole // context.size, whole // (WORDS + 1))
+        need = whole if self.dp == "ddp" else max(whole // context.size, whole // (WORDS + 1))
         room = context.memory or memory_available()
         if need > room:
             return (
-                f"{model} with its optimizer needs {format_size(need)} on a rank in layout "
-                f"{self.layout}, whose device has {format_size(room)}"
+                f"{model} with its optimizer needs {format_size(need)} on a rank of "
+                f"{self.dp}, whose device has {format_size(room)}"
             )
         return ""
 

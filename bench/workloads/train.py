@@ -26,6 +26,8 @@ from .text import text
 
 BATCHES = 8
 """Different batches that the steps cycle through."""
+LAST = 4
+"""Steps whose losses are held against those of their batches' first time."""
 
 
 @benchmark(scope="group")
@@ -108,14 +110,14 @@ class Train(Modelled):
         return tuple(one for one in self.measures if self.layout.plain or not one.each)
 
     def rule(self, rule: Rule) -> Rule:
-        """At least twelve steps, for fewer cannot show that the loss falls, and many in a block.
+        """At least as many steps as show that the loss falls, and many in a block.
 
         Between blocks ranks meet outside of what is timed: who waits there for a rank that is slow
         in its optimizer does not wait in the step, as it would in training.
         """
         return msgspec.structs.replace(
             rule,
-            min_samples=max(rule.min_samples, 12),
+            min_samples=max(rule.min_samples, BATCHES + LAST),
             block=max(rule.block, rule.budget / 8),
         )
 
@@ -214,18 +216,28 @@ class Train(Modelled):
         Variable._execution_engine.queue_callback(self._mark)
 
     def check(self) -> Check:
-        """Before: the loss is that of guessing. After: it fell, and copies of weights are equal."""
+        """Before: the loss is that of guessing. After: it fell, and copies of weights are equal.
+
+        The last losses are held against the first ones of the same batches: of others a model that
+        learns nothing may have less.
+        """
         guess = math.log(self.shape.vocab)
-        start = self._mean([self.start])
         if not self.losses:
+            begin = self._by_rank([self.start])
+            start = sum(first for (first,) in begin) / len(begin)
             good = abs(start - guess) < 0.15 * guess
             return Check(good, f"first loss {start:.4f}, guessing is {guess:.4f}")
         # Every rank takes part, whatever came of its own loss: the others would wait for it.
         gather = self.context.gather
         sums = [values[0] for values in gather([self._checksum()])] if gather else []
-        mean = self._mean(self.losses[-4:])
-        if not math.isfinite(mean) or mean >= start:
-            return Check(False, f"loss went from {start:.4f} to {mean:.4f}")
+        last = range(max(0, len(self.losses) - LAST), len(self.losses))
+        every = self._by_rank(
+            [self.losses[number % BATCHES] for number in last],
+            [self.losses[number] for number in last],
+        )
+        for first, end in every:
+            if not math.isfinite(end) or end >= first:
+                return Check(False, f"loss went from {first:.4f} to {end:.4f}")
         firsts: dict[int, float] = {}
         for rank, own in enumerate(sums):
             firsts.setdefault(self.over.holding(rank), own)
@@ -239,15 +251,15 @@ class Train(Modelled):
                 f"ranks hold different weights: {len(strangers)} differ from the first that has "
                 f"the same ({listed}{', ...' if len(strangers) > 8 else ''})",
             )
-        return Check(True, f"loss fell from {start:.4f} to {mean:.4f}")
+        first, end = (sum(losses) / len(every) for losses in zip(*every, strict=True))
+        return Check(True, f"loss fell from {first:.4f} to {end:.4f}")
 
-    def _mean(self, losses: list[Any]) -> float:
-        """The mean over the ranks that have a loss: in a pipeline those of the last stage."""
-        mine = [float(loss) for loss in losses if loss is not None]
-        own = [float(bool(mine)), sum(mine) / len(mine) if mine else 0.0]
-        every = [own] if self.context.gather is None else self.context.gather(own)
-        found = [value for has, value in every if has]
-        return sum(found) / len(found)
+    def _by_rank(self, *losses: list[Any]) -> list[list[float]]:
+        """The mean of each list, of every rank that has losses: in a pipeline the last stage's."""
+        own = [[float(one) for one in some if one is not None] for some in losses]
+        row = [float(all(own)), *(sum(some) / len(some) if some else 0.0 for some in own)]
+        every = [row] if self.context.gather is None else self.context.gather(row)
+        return [means for has, *means in every if has]
 
     def _checksum(self) -> float:
         """Sum of the weights' bits taken as integers: exact in any order, so equal or not."""

@@ -44,7 +44,7 @@ def test_ranks_that_are_killed_go_on_from_the_last_checkpoint(tmp_path):
     place = tmp_path / "checkpoints"
     place.mkdir()
     kills = [(0.6, "1"), (0.6, "0-1")]
-    made = attempts(place, kills=kills, steps=80, every=2, layout="fsdp")
+    made = attempts(place, kills=kills, steps=80, every=2, dp="fsdp")
     _, rows = run(made, local_executor(), tmp_path / "runs")
     first, second, last = rows["resumable", "goodput"]
     for row, rank in ((first, "rank 1"), (second, "rank ")):

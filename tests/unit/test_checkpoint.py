@@ -20,7 +20,7 @@ from bench.workloads.saved import state_bytes
 torch = pytest.importorskip("torch")
 
 RULE = Rule(budget=0.01, warmup=0.0, min_samples=3)
-ALL = [(layout, mode) for layout in ("ddp", "fsdp") for mode in ("sync", "async")]
+ALL = [(dp, mode) for dp in ("ddp", "fsdp") for mode in ("sync", "async")]
 
 
 def values(outcome):
@@ -31,19 +31,19 @@ def test_two_ranks_restore_every_bit_in_every_layout_and_mode(tmp_path):
     jobs = [
         (
             "checkpoint",
-            {"model": "tiny", "layout": layout, "mode": mode, "path": str(tmp_path)},
+            {"model": "tiny", "dp": dp, "mode": mode, "path": str(tmp_path)},
             None,
         )
-        for layout, mode in ALL
+        for dp, mode in ALL
     ]
     # Each rank has a memory of its own.
     jobs.append(("checkpoint", {"path": "memory://measured"}, None))
     *measured, elsewhere = several(jobs, rule=RULE)
     assert {one.status for one in elsewhere} == {"skipped"}
     assert "must be shared storage" in elsewhere[1].reason
-    for (layout, mode), ranks in zip(ALL, measured, strict=True):
+    for (dp, mode), ranks in zip(ALL, measured, strict=True):
         first = ranks[0]
-        assert {one.status for one in ranks} == {"ok"}, (layout, mode, first.reason)
+        assert {one.status for one in ranks} == {"ok"}, (dp, mode, first.reason)
         found = values(first)
         size = state_bytes("tiny")
         assert found["save_bandwidth"] == pytest.approx(size / found["save_time"], rel=1e-6)
@@ -100,7 +100,7 @@ DAMAGES = [
 
 
 def test_a_damaged_checkpoint_fails_the_check_on_every_rank(tmp_path):
-    axes = {"model": "tiny", "layout": "fsdp", "path": str(tmp_path)}
+    axes = {"model": "tiny", "dp": "fsdp", "path": str(tmp_path)}
     jobs = [
         ("checkpoint", axes, functools.partial(damage, how=how, which=which))
         for how, which, _ in DAMAGES

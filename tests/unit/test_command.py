@@ -97,7 +97,7 @@ def test_a_program_that_ends_gives_all_its_steps_but_the_warm_up():
         ("nothing", r"ended having reported no steps; it said: usage: train what\?$"),
         ("few", r"ended having reported 4 steps; 3 of warm-up and 3 more are needed"),
         ("crash", r"exited with code 1; it said: .*RuntimeError: device 3 fell off the bus$"),
-        ("segfault", r"was ended by SIGSEGV; it printed nothing$"),
+        ("segfault", r"crashed with SIGSEGV; it printed nothing$"),
     ],
 )
 def test_a_program_that_fails_is_told_of_with_its_last_words(mode, said):

@@ -88,7 +88,7 @@ class Trainer:
         self.net: nn.Module = self.parts[0]
         """What is called: the first part, and around it what averages gradients, if that is it."""
         if layout.plain and spread.ranks > 1:
-            self.net = _data_parallel(self.parts[0], device)
+            self.net = data_parallel(self.parts[0], device)
         self.optimizer = AdamW(
             [weight for part in self.parts for weight in part.parameters()], ops.adamw
         )
@@ -230,7 +230,7 @@ def _placed(where: Shard, weight: nn.Parameter) -> Shard:
     return where
 
 
-def _data_parallel(part: Decoder, device: torch.device) -> nn.Module:
+def data_parallel(part: Decoder, device: torch.device) -> nn.Module:
     """The same weights on all ranks of the default group, gradients averaged behind the pass."""
     # The one buffer is a constant table: nothing to send with every step. Torch 2.13 renamed the
     # option.
