@@ -5,6 +5,7 @@ Imports no torch: plans and projections ask as well. Sizes multiply: ranks = pp 
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from .model_costs import ModelShape
@@ -165,3 +166,31 @@ class Spread:
 def _divides(name: str, degree: int, extent: int, what: str) -> None:
     if extent % degree:
         raise ValueError(f"{name} = {degree} does not divide {extent} ({what})")
+
+
+def order(layout: Layout, stage: int) -> Iterator[tuple[bool, int, int]]:
+    """(forward?, part, microbatch) as a stage's rank goes through them.
+
+    Each forward pass has the backward pass of another behind it, once so many are under way that
+    the first comes back (Narayanan et al., 2021, §2.2); by ``gpipe`` all go forward first.
+    """
+    count, parts = layout.microbatches, layout.stages // layout.pp
+    total = count * parts
+    before = layout.pp - stage - 1
+    if layout.pp == 1:
+        ahead = 1
+    elif layout.schedule == "gpipe":
+        ahead = total
+    elif parts == 1:
+        ahead = min(total, before + 1)
+    else:
+        ahead = min(total, 2 * before + (parts - 1) * layout.pp + 1)
+    places = []
+    for number in range(total):
+        turn, within = divmod(number, layout.pp)
+        places.append((turn % parts, turn // parts * layout.pp + within))
+    forward = [(True, part, number) for part, number in places]
+    yield from forward[:ahead]
+    for done, (part, number) in enumerate(places):
+        yield False, parts - 1 - part, number
+        yield from forward[ahead + done : ahead + done + 1]

@@ -15,10 +15,10 @@ allocator rounds up, keeps or cannot fit together is beside it.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
-from .layout import Layout, Spread
+from .layout import Spread, order
 from .model_costs import ModelShape
 
 BYTES = {"fp32": 4, "bf16": 2, "fp8": 2}
@@ -409,40 +409,3 @@ class _Rank:
         rest = self.block - self.attention - (0 if self.shape.experts else 3 * dim * self.ffn)
         self.gradient(rest, number)
         now.add("activations", -self.norm - self.rounded)
-
-
-def order(layout: Layout, stage: int) -> Iterator[tuple[bool, int, int]]:
-    """(forward?, part, microbatch) as a stage's rank goes through them.
-
-    Each forward pass has the backward pass of another behind it, once so many are under way that
-    the first comes back (Narayanan et al., 2021, §2.2); by ``gpipe`` all go forward first.
-    """
-    count, parts = layout.microbatches, layout.stages // layout.pp
-    total = count * parts
-    before = layout.pp - stage - 1
-    if layout.pp == 1:
-        ahead = 1
-    elif layout.schedule == "gpipe":
-        ahead = total
-    elif parts == 1:
-        ahead = min(total, before + 1)
-    else:
-        ahead = min(total, 2 * before + (parts - 1) * layout.pp + 1)
-
-    def place(number: int) -> tuple[int, int]:
-        turn, within = divmod(number, layout.pp)
-        return turn % parts, turn // parts * layout.pp + within
-
-    def passes() -> list[tuple[int, int]]:
-        return (
-            [place(number) for number in range(total)]
-            if parts > 1
-            else [(0, number) for number in range(total)]
-        )
-
-    forward = [(True, part, number) for part, number in passes()]
-    back = [(False, parts - 1 - part, number) for part, number in passes()]
-    yield from forward[:ahead]
-    for number, one in enumerate(back):
-        yield one
-        yield from forward[ahead + number : ahead + number + 1]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -120,8 +121,9 @@ class Checkpoint(Saved):
         if not self.scratch.url:
             shares = []
             for file in sorted(Path(place).iterdir()):
-                page_cache.drop(file)
-                shares.append(page_cache.resident(file) or 0.0)
+                with contextlib.suppress(FileNotFoundError):  # reading it back will tell
+                    page_cache.drop(file)
+                    shares.append(page_cache.resident(file) or 0.0)
             self.warm.append(max(shares, default=0.0))
 
     def _restore(self, place: str, saved: float, blocked: float) -> None:

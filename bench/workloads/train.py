@@ -26,8 +26,8 @@ from .text import text
 
 BATCHES = 8
 """Different batches that the steps cycle through."""
-LAST = 4
-"""Steps whose losses are held against those of their batches' first time."""
+FALL = 1e-3
+"""Share of its loss that a batch must lose: less than any step brings, more than rounding moves."""
 
 
 @benchmark(scope="group")
@@ -110,14 +110,14 @@ class Train(Modelled):
         return tuple(one for one in self.measures if self.layout.plain or not one.each)
 
     def rule(self, rule: Rule) -> Rule:
-        """At least as many steps as show that the loss falls, and many in a block.
+        """At least twelve steps, and many in a block.
 
         Between blocks ranks meet outside of what is timed: who waits there for a rank that is slow
         in its optimizer does not wait in the step, as it would in training.
         """
         return msgspec.structs.replace(
             rule,
-            min_samples=max(rule.min_samples, BATCHES + LAST),
+            min_samples=max(rule.min_samples, 12),
             block=max(rule.block, rule.budget / 8),
         )
 
@@ -163,21 +163,23 @@ class Train(Modelled):
             text(self.shape.vocab, self.shape.seq, batch, first + number).to(device)
             for number in range(BATCHES)
         ]
-        self.losses: list[Any] = []
         self.marks: list[list[Any]] = []
         # Of a device without events, only a synchronisation could tell, which changes the step.
         # In other layouts ranks wait for each other within what would be marked.
         self.seen = self.layout.plain and (device.type == "cpu" or backend.event() is not None)
         self.turn = 0
         try:
-            self.start = self._first_loss()
+            self.start = self._loss()
         except RuntimeError as error:
             if not lacks(error):
                 raise
             raise Unmeasurable(f"this stack cannot run the model: {error}") from None
 
-    def _first_loss(self) -> float | None:
-        """Before any update. Ranks of a plain group need nobody for it."""
+    def _loss(self) -> float | None:
+        """The first batch's, without an update; None where this rank's stage has none.
+
+        Ranks of a plain group need nobody for it.
+        """
         import torch
 
         if self.layout.plain:
@@ -193,12 +195,11 @@ class Train(Modelled):
         self.turn += 1
         self.marks.append([])
         self._mark()
-        loss = self.trainer.gradients(tokens, self._backward_began if self.seen else None)
+        self.trainer.gradients(tokens, self._backward_began if self.seen else None)
         self._mark()
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
         self._mark()
-        self.losses.append(loss)
 
     def _mark(self) -> None:
         """Marks of a step: its begin, own gradients ready, those of all arrived, its end."""
@@ -218,25 +219,21 @@ class Train(Modelled):
     def check(self) -> Check:
         """Before: the loss is that of guessing. After: it fell, and copies of weights are equal.
 
-        The last losses are held against the first ones of the same batches: of others a model that
-        learns nothing may have less.
+        It is the first batch's, before any step and after all: of other batches a model that learns
+        nothing may have less.
         """
         guess = math.log(self.shape.vocab)
-        if not self.losses:
-            begin = self._by_rank([self.start])
+        if not self.turn:
+            begin = self._by_rank(self.start)
             start = sum(first for (first,) in begin) / len(begin)
             good = abs(start - guess) < 0.15 * guess
             return Check(good, f"first loss {start:.4f}, guessing is {guess:.4f}")
         # Every rank takes part, whatever came of its own loss: the others would wait for it.
         gather = self.context.gather
         sums = [values[0] for values in gather([self._checksum()])] if gather else []
-        last = range(max(0, len(self.losses) - LAST), len(self.losses))
-        every = self._by_rank(
-            [self.losses[number % BATCHES] for number in last],
-            [self.losses[number] for number in last],
-        )
+        every = self._by_rank(self.start, self._loss())
         for first, end in every:
-            if not math.isfinite(end) or end >= first:
+            if not math.isfinite(end) or end > (1 - FALL) * first:
                 return Check(False, f"loss went from {first:.4f} to {end:.4f}")
         firsts: dict[int, float] = {}
         for rank, own in enumerate(sums):
@@ -254,12 +251,11 @@ class Train(Modelled):
         first, end = (sum(losses) / len(every) for losses in zip(*every, strict=True))
         return Check(True, f"loss fell from {first:.4f} to {end:.4f}")
 
-    def _by_rank(self, *losses: list[Any]) -> list[list[float]]:
-        """The mean of each list, of every rank that has losses: in a pipeline the last stage's."""
-        own = [[float(one) for one in some if one is not None] for some in losses]
-        row = [float(all(own)), *(sum(some) / len(some) if some else 0.0 for some in own)]
+    def _by_rank(self, *losses: float | None) -> list[list[float]]:
+        """These losses of every rank that has any: in a pipeline those of the last stage."""
+        row = [float(None not in losses), *(one or 0.0 for one in losses)]
         every = [row] if self.context.gather is None else self.context.gather(row)
-        return [means for has, *means in every if has]
+        return [found for has, *found in every if has]
 
     def _checksum(self) -> float:
         """Sum of the weights' bits taken as integers: exact in any order, so equal or not."""

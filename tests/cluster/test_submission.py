@@ -485,8 +485,9 @@ def named(run, tmp_path):
 
 TELLING = (
     NAME, "gpu-rack7-42", "corp.example", ADDRESS, SERIAL, "BRD-55-1234", "ray-17c0ffee",
-    "0123456789abcdef", "fd00:12::9", "02:42:ac", "alice", "0c:42:a1", "fe80::1", "6379",
+    "0123456789abcdef", "fd00:12::9", "02:42:ac", "alice", "0c:42:a1", "fe80::1", ':6379"',
 )  # fmt: skip
+"""What tells who it is of; no number of the figures can be one of them."""
 
 
 def test_a_redacted_submission_holds_and_tells_no_name(named, tmp_path):

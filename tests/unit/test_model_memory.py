@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from bench.errors import UsageError
-from bench.kernels.layout import Layout
+from bench.kernels.layout import Layout, order
 from bench.kernels.model_costs import ModelShape, parameters
-from bench.kernels.model_memory import estimate, kept, order
+from bench.kernels.model_memory import estimate, kept
 from bench.workloads.base import make
 from bench.workloads.fitting import shortage
 from bench.workloads.model import Decoder
