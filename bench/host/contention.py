@@ -123,15 +123,16 @@ class Contention:
             # While a sibling thread ran, waiting was this process's own doing.
             siblings = max(0.0, own - (ran - before[0]))
             waits.append(waited - before[1] - siblings)
-        steal = stolen - self._stolen
+        steal, rest = stolen - self._stolen, idle - self._idle
+        whole = interval * len(self._cpus) - steal
         return Usage(
             interval=interval,
             cores=len(self._cpus),
-            waited=max([0.0, *waits]),
+            # Where siblings take turns, switching between them is waiting as well: nobody waited
+            # for others longer than those can have run.
+            waited=max(0.0, min(max(waits, default=0.0), whole - rest - own)),
             stolen=steal,
-            foreign=foreign(
-                interval * len(self._cpus) - steal, busy - self._busy, idle - self._idle, own
-            ),
+            foreign=foreign(whole, busy - self._busy, rest, own),
         )
 
 
