@@ -118,8 +118,9 @@ def _cluster(address: str, items: Sequence[Labelled]) -> tuple[list[Node], list[
 
 def _warnings(address: str | None) -> list[str]:
     from ..cluster import exposure
+    from ..configs import broken_chips
 
-    found = []
+    found = broken_chips()
     nice = os.getpriority(os.PRIO_PROCESS, 0)
     if nice > 0:
         found.append(f"this process runs at nice {nice}: others come before what it measures")

@@ -186,9 +186,12 @@ def measured(
     """
     from ..cluster.engine import execute
     from ..cluster.observer import Silent
+    from ..configs import broken_chips
     from .environment import environment
     from .live import watching
 
+    for problem in broken_chips():
+        click.echo(f"warning: {problem}", err=True)
     if work.again is not None:
         where["executor_name"] = executor_of(work.again[0], where)
         where |= stood_in_for(work.again[0], where)

@@ -74,10 +74,12 @@ def suites(as_json: bool) -> int:
 @JSON
 def chips(as_json: bool) -> int:
     """Datasheets; disputed figures are marked."""
-    from ..configs import Figure, load_chips
+    from ..configs import Figure, broken_chips, load_chips
     from ..units import format_value
 
     loaded = load_chips()
+    for problem in broken_chips():
+        click.echo(f"warning: {problem}", err=True)
     if as_json:
         return _print(list(loaded.values()), True, ())
 

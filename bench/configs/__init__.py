@@ -5,6 +5,7 @@ from .cluster import problems as cluster_problems
 from .datasheet import datasheet
 from .labels import Labelled, label_nodes, load_labels
 from .load import (
+    broken_chips,
     load_chip,
     load_chips,
     load_cluster,
@@ -47,6 +48,7 @@ __all__ = [
     "ProfileMetric",
     "StageConfig",
     "Suite",
+    "broken_chips",
     "cluster_problems",
     "datasheet",
     "label_nodes",

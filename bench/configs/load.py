@@ -8,10 +8,10 @@ from typing import TypeVar
 
 import msgspec
 
-from ..errors import UsageError
+from ..errors import ConfigError, UsageError
 from .cluster import Cluster, problems
 from .document import Document, Place, parse_document, read_document
-from .search import Kind, available, is_path, path_of
+from .search import Kind, available, is_of_plugin, is_path, path_of
 from .suite import parse_suite
 from .typed import convert
 from .types import Chip, Figure, ModelConfig, Profile, ProfileMetric, Suite
@@ -121,8 +121,26 @@ def load_chip(name: str | Path) -> Chip:
 
 
 def load_chips() -> dict[str, Chip]:
-    """Every chip that is known, by name. Raises `ConfigError` for the first broken file."""
-    return {name: _chip(path, name) for name, path in sorted(available("chips").items())}
+    """Every chip that is known, by name; without those of plugins whose file is broken
+    (`broken_chips`). Raises `ConfigError` for the first other broken file."""
+    return _chips()[0]
+
+
+def broken_chips() -> list[str]:
+    """What is wrong with each broken datasheet that a plugin ships, with file and line."""
+    return _chips()[1]
+
+
+def _chips() -> tuple[dict[str, Chip], list[str]]:
+    found, broken = {}, []
+    for name, path in sorted(available("chips").items()):
+        try:
+            found[name] = _chip(path, name)
+        except ConfigError as error:
+            if not is_of_plugin(path):
+                raise
+            broken.append(f"this plugin's datasheet is left out: {error}")
+    return found, broken
 
 
 _RANGES = {

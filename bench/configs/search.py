@@ -53,6 +53,11 @@ def _plugin_folders() -> Iterator[Path]:
             yield Path(location) / "configs"
 
 
+def is_of_plugin(path: Path) -> bool:
+    """Whether a plugin ships this file: what is wrong with it is no reason to stop others."""
+    return any(path.is_relative_to(folder) for folder in _plugin_folders())
+
+
 def available(kind: Kind) -> dict[str, Path]:
     """Every name of a kind with the file that answers to it."""
     found: dict[str, Path] = {}

@@ -10,7 +10,7 @@ from typing import Any
 from msgspec.structs import replace
 
 from ..backends.registry import match_chip
-from ..configs import load_chips
+from ..configs import broken_chips, load_chips
 from ..records import Device
 from .checks import Subject, check
 from .outcome import Fail, NotSupported
@@ -116,6 +116,8 @@ def identity(subject: Subject) -> str:
                 f"device {device.index} names no lane",
                 "give Device(lane=...): devices that share hardware share a lane",
             )
+    for problem in broken_chips():
+        raise Fail(problem, "figures are SI base units, each with source, date and status")
     serials = [device.serial for device in devices]
     if not all(serials):
         raise NotSupported("no serial: a swapped card will not be noticed")

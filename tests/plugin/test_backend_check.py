@@ -137,6 +137,20 @@ def test_few_lines_are_to_be_filled_in(written):
     assert sum(line.startswith("+ ") for line in lines) < 50
 
 
+def test_a_broken_datasheet_is_said_and_stops_its_own_plugin_only(plugin, tmp_path):
+    environment = plugin()
+    (file,) = (tmp_path / "site" / "hengsuan_acme" / "configs" / "chips").iterdir()
+    figure = '{value: 280, source: "acme.example", date: "2026-11-26", status: vendor}'
+    file.write_text(f"name: {file.stem}\nvendor: Acme\nmatch: []\nflops:\n  bf16: {figure}\n")
+    for words in (("show", "chips"), ("run", "quick", "--only", "launch*", "--executor", "local")):
+        done = hengsuan(*words, environment=environment, folder=tmp_path)
+        assert done.returncode in (0, 3), done.stderr
+        assert f"{file}:5: flops.bf16.value: 280 FLOP/s is no figure of any chip" in done.stderr
+    assert "h100" in hengsuan("show", "chips", environment=environment).stdout
+    found = checked(environment, "identity", code=1)
+    assert "is no figure of any chip" in found["identity"]["reason"]
+
+
 BRIEF = ("l*", "discovery", "identity", "contract", "memory", "telemetry", "triton")
 BRIEF += ("op-softmax", "benchmark-gemm", "benchmark-train")
 """All that the package itself says, and one of each kind that ranks do: `nuomi` passes the rest."""
