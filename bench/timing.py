@@ -21,6 +21,11 @@ Step = Callable[[], object]
 OVERTIME = 4.0
 """Times the budget that are spent, at most, to get the least number of samples."""
 
+SETTLED = 0.1
+"""Share by which calls may still become faster when the warm-up ends."""
+UNSETTLED = 4
+"""Batches that the warm-up waits for that, at most."""
+
 
 class Rule(msgspec.Struct, kw_only=True, frozen=True):
     """When to stop: the median is known to ``precision``, or ``budget`` seconds are over.
@@ -257,12 +262,15 @@ def _warm_up(
     refresh_every: int,
     share: Callable[[tuple[int, ...]], tuple[int, ...]],
 ) -> tuple[float, float]:
-    """Run at least two calls and ``rule.warmup`` seconds.
+    """Run at least two calls and ``rule.warmup`` seconds, and then until a call settles.
+
+    It has when a batch is not `SETTLED` faster than the one before it; after `UNSETTLED` more
+    batches it is taken as it is.
 
     Estimates of the seconds of a call, and of what a sample takes beside its calls.
     """
     start = time.perf_counter()
-    calls, batches = 1, 0
+    calls, batches, late, before = 1, 0, 0, 0.0
     while True:
         if refresh is not None:
             refresh()
@@ -270,7 +278,9 @@ def _warm_up(
         per_call = float(timer.run(step, calls, 1, between)[0])
         beside = max(0.0, time.perf_counter() - begun - per_call * calls)
         batches += 1
-        enough = batches > 1 and time.perf_counter() - start >= rule.warmup
+        warm = batches > 1 and time.perf_counter() - start >= rule.warmup
+        enough = warm and (per_call >= (1 - SETTLED) * before or late == UNSETTLED)
+        late, before = late + warm, per_call
         longest = refresh_every or 1_000_000
         wanted = int(np.clip(rule.warmup / 4 / max(per_call, 1e-9), 2, min(longest, calls * 16)))
         calls, done = share((wanted, int(enough)))

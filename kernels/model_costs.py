@@ -72,6 +72,13 @@ def flops_per_token(shape: ModelShape) -> float:
     return 3 * (2 * matrix_parameters(shape, active=True) + attention)
 
 
+def forward_flops_of_layers(shape: ModelShape) -> float:
+    """FLOPs of one token's way through all layers, without the head, counted as in
+    `flops_per_token`: what full recompute adds to a step (Korthikanti et al., 2022)."""
+    matrices = matrix_parameters(shape, active=True) - shape.dim * shape.vocab
+    return 2 * matrices + 2 * shape.seq * shape.heads * shape.head_dim * shape.layers
+
+
 def palm_flops_per_token(shape: ModelShape) -> float:
     """6·N + 12·L·H·Q·T: the numerator of ``mfu_palm`` (Chowdhery et al., PaLM, 2022, app. B).
 

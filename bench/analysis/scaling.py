@@ -14,8 +14,8 @@ what the ranks' own times say into
 - ``communication``: (t - longest compute)/t, the exposed part of what they exchange.
 
 These add up to the loss. Ranks of layouts that wait for each other all through a step have no times
-of their own; of a pipeline the least share of the bubble is known (`Layout.bubble`) and stands
-beside the loss.
+of their own; of a pipeline the bubble is measured, and stands with its least share
+(`Layout.bubble`) beside the loss.
 
 The lines, fitted with `relative_fit` and drawn to larger groups with the interval in which 95 of
 100 further measurements would lie (Student's, of the coefficients and of the residual):
@@ -53,7 +53,8 @@ class Size(msgspec.Struct, kw_only=True, frozen=True):
     """A group of ``devices``: its step in seconds, token/s of all, and its efficiency.
 
     ``slower``, ``spread`` and ``communication`` are shares of the step that are lost; None where
-    ranks have no times of their own. A share below zero is a gain.
+    ranks have no times of their own. A share below zero is a gain. ``bubble`` is a pipeline's, the
+    mean over its ranks.
     """
 
     devices: int
@@ -63,6 +64,7 @@ class Size(msgspec.Struct, kw_only=True, frozen=True):
     slower: float | None = None
     spread: float | None = None
     communication: float | None = None
+    bubble: float | None = None
 
 
 class Further(msgspec.Struct, kw_only=True, frozen=True):
@@ -203,6 +205,7 @@ def _size(devices: int, found: dict[str, Floats], whole: float, plain: bool) -> 
         step=step,
         rate=float(found["tokens_per_second"][0]) if "tokens_per_second" in found else math.nan,
         efficiency=whole / step,
+        bubble=float(found["bubble"][0]) / step if "bubble" in found else None,
     )
     own = found.get("compute")
     if not plain or own is None or own.size < devices:

@@ -20,7 +20,8 @@ class Telemetry(msgspec.Struct, kw_only=True, frozen=True):
     """What a device says of itself now; None where it does not say.
 
     Clock in MHz (``clock_max``: the highest it would run), temperature in °C, power in W,
-    memory in bytes. ``throttled`` is the reason in words, empty when it runs freely.
+    memory in bytes; ``energy`` in J, taken since its counter began, whenever that was.
+    ``throttled`` is the reason in words, empty when it runs freely.
     ``capped``: it runs at its power limit, as busy chips do; that is noted, and no throttling.
     """
 
@@ -28,6 +29,7 @@ class Telemetry(msgspec.Struct, kw_only=True, frozen=True):
     clock_max: Amount | None = None
     temperature: float | None = None
     power: Amount | None = None
+    energy: Amount | None = None
     memory_used: Count | None = None
     throttled: str = ""
     capped: bool = False

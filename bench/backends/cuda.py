@@ -124,11 +124,13 @@ class Cuda(TorchBackend):
             reasons = ask(nvml, "nvmlDeviceGetCurrentClocksThrottleReasons", handle) or 0
         memory = ask(nvml, "nvmlDeviceGetMemoryInfo", handle)
         power = ask(nvml, "nvmlDeviceGetPowerUsage", handle)
+        energy = ask(nvml, "nvmlDeviceGetTotalEnergyConsumption", handle)
         return Telemetry(
             clock=ask(nvml, "nvmlDeviceGetClockInfo", handle, nvml.NVML_CLOCK_SM),
             clock_max=ask(nvml, "nvmlDeviceGetMaxClockInfo", handle, nvml.NVML_CLOCK_SM),
             temperature=ask(nvml, "nvmlDeviceGetTemperature", handle, nvml.NVML_TEMPERATURE_GPU),
             power=power / 1000 if power is not None else None,
+            energy=energy / 1000 if energy is not None else None,
             memory_used=memory.used if memory is not None else None,
             throttled=throttling(reasons),
             capped=bool(reasons & POWER_CAP),

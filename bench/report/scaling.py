@@ -18,6 +18,7 @@ _COLUMNS = (
     "slower compute",
     "spread",
     "exposed communication",
+    "bubble",
 )
 
 
@@ -36,14 +37,14 @@ def print_scaling(made: Console, found: Sequence[Scaling]) -> None:
                 f"{size.efficiency:.1%}",
                 *(
                     "" if part is None else f"{part:.1%}"
-                    for part in (size.slower, size.spread, size.communication)
+                    for part in (size.slower, size.spread, size.communication, size.bubble)
                 ),
             )
             for size in one.sizes
         ]
         print_table(made, _COLUMNS, rows, right=tuple(range(len(_COLUMNS))))
         if one.bubble:
-            made.print(f"the pipeline's bubble is {one.bubble:.1%} of a step or more")
+            made.print(f"by its schedule the bubble is {one.bubble:.1%} of a step")
         if any(size.slower is None for size in one.sizes):
             made.print("where it is lost is not known: ranks of this layout have no times alone")
         if one.problem:

@@ -22,6 +22,7 @@ from .launched import TICK, Launched
 from .rendezvous import KINDS, check, filled, inherited, meet, told
 from .reports import Come, Reports, compiled
 from .runner import all_or_none
+from .steps import TIMES, times, utilisation
 
 LEAST = 3
 """Steps without which there is no figure, however long they take."""
@@ -59,8 +60,7 @@ class Command(Benchmark):
 
     measures = (
         Measure("tokens_per_second", "token/s", "higher"),
-        Measure("step_p50", "s", "lower"),
-        Measure("step_p99", "s", "lower"),
+        *TIMES,
         Measure("mfu", "ratio", "higher"),
         Measure("mfu_palm", "ratio", "higher"),
         Measure("tokens", "token", "higher"),
@@ -288,20 +288,15 @@ class Command(Benchmark):
 
     def derived(self, seconds: Any, facts: Facts, beside: Mapping[str, float]) -> Iterator[Metric]:
         """Tokens and times of a step; against the datasheet's peak, if there is one."""
-        yield Metric("step_p50", samples=seconds)
-        yield Metric("step_p99", value=float(np.quantile(seconds, 0.99)))
+        yield from times(seconds)
         tokens = self._given(facts.ranks) or beside.get("tokens")
         if not tokens:
             return
         rate = tokens / seconds
         yield Metric("tokens_per_second", samples=rate)
-        peak = facts.chip.peak(self.dtype) if facts.chip is not None and self.model else None
-        if peak:
+        if self.model:
             shape = ModelShape.of(load_model(self.model))
-            yield Metric("mfu", samples=rate * flops_per_token(shape) / (peak * facts.ranks))
-            yield Metric(
-                "mfu_palm", samples=rate * palm_flops_per_token(shape) / (peak * facts.ranks)
-            )
+            yield from utilisation(rate, shape, self.dtype, facts)
 
     def expected(self, facts: Facts) -> dict[str, float]:
         """Bounds at the datasheet's peak, of a program whose model is known."""
@@ -316,7 +311,7 @@ class Command(Benchmark):
             "mfu_palm": palm_flops_per_token(shape) / flops_per_token(shape),
         }
         if tokens := self._given(facts.ranks):
-            found.update(step_p50=tokens / rate, step_p99=tokens / rate)
+            found.update(dict.fromkeys(("step_p50", "step_p95", "step_p99"), tokens / rate))
         return found
 
     def note(self) -> str:

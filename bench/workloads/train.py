@@ -4,46 +4,53 @@ from __future__ import annotations
 
 import gc
 import math
-from collections.abc import Iterator, Mapping
-from typing import Any, Literal
+from collections.abc import Iterator
+from functools import partial
+from typing import Literal
 
 import msgspec
-import numpy as np
 
 from ..errors import UsageError
-from ..kernels.model_costs import flops_per_token, palm_flops_per_token
 from ..kernels.model_memory import estimate
-from ..records import Measure
 from ..timing import Rule, Timing
-from .base import Bytes, Check, Context, Facts, Metric, Unmeasurable, benchmark
-from .collectives import Collectives
+from .base import Check, Context, Metric, Unmeasurable, benchmark
+from .energy import joule
+from .feed import feed
 from .fitting import shortage
 from .lacking import lacks
 from .lateness import straggler
-from .marks import every_rank, mark, span
-from .modelled import Modelled
-from .text import text
+from .marks import every_rank, mark
+from .phases import Phases
+from .steps import PHASES, Steps
 
-BATCHES = 8
-"""Different batches that the steps cycle through."""
 FALL = 1e-3
 """Share of its loss that a batch must lose: less than any step brings, more than rounding moves."""
 
 
 @benchmark(scope="group")
-class Train(Modelled):
-    """Real steps on a synthetic text that can be learnt; the loss must fall.
+class Train(Steps):
+    """Real steps on a text that can be learnt; the loss must fall.
 
     The text is a noisy cycle over a few tokens, another for each data-parallel rank, which sees
-    ``batch`` sequences of it in a step. ``dtype`` is that of matrix products; weights, moments and
-    sums of gradients are fp32; fp8 leaves head and router in bf16. ``ops`` says how the model
-    computes (`bench.workloads.ops`), ``recompute`` what the backward pass computes again
-    (`bench.workloads.parallel.again`), all else how it is spread over the group
-    (`bench.kernels.layout.Layout`). ``model`` may be a slice: ``llama-70b@4`` has four layers.
+    ``batch`` sequences of it in a step; or with ``tokens`` a packed set at that path on every node
+    (``hengsuan tokens new``), read ahead by threads.
 
-    ``mfu`` counts causal-exact FLOPs of the model, ``mfu_palm`` 6N + 12LHQT a token, both over
-    the datasheet's peak in ``dtype`` times ranks; without a peak they are absent. What is computed
-    again counts in neither.
+    ``dtype`` is that of matrix products; weights, moments and sums of gradients are fp32; fp8
+    leaves head and router in bf16. ``ops`` says how the model computes (`bench.workloads.ops`),
+    ``recompute`` what the backward pass computes again (`bench.workloads.parallel.again`), all else
+    how it is spread over the group (`bench.kernels.layout.Layout`). ``model`` may be a slice:
+    ``llama-70b@4`` has four layers.
+
+    ``mfu`` counts causal-exact FLOPs of the model, ``mfu_palm`` 6N + 12LHQT a token, ``hfu`` those
+    of ``mfu`` and what the backward pass computes again; all over the datasheet's peak in ``dtype``
+    times ranks; without a peak they are absent. ``jitter`` is (p95 - p50) / p50 of the steps.
+    ``energy_per_token`` is what all devices took from before the first step to after the last,
+    absent where one has no counter.
+
+    A step is split in phases, each the mean over the ranks: ``data``, until its tokens are on the
+    device; ``forward``; ``backward``; ``optimizer``; ``bubble``, in a pipeline what a stage waits
+    for others; and ``wait``. Where ranks exchange more than gradients, a phase holds what it waits
+    for the others in it.
 
     All ranks' steps take equally long, for each waits for the slowest. What tells them apart is
     where. Where ranks exchange gradients only (``dp: ddp`` and nothing else), every rank splits its
@@ -53,7 +60,7 @@ class Train(Modelled):
     - ``wait``: from when its own gradients are ready (the last of its backward pass is done) until
       those of all have arrived. Reductions that ended beside the backward pass are not in it: it is
       the exposed part, the last buckets' time on the network and the wait for who comes later.
-    - ``compute``: the rest of the step, which needs nobody else: forward, backward, AdamW.
+    - ``compute``: the rest of the step, which needs nobody else: its other phases.
 
     A straggler computes long and waits least; the others wait for it. As the reduction ends
     everywhere at about the same time, who waits d longer was ready d earlier: waits compare
@@ -68,24 +75,14 @@ class Train(Modelled):
     is not stopped within a step to ask, and has neither value.
     """
 
-    measures = (
-        Measure("tokens_per_second", "token/s", "higher"),
-        Measure("step_p50", "s", "lower"),
-        Measure("step_p99", "s", "lower"),
-        Measure("mfu", "ratio", "higher"),
-        Measure("mfu_palm", "ratio", "higher"),
-        Measure("peak_memory", "B", "lower"),
-        Measure("memory_estimate", "B", "lower"),
-        Measure("compute", "s", "lower", each=True),
-        Measure("wait", "s", "lower", each=True, slack="compute"),
-    )
     per_sample = True
     worded = {
-        **Modelled.worded,
+        **Steps.worded,
         "recompute": {"none": "", "selective": "recompute-selective", "full": "recompute-full"},
+        "tokens": {"": ""},
     }
 
-    recompute: Literal["none", "selective", "full"] = "none"
+    tokens: str = ""
 
     def check_ranks(self, ranks: int, memory: int | None = None) -> None:
         """Raise `UsageError` for a group that the layout does not divide, and for devices whose
@@ -104,10 +101,6 @@ class Train(Modelled):
         )
         if why:
             raise UsageError(f"train: {self.model} does not fit: {why}")
-
-    def reported(self) -> tuple[Measure, ...]:
-        """What ranks compute and wait is of those that exchange gradients only."""
-        return tuple(one for one in self.measures if self.layout.plain or not one.each)
 
     def rule(self, rule: Rule) -> Rule:
         """At least twelve steps, and many in a block.
@@ -157,16 +150,20 @@ class Train(Modelled):
             seed=context.seed,
         )
         self.net, self.optimizer = self.trainer.net, self.trainer.optimizer
-        first = context.seed + 1000 * spread.sequences(context.rank)
-        batch = self.sequences(spread)
-        self.data = [
-            text(self.shape.vocab, self.shape.seq, batch, first + number).to(device)
-            for number in range(BATCHES)
-        ]
-        self.marks: list[list[Any]] = []
         # Of a device without events, only a synchronisation could tell, which changes the step.
-        # In other layouts ranks wait for each other within what would be marked.
-        self.seen = self.layout.plain and (device.type == "cpu" or backend.event() is not None)
+        seen = device.type == "cpu" or backend.event() is not None
+        self.phases = Phases(partial(mark, context) if seen else None)
+        self.feed = feed(
+            context,
+            self.tokens,
+            self.shape.vocab,
+            self.shape.seq,
+            self.sequences(spread),
+            spread.sequences(context.rank),
+            spread.data,
+        )
+        self.first = self.feed.next()
+        self.energy = float("nan")
         self.turn = 0
         try:
             self.start = self._loss()
@@ -184,37 +181,23 @@ class Train(Modelled):
 
         if self.layout.plain:
             with torch.no_grad():
-                return float(self.trainer.parts[0](self.data[0]))
-        loss = self.trainer.gradients(self.data[0])
+                return float(self.trainer.parts[0](self.first))
+        loss = self.trainer.gradients(self.first)
         self.optimizer.zero_grad(set_to_none=True)
         return None if loss is None else float(loss)
 
     def step(self) -> None:
         """Forward, backward, AdamW."""
-        tokens = self.data[self.turn % BATCHES]
+        to = self.phases
         self.turn += 1
-        self.marks.append([])
-        self._mark()
-        self.trainer.gradients(tokens, self._backward_began if self.seen else None)
-        self._mark()
+        to.step()
+        to("data")
+        tokens = self.feed.next()
+        self.trainer.gradients(tokens, to)
+        to("optimizer")
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
-        self._mark()
-
-    def _mark(self) -> None:
-        """Marks of a step: its begin, own gradients ready, those of all arrived, its end."""
-        if self.seen:
-            self.marks[-1].append(mark(self.context))
-
-    def _backward_began(self, gradient: Any) -> None:
-        """Have a mark set when this rank's own backward pass is done.
-
-        Autograd calls back when it has done all work, in the order in which that was asked for:
-        before DDP, which asks with the last gradients and then waits for those of the others.
-        """
-        from torch.autograd import Variable
-
-        Variable._execution_engine.queue_callback(self._mark)
+        to("")
 
     def check(self) -> Check:
         """Before: the loss is that of guessing. After: it fell, and copies of weights are equal.
@@ -224,10 +207,12 @@ class Train(Modelled):
         """
         guess = math.log(self.shape.vocab)
         if not self.turn:
+            self.energy = joule(self.context)
             begin = self._by_rank(self.start)
             start = sum(first for (first,) in begin) / len(begin)
             good = abs(start - guess) < 0.15 * guess
             return Check(good, f"first loss {start:.4f}, guessing is {guess:.4f}")
+        self.energy = joule(self.context) - self.energy
         # Every rank takes part, whatever came of its own loss: the others would wait for it.
         gather = self.context.gather
         sums = [values[0] for values in gather([self._checksum()])] if gather else []
@@ -254,8 +239,11 @@ class Train(Modelled):
     def _by_rank(self, *losses: float | None) -> list[list[float]]:
         """These losses of every rank that has any: in a pipeline those of the last stage."""
         row = [float(None not in losses), *(one or 0.0 for one in losses)]
-        every = [row] if self.context.gather is None else self.context.gather(row)
-        return [found for has, *found in every if has]
+        return [found for has, *found in self._gathered(row) if has]
+
+    def _gathered(self, row: list[float]) -> list[list[float]]:
+        """The rows of all ranks, which all ask for them."""
+        return [row] if self.context.gather is None else self.context.gather(row)
 
     def _checksum(self) -> float:
         """Sum of the weights' bits taken as integers: exact in any order, so equal or not."""
@@ -269,8 +257,10 @@ class Train(Modelled):
 
     def teardown(self) -> None:
         """Free weights and groups: hooks refer to modules that refer to them."""
-        trainer = self.__dict__.get("trainer")
+        trainer, feed = self.__dict__.get("trainer"), self.__dict__.get("feed")
         super().teardown()
+        if feed is not None:
+            feed.close()
         if trainer is not None:
             trainer.close()
             gc.collect()
@@ -283,8 +273,12 @@ class Train(Modelled):
             yield Metric("peak_memory", value=float(used))
             if (said := self._estimate()) is not None:
                 yield Metric("memory_estimate", value=said)
-        if self.seen:
+        if self.phases:
             yield from self._parts(timing)
+        spent = sum(values[0] for values in self._gathered([self.energy]))
+        if math.isfinite(spent):
+            tokens = self.turn * self.over.data * self.sequences(self.over) * self.shape.seq
+            yield Metric("energy_per_token", value=spent / tokens)
 
     def _estimate(self) -> float | None:
         """Bytes that a step takes on this rank; None where operations are not PyTorch's own."""
@@ -307,14 +301,21 @@ class Train(Modelled):
         return float(found.total)
 
     def _parts(self, timing: Timing) -> Iterator[Metric]:
-        """What this rank computes and waits. Every rank of the group asks for it."""
-        marks = timing.kept(self.marks)
-        wait = np.array([span(ready, arrived) for _, ready, arrived, _ in marks])
-        whole = np.array([span(begin, end) for begin, _, _, end in marks])
-        if self.context.size == 1:  # who is alone waits for nobody
-            yield Metric("compute", samples=whole)
+        """What this rank computes and waits, and each phase's mean over the ranks.
+
+        Every rank of the group asks for it.
+        """
+        found = self.phases.seconds(timing, (*PHASES, "wait"))
+        for name in PHASES:
+            if name != "bubble" or self.pp > 1:
+                every = every_rank(self.context, found[name])[1]
+                yield Metric(name, samples=every.mean(axis=0))
+        if not self.layout.plain:
             return
-        yield Metric("compute", samples=whole - wait)
+        wait = found.pop("wait")
+        yield Metric("compute", samples=sum(found.values()))
+        if self.context.size == 1:  # who is alone waits for nobody
+            return
         yield Metric("wait", samples=wait)
         every = every_rank(self.context, wait)[1]
         # The group's row is that of rank 0, which needs to say it once.
@@ -324,47 +325,3 @@ class Train(Modelled):
     def note(self) -> str:
         """Who comes late, where one rank does."""
         return str(self.__dict__.get("straggler", ""))
-
-    def derived(self, seconds: Any, facts: Facts, beside: Mapping[str, float]) -> Iterator[Metric]:
-        """Tokens and times of a step; against the datasheet's peak, if there is one."""
-        shape, ranks = self.shape, facts.ranks
-        spread = self.spread_over(ranks)
-        rate = self.sequences(spread) * shape.seq * spread.data / seconds
-        yield Metric("tokens_per_second", samples=rate)
-        yield Metric("step_p50", samples=seconds)
-        yield Metric("step_p99", value=float(np.quantile(seconds, 0.99)))
-        peak = facts.chip.peak(self.dtype) if facts.chip is not None else None
-        if peak:
-            yield Metric("mfu", samples=rate * flops_per_token(shape) / (peak * ranks))
-            yield Metric("mfu_palm", samples=rate * palm_flops_per_token(shape) / (peak * ranks))
-
-    def expected(self, facts: Facts) -> dict[str, float]:
-        """Bounds at the datasheet's peak: tokens/s = ranks × peak / FLOPs of a token.
-
-        A pipeline's ranks have nothing to do for its `Layout.bubble`. Nobody waits less than the
-        reduction of the embedding's gradient takes.
-        """
-        peak = facts.chip.peak(self.dtype) if facts.chip else None
-        if not peak:
-            return {}
-        shape, busy = self.shape, 1 / (1 + self.layout.bubble)
-        rate = busy * facts.ranks * peak / flops_per_token(shape)
-        spread = self.spread_over(facts.ranks)
-        step = self.sequences(spread) * shape.seq * spread.data / rate
-        ratio = palm_flops_per_token(shape) / flops_per_token(shape)
-        found = {
-            "tokens_per_second": rate,
-            "step_p50": step,
-            "step_p99": step,
-            "mfu": busy,
-            "mfu_palm": busy * ratio,
-        }
-        if not self.layout.plain:
-            return found
-        found["compute"] = step
-        # The embedding's gradient is the last to be ready: its reduction hides behind nothing.
-        embedding = Bytes(4 * shape.vocab * shape.dim)
-        last = Collectives(op="all_reduce", size=embedding, dtype="fp32").expected(facts)
-        if facts.ranks > 1 and "time" in last:
-            found["wait"] = last["time"]
-        return found

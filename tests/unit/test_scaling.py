@@ -54,8 +54,9 @@ def test_groups_that_hold_each_other_are_rounds_of_their_own():
     assert rounds == [[(1, 1)], [(1, 2)], [(1, 4)]]
 
 
-def made(steps, *, strong=False, computes=None, **axes):
-    """A run with these steps by devices; ``computes`` has each rank's own time, by devices."""
+def made(steps, *, strong=False, computes=None, bubbles=None, **axes):
+    """A run with these steps by devices; ``computes`` has each rank's own time, ``bubbles`` what a
+    pipeline waits, by devices."""
     axes = {**AXES, "batch_of": "group" if strong else "rank", **axes}
     cases, rows, schedules = [], [], []
     for devices, step in steps.items():
@@ -64,6 +65,8 @@ def made(steps, *, strong=False, computes=None, **axes):
             for scope in ("group", "rank")
         ]
         wanted = {"step_p50": [step], "tokens_per_second": [devices / step]}
+        if bubbles:
+            wanted["bubble"] = [bubbles[devices]]
         for metric, values in {**wanted, "compute": (computes or {}).get(devices, [])}.items():
             by_rank = metric == "compute"
             rows += [(len(cases), rank, value) for rank, value in enumerate(values)]
@@ -123,8 +126,10 @@ def test_intervals_hold_95_of_100_further_measurements():
 
 
 def test_a_pipeline_has_a_bubble_and_no_parts():
-    (one,) = scaling(*made({2: 1.0, 4: 1.1}, pp=2, microbatches=4))
+    bubbles = {2: 0.25, 4: 0.33}
+    (one,) = scaling(*made({2: 1.0, 4: 1.1}, bubbles=bubbles, pp=2, microbatches=4))
     assert one.bubble == pytest.approx(0.2)
+    assert [size.bubble for size in one.sizes] == pytest.approx([0.25, 0.3])
     assert one.sizes[1].communication is None
 
 

@@ -13,6 +13,7 @@ from gloo_ranks import context, several
 from bench.timing import Rule, Timing
 from bench.workloads.base import Benchmark, Measure, benchmark, make
 from bench.workloads.lateness import lateness
+from bench.workloads.phases import Phases
 from bench.workloads.runner import run
 
 RULE = Rule(budget=2.0, warmup=0.05, min_samples=3)
@@ -62,23 +63,38 @@ def test_a_slow_rank_computes_long_and_the_others_wait_for_it():
         assert second.reason == ""
 
 
+def marked(*steps):
+    """Phases whose marks were set at these times: begin, own gradients, those of all, end."""
+    clock = iter([time for step in steps for time in step])
+    phases = Phases(lambda: next(clock))
+    for _ in steps:
+        phases.step()
+        for name in ("forward", "wait", "optimizer", ""):
+            phases(name)
+    return phases
+
+
+def steps_of(seconds, count):
+    return Timing(
+        seconds=np.full(count, seconds),
+        calls=1,
+        stopped="budget",
+        timer="host",
+        taken=count,
+        places=np.arange(count),
+    )
+
+
 @pytest.mark.parametrize(("rank", "waits"), [(0, (2.0, 4.0)), (1, (1.0, 1.0))])
 def test_a_step_is_split_into_computing_and_waiting(rank, waits):
     bench = make("train", TINY)
     bench.context = context(rank, 2, gather=lambda mine: [[2.0, 4.0], [1.0, 1.0]])
-    # Begin, own gradients, those of all, end; the first step warmed up.
-    bench.marks = [[0.0] * 4] + [[10.0, 13.0, 13.0 + wait, 18.0] for wait in waits]
-    timing = Timing(
-        seconds=np.array([8.0, 8.0]),
-        calls=1,
-        stopped="budget",
-        timer="host",
-        taken=2,
-        places=np.arange(2),
-    )
-    compute, wait = bench._parts(timing)
-    assert wait.samples.tolist() == list(waits)
-    assert compute.samples.tolist() == [8.0 - one for one in waits]
+    # The first step warmed up.
+    bench.phases = marked([0.0] * 4, *([10.0, 13.0, 13.0 + wait, 18.0] for wait in waits))
+    found = {one.name: one.samples.tolist() for one in bench._parts(steps_of(8.0, 2))}
+    assert found["wait"] == list(waits)
+    assert found["compute"] == [8.0 - one for one in waits]
+    assert found["forward"] == [1.5, 2.5]  # the mean of what all ranks say
     said = "rank 1 holds up the others: its gradients come 2 s after theirs in a step of 8 s"
     assert bench.note() == ("" if rank else said)
 
@@ -86,11 +102,8 @@ def test_a_step_is_split_into_computing_and_waiting(rank, waits):
 def test_who_is_never_late_by_much_is_not_named():
     bench = make("train", TINY)
     bench.context = context(0, 2, gather=lambda mine: [[0.4], [0.3]])
-    bench.marks = [[0.0, 5.0, 5.4, 8.0]]
-    timing = Timing(
-        seconds=np.array([8.0]), calls=1, stopped="", timer="host", taken=1, places=np.arange(1)
-    )
-    list(bench._parts(timing))
+    bench.phases = marked([0.0, 5.0, 5.4, 8.0])
+    list(bench._parts(steps_of(8.0, 1)))
     assert bench.note() == ""
 
 
@@ -107,12 +120,12 @@ def test_a_device_without_events_is_not_stopped_within_a_step():
 
     def blind(one):
         setup(one)
-        bench.seen = False
+        bench.phases = Phases(None)
 
     bench.setup = blind
     outcome = run(bench, given, RULE)
     assert outcome.status == "ok"
-    assert "compute" not in values(outcome)
+    assert {"compute", "forward"}.isdisjoint(values(outcome))
 
 
 def test_metrics_of_each_rank_are_for_groups_behind_their_own():

@@ -4,20 +4,27 @@ import copy
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
 sys.path.insert(0, str(Path(__file__).parent))
 from gloo_ranks import context, several
 
+from bench.backends.answers import Telemetry
+from bench.configs import load_chip
+from bench.errors import Unmeasurable
 from bench.kernels.fp8_linear import linear
-from bench.kernels.model_costs import ModelShape
+from bench.kernels.model_costs import ModelShape, forward_flops_of_layers
 from bench.kernels.op import NoTargetError
 from bench.kernels.reference import TOLERANCE, relative_error
-from bench.timing import Rule
+from bench.timing import Rule, Timing
 from bench.workloads.base import make
+from bench.workloads.feed import feed
 from bench.workloads.ops import TORCH, choose
+from bench.workloads.phases import Phases
 from bench.workloads.runner import run
+from bench.workloads.tokens import Sequences, open_set, synthetic, write_set
 
 RULE = Rule(budget=0.2, warmup=0.02, min_samples=3)
 
@@ -129,3 +136,135 @@ def test_products_in_fp8_are_right_and_so_are_their_gradients():
     pairs = [(product, wanted), *((a.grad, b.grad) for a, b in zip(found, exact, strict=True))]
     for mine, right in pairs:
         assert relative_error(mine.detach(), right.detach()) < TOLERANCE["fp8_e4m3"]
+
+
+def test_phases_are_what_lies_between_marks():
+    clock = iter(np.cumsum([0.0, 1.0, 2.0, 1.0, 2.0, 4.0, 9.0, 9.0, 9.0, 9.0, 9.0, 9.0]).tolist())
+    phases = Phases(lambda: next(clock))
+    for _ in range(2):
+        phases.step()
+        for name in ("data", "forward", "backward", "forward", "backward", ""):
+            phases(name)
+    timing = Timing(
+        seconds=np.array([10.0]), calls=1, stopped="budget", timer="host", taken=2, places=[0]
+    )
+    found = phases.seconds(timing, ("data", "forward", "backward", "bubble"))
+    said = {name: seconds.tolist() for name, seconds in found.items()}
+    assert said == {"data": [1.0], "forward": [4.0], "backward": [5.0], "bubble": [0.0]}
+
+
+def test_a_step_is_split_and_its_phases_add_up():
+    jobs = [
+        ("train", {"microbatches": 2}, None),
+        ("train", {"pp": 2, "microbatches": 2}, None),
+        ("train", {"dp": "fsdp"}, None),
+    ]
+    ddp, pipeline, fsdp = several(jobs, rule=RULE)
+    for (outcome, _), more in ((ddp, {"wait"}), (pipeline, {"bubble"}), (fsdp, set())):
+        found = {one.metric: one.value for one in outcome.values if one.value is not None}
+        parts = {"data", "forward", "backward", "optimizer"} | more
+        assert parts <= set(found), outcome
+        assert ("bubble" in found) == ("bubble" in more)
+        assert all(found[name] > 0 for name in parts)
+        # Medians of parts need not add up to the median of the whole; they are near it.
+        assert 0.3 < sum(found[name] for name in parts) / found["step_p50"] < 2
+
+
+def test_tokens_come_from_a_set(tmp_path):
+    write_set(tmp_path / "tokens", 50_000, 500, seed=1)
+    axes = {"tokens": str(tmp_path / "tokens")}
+    given = context(0, 1)
+    outcome = run(make("train", axes), given, RULE)
+    assert outcome.status == "ok", outcome.reason
+    bench = make("train", axes)
+    bench.setup(given)
+    seen = [bench.first, bench.feed.next(), bench.feed.next()]
+    bench.teardown()
+    order = Sequences(open_set(tmp_path / "tokens"), bench.shape.seq, shuffled=True)
+    for number, batch in enumerate(seen):
+        for row in range(bench.batch):
+            start = order.start(number * bench.batch + row)
+            wanted = synthetic(1, start, bench.shape.seq + 1, 500) % 16
+            assert batch[row].tolist() == wanted.tolist()
+
+
+@pytest.mark.parametrize(
+    ("path", "reason"),
+    [
+        ("{}/none", "No such file or directory"),
+        ("{}/text", "is no packed token set"),
+        ("{}/few", "300 tokens are 2 sequences of 128, for 4 readers"),
+        ("$NOWHERE/tokens", "no such variable"),
+    ],
+)
+def test_a_set_that_is_none_is_said(tmp_path, path, reason):
+    (tmp_path / "text").write_text("tokens")
+    write_set(tmp_path / "few", 300, 500)
+    given = context(0, 1)
+    if "few" in path:
+        with pytest.raises(Unmeasurable, match=reason):
+            feed(given, str(tmp_path / "few"), 500, 128, 1, reader=0, readers=4)
+        return
+    outcome = run(make("train", {"tokens": path.format(tmp_path)}), given, RULE)
+    assert (outcome.status, reason in outcome.reason) == ("skipped", True), outcome.reason
+
+
+def test_what_is_computed_again_counts_as_the_hardware_does_it():
+    given = context(0, 1)
+    given.chip = load_chip("sim-a")
+    found = {}
+    for recompute in ("none", "selective", "full"):
+        outcome = run(make("train", {"recompute": recompute}), given, RULE)
+        found[recompute] = {one.metric: one.value for one in outcome.values}
+    ratio = {name: one["hfu"] / one["mfu"] for name, one in found.items()}
+    assert ratio["none"] == ratio["selective"] == pytest.approx(1)
+    shape = make("train", {}).shape
+    layers = forward_flops_of_layers(shape)
+    head = 2 * shape.dim * shape.vocab
+    assert ratio["full"] == pytest.approx(1 + layers / (3 * (layers + head)))
+    triton = make("train", {"recompute": "selective", "ops": "triton", "dtype": "bf16"})
+    assert "hfu" not in {one.name for one in triton.reported()}
+
+
+def test_a_rerun_with_the_same_seed_has_the_same_losses():
+    def losses():
+        bench = make("train", {"model": "tiny"})
+        bench.setup(context(0, 1))
+        found = [float(bench.trainer.gradients(bench.feed.next())) for _ in range(2)]
+        for _ in range(6):
+            bench.step()
+        found.append(float(bench.trainer.gradients(bench.feed.next())))
+        bench.teardown()
+        return found
+
+    first = losses()
+    assert first == losses()
+    assert first[2] < first[0]
+
+
+def test_energy_is_what_all_counters_moved():
+    class Metered:
+        def __init__(self, backend):
+            self.backend, self.joule = backend, 100.0
+
+        def __getattr__(self, name):
+            return getattr(self.backend, name)
+
+        def telemetry(self, index):
+            self.joule += 50.0
+            return Telemetry(energy=self.joule)
+
+    given = context(0, 1)
+    given.backend = Metered(given.backend)
+    bench = make("train", {})
+    bench.setup(given)
+    assert bench.check()
+    bench.step()
+    assert bench.check().detail.startswith("loss")
+    timing = Timing(
+        seconds=np.array([1.0]), calls=1, stopped="budget", timer="host", taken=1, places=[0]
+    )
+    found = {one.name: one.value for one in bench.metrics(timing)}
+    tokens = bench.batch * bench.shape.seq
+    bench.teardown()
+    assert found["energy_per_token"] == pytest.approx(50.0 / tokens)

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+from torch.autograd import Variable
 from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard
 from torch.distributed.pipelining import (
     PipelineStage,
@@ -28,6 +29,7 @@ from ...kernels.model_costs import ModelShape
 from ..model import Block, Decoder, Experts
 from ..ops import TORCH, Ops
 from ..optimizer import AdamW
+from ..phases import nothing
 from . import experts, tensor
 from .again import recompute
 from .context import SharedAttention
@@ -38,6 +40,28 @@ _SCHEDULES: dict[str, Any] = {
     "1f1b": Schedule1F1B,
     "interleaved": ScheduleInterleaved1F1B,
 }
+
+
+class _Stage(PipelineStage):
+    """A stage that says when it works; all else of a step it waits for the others."""
+
+    to: Callable[[str], None] = staticmethod(nothing)
+
+    def forward_one_chunk(self, *args: Any, **settings: Any) -> Any:
+        """One microbatch forward."""
+        self.to("forward")
+        try:
+            return super().forward_one_chunk(*args, **settings)
+        finally:
+            self.to("bubble")
+
+    def backward_one_chunk(self, *args: Any, **settings: Any) -> Any:
+        """One microbatch backward."""
+        self.to("backward")
+        try:
+            return super().backward_one_chunk(*args, **settings)
+        finally:
+            self.to("bubble")
 
 
 class Trainer:
@@ -145,8 +169,8 @@ class Trainer:
             rows, seq // layout.tp, shape.dim, dtype=self._dtype, device="meta", requires_grad=True
         )
         loss = torch.empty(1, device="meta", requires_grad=True)
-        stages = [
-            PipelineStage(
+        self._stages = [
+            _Stage(
                 part,
                 number,
                 layout.stages,
@@ -158,19 +182,19 @@ class Trainer:
             for number, part in zip(numbers, self.parts, strict=True)
         ]
         return _SCHEDULES[layout.schedule](
-            stages if layout.schedule == "interleaved" else stages[0],
+            self._stages if layout.schedule == "interleaved" else self._stages[0],
             layout.microbatches,
             loss_fn=lambda loss, labels: loss.mean(),
         )
 
-    def gradients(
-        self, tokens: Tensor, ready: Callable[[Tensor], None] | None = None
-    ) -> Tensor | None:
+    def gradients(self, tokens: Tensor, to: Callable[[str], None] = nothing) -> Tensor | None:
         """Forward and backward pass of a batch, in microbatches; gradients are averaged.
 
         Args:
             tokens: int64 [batch, seq + 1], this data-parallel rank's.
-            ready: Called when the last backward pass begins, with the gradient of its loss.
+            to: Called where a phase begins, with its name: ``forward``, ``backward``; ``wait`` for
+                the others' gradients, behind all that is one's own, where ranks exchange nothing
+                else; ``bubble`` where a stage of a pipeline waits for another.
 
         Returns:
             The mean loss of this rank's tokens, fp32; None on stages of a pipeline but the last.
@@ -180,11 +204,11 @@ class Trainer:
             inputs, labels = (one[:, self._places.to(one.device)] for one in (inputs, labels))
         with loss_parallel() if self.layout.tp > 1 else contextlib.nullcontext():
             if self._schedule is not None:
-                return self._through_stages(inputs, labels)
-            return self._one_after_the_other(inputs, labels, ready)
+                return self._through_stages(inputs, labels, to)
+            return self._one_after_the_other(inputs, labels, to)
 
     def _one_after_the_other(
-        self, inputs: Tensor, labels: Tensor, ready: Callable[[Tensor], None] | None
+        self, inputs: Tensor, labels: Tensor, to: Callable[[str], None]
     ) -> Tensor:
         count = self.layout.microbatches
         total = torch.zeros((), device=self.device)
@@ -192,10 +216,12 @@ class Trainer:
             zip(inputs.chunk(count), labels.chunk(count), strict=True), start=1
         ):
             last = number == count
+            to("forward")
             with self._meeting(last):
                 loss = self.net(some, wanted).squeeze(0) / count
-                if last and ready is not None:
-                    loss.register_hook(ready)
+                if last and self.layout.plain:
+                    loss.register_hook(partial(_when_done, partial(to, "wait")))
+                to("backward")
                 loss.backward()
             total += loss.detach()
         return total
@@ -208,9 +234,14 @@ class Trainer:
             self.net.set_requires_gradient_sync(last)
         return contextlib.nullcontext()
 
-    def _through_stages(self, inputs: Tensor, labels: Tensor) -> Tensor | None:
+    def _through_stages(
+        self, inputs: Tensor, labels: Tensor, to: Callable[[str], None]
+    ) -> Tensor | None:
         first, last = self._stage == 0, self._stage == self.layout.pp - 1
         losses: list[Tensor] = []
+        to("bubble")
+        for stage in self._stages:
+            stage.to = to
         self._schedule.step(
             *([inputs.contiguous()] if first else []),
             target=labels.contiguous() if last else None,
@@ -224,6 +255,15 @@ class Trainer:
         meshes = self._meshes
         self.__dict__.clear()
         meshes.close()
+
+
+def _when_done(call: Callable[[], None], gradient: Tensor) -> None:
+    """Call when this rank's own backward pass is done.
+
+    Autograd calls back when it has done all work, in the order in which that was asked for: before
+    DDP, which asks with the last gradients and then waits for those of the others.
+    """
+    Variable._execution_engine.queue_callback(call)
 
 
 def _placed(where: Shard, weight: nn.Parameter) -> Shard:

@@ -1,0 +1,56 @@
+"""Where the time of a step goes: marks on one line, each the begin of a phase."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+
+from ..timing import Timing
+from .marks import span
+
+
+class Phases:
+    """Steps in phases: what lies between a mark and the next is the phase that begins there.
+
+    So the phases of a step add up to the time from its first mark to its last; a phase that comes
+    several times is summed. Called with a phase's name where that begins, by whoever begins it.
+
+    Args:
+        mark: Sets a mark and returns it (`bench.workloads.marks.mark`); None: nothing is marked.
+    """
+
+    def __init__(self, mark: Callable[[], Any] | None) -> None:
+        self._mark = mark
+        self._steps: list[list[tuple[str, Any]]] = []
+
+    def __bool__(self) -> bool:
+        """Whether anything is marked."""
+        return self._mark is not None
+
+    def step(self) -> None:
+        """A step begins: what follows is its."""
+        self._steps.append([])
+
+    def __call__(self, phase: str) -> None:
+        """``phase`` begins, and the one before it ends; empty: the step ends."""
+        if self._mark is not None:
+            self._steps[-1].append((phase, self._mark()))
+
+    def seconds(self, timing: Timing, names: Sequence[str]) -> dict[str, Any]:
+        """Each phase's seconds in the steps that count: float64[steps] by name.
+
+        The device must have passed all marks.
+        """
+        steps = timing.kept(self._steps)
+        found = {name: np.zeros(len(steps)) for name in names}
+        for number, marks in enumerate(steps):
+            for (name, begin), (_, end) in pairwise(marks):
+                found[name][number] += span(begin, end)
+        return found
+
+
+def nothing(phase: str) -> None:
+    """For who marks no phases."""

@@ -1,0 +1,145 @@
+"""What the seconds of training steps mean: rates, times, shares of the peak, and their bounds."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any, Literal
+
+import numpy as np
+
+from ..kernels.model_costs import (
+    ModelShape,
+    flops_per_token,
+    forward_flops_of_layers,
+    palm_flops_per_token,
+)
+from ..records import Measure
+from .base import Bytes, Facts, Metric
+from .collectives import Collectives
+from .modelled import Modelled
+
+TIMES = (
+    Measure("step_p50", "s", "lower"),
+    Measure("step_p95", "s", "lower"),
+    Measure("step_p99", "s", "lower"),
+    Measure("jitter", "ratio", "lower"),
+)
+PHASES = ("data", "forward", "backward", "optimizer", "bubble")
+"""Of a step, besides ``wait``, which every rank has for itself."""
+
+
+def times(seconds: Any) -> Iterator[Metric]:
+    """Quantiles of steps, and their `jitter`: (p95 - p50) / p50."""
+    p50, p95, p99 = (float(one) for one in np.quantile(seconds, (0.5, 0.95, 0.99)))
+    yield Metric("step_p50", samples=seconds)
+    yield Metric("step_p95", value=p95)
+    yield Metric("step_p99", value=p99)
+    yield Metric("jitter", value=(p95 - p50) / p50)
+
+
+def utilisation(
+    rate: Any, shape: ModelShape, dtype: str, facts: Facts, hardware: float | None = None
+) -> Iterator[Metric]:
+    """Shares of the datasheet's peak; none without one.
+
+    Args:
+        rate: token/s of all ranks.
+        shape: The model that computes them.
+        dtype: Of matrix products.
+        facts: Of the group.
+        hardware: FLOPs of a token with those that are computed again; None where nobody knows.
+    """
+    peak = facts.chip.peak(dtype) if facts.chip is not None else None
+    if not peak:
+        return
+    of_one = rate / (peak * facts.ranks)
+    yield Metric("mfu", samples=of_one * flops_per_token(shape))
+    yield Metric("mfu_palm", samples=of_one * palm_flops_per_token(shape))
+    if hardware is not None:
+        yield Metric("hfu", samples=of_one * hardware)
+
+
+class Steps(Modelled):
+    """Steps of a model that is spread over a group, and what is computed again in them."""
+
+    measures = (
+        Measure("tokens_per_second", "token/s", "higher"),
+        *TIMES,
+        *(Measure(name, "s", "lower") for name in PHASES),
+        Measure("mfu", "ratio", "higher"),
+        Measure("mfu_palm", "ratio", "higher"),
+        Measure("hfu", "ratio", "higher"),
+        Measure("energy_per_token", "J/token", "lower"),
+        Measure("peak_memory", "B", "lower"),
+        Measure("memory_estimate", "B", "lower"),
+        Measure("compute", "s", "lower", each=True),
+        Measure("wait", "s", "lower", each=True, slack="compute"),
+    )
+    recompute: Literal["none", "selective", "full"] = "none"
+
+    def reported(self) -> tuple[Measure, ...]:
+        """What ranks compute and wait is of those that exchange gradients only; a bubble is of
+        pipelines; what is computed again is not always known."""
+        absent = set()
+        if not self.layout.plain:
+            absent |= {one.name for one in self.measures if one.each}
+        if self.pp == 1:
+            absent.add("bubble")
+        if self._hardware_flops() is None:
+            absent.add("hfu")
+        return tuple(one for one in self.measures if one.name not in absent)
+
+    def _hardware_flops(self) -> float | None:
+        """FLOPs of a token with those that are computed again; None where those are not known.
+
+        Selective recompute keeps the products of PyTorch's own operations; others it may not know.
+        """
+        if self.recompute == "selective" and self.ops not in ("torch", "compile"):
+            return None
+        again = forward_flops_of_layers(self.shape) if self.recompute == "full" else 0.0
+        return flops_per_token(self.shape) + again
+
+    def derived(self, seconds: Any, facts: Facts, beside: Mapping[str, float]) -> Iterator[Metric]:
+        """Tokens and times of a step; against the datasheet's peak, if there is one."""
+        shape, ranks = self.shape, facts.ranks
+        spread = self.spread_over(ranks)
+        rate = self.sequences(spread) * shape.seq * spread.data / seconds
+        yield Metric("tokens_per_second", samples=rate)
+        yield from times(seconds)
+        yield from utilisation(rate, shape, self.dtype, facts, self._hardware_flops())
+
+    def expected(self, facts: Facts) -> dict[str, float]:
+        """Bounds at the datasheet's peak: tokens/s = ranks × peak / FLOPs of a token.
+
+        A pipeline's ranks have nothing to do for its `Layout.bubble`. Nobody waits less than the
+        reduction of the embedding's gradient takes.
+        """
+        peak = facts.chip.peak(self.dtype) if facts.chip else None
+        if not peak:
+            return {}
+        shape, busy = self.shape, 1 / (1 + self.layout.bubble)
+        rate = busy * facts.ranks * peak / flops_per_token(shape)
+        spread = self.spread_over(facts.ranks)
+        step = self.sequences(spread) * shape.seq * spread.data / rate
+        ratio = palm_flops_per_token(shape) / flops_per_token(shape)
+        found = {
+            "tokens_per_second": rate,
+            "step_p50": step,
+            "step_p95": step,
+            "step_p99": step,
+            "forward": busy * step / 3,
+            "backward": busy * step * 2 / 3,
+            "bubble": (1 - busy) * step,
+            "mfu": busy,
+            "mfu_palm": busy * ratio,
+            "hfu": busy,
+        }
+        if not self.layout.plain:
+            return found
+        found["compute"] = step
+        # The embedding's gradient is the last to be ready: its reduction hides behind nothing.
+        embedding = Bytes(4 * shape.vocab * shape.dim)
+        last = Collectives(op="all_reduce", size=embedding, dtype="fp32").expected(facts)
+        if facts.ranks > 1 and "time" in last:
+            found["wait"] = last["time"]
+        return found
