@@ -1,6 +1,7 @@
 """What measuring adds to a training step, and what of a step no phase names."""
 
 import gc
+import random
 import sys
 import time
 from functools import partial
@@ -17,7 +18,10 @@ from bench.timing import HostTimer, Rule
 from bench.workloads.base import make
 from bench.workloads.train import PHASES
 
-ROUNDS, STEPS = 60, 10
+PAIRS = 60
+FEWEST, MOST = 8, 60
+BOUND = 1.0
+"""Per cent."""
 LAYOUTS = {
     "ddp": {},
     "ddp, 2 microbatches": {"microbatches": 2},
@@ -29,41 +33,50 @@ RULE = Rule(budget=3.0, warmup=0.3, precision=0)
 
 
 def test_train_overhead(figure):
-    """The benchmark's step under its timer over a bare loop of the same model, in turn."""
+    """The benchmark's step under its timer over a bare one of the same model, in turn.
+
+    Pieces of ``PAIRS`` steps each, in random order, until the limits of the mean of their medians'
+    ratios say on which side of the bound it is.
+    """
     bench = make("train", {"model": "tiny"})
     bench.setup(context(0, 1))
-    timer = HostTimer()
+    timer, draw = HostTimer(), random.Random(5)
     batches = [bench.feed.next() for _ in range(8)]
 
-    def bare():
+    def bare(turn):
         start = time.perf_counter()
-        for turn in range(STEPS):
-            tokens = batches[turn % 8]
-            bench.net(tokens[:, :-1], tokens[:, 1:]).mean().backward()
-            bench.optimizer.step()
-            bench.optimizer.zero_grad(set_to_none=True)
+        tokens = batches[turn % 8]
+        bench.net(tokens[:, :-1], tokens[:, 1:]).mean().backward()
+        bench.optimizer.step()
+        bench.optimizer.zero_grad(set_to_none=True)
         return time.perf_counter() - start
 
-    def measured():
-        return STEPS * float(timer.run(bench.step, 1, STEPS, None).mean())
+    def measured(turn):
+        return float(timer.run(bench.step, 1, 1, None)[0])
+
+    def piece():
+        took = {bare: [], measured: []}
+        for turn in range(PAIRS):
+            for side in draw.sample((bare, measured), 2):
+                took[side].append(side(turn))
+        gc.collect()
+        return float(np.log(np.median(took[measured]) / np.median(took[bare])))
 
     gc.disable()
     try:
-        for side in (bare, measured, bare, measured):
-            side()
-        logs = []
-        for turn in range(ROUNDS):
-            first, second = (bare, measured) if turn % 2 else (measured, bare)
-            took = {first: first(), second: second()}
-            logs.append(np.log(took[measured] / took[bare]))
-            gc.collect()
+        piece()
+        logs = [piece() for _ in range(FEWEST)]
+        while True:
+            half = student_quantile(0.025, len(logs) - 1) * stdev(logs) / len(logs) ** 0.5
+            limits = tuple(100 * np.expm1([fmean(logs) - half, fmean(logs) + half]))
+            if not limits[0] <= BOUND <= limits[1] or len(logs) == MOST:
+                break
+            logs.append(piece())
     finally:
         gc.enable()
         bench.teardown()
-    half = student_quantile(0.025, ROUNDS - 1) * stdev(logs) / ROUNDS**0.5
-    limits = tuple(100 * np.expm1([fmean(logs) - half, fmean(logs) + half]))
-    over = 100 * np.expm1(fmean(logs))
-    figure("a training step measured, over a bare one", over, "%", high=1.0, limits=limits)
+    over = 100 * float(np.expm1(fmean(logs)))
+    figure("a training step measured, over a bare one", over, "%", high=BOUND, limits=limits)
 
 
 def _told(bench, rank, folder):

@@ -211,20 +211,23 @@ class Trainer:
         self, inputs: Tensor, labels: Tensor, to: Callable[[str], None]
     ) -> Tensor:
         count = self.layout.microbatches
-        total = torch.zeros((), device=self.device)
-        for number, (some, wanted) in enumerate(
-            zip(inputs.chunk(count), labels.chunk(count), strict=True), start=1
-        ):
+        parts = [(inputs, labels)]
+        if count > 1:
+            parts = list(zip(inputs.chunk(count), labels.chunk(count), strict=True))
+        losses = []
+        for number, (some, wanted) in enumerate(parts, start=1):
             last = number == count
             to("forward")
             with self._meeting(last):
-                loss = self.net(some, wanted).squeeze(0) / count
-                if last and self.layout.plain:
+                loss = self.net(some, wanted).squeeze(0)
+                if count > 1:
+                    loss = loss / count
+                if last and isinstance(self.net, DistributedDataParallel):
                     loss.register_hook(partial(_when_done, partial(to, "wait")))
                 to("backward")
                 loss.backward()
-            total += loss.detach()
-        return total
+            losses.append(loss.detach())
+        return losses[0] if count == 1 else torch.stack(losses).sum()
 
     def _meeting(self, last: bool) -> contextlib.AbstractContextManager[Any]:
         """Ranks exchange gradients behind the last microbatch only."""
