@@ -39,6 +39,19 @@ def negate(bench, rank):
     bench.check = broken
 
 
+def poison(bench, rank):
+    """One weight of rank 1 is no number."""
+    step = bench.step
+
+    def poisoned():
+        step()
+        if rank == 1:
+            with torch.no_grad():
+                next(bench.net.parameters()).view(-1)[0] = float("nan")
+
+    bench.step = poisoned
+
+
 def freeze(bench, rank):
     """Nothing is learnt: losses differ by their batches alone."""
     bench.optimizer.step = lambda: None
@@ -47,9 +60,10 @@ def freeze(bench, rank):
 @pytest.mark.timeout(90)
 def test_one_rank_whose_training_goes_wrong_stops_all_and_nobody_waits():
     axes = {"model": "tiny", "batch": 1}
-    wrong = (rise, negate, freeze)
-    after, signed, frozen = several([("train", axes, one) for one in wrong])
-    assert {one.status for one in after + signed + frozen} == {"invalid"}
+    wrong = (rise, negate, poison, freeze)
+    after, signed, lost, frozen = several([("train", axes, one) for one in wrong])
+    assert {one.status for one in after + signed + lost + frozen} == {"invalid"}
+    assert "to nan" in lost[1].reason
     assert "loss went from" in frozen[0].reason
     assert "loss went from" in after[1].reason
     assert "1 differ from the first that has the same (1)" in signed[0].reason
