@@ -11,11 +11,12 @@ what the ranks' own times say into
 
 - ``slower``: (mean compute - u)/t, the ranks compute longer than alone;
 - ``spread``: (longest compute - mean)/t, they wait for the slowest;
-- ``communication``: (t - longest compute)/t, the exposed part of what they exchange.
+- ``bubble``: of a pipeline, what its stages wait for each other, in the mean, over t; its least
+  share (`Layout.bubble`) stands beside it;
+- ``communication``: the rest, (t - longest compute - bubble)/t, the exposed part of what they
+  exchange.
 
-These add up to the loss. Ranks of layouts that wait for each other all through a step have no times
-of their own; of a pipeline the bubble is measured, and stands with its least share
-(`Layout.bubble`) beside the loss.
+These add up to the loss.
 
 The lines, fitted with `relative_fit` and drawn to larger groups with the interval in which 95 of
 100 further measurements would lie (Student's, of the coefficients and of the residual):
@@ -52,9 +53,8 @@ BEYOND = (2, 4, 8)
 class Size(msgspec.Struct, kw_only=True, frozen=True):
     """A group of ``devices``: its step in seconds, token/s of all, and its efficiency.
 
-    ``slower``, ``spread`` and ``communication`` are shares of the step that are lost; None where
-    ranks have no times of their own. A share below zero is a gain. ``bubble`` is a pipeline's, the
-    mean over its ranks.
+    ``slower``, ``spread``, ``communication`` and, of a pipeline, ``bubble`` are shares of the step
+    that are lost; None where ranks have no times of their own. A share below zero is a gain.
     """
 
     devices: int
@@ -154,7 +154,7 @@ def _scaling(
         kind="strong" if strong else "weak",
         base=base,
         sizes=[
-            _size(devices, one, _whole(alone, base, devices, strong), layout.plain)
+            _size(devices, one, _whole(alone, base, devices, strong))
             for devices, one in measured.items()
         ],
         bubble=layout.bubble / (1 + layout.bubble),
@@ -198,22 +198,23 @@ def _whole(alone: float, base: int, devices: int, strong: bool) -> float:
     return alone * base / devices if strong else alone
 
 
-def _size(devices: int, found: dict[str, Floats], whole: float, plain: bool) -> Size:
+def _size(devices: int, found: dict[str, Floats], whole: float) -> Size:
     step = float(found["step_p50"][0])
+    bubble = float(found["bubble"][0]) if "bubble" in found else None
     made = Size(
         devices=devices,
         step=step,
         rate=float(found["tokens_per_second"][0]) if "tokens_per_second" in found else math.nan,
         efficiency=whole / step,
-        bubble=float(found["bubble"][0]) / step if "bubble" in found else None,
+        bubble=None if bubble is None else bubble / step,
     )
     own = found.get("compute")
-    if not plain or own is None or own.size < devices:
+    if own is None or own.size < devices:
         return made
     mean, longest = float(own.mean()), float(own.max())
     return msgspec.structs.replace(
         made,
         slower=(mean - whole) / step,
         spread=(longest - mean) / step,
-        communication=(step - longest) / step,
+        communication=(step - longest - (bubble or 0.0)) / step,
     )

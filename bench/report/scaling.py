@@ -46,7 +46,7 @@ def print_scaling(made: Console, found: Sequence[Scaling]) -> None:
         if one.bubble:
             made.print(f"by its schedule the bubble is {one.bubble:.1%} of a step")
         if any(size.slower is None for size in one.sizes):
-            made.print("where it is lost is not known: ranks of this layout have no times alone")
+            made.print("where it is lost is not known: its ranks' own times are not there")
         if one.problem:
             made.print(one.problem, soft_wrap=True)
         if one.fixed is None or one.growing is None:

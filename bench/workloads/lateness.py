@@ -33,7 +33,7 @@ def straggler(waits: Any, step: float) -> str:
     if late[last] < LATE * step:
         return ""
     return (
-        f"rank {last} holds up the others: its gradients come "
+        f"rank {last} holds up the others: what it gives them comes "
         f"{format_value(float(late[last]), 's')} after theirs in a step of "
         f"{format_value(step, 's')}"
     )

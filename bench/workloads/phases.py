@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from itertools import pairwise
 from typing import Any
 
@@ -10,6 +11,9 @@ import numpy as np
 
 from ..timing import Timing
 from .marks import span
+
+PASSES = ("forward", "backward")
+"""Phases that waits for other ranks interrupt."""
 
 
 class Phases:
@@ -38,6 +42,22 @@ class Phases:
         """``phase`` begins, and the one before it ends; empty: the step ends."""
         if self._mark is not None:
             self._steps[-1].append((phase, self._mark()))
+
+    @contextmanager
+    def waiting(self) -> Iterator[None]:
+        """What happens inside is ``wait`` and no part of the pass that it interrupts.
+
+        A stage of a pipeline that waits for another does so already.
+        """
+        interrupted = self._steps[-1][-1][0] if self._steps and self._steps[-1] else ""
+        if interrupted not in PASSES:
+            yield
+            return
+        self("wait")
+        try:
+            yield
+        finally:
+            self(interrupted)
 
     def seconds(self, timing: Timing, names: Sequence[str]) -> dict[str, Any]:
         """Each phase's seconds in the steps that count: float64[steps] by name.

@@ -78,11 +78,8 @@ class Steps(Modelled):
     recompute: Literal["none", "selective", "full"] = "none"
 
     def reported(self) -> tuple[Measure, ...]:
-        """What ranks compute and wait is of those that exchange gradients only; a bubble is of
-        pipelines; what is computed again is not always known."""
+        """A bubble is of pipelines, and what is computed again is not always known."""
         absent = set()
-        if not self.layout.plain:
-            absent |= {one.name for one in self.measures if one.each}
         if self.pp == 1:
             absent.add("bubble")
         if self._hardware_flops() is None:
@@ -134,9 +131,9 @@ class Steps(Modelled):
             "mfu_palm": busy * ratio,
             "hfu": busy,
         }
+        found["compute"] = busy * step
         if not self.layout.plain:
             return found
-        found["compute"] = step
         # The embedding's gradient is the last to be ready: its reduction hides behind nothing.
         embedding = Bytes(4 * shape.vocab * shape.dim)
         last = Collectives(op="all_reduce", size=embedding, dtype="fp32").expected(facts)

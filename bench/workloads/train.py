@@ -49,18 +49,18 @@ class Train(Steps):
 
     A step is split in phases, each the mean over the ranks: ``data``, until its tokens are on the
     device; ``forward``; ``backward``; ``optimizer``; ``bubble``, in a pipeline what a stage waits
-    for others; and ``wait``. Where ranks exchange more than gradients, a phase holds what it waits
-    for the others in it.
+    for others; and ``wait``.
 
     All ranks' steps take equally long, for each waits for the slowest. What tells them apart is
-    where. Where ranks exchange gradients only (``dp: ddp`` and nothing else), every rank splits its
-    own step in two; in other layouts ranks wait for each other all through a step, and neither is
-    measured.
+    where; so every rank splits its own step in two.
 
-    - ``wait``: from when its own gradients are ready (the last of its backward pass is done) until
-      those of all have arrived. Reductions that ended beside the backward pass are not in it: it is
-      the exposed part, the last buckets' time on the network and the wait for who comes later.
-    - ``compute``: the rest of the step, which needs nobody else: its other phases.
+    - ``wait``: for what other ranks give. Where they exchange gradients only (``dp: ddp`` and
+      nothing else) from when its own are ready (the last of its backward pass is done) until those
+      of all have arrived; in other layouts wherever the passes stand still for a collective
+      (`bench.workloads.parallel.waits`). What runs beside the computing is not in it: it is the
+      exposed part, the time on the network and the wait for who comes later.
+    - ``compute``: the rest of the step, which needs nobody else: its other phases, without a
+      pipeline's bubble.
 
     A straggler computes long and waits least; the others wait for it. As the reduction ends
     everywhere at about the same time, who waits d longer was ready d earlier: waits compare
@@ -68,11 +68,12 @@ class Train(Steps):
     the row says whose, in the mean over the steps: a rank that is late now and then shows there,
     for ``compute`` is a median.
 
-    Limits: ``compute`` holds what reductions beside it cost the device, and on the host's own cores
-    their threads' work; the host's delay in giving work to the device counts as computing; a slow
-    network makes all wait and names nobody, which is what pairs are measured for. Marks are events
-    in the device's stream, else times of the host where it computes itself; a device without events
-    is not stopped within a step to ask, and has neither value.
+    Limits: ``compute`` holds what exchanges beside it cost the device, and on the host's own cores
+    their threads' work; the host's delay in giving work to the device counts as computing; waits
+    inside of compiled code are computing too; a slow network makes all wait and names nobody, which
+    is what pairs are measured for. Marks are events in the device's stream, else times of the host
+    where it computes itself; a device without events is not stopped within a step to ask, and has
+    no phases.
     """
 
     per_sample = True
@@ -127,6 +128,7 @@ class Train(Steps):
         import torch
 
         from .parallel.trainer import Trainer
+        from .parallel.waits import Waits
 
         if context.through_host:
             raise Unmeasurable("gradients of several kinds of chip have no library to meet in")
@@ -153,6 +155,8 @@ class Train(Steps):
         # Of a device without events, only a synchronisation could tell, which changes the step.
         seen = device.type == "cpu" or backend.event() is not None
         self.phases = Phases(partial(mark, context) if seen else None)
+        if seen and not self.layout.plain:
+            self.waits = Waits(device, self.phases.waiting)
         self.feed = feed(
             context,
             self.tokens,
@@ -258,7 +262,10 @@ class Train(Steps):
     def teardown(self) -> None:
         """Free weights and groups: hooks refer to modules that refer to them."""
         trainer, feed = self.__dict__.get("trainer"), self.__dict__.get("feed")
+        waits = self.__dict__.get("waits")
         super().teardown()
+        if waits is not None:
+            waits.close()
         if feed is not None:
             feed.close()
         if trainer is not None:
@@ -310,16 +317,16 @@ class Train(Steps):
             if name != "bubble" or self.pp > 1:
                 every = every_rank(self.context, found[name])[1]
                 yield Metric(name, samples=every.mean(axis=0))
-        if not self.layout.plain:
-            return
         wait = found.pop("wait")
+        found.pop("bubble")
         yield Metric("compute", samples=sum(found.values()))
         if self.context.size == 1:  # who is alone waits for nobody
             return
         yield Metric("wait", samples=wait)
         every = every_rank(self.context, wait)[1]
-        # The group's row is that of rank 0, which needs to say it once.
-        if self.context.rank == 0:
+        # The group's row is that of rank 0, which needs to say it once. Stages of a pipeline wait
+        # for those behind them, however fast they are.
+        if self.context.rank == 0 and self.pp == 1:
             self.straggler = straggler(every, float(timing.seconds.mean()))
 
     def note(self) -> str:

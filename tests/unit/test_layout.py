@@ -95,11 +95,7 @@ def test_every_weight_is_held_as_often_as_there_are_copies(layout):
 def test_plain_layouts_exchange_gradients_only():
     assert Layout(microbatches=4).plain
     for other in ({"dp": "fsdp"}, {"tp": 2}, {"cp": 2}, {"pp": 2}):
-        layout = Layout(**other)
-        assert not layout.plain
-        names = {one.name for one in make("train", {**other, "microbatches": 2}).reported()}
-        assert names.isdisjoint({"compute", "wait"})
-    assert "wait" in {one.name for one in make("train", {}).reported()}
+        assert not Layout(**other).plain
 
 
 def test_the_bubble_of_a_pipeline():
@@ -116,7 +112,7 @@ def test_expectations_know_the_layout():
     wide = make("train", {"model": "small", "dtype": "bf16"}).expected(facts)
     whole = make("train", {"model": "small", "dtype": "bf16", "dp": "fsdp"}).expected(facts)
     assert whole["tokens_per_second"] == wide["tokens_per_second"]
-    assert set(wide) - set(whole) == {"compute"}
+    assert set(wide) == set(whole)
     piped = {"model": "small", "dtype": "bf16", "pp": 4, "microbatches": 4}
     found = make("train", piped).expected(facts)
     assert found["mfu"] == pytest.approx(4 / 7)

@@ -125,12 +125,16 @@ def test_intervals_hold_95_of_100_further_measurements():
     assert 0.92 < hits / runs < 0.98
 
 
-def test_a_pipeline_has_a_bubble_and_no_parts():
-    bubbles = {2: 0.25, 4: 0.33}
-    (one,) = scaling(*made({2: 1.0, 4: 1.1}, bubbles=bubbles, pp=2, microbatches=4))
+def test_a_pipelines_bubble_is_a_part_of_what_is_lost():
+    bubbles, computes = {2: 0.25, 4: 0.33}, {2: [0.6, 0.7], 4: [0.5, 0.6, 0.7, 0.6]}
+    steps = {2: 1.0, 4: 1.1}
+    (one,) = scaling(*made(steps, computes=computes, bubbles=bubbles, pp=2, microbatches=4))
     assert one.bubble == pytest.approx(0.2)
     assert [size.bubble for size in one.sizes] == pytest.approx([0.25, 0.3])
-    assert one.sizes[1].communication is None
+    size = one.sizes[1]
+    parts = size.slower, size.spread, size.communication, size.bubble
+    assert size.communication == pytest.approx((1.1 - 0.7 - 0.33) / 1.1)
+    assert sum(parts) == pytest.approx(1 - size.efficiency)
 
 
 def suite(over="growing", **axes):

@@ -59,8 +59,38 @@ def test_a_slow_rank_computes_long_and_the_others_wait_for_it():
         assert slow["compute"] > DELAY
         assert slow["compute"] > quick["compute"]
         assert quick["wait"] > slow["wait"]
-        assert first.reason.startswith("rank 1 holds up the others: its gradients come")
+        assert first.reason.startswith("rank 1 holds up the others: what it gives them comes")
         assert second.reason == ""
+
+
+LAYOUTS = (
+    {"dp": "fsdp"},
+    {"tp": 2},
+    {"cp": 2},
+    {"model": "tiny-moe", "dp": "fsdp", "ep": 2},
+)
+
+
+def slow_block(bench, rank):
+    if rank == 1:
+        bench.trainer.parts[0].blocks[0].register_full_backward_pre_hook(dawdle)
+
+
+@pytest.mark.parametrize("part", [slow_forward, slow_block])
+def test_in_every_layout_the_others_wait_for_a_slow_rank(part):
+    jobs = [("train", {**TINY, "batch": 2, **axes}, part) for axes in LAYOUTS]
+    for axes, (first, second) in zip(LAYOUTS, several(jobs, rule=RULE), strict=True):
+        quick, slow = values(first), values(second)
+        assert slow["compute"] > max(DELAY, quick["compute"]), axes
+        assert quick["wait"] > max(0.5 * DELAY, slow["wait"]), axes
+        assert first.reason.startswith("rank 1 holds up the others"), (axes, first)
+
+
+def test_a_pipelines_stages_compute_without_their_bubble():
+    axes = {**TINY, "batch": 2, "pp": 2, "microbatches": 2}
+    ((first, second),) = several([("train", axes, slow_forward)], rule=RULE)
+    assert values(second)["compute"] > DELAY > values(first)["compute"]
+    assert values(first)["bubble"] > 0
 
 
 def marked(*steps):
@@ -95,7 +125,7 @@ def test_a_step_is_split_into_computing_and_waiting(rank, waits):
     assert found["wait"] == list(waits)
     assert found["compute"] == [8.0 - one for one in waits]
     assert found["forward"] == [1.5, 2.5]  # the mean of what all ranks say
-    said = "rank 1 holds up the others: its gradients come 2 s after theirs in a step of 8 s"
+    said = "rank 1 holds up the others: what it gives them comes 2 s after theirs in a step of 8 s"
     assert bench.note() == ("" if rank else said)
 
 
