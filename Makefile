@@ -12,7 +12,8 @@ RATE    ?=
 FLEETS  ?=
 ALL     :=
 
-.PHONY: help bench test test-full lint perf hosts hosts-down device codegen certify-table readme clean
+.PHONY: help bench test test-full lint perf hosts hosts-down device codegen certify-table gate-table \
+        readme clean
 
 help:
 	@echo "make bench      set up, run the suite 'quick' here, print the scorecard"
@@ -25,6 +26,7 @@ help:
 	@echo "make device     on an accelerator: verify and time every kernel, run 'quick' and 'standard' [BUDGET=seconds]"
 	@echo "make codegen    compile every kernel for every chip, without one [ONLY=gemm,...] [ARCH=sm_90,...]"
 	@echo "make certify-table  certify thousands of simulated fleets, write how often it is right [FLEETS=2000] [ONLY=faults,...]"
+	@echo "make gate-table  judge thousands of simulated gates, write how often they are right [GATES=2000]"
 	@echo "make readme     write the README's figures anew"
 	@echo "make clean      remove what make made"
 
@@ -80,6 +82,9 @@ codegen: $(READY)
 # Hours; ONLY= some cases, FLEETS= fewer of them.
 certify-table: $(READY)
 	@OMP_NUM_THREADS=1 $(BIN)/python .ci/certify.py $(if $(FLEETS),--fleets $(FLEETS)) --only "$(ONLY)"
+
+gate-table: $(READY)
+	@OMP_NUM_THREADS=1 $(BIN)/python .ci/gate.py $(if $(GATES),--gates $(GATES))
 
 readme: $(READY)
 	@$(BIN)/python .ci/readme.py

@@ -2,9 +2,8 @@
 
     python .ci/certify.py [--fleets N] [--only CASE,...] [--first SEED]
 
-Every figure with its 95 % limits: Clopper & Pearson, "The use of confidence or fiducial limits",
-Biometrika 26 (1934). Cases that are not run keep what certify.json beside the table has of them,
-as long as it is of the same source. Exit code 1 if a limit misses its bound.
+Every figure with its 95 % limits. Cases that are not run keep what certify.json beside the table
+has of them, as long as it is of the same source. Exit code 1 if a limit misses its bound.
 """
 
 from __future__ import annotations
@@ -14,7 +13,6 @@ import ast
 import hashlib
 import json
 import sys
-from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +23,7 @@ ROOT = Path(__file__).parent.parent
 sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "stats")]
 
 from cell_fleets import NOISES, Bins, Fleet, Outcome, with_rules  # noqa: E402  (after the path)
+from shares import limits, share  # noqa: E402
 
 REFERENCE = ROOT / "results" / "reference"
 PACKAGE = ROOT / "bench" / "analysis" / "certify"
@@ -75,13 +74,13 @@ FURTHER = {
 def cases() -> dict[str, Case]:
     """All of them, by name."""
     found = {}
-    for share in SHARES:
-        text = f"{share:.0%} extra"
-        found[f"faults-{share}"] = Case("faults", text, FAULTS, share, 0.25, BOUNDS.get(share, 0))
-    for share in SHARES:
+    for extra in SHARES:
+        text = f"{extra:.0%} extra"
+        found[f"faults-{extra}"] = Case("faults", text, FAULTS, extra, 0.25, BOUNDS.get(extra, 0))
+    for extra in SHARES:
         fleet = dict(**FAULTS, noises=HARDER)
-        found[f"harder-{share}"] = Case(
-            "harder", f"{share:.0%} extra", fleet, share, 0.25, BOUNDS.get(share, 0)
+        found[f"harder-{extra}"] = Case(
+            "harder", f"{extra:.0%} extra", fleet, extra, 0.25, BOUNDS.get(extra, 0)
         )
     for name, (says, changes) in FURTHER.items():
         found[f"further-{name}"] = Case("further", says, {**FAULTS, **changes}, 0.1, 0.1)
@@ -91,9 +90,9 @@ def cases() -> dict[str, Case]:
         ("t3", "noise of Student's t 3", {"tails": 3}),
         ("both", "t 5, units differ, sessions drift", {"tails": 5, "spread": 0.3, "drift": 1.0}),
     ):
-        for share in (0.0, 0.1):
-            text = f"{says}, {'one shot' if share == 0 else f'{share:.0%} extra'}"
-            found[f"healthy-{name}-{share}"] = Case("healthy", text, {**HEALTHY, **changes}, share)
+        for extra in (0.0, 0.1):
+            text = f"{says}, {'one shot' if extra == 0 else f'{extra:.0%} extra'}"
+            found[f"healthy-{name}-{extra}"] = Case("healthy", text, {**HEALTHY, **changes}, extra)
     for units in (8, 16, 64):
         fleet = {"units": units, "metrics": 60, "tails": 5}
         found[f"small-{units}"] = Case("healthy", f"{units} units, t 5, 10 % extra", fleet, 0.1)
@@ -133,32 +132,6 @@ def _text(node: ast.stmt) -> bool:
     )
 
 
-def limits(count: int, trials: int) -> tuple[float, float]:
-    """The 95 % limits of a share: where the binomial tails are 2.5 % (by bisection)."""
-
-    def bisect(inside: Callable[[float], bool]) -> float:
-        low, high = 0.0, 1.0
-        for _ in range(60):
-            middle = (low + high) / 2
-            low, high = (middle, high) if inside(middle) else (low, middle)
-        return (low + high) / 2
-
-    if trials == 0:
-        return 0.0, 1.0
-    low = 0.0 if count == 0 else bisect(lambda p: 1 - below(count - 1, trials, p) < 0.025)
-    high = 1.0 if count == trials else bisect(lambda p: below(count, trials, p) > 0.025)
-    return low, high
-
-
-def below(count: int, trials: int, p: float) -> float:
-    """P(X <= count) of a binomial."""
-    if not 0 < p < 1:
-        return 1.0 if p <= 0 else 0.0
-    k = np.arange(1, trials + 1)
-    steps = np.log(trials - k + 1) - np.log(k) + np.log(p) - np.log1p(-p)
-    return float(np.exp(trials * np.log1p(-p) + np.append(0, np.cumsum(steps)))[: count + 1].sum())
-
-
 def run(name: str, fleets: int, first: int, pool: ProcessPoolExecutor) -> dict:
     """Sums over fleets of one case."""
     outcomes = list(pool.map(one, [(name, first + number) for number in range(fleets)]))
@@ -173,12 +146,6 @@ def run(name: str, fleets: int, first: int, pool: ProcessPoolExecutor) -> dict:
         "extra": float(extra.mean()),
         "most": float(extra.max()),
     }
-
-
-def share(count: int, trials: int) -> str:
-    """``0.9402 (0.9313 to 0.9482)``."""
-    low, high = limits(count, trials)
-    return f"{count / max(trials, 1):.4f} ({low:.4f} to {high:.4f})"
 
 
 def rows(kind: str, results: dict[str, dict]) -> list[str]:

@@ -1,0 +1,156 @@
+"""What ``hengsuan gate`` says (``gate.json``): a state for every metric that gates, and why.
+
+Only PASS and IMPROVED pass. What was not measured, is not comparable or not sound has a state of
+its own.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal, TypeAlias
+
+import msgspec
+
+from .errors import Exit, InfraError, UsageError
+from .files import replace_file
+from .headers import UNDECODABLE, read_versioned
+from .records import Better, Provenance
+
+GATE_SCHEMA = 1
+GATE = "gate.json"
+
+State: TypeAlias = Literal[
+    "REGRESSED",  # slower than the margin allows, beyond doubt
+    "INVALID",  # a check did not hold, throttled, contended, other devices, no ratio to zero
+    "MISSING",  # the baseline has it, the candidate has not
+    "NO_BASELINE",  # the candidate has it, the baseline has not
+    "CHANGED",  # the code that defines the measurement differs: figures cannot be compared
+    "INCONCLUSIVE",  # not sure within the blocks or the budget that were allowed
+    "IMPROVED",  # faster than the margin, beyond doubt
+    "PASS",  # not slower than the margin allows, beyond doubt
+]
+STATES: tuple[State, ...] = (
+    "REGRESSED",
+    "INVALID",
+    "MISSING",
+    "NO_BASELINE",
+    "CHANGED",
+    "INCONCLUSIVE",
+    "IMPROVED",
+    "PASS",
+)
+"""Worst first."""
+PASSING = frozenset({"PASS", "IMPROVED"})
+Inconclusive: TypeAlias = Literal["fail", "warn"]
+
+
+class Judged(msgspec.Struct, kw_only=True, frozen=True):
+    """One metric.
+
+    ``name`` is its label (``gemm 8192x8192x8192 bf16 flops``, or a test's full name), equal on both
+    sides; ``where`` the device or group that it is of, empty where it is of all. ``margin`` is the
+    relative change towards worse that is accepted. ``change`` is that of the candidate (0.05: 5 %
+    worse), ``low`` to ``high`` its limits; ``noise`` the relative standard deviation of one of the
+    ``blocks``; ``caught`` the smallest slowdown that they catch 95 times of 100. All are None where
+    nothing could be compared. ``baseline`` and ``candidate`` are medians in ``unit``. ``reason``
+    says why the state is none of REGRESSED, IMPROVED and PASS, as a sentence.
+    """
+
+    name: str
+    state: State
+    unit: str
+    better: Better
+    margin: float
+    where: str = ""
+    change: float | None = None
+    low: float | None = None
+    high: float | None = None
+    blocks: int = 0
+    noise: float | None = None
+    caught: float | None = None
+    baseline: float | None = None
+    candidate: float | None = None
+    reason: str = ""
+
+
+class GateReport(msgspec.Struct, kw_only=True, frozen=True):
+    """All metrics, worst first, and what was compared.
+
+    ``gate`` names the gate file; ``how`` sides were measured: ``pair`` in turn, ``check`` in runs of
+    their own. ``baseline`` and ``candidate`` say in words what they are. ``created`` is UTC, ISO
+    8601. ``devices`` are the kinds of chip that were measured on. ``alpha`` is the probability of an
+    error of one direction over all metrics. ``notes`` are sentences for the reader.
+    """
+
+    schema: int = GATE_SCHEMA
+    gate: str
+    how: Literal["pair", "check"]
+    baseline: str
+    candidate: str
+    created: str
+    alpha: float
+    inconclusive: Inconclusive = "fail"
+    provenance: Provenance | None = None
+    devices: list[str] = []
+    judged: list[Judged] = []
+    notes: list[str] = []
+
+    def count(self, state: State) -> int:
+        """How many metrics have it."""
+        return sum(one.state == state for one in self.judged)
+
+    @property
+    def passed(self) -> bool:
+        """Whether every metric passes (or, where the gate says so, is merely inconclusive)."""
+        return self.exit == Exit.OK
+
+    @property
+    def exit(self) -> Exit:
+        """1 regressed, 4 invalid, 3 inconclusive, missing or without a baseline, 0 passed; the
+        worst of these (`Exit.worst`). Nothing that gates is missing too."""
+        codes = [_EXITS.get(one.state, Exit.INCONCLUSIVE) for one in self.judged]
+        if self.inconclusive == "warn":
+            codes = [
+                Exit.OK if one.state == "INCONCLUSIVE" else code
+                for one, code in zip(self.judged, codes, strict=True)
+            ]
+        return Exit.worst(codes) if codes else Exit.INCONCLUSIVE
+
+
+_EXITS = {
+    "REGRESSED": Exit.FINDING,
+    "INVALID": Exit.INFRASTRUCTURE,
+    "PASS": Exit.OK,
+    "IMPROVED": Exit.OK,
+}
+
+
+def ordered(judged: list[Judged]) -> list[Judged]:
+    """Worst first: by state, then by how much worse."""
+    return sorted(
+        judged, key=lambda one: (STATES.index(one.state), -(one.change or 0.0), one.name, one.where)
+    )
+
+
+def write_gate(path: Path, report: GateReport) -> None:
+    """Write ``gate.json``. Raises `InfraError` where that cannot be."""
+    text = msgspec.json.format(msgspec.json.encode(report), indent=1)
+    try:
+        replace_file(path, text + b"\n")
+    except OSError as error:
+        raise InfraError(f"cannot be written: {error.strerror}", where=str(path)) from None
+
+
+def read_gate(path: Path) -> GateReport:
+    """Read ``gate.json``.
+
+    Raises:
+        UsageError: there is none, or it is of another schema.
+        InfraError: it cannot be read or is damaged.
+    """
+    try:
+        return msgspec.json.decode(read_versioned(path, GATE_SCHEMA), type=GateReport)
+    except FileNotFoundError:
+        raise UsageError("no such file", where=str(path)) from None
+    except UNDECODABLE as error:
+        raise InfraError(f"is damaged: {error}", where=str(path)) from None
