@@ -76,10 +76,11 @@ class Judged(msgspec.Struct, kw_only=True, frozen=True):
 class GateReport(msgspec.Struct, kw_only=True, frozen=True):
     """All metrics, worst first, and what was compared.
 
-    ``gate`` names the gate file; ``how`` sides were measured: ``pair`` in turn, ``check`` in runs of
-    their own. ``baseline`` and ``candidate`` say in words what they are. ``created`` is UTC, ISO
-    8601. ``devices`` are the kinds of chip that were measured on. ``alpha`` is the probability of an
-    error of one direction over all metrics. ``notes`` are sentences for the reader.
+    ``gate`` names the gate file; ``how`` says whether sides were measured in turn (``pair``) or in
+    runs of their own (``check``). ``baseline`` and ``candidate`` say in words what they are.
+    ``created`` is UTC, ISO 8601. ``devices`` are the kinds of chip that were measured on. ``alpha``
+    is the probability of an error of one direction over all metrics. ``notes`` are sentences for
+    the reader.
     """
 
     schema: int = GATE_SCHEMA

@@ -19,6 +19,7 @@ VERBS = {
     "goodput": ("Operations", "Train while ranks and nodes fail; say where the time went."),
     "certify": ("Operations", "Say which nodes may join the cluster, and what ails the others."),
     "doctor": ("Operations", "Say what is here, what is missing, and whether it is quiet."),
+    "gate": ("Continuous integration", "Say whether something became slower, beyond doubt."),
     "results": ("Operations", "List and show runs."),
     "certificate": (
         "Operations",

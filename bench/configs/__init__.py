@@ -3,12 +3,14 @@
 from .cluster import KINDS, Cluster, Fault, Noise
 from .cluster import problems as cluster_problems
 from .datasheet import datasheet
+from .gate import Gate, GateLine
 from .labels import Labelled, label_nodes, load_labels
 from .load import (
     broken_chips,
     load_chip,
     load_chips,
     load_cluster,
+    load_gate,
     load_model,
     load_profile,
     load_suite,
@@ -40,6 +42,8 @@ __all__ = [
     "Fault",
     "Figure",
     "FigureStatus",
+    "Gate",
+    "GateLine",
     "Kind",
     "Labelled",
     "ModelConfig",
@@ -55,6 +59,7 @@ __all__ = [
     "load_chip",
     "load_chips",
     "load_cluster",
+    "load_gate",
     "load_labels",
     "load_model",
     "load_profile",

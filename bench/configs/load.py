@@ -11,6 +11,7 @@ import msgspec
 from ..errors import ConfigError, UsageError
 from .cluster import Cluster, problems
 from .document import Document, Place, parse_document, read_document
+from .gate import Gate, parse_gate
 from .search import Kind, available, is_of_plugin, is_path, path_of
 from .suite import parse_suite
 from .typed import convert
@@ -35,6 +36,15 @@ def load_suite(name: str | Path) -> Suite:
 def suite_from_text(text: str, where: str) -> Suite:
     """A suite from the text that a run keeps of it; ``where`` is what errors call it."""
     return parse_suite(parse_document(text, where))
+
+
+def load_gate(name: str | Path) -> Gate:
+    """A gate by name or path; margins are positive, looks rise."""
+    path, wanted = _find("gates", name)
+    document = read_document(path)
+    gate = parse_gate(document)
+    _check_name(document, gate.name, wanted)
+    return gate
 
 
 def load_profile(name: str | Path) -> Profile:

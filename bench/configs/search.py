@@ -11,7 +11,7 @@ from typing import Literal, TypeAlias
 
 from ..errors import unknown
 
-Kind: TypeAlias = Literal["chips", "suites", "profiles", "clusters", "models", "editions"]
+Kind: TypeAlias = Literal["chips", "suites", "profiles", "clusters", "models", "editions", "gates"]
 
 BUILT_IN = Path(__file__).parent.parent / "data"
 _PLUGIN_GROUPS = ("hengsuan.backends", "hengsuan.benchmarks")

@@ -1,0 +1,108 @@
+"""Baseline and candidate in turn, until every metric is decided or the budget is spent."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+
+import msgspec
+
+from ..analysis.gate.judging import judge
+from ..analysis.gate.paired import order_of, paired, stage_of
+from ..analysis.gate.series import series
+from ..configs import Gate
+from ..errors import InfraError
+from ..gates import Judged
+from ..headers import read_header
+from ..records import Header
+from ..results import RunReader
+from .sides import Side
+
+SPARE = 1.5
+"""Times the blocks of a look that are measured for it, at most: some do not count."""
+PATIENCE = 10.0
+"""Times the longest stage so far, and at least as many seconds as below, until a side hangs."""
+LEAST = 120.0
+
+
+class Compared(msgspec.Struct, kw_only=True, frozen=True):
+    """What came of it: states of the metrics, blocks measured, the sides' headers, and why it
+    stopped before all was decided (empty: it was)."""
+
+    judged: list[Judged]
+    blocks: int
+    headers: tuple[Header, Header]
+    stopped: str = ""
+
+
+def compare(
+    gate: Gate, sides: Sequence[Side], say: Callable[[str], None] = lambda line: None
+) -> Compared:
+    """Measure until every gating metric is decided.
+
+    Args:
+        gate: The metrics, looks and budget.
+        sides: Baseline and candidate, both ready.
+        say: Told of the progress, in lines.
+
+    Raises:
+        InfraError: a side was lost, or the sides have other devices. Its blocks are in its run.
+    """
+    headers = read_header(sides[0].folder), read_header(sides[1].folder)
+    if why := _apart(*headers):
+        raise InfraError(why, hint="both sides must measure the same devices")
+    begin = time.monotonic()
+    longest, block = 0.0, 0
+    judged: list[Judged] = []
+    for look in gate.blocks:
+        while block < look or (block < SPARE * look and _lacking(judged, look)):
+            spent = time.monotonic() - begin
+            if block and spent + spent / block > gate.budget:
+                judged = judged or _judge(gate, sides, block)
+                stopped = f"the budget of {gate.budget:.0f} s ended after {block} blocks"
+                return Compared(judged=judged, blocks=block, headers=headers, stopped=stopped)
+            block += 1
+            for side, half in order_of(block):
+                start = time.monotonic()
+                limit = max(LEAST, PATIENCE * longest)
+                sides[side].measure(stage_of(block, half), limit)
+                longest = max(longest, time.monotonic() - start)
+            if block >= look:
+                judged = _judge(gate, sides, block)
+        undecided = sum(one.state == "INCONCLUSIVE" for one in judged)
+        say(f"{block} blocks: {len(judged) - undecided} of {len(judged)} metrics are decided")
+        if not undecided:
+            break
+    return Compared(judged=judged, blocks=block, headers=headers)
+
+
+def _judge(gate: Gate, sides: Sequence[Side], block: int) -> list[Judged]:
+    # Other work on the cores meets both sides in turn, and the limits know what noise it makes.
+    before, after = (
+        series(reader.header, reader.columns(), contended=True)
+        for reader in (RunReader(side.folder) for side in sides)
+    )
+    return judge(gate, before, after, lambda a, b, sign: paired(a, b, sign, block))
+
+
+def _lacking(judged: list[Judged], look: int) -> bool:
+    """Whether one that is not decided has fewer blocks that count than the look asks for."""
+    return any(one.state == "INCONCLUSIVE" and one.blocks < look for one in judged)
+
+
+def _apart(before: Header, after: Header) -> str:
+    """How the sides' devices differ, as a sentence; empty if they do not."""
+    first, second = (
+        [(node.name, [(one.name, one.serial) for one in node.devices]) for node in side.nodes]
+        for side in (before, after)
+    )
+    if first == second and before.fleet == after.fleet:
+        return ""
+    return f"the baseline measures {_said(before)}, the candidate {_said(after)}"
+
+
+def _said(header: Header) -> str:
+    return "; ".join(
+        f"{', '.join(one.name for one in node.devices) or 'no device'} on {node.name}"
+        for node in header.nodes
+    )

@@ -1,0 +1,76 @@
+"""Revisions of the repository here, each installed into a folder of its own and kept."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import tarfile
+import tempfile
+from pathlib import Path
+
+from ..errors import InfraError, UsageError
+
+LIMIT = 600.0
+"""Seconds that building and installing may take."""
+
+
+def cache() -> Path:
+    """The folder of all that is installed, by the revision's hash."""
+    home = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
+    return Path(home, "hengsuan", "revisions")
+
+
+def installed(revision: str) -> Path:
+    """A folder that Python finds this package in as it was at a revision.
+
+    What it depends on is that of the environment that runs this.
+
+    Raises:
+        UsageError: no repository here, or no such revision in it.
+        InfraError: it does not build, with what pip said last.
+    """
+    commit = _commit(revision)
+    folder = cache() / f"{commit}-{sys.implementation.cache_tag}"
+    if folder.is_dir():
+        return folder
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".building-") as place:
+        source, site = Path(place, "source"), Path(place, "site")
+        archive = Path(place, "source.tar")
+        _said(["git", "archive", "--output", str(archive), commit])
+        with tarfile.open(archive) as tar:
+            tar.extractall(source, filter="fully_trusted")  # our own repository's
+        pip = [sys.executable, "-m", "pip", "install", "-q", "--disable-pip-version-check"]
+        where = ["--no-deps", "--no-build-isolation", "--target", str(site), str(source)]
+        done = subprocess.run(
+            [*pip, *where], capture_output=True, text=True, timeout=LIMIT, check=False
+        )
+        if done.returncode:
+            last = "\n".join(done.stderr.strip().splitlines()[-3:])
+            raise InfraError(f"revision {revision} cannot be installed: {last}")
+        try:
+            site.rename(folder)
+        except OSError:  # somebody else was faster
+            if not folder.is_dir():
+                raise
+            shutil.rmtree(site, ignore_errors=True)
+    return folder
+
+
+def _commit(revision: str) -> str:
+    if revision.startswith("-"):
+        raise UsageError(f"{revision!r} is no revision")
+    return _said(["git", "rev-parse", "--verify", "--quiet", f"{revision}^{{commit}}"], revision)
+
+
+def _said(words: list[str], revision: str = "") -> str:
+    try:
+        done = subprocess.run(words, capture_output=True, text=True, timeout=LIMIT, check=False)
+    except OSError as error:
+        raise UsageError(f"git cannot be run: {error.strerror}") from None
+    if done.returncode:
+        why = done.stderr.strip() or f"there is no revision {revision!r} in this repository"
+        raise UsageError(why.splitlines()[-1])
+    return done.stdout.strip()

@@ -1,0 +1,129 @@
+"""Two warm processes, baseline and candidate, that measure in turn when they are told to."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import queue
+import signal
+import subprocess
+import tempfile
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import msgspec
+
+from ..errors import InfraError
+from ..host import ended_by
+from .gate_side import PROTOCOL, Told
+
+START = 300.0
+"""Seconds until a side is ready: it imports its stack and looks for devices."""
+LAST = 600
+"""Characters of what a side that was lost said last."""
+
+
+class Started(msgspec.Struct, frozen=True):
+    """How a side is started: ``words`` before the verb (an interpreter and module, a container),
+    variables that it has besides ours, and options behind the verb (a suite's axes)."""
+
+    name: str
+    words: Sequence[str]
+    environment: Mapping[str, str] = {}
+    options: Sequence[str] = ()
+    directory: str | None = None
+
+
+class Side:
+    """One of them.
+
+    Raises `InfraError` with what it said last, where it does not start, ends, hangs or speaks
+    another protocol.
+    """
+
+    def __init__(self, started: Started, arguments: Sequence[str]) -> None:
+        self.name, self.folder = started.name, Path()
+        self._log = tempfile.TemporaryFile()  # noqa: SIM115  (closed by `close`)
+        self._lines: queue.Queue[bytes] = queue.Queue()
+        self._deadline = 0.0
+        words = [*started.words, "gate", "side", *arguments, *started.options]
+        try:
+            self._process = subprocess.Popen(
+                words,
+                env={**os.environ, **started.environment},
+                cwd=started.directory,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=self._log,
+                start_new_session=True,
+            )
+        except OSError as error:
+            self._log.close()
+            raise InfraError(
+                f"the {self.name} does not start: {error.strerror}", where=words[0]
+            ) from None
+        threading.Thread(target=self._read, daemon=True).start()
+
+    def _read(self) -> None:
+        assert self._process.stdout is not None
+        for line in self._process.stdout:
+            self._lines.put(line)
+        self._lines.put(b"")
+
+    def ready(self, limit: float = START) -> None:
+        """Wait until it can measure."""
+        self._told("", limit)
+
+    def measure(self, stage: str, limit: float) -> None:
+        """Have it measure its suite once, as a stage of this name; its rows are written then."""
+        assert self._process.stdin is not None
+        with contextlib.suppress(OSError):  # it is gone: its last words say why
+            self._process.stdin.write(stage.encode() + b"\n")
+            self._process.stdin.flush()
+        self._told(stage, limit)
+
+    def _told(self, stage: str, limit: float) -> None:
+        """The next line of the protocol; what others print between is no matter."""
+        until = time.monotonic() + limit
+        while True:
+            try:
+                line = self._lines.get(timeout=max(0.0, until - time.monotonic()))
+            except queue.Empty:
+                raise self._lost(f"has said nothing for {limit:.0f} s") from None
+            if not line:
+                raise self._lost(ended_by(self._process.wait()))
+            try:
+                told = msgspec.json.decode(line, type=Told)
+            except (msgspec.DecodeError, UnicodeDecodeError):
+                continue
+            if told.gate_side != PROTOCOL:
+                raise self._lost(f"speaks protocol {told.gate_side} and not {PROTOCOL}")
+            if told.stage == stage:
+                self.folder = Path(told.folder)
+                return
+
+    def _lost(self, why: str) -> InfraError:
+        self.close()
+        return InfraError(f"the {self.name} {why}", hint=self.last_words)
+
+    def close(self) -> None:
+        """End it: at the end of what it reads it finishes its run; after a while it is killed."""
+        if self._process.poll() is None:
+            with contextlib.suppress(OSError):
+                assert self._process.stdin is not None
+                self._process.stdin.close()
+            try:
+                self._process.wait(timeout=30)
+            except subprocess.TimeoutExpired:
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(self._process.pid, signal.SIGKILL)
+                self._process.wait()
+        if not self._log.closed:
+            self._log.seek(max(0, self._log.seek(0, os.SEEK_END) - LAST))
+            self.last_words = self._log.read().decode(errors="replace").strip()
+            self._log.close()
+
+    last_words: str = ""
+    """The end of what it wrote to standard error, once it is closed."""

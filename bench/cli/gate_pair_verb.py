@@ -1,0 +1,101 @@
+"""``hengsuan gate pair``: baseline and candidate in turn on the same devices."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+import msgspec
+
+from ..errors import UsageError
+from .json_output import JSON
+from .measuring import places
+
+if TYPE_CHECKING:
+    from ..campaigns.sides import Started
+
+SIDE = "env:FOLDER|git:REVISION|var:NAME=VALUE|axis:AXIS=VALUE|run:COMMAND"
+
+
+@click.command()
+@click.option("--baseline", multiple=True, metavar="SIDE", help=f"What was: {SIDE}.")
+@click.option("--candidate", multiple=True, metavar="SIDE", help="What is to be judged.")
+@click.option("--gate", "gate_name", default="default", show_default=True, metavar="NAME|FILE")
+@click.option("--suite", metavar="NAME|FILE", help="What a block measures.  [default: the gate's]")
+@click.option("--budget", metavar="TIME", help="Wall time of measuring.  [default: the gate's]")
+@places
+@JSON
+@click.option("-q", "--quiet", is_flag=True, help="No progress on stderr.")
+def command(
+    baseline: tuple[str, ...],
+    candidate: tuple[str, ...],
+    gate_name: str,
+    suite: str | None,
+    budget: str | None,
+    out: Path,
+    as_json: bool,
+    quiet: bool,
+    **where: Any,
+) -> int:
+    """Measure baseline and candidate in turn, and say whether the candidate is slower.
+
+    A SIDE is a Python environment (env:), a git revision (git:, installed into an environment of
+    its own), a variable (var:), an axis of the suite, as an operation's implementation (axis:), or
+    a command that runs hengsuan elsewhere, as in a container (run:). Several make one side; none is
+    what runs this. Both stay warm and measure block after block on the same devices.
+
+    Exit code: 0 passed; 1 regressed; 2 usage; 3 inconclusive, missing or nothing to compare with;
+    4 a side was lost, or what it measured is invalid.
+    """
+    from ..campaigns.pair import compare
+    from ..campaigns.sides import Side
+    from ..configs import load_gate
+    from ..units import parse_duration
+    from .gate_outputs import give, reported
+    from .gate_sides import started
+
+    gate = load_gate(gate_name)
+    changes: dict[str, Any] = {}
+    if suite is not None:
+        changes["suite"] = suite
+    if budget is not None:
+        try:
+            changes["budget"] = parse_duration(budget)
+        except ValueError as error:
+            raise UsageError(f"--budget: {error}") from None
+    if changes:
+        gate = msgspec.structs.replace(gate, **changes)
+    if not baseline and not candidate:
+        raise UsageError(
+            "both sides are the same", hint="give --baseline or --candidate, or `gate selftest`"
+        )
+    pair: list[Started] = [started("baseline", baseline), started("candidate", candidate)]
+    sides: list[Side] = []
+    try:
+        # One by one: what has started is ended if another does not.
+        for one in pair:
+            sides.append(Side(one, _arguments(gate.suite, out / one.name, where)))  # noqa: PERF401
+        for side in sides:
+            side.ready()
+        found = compare(gate, sides, say=lambda line: None if quiet else click.echo(line, err=True))
+    finally:
+        for side in sides:
+            side.close()
+    said = (" ".join(baseline) or "as it is", " ".join(candidate) or "as it is")
+    notes = [found.stopped] if found.stopped else []
+    made = reported(gate, "pair", said, found.judged, found.headers[1], notes)
+    return give(made, out, as_json)
+
+
+def _arguments(suite: str, out: Path, where: dict[str, Any]) -> list[str]:
+    """The options of the places, for `gate side`."""
+    names = {"executor_name": "executor", "stand_in": "stand-in"}
+    words = [suite, "--out", str(out.absolute())]
+    for name, value in where.items():
+        option = f"--{names.get(name, name)}"
+        if value is True:
+            words.append(option)
+        elif value not in (None, False) and (name, value) != ("address", "local"):
+            words += [option, str(value)]
+    return words

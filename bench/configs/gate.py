@@ -1,0 +1,99 @@
+"""Gate files: which metrics gate, by how much they may become slower, and what is spent on it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from fnmatch import fnmatchcase
+from typing import Any, Literal
+
+import msgspec
+
+from ..units import parse_duration, parse_share
+from .document import Document, Place
+from .typed import convert_value, unknown_key, wrong
+
+
+class GateLine(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
+    """One line: metrics whose label fits ``match``, and the relative change that is accepted.
+
+    ``better``: which direction is better, where not as the benchmark declares it.
+    """
+
+    match: str
+    margin: float
+    better: Literal["higher", "lower", "declared"] = "declared"
+
+
+class Gate(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
+    """A gate (``configs/gates/*.yaml``).
+
+    ``suite`` is what a block measures. ``blocks``: after how many it is looked, rising; the last is
+    the most. ``alpha``: probability of a false alarm over all metrics, and of a false pass.
+    ``budget`` in seconds. ``inconclusive``: whether it fails or is a warning.
+    """
+
+    name: str
+    description: str = ""
+    suite: str = "gate"
+    blocks: list[int] = msgspec.field(default_factory=lambda: [10, 20, 40])
+    alpha: float = 0.01
+    budget: float = 1200.0
+    inconclusive: Literal["fail", "warn"] = "fail"
+    metrics: list[GateLine]
+
+    def line(self, label: str) -> GateLine | None:
+        """The first line that fits a metric's label; None: it does not gate."""
+        return next((one for one in self.metrics if fnmatchcase(label, one.match)), None)
+
+
+def parse_gate(document: Document) -> Gate:
+    """The gate that a document describes. Raises `ConfigError` with ``file:line``."""
+    top = document.data
+    if not isinstance(top, dict):
+        raise wrong(document, top, "keys with values", ())
+    data = {**top}
+    for key, parse in (("alpha", parse_share), ("budget", parse_duration)):
+        if key in data:
+            data[key] = _parsed(document, data[key], parse, (key,))
+    lines = data.get("metrics")
+    if not isinstance(lines, list) or not lines:
+        raise document.error(("metrics",), "must be a list of lines: {match: ..., margin: 5%}")
+    data["metrics"] = list(_lines(document, lines))
+    for key in data:
+        if key not in Gate.__struct_fields__:
+            raise unknown_key(document, "key of a gate", key, Gate.__struct_fields__, (key,))
+    found: Gate = convert_value(document, data, Gate, ())
+    _check(document, found)
+    return found
+
+
+def _lines(document: Document, lines: list[Any]) -> Iterator[Any]:
+    for number, line in enumerate(lines):
+        if isinstance(line, dict) and "margin" in line:
+            place = ("metrics", number, "margin")
+            yield {**line, "margin": _parsed(document, line["margin"], parse_share, place)}
+        else:
+            yield line
+
+
+def _parsed(document: Document, value: Any, parse: Any, place: Place) -> float:
+    try:
+        return float(parse(str(value)))
+    except ValueError as error:
+        raise document.error(place, str(error)) from None
+
+
+def _check(document: Document, gate: Gate) -> None:
+    if not 0 < gate.alpha < 0.5:
+        raise document.error(("alpha",), "must be above 0 and below 50%")
+    if gate.budget <= 0:
+        raise document.error(("budget",), "must be positive")
+    rising = sorted(set(gate.blocks)) == gate.blocks
+    if not gate.blocks or not rising or gate.blocks[0] < 2:
+        raise document.error(("blocks",), "must be rising numbers from 2 on, as [10, 20, 40]")
+    for number, line in enumerate(gate.metrics):
+        if line.margin <= 0:
+            raise document.error(
+                ("metrics", number, "margin"),
+                "must be above 0: a margin of nothing cannot be told from noise",
+            )
