@@ -23,9 +23,8 @@ from .evidence import (
     waived,
 )
 from .plain import plain
+from .room import MOST_BYTES, Room
 
-MOST_BYTES = 900_000
-"""A summary of more than 1 MiB is dropped as a whole by the services that show them."""
 _MEANS = re.compile(r"[\\`*_\[\]~|#$]")
 _HTML = {"&": "&amp;", "<": "&lt;", ">": "&gt;", "@": "&#64;"}
 _TICKS = re.compile(r"`+")
@@ -52,7 +51,7 @@ def certification_markdown(found: Certification, most: int = MOST_BYTES) -> str:
 
     What has no room is counted in its place.
     """
-    room = _Room(most - 4096)  # what says that something is left out always fits
+    room = Room(most, "verdict.json")
     room.add(f"## {verdict_line(found)}\n\n")
     room.add("".join(f"{escape(line)}  \n" for line in circumstances(found)))
     worst = rejected(found)
@@ -85,44 +84,13 @@ def certification_markdown(found: Certification, most: int = MOST_BYTES) -> str:
         room.add("\n### Notes\n\n")
         room.add_all([f"- {escape(note)}\n" for note in found.notes], "- and {} more\n")
     if rest := worst[_ENTRIES:]:
-        head = "| rejected | found | value | expected | worse by |\n|---|---|--:|--:|--:|\n"
-        room.add(f"\n<details><summary>The other {len(rest)} rejected nodes</summary>\n\n{head}")
-        room.add_all(map(_row, rest), "\nand {} more, in verdict.json\n")
-        room.add("\n</details>\n")
-    return room.text()
-
-
-class _Room:
-    """Text up to a number of bytes. What does not fit is left out whole, and said."""
-
-    def __init__(self, most: int) -> None:
-        self._left = most
-        self._parts: list[str] = []
-        self._lost = False
-
-    def add(self, text: str) -> bool:
-        size = len(text.encode("utf-8", "replace"))
-        if size > self._left:
-            self._lost = True
-            return False
-        self._left -= size
-        self._parts.append(text)
-        return True
-
-    def add_all(self, texts: Iterable[str], rest: str) -> None:
-        """As many as fit, then ``rest`` with the number of the others."""
-        left = 0
-        for text in texts:
-            if left or not self.add(text):
-                left += 1
-        if left:
-            self._parts.append(rest.format(left))
-
-    def text(self) -> str:
-        said = (
-            "\nNot everything has room here; all of it is in verdict.json.\n" if self._lost else ""
+        room.fold(
+            f"The other {len(rest)} rejected nodes",
+            "| rejected | found | value | expected | worse by |\n|---|---|--:|--:|--:|\n",
+            map(_row, rest),
+            "\nand {} more, in verdict.json\n",
         )
-        return "".join(self._parts) + said
+    return room.text()
 
 
 def _row(node: NodeVerdict) -> str:
