@@ -6,7 +6,9 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from ..gates import GATE, GateReport, write_gate
+import click
+
+from ..gates import GateReport
 from .json_output import print_json
 
 if TYPE_CHECKING:
@@ -33,6 +35,7 @@ def reported(
         created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
         alpha=gate.alpha,
         inconclusive=gate.inconclusive,
+        provenance="stand-in" if any(device.stand_in for device in devices) else "measured",
         devices=sorted({device.chip or device.name for device in devices}),
         judged=judged,
         notes=notes,
@@ -41,17 +44,18 @@ def reported(
 
 def give(report: GateReport, out: Path, as_json: bool) -> int:
     """Write it into a folder, print it, and give the exit code."""
+    from ..report.gate.outputs import write_outputs
+    from ..report.gate.terminal import print_gate
     from ..report.terminal import console
 
     out.mkdir(parents=True, exist_ok=True)
-    write_gate(out / GATE, report)
+    said = write_outputs(out, report)
+    for line in said.warnings:
+        click.echo(line, err=True)
     if as_json:
-        print_json({"exit": int(report.exit), "report": report})
-    else:
-        made = console()
-        for one in report.judged:
-            made.print(
-                f"{one.state} {one.name} {one.change} {one.low} {one.high} {one.blocks} "
-                f"{one.reason}"
-            )
+        print_json({"exit": int(report.exit), "folder": str(out), "report": report})
+        return int(report.exit)
+    print_gate(console(), report)
+    for line in said.annotations:  # at the beginning of lines, where they are looked for
+        click.echo(line)
     return int(report.exit)

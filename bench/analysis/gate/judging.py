@@ -10,8 +10,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 
-import numpy as np
-
 from ...configs import Gate, GateLine
 from ...gates import Judged, State, ordered
 from ...records import Better
@@ -115,8 +113,8 @@ def _judged(
         blocks=made.blocks,
         noise=made.noise,
         caught=made.caught,
-        baseline=_median(before),
-        candidate=_median(after),
+        baseline=before.value(),
+        candidate=after.value(),
         reason=reason,
     )
 
@@ -128,7 +126,3 @@ def log_ratio(before: float, after: float, sign: float) -> float:
     if before <= 0 or after <= 0:
         return math.inf
     return sign * math.log(after / before)
-
-
-def _median(one: Series) -> float:
-    return float(np.median([value for stage in one.stages.values() for value in stage.values()]))

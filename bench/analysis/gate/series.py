@@ -34,6 +34,11 @@ class Series(msgspec.Struct, kw_only=True):
     why: str = ""
     beside: float = 0.0
 
+    def value(self) -> float | None:
+        """The median over groups and repeats of all stages; None without any."""
+        values = [value for stage in self.stages.values() for value in stage.values()]
+        return float(np.median(values)) if values else None
+
 
 def series(header: Header, columns: Columns, *, contended: bool = False) -> dict[str, Series]:
     """Every metric of a run by its label, in the order of the header.

@@ -1,0 +1,154 @@
+"""Sides that were measured in runs of their own: what a session adds to the noise is in the limits.
+
+Two runs of the same code differ by more than their samples say: by how warm the machine was, where
+memory came to lie, what else there was. No test on their samples sees it. So a run is one value for
+every metric, x̄ the mean of the baselines in logarithms, and with σ the standard deviation between
+sessions the limits of r = s · (x - x̄) are r ± t · σ · √(1 + 1/n), n baselines.
+
+σ is that of the baselines themselves where there are `FEWEST` of them or more, with Student's t of
+n - 1 degrees, and never taken as smaller than what their samples leave open; of fewer `SESSION` is
+assumed, a normal distribution, and it is said.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+from ...configs import Gate
+from ...gates import Judged, State, ordered
+from ...records import Better
+from ...stats import student_quantile
+from .judging import log_ratio
+from .series import Series
+
+FEWEST = 3
+"""Baselines from which on the spread between them is known at all."""
+SESSION = 0.02
+"""Standard deviation between sessions that is assumed of fewer: what shared machines show."""
+_NORMAL = 1_000_000
+"""Degrees of freedom of which Student's distribution is the normal one."""
+_POWER = 1.644854
+"""z of 95 of 100."""
+
+
+def reach(baselines: Sequence[float], tail: float) -> tuple[float, float]:
+    """(σ between sessions, half width of the limits) for these baselines, in logarithms.
+
+    Args:
+        baselines: ln of each baseline's value, at least one.
+        tail: Probability of an error of one direction.
+    """
+    n = len(baselines)
+    known = n >= FEWEST
+    sigma = float(np.std(baselines, ddof=1)) if known else SESSION
+    quantile = student_quantile(tail, n - 1 if known else _NORMAL)
+    return sigma, quantile * sigma * math.sqrt(1 + 1 / n)
+
+
+def check(
+    gate: Gate, baselines: Sequence[dict[str, Series]], candidate: dict[str, Series]
+) -> list[Judged]:
+    """All metrics that gate, worst first.
+
+    Args:
+        gate: Which, and their margins.
+        baselines: Metrics by label of each baseline run, at least one.
+        candidate: Those of the run that is judged.
+    """
+    names = list(dict.fromkeys([name for one in (*baselines, candidate) for name in one]))
+    gating = [name for name in names if gate.line(name) is not None]
+    return ordered([_judged(gate, name, baselines, candidate, len(gating)) for name in gating])
+
+
+def _judged(
+    gate: Gate,
+    name: str,
+    baselines: Sequence[dict[str, Series]],
+    candidate: dict[str, Series],
+    family: int,
+) -> Judged:
+    line = gate.line(name)
+    before = [one[name] for one in baselines if name in one]
+    after = candidate.get(name)
+    one = after or before[0]
+    assert line is not None
+    better: Better = one.better if line.better == "declared" else line.better
+
+    def stated(state: State, reason: str) -> Judged:
+        return Judged(
+            name=name, state=state, unit=one.unit, better=better, margin=line.margin, reason=reason
+        )
+
+    if not before:
+        return stated("NO_BASELINE", "no baseline measures it")
+    if after is None:
+        return stated("MISSING", "the candidate does not measure it")
+    same = [one for one in before if one.source and one.source == after.source]
+    if not same:
+        return stated("CHANGED", "the code that defines the measurement is another by now")
+    value = after.value()
+    if value is None:
+        lost = after.why.partition(":")[0] not in ("", "skipped", "missing")
+        why = f"the candidate has no value of it: {after.why or 'no rows'}"
+        return stated("INVALID" if lost else "MISSING", why)
+    known = [found for one in same if (found := one.value()) is not None]
+    if not known:
+        return stated("NO_BASELINE", f"no baseline has a value of it: {same[0].why or 'no rows'}")
+    sign = 1.0 if better == "lower" else -1.0
+    ratios = [log_ratio(one, value, sign) for one in known]
+    if any(math.isinf(ratio) for ratio in ratios):
+        return stated("INVALID", "one side is zero and the other is not: that has no ratio")
+    change = float(np.mean(ratios))
+    sigma, half = reach([math.log(one) if one > 0 else 0.0 for one in known], gate.alpha / family)
+    tau = math.log1p(line.margin)
+    state, reason = _state(change, half, tau, line.margin)
+    return Judged(
+        name=name,
+        state=state,
+        unit=one.unit,
+        better=better,
+        margin=line.margin,
+        change=math.expm1(change),
+        low=math.expm1(change - half),
+        high=math.expm1(change + half),
+        blocks=len(known),
+        noise=sigma,
+        caught=math.expm1(tau + half + _POWER * sigma * math.sqrt(1 + 1 / len(known))),
+        baseline=float(np.exp(np.mean(np.log(known)))) if min(known) > 0 else float(np.mean(known)),
+        candidate=value,
+        reason=reason,
+    )
+
+
+def _state(change: float, half: float, tau: float, margin: float) -> tuple[State, str]:
+    if change - half > tau:
+        return "REGRESSED", ""
+    if change + half < -tau:
+        return "IMPROVED", ""
+    if change + half < tau:
+        return "PASS", ""
+    low, high = math.expm1(change - half), math.expm1(change + half)
+    return "INCONCLUSIVE", (
+        f"runs of their own leave it between {low:+.1%} and {high:+.1%}, and {margin:.1%} are "
+        f"accepted: `hengsuan gate pair` resolves more"
+    )
+
+
+def unresolved(gate: Gate, judged: Sequence[Judged]) -> list[str]:
+    """Metrics whose margin these baselines cannot hold: identical code would not pass.
+
+    Each with the smallest margin that they can.
+    """
+    found = []
+    for one in judged:
+        if one.low is None or one.high is None:
+            continue
+        half = (math.log1p(one.high) - math.log1p(one.low)) / 2
+        if half >= math.log1p(one.margin):
+            found.append(
+                f"{one.name}: {one.margin:.1%} is asked for, {math.expm1(half):.1%} can be held"
+            )
+    return found
