@@ -174,7 +174,7 @@ def measure(
     began = time.perf_counter()
     per_call, beside = _warm_up(step, timer, rule, between, refresh, refresh_every, share)
     calls = 1 if per_sample else max(1, int(np.ceil(500 * timer.resolution / max(per_call, 1e-9))))
-    if rule.sustained:
+    if rule.sustained and not per_sample:
         # Long enough batches that the wanted time ends before the samples do.
         calls = max(calls, int(np.ceil(1.5 * rule.sustained / rule.max_samples / per_call)))
     if refresh_every:

@@ -9,14 +9,13 @@ With t the step of n devices and t₀ that of the n₀ of the base, a step witho
 u = t₀ (weak) or u = t₀·n₀/n (strong), the efficiency is u/t, and what is lost, 1 - u/t, splits by
 what the ranks' own times say into
 
-- ``slower``: (mean compute - u)/t, the ranks compute longer than alone;
-- ``spread``: (longest compute - mean)/t, they wait for the slowest;
-- ``bubble``: of a pipeline, what its stages wait for each other, in the mean, over t; its least
-  share (`Layout.bubble`) stands beside it;
-- ``communication``: the rest, (t - longest compute - bubble)/t, the exposed part of what they
-  exchange.
+- ``slower``: mean compute, the ranks compute longer than the base's;
+- ``spread``: longest compute - mean, they wait for the slowest;
+- ``bubble``: what stages of a pipeline wait for each other, in the mean;
+- ``communication``: the rest, t - longest compute - bubble, the exposed part of what they exchange;
 
-These add up to the loss.
+each less what the base has of it (for strong scaling its part of that, n₀/n), over t. These add up
+to the loss. Of a pipeline the bubble of its schedule (`Layout.bubble`) stands beside it.
 
 The lines, fitted with `relative_fit` and drawn to larger groups with the interval in which 95 of
 100 further measurements would lie (Student's, of the coefficients and of the residual):
@@ -154,7 +153,7 @@ def _scaling(
         kind="strong" if strong else "weak",
         base=base,
         sizes=[
-            _size(devices, one, _whole(alone, base, devices, strong))
+            _size(devices, one, measured[base], base, _whole(alone, base, devices, strong))
             for devices, one in measured.items()
         ],
         bubble=layout.bubble / (1 + layout.bubble),
@@ -198,23 +197,37 @@ def _whole(alone: float, base: int, devices: int, strong: bool) -> float:
     return alone * base / devices if strong else alone
 
 
-def _size(devices: int, found: dict[str, Floats], whole: float) -> Size:
+def _size(
+    devices: int, found: dict[str, Floats], base: dict[str, Floats], n0: int, whole: float
+) -> Size:
     step = float(found["step_p50"][0])
-    bubble = float(found["bubble"][0]) if "bubble" in found else None
     made = Size(
         devices=devices,
         step=step,
         rate=float(found["tokens_per_second"][0]) if "tokens_per_second" in found else math.nan,
         efficiency=whole / step,
-        bubble=None if bubble is None else bubble / step,
     )
-    own = found.get("compute")
-    if own is None or own.size < devices:
+    own, first = _parts(found, devices), _parts(base, n0)
+    if own is None or first is None:
         return made
-    mean, longest = float(own.mean()), float(own.max())
+    scale = whole / float(base["step_p50"][0])
+    lost = [(one - scale * other) / step for one, other in zip(own, first, strict=True)]
+    slower, spread, communication, bubble = lost
     return msgspec.structs.replace(
         made,
-        slower=(mean - whole) / step,
-        spread=(longest - mean) / step,
-        communication=(step - longest - (bubble or 0.0)) / step,
+        slower=slower,
+        spread=spread,
+        communication=communication,
+        bubble=bubble if "bubble" in found else None,
     )
+
+
+def _parts(found: dict[str, Floats], devices: int) -> tuple[float, float, float, float] | None:
+    """Seconds of a step: mean compute, spread, communication, bubble; None where some ranks' times
+    are not there."""
+    own = found.get("compute")
+    if own is None or own.size < devices:
+        return None
+    step, mean, longest = float(found["step_p50"][0]), float(own.mean()), float(own.max())
+    bubble = float(found["bubble"][0]) if "bubble" in found else 0.0
+    return mean, longest - mean, step - longest - bubble, bubble

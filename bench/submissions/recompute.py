@@ -104,7 +104,8 @@ def _judged(
 
 
 def _again(job: Job, seconds: Any, facts: Facts, values: Mapping[str, float]) -> dict[str, Value]:
-    if seconds is None:
+    # What each rank says of itself does not follow from the group's samples.
+    if seconds is None or all(case.scope == "rank" for case in job.cases.values()):
         return {}
     with np.errstate(all="ignore"):
         found = [summarised(one) for one in job.bench.derived(seconds, facts, values)]

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import os
 from collections import deque
+from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
-from ..errors import UsageError
+import numpy as np
+
+from ..errors import InfraError, UsageError
 from .base import Context, Unmeasurable
 from .runner import all_or_none
 from .scratch import place_of
 from .text import CLASSES, text
-from .tokens import Sequences, batch_of, open_set
+from .tokens import Sequences, open_set
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -59,7 +63,8 @@ class OnDisk:
     def __init__(self, sequences: Sequences, vocab: int, batch: int, device: Any) -> None:
         self._sequences, self._batch, self._device = sequences, batch, device
         self._classes = min(CLASSES, vocab)
-        self._view = sequences.tokens.map(random=True)
+        # Not mapped: of a file that becomes shorter, a page that is gone kills the process.
+        self._file = os.open(sequences.tokens.path, os.O_RDONLY)
         self._pool = ThreadPoolExecutor(WORKERS)
         self._waiting: deque[Future[Any]] = deque()
         self._turn = 0
@@ -71,15 +76,26 @@ class OnDisk:
         while len(self._waiting) <= AHEAD:
             first = self._turn * self._batch
             starts = [self._sequences.start(first + number) for number in range(self._batch)]
-            length = self._sequences.seq + 1
-            self._waiting.append(self._pool.submit(batch_of, self._view, starts, length))
+            self._waiting.append(self._pool.submit(self._read, starts))
             self._turn += 1
         found = torch.from_numpy(self._waiting.popleft().result())
         return found.to(self._device).remainder_(self._classes)
 
+    def _read(self, starts: Sequence[int]) -> Any:
+        tokens, length = self._sequences.tokens, self._sequences.seq + 1
+        made = np.empty((len(starts), length), dtype=np.int64)
+        for row, start in zip(made, starts, strict=True):
+            offset, size = tokens.place(start, length)
+            found = os.pread(self._file, size, offset)
+            if len(found) < size:
+                raise InfraError("became shorter while it was read", where=tokens.path)
+            row[:] = np.frombuffer(found, f"<u{tokens.width}")
+        return made
+
     def close(self) -> None:
         """End the threads."""
         self._pool.shutdown(cancel_futures=True)
+        os.close(self._file)
 
 
 Feed = Synthetic | OnDisk
@@ -103,4 +119,9 @@ def feed(
         problem = f"{error.where}: {error.message}" if error.where else error.message
     all_or_none(context, problem)
     assert sequences is not None
+    # Ranks of a group work on the same sequences, or on inputs and labels of the same.
+    own = [float(one) for one in (found.count, found.vocab, found.seed % (1 << 52), found.width)]
+    every = [own] if context.gather is None else context.gather(own)
+    same = all(one == own for one in every)
+    all_or_none(context, "" if same else f"{path} is another set on another node")
     return OnDisk(sequences, vocab, batch, context.device)

@@ -22,6 +22,7 @@ def shortage(
     dtype: str,
     again: str,
     memory: int,
+    known: bool = True,
 ) -> str:
     """Why a step does not fit, with the smallest change that lets it, as a sentence; else empty.
 
@@ -35,6 +36,8 @@ def shortage(
         batch: Sequences that a data-parallel rank sees in a step.
         dtype, again: As for `estimate`.
         memory: Bytes of a device.
+        known: Whether activations are as of PyTorch's operations; else what counts is what any
+            operations need: weights, moments and gradients.
     """
 
     def taken(how: Layout, sequences: int, computed: str) -> Memory | None:
@@ -44,7 +47,8 @@ def shortage(
         except ValueError:
             return None
         # What it takes at least: a device whose norms are several kernels keeps more.
-        return estimate(shape, spread, batch=sequences, dtype=dtype, again=computed, fused=True)
+        found = estimate(shape, spread, batch=sequences, dtype=dtype, again=computed, fused=True)
+        return found if known else replace(found, activations=0, logits=0, buffers=0)
 
     now = taken(layout, batch, again)
     if now is None or now.total <= memory:
@@ -52,9 +56,10 @@ def shortage(
     parts = ", ".join(
         f"{name} {format_value(value, 'B')}" for name, value in vars(now).items() if value
     )
+    about = "about" if known else "at least"
     said = (
-        f"a rank of {ranks} takes about {format_value(now.total, 'B')} ({parts}), and a device has "
-        f"{format_value(memory, 'B')}"
+        f"a rank of {ranks} takes {about} {format_value(now.total, 'B')} ({parts}), and a device "
+        f"has {format_value(memory, 'B')}"
     )
     for words, how, sequences, computed in _changes(layout, ranks, batch, again):
         then = taken(how, sequences, computed)

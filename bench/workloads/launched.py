@@ -128,6 +128,11 @@ class Launched:
         said = f"{steps or 'no'} step{'s' * (steps != 1)}"
         few = self.counts and len(self.counted()) <= least
         needed = f"; {self._warmup} of warm-up and {least} more are needed" if steps else ""
+        if few and (program.ended or self.late) and steps > self._warmup + least:
+            return (
+                f"{program.name} reported {said} in few pieces, so that nobody knows when each "
+                f"ended: have it flush after every line{program.last_words()}"
+            )
         if program.ended and few:
             return f"{program.name} ended having reported {said}{needed}{program.last_words()}"
         if self.late and (few or not self.reports.spoken):

@@ -104,6 +104,12 @@ class Modelled(OnModel):
             self.layout.check(self.shape, self.batch)
         except ValueError as error:
             raise UsageError(f"{self.name}: {self.model}: {error}") from None
+        if self.ops == "compile" and self.tp > 1:
+            raise UsageError(
+                f"{self.name}: tp={self.tp}: PyTorch does not compile blocks whose matrices are in "
+                "parts here",
+                hint="take ops torch, or spread by dp and pp",
+            )
         if self.dtype == "fp8" and self.tp > 1:
             raise UsageError(
                 f"{self.name}: tp={self.tp}: matrices in parts are not multiplied in fp8 here",

@@ -17,7 +17,7 @@ import json
 import math
 import re
 from collections.abc import Sequence
-from typing import Union
+from typing import Annotated, Union
 
 import msgspec
 
@@ -27,6 +27,9 @@ MOST = 200_000
 """Steps that one program may report; a step that takes microseconds is no training."""
 SEEN = 4096
 """Bytes of a line that a pattern is tried on."""
+LARGEST = 1 << 53
+"""Of the numbers that count: all whole numbers below it are different as floats."""
+COUNTED = ("step", "rank", "ranks")
 GROUPS = ("step", "loss", "tokens", "seconds", "milliseconds", "rank", "ranks")
 """Names that the groups of a pattern may have."""
 KEY = b'"hengsuan"'
@@ -46,7 +49,7 @@ class Hello(msgspec.Struct, tag_field="hengsuan", tag="hello"):
 class Step(msgspec.Struct, tag_field="hengsuan", tag="step"):
     """A step has ended, and with it those since the last line."""
 
-    step: int
+    step: Annotated[int, msgspec.Meta(ge=-LARGEST, le=LARGEST)]
     rank: int = 0
     loss: float | None = None
     tokens: float | None = None
@@ -234,7 +237,10 @@ def _decoded(line: bytes) -> Line:
 
 def _number(name: str, text: bytes) -> float:
     try:
-        return float(text)
+        found = float(text)
+        if name not in COUNTED or abs(found) <= LARGEST:
+            return found
+        raise ValueError
     except ValueError:
         shown = text[:60].decode(errors="replace")
         raise ValueError(f"the pattern's group {name} found {shown!r}, no number") from None

@@ -260,5 +260,5 @@ def _in_a_line() -> Iterator[None]:
             where = f"rank {rank}: "
         else:
             where = ""
-        text = " ".join(str(inner).split())[:200]
+        text = " ".join(str(inner).split())[:200] or "it ends too early"
         raise StateError(f"{where}{type(inner).__name__}: {text}") from error

@@ -252,15 +252,14 @@ def batches(
     """
     waiting: deque[Future[Any]] = deque()
     for one in starts:
-        waiting.append(pool.submit(batch_of, view, one, length))
+        waiting.append(pool.submit(_batch, view, one, length))
         if len(waiting) > ahead:
             yield waiting.popleft().result()
     while waiting:
         yield waiting.popleft().result()
 
 
-def batch_of(view: Any, starts: Sequence[int], length: int) -> Any:
-    """int64[starts, length]: the sequences that begin at these tokens of a set, mapped."""
+def _batch(view: Any, starts: Sequence[int], length: int) -> Any:
     made = np.empty((len(starts), length), dtype=np.int64)
     for row, start in zip(made, starts, strict=True):
         row[:] = view[start : start + length]

@@ -32,8 +32,8 @@ class Train(Steps):
     """Real steps on a text that can be learnt; the loss must fall.
 
     The text is a noisy cycle over a few tokens, another for each data-parallel rank, which sees
-    ``batch`` sequences of it in a step; or with ``tokens`` a packed set at that path on every node
-    (``hengsuan tokens new``), read ahead by threads.
+    ``batch`` sequences of it in a step; or with ``token_set`` a packed set at that path on every
+    node (``hengsuan tokens new``), read ahead by threads.
 
     ``dtype`` is that of matrix products; weights, moments and sums of gradients are fp32; fp8
     leaves head and router in bf16. ``ops`` says how the model computes (`bench.workloads.ops`),
@@ -43,7 +43,7 @@ class Train(Steps):
 
     ``mfu`` counts causal-exact FLOPs of the model, ``mfu_palm`` 6N + 12LHQT a token, ``hfu`` those
     of ``mfu`` and what the backward pass computes again; all over the datasheet's peak in ``dtype``
-    times ranks; without a peak they are absent. ``jitter`` is (p95 - p50) / p50 of the steps.
+    times ranks; without a peak they are absent. ``jitter`` is p95 over p50 of the steps.
     ``energy_per_token`` is what all devices took from before the first step to after the last,
     absent where one has no counter.
 
@@ -80,16 +80,16 @@ class Train(Steps):
     worded = {
         **Steps.worded,
         "recompute": {"none": "", "selective": "recompute-selective", "full": "recompute-full"},
-        "tokens": {"": ""},
+        "token_set": {"": ""},
     }
 
-    tokens: str = ""
+    token_set: str = ""
 
     def check_ranks(self, ranks: int, memory: int | None = None) -> None:
         """Raise `UsageError` for a group that the layout does not divide, and for devices whose
         memory a step does not fit into; says then what would fit."""
         spread = self.spread_over(ranks)
-        if memory is None or self.ops != "torch":
+        if memory is None:
             return
         why = shortage(
             self.shape,
@@ -99,6 +99,7 @@ class Train(Steps):
             dtype=self.dtype,
             again=self.recompute,
             memory=memory,
+            known=self.ops == "torch",
         )
         if why:
             raise UsageError(f"train: {self.model} does not fit: {why}")
@@ -159,7 +160,7 @@ class Train(Steps):
             self.waits = Waits(device, self.phases.waiting)
         self.feed = feed(
             context,
-            self.tokens,
+            self.token_set,
             self.shape.vocab,
             self.shape.seq,
             self.sequences(spread),

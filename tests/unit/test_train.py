@@ -13,7 +13,7 @@ from gloo_ranks import context, several
 
 from bench.backends.answers import Telemetry
 from bench.configs import load_chip
-from bench.errors import Unmeasurable
+from bench.errors import InfraError, Unmeasurable, UsageError
 from bench.kernels.fp8_linear import linear
 from bench.kernels.model_costs import ModelShape, forward_flops_of_layers
 from bench.kernels.op import NoTargetError
@@ -24,6 +24,7 @@ from bench.workloads.feed import feed
 from bench.workloads.ops import TORCH, choose
 from bench.workloads.phases import Phases
 from bench.workloads.runner import run
+from bench.workloads.steps import times
 from bench.workloads.tokens import Sequences, open_set, synthetic, write_set
 
 RULE = Rule(budget=0.2, warmup=0.02, min_samples=3)
@@ -172,7 +173,7 @@ def test_a_step_is_split_and_its_phases_add_up():
 
 def test_tokens_come_from_a_set(tmp_path):
     write_set(tmp_path / "tokens", 50_000, 500, seed=1)
-    axes = {"tokens": str(tmp_path / "tokens")}
+    axes = {"token_set": str(tmp_path / "tokens")}
     given = context(0, 1)
     outcome = run(make("train", axes), given, RULE)
     assert outcome.status == "ok", outcome.reason
@@ -205,7 +206,7 @@ def test_a_set_that_is_none_is_said(tmp_path, path, reason):
         with pytest.raises(Unmeasurable, match=reason):
             feed(given, str(tmp_path / "few"), 500, 128, 1, reader=0, readers=4)
         return
-    outcome = run(make("train", {"tokens": path.format(tmp_path)}), given, RULE)
+    outcome = run(make("train", {"token_set": path.format(tmp_path)}), given, RULE)
     assert (outcome.status, reason in outcome.reason) == ("skipped", True), outcome.reason
 
 
@@ -268,3 +269,37 @@ def test_energy_is_what_all_counters_moved():
     tokens = bench.batch * bench.shape.seq
     bench.teardown()
     assert found["energy_per_token"] == pytest.approx(50.0 / tokens)
+
+
+def test_ranks_that_have_other_sets_are_told(tmp_path):
+    write_set(tmp_path / "set", 50_000, 500, seed=0)
+    theirs = [50_000.0, 500.0, 1.0, 2.0]
+    given = context(0, 2, gather=lambda own: [own, theirs if len(own) == 4 else own])
+    with pytest.raises(Unmeasurable, match="is another set on another node"):
+        feed(given, str(tmp_path / "set"), 500, 64, 1, reader=0, readers=1)
+
+
+def test_a_set_that_becomes_shorter_is_named(tmp_path):
+    write_set(tmp_path / "set", 50_000, 500)
+    made = feed(context(0, 1), str(tmp_path / "set"), 500, 64, 1, reader=0, readers=1)
+    made.next()
+    with (tmp_path / "set").open("r+b") as file:
+        file.truncate(10_000)
+    with pytest.raises(InfraError, match="became shorter while it was read"):
+        for _ in range(10):  # some were read before
+            made.next()
+    made.close()
+
+
+def test_jitter_survives_the_digits_that_samples_are_kept_in():
+    seconds = np.random.default_rng(0).normal(1.0, 0.002, 60)
+    kept = np.array([float(f"{one:.7g}") for one in seconds])
+    first, again = ({one.name: one.value for one in times(some)} for some in (seconds, kept))
+    assert first["jitter"] == pytest.approx(again["jitter"], rel=1e-6)
+
+
+def test_what_does_not_go_together_is_refused_before_anything_starts():
+    with pytest.raises(UsageError, match="does not compile blocks whose matrices are in parts"):
+        make("train", {"tp": 2, "ops": "compile"})
+    with pytest.raises(UsageError, match=r"takes at least 846\.6 GB"):
+        make("train", {"model": "llama-70b", "ops": "compile"}).check_ranks(1, 80 << 30)

@@ -32,13 +32,18 @@ class Waits:
     def __init__(self, device: torch.device, waiting: Waiting) -> None:
         self._before: list[tuple[Any, str, Any]] = []
         self._waiting = waiting
-        self._wrap(dist.Work, "wait", lambda *given: True)
-        self._wrap(functional, "wait_tensor", lambda *given: True)
-        module = getattr(torch, device.type, None)
+        module = None if device.type == "cpu" else getattr(torch, device.type, None)
         streams, current = getattr(module, "Stream", None), getattr(module, "current_stream", None)
-        if device.type != "cpu" and streams is not None and current is not None:
-            # What other streams wait for holds up nobody here.
-            self._wrap(streams, "wait_event", lambda stream, *given: stream == current())
+        main = current() if current is not None else None
+
+        def here(*given: Any) -> bool:
+            """Not on another stream, as that of gathering: what waits there holds up nobody."""
+            return current is None or current() == main
+
+        self._wrap(dist.Work, "wait", here)
+        self._wrap(functional, "wait_tensor", here)
+        if streams is not None and main is not None:
+            self._wrap(streams, "wait_event", lambda stream, *given: stream == main and here())
 
     def _wrap(self, owner: Any, name: str, counts: Callable[..., bool]) -> None:
         wait = getattr(owner, name)
