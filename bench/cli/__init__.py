@@ -20,6 +20,7 @@ VERBS = {
     "certify": ("Operations", "Say which nodes may join the cluster, and what ails the others."),
     "doctor": ("Operations", "Say what is here, what is missing, and whether it is quiet."),
     "results": ("Operations", "List and show runs."),
+    "gate": ("Operations", "Say what became slower, since when and by how much."),
     "certificate": (
         "Operations",
         "Sign what was found about nodes, verify it, say whose key counts.",
