@@ -10,7 +10,7 @@ from rich.text import Text
 from ..analysis.gate.change_points import LASTING
 from ..analysis.gate.history import VERDICTS, History, MetricHistory
 from ..units import format_value
-from .terminal import print_table
+from .terminal import WORST, print_table
 
 _COLUMNS = ("metric", "on", "verdict", "worse by", "95 %", "before", "now", "since run", "runs")
 _STYLES = {"regressed": "red", "improved": "green"}
@@ -24,10 +24,8 @@ def print_history(made: Console, found: History) -> None:
     for one in told:
         for line in _sentences(one):
             made.print(Text(line, style=_STYLES[one.verdict]), soft_wrap=True)
-    for text, count in Counter(
-        f"{_name(one)}: {note}" for one in found.metrics for note in one.notes
-    ).items():
-        made.print(Text(f"note: {text}{f' ({count} times)' if count > 1 else ''}"), soft_wrap=True)
+    for line in _notes(found):
+        made.print(Text(f"note: {line}"), soft_wrap=True)
     for note in found.notes:
         made.print(Text(f"note: {note}", style="yellow"), soft_wrap=True)
     if line := _caught(found):
@@ -42,6 +40,18 @@ def _summary(found: History) -> str:
         f"{len(found.runs)} run(s) in {found.folder}: {said or 'no metric'}; "
         f"changes below {found.least:.1%} are not told"
     )
+
+
+def _notes(found: History) -> list[str]:
+    """Those of metrics: what several of them say is one line."""
+    said: dict[str, list[str]] = {}
+    for one in found.metrics:
+        for note in one.notes:
+            said.setdefault(note, []).append(_name(one))
+    return [
+        f"{names[0]}{f' and {len(names) - 1} more' if len(names) > 1 else ''}: {note}"
+        for note, names in said.items()
+    ]
 
 
 def _caught(found: History) -> str:
@@ -92,5 +102,7 @@ def _sentences(one: MetricHistory) -> list[str]:
         f"{_name(one)}: regressed since run {now.first} (first bad run), {now.change:.1%} worse; "
         f"last good run {now.last}"
     ]
-    changed = "; ".join(one.differs) or "nothing that their headers tell"
+    changed = "; ".join(one.differs[:WORST]) or "nothing that their headers tell"
+    if len(one.differs) > WORST:
+        changed += f"; and {len(one.differs) - WORST} more"
     return [*lines, f"  changed between the two: {changed}"]

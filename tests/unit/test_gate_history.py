@@ -18,7 +18,7 @@ from made_runs import case, header
 from bench.analysis.gate.change_points import change_points, farthest
 from bench.analysis.gate.differences import differences
 from bench.analysis.gate.history import history
-from bench.cli.gate_verb import command
+from bench.cli import cli
 from bench.errors import UsageError
 from bench.headers import RUN
 from bench.records import DeviceGroup, Row, ScheduleSpec
@@ -347,7 +347,7 @@ def test_what_does_not_count_has_no_place(made):
     assert one.verdict == "steady"
     assert made.said().notes == [
         f"{made.folder}/run-09 is left out: it has not ended",
-        "run-10: gemm flops: 2 value(s) of 0 or below, which no change is relative to",
+        "values of 0 or below are left out, no change is relative to them: gemm flops in 1 run(s)",
     ]
 
 
@@ -427,7 +427,8 @@ def test_differences_are_of_software_nodes_and_suite():
 
 
 def asked(made, *words):
-    done = CliRunner().invoke(command, ["history", str(made.folder), *words], standalone_mode=False)
+    words = ["gate", "history", str(made.folder), *words]
+    done = CliRunner().invoke(cli, words, standalone_mode=False)
     assert done.exception is None, done.exception
     return done.return_value, done.output
 
@@ -457,4 +458,11 @@ def test_the_verb_gives_json_and_takes_its_options(made):
     assert found["least"] == pytest.approx(0.2)
     assert [one["verdict"] for one in found["metrics"]] == ["steady", "steady"]
     assert asked(made, "--last", "4")[0] == 3
-    assert asked(made, "--last", "4")[1].count("at least 6 are needed") == 2
+    assert "and 1 more: 4 run(s): at least 6 are needed" in asked(made, "--last", "4")[1]
+
+
+@pytest.mark.parametrize("words", [["--last", "0"], ["--min-change", "much"]])
+def test_bad_options_are_usage_errors(words):
+    done = CliRunner().invoke(cli, ["gate", "history", *words])
+    assert done.exit_code == 2
+    assert "Invalid value" in done.output

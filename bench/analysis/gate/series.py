@@ -28,6 +28,9 @@ from ..joining import what
 from ..summary import group_medians, members, rows_by_case
 from ..table import key_of
 
+_SHOWN = 3
+"""Metrics that one sentence names."""
+
 
 class Run(msgspec.Struct, kw_only=True, frozen=True):
     """One run that was read; ``when`` is its start in seconds since 1970."""
@@ -101,11 +104,12 @@ def read_series(folder: Path, last: int | None = None) -> tuple[list[Run], list[
     runs: list[Run] = []
     every: list[list[_Found]] = []
     headers: list[_Measured] = []
+    without: Counter[str] = Counter()
     for run in listed[-last:] if last else listed:
         try:
             reader = RunReader(run.path)
             columns = reader.columns(("value", "status", "provenance"))
-            found, said = _found(reader.header, columns)
+            found, labels = _found(reader.header, columns)
         except (UsageError, InfraError) as error:
             notes.append(f"{run.path} is left out: {error.message}")
             continue
@@ -113,7 +117,14 @@ def read_series(folder: Path, last: int | None = None) -> tuple[list[Run], list[
         every.append(found)
         header = reader.header
         headers.append(_Measured(header.suite, header.label, {*_chips(header)}))
-        notes.extend(f"{run.id}: {one}" for one in said)
+        without.update(sorted(labels))
+    if without:
+        most = [f"{label} in {count} run(s)" for label, count in without.most_common(_SHOWN)]
+        more = f" and {len(without) - _SHOWN} more metrics" if len(without) > _SHOWN else ""
+        notes.append(
+            "values of 0 or below are left out, no change is relative to them: "
+            f"{', '.join(most)}{more}"
+        )
     return runs, _series(runs, every, headers), notes
 
 
@@ -149,20 +160,20 @@ def _when(info: RunInfo) -> float | None:
     return (began if began.tzinfo else began.replace(tzinfo=timezone.utc)).timestamp()
 
 
-def _found(header: Header, columns: Columns) -> tuple[list[_Found], list[str]]:
-    """What a run has of every series, and in sentences what has no place in one."""
+def _found(header: Header, columns: Columns) -> tuple[list[_Found], set[str]]:
+    """What a run has of every series, and the metrics with values that have no place in one."""
     kinds = _Kinds(header)
     good = columns.provenance == PROVENANCES.index(header.provenance)
     parts: dict[_Key, list[Floats]] = {}
     first: dict[_Key, Case] = {}
-    without: Counter[str] = Counter()
+    without: set[str] = set()
     for case, rows in zip(header.cases, rows_by_case(columns, len(header.cases)), strict=True):
         if case.unit == DIGEST:
             continue
         groups, medians = group_medians(columns, rows[good[rows]])
         positive = np.isfinite(medians) & (medians > 0)
         if not positive.all():
-            without[_label(header, case)] += int((~positive).sum())
+            without.add(_label(header, case))
         # A source is compared below, not here: a changed one is to be said.
         key = key_of(header, msgspec.structs.replace(case, source=""))
         for width, chips, mine in kinds.split(case.schedule, groups[positive]):
@@ -178,11 +189,7 @@ def _found(header: Header, columns: Columns) -> tuple[list[_Found], list[str]]:
         )
         for key, values in parts.items()
     ]
-    said = [
-        f"{label}: {count} value(s) of 0 or below, which no change is relative to"
-        for label, count in without.items()
-    ]
-    return found, said
+    return found, without
 
 
 def _label(header: Header, case: Case) -> str:
