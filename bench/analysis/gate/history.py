@@ -20,7 +20,7 @@ from ...records import Better
 from ..graph import Floats
 from . import change_points as points
 from .differences import differences
-from .series import Run, Series, read_series
+from .histories import Run, Series, read_series
 
 Verdict: TypeAlias = Literal["regressed", "too few runs", "improved", "steady"]
 VERDICTS: tuple[Verdict, ...] = ("regressed", "too few runs", "improved", "steady")

@@ -28,7 +28,7 @@ from .json_output import JSON, print_json
     help="What changed by less is not said.",
 )
 @JSON
-def history(folder: Path, last: int, least: float, as_json: bool) -> int:
+def command(folder: Path, last: int, least: float, as_json: bool) -> int:
     """Name the metrics that became slower in a FOLDER of runs, and the first bad run of each.
 
     Ends with 1 where any is slower now, 3 where no metric has runs enough.
