@@ -1,0 +1,288 @@
+"""From a folder of runs to series: what each run measured of a metric, in order of time.
+
+A series is of one metric on one kind of chip, in groups of one size, of one provenance, and of one
+source: figures of another source are never compared (`bench.records.Case`). Only ``ok`` rows count;
+a run's value is the median over its groups of the medians over repeats.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import NamedTuple
+
+import msgspec
+import numpy as np
+
+from ...errors import InfraError, UsageError
+from ...headers import RUN
+from ...inventory import Inventory
+from ...records import DIGEST, PROVENANCES, Better, Case, Header, ScheduleSpec
+from ...results import Columns, RunReader
+from ...rounds import schedule_for
+from ...runs import RunInfo, list_runs
+from ..graph import Floats, Ints
+from ..joining import what
+from ..summary import group_medians, members, rows_by_case
+from ..table import key_of
+
+_SHOWN = 3
+"""Metrics that one sentence names."""
+
+
+class Run(msgspec.Struct, kw_only=True, frozen=True):
+    """One run that was read; ``when`` is its start in seconds since 1970."""
+
+    id: str
+    path: Path
+    when: float
+
+
+class Series(msgspec.Struct, kw_only=True):
+    """One metric through the runs.
+
+    ``metric`` is its label (``gemm 8192x8192x8192 bf16 flops``), ``where`` the kind of chip
+    (``8 x acme-1`` in groups of eight), ``provenance`` as reports print it. ``runs``: int64[n],
+    places in the list of runs, rising. ``values``: float64[n] in ``unit``, positive. ``absent`` is
+    how many newer runs of its suite on such chips have no value. ``notes`` are sentences.
+    """
+
+    metric: str
+    where: str
+    provenance: str
+    unit: str
+    better: Better
+    runs: Ints
+    values: Floats
+    absent: int = 0
+    notes: list[str] = []
+
+
+class _Measured(NamedTuple):
+    """What a run could have measured on."""
+
+    suite: str
+    provenance: str
+    chips: set[str]
+
+
+class _Key(NamedTuple):
+    """What is compared: ``metric`` as of `key_of` without its source, groups of so many ranks of
+    these kinds of chip, the provenance."""
+
+    metric: bytes
+    width: int
+    chips: tuple[str, ...]
+    provenance: str
+
+
+class _Found(msgspec.Struct, kw_only=True):
+    """What one run has of one series."""
+
+    key: _Key
+    metric: str
+    case: Case
+    value: float
+
+
+def read_series(folder: Path, last: int | None = None) -> tuple[list[Run], list[Series], list[str]]:
+    """All runs in a folder that can be read, by time, their series, and in sentences the others.
+
+    Args:
+        folder: Holds runs.
+        last: Only so many, the newest.
+
+    Raises:
+        UsageError: there is no such folder.
+        InfraError: it cannot be read.
+    """
+    if not folder.is_dir():
+        raise UsageError("no such folder", where=str(folder), hint="give the folder of the runs")
+    listed, notes = _listed(folder)
+    runs: list[Run] = []
+    every: list[list[_Found]] = []
+    headers: list[_Measured] = []
+    without: Counter[str] = Counter()
+    for run in listed[-last:] if last else listed:
+        try:
+            reader = RunReader(run.path)
+            columns = reader.columns(("value", "status", "provenance"))
+            found, labels = _found(reader.header, columns)
+        except (UsageError, InfraError) as error:
+            notes.append(f"{run.path} is left out: {error.message}")
+            continue
+        runs.append(run)
+        every.append(found)
+        header = reader.header
+        headers.append(_Measured(header.suite, header.label, {*_chips(header)}))
+        without.update(sorted(labels))
+    if without:
+        most = [f"{label} in {count} run(s)" for label, count in without.most_common(_SHOWN)]
+        more = f" and {len(without) - _SHOWN} more metrics" if len(without) > _SHOWN else ""
+        notes.append(
+            "values of 0 or below are left out, no change is relative to them: "
+            f"{', '.join(most)}{more}"
+        )
+    return runs, _series(runs, every, headers), notes
+
+
+def _listed(folder: Path) -> tuple[list[Run], list[str]]:
+    """Runs by time, not by name: clocks write their zones differently."""
+    notes = [
+        f"{path} is left out: it holds no {RUN}"
+        for path in sorted(folder.iterdir())
+        if path.is_dir() and not path.name.startswith(".") and not (path / RUN).is_file()
+    ]
+    found: dict[str, Run] = {}
+    for info in list_runs(folder):
+        when = _when(info)
+        problem = info.problem
+        if not problem and when is None:
+            problem = f"{info.started!r} is no time at which it began"
+        if not problem and info.state == "running":
+            problem = "it has not ended"
+        if not problem and info.id in found:
+            problem = f"it is a copy of {found[info.id].path}"
+        if problem or when is None:
+            notes.append(f"{info.path} is left out: {problem}")
+            continue
+        found[info.id] = Run(id=info.id, path=Path(info.path), when=when)
+    return sorted(found.values(), key=lambda run: (run.when, run.id)), notes
+
+
+def _when(info: RunInfo) -> float | None:
+    try:
+        began = datetime.fromisoformat(info.started.replace("Z", "+00:00"))
+    except ValueError:
+        return None
+    return (began if began.tzinfo else began.replace(tzinfo=timezone.utc)).timestamp()
+
+
+def _found(header: Header, columns: Columns) -> tuple[list[_Found], set[str]]:
+    """What a run has of every series, and the metrics with values that have no place in one."""
+    kinds = _Kinds(header)
+    good = columns.provenance == PROVENANCES.index(header.provenance)
+    parts: dict[_Key, list[Floats]] = {}
+    first: dict[_Key, Case] = {}
+    without: set[str] = set()
+    for case, rows in zip(header.cases, rows_by_case(columns, len(header.cases)), strict=True):
+        if case.unit == DIGEST:
+            continue
+        groups, medians = group_medians(columns, rows[good[rows]])
+        positive = np.isfinite(medians) & (medians > 0)
+        if not positive.all():
+            without.add(_label(header, case))
+        # A source is compared below, not here: a changed one is to be said.
+        key = key_of(header, msgspec.structs.replace(case, source=""))
+        for width, chips, mine in kinds.split(case.schedule, groups[positive]):
+            whole = _Key(key, width, chips, header.label)
+            parts.setdefault(whole, []).append(medians[positive][mine])
+            first.setdefault(whole, case)
+    found = [
+        _Found(
+            key=key,
+            metric=_label(header, first[key]),
+            case=first[key],
+            value=float(np.median(np.concatenate(values))),
+        )
+        for key, values in parts.items()
+    ]
+    return found, without
+
+
+def _label(header: Header, case: Case) -> str:
+    return f"{case.short()}{members(what(header.schedules[case.schedule]))} {case.metric}"
+
+
+class _Kinds:
+    """Which kind of chip the groups of a run's schedules are of."""
+
+    def __init__(self, header: Header) -> None:
+        self.header = header
+        self.inventory = Inventory(header.nodes, header.fleet)
+        self.chips = _chips(header)
+        self.names = sorted(set(self.chips))
+        self._known: dict[int, tuple[int, dict[int, tuple[str, ...]]]] = {}
+
+    def split(self, schedule: int, groups: Ints) -> Iterator[tuple[int, tuple[str, ...], Ints]]:
+        """(ranks in a group, kinds, places in ``groups``) of all kinds that have any of them."""
+        if not groups.size:
+            return
+        if schedule not in self._known:
+            self._known[schedule] = self._of(self.header.schedules[schedule])
+        width, known = self._known[schedule]
+        if len(self.names) < 2:
+            yield width, tuple(self.names), np.arange(groups.size)
+            return
+        of = [known.get(group, ()) for group in groups.tolist()]
+        for chips in sorted(set(of)):
+            yield width, chips, np.flatnonzero([one == chips for one in of])
+
+    def _of(self, spec: ScheduleSpec) -> tuple[int, dict[int, tuple[str, ...]]]:
+        """Ranks in a group; where there are several kinds, those of every group."""
+        whole = spec if spec.scope != "rank" else msgspec.structs.replace(spec, scope="group")
+        width = schedule_for(whole, self.inventory).width
+        if len(self.names) < 2:
+            return width, {}
+        return width, {
+            group: tuple(sorted({self.chips[rank] for rank in ranks}))
+            for batches in schedule_for(spec, self.inventory).rounds()
+            for batch in batches
+            for group, ranks in zip(batch.ids.tolist(), batch.ranks.tolist(), strict=True)
+        }
+
+
+def _chips(header: Header) -> list[str]:
+    """By rank, the kind of chip; one kind of a fleet stands for all. What was stood in for is said
+    by the provenance."""
+    if header.fleet is not None:
+        return [header.fleet.chip]
+    return [d.chip or d.name or d.backend for node in header.nodes for d in node.devices]
+
+
+def _series(runs: list[Run], every: list[list[_Found]], headers: list[_Measured]) -> list[Series]:
+    of: dict[_Key, list[tuple[int, _Found]]] = {}
+    for place, found in enumerate(every):
+        for one in found:
+            of.setdefault(one.key, []).append((place, one))
+    return [_one(runs, key, points, headers) for key, points in of.items()]
+
+
+def _one(
+    runs: list[Run], key: _Key, points: list[tuple[int, _Found]], headers: list[_Measured]
+) -> Series:
+    last, newest = points[-1]
+    case = newest.case
+    defined = case.source, case.unit, case.better
+    kept = [
+        (place, one)
+        for place, one in points
+        if (one.case.source, one.case.unit, one.case.better) == defined
+    ]
+    notes = []
+    if others := len(points) - len(kept):
+        notes.append(
+            f"its code changed: {others} run(s) of another source are not compared, its history "
+            f"begins with {runs[kept[0][0]].id}"
+        )
+    absent = sum(
+        (one.suite, one.provenance) == (headers[last].suite, key.provenance)
+        and one.chips.issuperset(key.chips)
+        for one in headers[last + 1 :]
+    )
+    if absent:
+        notes.append(f"not measured in the newest {absent} run(s), last in {runs[last].id}")
+    many = f"{key.width} x " if key.width > 1 else ""
+    return Series(
+        metric=newest.metric,
+        where=f"{many}{' + '.join(key.chips) or 'unknown chip'}",
+        provenance=key.provenance,
+        unit=case.unit,
+        better=case.better,
+        runs=np.array([place for place, _ in kept], dtype=np.int64),
+        values=np.array([one.value for _, one in kept]),
+        absent=absent,
+        notes=notes,
+    )

@@ -1,0 +1,45 @@
+"""``hengsuan gate history``: many runs of a folder, and since which one a metric is slower."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from .certify_verb import Share
+from .json_output import JSON, print_json
+
+
+@click.command()
+@click.argument("folder", type=click.Path(path_type=Path), default=Path("results"))
+@click.option(
+    "--last",
+    type=click.IntRange(1),
+    default=200,
+    show_default=True,
+    help="Only so many runs, the newest.",
+)
+@click.option(
+    "--min-change",
+    "least",
+    type=Share(),
+    default="3%",
+    show_default=True,
+    help="What changed by less is not said.",
+)
+@JSON
+def command(folder: Path, last: int, least: float, as_json: bool) -> int:
+    """Name the metrics that became slower in a FOLDER of runs, and the first bad run of each.
+
+    Ends with 1 where any is slower now, 3 where no metric has runs enough.
+    """
+    from ..analysis.gate.history import history as analysed
+    from ..report.gate_history import print_history
+    from ..report.terminal import console
+
+    found = analysed(folder, last=last, least=least)
+    if as_json:
+        print_json(found)
+    else:
+        print_history(console(), found)
+    return int(found.exit)

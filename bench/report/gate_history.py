@@ -1,0 +1,108 @@
+"""Many runs in the terminal: what is slower now and since which run, what changed before it."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from rich.console import Console
+from rich.text import Text
+
+from ..analysis.gate.change_points import LASTING
+from ..analysis.gate.history import VERDICTS, History, MetricHistory
+from ..units import format_value
+from .terminal import WORST, print_table
+
+_COLUMNS = ("metric", "on", "verdict", "worse by", "95 %", "before", "now", "since run", "runs")
+_STYLES = {"regressed": "red", "improved": "green"}
+
+
+def print_history(made: Console, found: History) -> None:
+    """What changed as a table, worst first; a sentence for each regression; the rest is counted."""
+    told = [one for one in found.metrics if one.now is not None]
+    if told:
+        print_table(made, _COLUMNS, [_row(one) for one in told], right=(3, 4, 5, 6, 8))
+    for one in told:
+        for line in _sentences(one):
+            made.print(Text(line, style=_STYLES[one.verdict]), soft_wrap=True)
+    for line in _notes(found):
+        made.print(Text(f"note: {line}"), soft_wrap=True)
+    for note in found.notes:
+        made.print(Text(f"note: {note}", style="yellow"), soft_wrap=True)
+    if line := _caught(found):
+        made.print(Text(line), soft_wrap=True)
+    made.print(Text(_summary(found), style="bold"), soft_wrap=True)
+
+
+def _summary(found: History) -> str:
+    counts = Counter(one.verdict for one in found.metrics)
+    said = ", ".join(f"{counts[verdict]} {verdict}" for verdict in VERDICTS if counts[verdict])
+    return (
+        f"{len(found.runs)} run(s) in {found.folder}: {said or 'no metric'}; "
+        f"changes below {found.least:.1%} are not told"
+    )
+
+
+def _notes(found: History) -> list[str]:
+    """Those of metrics: what several of them say is one line."""
+    said: dict[str, list[str]] = {}
+    for one in found.metrics:
+        for note in one.notes:
+            said.setdefault(note, []).append(_name(one))
+    return [
+        f"{names[0]}{f' and {len(names) - 1} more' if len(names) > 1 else ''}: {note}"
+        for note, names in said.items()
+    ]
+
+
+def _caught(found: History) -> str:
+    """What steadiness is worth: with few or noisy runs a metric is steady whatever happens."""
+    known = sorted(
+        ((one.caught, _name(one)) for one in found.metrics if one.caught is not None), reverse=True
+    )
+    if not known:
+        return ""
+    worst, name = known[0]
+    middle = known[len(known) // 2][0]
+    return (
+        f"a slowdown that lasts for {LASTING} runs is found from {middle:.1%} on (in the middle of "
+        f"the metrics), at worst from {worst:.1%} on ({name})"
+    )
+
+
+def _name(one: MetricHistory) -> str:
+    return f"{one.metric} on {one.where}, {one.provenance}"
+
+
+def _row(one: MetricHistory) -> tuple[str, ...]:
+    now = one.now
+    assert now is not None
+    return (
+        one.metric,
+        f"{one.where}, {one.provenance}",
+        one.verdict,
+        _signed(now.change),
+        f"{now.low * 100:+.1f} to {_signed(now.high)}",
+        format_value(now.before, one.unit),
+        format_value(one.level, one.unit),
+        now.first,
+        str(len(one.runs)),
+    )
+
+
+def _signed(change: float) -> str:
+    return f"{change * 100:+.1f} %"
+
+
+def _sentences(one: MetricHistory) -> list[str]:
+    now = one.now
+    assert now is not None
+    if one.verdict != "regressed":
+        return [f"{_name(one)}: improved since run {now.first}, {abs(now.change):.1%}"]
+    lines = [
+        f"{_name(one)}: regressed since run {now.first} (first bad run), {now.change:.1%} worse; "
+        f"last good run {now.last}"
+    ]
+    changed = "; ".join(one.differs[:WORST]) or "nothing that their headers tell"
+    if len(one.differs) > WORST:
+        changed += f"; and {len(one.differs) - WORST} more"
+    return [*lines, f"  changed between the two: {changed}"]
