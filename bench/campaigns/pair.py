@@ -36,7 +36,10 @@ class Compared(msgspec.Struct, kw_only=True, frozen=True):
 
 
 def compare(
-    gate: Gate, sides: Sequence[Side], say: Callable[[str], None] = lambda line: None
+    gate: Gate,
+    sides: Sequence[Side],
+    say: Callable[[str], None] = lambda line: None,
+    aligned: bool = False,
 ) -> Compared:
     """Measure until every gating metric is decided.
 
@@ -44,6 +47,8 @@ def compare(
         gate: The metrics, looks and budget.
         sides: Baseline and candidate, both ready.
         say: Told of the progress, in lines.
+        aligned: The sides' suites differ in the value of an axis: metrics belong together by their
+            place, and are called as the baseline's.
 
     Raises:
         InfraError: a side was lost, or the sides have other devices. Its blocks are in its run.
@@ -58,7 +63,7 @@ def compare(
         while block < look or (block < SPARE * look and _lacking(judged, look)):
             spent = time.monotonic() - begin
             if block and spent + spent / block > gate.budget:
-                judged = judged or _judge(gate, sides, block)
+                judged = judged or _judge(gate, sides, block, aligned)
                 stopped = f"the budget of {gate.budget:.0f} s ended after {block} blocks"
                 return Compared(judged=judged, blocks=block, headers=headers, stopped=stopped)
             block += 1
@@ -68,7 +73,7 @@ def compare(
                 sides[side].measure(stage_of(block, half), limit)
                 longest = max(longest, time.monotonic() - start)
             if block >= look:
-                judged = _judge(gate, sides, block)
+                judged = _judge(gate, sides, block, aligned)
         undecided = sum(one.state == "INCONCLUSIVE" for one in judged)
         say(f"{block} blocks: {len(judged) - undecided} of {len(judged)} metrics are decided")
         if not undecided:
@@ -76,12 +81,14 @@ def compare(
     return Compared(judged=judged, blocks=block, headers=headers)
 
 
-def _judge(gate: Gate, sides: Sequence[Side], block: int) -> list[Judged]:
+def _judge(gate: Gate, sides: Sequence[Side], block: int, aligned: bool) -> list[Judged]:
     # Other work on the cores meets both sides in turn, and the limits know what noise it makes.
     before, after = (
         series(reader.header, reader.columns(), contended=True)
         for reader in (RunReader(side.folder) for side in sides)
     )
+    if aligned and [one.unit for one in before.values()] == [one.unit for one in after.values()]:
+        after = dict(zip(before, after.values(), strict=True))
     return judge(gate, before, after, lambda a, b, sign: paired(a, b, sign, block))
 
 

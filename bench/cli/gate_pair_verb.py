@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +15,8 @@ from .json_output import JSON
 from .measuring import places
 
 if TYPE_CHECKING:
-    from ..campaigns.sides import Started
+    from ..campaigns.sides import Side
+    from ..configs import Gate
 
 SIDE = "env:FOLDER|git:REVISION|var:NAME=VALUE|axis:AXIS=VALUE|run:COMMAND"
 
@@ -49,11 +52,9 @@ def command(
     4 a side was lost, or what it measured is invalid.
     """
     from ..campaigns.pair import compare
-    from ..campaigns.sides import Side
     from ..configs import load_gate
     from ..units import parse_duration
     from .gate_outputs import give, reported
-    from .gate_sides import started
 
     gate = load_gate(gate_name)
     changes: dict[str, Any] = {}
@@ -70,7 +71,32 @@ def command(
         raise UsageError(
             "both sides are the same", hint="give --baseline or --candidate, or `gate selftest`"
         )
-    pair: list[Started] = [started("baseline", baseline), started("candidate", candidate)]
+    with both(gate, baseline, candidate, out, where) as sides:
+        found = compare(
+            gate,
+            sides,
+            say=lambda line: None if quiet else click.echo(line, err=True),
+            aligned=any(one.startswith("axis:") for one in (*baseline, *candidate)),
+        )
+    said = (" ".join(baseline) or "as it is", " ".join(candidate) or "as it is")
+    notes = [found.stopped] if found.stopped else []
+    made = reported(gate, "pair", said, found.judged, found.headers[1], notes)
+    return give(made, out, as_json)
+
+
+@contextmanager
+def both(
+    gate: Gate,
+    baseline: Sequence[str],
+    candidate: Sequence[str],
+    out: Path,
+    where: dict[str, Any],
+) -> Iterator[list[Side]]:
+    """Both sides, started and ready; they are ended whatever happens."""
+    from ..campaigns.sides import Side
+    from .gate_sides import started
+
+    pair = started("baseline", baseline), started("candidate", candidate)
     sides: list[Side] = []
     try:
         # One by one: what has started is ended if another does not.
@@ -78,14 +104,10 @@ def command(
             sides.append(Side(one, _arguments(gate.suite, out / one.name, where)))  # noqa: PERF401
         for side in sides:
             side.ready()
-        found = compare(gate, sides, say=lambda line: None if quiet else click.echo(line, err=True))
+        yield sides
     finally:
         for side in sides:
             side.close()
-    said = (" ".join(baseline) or "as it is", " ".join(candidate) or "as it is")
-    notes = [found.stopped] if found.stopped else []
-    made = reported(gate, "pair", said, found.judged, found.headers[1], notes)
-    return give(made, out, as_json)
 
 
 def _arguments(suite: str, out: Path, where: dict[str, Any]) -> list[str]:

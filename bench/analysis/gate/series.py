@@ -84,5 +84,7 @@ def label(header: Header, case: Case) -> str:
 
 def _why(columns: Columns, row: int) -> str:
     status = STATUSES[int(columns.status[row])]
+    if status == "ok":
+        return "invalid: its value is no number"
     reason = columns.reasons.get(row, "")
     return f"{status}: {reason}" if reason else status

@@ -42,6 +42,20 @@ class Fixed(_Timed):
 
 
 @benchmark(scope="device")
+class Spin(_Timed):
+    """A loop; the variable ``SPIN_WORK`` makes it longer."""
+
+    measures = TIME
+
+    def setup(self, context: Context) -> None:
+        self.turns = range(round(100_000 * float(os.environ.get("SPIN_WORK", "1"))))
+
+    def step(self) -> None:
+        for _ in self.turns:
+            pass
+
+
+@benchmark(scope="device")
 class Beside(Benchmark):
     """Somebody uses the core the first time; ``folder`` counts how often it is set up."""
 

@@ -1,0 +1,81 @@
+"""``hengsuan gate selftest``: how small a change can be seen here."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from ..errors import Exit, UsageError
+from .json_output import JSON, print_json
+from .measuring import places
+
+
+@click.command()
+@click.option("--gate", "gate_name", default="default", show_default=True, metavar="NAME|FILE")
+@click.option("--suite", metavar="NAME|FILE", help="What a block measures.  [default: the gate's]")
+@click.option("--blocks", type=click.IntRange(4), default=10, show_default=True)
+@places
+@JSON
+@click.option("-q", "--quiet", is_flag=True, help="No progress on stderr.")
+def command(
+    gate_name: str,
+    suite: str | None,
+    blocks: int,
+    out: Path,
+    as_json: bool,
+    quiet: bool,
+    **where: Any,
+) -> int:
+    """Measure the same code as both sides, and say which margins the gate can hold on this machine.
+
+    Exit code: 0 all of them; 1 a metric is slower than itself; 2 usage; 3 a margin is smaller than
+    the noise allows; 4 a side was lost.
+    """
+    import msgspec
+
+    from ..analysis.gate.sequential import blocks_for, smallest_margin
+    from ..campaigns.pair import compare
+    from ..configs import load_gate
+    from ..report.terminal import console, print_table
+    from .gate_pair_verb import both
+
+    asked = load_gate(gate_name)
+    most = asked.blocks[-1]
+    gate = msgspec.structs.replace(asked, suite=suite or asked.suite, blocks=[blocks])
+    with both(gate, (), (), out, where) as sides:
+        say = None if quiet else lambda line: click.echo(line, err=True)
+        found = compare(gate, sides, say=say or (lambda line: None))
+    if not found.judged:
+        raise UsageError(f"no line of gate {gate.name} fits a metric of suite {gate.suite}")
+    rows = []
+    codes = []
+    for one in found.judged:
+        if one.noise is None:
+            codes.append(Exit.INCONCLUSIVE)
+            rows.append((one.name, "", f"{one.margin:.1%}", "", "", one.reason))
+            continue
+        least = smallest_margin(one.noise, most)
+        codes += [Exit.FINDING] if one.state == "REGRESSED" else []
+        codes += [Exit.INCONCLUSIVE] if least > one.margin else []
+        rows.append(
+            (
+                one.name,
+                f"{one.noise:.2%}",
+                f"{one.margin:.1%}",
+                f"{least:.2%}",
+                str(blocks_for(one.noise, one.margin)),
+                "slower than itself" if one.state == "REGRESSED" else "",
+            )
+        )
+    code = Exit.worst(codes)
+    if as_json:
+        print_json({"exit": int(code), "blocks": found.blocks, "metrics": found.judged})
+        return int(code)
+    made = console()
+    heads = ("metric", "noise of a block", "margin", f"held by {most}", "blocks for it", "")
+    print_table(made, heads, rows, right=(1, 2, 3, 4))
+    if code == Exit.INCONCLUSIVE:
+        made.print("margins below what is held cannot be told from noise here: widen them")
+    return int(code)

@@ -1,0 +1,218 @@
+"""The gate's statistics and states, without measuring."""
+
+import itertools
+import math
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+from made_runs import case, columns, header
+
+from bench.analysis.gate.judging import judge
+from bench.analysis.gate.paired import order_of, paired, stage_of
+from bench.analysis.gate.sequential import (
+    blocks_for,
+    decide,
+    looks_of,
+    smallest_margin,
+)
+from bench.analysis.gate.series import series
+from bench.analysis.gate.signed_rank import estimate, least_blocks, limit_place
+from bench.analysis.gate.stored import check, unresolved
+from bench.configs import Gate, GateLine, load_gate
+from bench.errors import ConfigError, Exit
+from bench.gates import GateReport, Judged, ordered, read_gate, write_gate
+
+
+@pytest.mark.parametrize("n", [1, 5, 8, 10])
+@pytest.mark.parametrize("tail", [0.2, 0.05, 0.005])
+def test_places_of_limits_are_those_of_all_signs(n, tail):
+    ranks = np.arange(1, n + 1)
+    sums = [int(ranks @ np.array(signs)) for signs in itertools.product((0, 1), repeat=n)]
+    wanted = sum(np.mean(np.array(sums) <= j) <= tail for j in range(n * (n + 1) // 2 + 1))
+    assert limit_place(n, tail) == wanted
+    assert (limit_place(n, tail) > 0) == (n >= least_blocks(tail))
+
+
+def test_the_estimate_is_that_of_all_averages():
+    found = estimate([1.0, 2.0, 6.0], 0.2)
+    assert (found.centre, found.low, found.high) == (2.75, 1.0, 6.0)
+    assert estimate([1.0, 2.0], 0.01).low == -math.inf
+    assert estimate(np.zeros(12), 0.01) == (0.0, 0.0, 0.0)
+
+
+def test_limits_hold_as_often_as_they_say():
+    draw, below = np.random.default_rng(7), 0
+    for _ in range(2000):
+        below += estimate(draw.standard_t(2, 12), 0.05).low > 0
+    assert 0.03 < below / 2000 < 0.06
+
+
+def test_words():
+    blocks = np.random.default_rng(1).normal(0, 0.002, 40)
+    words = {change: decide(blocks + change, 0.03).word for change in (-0.1, 0.0, 0.0296, 0.1)}
+    assert words == {-0.1: "IMPROVED", 0.0: "PASS", 0.0296: "INCONCLUSIVE", 0.1: "REGRESSED"}
+    assert decide(blocks[:5], 0.03).word == "INCONCLUSIVE"  # no look is reached
+    assert decide([0.5], 0.03).blocks == 1
+    assert decide(blocks, 0.03).blocks == 10  # the first look was enough
+    for margin, some in ((0.0, blocks), (-0.1, blocks), (0.03, [])):
+        with pytest.raises(ValueError, match="margin"):
+            decide(some, margin)
+    assert looks_of(1) == [10, 20, 40]
+    assert looks_of(20) == [20, 40]
+    assert smallest_margin(0.008) == pytest.approx(math.expm1(0.032 / math.sqrt(40)))
+    assert blocks_for(0.008, smallest_margin(0.008)) in (40, 41)
+
+
+def side(name="gemm", metric="flops", source="0", blocks=10, value=100.0, drift=0.0, **more):
+    """A run of a side: two devices, the stages of `paired` in the order measured."""
+    cases, rows, time = [], [], 0
+    for block in range(1, blocks + 1):
+        for which, half in order_of(block):
+            time += 1
+            if which != more.get("which", 0):
+                continue
+            number = len(cases)
+            stage = stage_of(block, half)
+            cases.append(case(number, name, metric=metric, source=source, stage=stage))
+            for group in range(2):
+                told = value(block) if callable(value) else value
+                rows.append(
+                    (number, group, told * math.exp(drift * time), more.get("status", "ok"), "busy")
+                )
+    return series(header(*cases), columns(*rows), contended=more.get("contended", True))
+
+
+GATE = Gate(name="g", metrics=[GateLine(match="gemm flops", margin=0.03)])
+
+
+def judged(before, after, gate=GATE, blocks=10):
+    return judge(gate, before, after, lambda a, b, sign: paired(a, b, sign, blocks))
+
+
+def test_an_even_drift_is_no_change():
+    before, after = side(drift=0.01), side(drift=0.01, which=1)
+    (one,) = judged(before, after)
+    assert one.state == "PASS"
+    assert one.change == pytest.approx(0, abs=1e-12)
+    slower = side(drift=0.01, which=1, value=90.0)
+    (one,) = judged(before, slower)
+    assert (one.state, one.change) == ("REGRESSED", pytest.approx(100 / 90 - 1))
+
+
+@pytest.mark.parametrize(
+    ("after", "state", "reason"),
+    [
+        ({}, "MISSING", "the candidate does not measure it"),
+        (side(source="1", which=1), "CHANGED", "the code that defines the measurement differs"),
+        (side(status="invalid", which=1), "INVALID", "the candidate has no value of it: invalid"),
+        (side(status="skipped", which=1), "MISSING", "the candidate has no value of it: skipped"),
+        (side(status="contended", which=1), "INVALID", "others used the cores in 100%"),
+        (side(value=math.nan, which=1), "INVALID", "its value is no number"),
+        (side(value=0.0, which=1), "INVALID", "one side is zero and the other is not"),
+        (
+            side(value=lambda block: math.nan if block > 4 else 100.0, which=1),
+            "INVALID",
+            "6 of 10 blocks have no value",
+        ),
+    ],
+)
+def test_what_is_not_sound_has_a_state_of_its_own(after, state, reason):
+    (one,) = judged(side(), after)
+    assert (one.state, reason in one.reason) == (state, True), one
+    (one,) = judged({}, side(which=1))
+    assert one.state == "NO_BASELINE"
+    assert judged(side(name="launch"), side(name="launch")) == []  # no line fits
+
+
+def test_one_block_decides_nothing_and_two_zeros_are_equal():
+    (one,) = judged(side(blocks=1), side(blocks=1, which=1), blocks=1)
+    assert one.state == "INCONCLUSIVE"
+    (one,) = judged(side(value=0.0), side(value=0.0, which=1))
+    assert (one.state, one.change) == ("PASS", 0.0)
+
+
+def stored(*values, source="0"):
+    made = [case(number, metric="flops", source=source) for number in range(1)]
+    return series(header(*made), columns(*((0, group, one) for group, one in enumerate(values))))
+
+
+def test_runs_of_their_own_have_the_sessions_in_their_limits():
+    line = [GateLine(match="gemm flops", margin=0.1)]
+    wide = Gate(name="g", metrics=line)
+    (one,) = check(wide, [stored(100.0)], stored(99.0))
+    assert one.state == "PASS"
+    assert one.noise == 0.02
+    (one,) = check(wide, [stored(100.0)], stored(80.0))
+    assert one.state == "REGRESSED"
+    narrow = Gate(name="g", metrics=[GateLine(match="gemm flops", margin=0.03)])
+    (problem,) = unresolved(narrow, check(narrow, [stored(100.0)], stored(99.0)))
+    assert "3.0% is asked for, 6." in problem
+    # Baselines that agree make the limits narrow; those that do not, wide.
+    near = [stored(value) for value in (100.0, 100.1, 99.9, 100.05, 99.95)]
+    assert check(narrow, near, stored(99.9))[0].state == "PASS"
+    far = [stored(value) for value in (100.0, 110.0, 90.0, 105.0, 95.0)]
+    assert unresolved(narrow, check(narrow, far, stored(99.9)))
+    assert check(wide, [stored(100.0, source="1")], stored(99.0))[0].state == "CHANGED"
+    assert check(wide, [{}], stored(99.0))[0].state == "NO_BASELINE"
+    assert check(wide, [stored(100.0)], {})[0].state == "MISSING"
+
+
+def test_the_report_orders_ends_and_is_read_back(tmp_path):
+    def one(state, change=None):
+        return Judged(name=state, state=state, unit="s", better="lower", margin=0.03, change=change)
+
+    def ends(*states, inconclusive="fail"):
+        report = GateReport(
+            gate="g",
+            how="pair",
+            baseline="a",
+            candidate="b",
+            created="2026-11-26T00:00:00+00:00",
+            alpha=0.01,
+            inconclusive=inconclusive,
+            judged=ordered([one(state) for state in states]),
+        )
+        write_gate(tmp_path / "gate.json", report)
+        assert read_gate(tmp_path / "gate.json") == report
+        return report.exit
+
+    assert ends("PASS", "IMPROVED") is Exit.OK
+    assert ends("PASS", "REGRESSED") is Exit.FINDING
+    assert ends("INVALID", "REGRESSED") is Exit.INFRASTRUCTURE
+    for state in ("MISSING", "NO_BASELINE", "CHANGED", "INCONCLUSIVE"):
+        assert ends("PASS", state) is Exit.INCONCLUSIVE
+    assert ends("PASS", "INCONCLUSIVE", inconclusive="warn") is Exit.OK
+    assert ends("MISSING", inconclusive="warn") is Exit.INCONCLUSIVE
+    assert ends() is Exit.INCONCLUSIVE
+    worst = ordered([one("PASS"), one("REGRESSED", 0.1), one("REGRESSED", 0.2)])
+    assert [each.change for each in worst] == [0.2, 0.1, None]
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("metrics: [{match: a, margin: 0%}]", "must be above 0"),
+        ("metrics: [{match: a, margin: fast}]", "is not a share"),
+        ("metrics: [{match: a}]", "margin"),
+        ("metrics: []", "must be a list of lines"),
+        ("metrics: [{match: a, margin: 5%}]\nblocks: [20, 10]", "must be rising"),
+        ("metrics: [{match: a, margin: 5%}]\nalpha: 60%", "below 50%"),
+        ("metrics: [{match: a, margin: 5%}]\nbudget: soon", "is not a duration"),
+        ("metrics: [{match: a, margin: 5%}]\nbloks: [2]", "did you mean blocks"),
+    ],
+)
+def test_a_gate_file_that_is_wrong_names_its_line(tmp_path, text, said):
+    (tmp_path / "g.yaml").write_text(f"name: g\n{text}\n")
+    with pytest.raises((ConfigError, Exception), match=r"g\.yaml:\d") as error:
+        load_gate(tmp_path / "g.yaml")
+    assert said in str(error.value)
+
+
+def test_every_gate_here_is_sound():
+    gate = load_gate("default")
+    assert gate.line("gemm 512x512x512 fp32 torch flops").margin == 0.05
+    assert gate.line("gemm 512x512x512 fp32 torch error") is None
