@@ -45,8 +45,8 @@ def command(
 
     A SIDE is a Python environment (env:), a git revision (git:, installed into an environment of
     its own), a variable (var:), an axis of the suite, as an operation's implementation (axis:), or
-    a command that runs hengsuan elsewhere, as in a container (run:). Several make one side; none is
-    what runs this. Both stay warm and measure block after block on the same devices.
+    a command that runs hengsuan elsewhere, as in a container (run:). Several make one side; none, or a
+    dot, is what runs this. Both stay warm and measure block after block on the same devices.
 
     Exit code: 0 passed; 1 regressed; 2 usage; 3 inconclusive, missing or nothing to compare with;
     4 a side was lost, or what it measured is invalid.
@@ -55,6 +55,7 @@ def command(
     from ..configs import load_gate
     from ..units import parse_duration
     from .gate_outputs import give, reported
+    from .gate_sides import AS_IT_IS
 
     gate = load_gate(gate_name)
     changes: dict[str, Any] = {}
@@ -67,7 +68,7 @@ def command(
             raise UsageError(f"--budget: {error}") from None
     if changes:
         gate = msgspec.structs.replace(gate, **changes)
-    if not baseline and not candidate:
+    if not {*baseline, *candidate} - {AS_IT_IS}:
         raise UsageError(
             "both sides are the same", hint="give --baseline or --candidate, or `gate selftest`"
         )

@@ -13,6 +13,7 @@ from ..campaigns.sides import Started
 from ..errors import UsageError
 
 HERE = (sys.executable, "-m", "bench")
+AS_IT_IS = "."
 KINDS = {
     "env": "a Python environment, as env:/opt/new",
     "git": "a revision of the repository here, as git:HEAD~1",
@@ -24,7 +25,7 @@ KINDS = {
 
 
 def started(name: str, said: Sequence[str]) -> Started:
-    """How a side is started; without a word it is what runs this.
+    """How a side is started; without a word, or with `AS_IT_IS`, it is what runs this.
 
     Raises:
         UsageError: a word of no known kind, an environment without Python, two ways to start it.
@@ -36,6 +37,8 @@ def started(name: str, said: Sequence[str]) -> Started:
     options: list[str] = []
     directory: str | None = None
     for one in said:
+        if one == AS_IT_IS:
+            continue
         kind, colon, value = one.partition(":")
         if not colon or kind not in KINDS or not value:
             known = "; ".join(KINDS.values())
