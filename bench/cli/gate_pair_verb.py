@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from ..campaigns.sides import Side
     from ..configs import Gate
 
-SIDE = "env:FOLDER|git:REVISION|var:NAME=VALUE|axis:AXIS=VALUE|run:COMMAND"
+SIDE = "env:FOLDER|git:REVISION|var:NAME=VALUE|lib:FOLDER|axis:AXIS=VALUE|run:COMMAND"
 
 
 @click.command()
@@ -43,10 +43,11 @@ def command(
 ) -> int:
     """Measure baseline and candidate in turn, and say whether the candidate is slower.
 
-    A SIDE is a Python environment (env:), a git revision (git:, installed into an environment of
-    its own), a variable (var:), an axis of the suite, as an operation's implementation (axis:), or
-    a command that runs hengsuan elsewhere, as in a container (run:). Several make one side; none, or a
-    dot, is what runs this. Both stay warm and measure block after block on the same devices.
+    A SIDE is a Python environment (env:), a git revision (git:, installed into a folder of its
+    own), a variable (var:), libraries (lib:), an axis of the suite, as an operation's
+    implementation (axis:), or a command that is hengsuan elsewhere, as in a container (run:).
+    Several make one side; none, or a dot, is what runs this. Both stay warm and measure block after
+    block on the same devices.
 
     Exit code: 0 passed; 1 regressed; 2 usage; 3 inconclusive, missing or nothing to compare with;
     4 a side was lost, or what it measured is invalid.
