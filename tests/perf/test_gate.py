@@ -1,4 +1,4 @@
-"""Real gates on this machine's cores: the same code on both sides, and a loop with 5 % more work."""
+"""Real gates on the cores here: the same code on both sides, and a loop with 5 % more work."""
 
 import json
 import os
