@@ -19,9 +19,8 @@ import numpy as np
 
 from ...configs import Gate
 from ...gates import Judged, State, ordered
-from ...records import Better
 from ...stats import student_quantile
-from .judging import log_ratio
+from .judging import NO_RATIO, Comparison, log_ratio
 from .series import Series
 
 FEWEST = 3
@@ -71,46 +70,24 @@ def _judged(
     family: int,
 ) -> Judged:
     line = gate.line(name)
-    before = [one[name] for one in baselines if name in one]
-    after = candidate.get(name)
-    one = after or before[0]
     assert line is not None
-    better: Better = one.better if line.better == "declared" else line.better
-
-    def stated(state: State, reason: str) -> Judged:
-        return Judged(
-            name=name, state=state, unit=one.unit, better=better, margin=line.margin, reason=reason
-        )
-
-    if not before:
-        return stated("NO_BASELINE", "no baseline measures it")
-    if after is None:
-        return stated("MISSING", "the candidate does not measure it")
-    same = [one for one in before if one.source and one.source == after.source]
-    if not same:
-        return stated("CHANGED", "the code that defines the measurement is another by now")
-    value = after.value()
-    if value is None:
-        lost = after.why.partition(":")[0] not in ("", "skipped", "missing")
-        why = f"the candidate has no value of it: {after.why or 'no rows'}"
-        return stated("INVALID" if lost else "MISSING", why)
-    known = [found for one in same if (found := one.value()) is not None]
-    if not known:
-        return stated("NO_BASELINE", f"no baseline has a value of it: {same[0].why or 'no rows'}")
-    sign = 1.0 if better == "lower" else -1.0
-    ratios = [log_ratio(one, value, sign) for one in known]
+    after = candidate.get(name)
+    one = Comparison(name, line, [old[name] for old in baselines if name in old], after)
+    if one.problem is not None:
+        return one.problem
+    value = after.value() if after is not None else None
+    assert value is not None
+    known = [old for each in one.before if (old := each.value()) is not None]
+    ratios = [log_ratio(old, value, one.sign) for old in known]
     if any(math.isinf(ratio) for ratio in ratios):
-        return stated("INVALID", "one side is zero and the other is not: that has no ratio")
+        return one.stated("INVALID", NO_RATIO)
     change = float(np.mean(ratios))
-    sigma, half = reach([math.log(one) if one > 0 else 0.0 for one in known], gate.alpha / family)
+    sigma, half = reach([math.log(old) if old > 0 else 0.0 for old in known], gate.alpha / family)
     tau = math.log1p(line.margin)
     state, reason = _state(change, half, tau, line.margin)
-    return Judged(
-        name=name,
-        state=state,
-        unit=one.unit,
-        better=better,
-        margin=line.margin,
+    return one.stated(
+        state,
+        reason,
         change=math.expm1(change),
         low=math.expm1(change - half),
         high=math.expm1(change + half),
@@ -119,7 +96,6 @@ def _judged(
         caught=math.expm1(tau + half + _POWER * sigma * math.sqrt(1 + 1 / len(known))),
         baseline=float(np.exp(np.mean(np.log(known)))) if min(known) > 0 else float(np.mean(known)),
         candidate=value,
-        reason=reason,
     )
 
 
