@@ -9,13 +9,9 @@ import msgspec
 
 from ..analysis.gate.judging import judge
 from ..analysis.gate.paired import order_of, paired, stage_of
-from ..analysis.gate.series import series
 from ..configs import Gate
 from ..errors import InfraError
 from ..gates import Judged
-from ..headers import read_header
-from ..records import Header
-from ..results import RunReader
 from .sides import Side
 
 SPARE = 1.5
@@ -26,12 +22,12 @@ LEAST = 120.0
 
 
 class Compared(msgspec.Struct, kw_only=True, frozen=True):
-    """What came of it: states of the metrics, blocks measured, the sides' headers, and why it
+    """What came of it: states of the metrics, blocks measured, on which kinds of chip, and why it
     stopped before all was decided (empty: it was)."""
 
     judged: list[Judged]
     blocks: int
-    headers: tuple[Header, Header]
+    kinds: list[str]
     stopped: str = ""
 
 
@@ -53,9 +49,13 @@ def compare(
     Raises:
         InfraError: a side was lost, or the sides have other devices. Its blocks are in its run.
     """
-    headers = read_header(sides[0].folder), read_header(sides[1].folder)
-    if why := _apart(*headers):
-        raise InfraError(why, hint="both sides must measure the same devices")
+    first, second = (side.devices() for side in sides)
+    if first != second:
+        raise InfraError(
+            f"the baseline measures {_said(first)}, the candidate {_said(second)}",
+            hint="both sides must measure the same devices",
+        )
+    kinds = sides[0].kinds()
     begin = time.monotonic()
     longest, block = 0.0, 0
     judged: list[Judged] = []
@@ -65,7 +65,7 @@ def compare(
             if block and spent + spent / block > gate.budget:
                 judged = judged or _judge(gate, sides, block, aligned)
                 stopped = f"the budget of {gate.budget:.0f} s ended after {block} blocks"
-                return Compared(judged=judged, blocks=block, headers=headers, stopped=stopped)
+                return Compared(judged=judged, blocks=block, kinds=kinds, stopped=stopped)
             block += 1
             for side, half in order_of(block):
                 start = time.monotonic()
@@ -78,15 +78,11 @@ def compare(
         say(f"{block} blocks: {len(judged) - undecided} of {len(judged)} metrics are decided")
         if not undecided:
             break
-    return Compared(judged=judged, blocks=block, headers=headers)
+    return Compared(judged=judged, blocks=block, kinds=kinds)
 
 
 def _judge(gate: Gate, sides: Sequence[Side], block: int, aligned: bool) -> list[Judged]:
-    # Other work on the cores meets both sides in turn, and the limits know what noise it makes.
-    before, after = (
-        series(reader.header, reader.columns(), contended=True)
-        for reader in (RunReader(side.folder) for side in sides)
-    )
+    before, after = (side.series() for side in sides)
     if aligned and [one.unit for one in before.values()] == [one.unit for one in after.values()]:
         after = dict(zip(before, after.values(), strict=True))
     return judge(gate, before, after, lambda a, b, sign: paired(a, b, sign, block))
@@ -97,19 +93,5 @@ def _lacking(judged: list[Judged], look: int) -> bool:
     return any(one.state == "INCONCLUSIVE" and one.blocks < look for one in judged)
 
 
-def _apart(before: Header, after: Header) -> str:
-    """How the sides' devices differ, as a sentence; empty if they do not."""
-    first, second = (
-        [(node.name, [(one.name, one.serial) for one in node.devices]) for node in side.nodes]
-        for side in (before, after)
-    )
-    if first == second and before.fleet == after.fleet:
-        return ""
-    return f"the baseline measures {_said(before)}, the candidate {_said(after)}"
-
-
-def _said(header: Header) -> str:
-    return "; ".join(
-        f"{', '.join(one.name for one in node.devices) or 'no device'} on {node.name}"
-        for node in header.nodes
-    )
+def _said(devices: list[str]) -> str:
+    return "; ".join(devices) or "no device"

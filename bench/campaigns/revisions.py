@@ -59,6 +59,17 @@ def installed(revision: str) -> Path:
     return folder
 
 
+def between(good: str, bad: str) -> list[str]:
+    """The commits after a revision up to another, the oldest first, along first parents.
+
+    Raises `UsageError` for one that is none, or a good one that the bad one does not follow.
+    """
+    first, last = _commit(good), _commit(bad)
+    if _said(["git", "merge-base", first, last]) != first:
+        raise UsageError(f"{bad} does not follow {good}")
+    return _said(["git", "rev-list", "--reverse", "--first-parent", f"{first}..{last}"]).split()
+
+
 def _commit(revision: str) -> str:
     if revision.startswith("-"):
         raise UsageError(f"{revision!r} is no revision")

@@ -1,4 +1,7 @@
-"""Two warm processes, baseline and candidate, that measure in turn when they are told to."""
+"""Sides of a gate: what measures when it is told to, and gives what it has measured.
+
+A `RunSide` is a warm process, in the side's own environment, whose stages begin when it is told so.
+"""
 
 from __future__ import annotations
 
@@ -12,11 +15,16 @@ import threading
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Protocol
 
 import msgspec
 
+from ..analysis.gate.series import Series, series
 from ..errors import InfraError
+from ..headers import read_header
 from ..host import ended_by
+from ..inventory import Inventory
+from ..results import RunReader
 from .gate_side import PROTOCOL, Told
 
 START = 300.0
@@ -36,8 +44,35 @@ class Started(msgspec.Struct, frozen=True):
     directory: str | None = None
 
 
-class Side:
-    """One of them.
+class Side(Protocol):
+    """Baseline or candidate."""
+
+    name: str
+
+    def ready(self) -> None:
+        """Wait until it can measure."""
+
+    def measure(self, stage: str, limit: float) -> None:
+        """Measure once, as a stage of this name; ``limit`` in seconds."""
+
+    def series(self) -> dict[str, Series]:
+        """All that it has measured so far."""
+        ...
+
+    def devices(self) -> list[str]:
+        """What it measures on: node, device and serial of each."""
+        ...
+
+    def kinds(self) -> list[str]:
+        """The kinds of chip of these."""
+        ...
+
+    def close(self) -> None:
+        """End it."""
+
+
+class RunSide:
+    """A side that runs a suite.
 
     Raises `InfraError` with what it said last, where it does not start, ends, hangs or speaks
     another protocol.
@@ -72,9 +107,9 @@ class Side:
             self._lines.put(line)
         self._lines.put(b"")
 
-    def ready(self, limit: float = START) -> None:
+    def ready(self) -> None:
         """Wait until it can measure."""
-        self._told("", limit)
+        self._told("", START)
 
     def measure(self, stage: str, limit: float) -> None:
         """Have it measure its suite once, as a stage of this name; its rows are written then."""
@@ -107,6 +142,30 @@ class Side:
     def _lost(self, why: str) -> InfraError:
         self.close()
         return InfraError(f"the {self.name} {why}", hint=self.last_words)
+
+    def series(self) -> dict[str, Series]:
+        """All that it has measured so far.
+
+        Other work on the cores meets both sides in turn, and the limits know what noise it makes:
+        what was measured beside it counts.
+        """
+        reader = RunReader(self.folder)
+        return series(reader.header, reader.columns(), contended=True)
+
+    def devices(self) -> list[str]:
+        """Node, device and serial of each; of a fleet that is no nodes, what it is."""
+        header = read_header(self.folder)
+        found = [
+            f"{device.name} {device.serial} on {node.name}".replace("  ", " ")
+            for node in header.nodes
+            for device in node.devices
+        ]
+        return found if header.fleet is None else [repr(header.fleet)]
+
+    def kinds(self) -> list[str]:
+        """The kinds of chip of these."""
+        header = read_header(self.folder)
+        return sorted(Inventory(header.nodes, header.fleet).kinds()[1])
 
     def close(self) -> None:
         """End it: at the end of what it reads it finishes its run; after a while it is killed."""

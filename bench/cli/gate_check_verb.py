@@ -66,7 +66,7 @@ def command(
             "assumed"
         )
     said = (", ".join(map(str, baseline)), str(run))
-    report = reported(gate, "check", said, judged, readers[-1].header, notes)
+    report = reported(gate, "check", said, judged, kinds[-1].split(", "), notes)
     return give(report, out or run, as_json)
 
 

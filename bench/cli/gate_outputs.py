@@ -14,7 +14,6 @@ from .json_output import print_json
 if TYPE_CHECKING:
     from ..configs import Gate
     from ..gates import Judged
-    from ..records import Header
 
 
 def reported(
@@ -22,11 +21,10 @@ def reported(
     how: Literal["pair", "check"],
     sides: tuple[str, str],
     judged: list[Judged],
-    header: Header,
+    kinds: list[str],
     notes: list[str],
 ) -> GateReport:
-    """The report of what was judged on the devices of ``header``."""
-    devices = [device for node in header.nodes for device in node.devices]
+    """The report of what was judged on devices of these kinds."""
     return GateReport(
         gate=gate.name,
         how=how,
@@ -35,8 +33,7 @@ def reported(
         created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
         alpha=gate.alpha,
         inconclusive=gate.inconclusive,
-        provenance="stand-in" if any(device.stand_in for device in devices) else "measured",
-        devices=sorted({device.chip or device.name for device in devices}),
+        devices=kinds,
         judged=judged,
         notes=notes,
     )

@@ -27,6 +27,12 @@ SIDE = "env:FOLDER|git:REVISION|var:NAME=VALUE|lib:FOLDER|axis:AXIS=VALUE|run:CO
 @click.option("--gate", "gate_name", default="default", show_default=True, metavar="NAME|FILE")
 @click.option("--suite", metavar="NAME|FILE", help="What a block measures.  [default: the gate's]")
 @click.option("--budget", metavar="TIME", help="Wall time of measuring.  [default: the gate's]")
+@click.option(
+    "--pytest",
+    multiple=True,
+    metavar="PATH",
+    help="What tests of pytest-benchmark measure, in place of a suite.",
+)
 @places
 @JSON
 @click.option("-q", "--quiet", is_flag=True, help="No progress on stderr.")
@@ -36,6 +42,7 @@ def command(
     gate_name: str,
     suite: str | None,
     budget: str | None,
+    pytest: tuple[str, ...],
     out: Path,
     as_json: bool,
     quiet: bool,
@@ -73,7 +80,7 @@ def command(
         raise UsageError(
             "both sides are the same", hint="give --baseline or --candidate, or `gate selftest`"
         )
-    with both(gate, baseline, candidate, out, where) as sides:
+    with both(gate, baseline, candidate, out, where, pytest) as sides:
         found = compare(
             gate,
             sides,
@@ -82,7 +89,7 @@ def command(
         )
     said = (" ".join(baseline) or "as it is", " ".join(candidate) or "as it is")
     notes = [found.stopped] if found.stopped else []
-    made = reported(gate, "pair", said, found.judged, found.headers[1], notes)
+    made = reported(gate, "pair", said, found.judged, found.kinds, notes)
     return give(made, out, as_json)
 
 
@@ -93,9 +100,14 @@ def both(
     candidate: Sequence[str],
     out: Path,
     where: dict[str, Any],
+    pytest: Sequence[str] = (),
 ) -> Iterator[list[Side]]:
-    """Both sides, started and ready; they are ended whatever happens."""
-    from ..campaigns.sides import Side
+    """Both sides, started and ready; they are ended whatever happens.
+
+    ``pytest``: what plain pytest-benchmark measures, in place of the gate's suite.
+    """
+    from ..campaigns.pytest_side import PytestSide
+    from ..campaigns.sides import RunSide
     from .gate_sides import started
 
     pair = started("baseline", baseline), started("candidate", candidate)
@@ -103,7 +115,10 @@ def both(
     try:
         # One by one: what has started is ended if another does not.
         for one in pair:
-            sides.append(Side(one, _arguments(gate.suite, out / one.name, where)))  # noqa: PERF401
+            if pytest:
+                sides.append(PytestSide(one, pytest, out / one.name))
+            else:
+                sides.append(RunSide(one, _arguments(gate.suite, out / one.name, where)))
         for side in sides:
             side.ready()
         yield sides

@@ -10,6 +10,7 @@ VERBS = {
     "pair": ("Commands", "Measure baseline and candidate in turn; judge the candidate."),
     "check": ("Commands", "Judge a run against earlier runs."),
     "history": ("Commands", "Say since which run a metric is slower."),
+    "bisect": ("Commands", "Find the first slower revision between two."),
     "selftest": ("Commands", "Say how small a change can be seen on this machine."),
     "side": ("Started by pair", "One side: measures when it is told to."),
 }

@@ -82,6 +82,35 @@ def test_what_does_not_start_or_ends_is_said_and_nothing_hangs(gate, tmp_path):
     assert gate("pair", "--out", tmp_path / "out", *LOCAL)[0] == 2
 
 
+TIMED = """
+import os
+
+
+def test_sum(benchmark):
+    benchmark.pedantic(sum, (range(int(20_000 * float(os.environ.get("WORK", 1)))),), rounds=20)
+"""
+
+
+def test_tests_of_pytest_benchmark_are_a_side(gate, tmp_path):
+    (tmp_path / "test_timed.py").write_text(TIMED)
+    (tmp_path / "pytest.ini").write_text("[pytest]\n")
+    file = tmp_path / "pytest.yaml"
+    file.write_text("name: pytest\nalpha: 30%\nblocks: [4]\nmetrics: [{match: '*', margin: 30%}]\n")
+    words = ("--pytest", "test_timed.py", "--gate", file, "--out", tmp_path / "out", "--json", "-q")
+    code, said, error = gate("pair", "--candidate", "var:WORK=3", *words)
+    (one,) = said["report"]["judged"]
+    assert (code, one["state"]) == (1, "REGRESSED"), error
+    assert one["name"] == "test_timed.py::test_sum"
+    assert one["baseline"] < one["candidate"]
+    code, _, error = gate("pair", "--candidate", "run:echo", *words)
+    assert code == 2
+    assert "is no environment" in error
+    (tmp_path / "test_timed.py").write_text("def broken(")
+    code, _, error = gate("pair", "--candidate", "var:WORK=3", *words)
+    assert code == 4
+    assert "left no results" in error or "pytest exited with code 2" in error
+
+
 def test_a_selftest_says_what_can_be_held(gate, tmp_path):
     words = ("--blocks", "4", "--out", tmp_path / "out", *LOCAL)
     code, said, error = gate("selftest", *words, margin="90%")

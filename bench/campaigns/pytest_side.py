@@ -1,0 +1,115 @@
+"""A side that measures what tests of pytest-benchmark time, in a process a block.
+
+Any project that has such tests gets the gate: nothing of this package need be installed there. What
+each test gives is the median of its rounds.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+
+import msgspec
+
+from ..analysis.gate.series import Series
+from ..errors import InfraError, UsageError
+from ..host import ended_by
+from .sides import Started
+
+_ENDED = (0, 1)
+"""Exit codes of pytest that leave results: all passed, some failed."""
+
+
+class _Stats(msgspec.Struct):
+    median: float
+
+
+class _Test(msgspec.Struct):
+    fullname: str
+    stats: _Stats
+
+
+class _Found(msgspec.Struct):
+    benchmarks: list[_Test]
+
+
+class PytestSide:
+    """One of them.
+
+    Args:
+        started: In which environment; its interpreter is asked for pytest.
+        paths: Files, folders or names of tests, as pytest takes them.
+        folder: Where results go, a file a stage.
+    """
+
+    def __init__(self, started: Started, paths: Sequence[str], folder: Path) -> None:
+        if tuple(started.words[1:]) != ("-m", "bench") or started.options:
+            raise UsageError(
+                f"the {started.name} is no environment: with --pytest a side is env:, git:, var: "
+                "or lib:"
+            )
+        self.name, self._started, self._folder = started.name, started, folder.absolute()
+        self._paths = paths
+        self._series: dict[str, Series] = {}
+
+    def ready(self) -> None:
+        """See that pytest-benchmark is there."""
+        self._folder.mkdir(parents=True, exist_ok=True)
+        code, said = self._python(["-c", "import pytest_benchmark"], 120.0)
+        if code:
+            raise InfraError(f"the {self.name} has no pytest-benchmark", hint=said)
+
+    def measure(self, stage: str, limit: float) -> None:
+        """Run the tests once."""
+        file = self._folder / f"{stage}.json"
+        words = ["-m", "pytest", "-q", "--benchmark-only", f"--benchmark-json={file}"]
+        code, said = self._python([*words, *self._paths], limit)
+        if code not in _ENDED:
+            raise InfraError(f"the {self.name}: pytest {ended_by(code)}", hint=said)
+        try:
+            found = msgspec.json.decode(file.read_bytes(), type=_Found)
+        except (OSError, msgspec.DecodeError) as error:
+            raise InfraError(f"the {self.name} left no results: {error}", hint=said) from None
+        for test in found.benchmarks:
+            one = self._series.setdefault(
+                test.fullname,
+                Series(name=test.fullname, unit="s", better="lower", source="pytest", stages={}),
+            )
+            one.stages[stage] = {(0, 0): test.stats.median}
+
+    def _python(self, words: Sequence[str], limit: float) -> tuple[int, str]:
+        """Exit code, and what was said last."""
+        started = self._started
+        try:
+            done = subprocess.run(
+                [started.words[0], *words],
+                env={**os.environ, **started.environment},
+                capture_output=True,
+                text=True,
+                errors="replace",
+                timeout=limit,
+                check=False,
+            )
+        except subprocess.TimeoutExpired:
+            raise InfraError(f"the {self.name} was not done after {limit:.0f} s") from None
+        except OSError as error:
+            raise InfraError(f"the {self.name} does not start: {error.strerror}") from None
+        return done.returncode, (done.stdout + done.stderr).strip()[-600:]
+
+    def series(self) -> dict[str, Series]:
+        """Every test that was timed."""
+        return self._series
+
+    def devices(self) -> list[str]:
+        """This machine."""
+        return [platform.node()]
+
+    def kinds(self) -> list[str]:
+        """Its architecture: pytest-benchmark knows no devices."""
+        return [platform.machine()]
+
+    def close(self) -> None:
+        """Nothing runs between blocks."""
