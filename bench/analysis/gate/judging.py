@@ -79,7 +79,9 @@ def _judged(
         )
     made = decide(ratios, line.margin, family=family, looks=gate.blocks, alpha=gate.alpha)
     reason = ""
-    if made.word == "INCONCLUSIVE":
+    if made.word == "INCONCLUSIVE" and not math.isfinite(made.high):
+        reason = f"{made.blocks} block(s) decide nothing: it is looked after {gate.blocks[0]} first"
+    elif made.word == "INCONCLUSIVE":
         reason = (
             f"after {made.blocks} blocks the change lies between {made.low:+.1%} and "
             f"{made.high:+.1%}, and {line.margin:.1%} are accepted"
