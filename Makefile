@@ -13,7 +13,7 @@ FLEETS  ?=
 ALL     :=
 
 .PHONY: help bench test test-full lint perf hosts hosts-down device codegen certify-table gate-table \
-        readme clean
+        gate readme clean
 
 help:
 	@echo "make bench      set up, run the suite 'quick' here, print the scorecard"
@@ -26,6 +26,7 @@ help:
 	@echo "make device     on an accelerator: verify and time every kernel, run 'quick' and 'standard' [BUDGET=seconds]"
 	@echo "make codegen    compile every kernel for every chip, without one [ONLY=gemm,...] [ARCH=sm_90,...]"
 	@echo "make certify-table  certify thousands of simulated fleets, write how often it is right [FLEETS=2000] [ONLY=faults,...]"
+	@echo "make gate       is this tree slower than an earlier one? [REV=HEAD~1]"
 	@echo "make gate-table  judge thousands of simulated gates, write how often they are right [GATES=2000]"
 	@echo "make readme     write the README's figures anew"
 	@echo "make clean      remove what make made"
@@ -82,6 +83,10 @@ codegen: $(READY)
 # Hours; ONLY= some cases, FLEETS= fewer of them.
 certify-table: $(READY)
 	@OMP_NUM_THREADS=1 $(BIN)/python .ci/certify.py $(if $(FLEETS),--fleets $(FLEETS)) --only "$(ONLY)"
+
+# This tree against an earlier one, in turn on the devices here.
+gate: $(READY)
+	@$(BIN)/hengsuan gate pair --baseline git:$(or $(REV),HEAD~1) --executor local --out results/gate
 
 gate-table: $(READY)
 	@OMP_NUM_THREADS=1 $(BIN)/python .ci/gate.py $(if $(GATES),--gates $(GATES))

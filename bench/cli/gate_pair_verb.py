@@ -60,6 +60,7 @@ def command(
     4 a side was lost, or what it measured is invalid.
     """
     from ..campaigns.pair import compare
+    from ..campaigns.selftests import refuse
     from ..configs import load_gate
     from ..units import parse_duration
     from .gate_outputs import give, reported
@@ -81,6 +82,7 @@ def command(
             "both sides are the same", hint="give --baseline or --candidate, or `gate selftest`"
         )
     with both(gate, baseline, candidate, out, where, pytest) as sides:
+        note = refuse(gate, sides[0].devices())
         found = compare(
             gate,
             sides,
@@ -88,7 +90,7 @@ def command(
             aligned=any(one.startswith("axis:") for one in (*baseline, *candidate)),
         )
     said = (" ".join(baseline) or "as it is", " ".join(candidate) or "as it is")
-    notes = [found.stopped] if found.stopped else []
+    notes = [one for one in (found.stopped, note) if one]
     made = reported(gate, "pair", said, found.judged, found.kinds, notes)
     return give(made, out, as_json)
 

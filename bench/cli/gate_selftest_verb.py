@@ -30,6 +30,8 @@ def command(
 ) -> int:
     """Measure the same code as both sides, and say which margins the gate can hold on this machine.
 
+    `gate pair` refuses a gate file that asks for less, for a day.
+
     Exit code: 0 all of them; 1 a metric is slower than itself; 2 usage; 3 a margin is smaller than
     the noise allows; 4 a side was lost.
     """
@@ -37,6 +39,7 @@ def command(
 
     from ..analysis.gate.sequential import blocks_for, smallest_margin
     from ..campaigns.pair import compare
+    from ..campaigns.selftests import keep
     from ..configs import load_gate
     from ..report.terminal import console, print_table
     from .gate_pair_verb import both
@@ -47,6 +50,8 @@ def command(
     with both(gate, (), (), out, where) as sides:
         say = None if quiet else lambda line: click.echo(line, err=True)
         found = compare(gate, sides, say=say or (lambda line: None))
+        noise = {one.name: one.noise for one in found.judged if one.noise is not None}
+        keep(sides[0].devices(), noise)
     if not found.judged:
         raise UsageError(f"no line of gate {gate.name} fits a metric of suite {gate.suite}")
     rows = []

@@ -36,7 +36,7 @@ def gate(tmp_path):
         file.write_text(GATE.format(suite=tmp_path / "spin.yaml", margin=margin))
         done = subprocess.run(
             [sys.executable, "-m", "bench", "gate", command, "--gate", file, *map(str, words)],
-            env={**os.environ, "PYTHONPATH": str(PLUGIN)},
+            env={**os.environ, "PYTHONPATH": str(PLUGIN), "XDG_CACHE_HOME": str(tmp_path)},
             cwd=tmp_path,
             capture_output=True,
             text=True,
@@ -118,6 +118,18 @@ def test_a_selftest_says_what_can_be_held(gate, tmp_path):
     (one,) = said["metrics"]
     assert one["name"] == "spin time"
     assert one["noise"] >= 0
+    # What it has found holds for a day.
+    (file,) = (tmp_path / "hengsuan" / "selftests").iterdir()
+    told = json.loads(file.read_text())
+    file.write_text(json.dumps({**told, "noise": {"spin time": 0.5}}))
+    words = ("--candidate", "var:SPIN_WORK=2", "--out", tmp_path / "out", *LOCAL)
+    code, _, error = gate("pair", *words)
+    assert code == 2
+    assert "are below the noise here: spin time: 30.0% is asked for" in error
+    file.write_text(json.dumps({**told, "at": told["at"] - 90_000}))
+    code, said, error = gate("pair", *words)
+    assert code == 1, error
+    assert "no selftest of the last 24 hours" in said["report"]["notes"][0]
 
 
 def test_runs_of_their_own_are_compared_with_what_sessions_add(gate, tmp_path):
