@@ -1,7 +1,10 @@
 """The gate's statistics and states, without measuring."""
 
 import itertools
+import json
 import math
+import os
+import subprocess
 import sys
 from pathlib import Path
 
@@ -216,3 +219,36 @@ def test_every_gate_here_is_sound():
     gate = load_gate("default")
     assert gate.line("gemm 512x512x512 fp32 torch flops").margin == 0.05
     assert gate.line("gemm 512x512x512 fp32 torch error") is None
+
+
+def test_a_pytest_benchmark_waits_for_the_device_and_says_its_conditions(tmp_path, monkeypatch):
+    from bench import pytest_plugin
+
+    waited = []
+
+    class Accelerator:
+        def is_available(self):
+            return True
+
+        def synchronize(self):
+            waited.append(1)
+
+    with monkeypatch.context() as patched:
+        patched.setattr("torch.accelerator", Accelerator(), raising=False)
+        first, second = pytest_plugin.timer(), pytest_plugin.timer()
+    assert second >= first
+    assert len(waited) == 2
+    (tmp_path / "test_it.py").write_text("def test_it(benchmark):\n    benchmark(sum, range(10))\n")
+    words = ["-p", "bench.pytest_plugin", "--benchmark-timer=bench.pytest_plugin.timer"]
+    out = tmp_path / "found.json"
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", *words, f"--benchmark-json={out}", "test_it.py"],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    told = json.loads(out.read_text())["machine_info"]["hengsuan"]
+    assert told["cores"]
+    assert set(told) == {"cores", "nice", "governor", "omp_num_threads", "torch", "device"}
