@@ -95,8 +95,8 @@ def stop_the_peer(bench, rank):
 
     def stopping():
         began.append(perf_counter())
-        # Three windows at least are warm-up; by then the stream is on, and has a second to go.
-        late = len(began) > 6 and began[-1] - began[0] > 0.8
+        # Up to seven windows are warm-up; by then the stream is on, and has a second to go.
+        late = len(began) > 12 and began[-1] - began[0] > 1.2
         if rank == 1 and late and "stopper" not in bench.__dict__:
             bench.stopper = subprocess.Popen(["sh", "-c", script])
         step()
@@ -104,7 +104,7 @@ def stop_the_peer(bench, rank):
     bench.step = stopping
 
 
-STREAM = {"size": "256KiB", "duration": "2s", "stall": 3}
+STREAM = {"size": "256KiB", "duration": "3s", "stall": 3}
 BOTH = {
     "plain": ("overlap", BESIDE, None),
     "gathered": ("overlap", {**BESIDE, "op": "all_gather", "calls": 2}, None),
