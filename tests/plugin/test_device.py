@@ -15,6 +15,9 @@ from bench.results import RunReader
 
 RULE = "rule: {budget: 50ms, warmup: 10ms, min_samples: 3, limit: 60s}\n"
 
+UNKNOWN = "energy_per_token"
+"""The devices count no energy."""
+
 
 @pytest.fixture
 def suite(tmp_path):
@@ -101,7 +104,7 @@ def test_quick_measures_it(hengsuan, tmp_path):
     skipped = {
         (case.benchmark, case.axes.get("impl"), row.reason)
         for case, row in found
-        if row.status not in measured
+        if row.status not in measured and case.metric != UNKNOWN
     }
     # Nothing is left out but Triton's kernels: the device has events, pinned memory, autocast.
     assert {(benchmark, impl) for benchmark, impl, _ in skipped} <= {
@@ -126,8 +129,9 @@ def test_bf16_trains_under_autocast(hengsuan, suite, tmp_path):
     done = hengsuan(*words)
     assert done.returncode == complete(tmp_path / "runs"), done.stderr
     _, found = rows(tmp_path / "runs")
-    assert found
-    assert {row.status for _, row in found} <= {"ok", "contended"}, found
+    statuses = {row.status for case, row in found if case.metric != UNKNOWN}
+    assert statuses
+    assert statuses <= {"ok", "contended"}, found
 
 
 def test_out_of_memory_is_a_row_and_the_run_goes_on(hengsuan, suite, tmp_path):
