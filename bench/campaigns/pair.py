@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import msgspec
 
@@ -12,6 +13,7 @@ from ..analysis.gate.paired import order_of, paired, stage_of
 from ..configs import Gate
 from ..errors import InfraError
 from ..gates import Judged
+from ..records import Provenance
 from .sides import Side
 
 SPARE = 1.5
@@ -22,12 +24,13 @@ LEAST = 120.0
 
 
 class Compared(msgspec.Struct, kw_only=True, frozen=True):
-    """What came of it: states of the metrics, blocks measured, on which kinds of chip, and why it
-    stopped before all was decided (empty: it was)."""
+    """What came of it: states of the metrics, blocks measured, on which kinds of chip, what the
+    values are, and why it stopped before all was decided (empty: it was)."""
 
     judged: list[Judged]
     blocks: int
     kinds: list[str]
+    provenance: Provenance | None
     stopped: str = ""
 
 
@@ -55,7 +58,7 @@ def compare(
             f"the baseline measures {_said(first)}, the candidate {_said(second)}",
             hint="both sides must measure the same devices",
         )
-    kinds = sides[0].kinds()
+    told: dict[str, Any] = {"kinds": sides[0].kinds(), "provenance": sides[0].provenance()}
     begin = time.monotonic()
     longest, block = 0.0, 0
     judged: list[Judged] = []
@@ -65,7 +68,7 @@ def compare(
             if block and spent + spent / block > gate.budget:
                 judged = judged or _judge(gate, sides, block, aligned)
                 stopped = f"the budget of {gate.budget:.0f} s ended after {block} blocks"
-                return Compared(judged=judged, blocks=block, kinds=kinds, stopped=stopped)
+                return Compared(judged=judged, blocks=block, stopped=stopped, **told)
             block += 1
             for side, half in order_of(block):
                 start = time.monotonic()
@@ -78,7 +81,7 @@ def compare(
         say(f"{block} blocks: {len(judged) - undecided} of {len(judged)} metrics are decided")
         if not undecided:
             break
-    return Compared(judged=judged, blocks=block, kinds=kinds)
+    return Compared(judged=judged, blocks=block, **told)
 
 
 def _judge(gate: Gate, sides: Sequence[Side], block: int, aligned: bool) -> list[Judged]:

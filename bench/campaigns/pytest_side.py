@@ -17,6 +17,7 @@ import msgspec
 from ..analysis.gate.series import Series
 from ..errors import InfraError, UsageError
 from ..host import ended_by
+from ..records import Provenance
 from .sides import Started
 
 _ENDED = (0, 1)
@@ -110,6 +111,10 @@ class PytestSide:
     def kinds(self) -> list[str]:
         """Its architecture: pytest-benchmark knows no devices."""
         return [platform.machine()]
+
+    def provenance(self) -> Provenance | None:
+        """Nobody says whether a test ran on what it is meant for."""
+        return None
 
     def close(self) -> None:
         """Nothing runs between blocks."""

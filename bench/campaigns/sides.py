@@ -24,6 +24,7 @@ from ..errors import InfraError
 from ..headers import read_header
 from ..host import ended_by
 from ..inventory import Inventory
+from ..records import Provenance
 from ..results import RunReader
 from .gate_side import PROTOCOL, Told
 
@@ -67,6 +68,10 @@ class Side(Protocol):
         """The kinds of chip of these."""
         ...
 
+    def provenance(self) -> Provenance | None:
+        """What its values are; None where nobody can tell."""
+        ...
+
     def close(self) -> None:
         """End it."""
 
@@ -82,7 +87,6 @@ class RunSide:
         self.name, self.folder = started.name, Path()
         self._log = tempfile.TemporaryFile()  # noqa: SIM115  (closed by `close`)
         self._lines: queue.Queue[bytes] = queue.Queue()
-        self._deadline = 0.0
         words = [*started.words, "gate", "side", *arguments, *started.options]
         try:
             self._process = subprocess.Popen(
@@ -166,6 +170,10 @@ class RunSide:
         """The kinds of chip of these."""
         header = read_header(self.folder)
         return sorted(Inventory(header.nodes, header.fleet).kinds()[1])
+
+    def provenance(self) -> Provenance | None:
+        """As its run declares."""
+        return read_header(self.folder).provenance
 
     def close(self) -> None:
         """End it: at the end of what it reads it finishes its run; after a while it is killed."""

@@ -38,17 +38,22 @@ def command(
     from ..analysis.gate.series import series
     from ..analysis.gate.stored import FEWEST, SESSION, check, unresolved
     from ..configs import load_gate
+    from ..inventory import Inventory
     from ..results import RunReader
     from .gate_outputs import give, reported
 
     gate = load_gate(gate_name)
     readers = [RunReader(path) for path in (*baseline, run)]
-    kinds = [_kinds(reader) for reader in readers]
-    for path, kind in zip(baseline, kinds, strict=False):
-        if kind != kinds[-1]:
+    kinds = [Inventory(one.header.nodes, one.header.fleet).kinds()[1] for one in readers]
+    told = [
+        f"{', '.join(sorted(kind))} ({one.header.provenance})"
+        for kind, one in zip(kinds, readers, strict=True)
+    ]
+    for path, before_that in zip(baseline, told, strict=False):
+        if before_that != told[-1]:
             raise UsageError(
-                f"{path} was measured on {kind}, {run} on {kinds[-1]}",
-                hint="a baseline is of the same kind of chip",
+                f"{path} is of {before_that}, {run} of {told[-1]}",
+                hint="a baseline is of the same kind of chip, and measured or simulated alike",
             )
     *before, after = (series(reader.header, reader.columns()) for reader in readers)
     judged = check(gate, before, after)
@@ -65,15 +70,7 @@ def command(
             f"with fewer than {FEWEST} baselines, {SESSION:.0%} of noise between sessions is "
             "assumed"
         )
+    provenance = readers[-1].header.provenance
     said = (", ".join(map(str, baseline)), str(run))
-    report = reported(gate, "check", said, judged, kinds[-1].split(", "), notes)
+    report = reported(gate, "check", said, judged, sorted(kinds[-1]), provenance, notes)
     return give(report, out or run, as_json)
-
-
-def _kinds(reader: object) -> str:
-    from ..inventory import Inventory
-    from ..results import RunReader
-
-    assert isinstance(reader, RunReader)
-    _, names = Inventory(reader.header.nodes, reader.header.fleet).kinds()
-    return ", ".join(sorted(names))

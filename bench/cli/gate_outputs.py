@@ -14,6 +14,7 @@ from .json_output import print_json
 if TYPE_CHECKING:
     from ..configs import Gate
     from ..gates import Judged
+    from ..records import Provenance
 
 
 def reported(
@@ -22,6 +23,7 @@ def reported(
     sides: tuple[str, str],
     judged: list[Judged],
     kinds: list[str],
+    provenance: Provenance | None,
     notes: list[str],
 ) -> GateReport:
     """The report of what was judged on devices of these kinds."""
@@ -33,6 +35,7 @@ def reported(
         created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
         alpha=gate.alpha,
         inconclusive=gate.inconclusive,
+        provenance=provenance,
         devices=kinds,
         judged=judged,
         notes=notes,

@@ -91,7 +91,7 @@ def command(
         )
     said = (" ".join(baseline) or "as it is", " ".join(candidate) or "as it is")
     notes = [one for one in (found.stopped, note) if one]
-    made = reported(gate, "pair", said, found.judged, found.kinds, notes)
+    made = reported(gate, "pair", said, found.judged, found.kinds, found.provenance, notes)
     return give(made, out, as_json)
 
 

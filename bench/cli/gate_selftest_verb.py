@@ -51,7 +51,10 @@ def command(
         say = None if quiet else lambda line: click.echo(line, err=True)
         found = compare(gate, sides, say=say or (lambda line: None))
         noise = {one.name: one.noise for one in found.judged if one.noise is not None}
-        keep(sides[0].devices(), noise)
+        try:
+            keep(sides[0].devices(), noise)
+        except OSError as error:
+            click.echo(f"warning: this cannot be kept: {error.strerror}", err=True)
     if not found.judged:
         raise UsageError(f"no line of gate {gate.name} fits a metric of suite {gate.suite}")
     rows = []

@@ -75,6 +75,11 @@ class Steps(Modelled):
         Measure("compute", "s", "lower", each=True),
         Measure("wait", "s", "lower", each=True, slack="compute"),
     )
+    worded = {
+        **Modelled.worded,
+        "recompute": {"none": "", "selective": "recompute-selective", "full": "recompute-full"},
+    }
+
     recompute: Literal["none", "selective", "full"] = "none"
 
     def reported(self) -> tuple[Measure, ...]:

@@ -79,7 +79,6 @@ class Train(Steps):
     per_sample = True
     worded = {
         **Steps.worded,
-        "recompute": {"none": "", "selective": "recompute-selective", "full": "recompute-full"},
         "token_set": {"": ""},
     }
 

@@ -16,6 +16,7 @@ from ...gates import Judged, State, ordered
 from ...records import Better
 from .sequential import decide
 from .series import Series
+from .signed_rank import least_blocks
 
 Blocks = Callable[[Series, Series, float], tuple[list[float], int]]
 """Gives a baseline's and a candidate's log-ratios towards worse of the blocks that count, in their
@@ -80,7 +81,11 @@ def _judged(
     made = decide(ratios, line.margin, family=family, looks=gate.blocks, alpha=gate.alpha)
     reason = ""
     if made.word == "INCONCLUSIVE" and not math.isfinite(made.high):
-        reason = f"{made.blocks} block(s) decide nothing: it is looked after {gate.blocks[0]} first"
+        least = least_blocks(gate.alpha / (len(gate.blocks) * family))
+        least = next((look for look in gate.blocks if look >= least), least)
+        reason = (
+            f"{made.blocks} block(s) decide nothing: with {family} metric(s) {least} are needed"
+        )
     elif made.word == "INCONCLUSIVE":
         reason = (
             f"after {made.blocks} blocks the change lies between {made.low:+.1%} and "

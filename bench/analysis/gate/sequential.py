@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ...stats import mad
-from .signed_rank import Estimate, estimate, least_blocks
+from .signed_rank import Estimate, estimate
 
 Decided: TypeAlias = Literal["REGRESSED", "IMPROVED", "PASS", "INCONCLUSIVE"]
 LOOKS = (10, 20, 40)
@@ -44,12 +44,6 @@ class Decision(msgspec.Struct, kw_only=True, frozen=True):
     blocks: int
     noise: float
     caught: float
-
-
-def looks_of(family: int, looks: Sequence[int] = LOOKS, alpha: float = ALPHA) -> list[int]:
-    """Those looks that can decide at all, with so many gating metrics."""
-    least = least_blocks(alpha / (len(looks) * family))
-    return [one for one in looks if one >= least]
 
 
 def decide(
