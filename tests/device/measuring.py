@@ -36,6 +36,9 @@ BLOCK = 4
 """Rounds that are given to the device at once, so that it need not wait for the host."""
 PRECISION = 0.005
 """Relative half-width of the interval of every median at which timing ends early."""
+LEAD = 16
+"""Sweeps before a block of calls: while they run, the host gets ahead of the device, so that no
+call waits for its launch."""
 SWEPT = 256 << 20
 """Bytes swept through the cache where its size is not known; twice that at most."""
 
@@ -269,6 +272,8 @@ def _spans(
     marks: list[tuple[str, Any, Any]] = []
     event = machine.backend.event
     timed = event() is not None
+    for _ in range(LEAD if timed else 0):
+        machine.sweep()
     for name in order:
         restore()
         prepared[name].restore()
