@@ -186,7 +186,6 @@ SPACES: Mapping[str, Space] = {
             *_DESCRIBED,
             {"tma": 1, "specialize": 1},
             {"tma": 1, "arch_variant": 1},
-            {"tma": 1, "arch_variant": 1, "turns": 1},
         ),
         product=True,
     ),

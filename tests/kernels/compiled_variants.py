@@ -46,7 +46,7 @@ def main(dim, block_n, seq, variant):
     case = op.Case("attention", (1, heads, max(1, heads // 4), seq, dim), "bf16", variant, "sm_90")
     chosen = {
         "block_m": 128, "block_n": block_n, "num_warps": 8, "num_stages": 2, "tma": 1,
-        "arch_variant": 1, "turns": 1,
+        "arch_variant": 1,
     }  # fmt: skip
     with tuning.forcing("attention", chosen):
         (kernel,) = codegen.kernels_of(ops.get("attention"), case)

@@ -3,14 +3,13 @@
 O = softmax(Q·Kᵀ / √D) · V and the logarithm of its denominators, as `attention.forward` gives them:
 4·D FLOPs a query–key pair. A warp loads tiles ahead of two warpgroups of 64 queries each. Each
 keeps its queries in shared memory and its weights in registers, and computes the weights of one
-tile while the values of the tile before are summed; by turns with the other, so that one has the
-matrix units while the other exponentiates. Registers of the loading warps are lent to them.
+tile while the values of the tile before are summed. Registers of the loading warps are lent to
+them. Programs outlive their block of queries: the next one's tiles arrive while results are formed.
 
-Not here, of that paper: fp8, and programs that outlive their block of queries.
+Not here, of that paper: fp8, and turns between the warpgroups (measured: they gain nothing).
 
-Written for Triton 3.6 and 3.9 and compiled with both. Its results are checked by an emulator
-(``tests/kernels/gluon_emulator.py``). It has not run on a device yet: its speed is unknown, and no
-table that is shipped chooses it.
+Written for Triton 3.6 and 3.9 and compiled with both. Its results are checked by an emulator too
+(``tests/kernels/gluon_emulator.py``), which sees races that a device shows now and then.
 """
 
 from __future__ import annotations
@@ -22,12 +21,17 @@ from typing import Any
 
 import torch
 
-from ...launch import cdiv, launch
+from ...launch import cdiv, launch, processors
 from .. import problem
 
 _LOG2E = 1.4426950408889634
 _FARTHEST = 1 << 40
 """Bytes between rows, heads or batches that a copy's descriptor can express."""
+_SHARED = 225 << 10
+"""Bytes of shared memory that tensors of a program may take; barriers are beside them."""
+_CACHED = 16 << 20
+"""Bytes of keys and values that programs go through at a time: a third of the second-level cache,
+into which they are loaded while results of other lines go out through it."""
 
 
 @functools.cache
@@ -71,8 +75,7 @@ def forward(
 
     Args:
         chosen: Constants: ``block_m`` queries a program, ``block_n`` keys a tile, ``num_warps``
-            that compute, ``num_stages`` pairs of tiles held at once (2), ``turns`` 1 for warpgroups
-            that issue products by turns.
+            that compute, ``num_stages`` pairs of tiles held at once (2).
 
     Raises:
         ValueError: constants that the kernel is not written for.
@@ -84,23 +87,30 @@ def forward(
         raise ValueError(wrong)
     batch, heads, seq, dim = q.shape
     rows, keys = chosen["block_m"] // 2, chosen["block_n"]
+    group, slots = heads // k.shape[1], 2 * chosen.get("num_stages", 2)
+    blocks, lines = cdiv(seq, chosen["block_m"]), batch * heads
+    one = dim * q.element_size()
     launch(
         forward_gluon_kernel,
-        (cdiv(seq, chosen["block_m"]), batch * heads),
+        (min(blocks * lines, processors(q.device)),),
         _descriptor(q, rows),
         _descriptor(k, keys),
         _descriptor(v, keys),
         _descriptor(out, rows),
         lse,
         heads,
-        heads // k.shape[1],
+        group,
+        blocks,
+        lines,
+        # Whole groups of heads, which share their keys.
+        group * max(1, _CACHED // (2 * seq * one)),
         seq,
         _LOG2E / math.sqrt(dim),
         DIM=dim,
         BLOCK_N=keys,
-        SLOTS=2 * chosen.get("num_stages", 2),
+        SLOTS=slots,
         CAUSAL=causal,
-        TURNS=bool(chosen.get("turns")),
+        APART=(slots * keys + 2 * chosen["block_m"]) * one <= _SHARED,
         # Those of the first partition; the kernel says how many the others have.
         num_warps=4,
     )

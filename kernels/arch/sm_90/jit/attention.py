@@ -1,14 +1,16 @@
 """The forward pass of `attention` in Gluon: warps with roles, asynchronous copies and products.
 
-A program owns 128 queries of one head. One warp loads (`produce`); two warpgroups compute
-(`consume`), 64 queries each. What they share lies in a ring of tiles: keys and values one after
-the other, in the order of their use, from the last tile of keys to the first. Two barriers guard
-each slot: ``full`` completes when the bytes of a copy have arrived, ``empty`` when both warpgroups
-have read them. A barrier has phases; tile ``number`` is round ``number // SLOTS`` of its slot and
-waits for the parity of that round.
+A program walks blocks of 128 queries of one head. One warp loads (`produce`); two warpgroups
+compute (`consume`), 64 queries each. What they share lies in a ring of tiles: keys and values one
+after the other, in the order of their use, from the last tile of keys to the first, block after
+block. Two barriers guard each slot: ``full`` completes when the bytes of a copy have arrived,
+``empty`` when both warpgroups have read them. A barrier has phases; tile ``number`` is round
+``number // SLOTS`` of its slot and waits for the parity of that round. Each warpgroup's queries
+are a ring of one slot, a round a block.
 
 A computing warpgroup issues the scores of a tile, then the sum over the values of the tile before,
-and forms the weights of the new scores while that sum is still running.
+and forms the weights of the new scores while that sum is still running. Where results have a place
+of their own (APART), the next block's queries arrive while this one's results are still formed.
 """
 
 from __future__ import annotations
@@ -34,12 +36,42 @@ PARTS = gl.constexpr(2)
 
 
 @gluon.jit
-def place(heads):
-    """Batch, head and first query of this program. Asked again where it is needed: no register
-    holds it in between."""
-    # The longest rows first: the short ones fill the last wave.
-    block = gl.num_programs(0) - 1 - gl.program_id(0)
-    return gl.program_id(1) // heads, gl.program_id(1) % heads, block * (ROWS * PARTS)
+def place(turn, work, BLOCK_N: gl.constexpr, CAUSAL: gl.constexpr):
+    """Line (a head of a sequence), first query and tiles of keys of this program's block ``turn``.
+
+    Lines go ``together`` at a time, as many as keep their keys in the cache; of these the blocks
+    with most tiles first. Every other turn goes to the programs in the opposite order: who had the
+    shortest block of one turn has the longest of the next. Asked again where it is needed: no
+    register holds it in between.
+    """
+    blocks, lines, together, seq = work
+    programs = gl.num_programs(0)
+    position = turn * programs + turned(turn, programs)
+    first = position // (together * blocks) * together
+    beside = gl.minimum(together, lines - first)
+    rest = position - first * blocks
+    row = (blocks - 1 - rest // beside) * (ROWS * PARTS)
+    high = seq
+    if CAUSAL:
+        high = gl.minimum(seq, row + ROWS * PARTS)
+    return first + rest % beside, row, gl.cdiv(high, BLOCK_N)
+
+
+@gluon.jit
+def turned(turn, programs):
+    """This program's number, counted from the other end in every other turn."""
+    return gl.program_id(0) + (turn & 1) * (programs - 1 - 2 * gl.program_id(0))
+
+
+@gluon.jit
+def turns_of(work):
+    """How many blocks this program has."""
+    blocks, lines, _, _ = work
+    programs = gl.num_programs(0)
+    whole = blocks * lines // programs
+    if whole * programs + turned(whole, programs) < blocks * lines:
+        whole += 1
+    return whole
 
 
 @gluon.jit
@@ -72,28 +104,35 @@ def produce(
     q_desc,
     k_desc,
     v_desc,
-    queries,
-    loaded,
+    asked,
     ring,
+    work,
     heads,
     group,
-    count,
     BLOCK_N: gl.constexpr,
     SLOTS: gl.constexpr,
+    CAUSAL: gl.constexpr,
 ):
-    """Load the queries, then keys and values in the order of their use."""
-    batch, head, first_row = place(heads)
-    kv_head = head // group
-    mbarrier.expect(loaded, PARTS * q_desc.block_type.nbytes)
-    for part in gl.static_range(PARTS):
-        tma_load(q_desc, [batch, head, first_row + part * ROWS, 0], loaded, queries.index(part))
-    row = (count - 1) * BLOCK_N
-    fetch(k_desc, batch, kv_head, row, 0, ring, SLOTS)
-    for step in range(1, count):
-        fetch(k_desc, batch, kv_head, row - BLOCK_N, 2 * step - 1, ring, SLOTS)
-        fetch(v_desc, batch, kv_head, row, 2 * step, ring, SLOTS)
-        row -= BLOCK_N
-    fetch(v_desc, batch, kv_head, 0, 2 * count - 1, ring, SLOTS)
+    """Load the queries of every block, then keys and values in the order of their use."""
+    queries, loaded, free = asked
+    number = 0
+    for turn in range(turns_of(work)):
+        line, first_row, count = place(turn, work, BLOCK_N, CAUSAL)
+        batch, head = line // heads, line % heads
+        kv_head = head // group
+        row = (count - 1) * BLOCK_N
+        fetch(k_desc, batch, kv_head, row, number, ring, SLOTS)
+        for part in gl.static_range(PARTS):
+            mbarrier.wait(free.index(part), (turn & 1) ^ 1)
+            mbarrier.expect(loaded.index(part), q_desc.block_type.nbytes)
+            at = first_row + part * ROWS
+            tma_load(q_desc, [batch, head, at, 0], loaded.index(part), queries.index(part))
+        for step in range(1, count):
+            fetch(k_desc, batch, kv_head, row - BLOCK_N, number + 2 * step - 1, ring, SLOTS)
+            fetch(v_desc, batch, kv_head, row, number + 2 * step, ring, SLOTS)
+            row -= BLOCK_N
+        fetch(v_desc, batch, kv_head, 0, number + 2 * count - 1, ring, SLOTS)
+        number += 2 * count
 
 
 @gluon.jit
@@ -137,10 +176,9 @@ def advance(
     weight,
     q,
     ring,
-    turns,
     rows,
-    step,
-    count,
+    number,
+    start,
     seq,
     factor,
     DIM: gl.constexpr,
@@ -148,28 +186,21 @@ def advance(
     SLOTS: gl.constexpr,
     CAUSAL: gl.constexpr,
     MASK: gl.constexpr,
-    TURNS: gl.constexpr,
-    PART: gl.constexpr,
     SCORES: gl.constexpr,
     OUT: gl.constexpr,
 ):
-    """Scores of tile ``step``, whose keys have arrived, and the values of the tile before it."""
+    """Scores of the keys from ``start``, tile ``number``, which have arrived, and the values of
+    the tile before them, number + 1."""
     tiles, _, _ = ring
-    keys, values = 2 * step - 1, 2 * step
-    k = tiles.index(keys % SLOTS).reshape([BLOCK_N, DIM]).permute([1, 0])
+    values = number + 1
+    k = tiles.index(number % SLOTS).reshape([BLOCK_N, DIM]).permute([1, 0])
     v = tiles.index(values % SLOTS).reshape([BLOCK_N, DIM])
-    if TURNS:
-        # The first warpgroup's first turn is nobody's to give.
-        mbarrier.wait(turns.index(PART), (step + PART) & 1)
     scores = gl.zeros([ROWS, BLOCK_N], gl.float32, SCORES)
     scores = warpgroup_mma(q, k, scores, use_acc=False, is_async=True)
     await_tile(values, ring, SLOTS)
     total = warpgroup_mma(p, v, total, is_async=True)
-    if TURNS:
-        mbarrier.arrive(turns.index((PART + 1) % PARTS), count=1)
     scores = warpgroup_mma_wait(1, deps=(scores,))
-    release(keys, ring, SLOTS)
-    start = (count - 1 - step) * BLOCK_N
+    release(number, ring, SLOTS)
     fresh, top, weight, shrink = weigh(
         scores, top, weight, rows, start, seq, factor, BLOCK_N, CAUSAL, MASK, SCORES
     )
@@ -186,73 +217,90 @@ def advance(
 def consume(
     o_desc,
     lse_ptr,
-    queries,
-    loaded,
+    asked,
+    results,
     ring,
-    turns,
+    work,
     heads,
-    count,
-    seq,
     factor,
     DIM: gl.constexpr,
     BLOCK_N: gl.constexpr,
     SLOTS: gl.constexpr,
     CAUSAL: gl.constexpr,
-    TURNS: gl.constexpr,
+    APART: gl.constexpr,
     PART: gl.constexpr,
 ):
-    """The queries of one warpgroup against all their keys."""
+    """The queries of one warpgroup against all their keys, block after block."""
     SCORES: gl.constexpr = gl.NVMMADistributedLayout([3, 0], [4, 1], [16, BLOCK_N, 16])
     OUT: gl.constexpr = gl.NVMMADistributedLayout([3, 0], [4, 1], [16, DIM, 16])
     LINE: gl.constexpr = gl.SliceLayout(1, SCORES)
     # Tiles that the diagonal may cross; of those before it, none needs a mask.
     MASKED: gl.constexpr = ROWS * PARTS // BLOCK_N if CAUSAL else 1
     tiles, _, _ = ring
-    _, _, first_row = place(heads)
-    rows = first_row + PART * ROWS + gl.arange(0, ROWS, layout=LINE)
-    total = gl.zeros([ROWS, DIM], gl.float32, OUT)
-    top = gl.full([ROWS], -1.0e30, gl.float32, LINE)
-    weight = gl.full([ROWS], 0.0, gl.float32, LINE)
-
+    queries, loaded, free = asked
+    _, _, _, seq = work
     q = queries.index(PART).reshape([ROWS, DIM])
-    mbarrier.wait(loaded, 0)
-    await_tile(0, ring, SLOTS)
-    k = tiles.index(0).reshape([BLOCK_N, DIM]).permute([1, 0])
-    scores = gl.zeros([ROWS, BLOCK_N], gl.float32, SCORES)
-    scores = warpgroup_mma(q, k, scores, use_acc=False, is_async=True)
-    scores = warpgroup_mma_wait(0, deps=(scores,))
-    release(0, ring, SLOTS)
-    start = (count - 1) * BLOCK_N
-    p, top, weight, _ = weigh(
-        scores, top, weight, rows, start, seq, factor, BLOCK_N, CAUSAL, True, SCORES
-    )
-    p = gl.convert_layout(p.to(q.dtype), gl.DotOperandLayout(0, OUT, 2))
-    await_tile(1, ring, SLOTS)
-    if MASKED > 1:
-        for step in range(1, gl.minimum(MASKED, count)):
-            p, total, top, weight = advance(
-                p, total, top, weight, q, ring, turns, rows, step, count, seq, factor,
-                DIM, BLOCK_N, SLOTS, CAUSAL, True, TURNS, PART, SCORES, OUT,
-            )  # fmt: skip
-    for step in range(MASKED, count):
-        p, total, top, weight = advance(
-            p, total, top, weight, q, ring, turns, rows, step, count, seq, factor,
-            DIM, BLOCK_N, SLOTS, CAUSAL, False, TURNS, PART, SCORES, OUT,
-        )  # fmt: skip
+    out = results.index(PART).reshape([ROWS, DIM])
+    number = 0
+    for turn in range(turns_of(work)):
+        _, first_row, count = place(turn, work, BLOCK_N, CAUSAL)
+        rows = first_row + PART * ROWS + gl.arange(0, ROWS, layout=LINE)
+        total = gl.zeros([ROWS, DIM], gl.float32, OUT)
+        top = gl.full([ROWS], -1.0e30, gl.float32, LINE)
+        weight = gl.full([ROWS], 0.0, gl.float32, LINE)
 
-    last = (2 * count - 1) % SLOTS
-    v = tiles.index(last).reshape([BLOCK_N, DIM])
-    total = warpgroup_mma(p, v, total, is_async=True)
-    lse = (top * factor + gl.log2(weight)) * 0.6931471805599453
-    line = gl.program_id(1).to(gl.int64) * seq
-    gl.store(lse_ptr + line + rows, lse, mask=rows < seq)
-    share = gl.convert_layout(1.0 / weight, gl.SliceLayout(1, OUT))
-    total = warpgroup_mma_wait(0, deps=(total,))
-    # All scores are done: the queries' place is free, and the copy leaves out rows past the end.
-    q.store((total * share[:, None]).to(q.dtype))
-    fence_async_shared()
-    batch, head, first_row = place(heads)
-    tma_store(o_desc, [batch, head, first_row + PART * ROWS, 0], queries.index(PART))
+        mbarrier.wait(loaded.index(PART), turn & 1)
+        await_tile(number, ring, SLOTS)
+        k = tiles.index(number % SLOTS).reshape([BLOCK_N, DIM]).permute([1, 0])
+        scores = gl.zeros([ROWS, BLOCK_N], gl.float32, SCORES)
+        scores = warpgroup_mma(q, k, scores, use_acc=False, is_async=True)
+        scores = warpgroup_mma_wait(0, deps=(scores,))
+        release(number, ring, SLOTS)
+        start = (count - 1) * BLOCK_N
+        p, top, weight, _ = weigh(
+            scores, top, weight, rows, start, seq, factor, BLOCK_N, CAUSAL, True, SCORES
+        )
+        p = gl.convert_layout(p.to(q.dtype), gl.DotOperandLayout(0, OUT, 2))
+        number += 1
+        await_tile(number, ring, SLOTS)
+        if MASKED > 1:
+            for _ in range(1, gl.minimum(MASKED, count)):
+                start -= BLOCK_N
+                p, total, top, weight = advance(
+                    p, total, top, weight, q, ring, rows, number, start, seq, factor,
+                    DIM, BLOCK_N, SLOTS, CAUSAL, True, SCORES, OUT,
+                )  # fmt: skip
+                number += 2
+        for _ in range(MASKED, count):
+            start -= BLOCK_N
+            p, total, top, weight = advance(
+                p, total, top, weight, q, ring, rows, number, start, seq, factor,
+                DIM, BLOCK_N, SLOTS, CAUSAL, False, SCORES, OUT,
+            )  # fmt: skip
+            number += 2
+
+        # The last scores are done with the queries, the last values are still to come.
+        if APART:
+            mbarrier.arrive(free.index(PART), count=1)
+        v = tiles.index(number % SLOTS).reshape([BLOCK_N, DIM])
+        total = warpgroup_mma(p, v, total, is_async=True)
+        line, first_row, _ = place(turn, work, BLOCK_N, CAUSAL)
+        lse = (top * factor + gl.log2(weight)) * 0.6931471805599453
+        gl.store(lse_ptr + gl.cast(line, gl.int64) * seq + rows, lse, mask=rows < seq)
+        share = gl.convert_layout(1.0 / weight, gl.SliceLayout(1, OUT))
+        total = warpgroup_mma_wait(0, deps=(total,))
+        release(number, ring, SLOTS)
+        number += 1
+        if APART:
+            # The results of the block before have left their place long ago.
+            tma.store_wait(0)
+        out.store((total * share[:, None]).to(q.dtype))
+        fence_async_shared()
+        at = first_row + PART * ROWS
+        tma_store(o_desc, [line // heads, line % heads, at, 0], results.index(PART))
+        if not APART:
+            tma.store_wait(0)
+            mbarrier.arrive(free.index(PART), count=1)
     tma.store_wait(0)
 
 
@@ -265,62 +313,64 @@ def forward_gluon_kernel(
     lse_ptr,
     heads,
     group,
+    blocks,
+    lines,
+    together,
     seq,
     factor,
     DIM: gl.constexpr,
     BLOCK_N: gl.constexpr,
     SLOTS: gl.constexpr,
     CAUSAL: gl.constexpr,
-    TURNS: gl.constexpr,
+    APART: gl.constexpr,
 ):
-    """128 queries of one head. ``factor`` = scale · log₂e: exponents are powers of two.
+    """All blocks of 128 queries, as many programs as run at once. ``factor`` = scale · log₂e:
+    exponents are powers of two.
 
-    Descriptors are of [batch, heads, seq, head_dim] with one head's rows as a block. TURNS: the
-    warpgroups issue their products by turns, so that one computes weights while the other's
-    products run.
+    Descriptors are of [batch, heads, seq, head_dim] with one head's rows as a block. ``blocks`` a
+    line, and ``lines``, heads of all sequences; ``together``: see `place`. APART: results do not
+    take the place of their queries, which leaves room for the next ones.
     """
-    _, _, first_row = place(heads)
-    high = seq
-    if CAUSAL:
-        high = gl.minimum(seq, first_row + ROWS * PARTS)
-    count = gl.cdiv(high, BLOCK_N)
-
     queries = gl.allocate_shared_memory(q_desc.dtype, [PARTS, 1, 1, ROWS, DIM], q_desc.layout)
     tiles = gl.allocate_shared_memory(k_desc.dtype, [SLOTS, 1, 1, BLOCK_N, DIM], k_desc.layout)
     full = gl.allocate_shared_memory(gl.int64, [SLOTS, 1], mbarrier.MBarrierLayout())
     empty = gl.allocate_shared_memory(gl.int64, [SLOTS, 1], mbarrier.MBarrierLayout())
-    turns = gl.allocate_shared_memory(gl.int64, [PARTS, 1], mbarrier.MBarrierLayout())
-    loaded = gl.allocate_shared_memory(gl.int64, [1], mbarrier.MBarrierLayout())
+    loaded = gl.allocate_shared_memory(gl.int64, [PARTS, 1], mbarrier.MBarrierLayout())
+    free = gl.allocate_shared_memory(gl.int64, [PARTS, 1], mbarrier.MBarrierLayout())
     for slot in gl.static_range(SLOTS):
         mbarrier.init(full.index(slot), count=1)
         mbarrier.init(empty.index(slot), count=PARTS)
     for part in gl.static_range(PARTS):
-        mbarrier.init(turns.index(part), count=1)
-    mbarrier.init(loaded, count=1)
+        mbarrier.init(loaded.index(part), count=1)
+        mbarrier.init(free.index(part), count=1)
+    results = queries
+    if APART:
+        results = gl.allocate_shared_memory(o_desc.dtype, [PARTS, 1, 1, ROWS, DIM], o_desc.layout)
 
-    ring = (tiles, full, empty)
+    ring, asked = (tiles, full, empty), (queries, loaded, free)
+    work = (blocks, lines, together, seq)
     # Registers a thread, out of 168 each: the loading warpgroup's are lent to the others.
     gl.warp_specialize(
         [
             (
                 consume,
                 (
-                    o_desc, lse_ptr, queries, loaded, ring, turns, heads, count, seq, factor,
-                    DIM, BLOCK_N, SLOTS, CAUSAL, TURNS, 0,
+                    o_desc, lse_ptr, asked, results, ring, work, heads, factor,
+                    DIM, BLOCK_N, SLOTS, CAUSAL, APART, 0,
                 ),
             ),
             (
                 consume,
                 (
-                    o_desc, lse_ptr, queries, loaded, ring, turns, heads, count, seq, factor,
-                    DIM, BLOCK_N, SLOTS, CAUSAL, TURNS, 1,
+                    o_desc, lse_ptr, asked, results, ring, work, heads, factor,
+                    DIM, BLOCK_N, SLOTS, CAUSAL, APART, 1,
                 ),
             ),
             (
                 produce,
                 (
-                    q_desc, k_desc, v_desc, queries, loaded, ring, heads, group, count,
-                    BLOCK_N, SLOTS,
+                    q_desc, k_desc, v_desc, asked, ring, work, heads, group,
+                    BLOCK_N, SLOTS, CAUSAL,
                 ),
             ),
         ],
