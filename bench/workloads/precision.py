@@ -42,6 +42,7 @@ class Precision(Operation):
         Measure("effective_flops", "FLOP/s", "higher"),
     )
     worded = {"distribution": {"normal": ""}}
+    fitting = {"shape": ("4096x4096x4096", "512x512x512")}
 
     shape: Shape = Shape((2048, 2048, 2048))
     dtype: Literal["fp32", "tf32", "fp16", "bf16", "fp8_e4m3", "fp8_e5m2", "int8"] = "bf16"

@@ -186,7 +186,8 @@ def _language(program):
         where=lambda keep, a, b: tensor(np.where(keep, read(a), np.float32(b))),
         maximum=first(np.maximum), minimum=first(np.minimum), max=first(np.max), sum=first(np.sum),
         exp2=first(np.exp2), log2=first(np.log2), convert_layout=lambda value, _: read(value),
-        cdiv=lambda a, b: -(-a // b), cast=lambda value, dtype: dtype(value), store=store, allocate_shared_memory=allocate,
+        cdiv=lambda a, b: -(-a // b), cast=lambda value, dtype: dtype(value), store=store,
+        allocate_shared_memory=allocate,
         warp_specialize=specialize, program_id=lambda axis: tensor(program.place[axis]),
         num_programs=lambda axis: program.grid[axis],
     )  # fmt: skip
