@@ -107,6 +107,8 @@ def _in_proportion(chosen: Constants, facts: Facts) -> bool:
 def _distinct(key: str, chosen: Constants, facts: Facts) -> bool:
     """Leaves out configurations that launch the same as a smaller one."""
     width, block = facts.get("width"), chosen.get("block")
+    if key == "stream" and chosen.get("num_stages", 1) > 1:
+        return "waves" in chosen  # a single block has nothing to be ahead of
     if key == "rope":
         return chosen["heads"] <= power_of_2(facts.get("heads", 64))
     if width is None or block is None:

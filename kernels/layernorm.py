@@ -101,7 +101,6 @@ def backward(
     chosen = config(arch, "rmsnorm_backward", NAMES[x.dtype], width=width)
     programs = min(cdiv(rows, chosen["rows"]), processors(x.device) * chosen["waves"])
     partial = torch.empty((programs, 2 * width), dtype=torch.float32, device=x.device)
-    sums = torch.empty(2 * width, dtype=x.dtype, device=x.device)
     from .jit.layernorm import backward_kernel
 
     launch(
@@ -121,11 +120,11 @@ def backward(
         WIDTH=width,
         BLOCK=power_of_2(width),
         ROWS=chosen["rows"],
+        STAGES=chosen.get("num_stages", 1),
         **meta(chosen),
     )
-    sum_rows(partial, sums)
-    dweight.copy_(sums[:width])
-    dbias.copy_(sums[width:])
+    sum_rows(partial[:, :width], dweight)
+    sum_rows(partial[:, width:], dbias)
     return dx, dweight, dbias
 
 

@@ -134,6 +134,7 @@ def backward(
         WIDTH=width,
         BLOCK=power_of_2(width),
         ROWS=chosen["rows"],
+        STAGES=chosen.get("num_stages", 1),
         ADD=extra is not None,
         **meta(chosen),
     )
@@ -142,21 +143,26 @@ def backward(
 
 
 def sum_rows(partial: torch.Tensor, out: torch.Tensor) -> None:
-    """out[c] = Σ_r partial[r, c]: fp32 [rows, width] to [width], in an order that is fixed."""
+    """out[c] = Σ_r partial[r, c]: fp32 [rows, width] to [width], in an order that is fixed.
+
+    So many short rows of programs, and as much of a column in each as registers hold, that one
+    round trip to the cache fetches what a few hundred programs of the first step left.
+    """
     rows, width = partial.shape
     from .jit.rmsnorm import columns_kernel
 
-    block = 64
+    block = 32
     launch(
         columns_kernel,
         (cdiv(width, block),),
         partial,
         out,
         rows,
+        partial.stride(0),
         WIDTH=width,
-        ROWS=32,
+        ROWS=min(512, power_of_2(rows)),
         BLOCK=block,
-        num_warps=4,
+        num_warps=16,
     )
 
 

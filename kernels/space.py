@@ -14,9 +14,11 @@ from dataclasses import dataclass
 Constants = Mapping[str, int]
 Facts = Mapping[str, int]
 
-SWITCHES = ("tma", "flatten", "subtile", "specialize")
+SWITCHES = ("tma", "flatten", "subtile", "specialize", "first_loads", "first_stores")
 """Constants that are 1 or 0, which is the same as none."""
-COMPILER = ("num_warps", "num_stages")
+COMPILER = ("num_warps", "num_stages", "maxnreg")
+"""Constants that are passed on to the compiler. No search tries ``maxnreg``, the most registers of
+a thread: not every compiler takes it."""
 
 
 def _none_held(chosen: Constants, facts: Facts) -> int:
@@ -35,8 +37,8 @@ class Space:
 
     ``ops`` are the operations that ask for it and ``facts`` what they tell of a case. A
     configuration has every constant of one of ``forms``, whose values are those to try, and any of
-    ``num_warps``, ``num_stages`` and the constants that occur in ``ways``. ``held`` gives the fp32
-    values that a program keeps in registers, ``shared`` the bytes that it stages in shared memory.
+    `COMPILER` and the constants that occur in ``ways``. ``held`` gives the fp32 values that a
+    program keeps in registers, ``shared`` the bytes that it stages in shared memory.
     ``product``: a kernel of matrix products, which keeps sums rather than operands.
     """
 
@@ -81,6 +83,15 @@ def _rows(c: Constants, facts: Facts) -> int:
     return c["rows"] * power_of_2(facts["width"]) if "rows" in c else c["block"]
 
 
+def _rows_ahead(c: Constants, facts: Facts, size: int) -> int:
+    """Of x, dy and a gradient to add, all but one of the stages."""
+    return (c.get("num_stages", 1) - 1) * 3 * _rows(c, facts) * size
+
+
+def _blocks_ahead(c: Constants, facts: Facts, size: int) -> int:
+    return (c.get("num_stages", 1) - 1) * 2 * c["block"] * size
+
+
 def _forward(c: Constants, facts: Facts) -> int:
     return c["block_m"] * (facts["head_dim"] + c["block_n"])
 
@@ -108,6 +119,8 @@ _MATRIX = {
     "group_m": (8,),
 }
 _PAIR = {"block_m": _blocks(16, 128), "block_n": _blocks(16, 128)}
+_ROWS = (1, 2, 4, 8, 16)
+_WARPS = (1, 2, 4, 8, 16, 32)
 _PERSISTENT = {"tma": 1, "waves": 1, "flatten": 1}
 _HEADS = ("head_dim", "causal")
 _DESCRIBED: tuple[Mapping[str, int], ...] = ({}, {"tma": 1})
@@ -119,14 +132,14 @@ def _linear(*ops: str, block: tuple[int, ...] = _blocks(512, 16384), **more: int
     return Space(ops, ("size",), forms, held=lambda c, facts: c["block"], warps=(4, 8, 16))
 
 
-def _wide(*ops: str, rows: bool = True, block: bool = False, waves: bool = False) -> Space:
+def _wide(*ops: str, rows: bool = True, block: bool = False) -> Space:
     """A kernel over rows of ``width``: whole ones, blocks of one, or either."""
     forms: list[Mapping[str, tuple[int, ...]]] = []
     if rows:
-        forms.append({"rows": (1, 2, 4, 8, 16), **({"waves": (1, 2, 4, 8)} if waves else {})})
+        forms.append({"rows": _ROWS})
     if block:
         forms.append({"block": _blocks(512, 65536)})
-    return Space(ops, ("width",), tuple(forms), held=_rows, warps=(1, 2, 4, 8, 16, 32))
+    return Space(ops, ("width",), tuple(forms), held=_rows, warps=_WARPS)
 
 
 SPACES: Mapping[str, Space] = {
@@ -209,7 +222,24 @@ SPACES: Mapping[str, Space] = {
         ways=_DESCRIBED,
         product=True,
     ),
-    "stream": _linear("stream"),
+    "stream": Space(
+        ("stream",),
+        ("size",),
+        ({"block": _blocks(512, 16384)},),
+        lambda c, facts: c["block"],
+        _blocks_ahead,
+        warps=(4, 8, 16),
+        stages=(1, 4),
+        ways=(
+            {},
+            {"first_stores": 1},
+            {"first_loads": 1, "first_stores": 1},
+            {"waves": 2},
+            {"waves": 2, "first_stores": 1},
+            {"waves": 4},
+            {"waves": 4, "first_stores": 1},
+        ),
+    ),
     "stream_sum": _linear("stream", steps=16),
     "adamw": _linear("adamw", block=_blocks(256, 4096)),
     "local_reduce": Space(
@@ -233,7 +263,15 @@ SPACES: Mapping[str, Space] = {
         lambda c, facts, size: _tile(c, facts) * size,
     ),
     "rmsnorm": _wide("rmsnorm", "layernorm"),
-    "rmsnorm_backward": _wide("rmsnorm", "layernorm", waves=True),
+    "rmsnorm_backward": Space(
+        ("rmsnorm", "layernorm"),
+        ("width",),
+        ({"rows": _ROWS, "waves": (1, 2, 3, 4, 8)},),
+        _rows,
+        _rows_ahead,
+        warps=_WARPS,
+        stages=(1, 3),
+    ),
     "softmax": _wide("softmax", block=True),
     "softmax_backward": _wide("softmax", block=True),
     "cross_entropy": _wide("cross_entropy", "linear_cross_entropy", rows=False, block=True),

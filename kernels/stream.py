@@ -8,11 +8,13 @@ then the shares.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import torch
 
 from .arguments import check_choice, check_tensor
 from .dtypes import TORCH
-from .launch import cdiv, launch
+from .launch import cdiv, launch, processors
 from .op import Case, Fill, Op, Tensors, Work
 from .reference import relative_error
 from .tuning import config, meta
@@ -46,9 +48,12 @@ def stream(
     if not sums:
         from .jit.stream import map_kernel
 
+        programs, waves = cdiv(count, chosen["block"]), chosen.get("waves", 0)
+        if waves:
+            programs = min(programs, processors(x.device) * waves)
         launch(
             map_kernel,
-            (cdiv(count, chosen["block"]),),
+            (programs,),
             x,
             y,
             out,
@@ -57,6 +62,10 @@ def stream(
             OP=OPS.index(op),
             WIDE=x.dtype == torch.float64,
             BLOCK=chosen["block"],
+            PERSISTENT=waves > 0,
+            STAGES=chosen.get("num_stages", 1),
+            LOADS=_eviction(chosen, "first_loads"),
+            STORES=_eviction(chosen, "first_stores"),
             **meta(chosen),
         )
         return out
@@ -81,6 +90,10 @@ def stream(
     )
     launch(total_kernel, (1,), partial, out, programs, BLOCK=1024, num_warps=8)
     return out
+
+
+def _eviction(chosen: Mapping[str, int], switch: str) -> str:
+    return "evict_first" if chosen.get(switch) else ""
 
 
 def stream_torch(op: str, x: torch.Tensor, y: torch.Tensor, out: torch.Tensor) -> torch.Tensor:

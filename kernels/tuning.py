@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from . import tables
+from .space import COMPILER
 
 FOLDER = Path(__file__).parent / "tuned"
 
@@ -201,8 +202,8 @@ def watching() -> Iterator[list[Asked]]:
 
 
 def meta(chosen: Mapping[str, int]) -> dict[str, int]:
-    """The compiler's part of a configuration: warps and stages."""
-    return {key: chosen[key] for key in ("num_warps", "num_stages") if key in chosen}
+    """The compiler's part of a configuration: warps, stages and registers."""
+    return {key: chosen[key] for key in COMPILER if key in chosen}
 
 
 def architectures() -> list[str]:

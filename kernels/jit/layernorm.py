@@ -58,17 +58,20 @@ def backward_kernel(
     WIDTH: tl.constexpr,
     BLOCK: tl.constexpr,
     ROWS: tl.constexpr,
+    STAGES: tl.constexpr,
 ):
     """dx of many rows, and this program's shares of dweight and dbias as one row of ``partial``.
 
-    dx = scale·(w·dy - mean(w·dy) - x̂·mean(w·dy·x̂)) with x̂ = (x - mean)·scale.
+    dx = scale·(w·dy - mean(w·dy) - x̂·mean(w·dy·x̂)) with x̂ = (x - mean)·scale. STAGES as in
+    `rmsnorm`'s.
     """
     column = tl.arange(0, BLOCK)
     here = column < WIDTH
     weight = tl.load(weight_ptr + column, mask=here, other=0.0).to(tl.float32)
     total_w = tl.zeros((BLOCK,), dtype=tl.float32)
     total_b = tl.zeros((BLOCK,), dtype=tl.float32)
-    for start in range(tl.program_id(0) * ROWS, rows, tl.num_programs(0) * ROWS):
+    step = tl.num_programs(0) * ROWS
+    for start in tl.range(tl.program_id(0) * ROWS, rows, step, num_stages=STAGES):
         row = start + tl.arange(0, ROWS).to(tl.int64)
         inside = (row < rows)[:, None] & here[None, :]
         mean = tl.load(mean_ptr + row, mask=row < rows, other=0.0)
@@ -77,7 +80,8 @@ def backward_kernel(
         x = tl.load(x_ptr + place, mask=inside, other=0.0).to(tl.float32)
         along = row[:, None] * stride_dy + column[None, :]
         dy = tl.load(dy_ptr + along, mask=inside, other=0.0).to(tl.float32)
-        unit = tl.where(inside, (x - mean[:, None]) * scale[:, None], 0.0)
+        # Outside dy is 0, and so is all that it multiplies.
+        unit = (x - mean[:, None]) * scale[:, None]
         total_w += tl.sum(dy * unit, 0)
         total_b += tl.sum(dy, 0)
         weighted = dy * weight[None, :]

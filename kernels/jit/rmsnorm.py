@@ -61,19 +61,23 @@ def backward_kernel(
     WIDTH: tl.constexpr,
     BLOCK: tl.constexpr,
     ROWS: tl.constexpr,
+    STAGES: tl.constexpr,
     ADD: tl.constexpr,
 ):
     """dx of many rows, and this program's share of dweight as one row of ``partial``.
 
     dx = scale·(w·dy - x̂·mean(w·dy·x̂)) with x̂ = x·scale; with ADD the gradient that flows past
     the norm is added. Programs walk the rows in steps of their number: the order of summation,
-    and so every bit of dweight, depends on the grid alone.
+    and so every bit of dweight, depends on the grid alone. With STAGES > 2 the next rows are on
+    their way to shared memory, which holds STAGES - 1 of them, while this one is summed: memory
+    never waits for a sum. (With 2 the one buffer is filled again only after it was used.)
     """
     column = tl.arange(0, BLOCK)
     here = column < WIDTH
     weight = tl.load(weight_ptr + column, mask=here, other=0.0).to(tl.float32)
     total = tl.zeros((BLOCK,), dtype=tl.float32)
-    for start in range(tl.program_id(0) * ROWS, rows, tl.num_programs(0) * ROWS):
+    step = tl.num_programs(0) * ROWS
+    for start in tl.range(tl.program_id(0) * ROWS, rows, step, num_stages=STAGES):
         row = start + tl.arange(0, ROWS).to(tl.int64)
         inside = (row < rows)[:, None] & here[None, :]
         scale = tl.load(scale_ptr + row, mask=row < rows, other=0.0)
@@ -96,15 +100,22 @@ def backward_kernel(
 
 @triton.jit
 def columns_kernel(
-    partial_ptr, out_ptr, rows, WIDTH: tl.constexpr, ROWS: tl.constexpr, BLOCK: tl.constexpr
+    partial_ptr,
+    out_ptr,
+    rows,
+    stride,
+    WIDTH: tl.constexpr,
+    ROWS: tl.constexpr,
+    BLOCK: tl.constexpr,
 ):
     """out = the sum of ``rows`` fp32 rows: the second half of a two-step reduction."""
     column = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
     here = column < WIDTH
-    total = tl.zeros((BLOCK,), dtype=tl.float32)
+    # Threads keep sums of their own and meet once, at the end: nothing waits between two loads.
+    total = tl.zeros((ROWS, BLOCK), dtype=tl.float32)
     for start in range(0, rows, ROWS):
         row = start + tl.arange(0, ROWS)
         inside = (row < rows)[:, None] & here[None, :]
-        place = row[:, None] * WIDTH + column[None, :]
-        total += tl.sum(tl.load(partial_ptr + place, mask=inside, other=0.0), axis=0)
-    tl.store(out_ptr + column, total.to(out_ptr.dtype.element_ty), mask=here)
+        place = row[:, None] * stride + column[None, :]
+        total += tl.load(partial_ptr + place, mask=inside, other=0.0)
+    tl.store(out_ptr + column, tl.sum(total, axis=0).to(out_ptr.dtype.element_ty), mask=here)

@@ -1,4 +1,4 @@
-"""Kernels of `stream`: one block of the arrays a program."""
+"""Kernels of `stream`: a program takes one block of the arrays, or several in turn."""
 
 from __future__ import annotations
 
@@ -16,23 +16,58 @@ def map_kernel(
     OP: tl.constexpr,
     WIDE: tl.constexpr,
     BLOCK: tl.constexpr,
+    PERSISTENT: tl.constexpr,
+    STAGES: tl.constexpr,
+    LOADS: tl.constexpr,
+    STORES: tl.constexpr,
 ):
-    """One block of out = x | s·x | x + y | x + s·y (OP = 0..3), in fp32 (WIDE: fp64)."""
+    """out = x | s·x | x + y | x + s·y (OP = 0..3), in fp32 (WIDE: fp64).
+
+    One block a program; PERSISTENT programs walk the blocks in steps of their number, and with
+    STAGES > 2 their next blocks are on their way to shared memory, which holds STAGES - 1 of them,
+    while one is stored. LOADS and STORES may tell the cache to give those lines up first: no
+    element is used again.
+    """
+    if PERSISTENT:
+        blocks = (count - 1) // BLOCK + 1  # tl.cdiv would pass 31 bits before count does
+        for block in tl.range(tl.program_id(0), blocks, tl.num_programs(0), num_stages=STAGES):
+            _map_block(x_ptr, y_ptr, out_ptr, count, scalar, block, OP, WIDE, BLOCK, LOADS, STORES)
+    else:
+        block = tl.program_id(0)
+        _map_block(x_ptr, y_ptr, out_ptr, count, scalar, block, OP, WIDE, BLOCK, LOADS, STORES)
+
+
+@triton.jit
+def _map_block(
+    x_ptr,
+    y_ptr,
+    out_ptr,
+    count,
+    scalar,
+    block,
+    OP: tl.constexpr,
+    WIDE: tl.constexpr,
+    BLOCK: tl.constexpr,
+    LOADS: tl.constexpr,
+    STORES: tl.constexpr,
+):
     kind: tl.constexpr = tl.float64 if WIDE else tl.float32
-    place = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
+    # The number of a block is a plain int in the interpreter's loops: it has no `to`.
+    place = block * tl.full((), BLOCK, tl.int64) + tl.arange(0, BLOCK)
     inside = place < count
-    x = tl.load(x_ptr + place, mask=inside, other=0.0)
+    x = tl.load(x_ptr + place, mask=inside, other=0.0, eviction_policy=LOADS)
     if OP == 0:
         out = x
     elif OP == 1:
         out = x.to(kind) * scalar
     else:
-        y = tl.load(y_ptr + place, mask=inside, other=0.0)
+        y = tl.load(y_ptr + place, mask=inside, other=0.0, eviction_policy=LOADS)
         if OP == 2:
             out = x + y
         else:
             out = x.to(kind) + scalar * y.to(kind)
-    tl.store(out_ptr + place, out.to(out_ptr.dtype.element_ty), mask=inside)
+    kept = out.to(out_ptr.dtype.element_ty)
+    tl.store(out_ptr + place, kept, mask=inside, eviction_policy=STORES)
 
 
 @triton.jit

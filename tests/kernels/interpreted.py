@@ -16,6 +16,7 @@ import os
 os.environ["TRITON_INTERPRET"] = "1"
 
 import sys
+import unittest.mock
 
 import torch
 from hypothesis import HealthCheck, given, settings
@@ -25,7 +26,7 @@ from bench.kernels import costs, op, ops, tuning
 
 sys.path.insert(0, os.path.dirname(__file__))
 import rounding  # noqa: F401  (replaces the interpreter's own)
-from shapes import BY_DESCRIPTORS, SHAPES
+from shapes import AHEAD, BY_DESCRIPTORS, SHAPES
 
 CPU = torch.device("cpu")
 
@@ -142,6 +143,19 @@ def descriptors(name):
     op_module(name).launch = launch
 
 
+def ahead(name):
+    """The operation by programs that take several blocks each: on a device of two processors."""
+    chosen, shapes = AHEAD[name]
+    with contextlib.ExitStack() as forced:
+        for key, constants in chosen.items():
+            forced.enter_context(tuning.forcing(key, constants))
+        two = unittest.mock.patch.object(op_module(name), "processors", return_value=2)
+        forced.enter_context(two)
+        for variant in costs.SPECS[name].variants:
+            for extra, shape in enumerate(shapes):
+                agrees(op.Case(name, shape, "fp32", variant, "generic"), extra, 1)
+
+
 def op_module(name):
     """The module of an operation, whose launches can be watched."""
     return sys.modules[f"bench.kernels.{name}"]
@@ -181,6 +195,8 @@ def check(name):
             agrees(case, 0, 1)
     if name in BY_DESCRIPTORS:
         descriptors(name)
+    if name in AHEAD:
+        ahead(name)
 
 
 if __name__ == "__main__":

@@ -82,3 +82,17 @@ BY_DESCRIPTORS = {
     },
 }  # fmt: skip
 """Operation → configurations whose tiles move by tensor descriptors."""
+
+_ROWS_AHEAD = {"rmsnorm_backward": {"rows": 2, "waves": 1, "num_warps": 4, "num_stages": 3}}
+_BLOCKS_AHEAD = {
+    "stream": {
+        "block": 256, "num_warps": 4, "num_stages": 4, "waves": 2, "first_loads": 1,
+        "first_stores": 1,
+    },
+}  # fmt: skip
+AHEAD = {
+    "stream": (_BLOCKS_AHEAD, [(3000,), (2048,), (1,)]),
+    "rmsnorm": (_ROWS_AHEAD, [(19, 200), (8, 128), (1, 33)]),
+    "layernorm": (_ROWS_AHEAD, [(19, 200), (8, 128), (1, 33)]),
+}
+"""Operation → configurations whose programs fetch the next of several blocks ahead, and shapes."""

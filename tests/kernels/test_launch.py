@@ -5,7 +5,7 @@ import contextlib
 import pytest
 import torch
 
-from bench.kernels import attention, codegen, launch
+from bench.kernels import attention, codegen, launch, op, ops, tuning
 
 
 def test_a_launch_goes_to_the_device_of_its_arguments(monkeypatch):
@@ -43,6 +43,26 @@ def test_a_stride_of_one_compiles():
         attention.forward(*attended((1, 1, 1, 64), (64, 64, 1, 1)), causal=True, arch="sm_90")
     (kernel,) = map(codegen.describe, launches)
     assert codegen.build(kernel, "sm_90").matrix
+
+
+ROWS_AHEAD = ("rmsnorm_backward", {"rows": 1, "waves": 3}, (32768, 4096), "bf16", "backward")
+BLOCKS_AHEAD = ("stream", {"block": 4096, "waves": 2}, (1 << 28,), "fp32", "copy")
+
+
+@pytest.mark.parametrize(
+    ("name", "ahead"),
+    [("rmsnorm", ROWS_AHEAD), ("layernorm", ROWS_AHEAD), ("stream", BLOCKS_AHEAD)],
+)
+def test_what_is_fetched_ahead_waits_in_shared_memory_and_spills_nothing(name, ahead):
+    pytest.importorskip("triton", reason="Triton is not installed")
+    key, chosen, shape, dtype, variant = ahead
+    with tuning.forcing(key, {**chosen, "num_warps": 8, "num_stages": 4}):
+        kernel, *_ = codegen.kernels_of(
+            ops.get(name), op.Case(name, shape, dtype, variant, "sm_90")
+        )
+    built = codegen.build(kernel, "sm_90")
+    assert built.shared >= 3 * 16384  # a row of x and dy, or a block, in each buffer
+    assert not built.spills
 
 
 def test_what_attention_cannot_address_is_refused():

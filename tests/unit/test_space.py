@@ -145,3 +145,11 @@ def test_rows_are_held_or_walked(key):
     assert walked
     assert held
     assert len(walked) + len(held) == len(found) - 1
+
+
+def test_only_what_walks_blocks_fetches_them_ahead():
+    found = candidates("sm_90", "stream", "fp32", {"size": 1 << 28})
+    ahead = [one for one in found if one.get("num_stages", 1) > 1]
+    assert ahead
+    assert all(one["waves"] for one in ahead)
+    assert any(one.get("waves") for one in found if one not in ahead)
