@@ -142,7 +142,8 @@ class Task(threading.Thread):
     def run(self):
         self.go.acquire()
         try:
-            self.work()
+            with np.errstate(over="ignore"):  # what exceeds fp32 is infinite, as on a device
+                self.work()
         except BaseException as error:
             self.error = error
         self.over = True
