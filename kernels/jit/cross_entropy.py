@@ -180,9 +180,7 @@ def looped_kernel(
                 factor = scale
                 if SCALED:
                     factor = scale * tl.load(scale_ptr)
-                replaced(
-                    here, column, label, top, factor / total, factor, VOCAB, BLOCK, STAGES
-                )
+                replaced(here, column, label, top, factor / total, factor, VOCAB, BLOCK, STAGES)
 
 
 @triton.jit

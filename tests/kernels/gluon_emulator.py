@@ -201,6 +201,7 @@ def _language(program):
         maximum=first(np.maximum), minimum=first(np.minimum), max=first(np.max), sum=first(np.sum),
         exp2=first(np.exp2), log2=first(np.log2), convert_layout=lambda value, _: read(value),
         cdiv=lambda a, b: -(-a // b), store=store, load=load, allocate_shared_memory=allocate,
+        inline_asm_elementwise=lambda asm, constraints, args, *_, **options: args[0],
         warp_specialize=specialize, program_id=lambda axis: tensor(program.place[axis]),
         num_programs=lambda axis: program.grid[axis],
     )  # fmt: skip

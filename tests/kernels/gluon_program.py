@@ -88,6 +88,10 @@ class Shared:
         assert 0 <= number < len(self.array), f"{self.name} has no place {number}"
         return self._view(self.array[int(number)], f"{self.name}[{number}]")
 
+    def slice(self, start, length):
+        assert start + length <= len(self.array), f"{self.name} ends before {start + length}"
+        return self._view(self.array[start : start + length])
+
     def reshape(self, shape):
         return self._view(self.array.reshape(shape))
 

@@ -134,7 +134,7 @@ def test_compiles_without_spills_and_weighs_beside_products(dim, block_n, seq, v
 @pytest.mark.script("compiled_variants.py")
 @pytest.mark.parametrize(
     ("vocab", "block", "warps"),
-    [("131072", "8192", "16"), ("151936", "8192", "16"), ("32000", "8192", "8")],
+    [("131072", "8192", "16"), ("151936", "4096", "16"), ("32000", "16384", "8")],
 )
 def test_rows_are_kept_without_spills(vocab, block, warps, scripts):
     done = scripts("compiled_variants.py", vocab, block, warps)

@@ -25,7 +25,8 @@ tma_load = getattr(tma, "async_load", None) or tma.async_copy_global_to_shared
 LINE = gl.constexpr(64)
 """Logits of a tile's line, 128 bytes: a box of such lines is one copy."""
 LOG2E = gl.constexpr(1.4426950408889634)
-LOWEST = gl.constexpr(-3.0e38)
+LN2 = gl.constexpr(0.6931471805599453)
+LOWEST = gl.constexpr(-1.0e38)
 """The first maximum, a number: it keeps -inf - -inf out of the exponent."""
 
 
@@ -50,28 +51,24 @@ def produce(
 
 
 @gluon.jit
-def read(
-    number, ring, BLOCK: gl.constexpr, SLOTS: gl.constexpr, WARPS: gl.constexpr,
-    LAYOUT: gl.constexpr,
-):  # fmt: skip
-    """Chunk ``number``, which has arrived, as [parts, threads, 8]."""
-    # The same elements in the same threads as in LAYOUT.
-    LINES: gl.constexpr = gl.BlockedLayout([1, 8], [4, 8], [WARPS, 1], [1, 0])
-    tiles, _, _ = ring
-    x = tiles.index(number % SLOTS).reshape([BLOCK // LINE, LINE]).load(LINES)
-    x = x.reshape([BLOCK // (WARPS * 256), WARPS * 32, 8])
-    return gl.convert_layout(x, LAYOUT)
+def await_chunk(number, ring, SLOTS: gl.constexpr):
+    """Wait until chunk ``number`` is there."""
+    _, full, _ = ring
+    mbarrier.wait(full.index(number % SLOTS), number // SLOTS & 1)
 
 
 @gluon.jit
-def arrived(
-    number, ring, BLOCK: gl.constexpr, SLOTS: gl.constexpr, WARPS: gl.constexpr,
-    LAYOUT: gl.constexpr,
+def read(
+    number, part: gl.constexpr, ring, BLOCK: gl.constexpr, PART: gl.constexpr, SLOTS: gl.constexpr,
+    WARPS: gl.constexpr, LAYOUT: gl.constexpr,
 ):  # fmt: skip
-    """As `read`, once the chunk is there."""
-    _, full, _ = ring
-    mbarrier.wait(full.index(number % SLOTS), number // SLOTS & 1)
-    return read(number, ring, BLOCK, SLOTS, WARPS, LAYOUT)
+    """A part of chunk ``number``, which has arrived, as [.., threads, 8]."""
+    # The same elements in the same threads as in LAYOUT.
+    LINES: gl.constexpr = gl.BlockedLayout([1, 8], [4, 8], [WARPS, 1], [1, 0])
+    tiles, _, _ = ring
+    lines = tiles.index(number % SLOTS).reshape([BLOCK // LINE, LINE])
+    x = lines.slice(part * (PART // LINE), PART // LINE).load(LINES)
+    return gl.convert_layout(x.reshape([PART // (WARPS * 256), WARPS * 32, 8]), LAYOUT)
 
 
 @gluon.jit
@@ -83,28 +80,31 @@ def release(number, ring, SLOTS: gl.constexpr):
 
 @gluon.jit
 def packed(x):
-    """The same values, two in a register: the compiler would keep each as it was last used, wide."""
+    """The same values, two in a register: the compiler would keep each alone, and wide."""
     return gl.inline_asm_elementwise("mov.b32 $0, $1;", "=r,r", [x], x.dtype, is_pure=True, pack=2)
 
 
 @gluon.jit
 def fold(wide, top, total):
-    """A thread's running maximum and sum of exponentials, one chunk further."""
-    higher = gl.maximum(top, gl.max(gl.max(wide, 2), 0))
-    power = gl.exp2((wide - higher[None, :, None]) * LOG2E)
-    return higher, total * gl.exp2((top - higher) * LOG2E) + gl.sum(gl.sum(power, 2), 0)
+    """A thread's running maximum, in powers of two, and sum of exponentials, one part further.
+
+    An exponent is one multiplication and addition. That the maximum is rounded shifts all alike.
+    """
+    higher = gl.maximum(top, gl.max(gl.max(wide, 2), 0) * LOG2E)
+    power = gl.exp2(wide * LOG2E - higher[None, :, None])
+    return higher, total * gl.exp2(top - higher) + gl.sum(gl.sum(power, 2), 0)
 
 
 @gluon.jit
 def put(
-    here, x, place, chunk, target, top, share, factor, VOCAB: gl.constexpr, BLOCK: gl.constexpr
+    here, x, place, number, target, top, share, factor, VOCAB: gl.constexpr, PART: gl.constexpr
 ):
-    """The gradient of a chunk, where its logits were."""
-    gradient = gl.exp2((x.to(gl.float32) - top) * LOG2E) * share
-    if target // BLOCK == chunk:
-        gradient = gl.where(place == target - chunk * BLOCK, gradient - factor, gradient)
-    inside = place < VOCAB - chunk * BLOCK
-    gl.store(here + (chunk * BLOCK + place), gradient.to(x.dtype), mask=inside)
+    """The gradient of a row's part ``number``, where its logits were."""
+    gradient = gl.exp2(x.to(gl.float32) * LOG2E - top) * share
+    if target // PART == number:
+        gradient = gl.where(place == target - number * PART, gradient - factor, gradient)
+    inside = place < VOCAB - number * PART
+    gl.store(here + (number * PART + place), gradient.to(x.dtype), mask=inside)
 
 
 @gluon.jit
@@ -123,19 +123,20 @@ def consume(
     BLOCK: gl.constexpr,
     SLOTS: gl.constexpr,
     HELD: gl.constexpr,
+    PART: gl.constexpr,
     SCALED: gl.constexpr,
     WARPS: gl.constexpr,
 ):
     """Losses and gradients of this program's rows."""
     LAYOUT: gl.constexpr = gl.BlockedLayout([1, 1, 8], [1, 32, 1], [1, WARPS, 1], [2, 1, 0])
-    PARTS: gl.constexpr = gl.SliceLayout(1, gl.SliceLayout(2, LAYOUT))
     THREADS: gl.constexpr = gl.SliceLayout(0, gl.SliceLayout(2, LAYOUT))
-    ELEMENTS: gl.constexpr = gl.SliceLayout(0, gl.SliceLayout(1, LAYOUT))
-    parts = gl.arange(0, BLOCK // (WARPS * 256), layout=PARTS)
+    EACH: gl.constexpr = PART // (WARPS * 256)
+    PARTS: gl.constexpr = BLOCK // PART
+    outer = gl.arange(0, EACH, layout=gl.SliceLayout(1, gl.SliceLayout(2, LAYOUT)))
     threads = gl.arange(0, WARPS * 32, layout=THREADS)
-    elements = gl.arange(0, 8, layout=ELEMENTS)
-    place = parts[:, None, None] * (WARPS * 256) + threads[None, :, None] * 8
-    place = place + elements[None, None, :]
+    inner = gl.arange(0, 8, layout=gl.SliceLayout(0, gl.SliceLayout(1, LAYOUT)))
+    place = outer[:, None, None] * (WARPS * 256) + threads[None, :, None] * 8
+    place = place + inner[None, None, :]
 
     factor = scale
     if SCALED:
@@ -150,10 +151,11 @@ def consume(
         upcoming = gl.load(labels_ptr + following)
         if label == ignore:
             gl.store(losses_ptr + row, 0.0)
-            nothing = gl.zeros([BLOCK // (WARPS * 256), WARPS * 32, 8], logits_ptr.dtype.element_ty, LAYOUT)
-            for chunk in range(CHUNKS):
-                inside = place < VOCAB - chunk * BLOCK
-                gl.store(here + (chunk * BLOCK + place), nothing, mask=inside)
+            kind: gl.constexpr = logits_ptr.dtype.element_ty
+            nothing = gl.zeros([EACH, WARPS * 32, 8], kind, LAYOUT)
+            for part in range(CHUNKS * PARTS):
+                inside = place < VOCAB - part * PART
+                gl.store(here + (part * PART + place), nothing, mask=inside)
         else:
             # Read before anything is written; the reductions keep the threads in that order.
             known = (label >= 0) & (label < VOCAB)
@@ -162,29 +164,38 @@ def consume(
             total = gl.full([WARPS * 32], 0.0, gl.float32, THREADS)
             kept = ()
             for chunk in gl.static_range(HELD):
-                x = arrived(number + chunk, ring, BLOCK, SLOTS, WARPS, LAYOUT)
-                release(number + chunk, ring, SLOTS)
-                top, total = fold(x.to(gl.float32), top, total)
-                kept = kept + (packed(x),)
+                await_chunk(number + chunk, ring, SLOTS)
+                for part in gl.static_range(PARTS):
+                    x = read(number + chunk, part, ring, BLOCK, PART, SLOTS, WARPS, LAYOUT)
+                    if part == PARTS - 1:
+                        release(number + chunk, ring, SLOTS)
+                    top, total = fold(x.to(gl.float32), top, total)
+                    kept = kept + (packed(x),)  # type: ignore[assignment] # noqa: RUF005
             for chunk in range(HELD, CHUNKS):
-                x = arrived(number + chunk, ring, BLOCK, SLOTS, WARPS, LAYOUT)
-                wide = x.to(gl.float32)
-                if VOCAB % BLOCK != 0:
-                    if chunk == CHUNKS - 1:
-                        wide = gl.where(place < VOCAB - chunk * BLOCK, wide, float("-inf"))
-                top, total = fold(wide, top, total)
+                await_chunk(number + chunk, ring, SLOTS)
+                for part in gl.static_range(PARTS):
+                    x = read(number + chunk, part, ring, BLOCK, PART, SLOTS, WARPS, LAYOUT)
+                    wide = x.to(gl.float32)
+                    if VOCAB % BLOCK != 0:
+                        left = VOCAB - (chunk * PARTS + part) * PART
+                        if chunk == CHUNKS - 1:
+                            wide = gl.where(place < left, wide, float("-inf"))
+                    top, total = fold(wide, top, total)
             highest = gl.max(top, 0)
-            whole = gl.sum(total * gl.exp2((top - highest) * LOG2E), 0)
-            gl.store(losses_ptr + row, gl.log(whole) + (highest - chosen))
+            whole = gl.sum(total * gl.exp2(top - highest), 0)
+            gl.store(losses_ptr + row, gl.log(whole) + (highest * LN2 - chosen))
             share = factor / whole
             target = gl.where(known, label, -1).to(gl.int32)
             # First those that the next row's chunks wait for.
             for chunk in range(HELD, CHUNKS):
-                x = read(number + chunk, ring, BLOCK, SLOTS, WARPS, LAYOUT)
-                release(number + chunk, ring, SLOTS)
-                put(here, x, place, chunk, target, highest, share, factor, VOCAB, BLOCK)
-            for chunk in gl.static_range(HELD):
-                put(here, kept[chunk], place, chunk, target, highest, share, factor, VOCAB, BLOCK)
+                for part in gl.static_range(PARTS):
+                    x = read(number + chunk, part, ring, BLOCK, PART, SLOTS, WARPS, LAYOUT)
+                    if part == PARTS - 1:
+                        release(number + chunk, ring, SLOTS)
+                    which = chunk * PARTS + part
+                    put(here, x, place, which, target, highest, share, factor, VOCAB, PART)
+            for part in gl.static_range(HELD * PARTS):
+                put(here, kept[part], place, part, target, highest, share, factor, VOCAB, PART)
             number += CHUNKS
 
 
@@ -211,6 +222,8 @@ def gluon_kernel(
     """
     CHUNKS: gl.constexpr = (VOCAB + BLOCK - 1) // BLOCK
     HELD: gl.constexpr = CHUNKS - SLOTS if CHUNKS > SLOTS else 0
+    # What a thread has in registers at a time: 16 logits.
+    PART: gl.constexpr = BLOCK if BLOCK < WARPS * 512 else WARPS * 512
     tiles = gl.allocate_shared_memory(desc.dtype, [SLOTS, 1, BLOCK // LINE, LINE], desc.layout)
     full = gl.allocate_shared_memory(gl.int64, [SLOTS, 1], mbarrier.MBarrierLayout())
     empty = gl.allocate_shared_memory(gl.int64, [SLOTS, 1], mbarrier.MBarrierLayout())
@@ -225,7 +238,7 @@ def gluon_kernel(
                 consume,
                 (
                     logits_ptr, labels_ptr, losses_ptr, scale_ptr, scale, stride, ignore, rows,
-                    ring, VOCAB, CHUNKS, BLOCK, SLOTS, HELD, SCALED, WARPS,
+                    ring, VOCAB, CHUNKS, BLOCK, SLOTS, HELD, PART, SCALED, WARPS,
                 ),
             ),
             (produce, (desc, labels_ptr, ring, ignore, rows, CHUNKS, BLOCK, SLOTS)),
