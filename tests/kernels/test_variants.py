@@ -60,6 +60,8 @@ def test_the_search_tries_a_variant_where_there_is_one():
         made = candidates(name, "attention", "bf16", facts)
         assert any(chosen.get("arch_variant") for chosen in made) == some
         assert all(not arch.problem(name, "attention", c) for c in made if c.get("arch_variant"))
+        made = candidates(name, "cross_entropy", "bf16", {"width": 131_072})
+        assert any(chosen.get("arch_variant") for chosen in made) == some
 
 
 def launched_rows(logits, architecture="sm_90", gradient=True, **changed):

@@ -1,9 +1,11 @@
 """`cross_entropy` on Hopper for rows that registers cannot hold, but a processor can.
 
-loss and gradient as `cross_entropy.in_place` gives them, every logit read from memory once: a warp
-loads a row's chunks into shared memory, where they stay, but for a few that stay in registers,
+Losses and gradients as `cross_entropy.in_place` gives them, every logit read from memory once: a
+warp loads a row's chunks into shared memory, where they stay, but for a few that stay in registers,
 until the row's sum is known. One program a processor; the next row is loaded into the places of
-this one while its gradient is written, so that memory always has both to do.
+this one while its gradient is written, so that memory always has both to do. Rows that do not
+count are not read at all. Exponents are powers of two: bf16 logits beyond ±2.3e38, which have no
+such exponent in fp32, give NaN.
 
 Written for Triton 3.6 and 3.9 and compiled with both. Its results are checked by an emulator
 (``tests/kernels/gluon_emulator.py``). It has not run on a device yet: its speed is unknown, and no

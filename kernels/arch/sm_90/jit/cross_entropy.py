@@ -157,9 +157,10 @@ def consume(
                 inside = place < VOCAB - part * PART
                 gl.store(here + (part * PART + place), nothing, mask=inside)
         else:
-            # Read before anything is written; the reductions keep the threads in that order.
+            # Read before anything is written; the reductions keep the threads in that order. It is
+            # widened where it is needed: until then nobody waits for it.
             known = (label >= 0) & (label < VOCAB)
-            chosen = gl.load(here + label, mask=known, other=float("nan")).to(gl.float32)
+            chosen = gl.load(here + label, mask=known, other=float("nan"))
             top = gl.full([WARPS * 32], LOWEST, gl.float32, THREADS)
             total = gl.full([WARPS * 32], 0.0, gl.float32, THREADS)
             kept = ()
@@ -183,7 +184,8 @@ def consume(
                     top, total = fold(wide, top, total)
             highest = gl.max(top, 0)
             whole = gl.sum(total * gl.exp2(top - highest), 0)
-            gl.store(losses_ptr + row, gl.log(whole) + (highest * LN2 - chosen))
+            loss = gl.log(whole) + (highest * LN2 - chosen.to(gl.float32))
+            gl.store(losses_ptr + row, loss)
             share = factor / whole
             target = gl.where(known, label, -1).to(gl.int32)
             # First those that the next row's chunks wait for.
