@@ -4,8 +4,8 @@
     python compiled_variants.py VOCAB BLOCK NUM_WARPS
 
 The first is attention's, the second cross_entropy's. Prints one JSON line: what the compiler made
-of it, and of attention how many exponentials it has
-put between a loop's two waits for products, of how many a tile has for a thread.
+of it, and of attention how many exponentials it has put between a loop's two waits for products, of
+how many a tile has for a thread.
 """
 
 from __future__ import annotations
