@@ -15,9 +15,10 @@ from typing import Any
 
 import torch
 
+from .arch import variant
 from .arguments import check_extent, check_tensor
 from .dtypes import TORCH
-from .launch import cdiv, launch, power_of_2
+from .launch import cdiv, launch, power_of_2, processors
 from .op import Case, Fill, Op, Tensors, Work
 from .reference import relative_error
 from .tuning import config, meta
@@ -65,11 +66,14 @@ def in_place(
         check_tensor("scale", scale, torch.float32, (1,), logits.device)
     chosen = config(arch, "cross_entropy", NAMES[logits.dtype], width=vocab)
     held = chosen["block"] >= vocab
+    wanted = chosen.get("arch_variant") and gradient and not held
+    own = variant(arch, "cross_entropy") if wanted else None
+    if own is not None and own.takes(logits, chosen):
+        own.in_place(logits, labels, losses, scale, ignore, chosen)
+        return losses
     from .jit.cross_entropy import held_kernel, looped_kernel
 
-    launch(
-        held_kernel if held else looped_kernel,
-        (rows,),
+    arguments = (
         logits,
         labels,
         losses,
@@ -77,11 +81,20 @@ def in_place(
         1.0 if given else float(scale),
         logits.stride(0),
         ignore,
-        VOCAB=vocab,
-        BLOCK=power_of_2(vocab) if held else chosen["block"],
-        GRADIENT=gradient,
-        SCALED=given,
-        **meta(chosen),
+    )
+    constants = {"VOCAB": vocab, "GRADIENT": gradient, "SCALED": given, **meta(chosen)}
+    if held:
+        launch(held_kernel, (rows,), *arguments, BLOCK=power_of_2(vocab), **constants)
+        return losses
+    programs = min(rows, chosen["waves"] * processors(logits.device)) if "waves" in chosen else rows
+    launch(
+        looped_kernel,
+        (programs,),
+        *arguments,
+        rows,
+        BLOCK=chosen["block"],
+        STAGES=chosen.get("num_stages", 1),
+        **constants,
     )
     return losses
 

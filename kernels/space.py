@@ -112,6 +112,10 @@ def _queries(c: Constants, facts: Facts, size: int) -> int:
     return c.get("num_stages", 1) * 2 * c["block_m"] * facts["head_dim"] * size
 
 
+def _ahead(c: Constants, facts: Facts, size: int) -> int:
+    return (c.get("num_stages", 1) - 1) * c["block"] * size
+
+
 _MATRIX = {
     "block_m": _blocks(32, 256),
     "block_n": _blocks(32, 256),
@@ -274,7 +278,16 @@ SPACES: Mapping[str, Space] = {
     ),
     "softmax": _wide("softmax", block=True),
     "softmax_backward": _wide("softmax", block=True),
-    "cross_entropy": _wide("cross_entropy", "linear_cross_entropy", rows=False, block=True),
+    "cross_entropy": Space(
+        ("cross_entropy", "linear_cross_entropy"),
+        ("width",),
+        ({"block": _blocks(512, 65536)},),
+        held=_rows,
+        shared=_ahead,
+        warps=(1, 2, 4, 8, 16, 32),
+        stages=(1, 3, 4, 5),
+        ways=({}, {"waves": 1}, {"waves": 1, "arch_variant": 1}),
+    ),
     "linear_cross_entropy": Space(
         ("linear_cross_entropy",), (), ({"rows": _blocks(256, 16384)},), warps=()
     ),

@@ -18,7 +18,15 @@ from collections.abc import Mapping
 from types import ModuleType
 
 VARIANTS: Mapping[str, Mapping[str, Mapping[str, tuple[int, ...]]]] = {
-    "sm_90": {"attention": {"block_m": (128,), "block_n": (64, 128), "num_warps": (8,)}},
+    "sm_90": {
+        "attention": {"block_m": (128,), "block_n": (64, 128), "num_warps": (8,)},
+        "cross_entropy": {
+            "block": (4096, 8192, 16384),
+            "num_warps": (8, 16),
+            "num_stages": (1,),
+            "waves": (1,),
+        },
+    },
 }
 """Architecture → operations that have a variant there, each a module of its folder → the values
 that constants of a configuration may have for it."""

@@ -169,16 +169,16 @@ BREACHES = {
 """What is wrong → the text of the kernel and what stands there instead."""
 
 
-def broken(text, instead, folder):
-    """The kernel with one place of its source changed."""
-    whole = Path(source.__file__).read_text(encoding="utf-8")
+def broken(module, name, text, instead, folder):
+    """A module's kernel with one place of its source changed."""
+    whole = Path(module.__file__).read_text(encoding="utf-8")
     assert text in whole, text
     path = Path(folder) / "broken.py"
     path.write_text(whole.replace(text, instead), encoding="utf-8")
     spec = importlib.util.spec_from_file_location(f"broken_{abs(hash(text))}", path)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    return module.forward_gluon_kernel
+    return getattr(module, name)
 
 
 def refuses():
@@ -190,7 +190,8 @@ def refuses():
     for name, (text, instead) in BREACHES.items():
         for seed in range(3):
             with tempfile.TemporaryDirectory() as folder:
-                launched(seed, broken(text, instead, folder), programs=2)
+                kernel = broken(source, "forward_gluon_kernel", text, instead, folder)
+                launched(seed, kernel, programs=2)
                 try:
                     found = error(shape, 64, True, chosen)
                 except gluon_emulator.ProtocolError as said:

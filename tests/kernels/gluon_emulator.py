@@ -52,9 +52,17 @@ class Pointer:
 
     def __init__(self, array, offsets=0):
         self.array, self.offsets = array, offsets
+        self.dtype = types.SimpleNamespace(element_ty=array.dtype)
 
     def __add__(self, more):
         return Pointer(self.array, self.offsets + np.asarray(more, np.int64))
+
+    def chosen(self, mask, what):
+        """Places and mask, of one shape; none that the mask leaves lies outside."""
+        offsets, mask = np.broadcast_arrays(self.offsets, np.asarray(mask))
+        if (mask & ((offsets < 0) | (offsets >= self.array.size))).any():
+            raise ProtocolError(f"a {what} lies outside its tensor")
+        return offsets, mask
 
 
 def _language(program):
@@ -67,11 +75,13 @@ def _language(program):
         return Shared(name, np.full(shape, -1, dtype), dtype, program)
 
     def store(pointer, value, mask=True):
-        offsets, mask = np.broadcast_arrays(pointer.offsets, np.asarray(mask))
-        chosen = offsets[mask]
-        if ((chosen < 0) | (chosen >= pointer.array.size)).any():
-            raise ProtocolError("a store lies outside its tensor")
-        pointer.array[chosen] = np.broadcast_to(read(value), mask.shape)[mask]
+        offsets, mask = pointer.chosen(mask, "store")
+        pointer.array[offsets[mask]] = np.broadcast_to(read(value), mask.shape)[mask]
+
+    def load(pointer, mask=True, other=0):
+        offsets, mask = pointer.chosen(mask, "load")
+        found = pointer.array[np.where(mask, offsets, 0)]
+        return tensor(np.where(mask, found, found.dtype.type(other)))
 
     def specialize(partitions, warps, registers):
         assert len(warps) == len(registers) == len(partitions) - 1
@@ -176,18 +186,22 @@ def _language(program):
     def first(call):
         return lambda value, *rest: tensor(call(read(value), *rest))
 
+    def where(keep, a, b):
+        values = np.asarray(read(a))
+        return tensor(np.where(keep, values, np.asarray(b, values.dtype)))
+
     gl = types.SimpleNamespace(
-        float32=np.float32, int64=np.int64, constexpr=None, static_range=range,
+        float32=np.float32, int32=np.int32, int64=np.int64, constexpr=None, static_range=range,
         NVMMADistributedLayout=lambda *_: None, SliceLayout=lambda *_: None,
-        DotOperandLayout=lambda *_: None,
+        DotOperandLayout=lambda *_: None, BlockedLayout=lambda *_: None,
         arange=lambda low, high, layout=None: tensor(np.arange(low, high)),
         zeros=lambda shape, dtype, layout: tensor(np.zeros(shape, dtype)),
         full=lambda shape, value, dtype, layout: tensor(np.full(shape, value, dtype)),
-        where=lambda keep, a, b: tensor(np.where(keep, read(a), np.float32(b))),
+        where=where, cast=lambda value, dtype: tensor(value, dtype), log=first(np.log),
         maximum=first(np.maximum), minimum=first(np.minimum), max=first(np.max), sum=first(np.sum),
         exp2=first(np.exp2), log2=first(np.log2), convert_layout=lambda value, _: read(value),
-        cdiv=lambda a, b: -(-a // b), cast=lambda value, dtype: dtype(value), store=store,
-        allocate_shared_memory=allocate,
+        cdiv=lambda a, b: -(-a // b), store=store, load=load, allocate_shared_memory=allocate,
+        inline_asm_elementwise=lambda asm, constraints, args, *_, **options: args[0],
         warp_specialize=specialize, program_id=lambda axis: tensor(program.place[axis]),
         num_programs=lambda axis: program.grid[axis],
     )  # fmt: skip
@@ -226,6 +240,13 @@ def _replaced(function, replacements, made):
     return found
 
 
+def _flat(tensor_):
+    """All memory from a tensor's first element to its last, which may lie apart."""
+    steps = zip(tensor_.shape, tensor_.stride(), strict=True)
+    extent = 1 + sum((size - 1) * step for size, step in steps)
+    return tensor_.as_strided((extent,), (1,)).numpy()
+
+
 def launch(kernel, grid, *arguments, seed=0, **constants):
     """Run a Gluon kernel over a grid.
 
@@ -235,7 +256,7 @@ def launch(kernel, grid, *arguments, seed=0, **constants):
     deadline = time.monotonic() + LIMIT
     given = [
         Descriptor(one) if hasattr(one, "block_shape")
-        else Pointer(one.numpy().reshape(-1)) if isinstance(one, torch.Tensor)
+        else Pointer(_flat(one)) if isinstance(one, torch.Tensor)
         else one
         for one in arguments
     ]  # fmt: skip

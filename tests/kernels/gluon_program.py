@@ -88,6 +88,10 @@ class Shared:
         assert 0 <= number < len(self.array), f"{self.name} has no place {number}"
         return self._view(self.array[int(number)], f"{self.name}[{number}]")
 
+    def slice(self, start, length):
+        assert start + length <= len(self.array), f"{self.name} ends before {start + length}"
+        return self._view(self.array[start : start + length])
+
     def reshape(self, shape):
         return self._view(self.array.reshape(shape))
 
@@ -142,7 +146,8 @@ class Task(threading.Thread):
     def run(self):
         self.go.acquire()
         try:
-            self.work()
+            with np.errstate(over="ignore"):  # what exceeds fp32 is infinite, as on a device
+                self.work()
         except BaseException as error:
             self.error = error
         self.over = True

@@ -14,6 +14,8 @@ CHOSEN = {
     "block_m": 128, "block_n": 128, "num_warps": 8, "num_stages": 2, "tma": 1, "arch_variant": 1,
 }  # fmt: skip
 
+ROWS = {"block": 8192, "num_warps": 16, "num_stages": 1, "waves": 1, "arch_variant": 1}
+
 
 def launched(q, k, v, out, architecture, **changed):
     from bench.kernels import attention
@@ -58,12 +60,55 @@ def test_the_search_tries_a_variant_where_there_is_one():
         made = candidates(name, "attention", "bf16", facts)
         assert any(chosen.get("arch_variant") for chosen in made) == some
         assert all(not arch.problem(name, "attention", c) for c in made if c.get("arch_variant"))
+        made = candidates(name, "cross_entropy", "bf16", {"width": 131_072})
+        assert any(chosen.get("arch_variant") for chosen in made) == some
+
+
+def launched_rows(logits, architecture="sm_90", gradient=True, **changed):
+    from bench.kernels import cross_entropy
+    from bench.kernels.launch import recording
+
+    labels = torch.empty(logits.shape[0], dtype=torch.int64, device="meta")
+    losses = torch.empty(logits.shape[0], device="meta")
+    with tuning.forcing("cross_entropy", {**ROWS, **changed}), recording() as launches:
+        cross_entropy.in_place(logits, labels, losses, gradient=gradient, arch=architecture)
+    (one,) = launches
+    return one.kernel.fn.__name__, one.grid
+
+
+def test_rows_stay_on_the_chip_where_they_can():
+    def logits(vocab, apart=0, dtype=torch.bfloat16, rows=1000):
+        return torch.empty(rows, vocab + apart, dtype=dtype, device="meta")[:, :vocab]
+
+    own, fewer = ("gluon_kernel", (132,)), ("looped_kernel", (132,))
+    assert launched_rows(logits(131_072)) == own
+    assert launched_rows(logits(151_936, apart=8)) == own
+    assert launched_rows(logits(131_072, rows=7)) == ("gluon_kernel", (7,))
+    assert launched_rows(logits(131_072), "sm_100") == fewer
+    assert launched_rows(logits(131_072), arch_variant=0) == fewer
+    assert launched_rows(logits(131_072), gradient=False) == fewer
+    assert launched_rows(logits(131_072, apart=1)) == fewer
+    assert launched_rows(logits(131_072, dtype=torch.float32)) == fewer
+    assert launched_rows(logits(131_073)) == fewer
+    assert launched_rows(logits(1 << 18)) == fewer
+    assert launched_rows(logits(8192), block=8192) == ("held_kernel", (1000,))
+    assert launched_rows(logits(131_072), arch_variant=0, waves=2) == ("looped_kernel", (264,))
+    with pytest.raises(ValueError, match="num_warps of cross_entropy's variant for sm_90 must be"):
+        launched_rows(logits(131_072), num_warps=32)
 
 
 @pytest.mark.script("emulated.py")
 @pytest.mark.parametrize("what", ["agrees", "refuses"])
 def test_emulated_results_agree_and_breaches_are_seen(what, scripts):
     done = scripts("emulated.py", what)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert "all examples passed" in done.stdout
+
+
+@pytest.mark.script("emulated_rows.py")
+@pytest.mark.parametrize("what", ["agrees", "refuses"])
+def test_emulated_rows_agree_and_breaches_are_seen(what, scripts):
+    done = scripts("emulated_rows.py", what)
     assert done.returncode == 0, done.stderr[-3000:]
     assert "all examples passed" in done.stdout
 
@@ -86,3 +131,18 @@ def test_compiles_without_spills_and_weighs_beside_products(dim, block_n, seq, v
     if seq != "1":
         assert len(found["beside"]) >= 2
         assert min(found["beside"]) >= found["tile"], found
+
+
+@pytest.mark.script("compiled_variants.py")
+@pytest.mark.parametrize(
+    ("vocab", "block", "warps"),
+    [("131072", "8192", "16"), ("151936", "4096", "16"), ("32000", "16384", "8")],
+)
+def test_rows_are_kept_without_spills(vocab, block, warps, scripts):
+    done = scripts("compiled_variants.py", vocab, block, warps)
+    assert done.returncode == 0, done.stderr[-3000:]
+    found = json.loads(done.stdout.splitlines()[-1])
+    assert found["kernel"] == "gluon_kernel"
+    assert found["tma"]
+    assert found["spills"] == 0
+    assert found["shared"] <= tuning.targets()["sm_90"].shared
