@@ -206,7 +206,7 @@ SPACES: Mapping[str, Space] = {
         _query,
         _keys,
         stages=(1, 2, 3),
-        ways=_DESCRIBED,
+        ways=(*_DESCRIBED, {"tma": 1, "arch_variant": 1}),
         product=True,
     ),
     "stream": _linear("stream"),

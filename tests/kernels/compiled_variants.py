@@ -1,6 +1,6 @@
-"""Run in a process of its own by test_variants.py: compile attention's variant for sm_90.
+"""Run in a process of its own by test_variants.py: compile attention's variants for sm_90.
 
-    python compiled_variants.py HEAD_DIM BLOCK_N SEQ causal|full
+    python compiled_variants.py KEY HEAD_DIM BLOCK_M BLOCK_N SEQ VARIANT
 
 Prints one JSON line: what the compiler made of it, and how many exponentials it has put between a
 loop's two waits for products, of how many a tile has for a thread.
@@ -20,7 +20,7 @@ from bench.kernels import codegen, op, ops, tuning
 
 
 def beside_products(binary):
-    """Exponentials from each wait that leaves a product running to the next that leaves none."""
+    """Exponentials from each wait that leaves products running to the next that leaves none."""
     import triton
 
     tool = next(Path(triton.__file__).parent.glob("backends/*/bin/cuobjdump"))
@@ -31,34 +31,35 @@ def beside_products(binary):
         text = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     found, count = [], None
     for word in re.findall(r"MUFU\.EX2|WARPGROUP\.DEPBAR\.LE gsb0, 0x\d", text):
-        if word.endswith("0x1"):
-            count = 0
-        elif word.endswith("0x0"):
+        if word.endswith("0x0"):
             found += [] if count is None else [count]
             count = None
+        elif "DEPBAR" in word:
+            count = count or 0
         elif count is not None:
             count += 1
     return found
 
 
-def main(dim, block_n, seq, variant):
+def main(key, dim, block_m, block_n, seq, variant):
     heads = 1 if seq == 1 else 8
     case = op.Case("attention", (1, heads, max(1, heads // 4), seq, dim), "bf16", variant, "sm_90")
     chosen = {
-        "block_m": 128, "block_n": block_n, "num_warps": 8, "num_stages": 2, "tma": 1,
+        "block_m": block_m, "block_n": block_n, "num_warps": 8, "num_stages": 2, "tma": 1,
         "arch_variant": 1,
     }  # fmt: skip
-    with tuning.forcing("attention", chosen):
-        (kernel,) = codegen.kernels_of(ops.get("attention"), case)
+    with tuning.forcing(key, chosen):
+        kernels = codegen.kernels_of(ops.get("attention"), case)
+    (kernel,) = (one for one in kernels if "gluon" in one.function)
     made = codegen._compile(kernel, "sm_90")
     found = {
         **asdict(codegen.build(kernel, "sm_90")),
         "kernel": kernel.function,
         "beside": beside_products(made.asm["cubin"]),
-        "tile": 64 * block_n // 128,
+        "tile": block_m * block_n // 256,
     }
     sys.stdout.write(json.dumps(found) + "\n")
 
 
 if __name__ == "__main__":
-    main(*map(int, sys.argv[1:4]), sys.argv[4])
+    main(sys.argv[1], *map(int, sys.argv[2:6]), sys.argv[6])

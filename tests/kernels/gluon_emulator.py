@@ -66,12 +66,22 @@ def _language(program):
         name = f"{kind} of allocation {program.allocated}"
         return Shared(name, np.full(shape, -1, dtype), dtype, program)
 
-    def store(pointer, value, mask=True):
+    def chosen_of(pointer, mask, what):
         offsets, mask = np.broadcast_arrays(pointer.offsets, np.asarray(mask))
         chosen = offsets[mask]
         if ((chosen < 0) | (chosen >= pointer.array.size)).any():
-            raise ProtocolError("a store lies outside its tensor")
+            raise ProtocolError(f"a {what} lies outside its tensor")
+        return chosen, mask
+
+    def store(pointer, value, mask=True):
+        chosen, mask = chosen_of(pointer, mask, "store")
         pointer.array[chosen] = np.broadcast_to(read(value), mask.shape)[mask]
+
+    def load(pointer, mask=True, other=None):
+        chosen, mask = chosen_of(pointer, mask, "load")
+        found = np.full(mask.shape, np.nan if other is None else other, pointer.array.dtype)
+        found[mask] = pointer.array[chosen]
+        return tensor(found)
 
     def specialize(partitions, warps, registers):
         assert len(warps) == len(registers) == len(partitions) - 1
@@ -186,8 +196,9 @@ def _language(program):
         where=lambda keep, a, b: tensor(np.where(keep, read(a), np.float32(b))),
         maximum=first(np.maximum), minimum=first(np.minimum), max=first(np.max), sum=first(np.sum),
         exp2=first(np.exp2), log2=first(np.log2), convert_layout=lambda value, _: read(value),
-        cdiv=lambda a, b: -(-a // b), cast=lambda value, dtype: dtype(value), store=store, allocate_shared_memory=allocate,
-        warp_specialize=specialize, program_id=lambda axis: tensor(program.place[axis]),
+        cdiv=lambda a, b: -(-a // b), cast=lambda value, dtype: dtype(value), load=load,
+        store=store, allocate_shared_memory=allocate, warp_specialize=specialize,
+        program_id=lambda axis: tensor(program.place[axis]),
         num_programs=lambda axis: program.grid[axis],
     )  # fmt: skip
     barriers = types.SimpleNamespace(
