@@ -33,6 +33,9 @@ VARIANTS: Mapping[str, Mapping[str, Variant]] = {
     "sm_90": {
         "attention": Variant("attention", _PAIR),
         "attention_query": Variant("attention_backward", _PAIR),
+        "attention_key_value": Variant(
+            "attention_backward", {"block_m": (64,), "block_n": (128,), "num_warps": (8,)}
+        ),
     },
 }
 """Architecture → keys of the tables (`space.SPACES`) that have a variant there."""

@@ -72,7 +72,9 @@ def error(key, shape, dim, causal, constants, *, apart=0, seed=0, large=1.0):
     return worst
 
 
-CASES = [("attention_query", 64, 128), ("attention_query", 128, 128)]
+CASES = [
+    ("attention_query", 64, 128), ("attention_query", 128, 128), ("attention_key_value", 128, 64),
+]  # fmt: skip
 """Key, block_n, block_m."""
 
 

@@ -189,7 +189,7 @@ def _language(program):
     gl = types.SimpleNamespace(
         float32=np.float32, int64=np.int64, constexpr=None, static_range=range,
         NVMMADistributedLayout=lambda *_: None, SliceLayout=lambda *_: None,
-        DotOperandLayout=lambda *_: None,
+        DotOperandLayout=lambda *_: None, BlockedLayout=lambda *_: None,
         arange=lambda low, high, layout=None: tensor(np.arange(low, high)),
         zeros=lambda shape, dtype, layout: tensor(np.zeros(shape, dtype)),
         full=lambda shape, value, dtype, layout: tensor(np.full(shape, value, dtype)),
