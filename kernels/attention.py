@@ -152,6 +152,11 @@ def backward(
         chosen = config(arch, op, NAMES[q.dtype], head_dim=dim, causal=int(causal))
         if op == "attention_key_value" and chosen["block_n"] % chosen["block_m"]:
             raise ValueError(f"configuration of {op}: block_n must be a multiple of block_m")
+        own = variant(arch, op) if chosen.get("arch_variant") and aligned else None
+        if own is not None and own.takes(q, k, v, do, *results):
+            write = getattr(own, op.removeprefix("attention_"))
+            write(q, k, v, do, lse, delta, *results, causal=causal, chosen=chosen)
+            continue
         kernel = key_value_kernel if op == "attention_key_value" else query_kernel
         if chosen.get("tma") and aligned:
             from .jit import attention_tma

@@ -213,7 +213,7 @@ SPACES: Mapping[str, Space] = {
         _key_value,
         _queries,
         stages=(1, 2, 3),
-        ways=_DESCRIBED,
+        ways=(*_DESCRIBED, {"tma": 1, "arch_variant": 1}),
         product=True,
     ),
     "attention_query": Space(
@@ -223,7 +223,7 @@ SPACES: Mapping[str, Space] = {
         _query,
         _keys,
         stages=(1, 2, 3),
-        ways=_DESCRIBED,
+        ways=(*_DESCRIBED, {"tma": 1, "arch_variant": 1}),
         product=True,
     ),
     "stream": Space(

@@ -1,4 +1,4 @@
-"""Kernels written for one architecture, beside the portable ones: ``<arch>/<operation>.py``.
+"""Kernels written for one architecture, beside the portable ones: ``<arch>/<module>.py``.
 
 A variant is worth having where the portable kernel, tuned, stays below what the architecture
 reaches by means that Triton's language has no words for. It has the portable kernel's arguments
@@ -15,37 +15,54 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Mapping
+from dataclasses import dataclass
 from types import ModuleType
 
-VARIANTS: Mapping[str, Mapping[str, Mapping[str, tuple[int, ...]]]] = {
+
+@dataclass(frozen=True)
+class Variant:
+    """A key's variant: the module of its architecture's folder that launches it, and the values
+    that constants of a configuration may have for it."""
+
+    module: str
+    written: Mapping[str, tuple[int, ...]]
+
+
+_PAIR = {"block_m": (128,), "block_n": (64, 128), "num_warps": (8,)}
+VARIANTS: Mapping[str, Mapping[str, Variant]] = {
     "sm_90": {
-        "attention": {"block_m": (128,), "block_n": (64, 128), "num_warps": (8,)},
-        "cross_entropy": {
-            "block": (4096, 8192, 16384),
-            "num_warps": (8, 16),
-            "num_stages": (1,),
-            "waves": (1,),
-        },
+        "attention": Variant("attention", _PAIR),
+        "attention_query": Variant("attention_backward", _PAIR),
+        "attention_key_value": Variant(
+            "attention_backward", {"block_m": (64,), "block_n": (128,), "num_warps": (8,)}
+        ),
+        "cross_entropy": Variant(
+            "cross_entropy",
+            {
+                "block": (4096, 8192, 16384),
+                "num_warps": (8, 16),
+                "num_stages": (1,),
+                "waves": (1,),
+            },
+        ),
     },
 }
-"""Architecture → operations that have a variant there, each a module of its folder → the values
-that constants of a configuration may have for it."""
+"""Architecture → keys of the tables (`space.SPACES`) that have a variant there."""
 
 
-def variant(arch: str | None, op: str) -> ModuleType | None:
-    """An operation's variant for the architecture; None where there is none."""
-    if op not in VARIANTS.get(arch or "", {}):
-        return None
-    return importlib.import_module(f"{__name__}.{arch}.{op}")
+def variant(arch: str | None, key: str) -> ModuleType | None:
+    """The module that launches a key's variant for the architecture; None where there is none."""
+    found = VARIANTS.get(arch or "", {}).get(key)
+    return importlib.import_module(f"{__name__}.{arch}.{found.module}") if found else None
 
 
-def problem(arch: str, op: str, chosen: Mapping[str, int]) -> str:
+def problem(arch: str, key: str, chosen: Mapping[str, int]) -> str:
     """Why a variant is not written for these constants, in words; empty if it is."""
-    written = VARIANTS.get(arch, {}).get(op)
-    if written is None:
-        return f"{op} has no variant for {arch}"
-    for name, values in written.items():
+    found = VARIANTS.get(arch, {}).get(key)
+    if found is None:
+        return f"{key} has no variant for {arch}"
+    for name, values in found.written.items():
         if chosen.get(name) not in values:
             said = " or ".join(map(str, values))
-            return f"{name} of {op}'s variant for {arch} must be {said}, not {chosen.get(name)}"
+            return f"{name} of {key}'s variant for {arch} must be {said}, not {chosen.get(name)}"
     return ""

@@ -10,61 +10,27 @@ see, or the results must tell.
 
 from __future__ import annotations
 
-import os
-
-os.environ.update(dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1"))
-
-import importlib.util
 import math
 import sys
-import tempfile
-from pathlib import Path
 
 import torch
+from emulating import LIMIT, SHAPES, chosen, emulate, given, refuses
 
-from bench.kernels import attention, op, tuning
+from bench.kernels import attention, tuning
 from bench.kernels.arch.sm_90 import attention as variant
+from bench.kernels.arch.sm_90 import tiles
 from bench.kernels.arch.sm_90.jit import attention as source
 
-sys.path.insert(0, os.path.dirname(__file__))
-import gluon_emulator
 
-LIMIT = op.reference.TOLERANCE["fp16"]
-SHAPES = [
-    # batch, heads, key heads, seq
-    (1, 1, 1, 1),
-    (1, 2, 1, 130),
-    (2, 2, 2, 77),
-    (1, 3, 1, 383),
-    (1, 1, 1, 640),
-]
-
-
-def launched(seed=0, kernel=None, programs=1):
-    """A `launch` that emulates so many programs; ``used`` collects the kernels' names."""
-    used = []
-
-    def launch(given, grid, *arguments, num_warps, **constants):
-        assert num_warps == 4
-        used.append(given.fn.__name__)
-        gluon_emulator.launch(kernel or given, grid, *arguments, seed=seed, **constants)
-
-    variant.launch, variant.processors = launch, lambda device: programs
-    return used
-
-
-def error(shape, dim, causal, chosen, *, apart=0, seed=0):
+def error(shape, dim, causal, constants, *, apart=0, seed=0):
     """The largest relative error of out and the absolute one of lse, everything written."""
     batch, heads, kv_heads, seq = shape
-    fill = op.Fill(torch.device("cpu"), seed)
-    q, k, v, out = (
-        torch.full((batch, n, seq, dim + apart), math.nan, dtype=torch.float16)[..., :dim]
-        for n in (heads, kv_heads, kv_heads, heads)
-    )
-    for one in (q, k, v):
-        one.copy_(fill.normal(*one.shape, kind=torch.float16))
+    q, k, v, out = given(
+        shape, dim, apart, seed, q=heads, k=kv_heads, v=kv_heads, out=heads
+    ).values()
+    out.fill_(math.nan)
     lse = torch.full((batch, heads, seq), math.nan)
-    with tuning.forcing("attention", chosen):
+    with tuning.forcing("attention", constants):
         attention.forward(q, k, v, out, lse, causal=causal, arch="sm_90")
     keys, values = (one.double().repeat_interleave(heads // kv_heads, 1) for one in (k, v))
     scores = q.double() @ keys.transpose(-1, -2) / math.sqrt(dim)
@@ -75,14 +41,6 @@ def error(shape, dim, causal, chosen, *, apart=0, seed=0):
     return max(found, float((lse - scores.logsumexp(-1)).abs().max()) / 10)
 
 
-def constants(block_n, stages):
-    """A configuration of the variant."""
-    return {
-        "block_m": 128, "block_n": block_n, "num_warps": 8, "num_stages": stages, "tma": 1,
-        "arch_variant": 1,
-    }  # fmt: skip
-
-
 def agrees():
     """Everything that a table may choose, in orders drawn from several seeds."""
     number = 0
@@ -91,12 +49,15 @@ def agrees():
             for block_n in (64, 128):
                 for shape in SHAPES:
                     number += 1
-                    chosen = constants(block_n, 1 + number % 3)
+                    constants = chosen(block_n, 1 + number % 3)
                     # So few programs that they walk blocks of several heads, now all at a time,
                     # now head by head.
-                    used = launched(seed=number, programs=1 + number % 3)
-                    variant._CACHED = 1 << (24 if number % 2 else 10)
-                    found = error(shape, dim, causal, chosen, apart=8 * (number % 2), seed=number)
+                    used = emulate(variant, seed=number, programs=1 + number % 3)
+                    tiles.CACHED = 1 << (24 if number % 2 else 10)
+                    apart = 8 * (number % 2)
+                    found = error(
+                        shape, dim, causal, constants, apart=8 * (number % 2), seed=number
+                    )
                     assert used == ["forward_gluon_kernel"]
                     assert found <= LIMIT, (dim, causal, block_n, shape, found)
 
@@ -146,10 +107,10 @@ BREACHES = {
         "        number += 1\n        if APART",
     ),
     "one reader counts for two": (
-        "mbarrier.init(empty.index(slot), count=PARTS)",
+        "mbarrier.init(empty.index(slot), count=READERS)",
         "mbarrier.init(empty.index(slot), count=1)",
     ),
-    "a barrier that nobody made": ("        mbarrier.init(loaded.index(part), count=1)\n", ""),
+    "a barrier that nobody made": ("        mbarrier.init(full.index(slot), count=1)\n", ""),
     "results are copied out unfenced": ("        fence_async_shared()\n", ""),
     "results are replaced while they are copied": (
         "        if APART:\n            # The results of the block before have left their place "
@@ -169,38 +130,13 @@ BREACHES = {
 """What is wrong → the text of the kernel and what stands there instead."""
 
 
-def broken(module, name, text, instead, folder):
-    """A module's kernel with one place of its source changed."""
-    whole = Path(module.__file__).read_text(encoding="utf-8")
-    assert text in whole, text
-    path = Path(folder) / "broken.py"
-    path.write_text(whole.replace(text, instead), encoding="utf-8")
-    spec = importlib.util.spec_from_file_location(f"broken_{abs(hash(text))}", path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return getattr(module, name)
-
-
-def refuses():
-    """Every breach is seen, whatever order the partitions run in."""
-    # Three blocks for two programs: one of them has two.
-    shape, chosen = (1, 1, 1, 300), constants(64, 2)
-    launched(programs=2)
-    assert error(shape, 64, True, chosen) <= LIMIT
-    for name, (text, instead) in BREACHES.items():
-        for seed in range(3):
-            with tempfile.TemporaryDirectory() as folder:
-                kernel = broken(source, "forward_gluon_kernel", text, instead, folder)
-                launched(seed, kernel, programs=2)
-                try:
-                    found = error(shape, 64, True, chosen)
-                except gluon_emulator.ProtocolError as said:
-                    sys.stdout.write(f"{name}: {said}\n")
-                    continue
-                assert not found <= LIMIT, f"{name}: not seen with seed {seed}"
-                sys.stdout.write(f"{name}: relative error {found:.2g}\n")
-
-
 if __name__ == "__main__":
-    {"agrees": agrees, "refuses": refuses}[sys.argv[1]]()
+    if sys.argv[1] == "agrees":
+        agrees()
+    else:
+        # Three blocks for two programs: one of them has two.
+        refuses(
+            variant, source, "forward_gluon_kernel", BREACHES,
+            lambda: error((1, 1, 1, 300), 64, True, chosen(64, 2)),
+        )  # fmt: skip
     sys.stdout.write("all examples passed\n")

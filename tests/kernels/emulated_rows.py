@@ -24,7 +24,7 @@ from bench.kernels.arch.sm_90.jit import cross_entropy as source
 
 sys.path.insert(0, os.path.dirname(__file__))
 import gluon_emulator
-from emulated import broken
+from emulating import broken
 
 LIMIT = op.reference.TOLERANCE["fp16"]
 SLOTS = 3

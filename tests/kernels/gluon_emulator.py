@@ -78,10 +78,13 @@ def _language(program):
         offsets, mask = pointer.chosen(mask, "store")
         pointer.array[offsets[mask]] = np.broadcast_to(read(value), mask.shape)[mask]
 
-    def load(pointer, mask=True, other=0):
+    def load(pointer, mask=True, other=None):
         offsets, mask = pointer.chosen(mask, "load")
-        found = pointer.array[np.where(mask, offsets, 0)]
-        return tensor(np.where(mask, found, found.dtype.type(other)))
+        if other is None:  # whatever is there: nothing that may be used
+            other = np.nan if pointer.array.dtype.kind == "f" else -1
+        found = np.full(mask.shape, other, pointer.array.dtype)
+        found[mask] = pointer.array[offsets[mask]]
+        return tensor(found)
 
     def specialize(partitions, warps, registers):
         assert len(warps) == len(registers) == len(partitions) - 1

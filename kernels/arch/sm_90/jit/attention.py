@@ -3,10 +3,7 @@
 A program walks blocks of 128 queries of one head. One warp loads (`produce`); two warpgroups
 compute (`consume`), 64 queries each. What they share lies in a ring of tiles: keys and values one
 after the other, in the order of their use, from the last tile of keys to the first, block after
-block. Two barriers guard each slot: ``full`` completes when the bytes of a copy have arrived,
-``empty`` when both warpgroups have read them. A barrier has phases; tile ``number`` is round
-``number // SLOTS`` of its slot and waits for the parity of that round. Each warpgroup's queries
-are a ring of one slot, a round a block.
+block (`ring`). Each warpgroup's queries are a ring of one slot, a round a block.
 
 A computing warpgroup issues the scores of a tile, then the sum over the values of the tile before,
 and forms the weights of the new scores while that sum is still running. Where results have a place
@@ -25,78 +22,18 @@ from triton.experimental.gluon.language.nvidia.hopper import (
     warpgroup_mma_wait,
 )
 
-# Triton 3.6 has these functions by other names.
-tma_load = getattr(tma, "async_load", None) or tma.async_copy_global_to_shared
-tma_store = getattr(tma, "async_store", None) or tma.async_copy_shared_to_global
-
-ROWS = gl.constexpr(64)
-"""Queries of a warpgroup: the rows of one matrix instruction."""
-PARTS = gl.constexpr(2)
-"""Warpgroups that compute."""
-
-
-@gluon.jit
-def place(turn, work, BLOCK_N: gl.constexpr, CAUSAL: gl.constexpr):
-    """Line (a head of a sequence), first query and tiles of keys of this program's block ``turn``.
-
-    Lines go ``together`` at a time, as many as keep their keys in the cache; of these the blocks
-    with most tiles first. Every other turn goes to the programs in the opposite order: who had the
-    shortest block of one turn has the longest of the next. Asked again where it is needed: no
-    register holds it in between.
-    """
-    blocks, lines, together, seq = work
-    programs = gl.num_programs(0)
-    position = turn * programs + turned(turn, programs)
-    first = position // (together * blocks) * together
-    beside = gl.minimum(together, lines - first)
-    rest = position - first * blocks
-    row = (blocks - 1 - rest // beside) * (ROWS * PARTS)
-    high = seq
-    if CAUSAL:
-        high = gl.minimum(seq, row + ROWS * PARTS)
-    return first + rest % beside, row, gl.cdiv(high, BLOCK_N)
-
-
-@gluon.jit
-def turned(turn, programs):
-    """This program's number, counted from the other end in every other turn."""
-    return gl.program_id(0) + (turn & 1) * (programs - 1 - 2 * gl.program_id(0))
-
-
-@gluon.jit
-def turns_of(work):
-    """How many blocks this program has."""
-    blocks, lines, _, _ = work
-    programs = gl.num_programs(0)
-    whole = blocks * lines // programs
-    if whole * programs + turned(whole, programs) < blocks * lines:
-        whole += 1
-    return whole
-
-
-@gluon.jit
-def fetch(desc, batch, head, row, number, ring, SLOTS: gl.constexpr):
-    """Start to load tile ``number`` as soon as its slot is free."""
-    tiles, full, empty = ring
-    slot = number % SLOTS
-    # A new barrier counts as just past an odd phase: the first round waits for nobody.
-    mbarrier.wait(empty.index(slot), (number // SLOTS & 1) ^ 1)
-    mbarrier.expect(full.index(slot), desc.block_type.nbytes)
-    tma_load(desc, [batch, head, row, 0], full.index(slot), tiles.index(slot))
-
-
-@gluon.jit
-def await_tile(number, ring, SLOTS: gl.constexpr):
-    """Wait until tile ``number`` has arrived."""
-    _, full, _ = ring
-    mbarrier.wait(full.index(number % SLOTS), number // SLOTS & 1)
-
-
-@gluon.jit
-def release(number, ring, SLOTS: gl.constexpr):
-    """Say that this warpgroup has read tile ``number``."""
-    _, _, empty = ring
-    mbarrier.arrive(empty.index(number % SLOTS), count=1)
+from .ring import (
+    PARTS,
+    ROWS,
+    await_tile,
+    fetch,
+    guarded,
+    queries_of,
+    release,
+    tma_load,
+    tma_store,
+    turns_of,
+)
 
 
 @gluon.jit
@@ -117,7 +54,7 @@ def produce(
     queries, loaded, free = asked
     number = 0
     for turn in range(turns_of(work)):
-        line, first_row, count = place(turn, work, BLOCK_N, CAUSAL)
+        line, first_row, count = queries_of(turn, work, BLOCK_N, CAUSAL)
         batch, head = line // heads, line % heads
         kv_head = head // group
         row = (count - 1) * BLOCK_N
@@ -243,7 +180,7 @@ def consume(
     out = results.index(PART).reshape([ROWS, DIM])
     number = 0
     for turn in range(turns_of(work)):
-        _, first_row, count = place(turn, work, BLOCK_N, CAUSAL)
+        _, first_row, count = queries_of(turn, work, BLOCK_N, CAUSAL)
         rows = first_row + PART * ROWS + gl.arange(0, ROWS, layout=LINE)
         total = gl.zeros([ROWS, DIM], gl.float32, OUT)
         top = gl.full([ROWS], -1.0e30, gl.float32, LINE)
@@ -284,7 +221,7 @@ def consume(
             mbarrier.arrive(free.index(PART), count=1)
         v = tiles.index(number % SLOTS).reshape([BLOCK_N, DIM])
         total = warpgroup_mma(p, v, total, is_async=True)
-        line, first_row, _ = place(turn, work, BLOCK_N, CAUSAL)
+        line, first_row, _ = queries_of(turn, work, BLOCK_N, CAUSAL)
         lse = (top * factor + gl.log2(weight)) * 0.6931471805599453
         gl.store(lse_ptr + gl.cast(line, gl.int64) * seq + rows, lse, mask=rows < seq)
         share = gl.convert_layout(1.0 / weight, gl.SliceLayout(1, OUT))
@@ -328,21 +265,13 @@ def forward_gluon_kernel(
     exponents are powers of two.
 
     Descriptors are of [batch, heads, seq, head_dim] with one head's rows as a block. ``blocks`` a
-    line, and ``lines``, heads of all sequences; ``together``: see `place`. APART: results do not
-    take the place of their queries, which leaves room for the next ones.
+    line, and ``lines``, heads of all sequences; ``together``: see `ring.block_of`. APART: results
+    do not take the place of their queries, which leaves room for the next ones.
     """
     queries = gl.allocate_shared_memory(q_desc.dtype, [PARTS, 1, 1, ROWS, DIM], q_desc.layout)
     tiles = gl.allocate_shared_memory(k_desc.dtype, [SLOTS, 1, 1, BLOCK_N, DIM], k_desc.layout)
-    full = gl.allocate_shared_memory(gl.int64, [SLOTS, 1], mbarrier.MBarrierLayout())
-    empty = gl.allocate_shared_memory(gl.int64, [SLOTS, 1], mbarrier.MBarrierLayout())
-    loaded = gl.allocate_shared_memory(gl.int64, [PARTS, 1], mbarrier.MBarrierLayout())
-    free = gl.allocate_shared_memory(gl.int64, [PARTS, 1], mbarrier.MBarrierLayout())
-    for slot in gl.static_range(SLOTS):
-        mbarrier.init(full.index(slot), count=1)
-        mbarrier.init(empty.index(slot), count=PARTS)
-    for part in gl.static_range(PARTS):
-        mbarrier.init(loaded.index(part), count=1)
-        mbarrier.init(free.index(part), count=1)
+    full, empty = guarded(SLOTS, PARTS)
+    loaded, free = guarded(PARTS, 1)
     results = queries
     if APART:
         results = gl.allocate_shared_memory(o_desc.dtype, [PARTS, 1, 1, ROWS, DIM], o_desc.layout)

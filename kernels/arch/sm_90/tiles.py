@@ -1,0 +1,65 @@
+"""The launching side of what the Gluon kernels of Hopper share (``jit/ring.py``): which tensors
+their descriptors hold, how much shared memory there is, and how many heads go together."""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+import torch
+
+FARTHEST = 1 << 40
+"""Bytes between rows, heads or batches that a copy's descriptor can express."""
+SHARED = 225 << 10
+"""Bytes of shared memory that tensors of a program may take; barriers are beside them."""
+CACHED = 16 << 20
+"""Bytes of tiles that programs go through at a time: a third of the second-level cache, into which
+they are loaded while results of other lines go out through it."""
+
+
+@functools.cache
+def available() -> bool:
+    """Whether the installed Triton has the language of the kernels."""
+    try:
+        from .jit import attention  # noqa: F401
+    except (ImportError, AttributeError):
+        return False
+    return True
+
+
+def takes(*tensors: torch.Tensor) -> bool:
+    """Whether kernels run here and can hold these tensors of [batch, heads, seq, head_dim].
+
+    They are aligned as tensor descriptors need it; beyond that no extent may be zero, and nothing
+    may lie on itself or 2⁴⁰ bytes apart.
+    """
+    return available() and all(map(_described, tensors))
+
+
+def _described(tensor: torch.Tensor) -> bool:
+    steps = zip(tensor.shape, tensor.stride(), strict=True)
+    return all(
+        size == 1 or (size > 1 and 0 < step * tensor.element_size() < FARTHEST)
+        for size, step in steps
+    )
+
+
+def together(group: int, shared: int) -> int:
+    """Heads whose blocks go together: whole groups, each of which goes through ``shared`` bytes."""
+    return group * max(1, CACHED // shared)
+
+
+def descriptor(tensor: torch.Tensor, rows: int) -> Any:
+    """Boxes of ``rows`` rows of one head."""
+    from triton.experimental.gluon import language as gl
+    from triton.experimental.gluon.nvidia.hopper import TensorDescriptor
+
+    dim = tensor.shape[-1]
+    dtype = gl.bfloat16 if tensor.dtype == torch.bfloat16 else gl.float16
+    # Strides of extents of one are never used, but must be ones that a descriptor can express.
+    strides = [
+        step if size > 1 else dim for size, step in zip(tensor.shape, tensor.stride(), strict=True)
+    ]
+    block = [1, 1, rows, dim]
+    layout = gl.NVMMASharedLayout.get_default_for(block, dtype)
+    return TensorDescriptor(tensor, list(tensor.shape), [*strides[:3], 1], block, layout)

@@ -1,0 +1,164 @@
+"""Run in a process of its own by test_variants.py: attention's backward pass under the emulator.
+
+    python emulated_backward.py agrees | refuses
+
+As `emulated.py`: the variants for sm_90 of the kernels that the backward pass launches, against
+fp64. Their portable companions are not run.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+
+import torch
+from emulating import LIMIT, SHAPES, chosen, emulate, given, refuses
+
+from bench.kernels import attention, tuning
+from bench.kernels.arch.sm_90 import attention_backward as variant
+from bench.kernels.arch.sm_90 import tiles
+from bench.kernels.arch.sm_90.jit import attention_query
+
+RESULTS = {"attention_query": ("dq",), "attention_key_value": ("dk", "dv")}
+"""What the kernel of a key writes."""
+
+
+def portable(kernel, grid, *arguments, **constants):
+    """Stands in for launches of portable kernels: deltas are computed, the rest left out."""
+    if kernel.fn.__name__ == "delta_kernel":
+        out, do, delta = arguments[:3]
+        delta.copy_((out.float() * do.float()).sum(-1))
+
+
+attention.launch = portable
+
+
+def error(key, shape, dim, causal, constants, *, apart=0, seed=0, large=1.0):
+    """The largest relative error of the results of one key's variant."""
+    batch, heads, kv_heads, seq = shape
+    ins = given(shape, dim, apart, seed, q=heads, k=kv_heads, v=kv_heads, do=heads, out=heads)
+    ins["q"] *= large
+    wide = {name: one.double() for name, one in ins.items()}
+    keys = wide["k"].repeat_interleave(heads // kv_heads, 1)
+    scores = wide["q"] @ keys.transpose(-1, -2) / dim**0.5
+    if causal:
+        scores.masked_fill_(~torch.ones(seq, seq, dtype=torch.bool).tril(), float("-inf"))
+    group, wanted = heads // kv_heads, {"dq": [], "dk": [], "dv": []}
+    for b in range(batch):
+        for h in range(kv_heads):
+            mine = slice(h * group, (h + 1) * group)
+            part = {n: one[b, h] if n in "kv" else one[b, mine] for n, one in wide.items()}
+            found = attention._one_group(part, causal)
+            ins["out"][b, mine] = found["out"]
+            for name, rows in wanted.items():
+                rows.append(found[name])
+    lse = scores.logsumexp(-1).float()
+    results = {
+        name: torch.full(ins[name[1:]].shape, float("nan"), dtype=torch.float16)
+        for name in ("dq", "dk", "dv")
+    }
+    q, k, v, do, out = (ins[name] for name in ("q", "k", "v", "do", "out"))
+    with contextlib.ExitStack() as stack:
+        for one in RESULTS:
+            on = constants if one == key else {"block_m": 64, "block_n": 64}
+            stack.enter_context(tuning.forcing(one, on))
+        attention.backward(do, q, k, v, out, lse, *results.values(), causal=causal, arch="sm_90")
+    worst = 0.0
+    for name in RESULTS[key]:
+        right = torch.stack(wanted[name]).reshape(results[name].shape)
+        # One key alone has all the weight: gradients of scores vanish but for rounding.
+        size = right.norm() if seq > 1 or name == "dv" else right.numel() ** 0.5
+        worst = max(worst, float((results[name].double() - right).norm() / size))
+    return worst
+
+
+CASES = [
+    ("attention_query", 64, 128), ("attention_query", 128, 128), ("attention_key_value", 128, 64),
+]  # fmt: skip
+"""Key, block_n, block_m."""
+
+
+def agrees():
+    """Everything that a table may choose, in orders drawn from several seeds."""
+    number = 0
+    for key, block_n, block_m in CASES:
+        for dim in (64, 128):
+            for causal in (True, False):
+                for shape in SHAPES:
+                    number += 1
+                    constants = chosen(block_n, 2 + number % 2, block_m)
+                    used = emulate(variant, seed=number, programs=1 + number % 3)
+                    tiles.CACHED = 1 << (24 if number % 2 else 10)
+                    apart = 8 * (number % 2)
+                    found = error(key, shape, dim, causal, constants, apart=apart, seed=number)
+                    assert used == [f"{key.removeprefix('attention_')}_gluon_kernel"]
+                    assert found <= LIMIT, (key, dim, causal, shape, found)
+
+
+QUERY = {
+    "a slot is filled while it is read": (
+        "    mbarrier.wait(empty.index(slot), (number // SLOTS & 1) ^ 1)\n", "",
+    ),
+    "keys are not waited for": ("    await_tile(number, ring, SLOTS)\n", ""),
+    "values are not waited for": ("    await_tile(number + 1, ring, SLOTS)\n", "    pass\n"),
+    "queries are not waited for": ("        mbarrier.wait(loaded.index(PART), turn & 1)\n", ""),
+    "queries of the block before are taken": ("loaded.index(PART), turn & 1", "loaded.index(PART), 0"),
+    "queries are replaced while they are read": (
+        "            mbarrier.wait(free.index(part), (turn & 1) ^ 1)\n", "",
+    ),
+    "the bytes of queries alone are expected": ("2 * q_desc.block_type.nbytes", "q_desc.block_type.nbytes"),
+    "queries are never given back": (
+        "        if APART:\n            mbarrier.arrive(free.index(PART), count=1)\n", "",
+    ),
+    "scores are read while they are computed": (
+        "warpgroup_mma_wait(ALL + (not FIRST), deps=(scores,))", "warpgroup_mma_wait(3, deps=(scores,))",
+    ),
+    "products with values are read while they are computed": (
+        "warpgroup_mma_wait(not FIRST, deps=(dp,))", "warpgroup_mma_wait(2, deps=(dp,))",
+    ),
+    "keys are given back before they are summed": (
+        "        total = warpgroup_mma_wait(0, deps=(total,))\n        release(number - 2, ring, SLOTS)\n    if",
+        "        release(number - 2, ring, SLOTS)\n        total = warpgroup_mma_wait(0, deps=(total,))\n    if",
+    ),
+    "keys are given back after their scores": (
+        "    if not FIRST:\n        total = warpgroup_mma(ds",
+        "    release(number, ring, SLOTS)\n    if not FIRST:\n        total = warpgroup_mma(ds",
+    ),
+    "values are never given back": ("    release(number + 1, ring, SLOTS)\n", ""),
+    "the last keys are never given back": (
+        "        release(number - 2, ring, SLOTS)\n        if APART", "        if APART",
+    ),
+    "results are copied out unfenced": ("        fence_async_shared()\n", ""),
+    "results are replaced while they are copied": (
+        "        if APART:\n            # The results of the block before have left their place long ago.\n"
+        "            tma.store_wait(0)\n", "",
+    ),
+    "results may still be copied at the end": ("\n    tma.store_wait(0)\n", "\n"),
+    "the diagonal's second tile is not masked": (
+        "CAUSAL, True, False, SCORES", "CAUSAL, False, False, SCORES",
+    ),
+    "the diagonal's first tile is not masked": (
+        "CAUSAL, True, True, SCORES", "CAUSAL, False, True, SCORES",
+    ),
+    "the diagonal's second tile is left out": ("gl.minimum(MASKED, count)", "1"),
+    "the last product is left out": (
+        "        total = warpgroup_mma(ds, before, total, is_async=True)\n        line", "        line",
+    ),
+    "deltas are left out": ("p * (dp - delta[:, None])", "p * dp"),
+}  # fmt: skip
+"""What is wrong → the text of the kernel and what stands there instead."""
+
+
+def example(key, block_n, causal=True):
+    """Three blocks for two programs: one of them has two."""
+    return lambda: error(key, (1, 1, 1, 300), 64, causal, chosen(block_n, 2))
+
+
+if __name__ == "__main__":
+    if sys.argv[1] == "agrees":
+        agrees()
+    else:
+        refuses(
+            variant, attention_query, "query_gluon_kernel", QUERY, example("attention_query", 64)
+        )
+    sys.stdout.write("all examples passed\n")
