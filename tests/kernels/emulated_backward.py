@@ -178,10 +178,6 @@ KEY_VALUE = {
         "        release(number - 2, ring, SLOTS)\n        dk = warpgroup_mma_wait(0, deps=(dk,))\n"
         "    dp",
     ),
-    "gradients are given back too early": (
-        "    dv = warpgroup_mma_wait(0, deps=(dv,))\n    release(number + 1, ring, SLOTS)\n",
-        "    release(number + 1, ring, SLOTS)\n    dv = warpgroup_mma_wait(0, deps=(dv,))\n",
-    ),
     "gradients are never given back": ("    release(number + 1, ring, SLOTS)\n", ""),
     "the last queries are never given back": (
         "        release(number - 2, ring, SLOTS)\n        dk_out", "        dk_out",
@@ -191,8 +187,10 @@ KEY_VALUE = {
         "            tma.store_wait(0)\n        dv_out", "            pass\n        dv_out",
     ),
     "results may still be copied at the end": ("\n    tma.store_wait(0)\n", "\n"),
-    "the diagonal is not masked": ("if row < diagonal:", "if False:"),
-    "half of the diagonal is not masked": ("first_key + ROWS * PARTS\n", "first_key + ROWS\n"),
+    "the diagonal is not masked": ("if row < first + ROWS * PARTS:", "if False:"),
+    "half of the diagonal is not masked": (
+        "if row < first + ROWS * PARTS:", "if row < first + ROWS:",
+    ),
     "the next head's weights are the first one's": ("                at += seq\n", ""),
     "the last product is left out": (
         "        dk = warpgroup_mma(ds, before, dk, is_async=True)\n        line", "        line",
