@@ -131,11 +131,10 @@ def advance(
         dk = warpgroup_mma(ds, before, dk, is_async=True)
     scores = warpgroup_mma_wait(not FIRST, deps=(scores,))
     p = gl.exp2(scores * factor - gl.convert_layout(lse * 1.4426950408889634, COLUMNS)[None, :])
-    if CAUSAL:
+    if CAUSAL:  # noqa: SIM102 - a constant, and a number
         if row < first + ROWS * PARTS:
             places = row + gl.arange(0, BLOCK_M, layout=COLUMNS)
             p = gl.where(places[None, :] >= keys[:, None], p, 0.0)
-    weights = gl.convert_layout(p.to(k.dtype), gl.DotOperandLayout(0, OUT, 2))
     # The sum starts with what would be subtracted of it, which no register holds meanwhile.
     dp = gl.zeros([ROWS, BLOCK_M], gl.float32, SCORES) - gl.convert_layout(delta, COLUMNS)[None, :]
     # The assembler moves arithmetic past a wait for products, but not past a branch. Waits for
@@ -144,6 +143,7 @@ def advance(
     if not FIRST:
         dk = warpgroup_mma_wait(0, deps=(dk,))
         release(number - 2, ring, SLOTS)
+    weights = gl.convert_layout(p.to(k.dtype), gl.DotOperandLayout(0, OUT, 2))
     dp = warpgroup_mma(v, do.permute([1, 0]), dp, is_async=True)
     dv = warpgroup_mma(weights, do, dv, is_async=True)
     dp = warpgroup_mma_wait(1, deps=(dp,))
