@@ -9,6 +9,7 @@ fp64. Their portable companions are not run.
 from __future__ import annotations
 
 import contextlib
+import functools
 import sys
 
 import torch
@@ -17,7 +18,7 @@ from emulating import LIMIT, SHAPES, chosen, emulate, given, refuses
 from bench.kernels import attention, tuning
 from bench.kernels.arch.sm_90 import attention_backward as variant
 from bench.kernels.arch.sm_90 import tiles
-from bench.kernels.arch.sm_90.jit import attention_query
+from bench.kernels.arch.sm_90.jit import attention_key_value, attention_query
 
 RESULTS = {"attention_query": ("dq",), "attention_key_value": ("dk", "dv")}
 """What the kernel of a key writes."""
@@ -146,19 +147,75 @@ QUERY = {
     ),
     "deltas are left out": ("p * (dp - delta[:, None])", "p * dp"),
 }  # fmt: skip
+KEY_VALUE = {
+    "a slot is filled while it is read": (
+        "    mbarrier.wait(empty.index(slot), (number // SLOTS & 1) ^ 1)\n", "",
+    ),
+    "queries are not waited for": ("    await_tile(number, ring, SLOTS)\n", ""),
+    "gradients are not waited for": ("    await_tile(number + 1, ring, SLOTS)\n", ""),
+    "keys are not waited for": ("        mbarrier.wait(loaded.index(PART), turn & 1)\n", ""),
+    "keys of the block before are taken": (
+        "loaded.index(PART), turn & 1", "loaded.index(PART), 0",
+    ),
+    "keys are replaced while they are read": (
+        "            mbarrier.wait(free.index(part), (turn & 1) ^ 1)\n", "",
+    ),
+    "the bytes of keys alone are expected": (
+        "2 * k_desc.block_type.nbytes", "k_desc.block_type.nbytes",
+    ),
+    "keys are never given back": (
+        "        if APART:\n            mbarrier.arrive(free.index(PART), count=1)\n", "",
+    ),
+    "scores are read while they are computed": (
+        "warpgroup_mma_wait(not FIRST, deps=(scores,))", "warpgroup_mma_wait(2, deps=(scores,))",
+    ),
+    "products with values are read while they are computed": (
+        "warpgroup_mma_wait(1, deps=(dp,))", "warpgroup_mma_wait(2, deps=(dp,))",
+    ),
+    "queries are given back before they are summed": (
+        "        dk = warpgroup_mma_wait(0, deps=(dk,))\n        release(number - 2, ring, SLOTS)\n"
+        "    dp",
+        "        release(number - 2, ring, SLOTS)\n        dk = warpgroup_mma_wait(0, deps=(dk,))\n"
+        "    dp",
+    ),
+    "gradients are never given back": ("    release(number + 1, ring, SLOTS)\n", ""),
+    "the last queries are never given back": (
+        "        release(number - 2, ring, SLOTS)\n        dk_out", "        dk_out",
+    ),
+    "results are copied out unfenced": ("        fence_async_shared()\n", ""),
+    "results are replaced while they are copied": (
+        "            tma.store_wait(0)\n        dv_out", "            pass\n        dv_out",
+    ),
+    "results may still be copied at the end": ("\n    tma.store_wait(0)\n", "\n"),
+    "the diagonal is not masked": ("if row < first + ROWS * PARTS:", "if False:"),
+    "half of the diagonal is not masked": (
+        "if row < first + ROWS * PARTS:", "if row < first + ROWS:",
+    ),
+    "the next head's weights are the first one's": ("                at += seq\n", ""),
+    "the last product is left out": (
+        "        dk = warpgroup_mma(ds, before, dk, is_async=True)\n        line", "        line",
+    ),
+    "deltas are left out": ("gl.convert_layout(delta, COLUMNS)", "0 * delta"),
+}  # fmt: skip
 """What is wrong → the text of the kernel and what stands there instead."""
 
 
-def example(key, block_n, causal=True):
-    """Three blocks for two programs: one of them has two."""
-    return lambda: error(key, (1, 1, 1, 300), 64, causal, chosen(block_n, 2))
+def wrong(key, name, source, breaches, heads, constants):
+    """Three blocks a line for two programs: one of them has more than one."""
+    shape = (1, heads, 1, 300)
+    run = functools.partial(error, key, shape, 64, True, constants)
+    refuses(variant, source, name, breaches, run)
 
 
 if __name__ == "__main__":
     if sys.argv[1] == "agrees":
         agrees()
     else:
-        refuses(
-            variant, attention_query, "query_gluon_kernel", QUERY, example("attention_query", 64)
-        )
+        wrong(
+            "attention_query", "query_gluon_kernel", attention_query, QUERY, 1, chosen(64, 2),
+        )  # fmt: skip
+        wrong(
+            "attention_key_value", "key_value_gluon_kernel", attention_key_value, KEY_VALUE, 2,
+            chosen(128, 2, 64),
+        )  # fmt: skip
     sys.stdout.write("all examples passed\n")

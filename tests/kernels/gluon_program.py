@@ -223,7 +223,8 @@ class Program:
         """Run partitions (name, function, arguments) until all are done."""
         parent = self.agent
         self.tasks = [
-            Task(lambda run=run, given=given: run(*given), Agent(name, parent))
+            # One that has not begun when another fails never does.
+            Task(lambda run=run, given=given: self.stopped or run(*given), Agent(name, parent))
             for name, run, given in partitions
         ]
         for task in self.tasks:

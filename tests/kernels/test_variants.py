@@ -63,6 +63,8 @@ def test_variants_of_the_backward_pass_run_where_they_are_chosen_and_can():
     assert backward(128, query, {"arch_variant": 0}) == [delta, portable, "query_tma_kernel"]
     # Head dimensions that its registers do not hold.
     assert backward(256, query, {}) == [delta, portable, "query_tma_kernel"]
+    found = backward(64, "attention_key_value", {"block_m": 64})
+    assert found == [delta, "key_value_gluon_kernel", "query_tma_kernel"]
 
 
 def test_constants_that_a_variant_is_not_written_for_are_told():
@@ -149,6 +151,7 @@ def test_emulated_gradients_agree_and_breaches_are_seen(what, scripts):
         ("attention", "256", "128", "64", "99", "causal"),
         ("attention_query", "64", "128", "128", "4096", "causal_backward"),
         ("attention_query", "128", "128", "64", "4096", "full_backward"),
+        ("attention_key_value", "64", "64", "128", "4096", "causal_backward"),
     ],
 )
 def test_compiles_without_spills_and_weighs_beside_products(

@@ -39,14 +39,14 @@ from .ring import (
 
 
 @gluon.jit
-def keys_of(turn, work, BLOCK_M: gl.constexpr, CAUSAL: gl.constexpr):
+def keys_of(turn, work, CAUSAL: gl.constexpr):
     """Line, first key and first query of this program's block of keys ``turn``."""
     line, longer = block_of(turn, work)
     row = longer * (ROWS * PARTS)
     first = 0
     if CAUSAL:
         # Queries before this block of keys do not see it.
-        first = row // BLOCK_M * BLOCK_M
+        first = row
     return line, row, first
 
 
@@ -70,7 +70,7 @@ def produce(
     _, _, _, seq = work
     number = 0
     for turn in range(turns_of(work)):
-        line, first_key, first = keys_of(turn, work, BLOCK_M, CAUSAL)
+        line, first_key, first = keys_of(turn, work, CAUSAL)
         batch, kv_head = line // kv_heads, line % kv_heads
         for part in gl.static_range(PARTS):
             mbarrier.wait(free.index(part), (turn & 1) ^ 1)
@@ -99,7 +99,7 @@ def advance(
     keys,
     number,
     row,
-    diagonal,
+    first,
     seq,
     factor,
     DIM: gl.constexpr,
@@ -131,11 +131,10 @@ def advance(
         dk = warpgroup_mma(ds, before, dk, is_async=True)
     scores = warpgroup_mma_wait(not FIRST, deps=(scores,))
     p = gl.exp2(scores * factor - gl.convert_layout(lse * 1.4426950408889634, COLUMNS)[None, :])
-    if CAUSAL:
-        if row < diagonal:
+    if CAUSAL:  # noqa: SIM102 - a constant, and a number
+        if row < first + ROWS * PARTS:
             places = row + gl.arange(0, BLOCK_M, layout=COLUMNS)
             p = gl.where(places[None, :] >= keys[:, None], p, 0.0)
-    weights = gl.convert_layout(p.to(k.dtype), gl.DotOperandLayout(0, OUT, 2))
     # The sum starts with what would be subtracted of it, which no register holds meanwhile.
     dp = gl.zeros([ROWS, BLOCK_M], gl.float32, SCORES) - gl.convert_layout(delta, COLUMNS)[None, :]
     # The assembler moves arithmetic past a wait for products, but not past a branch. Waits for
@@ -144,6 +143,7 @@ def advance(
     if not FIRST:
         dk = warpgroup_mma_wait(0, deps=(dk,))
         release(number - 2, ring, SLOTS)
+    weights = gl.convert_layout(p.to(k.dtype), gl.DotOperandLayout(0, OUT, 2))
     dp = warpgroup_mma(v, do.permute([1, 0]), dp, is_async=True)
     dv = warpgroup_mma(weights, do, dv, is_async=True)
     dp = warpgroup_mma_wait(1, deps=(dp,))
@@ -188,9 +188,8 @@ def consume(
     dv_out = dv_place.index(PART).reshape([ROWS, DIM])
     number = 0
     for turn in range(turns_of(work)):
-        line, first_key, first = keys_of(turn, work, BLOCK_M, CAUSAL)
+        line, first_key, first = keys_of(turn, work, CAUSAL)
         keys = first_key + PART * ROWS + gl.arange(0, ROWS, layout=gl.SliceLayout(1, SCORES))
-        diagonal = first_key + ROWS * PARTS
         # Lines of query heads, one after the other.
         at = gl.cast(line, gl.int64) * group * seq
         dk = gl.zeros([ROWS, DIM], gl.float32, OUT)
@@ -199,7 +198,7 @@ def consume(
         row = first
         mbarrier.wait(loaded.index(PART), turn & 1)
         ds, dk, dv = advance(
-            ds, dk, dv, k, v, lse_ptr + at, delta_ptr + at, ring, keys, number, row, diagonal, seq,
+            ds, dk, dv, k, v, lse_ptr + at, delta_ptr + at, ring, keys, number, row, first, seq,
             factor, DIM, BLOCK_M, SLOTS, CAUSAL, True, SCORES, OUT,
         )  # fmt: skip
         number += 2
@@ -209,7 +208,7 @@ def consume(
                 row = first
                 at += seq
             ds, dk, dv = advance(
-                ds, dk, dv, k, v, lse_ptr + at, delta_ptr + at, ring, keys, number, row, diagonal,
+                ds, dk, dv, k, v, lse_ptr + at, delta_ptr + at, ring, keys, number, row, first,
                 seq, factor, DIM, BLOCK_M, SLOTS, CAUSAL, False, SCORES, OUT,
             )  # fmt: skip
             number += 2
@@ -219,7 +218,7 @@ def consume(
             mbarrier.arrive(free.index(PART), count=1)
         before = tiles.index((number - 2) % SLOTS).reshape([BLOCK_M, DIM])
         dk = warpgroup_mma(ds, before, dk, is_async=True)
-        line, first_key, _ = keys_of(turn, work, BLOCK_M, CAUSAL)
+        line, first_key, _ = keys_of(turn, work, CAUSAL)
         batch, kv_head, place = line // kv_heads, line % kv_heads, first_key + PART * ROWS
         if APART:
             # The results of the block before have left their place long ago.

@@ -7,8 +7,9 @@ ring, from the last tile to the first. With S = Q·Kᵀ and dP = dO·Vᵀ,
     P = exp2(S · scale · log₂e - lse · log₂e),  dS = P ∘ (dP - delta),  dQ = scale · dS·K.
 
 A warpgroup issues S and dP of a tile, then the product of dS of the tile before with its keys. It
-computes P while the latter two run, and dS while the last one does. The keys of two tiles are held
-at a time: a ring of five tiles or more loads the next ones meanwhile.
+computes P while the latter two run, and dS while the last one does. Where registers do not hold
+that many sums, dP waits until the product before it is done. The keys of two tiles are held at a
+time: a ring of five tiles or more loads the next ones meanwhile.
 """
 
 from __future__ import annotations
@@ -183,12 +184,14 @@ def consume(
     SCORES: gl.constexpr = gl.NVMMADistributedLayout([3, 0], [4, 1], [16, BLOCK_N, 16])
     OUT: gl.constexpr = gl.NVMMADistributedLayout([3, 0], [4, 1], [16, DIM, 16])
     LINE: gl.constexpr = gl.SliceLayout(1, SCORES)
+    # With short tiles there are registers for queries: products read half as much shared memory.
+    HELD: gl.constexpr = BLOCK_N == 64
     # Tiles that the diagonal may cross; of those before it, none needs a mask.
     MASKED: gl.constexpr = ROWS * PARTS // BLOCK_N if CAUSAL else 1
     tiles, _, _ = ring
     queries, grads, loaded, free = asked
     _, _, _, seq = work
-    q = queries.index(PART).reshape([ROWS, DIM])
+    place = queries.index(PART).reshape([ROWS, DIM])
     do = grads.index(PART).reshape([ROWS, DIM])
     out = results.index(PART).reshape([ROWS, DIM])
     number = 0
@@ -200,9 +203,13 @@ def consume(
         lse = gl.load(lse_ptr + places, mask=rows < seq, other=float("inf")) * 1.4426950408889634
         delta = gl.load(delta_ptr + places, mask=rows < seq, other=0.0)
         total = gl.zeros([ROWS, DIM], gl.float32, OUT)
-        ds = gl.zeros([ROWS, BLOCK_N], q.dtype, gl.DotOperandLayout(0, OUT, 2))
+        ds = gl.zeros([ROWS, BLOCK_N], place.dtype, gl.DotOperandLayout(0, OUT, 2))
         start = (count - 1) * BLOCK_N
         mbarrier.wait(loaded.index(PART), turn & 1)
+        if HELD:
+            q = place.load(gl.DotOperandLayout(0, SCORES, 2))
+        else:
+            q = place
         ds, total = advance(
             ds, total, q, do, lse, delta, ring, rows, number, start, seq, factor,
             DIM, BLOCK_N, SLOTS, CAUSAL, True, True, SCORES, OUT,
@@ -235,7 +242,7 @@ def consume(
         if APART:
             # The results of the block before have left their place long ago.
             tma.store_wait(0)
-        out.store((total * scale).to(q.dtype))
+        out.store((total * scale).to(place.dtype))
         fence_async_shared()
         at = first_row + PART * ROWS
         tma_store(dq_desc, [line // heads, line % heads, at, 0], results.index(PART))
