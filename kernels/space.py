@@ -128,6 +128,11 @@ _WARPS = (1, 2, 4, 8, 16, 32)
 _PERSISTENT = {"tma": 1, "waves": 1, "flatten": 1}
 _HEADS = ("head_dim", "causal")
 _DESCRIBED: tuple[Mapping[str, int], ...] = ({}, {"tma": 1})
+_OWN: tuple[Mapping[str, int], ...] = (
+    {"tma": 1, "arch_variant": 1},
+    {"tma": 1, "arch_variant": 1, "waves": 1},
+)
+"""An architecture's own kernel, a program a block or programs that walk blocks."""
 
 
 def _linear(*ops: str, block: tuple[int, ...] = _blocks(512, 16384), **more: int) -> Space:
@@ -202,7 +207,7 @@ SPACES: Mapping[str, Space] = {
         ways=(
             *_DESCRIBED,
             {"tma": 1, "specialize": 1},
-            {"tma": 1, "arch_variant": 1},
+            *_OWN,
         ),
         product=True,
     ),
@@ -213,7 +218,7 @@ SPACES: Mapping[str, Space] = {
         _key_value,
         _queries,
         stages=(1, 2, 3),
-        ways=(*_DESCRIBED, {"tma": 1, "arch_variant": 1}),
+        ways=(*_DESCRIBED, *_OWN),
         product=True,
     ),
     "attention_query": Space(
@@ -223,7 +228,7 @@ SPACES: Mapping[str, Space] = {
         _query,
         _keys,
         stages=(1, 2, 3),
-        ways=(*_DESCRIBED, {"tma": 1, "arch_variant": 1}),
+        ways=(*_DESCRIBED, *_OWN),
         product=True,
     ),
     "stream": Space(

@@ -11,6 +11,7 @@ os.environ.update(dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1"
 import torch
 
 from bench.kernels import op
+from bench.kernels.arch.sm_90 import tiles
 from bench.kernels.arch.sm_90.jit import ring
 
 sys.path.insert(0, os.path.dirname(__file__))
@@ -36,15 +37,15 @@ def emulate(variant, seed=0, kernel=None, programs=1):
         used.append(given.fn.__name__)
         gluon_emulator.launch(kernel or given, grid, *arguments, seed=seed, **constants)
 
-    variant.launch, variant.processors = launch, lambda device: programs
+    variant.launch, tiles.processors = launch, lambda device: programs
     return used
 
 
-def chosen(block_n, stages, block_m=128):
-    """A configuration of a variant."""
+def chosen(block_n, stages, block_m=128, walking=True):
+    """A configuration of a variant, whose programs walk blocks or have one each."""
     return {
         "block_m": block_m, "block_n": block_n, "num_warps": 8, "num_stages": stages, "tma": 1,
-        "arch_variant": 1,
+        "arch_variant": 1, **({"waves": 1} if walking else {}),
     }  # fmt: skip
 
 

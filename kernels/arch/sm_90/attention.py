@@ -19,7 +19,7 @@ from collections.abc import Mapping
 
 import torch
 
-from ...launch import cdiv, launch, processors
+from ...launch import cdiv, launch
 from .. import problem
 from . import tiles
 
@@ -42,7 +42,8 @@ def forward(
 
     Args:
         chosen: Constants: ``block_m`` queries a program, ``block_n`` keys a tile, ``num_warps``
-            that compute, ``num_stages`` pairs of tiles held at once (2).
+            that compute, ``num_stages`` pairs of tiles held at once (2), ``waves``: see
+            `tiles.grid`.
 
     Raises:
         ValueError: constants that the kernel is not written for.
@@ -59,7 +60,7 @@ def forward(
     one = dim * q.element_size()
     launch(
         forward_gluon_kernel,
-        (min(blocks * lines, processors(q.device)),),
+        tiles.grid(blocks * lines, q.device, chosen),
         tiles.descriptor(q, rows),
         tiles.descriptor(k, keys),
         tiles.descriptor(v, keys),

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 
 import torch
 
-from ...launch import cdiv, launch, processors
+from ...launch import cdiv, launch
 from .. import problem
 from . import tiles
 
@@ -40,7 +40,8 @@ def query(
 
     Args:
         chosen: Constants: ``block_m`` queries a program, ``block_n`` keys a tile, ``num_warps``
-            that compute, ``num_stages`` pairs of tiles held at once (3; or as many tiles as fit).
+            that compute, ``num_stages`` pairs of tiles held at once (3; or as many tiles as fit),
+            ``waves``: see `tiles.grid`.
 
     Raises:
         ValueError: constants that the kernel is not written for.
@@ -58,7 +59,7 @@ def query(
     slots = min(2 * max(2, chosen.get("num_stages", 3)), (room - 2 * block) // keys)
     launch(
         query_gluon_kernel,
-        (min(blocks * lines, processors(q.device)),),
+        tiles.grid(blocks * lines, q.device, chosen),
         tiles.descriptor(q, block // 2),
         tiles.descriptor(do, block // 2),
         tiles.descriptor(k, keys),
@@ -101,7 +102,8 @@ def key_value(
 
     Args:
         chosen: Constants: ``block_n`` keys a program, ``block_m`` queries a tile, ``num_warps``
-            that compute, ``num_stages`` pairs of tiles held at once (3; or as many tiles as fit).
+            that compute, ``num_stages`` pairs of tiles held at once (3; or as many tiles as fit),
+            ``waves``: see `tiles.grid`.
 
     Raises:
         ValueError: constants that the kernel is not written for.
@@ -119,7 +121,7 @@ def key_value(
     slots = min(2 * max(2, chosen.get("num_stages", 3)), (room - 2 * block) // rows)
     launch(
         key_value_gluon_kernel,
-        (min(blocks * lines, processors(q.device)),),
+        tiles.grid(blocks * lines, q.device, chosen),
         tiles.descriptor(q, rows),
         tiles.descriptor(do, rows),
         tiles.descriptor(k, block // 2),

@@ -4,9 +4,12 @@ their descriptors hold, how much shared memory there is, and how many heads go t
 from __future__ import annotations
 
 import functools
+from collections.abc import Mapping
 from typing import Any
 
 import torch
+
+from ...launch import processors
 
 FARTHEST = 1 << 40
 """Bytes between rows, heads or batches that a copy's descriptor can express."""
@@ -47,6 +50,17 @@ def _described(tensor: torch.Tensor) -> bool:
 def together(group: int, shared: int) -> int:
     """Heads whose blocks go together: whole groups, each of which goes through ``shared`` bytes."""
     return group * max(1, CACHED // shared)
+
+
+def grid(blocks: int, device: torch.device, chosen: Mapping[str, int]) -> tuple[int]:
+    """Programs for so many blocks.
+
+    With ``waves`` as many as run at once, which walk the blocks and load ahead across them: best
+    where all blocks take equally long. Without, a program a block: who is done takes the next.
+    """
+    if "waves" not in chosen:
+        return (blocks,)
+    return (min(blocks, chosen["waves"] * processors(device)),)
 
 
 def descriptor(tensor: torch.Tensor, rows: int) -> Any:
