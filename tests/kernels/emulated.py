@@ -55,9 +55,7 @@ def agrees():
                     used = emulate(variant, seed=number, programs=1 + number % 3)
                     tiles.CACHED = 1 << (24 if number % 2 else 10)
                     apart = 8 * (number % 2)
-                    found = error(
-                        shape, dim, causal, constants, apart=8 * (number % 2), seed=number
-                    )
+                    found = error(shape, dim, causal, constants, apart=apart, seed=number)
                     assert used == ["forward_gluon_kernel"]
                     assert found <= LIMIT, (dim, causal, block_n, shape, found)
 
@@ -73,19 +71,24 @@ BREACHES = {
     "values are not waited for": ("    await_tile(values, ring, SLOTS)\n", ""),
     "the next keys are not waited for": ("    await_tile(values + 1, ring, SLOTS)\n", ""),
     "queries are not waited for": ("        mbarrier.wait(loaded.index(PART), turn & 1)\n", ""),
-    "queries of the block before are taken": ("loaded.index(PART), turn & 1", "loaded.index(PART), 0"),
+    "queries of the block before are taken": (
+        "loaded.index(PART), turn & 1",
+        "loaded.index(PART), 0",
+    ),
     "queries are replaced while they are read": (
         "            mbarrier.wait(free.index(part), (turn & 1) ^ 1)\n", "",
     ),
     "queries are given back too early": (
         "        # The last scores are done with",
-        "        mbarrier.arrive(free.index(PART), count=1)\n        # The last scores are done with",
+        "        mbarrier.arrive(free.index(PART), count=1)\n"
+        "        # The last scores are done with",
     ),
     "queries are never given back": (
         "        if APART:\n            mbarrier.arrive(free.index(PART), count=1)\n", "",
     ),
     "half of the queries' bytes are expected": (
-        "loaded.index(part), q_desc.block_type.nbytes", "loaded.index(part), q_desc.block_type.nbytes // 2",
+        "loaded.index(part), q_desc.block_type.nbytes",
+        "loaded.index(part), q_desc.block_type.nbytes // 2",
     ),
     "scores are read while they are computed": (
         "warpgroup_mma_wait(1, deps=(scores,))", "warpgroup_mma_wait(2, deps=(scores,))",
@@ -110,7 +113,8 @@ BREACHES = {
     "a barrier that nobody made": ("        mbarrier.init(full.index(slot), count=1)\n", ""),
     "results are copied out unfenced": ("        fence_async_shared()\n", ""),
     "results are replaced while they are copied": (
-        "        if APART:\n            # The results of the block before have left their place long ago.\n"
+        "        if APART:\n"
+        "            # The results of the block before have left their place long ago.\n"
         "            tma.store_wait(0)\n", "",
     ),
     "results may still be copied at the end": ("\n    tma.store_wait(0)\n", "\n"),
