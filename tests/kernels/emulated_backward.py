@@ -103,23 +103,32 @@ QUERY = {
     "keys are not waited for": ("    await_tile(number, ring, SLOTS)\n", ""),
     "values are not waited for": ("    await_tile(number + 1, ring, SLOTS)\n", "    pass\n"),
     "queries are not waited for": ("        mbarrier.wait(loaded.index(PART), turn & 1)\n", ""),
-    "queries of the block before are taken": ("loaded.index(PART), turn & 1", "loaded.index(PART), 0"),
+    "queries of the block before are taken": (
+        "loaded.index(PART), turn & 1",
+        "loaded.index(PART), 0",
+    ),
     "queries are replaced while they are read": (
         "            mbarrier.wait(free.index(part), (turn & 1) ^ 1)\n", "",
     ),
-    "the bytes of queries alone are expected": ("2 * q_desc.block_type.nbytes", "q_desc.block_type.nbytes"),
+    "the bytes of queries alone are expected": (
+        "2 * q_desc.block_type.nbytes",
+        "q_desc.block_type.nbytes",
+    ),
     "queries are never given back": (
         "        if APART:\n            mbarrier.arrive(free.index(PART), count=1)\n", "",
     ),
     "scores are read while they are computed": (
-        "warpgroup_mma_wait(ALL + (not FIRST), deps=(scores,))", "warpgroup_mma_wait(3, deps=(scores,))",
+        "warpgroup_mma_wait(ALL + (not FIRST), deps=(scores,))",
+        "warpgroup_mma_wait(3, deps=(scores,))",
     ),
     "products with values are read while they are computed": (
         "warpgroup_mma_wait(not FIRST, deps=(dp,))", "warpgroup_mma_wait(2, deps=(dp,))",
     ),
     "keys are given back before they are summed": (
-        "        total = warpgroup_mma_wait(0, deps=(total,))\n        release(number - 2, ring, SLOTS)\n    if",
-        "        release(number - 2, ring, SLOTS)\n        total = warpgroup_mma_wait(0, deps=(total,))\n    if",
+        "        total = warpgroup_mma_wait(0, deps=(total,))\n"
+        "        release(number - 2, ring, SLOTS)\n    if",
+        "        release(number - 2, ring, SLOTS)\n"
+        "        total = warpgroup_mma_wait(0, deps=(total,))\n    if",
     ),
     "keys are given back after their scores": (
         "    if not FIRST:\n        total = warpgroup_mma(ds",
@@ -131,7 +140,8 @@ QUERY = {
     ),
     "results are copied out unfenced": ("        fence_async_shared()\n", ""),
     "results are replaced while they are copied": (
-        "        if APART:\n            # The results of the block before have left their place long ago.\n"
+        "        if APART:\n"
+        "            # The results of the block before have left their place long ago.\n"
         "            tma.store_wait(0)\n", "",
     ),
     "results may still be copied at the end": ("\n    tma.store_wait(0)\n", "\n"),
@@ -143,7 +153,8 @@ QUERY = {
     ),
     "the diagonal's second tile is left out": ("gl.minimum(MASKED, count)", "1"),
     "the last product is left out": (
-        "        total = warpgroup_mma(ds, before, total, is_async=True)\n        line", "        line",
+        "        total = warpgroup_mma(ds, before, total, is_async=True)\n        line",
+        "        line",
     ),
     "deltas are left out": ("p * (dp - delta[:, None])", "p * dp"),
 }  # fmt: skip
@@ -174,9 +185,9 @@ KEY_VALUE = {
     ),
     "queries are given back before they are summed": (
         "        dk = warpgroup_mma_wait(0, deps=(dk,))\n        release(number - 2, ring, SLOTS)\n"
-        "    dp",
+        "    weights",
         "        release(number - 2, ring, SLOTS)\n        dk = warpgroup_mma_wait(0, deps=(dk,))\n"
-        "    dp",
+        "    weights",
     ),
     "gradients are never given back": ("    release(number + 1, ring, SLOTS)\n", ""),
     "the last queries are never given back": (
