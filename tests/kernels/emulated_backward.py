@@ -185,9 +185,9 @@ KEY_VALUE = {
     ),
     "queries are given back before they are summed": (
         "        dk = warpgroup_mma_wait(0, deps=(dk,))\n        release(number - 2, ring, SLOTS)\n"
-        "    dp",
+        "    weights",
         "        release(number - 2, ring, SLOTS)\n        dk = warpgroup_mma_wait(0, deps=(dk,))\n"
-        "    dp",
+        "    weights",
     ),
     "gradients are never given back": ("    release(number + 1, ring, SLOTS)\n", ""),
     "the last queries are never given back": (
