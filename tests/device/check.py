@@ -1,6 +1,7 @@
 """On a machine with an accelerator: verify every kernel against fp64 and time it against rivals.
 
-    python tests/device/check.py [--budget SECONDS] [--resume] [--only OP,...] [--no-time]
+    python tests/device/check.py [--budget SECONDS] [--resume] [--only OP,...]
+                                 [--no-time | --no-verify]
 
 Verifies every operation, variant and dtype, times the kernels and all rivals that there are call by
 call in random order, and prints the project's table of bounds last. Writes
@@ -82,8 +83,7 @@ def _check(
     asked = [
         task
         for task in whole
-        if (not arguments.only or task.op in arguments.only)
-        and (not arguments.no_time or task.kind == "verify")
+        if (not arguments.only or task.op in arguments.only) and task.kind not in arguments.without
     ]
     done = {one.name for one in book.report.records}
     left = [task for task in asked if task.name not in done]
@@ -236,7 +236,16 @@ def _arguments() -> argparse.Namespace:
     take("--only", type=_words(SPECS), default=[], help="operations, with commas between them")
     take("--dtype", type=_words(ITEMSIZE), default=[], help="number formats, likewise")
     take("--rivals", type=_words(()), default=[], help="first words of rivals' names, likewise")
-    take("--no-time", action="store_true", help="verify only")
+    less = parser.add_mutually_exclusive_group()
+    for option, kind in (("--no-time", "time"), ("--no-verify", "verify")):
+        less.add_argument(
+            option,
+            dest="without",
+            action="append_const",
+            const=kind,
+            default=[],
+            help=f"do not {kind}",
+        )
     take("--small", action="store_true", help="every operation at its small shape")
     take("--seconds", type=float, default=2.0, help="of timing a task")
     jobs = max(1, min(JOBS, (os.cpu_count() or 1) // 2))

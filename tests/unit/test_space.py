@@ -63,13 +63,13 @@ def test_a_tuned_entry_changes_one_answer_and_no_other():
     from bench.campaigns.entries import Present, chosen_cases, entries
 
     cases = chosen_cases(["softmax", "gemm"], ["bf16"], [], weak=False)
-    found = {one.key: one for one in entries("sm_90", cases)}
+    found = {one.key: one for one in entries("sm_100", cases)}
     softmax, gemm = found["softmax"], found["gemm"]
-    assert (softmax.owner, gemm.owner) == ("generic", "sm_90")
+    assert (softmax.owner, gemm.owner) == ("generic", "sm_100")
     pairs = [(softmax, "softmax rows=2 num_warps=2"), (gemm, gemm.candidates[5])]
-    made = Present.read("sm_90").changed(pairs)
+    made = Present.read("sm_100").changed(pairs)
     assert tables.check(made) == ""
-    before, generic = tuning.table("sm_90"), tuning.table("generic")
+    before, generic = tuning.table("sm_100"), tuning.table("generic")
     assert made["compiler"] == before["compiler"]
     assert [one.get("max_width") for one in made["softmax"]] == [1024, 16384, None]
     assert made["softmax"][1]["config"] == {"rows": 2, "num_warps": 2}

@@ -7,9 +7,8 @@ this one while its gradient is written, so that memory always has both to do. Ro
 count are not read at all. Exponents are powers of two: bf16 logits beyond ±2.3e38, which have no
 such exponent in fp32, give NaN.
 
-Written for Triton 3.6 and 3.9 and compiled with both. Its results are checked by an emulator
-(``tests/kernels/gluon_emulator.py``). It has not run on a device yet: its speed is unknown, and no
-table that is shipped chooses it.
+Written for Triton 3.6 and 3.9 and compiled with both. Its results are checked by an emulator too
+(``tests/kernels/gluon_emulator.py``), which sees races that a device shows now and then.
 """
 
 from __future__ import annotations
