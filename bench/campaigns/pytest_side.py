@@ -22,6 +22,13 @@ from .sides import Started
 
 _ENDED = (0, 1)
 """Exit codes of pytest that leave results: all passed, some failed."""
+_ELSEWHERE = (
+    "-c",
+    "import sys; sys.path[:1] = [one for one in sys.path[:1] if one]; import pytest; "
+    "sys.exit(pytest.console_main())",
+)
+"""Python looks in the working directory first, which holds the tests and may hold another version
+of what they time: a side of another environment or revision must find its own."""
 
 
 class _Stats(msgspec.Struct):
@@ -66,7 +73,8 @@ class PytestSide:
     def measure(self, stage: str, limit: float) -> None:
         """Run the tests once."""
         file = self._folder / f"{stage}.json"
-        words = ["-m", "pytest", "-q", "--benchmark-only", f"--benchmark-json={file}"]
+        python = ("-m", "pytest") if self._started.directory is None else _ELSEWHERE
+        words = [*python, "-q", "--benchmark-only", f"--benchmark-json={file}"]
         code, said = self._python([*words, *self._paths], limit)
         if code not in _ENDED:
             raise InfraError(f"the {self.name}: pytest {ended_by(code)}", hint=said)

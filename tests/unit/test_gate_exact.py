@@ -100,7 +100,11 @@ def test_counts_take_no_share_of_the_error_from_what_is_noisy():
     [
         (counted(math.nan, which=1), "INVALID", "its value is no number"),
         ({}, "MISSING", "the candidate does not measure it"),
-        (counted(5, which=1, groups=1), "MISSING", "the candidate has no count of device 1 of node-00000"),
+        (
+            counted(5, which=1, groups=1),
+            "MISSING",
+            "the candidate has no count of device 1 of node-00000",
+        ),
     ],
 )
 def test_what_was_not_counted_does_not_pass(after, state, reason):

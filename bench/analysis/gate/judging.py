@@ -23,7 +23,7 @@ from .signed_rank import least_blocks
 Blocks = Callable[[Series, Series, float], tuple[list[float], int]]
 """Gives a baseline's and a candidate's log-ratios towards worse of the blocks that count, in their
 order, and how many blocks there were; the last argument is 1 where lower is better, else -1."""
-NO_RATIO = "one side is zero and the other is not: that has no ratio"
+NO_RATIO = "one side is zero and the other is not, or one is negative: that has no ratio"
 UNEVEN = 0.5
 """Difference of the sides' shares of values beside other work from which they are not alike."""
 LEAST = 0.5

@@ -6,8 +6,7 @@ every metric, x̄ the mean of the baselines in logarithms, and with σ the stand
 sessions the limits of r = s · (x - x̄) are r ± t · σ · √(1 + 1/n), n baselines.
 
 σ is that of the baselines themselves where there are `FEWEST` of them or more, with Student's t of
-n - 1 degrees, and never taken as smaller than what their samples leave open; of fewer `SESSION` is
-assumed, a normal distribution, and it is said.
+n - 1 degrees; of fewer `SESSION` is assumed, a normal distribution, and it is said.
 """
 
 from __future__ import annotations
