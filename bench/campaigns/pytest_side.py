@@ -22,13 +22,30 @@ from .sides import Started
 
 _ENDED = (0, 1)
 """Exit codes of pytest that leave results: all passed, some failed."""
-_ELSEWHERE = (
-    "-c",
-    "import sys; sys.path[:1] = [one for one in sys.path[:1] if one]; import pytest; "
-    "sys.exit(pytest.console_main())",
-)
-"""Python looks in the working directory first, which holds the tests and may hold another version
-of what they time: a side of another environment or revision must find its own."""
+_ELSEWHERE = """
+import os, sys
+import pytest
+
+def last():
+    here = [one for one in sys.path if os.path.abspath(one) == os.getcwd()]
+    sys.path[:] = [one for one in sys.path if one not in here] + here
+
+class Plugin:
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_load_initial_conftests(self, early_config):
+        self.append(early_config.known_args_namespace)
+    def pytest_configure(self, config):
+        self.append(config.option)
+    def append(self, options):
+        last()
+        if options.importmode == "prepend":
+            options.importmode = "append"
+
+last()
+sys.exit(pytest.main(sys.argv[1:], plugins=[Plugin()]))
+"""
+"""pytest, of which the working directory comes last: Python and pytest look there first, where the
+tests are and may be another version of what they time than the side's own."""
 
 
 class _Stats(msgspec.Struct):
@@ -73,7 +90,7 @@ class PytestSide:
     def measure(self, stage: str, limit: float) -> None:
         """Run the tests once."""
         file = self._folder / f"{stage}.json"
-        python = ("-m", "pytest") if self._started.directory is None else _ELSEWHERE
+        python = ("-m", "pytest") if self._started.directory is None else ("-c", _ELSEWHERE)
         words = [*python, "-q", "--benchmark-only", f"--benchmark-json={file}"]
         code, said = self._python([*words, *self._paths], limit)
         if code not in _ENDED:
