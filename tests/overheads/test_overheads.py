@@ -26,7 +26,7 @@ from bench.records import Case, DeviceGroup, Header, Row, ScheduleSpec
 from bench.results import ROWS, RunReader
 from bench.timing import HostTimer, Rule, measure
 
-NODES, CASES = 256, 50
+NODES, CASES = 64, 50
 
 
 def processor_time() -> float:
@@ -39,7 +39,7 @@ pytestmark = pytest.mark.benchmark(timer=processor_time)
 
 
 def test_planning_a_fleet(benchmark):
-    """The suite `standard` for 256 nodes of 8 devices, every group of it walked."""
+    """The suite `standard` for 64 nodes of 8 devices, every group of it walked."""
     chips, suite = load_chips(), load_suite("standard")
     fleet = DeviceGroup(count=NODES, devices=8, chip="sim-a")
 
@@ -59,7 +59,7 @@ def test_planning_a_fleet(benchmark):
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
-    """A run of 100,000 rows."""
+    """A run of 25,600 rows."""
     folder = tmp_path_factory.mktemp("run")
     cases = [
         Case(
@@ -99,7 +99,7 @@ def run(tmp_path_factory):
 
 
 def test_reading_a_run(benchmark, run):
-    """100,000 rows as columns."""
+    """25,600 rows as columns."""
     found = benchmark.pedantic(lambda: RunReader(run).columns(), rounds=9, warmup_rounds=1)
     assert len(found) == CASES * NODES * 8
 
