@@ -11,6 +11,7 @@ HOSTS   ?= 2
 RATE    ?=
 FLEETS  ?=
 ALL     :=
+comma   := ,
 
 .PHONY: help bench test test-full lint perf hosts hosts-down device codegen certify-table gate-table \
         gate readme clean
@@ -26,7 +27,7 @@ help:
 	@echo "make device     on an accelerator: verify and time every kernel, run 'quick' and 'standard' [BUDGET=seconds]"
 	@echo "make codegen    compile every kernel for every chip, without one [ONLY=gemm,...] [ARCH=sm_90,...]"
 	@echo "make certify-table  certify thousands of simulated fleets, write how often it is right [FLEETS=2000] [ONLY=faults,...]"
-	@echo "make gate       is this tree slower than an earlier one? [REV=HEAD~1]"
+	@echo "make gate       do this tree's kernels take more, is it slower than an earlier one? [REV=HEAD~1] [ONLY=counts,overheads,default]"
 	@echo "make gate-table  judge thousands of simulated gates, write how often they are right [GATES=2000]"
 	@echo "make readme     write the README's figures anew"
 	@echo "make clean      remove what make made"
@@ -39,7 +40,7 @@ bench: $(READY)
 
 # What computes runs on all cores; what measures real processes runs alone, one after the other.
 ALONE    := tests/cluster tests/hosts $(wildcard tests/plugin/test_device*.py) tests/plugin/test_mixed_cluster.py
-TOGETHER := tests/unit tests/kernels tests/stats $(filter-out $(ALONE),$(wildcard tests/plugin/test_*.py))
+TOGETHER := tests/unit tests/kernels tests/stats tests/overheads $(filter-out $(ALONE),$(wildcard tests/plugin/test_*.py))
 
 test test-full: $(READY)
 	@found=0; \
@@ -84,9 +85,15 @@ codegen: $(READY)
 certify-table: $(READY)
 	@OMP_NUM_THREADS=1 $(BIN)/python .ci/certify.py $(if $(FLEETS),--fleets $(FLEETS)) --only "$(ONLY)"
 
-# This tree against an earlier one, in turn on the devices here.
+# This tree against an earlier one: what its kernels take (counted, no accelerator needed), what its
+# engine costs, and how fast the devices here are with either. All are judged; the worst code counts.
+PAIR = $(BIN)/hengsuan gate pair --baseline git:$(or $(REV),HEAD~1) --executor local
 gate: $(READY)
-	@$(BIN)/hengsuan gate pair --baseline git:$(or $(REV),HEAD~1) --executor local --out results/gate
+	@found=""; for one in $(or $(subst $(comma), ,$(ONLY)),counts overheads default); do \
+	  case $$one in overheads) what="--pytest tests/overheads" ;; *) what="" ;; esac; \
+	  $(PAIR) --gate $$one $$what --out results/gate/$$one; found="$$found $$? "; \
+	done; \
+	for code in 130 2 4 1 3; do case "$$found" in *" $$code "*) exit $$code ;; esac; done
 
 gate-table: $(READY)
 	@OMP_NUM_THREADS=1 $(BIN)/python .ci/gate.py $(if $(GATES),--gates $(GATES))

@@ -20,7 +20,7 @@ GATE_SCHEMA = 1
 GATE = "gate.json"
 
 State: TypeAlias = Literal[
-    "REGRESSED",  # slower than the margin allows, beyond doubt
+    "REGRESSED",  # slower (or more) than the margin allows, beyond doubt
     "INVALID",  # a check did not hold, throttled, contended, other devices, no ratio to zero
     "MISSING",  # the baseline has it, the candidate has not
     "NO_BASELINE",  # the candidate has it, the baseline has not
@@ -48,12 +48,15 @@ class Judged(msgspec.Struct, kw_only=True, frozen=True):
     """One metric.
 
     ``name`` is its label (``gemm 8192x8192x8192 bf16 flops``, or a test's full name), equal on both
-    sides; ``where`` the device or group that it is of, empty where it is of all. ``margin`` is the
+    sides. ``where`` names the node and device that changed most towards worse, of a metric that
+    regressed on one of several; empty elsewhere. ``margin`` is the
     relative change towards worse that is accepted. ``change`` is that of the candidate (0.05: 5 %
     worse), ``low`` to ``high`` its limits; ``noise`` the relative standard deviation of one of the
     ``blocks``; ``caught`` the smallest slowdown that they catch 95 times of 100. All are None where
-    nothing could be compared. ``baseline`` and ``candidate`` are medians in ``unit``. ``reason``
-    says why the state is none of REGRESSED, IMPROVED and PASS, as a sentence.
+    nothing could be compared. ``baseline`` and ``candidate`` are medians in ``unit``. ``exact``: it
+    is a count without noise, and was compared as such: its limits are its change. ``reason`` says
+    why the state is none of REGRESSED, IMPROVED and PASS, as a sentence; of a count also from what
+    to what it went.
     """
 
     name: str
@@ -70,6 +73,7 @@ class Judged(msgspec.Struct, kw_only=True, frozen=True):
     caught: float | None = None
     baseline: float | None = None
     candidate: float | None = None
+    exact: bool = False
     reason: str = ""
 
 

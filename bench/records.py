@@ -63,6 +63,8 @@ class Measure(msgspec.Struct, frozen=True):
 
     ``each``: every rank of a group has a value of its own, which is a row of its own. ``slack``
     names the metric of each rank's time, where this is what the rank waits for the slowest in it.
+    ``exact``: a count that the same code gives again to the last digit, so that two are compared
+    without statistics.
     """
 
     name: str
@@ -70,6 +72,7 @@ class Measure(msgspec.Struct, frozen=True):
     better: Better
     each: bool = False
     slack: str = ""
+    exact: bool = False
 
 
 class Case(msgspec.Struct, frozen=True):
@@ -79,6 +82,7 @@ class Case(msgspec.Struct, frozen=True):
     sources are never compared. ``expected`` is the value that datasheet and topology predict, in
     ``unit``; None where it is unknown. ``title`` is what reports call it, the metric left out.
     ``scope`` is the benchmark's; ``rank`` where every rank of its groups has a row of its own.
+    ``exact`` is the metric's, see `Measure`.
     """
 
     id: int
@@ -93,6 +97,7 @@ class Case(msgspec.Struct, frozen=True):
     schedule: int
     expected: float | None = None
     title: str = ""
+    exact: bool = False
 
     def label(self) -> str:
         """``gemm[shape=1024x1024x1024,dtype=fp32]``, without the metric."""

@@ -93,6 +93,12 @@ def format_duration(seconds: float) -> str:
     return f"{seconds * 1e9:.3g} ns"
 
 
+def format_count(value: float, unit: str) -> str:
+    """Every digit of a count, where `format_value` would round: ``1,234,567 B``, ``168``."""
+    digits = f"{int(value):,}" if float(value).is_integer() else f"{value:,.15g}"
+    return f"{digits} {unit if unit != 'count' else ''}".strip()
+
+
 def format_value(value: float | None, unit: str) -> str:
     """Four significant digits and a prefix that fits: ``1.234 GB/s``; ``–`` for None."""
     if value is None or value != value:

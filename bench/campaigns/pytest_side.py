@@ -22,6 +22,30 @@ from .sides import Started
 
 _ENDED = (0, 1)
 """Exit codes of pytest that leave results: all passed, some failed."""
+_ELSEWHERE = """
+import os, sys
+import pytest
+
+def last():
+    here = [one for one in sys.path if os.path.abspath(one) == os.getcwd()]
+    sys.path[:] = [one for one in sys.path if one not in here] + here
+
+class Plugin:
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_load_initial_conftests(self, early_config):
+        self.append(early_config.known_args_namespace)
+    def pytest_configure(self, config):
+        self.append(config.option)
+    def append(self, options):
+        last()
+        if options.importmode == "prepend":
+            options.importmode = "append"
+
+last()
+sys.exit(pytest.main(sys.argv[1:], plugins=[Plugin()]))
+"""
+"""pytest, of which the working directory comes last: Python and pytest look there first, where the
+tests are and may be another version of what they time than the side's own."""
 
 
 class _Stats(msgspec.Struct):
@@ -66,7 +90,8 @@ class PytestSide:
     def measure(self, stage: str, limit: float) -> None:
         """Run the tests once."""
         file = self._folder / f"{stage}.json"
-        words = ["-m", "pytest", "-q", "--benchmark-only", f"--benchmark-json={file}"]
+        python = ("-m", "pytest") if self._started.directory is None else ("-c", _ELSEWHERE)
+        words = [*python, "-q", "--benchmark-only", f"--benchmark-json={file}"]
         code, said = self._python([*words, *self._paths], limit)
         if code not in _ENDED:
             raise InfraError(f"the {self.name}: pytest {ended_by(code)}", hint=said)

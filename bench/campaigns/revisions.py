@@ -44,9 +44,14 @@ def installed(revision: str) -> Path:
             tar.extractall(source, filter="fully_trusted")  # our own repository's
         pip = [sys.executable, "-m", "pip", "install", "-q", "--disable-pip-version-check"]
         where = ["--no-deps", "--no-build-isolation", "--target", str(site), str(source)]
-        done = subprocess.run(
-            [*pip, *where], capture_output=True, text=True, timeout=LIMIT, check=False
-        )
+        try:
+            done = subprocess.run(
+                [*pip, *where], capture_output=True, text=True, timeout=LIMIT, check=False
+            )
+        except subprocess.TimeoutExpired:
+            raise InfraError(
+                f"revision {revision} cannot be installed: not done after {LIMIT:.0f} s"
+            ) from None
         if done.returncode:
             last = "\n".join(done.stderr.strip().splitlines()[-3:])
             raise InfraError(f"revision {revision} cannot be installed: {last}")
@@ -81,6 +86,8 @@ def _said(words: list[str], revision: str = "") -> str:
         done = subprocess.run(words, capture_output=True, text=True, timeout=LIMIT, check=False)
     except OSError as error:
         raise UsageError(f"git cannot be run: {error.strerror}") from None
+    except subprocess.TimeoutExpired:
+        raise InfraError(f"git was not done after {LIMIT:.0f} s") from None
     if done.returncode:
         why = done.stderr.strip() or f"there is no revision {revision!r} in this repository"
         raise UsageError(why.splitlines()[-1])

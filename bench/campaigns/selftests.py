@@ -66,6 +66,7 @@ def refuse(gate: Gate, devices: Sequence[str]) -> str:
         f"{name}: {line.margin:.1%} is asked for, {least:.1%} can be held by {most} blocks"
         for name, one in noise.items()
         if (line := gate.line(name)) is not None
+        and not line.exact
         and (least := smallest_margin(one, most)) > line.margin
     ]
     if bad:

@@ -21,7 +21,7 @@ import msgspec
 
 from ..analysis.gate.series import Series, series
 from ..errors import InfraError
-from ..headers import read_header
+from ..headers import RUN, UNDECODABLE, read_header
 from ..host import ended_by
 from ..inventory import Inventory
 from ..records import Provenance
@@ -30,8 +30,14 @@ from .gate_side import PROTOCOL, Told
 
 START = 300.0
 """Seconds until a side is ready: it imports its stack and looks for devices."""
+END = 30.0
+"""Seconds that a side has to finish its run when nothing more is asked of it."""
 LAST = 600
 """Characters of what a side that was lost said last."""
+LINE = 1 << 16
+"""Bytes of a line: what is longer is none of ours, and is not gathered."""
+RUBBISH = 10_000
+"""Lines that are none of ours, between two that are, from which on a side speaks no sense."""
 
 
 class Started(msgspec.Struct, frozen=True):
@@ -86,7 +92,8 @@ class RunSide:
     def __init__(self, started: Started, arguments: Sequence[str]) -> None:
         self.name, self.folder = started.name, Path()
         self._log = tempfile.TemporaryFile()  # noqa: SIM115  (closed by `close`)
-        self._lines: queue.Queue[bytes] = queue.Queue()
+        # Bounded: one that never stops talking waits until it is heard.
+        self._lines: queue.Queue[bytes] = queue.Queue(maxsize=100)
         words = [*started.words, "gate", "side", *arguments, *started.options]
         try:
             self._process = subprocess.Popen(
@@ -107,7 +114,7 @@ class RunSide:
 
     def _read(self) -> None:
         assert self._process.stdout is not None
-        for line in self._process.stdout:
+        while line := self._process.stdout.readline(LINE):
             self._lines.put(line)
         self._lines.put(b"")
 
@@ -126,25 +133,41 @@ class RunSide:
     def _told(self, stage: str, limit: float) -> None:
         """The next line of the protocol; what others print between is no matter."""
         until = time.monotonic() + limit
+        rubbish = 0
         while True:
+            left = until - time.monotonic()
             try:
-                line = self._lines.get(timeout=max(0.0, until - time.monotonic()))
+                line = self._lines.get(timeout=max(0.0, left))
             except queue.Empty:
-                raise self._lost(f"has said nothing for {limit:.0f} s") from None
+                raise self._lost(f"has not answered for {limit:.0f} s", 0) from None
             if not line:
                 raise self._lost(ended_by(self._process.wait()))
             try:
                 told = msgspec.json.decode(line, type=Told)
-            except (msgspec.DecodeError, UnicodeDecodeError):
+            except UNDECODABLE:
+                rubbish += 1
+                if rubbish > RUBBISH or left <= 0:
+                    raise self._lost(
+                        f"says nothing that is understood, but {_quoted(line)}", 0
+                    ) from None
                 continue
             if told.gate_side != PROTOCOL:
                 raise self._lost(f"speaks protocol {told.gate_side} and not {PROTOCOL}")
             if told.stage == stage:
                 self.folder = Path(told.folder)
+                self._see()
                 return
 
-    def _lost(self, why: str) -> InfraError:
-        self.close()
+    def _see(self) -> None:
+        if not (self.folder / RUN).is_file():
+            self.close(0)
+            raise InfraError(
+                f"the {self.name} measures into {self.folder}, which is not seen here",
+                hint="a container must have the folder of --out under the same path",
+            )
+
+    def _lost(self, why: str, patience: float = END) -> InfraError:
+        self.close(patience)
         return InfraError(f"the {self.name} {why}", hint=self.last_words)
 
     def series(self) -> dict[str, Series]:
@@ -175,14 +198,14 @@ class RunSide:
         """As its run declares."""
         return read_header(self.folder).provenance
 
-    def close(self) -> None:
+    def close(self, patience: float = END) -> None:
         """End it: at the end of what it reads it finishes its run; after a while it is killed."""
         if self._process.poll() is None:
             with contextlib.suppress(OSError):
                 assert self._process.stdin is not None
                 self._process.stdin.close()
             try:
-                self._process.wait(timeout=30)
+                self._process.wait(timeout=patience)
             except subprocess.TimeoutExpired:
                 with contextlib.suppress(ProcessLookupError):
                     os.killpg(self._process.pid, signal.SIGKILL)
@@ -194,3 +217,8 @@ class RunSide:
 
     last_words: str = ""
     """The end of what it wrote to standard error, once it is closed."""
+
+
+def _quoted(line: bytes) -> str:
+    text = line.decode(errors="replace").strip()
+    return repr(text if len(text) <= 60 else f"{text[:60]}…")

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from ..campaigns.sides import Side
     from ..configs import Gate
 
-SIDE = "env:FOLDER|git:REVISION|var:NAME=VALUE|lib:FOLDER|axis:AXIS=VALUE|run:COMMAND"
+SIDE = "env:FOLDER|git:REVISION|image:IMAGE|run:COMMAND|var:NAME=VALUE|lib:FOLDER|axis:AXIS=VALUE"
 
 
 @click.command()
@@ -51,9 +51,10 @@ def command(
     """Measure baseline and candidate in turn, and say whether the candidate is slower.
 
     A SIDE is a Python environment (env:), a git revision (git:, installed into a folder of its
-    own), a variable (var:), libraries (lib:), an axis of the suite, as an operation's
-    implementation (axis:), or a command that is hengsuan elsewhere, as in a container (run:).
-    Several make one side; none, or a dot, is what runs this. Both stay warm and measure block after
+    own), a container of an image (image:; HENGSUAN_CONTAINER holds further words for docker or
+    podman, as for devices), a command that is hengsuan elsewhere (run:), a variable (var:),
+    libraries (lib:), or an axis of the suite, as an operation's implementation (axis:). Several
+    make one side; none, or a dot, is what runs this. Both stay warm and measure block after
     block on the same devices.
 
     Exit code: 0 passed; 1 regressed; 2 usage; 3 inconclusive, missing or nothing to compare with;
@@ -90,6 +91,8 @@ def command(
             aligned=any(one.startswith("axis:") for one in (*baseline, *candidate)),
         )
     said = (" ".join(baseline) or "as it is", " ".join(candidate) or "as it is")
+    if found.judged and all(one.exact for one in found.judged):
+        note = ""  # counts have no noise that a selftest could have found
     notes = [one for one in (found.stopped, note) if one]
     made = reported(gate, "pair", said, found.judged, found.kinds, found.provenance, notes)
     return give(made, out, as_json)
@@ -112,7 +115,10 @@ def both(
     from ..campaigns.sides import RunSide
     from .gate_sides import started
 
-    pair = started("baseline", baseline), started("candidate", candidate)
+    pair = [
+        started(name, words, out / name)
+        for name, words in (("baseline", baseline), ("candidate", candidate))
+    ]
     sides: list[Side] = []
     try:
         # One by one: what has started is ended if another does not.
@@ -131,8 +137,12 @@ def both(
 
 def _arguments(suite: str, out: Path, where: dict[str, Any]) -> list[str]:
     """The options of the places, for `gate side`."""
+    from ..configs.search import is_path
+
     names = {"executor_name": "executor", "stand_in": "stand-in"}
-    words = [suite, "--out", str(out.absolute())]
+    # A side may have another working directory.
+    words = [str(Path(suite).absolute()) if is_path(suite) else suite]
+    words += ["--out", str(out.absolute())]
     for name, value in where.items():
         option = f"--{names.get(name, name)}"
         if value is True:

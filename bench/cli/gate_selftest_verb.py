@@ -60,6 +60,9 @@ def command(
     rows = []
     codes = []
     for one in found.judged:
+        if one.exact and one.state == "PASS":
+            rows.append((one.name, "none", f"{one.margin:.1%}", "0.00%", "1", "a count"))
+            continue
         if one.noise is None:
             codes.append(Exit.INCONCLUSIVE)
             rows.append((one.name, "", f"{one.margin:.1%}", "", "", one.reason))

@@ -294,6 +294,7 @@ class _Builder:
                     schedule=by_rank if measure.each else index,
                     expected=expected.get(measure.name),
                     title=title_of(bench),
+                    exact=measure.exact,
                 )
             )
         return Job(

@@ -16,11 +16,14 @@ from .typed import convert_value, unknown_key, wrong
 class GateLine(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
     """One line: metrics whose label fits ``match``, and the relative change that is accepted.
 
-    ``better``: which direction is better, where not as the benchmark declares it.
+    ``exact``: they are counts without noise, whatever their benchmark declares: every rise above
+    the margin, which may be 0 then, is one. ``better``: which direction is better, where not as the
+    benchmark declares it.
     """
 
     match: str
     margin: float
+    exact: bool = False
     better: Literal["higher", "lower", "declared"] = "declared"
 
 
@@ -69,6 +72,8 @@ def parse_gate(document: Document) -> Gate:
 
 def _lines(document: Document, lines: list[Any]) -> Iterator[Any]:
     for number, line in enumerate(lines):
+        if isinstance(line, dict) and line.get("exact") is True:
+            line = {"margin": 0, **line}  # what has no noise needs none
         if isinstance(line, dict) and "margin" in line:
             place = ("metrics", number, "margin")
             yield {**line, "margin": _parsed(document, line["margin"], parse_share, place)}
@@ -92,8 +97,9 @@ def _check(document: Document, gate: Gate) -> None:
     if not gate.blocks or not rising or gate.blocks[0] < 2:
         raise document.error(("blocks",), "must be rising numbers from 2 on, as [10, 20, 40]")
     for number, line in enumerate(gate.metrics):
-        if line.margin <= 0:
+        if line.margin <= 0 and not line.exact:
             raise document.error(
                 ("metrics", number, "margin"),
-                "must be above 0: a margin of nothing cannot be told from noise",
+                "must be above 0: a margin of nothing cannot be told from noise (of counts, which "
+                "have none, write exact: true)",
             )

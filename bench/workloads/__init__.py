@@ -9,6 +9,7 @@ BUILT_IN = (
     "collective_corruption",
     "transfer",
     "launch",
+    "counts",
     "collectives",
     "incast",
     "overlap",

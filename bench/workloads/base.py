@@ -161,6 +161,9 @@ class Benchmark(msgspec.Struct, kw_only=True, dict=True):
     """Whether the figures depend on how long the work takes. Of others, those count as well that
     were taken on a throttled device or beside other work on its cores."""
 
+    of_device: ClassVar[bool] = True
+    """Whether it asks anything of the device. What others count, chips need not be able to do."""
+
     def setup(self, context: Context) -> None:
         """Allocate and fill. Raises `Unmeasurable` with the reason where this cannot be done."""
 

@@ -67,7 +67,7 @@ def run(
     any rank or if only throttled samples could be had, ``invalid`` with values if the
     benchmark found a fault of the device, else ``ok``.
     """
-    if missing := lacked(bench, context):
+    if bench.of_device and (missing := lacked(bench, context)):
         return Outcome(status="skipped", reason=missing)
     rule = bench.rule(rule)
     try:

@@ -8,12 +8,14 @@ for one side was contended or throttled, is left out; a metric that loses too ma
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping
+
+import numpy as np
 
 from ...configs import Gate, GateLine
-from ...gates import Judged, State, ordered
-from ...records import Better
+from ...gates import Judged, ordered
+from .comparing import Comparison, is_exact, log_ratio
+from .exact import judged_exactly
 from .sequential import decide
 from .series import Series
 from .signed_rank import least_blocks
@@ -21,7 +23,7 @@ from .signed_rank import least_blocks
 Blocks = Callable[[Series, Series, float], tuple[list[float], int]]
 """Gives a baseline's and a candidate's log-ratios towards worse of the blocks that count, in their
 order, and how many blocks there were; the last argument is 1 where lower is better, else -1."""
-NO_RATIO = "one side is zero and the other is not: that has no ratio"
+NO_RATIO = "one side is zero and the other is not, or one is negative: that has no ratio"
 UNEVEN = 0.5
 """Difference of the sides' shares of values beside other work from which they are not alike."""
 LEAST = 0.5
@@ -43,11 +45,18 @@ def judge(
     """
     names = list(dict.fromkeys([*baseline, *candidate]))
     gating = [(name, line) for name in names if (line := gate.line(name)) is not None]
+    noisy = sum(not is_exact(line, _both(baseline, candidate, name)) for name, line in gating)
     found = [
-        _judged(gate, name, line, baseline.get(name), candidate.get(name), blocks, len(gating))
+        _judged(gate, name, line, baseline.get(name), candidate.get(name), blocks, noisy)
         for name, line in gating
     ]
     return ordered(found)
+
+
+def _both(
+    baseline: Mapping[str, Series], candidate: Mapping[str, Series], name: str
+) -> list[Series]:
+    return [one for one in (baseline.get(name), candidate.get(name)) if one is not None]
 
 
 def _judged(
@@ -64,6 +73,8 @@ def _judged(
         return one.problem
     assert before is not None
     assert after is not None
+    if one.exact:
+        return judged_exactly(one, after)
     if abs(after.beside - before.beside) > UNEVEN:
         return one.stated(
             "INVALID",
@@ -102,70 +113,16 @@ def _judged(
         caught=made.caught,
         baseline=before.value(),
         candidate=after.value(),
+        where=_where(before, after, one.sign, line.margin) if made.word == "REGRESSED" else "",
     )
 
 
-class Comparison:
-    """A gating metric of one or more baselines and a candidate, and whether they compare at all.
-
-    Attributes:
-        before: Baselines that do: the same code, with a value.
-        sign: 1 where lower is better, else -1.
-        problem: The state, where there is nothing to compare; None: there is.
-    """
-
-    def __init__(
-        self, name: str, line: GateLine, baselines: Sequence[Series], after: Series | None
-    ) -> None:
-        self._name, self._line = name, line
-        one = after or baselines[0]
-        self._unit = one.unit
-        self._better: Better = one.better if line.better == "declared" else line.better
-        self.sign = 1.0 if self._better == "lower" else -1.0
-        self.before = [
-            old for old in baselines if after and old.source and old.source == after.source
-        ]
-        self.problem = self._problem(baselines, after)
-        self.before = [old for old in self.before if old.value() is not None]
-
-    def _problem(self, baselines: Sequence[Series], after: Series | None) -> Judged | None:
-        if not baselines:
-            return self.stated("NO_BASELINE", "the baseline does not measure it")
-        if after is None:
-            return self.stated("MISSING", "the candidate does not measure it")
-        if not self.before:
-            return self.stated(
-                "CHANGED", "the code that defines the measurement differs between the sides"
-            )
-        sides: tuple[tuple[str, Sequence[Series], State], ...] = (
-            ("candidate", [after], "MISSING"),
-            ("baseline", self.before, "NO_BASELINE"),
-        )
-        for side, own, state in sides:
-            if all(each.value() is None for each in own):
-                why = own[0].why
-                lost = why.partition(":")[0] not in ("", "skipped", "missing")
-                text = f"the {side} has no value of it: {why or 'no rows'}"
-                return self.stated("INVALID" if lost else state, text)
-        return None
-
-    def stated(self, state: State, reason: str = "", **found: Any) -> Judged:
-        """The metric in a state; ``found`` are fields of `Judged`."""
-        return Judged(
-            name=self._name,
-            state=state,
-            unit=self._unit,
-            better=self._better,
-            margin=self._line.margin,
-            reason=reason,
-            **found,
-        )
-
-
-def log_ratio(before: float, after: float, sign: float) -> float:
-    """s · ln(after / before): of two zeros nothing, of one zero infinite."""
-    if before == after:
-        return 0.0
-    if before <= 0 or after <= 0:
-        return math.inf
-    return sign * math.log(after / before)
+def _where(before: Series, after: Series, sign: float, margin: float) -> str:
+    """The groups that are slower by more than the margin, the worst first; empty: all of them."""
+    old, new = before.by_group(), after.by_group()
+    ratios = {
+        group: log_ratio(float(np.median(old[group])), float(np.median(new[group])), sign)
+        for group in old.keys() & new.keys()
+    }
+    slower = [group for group, ratio in ratios.items() if ratio > math.log1p(margin)]
+    return after.where(sorted(slower, key=lambda group: -ratios[group]))

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from .judging import log_ratio
+from .comparing import log_ratio
 from .series import Series, Values
 
 HALVES = ("a", "b")

@@ -6,8 +6,7 @@ every metric, x̄ the mean of the baselines in logarithms, and with σ the stand
 sessions the limits of r = s · (x - x̄) are r ± t · σ · √(1 + 1/n), n baselines.
 
 σ is that of the baselines themselves where there are `FEWEST` of them or more, with Student's t of
-n - 1 degrees, and never taken as smaller than what their samples leave open; of fewer `SESSION` is
-assumed, a normal distribution, and it is said.
+n - 1 degrees; of fewer `SESSION` is assumed, a normal distribution, and it is said.
 """
 
 from __future__ import annotations
@@ -20,7 +19,9 @@ import numpy as np
 from ...configs import Gate
 from ...gates import Judged, State, ordered
 from ...stats import student_quantile
-from .judging import NO_RATIO, Comparison, log_ratio
+from .comparing import Comparison, is_exact, log_ratio
+from .exact import judged_exactly
+from .judging import NO_RATIO
 from .series import Series
 
 FEWEST = 3
@@ -59,7 +60,13 @@ def check(
     """
     names = list(dict.fromkeys([name for one in (*baselines, candidate) for name in one]))
     gating = [name for name in names if gate.line(name) is not None]
-    return ordered([_judged(gate, name, baselines, candidate, len(gating)) for name in gating])
+    noisy = sum(not _exact(gate, name, [*baselines, candidate]) for name in gating)
+    return ordered([_judged(gate, name, baselines, candidate, noisy) for name in gating])
+
+
+def _exact(gate: Gate, name: str, runs: Sequence[dict[str, Series]]) -> bool:
+    line = gate.line(name)
+    return line is not None and is_exact(line, [one[name] for one in runs if name in one])
 
 
 def _judged(
@@ -75,6 +82,8 @@ def _judged(
     one = Comparison(name, line, [old[name] for old in baselines if name in old], after)
     if one.problem is not None:
         return one.problem
+    if after is not None and one.exact:
+        return judged_exactly(one, after)
     value = after.value() if after is not None else None
     assert value is not None
     known = [old for each in one.before if (old := each.value()) is not None]
@@ -120,7 +129,7 @@ def unresolved(gate: Gate, judged: Sequence[Judged]) -> list[str]:
     """
     found = []
     for one in judged:
-        if one.low is None or one.high is None:
+        if one.low is None or one.high is None or one.exact:
             continue
         half = (math.log1p(one.high) - math.log1p(one.low)) / 2
         if half >= math.log1p(one.margin):

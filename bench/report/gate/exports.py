@@ -14,7 +14,7 @@ from typing import Any
 from ...gates import GateReport, Judged
 from ...records import Better
 from ..plain import plain
-from .words import clipped, finite, label, sentence
+from .words import clipped, finite, sentence
 
 NAME = 1024
 """Characters of a benchmark's name that Bencher takes."""
@@ -32,7 +32,7 @@ def benchmark_action(report: GateReport, better: Better) -> list[dict[str, Any]]
     for one, value in _sound(report):
         if one.better != better:
             continue
-        entry: dict[str, Any] = {"name": label(one), "unit": plain(one.unit), "value": value}
+        entry: dict[str, Any] = {"name": plain(one.name), "unit": plain(one.unit), "value": value}
         if limits := _limits(one, value):
             entry["range"] = f"{limits[0]:.4g} to {limits[1]:.4g}"
         baseline = plain(clipped(report.baseline, NAME))
@@ -52,7 +52,7 @@ def bencher(report: GateReport) -> dict[str, dict[str, dict[str, float]]]:
         if limits := _limits(one, value):
             metric |= {"lower_value": limits[0], "upper_value": limits[1]}
         measure = _short(f"{plain(one.unit) or 'number'}, {one.better} is better", MEASURE)
-        made.setdefault(_short(label(one), NAME), {})[measure] = metric
+        made.setdefault(_short(plain(one.name), NAME), {})[measure] = metric
     return made
 
 

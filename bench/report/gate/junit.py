@@ -7,7 +7,7 @@ from pathlib import Path
 from ...gates import GateReport, Judged, State, ordered
 from ..junit import Case, Kind, write
 from ..plain import plain
-from .words import clipped, label, sentence
+from .words import clipped, sentence
 
 TEXT = 4000
 """Characters of a reason: the file has it twice, and readers of such files have limits."""
@@ -39,4 +39,4 @@ def _case(one: Judged) -> Case:
     lines = [f"{one.state}: {clipped(plain(one.reason), TEXT) or sentence(one)}"]
     if one.reason:
         lines.append(sentence(one))
-    return Case(label(one), 0.0, _KINDS[one.state], "\n".join(lines))
+    return Case(plain(one.name), 0.0, _KINDS[one.state], "\n".join(lines))

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from typing import TypeGuard
 
 from ...gates import PASSING, STATES, GateReport, Judged, ordered
-from ...units import format_value
+from ...units import format_count, format_value
 from ..plain import plain
 
 NONE = "–"
@@ -33,7 +33,9 @@ def clipped(text: str, most: int) -> str:
 
 
 def label(one: Judged) -> str:
-    """What a metric is called where it stands alone; one line, whole: it tells metrics apart."""
+    """What a metric is called where it stands alone; one line, whole. What it is compared with
+    elsewhere by its name (a test's history, a chart) is called ``name`` alone: where it is slow
+    differs from one gate to the next."""
     return plain(f"{one.name} on {one.where}" if one.where else one.name)
 
 
@@ -49,6 +51,8 @@ def worse_by(one: Judged) -> str:
     if not finite(one.change):
         return NONE
     # Too few blocks have infinite limits, which a JSON file keeps as null and -1.
+    if one.exact:
+        return f"{percent(one.change, '+')} (exactly)"
     if not finite(one.low) or not finite(one.high) or one.low <= -1:
         return f"{percent(one.change, '+')} (no limits)"
     low, high = percent(one.low, "+"), percent(one.high, "+")
@@ -59,7 +63,8 @@ def sides(one: Judged) -> str:
     """``1.2 ms → 1.3 ms``, baseline and candidate; empty where neither is known."""
     if one.baseline is None and one.candidate is None:
         return ""
-    return f"{_figure(one.baseline, one.unit)} → {_figure(one.candidate, one.unit)}"
+    before, after = (_figure(value, one) for value in (one.baseline, one.candidate))
+    return f"{before} → {after}"
 
 
 def cells(one: Judged) -> tuple[str, ...]:
@@ -70,7 +75,7 @@ def cells(one: Judged) -> tuple[str, ...]:
         clipped(one.where, NAME),
         worse_by(one),
         f"{one.margin * 100:g}%",
-        str(one.blocks) if one.blocks else NONE,
+        str(one.blocks) if one.blocks and not one.exact else NONE,
         sides(one),
         percent(one.caught),
     )
@@ -78,10 +83,15 @@ def cells(one: Judged) -> tuple[str, ...]:
 
 def sentence(one: Judged) -> str:
     """All figures of a metric on one line."""
-    if not finite(one.change):
+    if not finite(one.change) and sides(one):  # from nothing, or to it
+        said = [f"no ratio, margin {one.margin * 100:g}%"]
+    elif not finite(one.change):
         said = [f"not compared, margin {one.margin * 100:g}%"]
     else:
-        said = [f"worse by {worse_by(one)}, margin {one.margin * 100:g}%, {one.blocks} blocks"]
+        counted = "" if one.exact else f", {one.blocks} blocks"
+        said = [f"worse by {worse_by(one)}, margin {one.margin * 100:g}%{counted}"]
+    if one.where:
+        said.append(f"on {plain(clipped(one.where, NAME))}")
     if finite(one.noise):
         said.append(f"noise of a block {percent(one.noise)}")
     if finite(one.caught):
@@ -125,11 +135,15 @@ def circumstances(report: GateReport) -> list[str]:
     how = {"pair": "measured in turn", "check": "measured in runs of their own"}[report.how]
     where = f" on {clipped(', '.join(report.devices), REASON)}" if report.devices else ""
     what = f" ({report.provenance})" if report.provenance else ""
+    exact = sum(one.exact for one in report.judged)
+    certain = f"compared exactly, without statistics: {exact} of {len(report.judged)} metrics"
+    unsure = f"probability of an error of one direction, over all metrics: {report.alpha * 100:g}%"
     return [
         f"baseline: {clipped(report.baseline, REASON)}",
         f"candidate: {clipped(report.candidate, REASON)}",
         f"{how}{where}{what}, {report.created}",
-        f"probability of an error of one direction, over all metrics: {report.alpha * 100:g}%",
+        *([certain] if exact else []),
+        *([unsure] if not exact or exact < len(report.judged) else []),
     ]
 
 
@@ -138,10 +152,12 @@ def overall(report: GateReport) -> str:
 
     With r = ln(1 + change) it is exp of the mean of -r, over all metrics that were compared. It is
     for the reader: one metric's loss hides behind another's gain, so nothing is judged by it.
-    Empty where nothing was compared.
+    Counts are no speed. Empty where nothing else was compared.
     """
     ratios = [
-        -math.log1p(one.change) for one in report.judged if finite(one.change) and one.change > -1
+        -math.log1p(one.change)
+        for one in report.judged
+        if not one.exact and finite(one.change) and one.change > -1
     ]
     if not ratios:
         return ""
@@ -155,5 +171,7 @@ def finite(value: float | None) -> TypeGuard[float]:
     return value is not None and math.isfinite(value)
 
 
-def _figure(value: float | None, unit: str) -> str:
-    return format_value(value if finite(value) else None, unit)
+def _figure(value: float | None, one: Judged) -> str:
+    if one.exact and finite(value):
+        return format_count(value, one.unit)
+    return format_value(value if finite(value) else None, one.unit)
