@@ -1,0 +1,283 @@
+"""Training runs that others published, as models, layouts and seconds of a step.
+
+A table has columns and rows; a key of the table stands for all its rows. What neither says is
+taken from the table's year (which software there was), from the number of weights (whether the
+feed-forward has a gate, whether the head is the embedding), or *assumed*: of micro-batch, virtual
+stages and recompute the choice that the model finds fastest and that fits in memory, for who
+publishes has tuned. Rows with an assumed part are marked.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from ...configs import Chip, Cluster, NetworkLevel, load_chips
+from ...configs.document import Document, Place, read_document
+from ...configs.search import BUILT_IN
+from ...errors import unknown
+from ...kernels.model_costs import ModelShape
+from .plan import Plan, Recompute, Sharding
+from .software import Software, stack
+from .workload import Convention, Decoder
+
+FILE = BUILT_IN / "published" / "training-runs.yaml"
+_KNOWN = frozenset(
+    "table chip dtype year seq vocab recompute ffn flops columns rows memory_gib params layers "
+    "hidden heads kv_heads head_dim experts top_k tp pp dp cp ep chips global_batch micro_batch "
+    "virtual_stages tflops mfu_percent seconds seconds_full_recompute devices network gated tied "
+    "seconds_selective_and_sequence_parallel sharding sequence_parallel nodes".split()
+)
+_FIRST_SEQUENCE_PARALLEL, _FIRST_SHARED_OPTIMIZER = 2022, 2023
+
+
+@dataclass(frozen=True)
+class Published:
+    """One step that somebody measured.
+
+    ``plans`` has one layout, or those among which one is assumed; ``assumed`` says what is.
+    ``seconds`` of a step. ``published``: bytes of a device by what was kept, empty where not given.
+    """
+
+    table: str
+    name: str
+    chip: Chip
+    cluster: Cluster
+    dtype: str
+    model: Decoder
+    software: Software
+    plans: tuple[Plan, ...]
+    seconds: float
+    assumed: tuple[str, ...] = ()
+    memory: tuple[float, ...] = ()
+
+    @property
+    def chips(self) -> int:
+        """That took part."""
+        return self.plans[0].chips
+
+
+def published(path: str | Path | None = None) -> tuple[list[Published], list[str]]:
+    """Every row of a file's tables, and what of the file is not used, in sentences.
+
+    Args:
+        path: A YAML file: a list of tables, or ``tables`` and ``systems``. None: the built-in one.
+
+    Raises:
+        ConfigError: a table that lacks what a step is made of; ``where`` is ``file:line``.
+    """
+    document = read_document(Path(path) if path is not None else FILE)
+    data, place = document.data, ()
+    systems: dict[str, Any] = read_document(FILE).data["systems"] if path is not None else {}
+    tables, inside = data, place
+    if isinstance(data, dict):
+        systems = {**systems, **data.get("systems", {})}
+        tables, inside = data.get("tables"), ("tables",)  # type: ignore[assignment]
+    if not isinstance(tables, list) or not tables:
+        raise document.error(inside, "must be a list of tables, each with columns and rows")
+    found: list[Published] = []
+    notes: list[str] = []
+    for index, table in enumerate(tables):
+        reader = _Table(document, table, (*inside, index), systems)
+        found += reader.rows()
+        notes += reader.notes
+    return found, notes
+
+
+class _Table:
+    """One table of a file."""
+
+    def __init__(
+        self, document: Document, table: Any, place: Place, systems: dict[str, Any]
+    ) -> None:
+        self.document, self.table, self.place = document, table, place
+        if not isinstance(table, dict):
+            raise document.error(place, "a table must be keys with values")
+        for key in ("table", "chip", "dtype", "columns", "rows"):
+            if key not in table:
+                raise document.error(place, f"the key {key!r} is missing")
+        self.name = str(table["table"])
+        self.columns: list[str] = list(map(str, table["columns"]))
+        years = re.findall(r"(?:19|20)\d\d", self.name)
+        self.year = int(table.get("year", years[-1] if years else 2024))
+        self.chip, self.cluster = self._system(systems)
+        unused = sorted({*table, *self.columns} - _KNOWN)
+        self.notes = [f"{self.name}: not used: {', '.join(unused)}"] if unused else []
+
+    def _system(self, systems: dict[str, Any]) -> tuple[Chip, Cluster]:
+        chips, name = load_chips(), str(self.table["chip"])
+        if name not in chips:
+            name = re.sub(r"(\d)gb$", r"\1g", name)
+        if name not in chips:
+            where = self.document.where((*self.place, "chip"))
+            raise unknown("chip", str(self.table["chip"]), chips, where=where)
+        system = {**systems.get(name, {}), **self.table}
+        devices = int(system.get("devices", 8))
+        network = system.get("network")
+        levels = {"cluster": NetworkLevel(bandwidth=float(network))} if network else {}
+        cluster = Cluster(name=name, chip=name, nodes=1, devices=devices, network=levels)
+        return chips[name], cluster
+
+    def rows(self) -> Iterator[Published]:
+        rows = self.table["rows"]
+        given = []
+        for index, row in enumerate(rows):
+            place = (*self.place, "rows", index)
+            if not isinstance(row, list) or len(row) != len(self.columns):
+                raise self.document.error(place, f"must have {len(self.columns)} values")
+            given.append({**self.table, **dict(zip(self.columns, row, strict=True))})
+        gated, tied = self._kind(given)
+        for index, row in enumerate(given):
+            yield from self._row(row, (*self.place, "rows", index), gated, tied)
+
+    def _number(self, row: dict[str, Any], key: str, place: Place, default: Any = None) -> float:
+        value = row.get(key, default)
+        if isinstance(value, bool) or not isinstance(value, (int, float)) or value <= 0:
+            what = "is missing" if value is None else f"must be a positive number, not {value!r}"
+            raise self.document.error(place, f"{key} {what}")
+        return float(value)
+
+    def _kind(self, rows: list[dict[str, Any]]) -> tuple[bool, bool]:
+        """(gated, tied) as the table says, else those whose counts of weights are nearest."""
+        best, found = math.inf, (False, False)
+        for gated in (False, True):
+            for tied in (True, False):
+                if self.table.get("gated", gated) != gated or self.table.get("tied", tied) != tied:
+                    continue
+                away = 0.0
+                for index, row in enumerate(rows):
+                    place = (*self.place, "rows", index)
+                    model = self._model(row, place, gated, tied)
+                    if row.get("params"):
+                        said = self._number(row, "params", place)
+                        away += math.log(model.parameters() / said) ** 2
+                if away < best:
+                    best, found = away, (gated, tied)
+        return found
+
+    def _model(self, row: dict[str, Any], place: Place, gated: bool, tied: bool) -> Decoder:
+        number = self._number
+        dim, heads = int(number(row, "hidden", place)), int(number(row, "heads", place))
+        ffn = row.get("ffn", "4h")
+        if isinstance(ffn, str) and (match := re.fullmatch(r"([\d.]+)\s*h", ffn)):
+            ffn = round(float(match[1]) * dim)
+        shape = ModelShape(
+            dim=dim,
+            layers=int(number(row, "layers", place)),
+            heads=heads,
+            kv_heads=int(number(row, "kv_heads", place, heads)),
+            ffn=int(number({"ffn": ffn}, "ffn", place)),
+            vocab=int(number(row, "vocab", place)),
+            seq=int(number(row, "seq", place)),
+            head_dim=int(row.get("head_dim", 0)),
+            experts=int(row.get("experts", 0)),
+            top_k=int(row.get("top_k", 0)),
+        )
+        return Decoder(shape, gated=gated, tied=tied)
+
+    def _row(
+        self, row: dict[str, Any], place: Place, gated: bool, tied: bool
+    ) -> Iterator[Published]:
+        model = self._model(row, place, gated, tied)
+        degrees = {key: int(self._number(row, key, place, 1)) for key in ("tp", "pp", "cp", "ep")}
+        inner = degrees["tp"] * degrees["pp"] * degrees["cp"]
+        chips = int(self._number(row, "chips", place, row.get("dp", 1) * inner))
+        if chips % inner:
+            raise self.document.error(place, f"{chips} chips do not divide by {inner}")
+        batch = int(self._number(row, "global_batch", place))
+        usual = "optimizer" if self.year >= _FIRST_SHARED_OPTIMIZER else "none"
+        sharding: Sharding = row.get("sharding", usual)
+        base = Plan(batch, dp=chips // inner, sharding=sharding, **degrees)
+        gib = self.table.get("memory_gib", {})
+        for name, seconds, recompute, sequence in self._measured(row, place, model, base):
+            wanted = replace(base, sequence=sequence)
+            plans, assumed = self._plans(wanted, row, model, recompute)
+            if not plans:
+                raise self.document.error(place, "no layout that this row allows fits the model")
+            size = f"{model.parameters() / 1e9:.3g}B"
+            said = next((v for k, v in gib.items() if float(k) == row.get("params")), [])
+            kept = (said[0] + said[1 + (recompute == "selective")],) if len(said) > 2 else ()
+            yield Published(
+                table=self.name,
+                name=f"{size} on {chips}{name}",
+                chip=self.chip,
+                cluster=_sized(self.cluster, chips),
+                dtype=str(row["dtype"]),
+                model=model,
+                software=stack(self.year),
+                plans=tuple(plans),
+                seconds=seconds,
+                assumed=tuple(assumed),
+                memory=tuple(one * 2**30 for one in kept),
+            )
+
+    def _measured(
+        self, row: dict[str, Any], place: Place, model: Decoder, plan: Plan
+    ) -> Iterator[tuple[str, float, Recompute | None, bool]]:
+        """(name, seconds, recompute, sequence parallel) of every step that a row tells."""
+        usual = bool(row.get("sequence_parallel", self.year >= _FIRST_SEQUENCE_PARALLEL))
+        recompute = row.get("recompute")
+        several: tuple[tuple[str, Recompute, bool], ...] = (
+            ("full_recompute", "full", False),
+            ("selective_and_sequence_parallel", "selective", True),
+        )
+        told = False
+        for suffix, again, sequence in several:
+            if f"seconds_{suffix}" in row:
+                told = True
+                seconds = self._number(row, f"seconds_{suffix}", place)
+                yield f", {again}", seconds, again, sequence
+        if "seconds" in row:
+            yield "", self._number(row, "seconds", place), recompute, usual
+        elif "tflops" in row or "mfu_percent" in row:
+            before = recompute == "full" and self.year <= 2022
+            convention: Convention = row.get("flops", "hardware" if before else "full")
+            if "tflops" in row:
+                rate = self._number(row, "tflops", place) * 1e12
+            else:
+                peak = self.chip.peak(str(row["dtype"])) or math.nan
+                rate = self._number(row, "mfu_percent", place) / 100 * peak
+            tokens = plan.batch * model.shape.seq
+            work = model.flops_per_token(convention) * tokens
+            yield "", work / (rate * plan.chips), recompute, usual
+        elif not told:
+            raise self.document.error(place, "has neither seconds nor tflops nor mfu_percent")
+
+    def _plans(
+        self, base: Plan, row: dict[str, Any], model: Decoder, recompute: Recompute | None
+    ) -> tuple[list[Plan], list[str]]:
+        """The layouts that a row allows, and what had to be assumed to have one."""
+        assumed = []
+        micro, virtual = row.get("micro_batch"), row.get("virtual_stages")
+        micros = [int(micro)] if micro else [1, 2, 4, 8, 16]
+        parts = max(1, model.shape.layers // base.pp)
+        virtuals = [int(virtual)] if virtual else [v for v in range(1, parts + 1) if parts % v == 0]
+        again: list[Recompute] = [recompute] if recompute else ["none", "selective", "full"]
+        if not micro:
+            assumed.append("micro-batch")
+        if not virtual and base.pp > 1:
+            assumed.append("virtual stages")
+        if not recompute:
+            assumed.append("recompute")
+        found = []
+        for size in micros:
+            for v in virtuals:
+                for kept in again:
+                    plan = replace(base, micro=size, virtual=v, recompute=kept)
+                    try:
+                        plan.check(model)
+                    except ValueError:
+                        continue
+                    found.append(plan)
+        return found, assumed
+
+
+def _sized(cluster: Cluster, chips: int) -> Cluster:
+    """The same with as many nodes as so many chips are in."""
+    from msgspec.structs import replace as changed
+
+    return changed(cluster, nodes=max(1, -(-chips // cluster.devices)))
