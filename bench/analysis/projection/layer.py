@@ -75,9 +75,18 @@ class Layers:
         again = Times()
         if self.plan.recompute == "full":
             again = Times(0, made.forward, 0, made.exposed_forward)
-        elif self.plan.recompute == "selective" and not self.software.flash:
-            again = Times(0, scores.forward)  # what is left of it where scores are never written
+        elif self.plan.recompute == "selective":
+            again = Times(0, self._cheap() if self.software.flash else scores.forward)
         return made + again
+
+    def _cheap(self) -> float:
+        """Norms and activations once more."""
+        elements = 2 * 2 * self.some * self.shape.dim
+        if self.shape.experts:
+            inner = self.some * self.shape.top_k * self.shape.ffn
+        else:
+            inner = self.tokens * self.shape.ffn / self.plan.tp
+        return self.rates.streams(self.wide * (elements + self.model.matrices * inner))
 
     def _weighed(self, m: float, n: float, k: float, *, count: float = 1) -> Times:
         """A product with weights: forward, gradients of what goes in, and of the weights."""

@@ -99,19 +99,20 @@ def kept_of_layer(
         return wide * shape.dim * some
     queries = shape.heads * shape.head_dim / plan.tp
     kv = max(shape.kv_heads / plan.tp, 1) * shape.head_dim
+    cheap = again == "selective" and software.flash  # norms and activations are computed again
     # Two norms: what goes in and comes out; two masks of what was dropped.
-    around = shape.dim * some * (4 * wide + 2 * software.dropout)
+    around = shape.dim * some * ((2 if cheap else 4) * wide + 2 * software.dropout)
     mixed = wide * tokens * (2 * queries + 2 * kv)
     if software.flash:
         mixed += 4 * tokens * shape.heads / plan.tp
     elif again == "none":
         # Softmax, its mask, and what is left of it.
         mixed += (2 * wide + 1) * tokens * shape.seq * shape.heads / plan.tp
+    inner = (model.matrices - cheap) * shape.ffn
     if shape.experts:
-        rows = some * shape.top_k
-        fed = wide * rows * (model.matrices * shape.ffn + 2 * shape.dim)
+        fed = wide * some * shape.top_k * (inner + 2 * shape.dim)
     else:
-        fed = wide * tokens * model.matrices * shape.ffn / plan.tp
+        fed = wide * tokens * inner / plan.tp
     return around + mixed + fed
 
 

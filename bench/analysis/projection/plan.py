@@ -11,6 +11,10 @@ Recompute: TypeAlias = Literal["none", "selective", "full"]
 Sharding: TypeAlias = Literal["none", "optimizer", "full"]
 
 
+ENDS = 2
+"""Embedding and head, which may stand for a layer each."""
+
+
 @dataclass(frozen=True)
 class Plan:
     """A layout: chips = tp · cp · dp · pp, counted through in this order, nearest first.
@@ -22,6 +26,11 @@ class Plan:
     Rajbhandari et al., ZeRO, 2020). ``pp`` stages of layers of which each rank has ``virtual``
     (Narayanan et al., 2021, §2.2). ``ep`` of the dp · cp ranks share a layer's experts. A step has
     ``batch`` sequences in all; ``micro`` go through a rank together.
+
+    ``recompute``: what the backward pass computes again. ``full``: all of a layer from its input.
+    ``selective``: of attention that writes its scores, what is between its products with weights
+    (Korthikanti et al., 2022, §5); else all but products and attention, as this project's own
+    trainer has it (`bench.workloads.parallel.again`).
     """
 
     batch: int
@@ -60,10 +69,9 @@ class Plan:
         _divides("dp · micro", self.dp * self.micro, self.batch, "batch")
         _divides("tp", self.tp, shape.heads, "heads")
         _divides("tp · cp", self.tp * self.cp, shape.seq, "seq")
-        if self.pp * self.virtual > shape.layers:
-            raise ValueError(
-                f"pp · virtual = {self.pp * self.virtual} is more than {shape.layers} layers"
-            )
+        parts = self.pp * self.virtual
+        if parts > shape.layers + ENDS:
+            raise ValueError(f"pp · virtual = {parts} is more than {shape.layers} layers")
         if self.virtual > 1 and self.pp == 1:
             raise ValueError("virtual stages need a pipeline: pp of 2 or more")
         if self.virtual > 1 and self.microbatches % self.pp:
@@ -97,8 +105,8 @@ def stages(layers: int, plan: Plan) -> tuple[int, int, int]:
     """Layers of the first, a middle and the last pipeline rank.
 
     Evenly where they divide. Where one or two are missing to it, the last rank, which has the
-    head, and then the first, which has the embedding, have one fewer (as Llama 3 has it: Grattafiori
-    et al., The Llama 3 Herd of Models, 2024, §3.3.2); else the fullest counts for all.
+    head, and then the first, which has the embedding, have one fewer (as Llama 3 has it: Grattafiori et
+    al., The Llama 3 Herd of Models, 2024, §3.3.2); else the fullest counts for all.
     """
     parts = plan.pp * plan.virtual
     each = -(-layers // parts) * plan.virtual

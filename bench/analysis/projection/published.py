@@ -254,7 +254,7 @@ class _Table:
         assumed = []
         micro, virtual = row.get("micro_batch"), row.get("virtual_stages")
         micros = [int(micro)] if micro else [1, 2, 4, 8, 16]
-        parts = max(1, model.shape.layers // base.pp)
+        parts = -(-model.shape.layers // base.pp)
         virtuals = [int(virtual)] if virtual else [v for v in range(1, parts + 1) if parts % v == 0]
         again: list[Recompute] = [recompute] if recompute else ["none", "selective", "full"]
         if not micro:

@@ -65,11 +65,13 @@ STACKS = {
         stage_overlap=False,
         optimizer_bytes=54.0,
     ),
-    2023: Software(),
+    2023: Software(tensor_overlap=(0.0, 1.0)),
+    2024: Software(),
 }
 """By the year in which it was described: Narayanan et al. (2021), Korthikanti et al. (2022, the
-first that adds gradients in the product and overlaps the backward pass's communication), and what
-has been usual since (Megatron-LM core, TorchTitan: Liang et al., 2024)."""
+first that adds gradients in the product and overlaps the backward pass's communication), what
+FlashAttention and shared optimizers then made usual, and products in pieces that overlap the
+forward pass's communication too (Megatron-LM core; TorchTitan: Liang et al., 2024)."""
 
 
 def stack(year: int) -> Software:
