@@ -49,10 +49,26 @@ class Step:
         return sum(vars(self).values())
 
 
-def step(model: Decoder, plan: Plan, rates: Rates, software: Software) -> Step:
-    """What a step takes. The plan is one that `Plan.check` lets pass."""
+Known = dict[tuple[object, ...], tuple[Times, Times, Times]]
+"""Seconds of a layer, the embedding and the head that were worked out already."""
+
+
+def step(
+    model: Decoder, plan: Plan, rates: Rates, software: Software, known: Known | None = None
+) -> Step:
+    """What a step takes. The plan is one that `Plan.check` lets pass.
+
+    ``known`` is for many plans of one model on one machine: what they have in common is worked out
+    once.
+    """
     layers = Layers(model, plan, rates, software)
-    one, embedding, head = layers.layer(), layers.embedding(), layers.head()
+    several = plan.microbatches > 1
+    key = (plan.tp, plan.cp, plan.ep, plan.micro, plan.recompute, plan.sequence, several)
+    if known is None or (found := known.get(key)) is None:
+        found = layers.layer(), layers.embedding(), layers.head()
+        if known is not None:
+            known[key] = found
+    one, embedding, head = found
     first, middle, last = stages(model.shape.layers, plan)
     m, v = plan.microbatches, plan.virtual
     if plan.pp == 1:
