@@ -66,7 +66,9 @@ def _changes(machine: Machine, more: float) -> Iterator[tuple[str, Machine]]:
         )
         yield name, replace(machine, levels=levels)
     quicker = tuple(
-        replace(one, latency=one.latency / (1 + more), reconfiguration=one.reconfiguration / (1 + more))
+        replace(
+            one, latency=one.latency / (1 + more), reconfiguration=one.reconfiguration / (1 + more)
+        )
         for one in machine.levels
     )
     yield "latency", replace(machine, levels=quicker)

@@ -56,7 +56,7 @@ class Fitted:
     def efficiency(self, chip: str = "") -> Efficiency:
         """Of one kind of chip; of one that no run had, typical where it is of the chip."""
         mine = {c.name: c.value for c in self.constants if c.chip in ("", chip)}
-        return replace(self.usual, **mine)
+        return replace(self.usual, **mine)  # type: ignore[arg-type]
 
 
 def fit(
@@ -119,5 +119,3 @@ def fit(
 
 def _most(name: str) -> float:
     return math.inf if name in ("jitter", "host") else 1.0
-
-

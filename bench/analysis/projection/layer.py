@@ -113,11 +113,19 @@ class Layers:
         if self.software.flash:
             turned = 2 * wide * n * (queries + kv)
             inner = Times(self.rates.streams(turned), self.rates.streams(turned))
+            of = self._heads() if self.plan.cp == 1 else ()
             inner += Times(
-                self.rates.attention(full / 2), self.rates.attention(2.5 * full / 2, backward=True)
+                self.rates.attention(full / 2, shape=of),
+                self.rates.attention(2.5 * full / 2, backward=True, shape=of),
             )
             return products, inner
         return products, self._written(full, n * shape.seq * shape.heads / tp)
+
+    def _heads(self) -> tuple[int, ...]:
+        """Shape of attention on a rank, as `bench.kernels.costs` names it."""
+        shape, tp = self.shape, self.plan.tp
+        kv = max(shape.kv_heads // tp, 1)
+        return self.plan.micro, shape.heads // tp, kv, shape.seq, shape.head_dim
 
     def _written(self, flops: float, scores: float) -> Times:
         """Attention that writes its scores: softmax, mask and dropout pass over them, and products
@@ -251,5 +259,3 @@ class Layers:
 def _exposed(seconds: float, beside: float, hidden: float) -> float:
     """What is left of communication that runs beside computing of ``beside`` seconds."""
     return seconds - hidden * min(seconds, beside)
-
-

@@ -207,4 +207,3 @@ def machine_of(
         units=round(chip.units.value) if chip.units is not None else 0,
         watts=watts,
     )
-

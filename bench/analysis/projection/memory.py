@@ -26,7 +26,7 @@ USABLE = 0.94
 
 @dataclass(frozen=True)
 class Memory:
-    """Bytes: ``state`` (weights, gradients, optimizer), ``activations``, ``logits``, ``buffers``."""
+    """Bytes: ``state`` (weights, gradients, optimizer), activations, logits and buffers."""
 
     state: float
     activations: float
@@ -36,7 +36,7 @@ class Memory:
     @property
     def total(self) -> float:
         """All of them."""
-        return sum(vars(self).values())
+        return self.state + self.activations + self.logits + self.buffers
 
 
 def memory(model: Decoder, plan: Plan, software: Software, *, wide: int = 2) -> Memory:

@@ -105,8 +105,9 @@ def stages(layers: int, plan: Plan) -> tuple[int, int, int]:
     """Layers of the first, a middle and the last pipeline rank.
 
     Evenly where they divide. Where one or two are missing to it, the last rank, which has the
-    head, and then the first, which has the embedding, have one fewer (as Llama 3 has it: Grattafiori et
-    al., The Llama 3 Herd of Models, 2024, §3.3.2); else the fullest counts for all.
+    head, and then the first, which has the embedding, have one fewer (as Llama 3 has it:
+    Grattafiori et al., The Llama 3 Herd of Models, 2024, §3.3.2); else the fullest counts for
+    all.
     """
     parts = plan.pp * plan.virtual
     each = -(-layers // parts) * plan.virtual

@@ -16,6 +16,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from ...configs import Chip, Cluster, NetworkLevel, load_chips
 from ...configs.document import Document, Place, read_document
 from ...configs.search import BUILT_IN
@@ -26,12 +28,16 @@ from .software import Software, stack
 from .workload import Convention, Decoder
 
 FILE = BUILT_IN / "published" / "training-runs.yaml"
-_KNOWN = frozenset(
-    "table chip dtype year seq vocab recompute ffn flops columns rows memory_gib params layers "
-    "hidden heads kv_heads head_dim experts top_k tp pp dp cp ep chips global_batch micro_batch "
-    "virtual_stages tflops mfu_percent seconds seconds_full_recompute devices network gated tied "
-    "seconds_selective_and_sequence_parallel sharding sequence_parallel nodes".split()
+_EXTENTS = ("params", "layers", "hidden", "heads", "kv_heads", "head_dim", "ffn", "vocab", "seq")
+_KINDS = ("experts", "top_k", "gated", "tied", "dtype", "chip", "devices", "network")
+_SPREAD = ("tp", "pp", "dp", "cp", "ep", "chips", "global_batch", "micro_batch", "virtual_stages")
+_HOW = ("recompute", "sharding", "sequence_parallel", "year", "flops")
+_SEVERAL: tuple[tuple[str, Recompute, bool], ...] = (
+    ("seconds_full_recompute", "full", False),
+    ("seconds_selective_and_sequence_parallel", "selective", True),
 )
+_TOLD = ("tflops", "mfu_percent", "seconds", "memory_gib", *(name for name, _, _ in _SEVERAL))
+_KNOWN = {"table", "columns", "rows", *_EXTENTS, *_KINDS, *_SPREAD, *_HOW, *_TOLD}
 _FIRST_SEQUENCE_PARALLEL, _FIRST_SHARED_OPTIMIZER = 2022, 2023
 
 
@@ -191,7 +197,8 @@ class _Table:
         batch = int(self._number(row, "global_batch", place))
         usual = "optimizer" if self.year >= _FIRST_SHARED_OPTIMIZER else "none"
         sharding: Sharding = row.get("sharding", usual)
-        base = Plan(batch, dp=chips // inner, sharding=sharding, **degrees)
+        tp, pp, cp, ep = degrees.values()
+        base = Plan(batch, tp=tp, pp=pp, cp=cp, ep=ep, dp=chips // inner, sharding=sharding)
         gib = self.table.get("memory_gib", {})
         for name, seconds, recompute, sequence in self._measured(row, place, model, base):
             wanted = replace(base, sequence=sequence)
@@ -199,7 +206,9 @@ class _Table:
             if not plans:
                 raise self.document.error(place, "no layout that this row allows fits the model")
             size = f"{model.parameters() / 1e9:.3g}B"
-            said = next((v for k, v in gib.items() if float(k) == row.get("params")), [])
+            said: list[float] = next(
+                (v for k, v in gib.items() if float(k) == row.get("params")), []
+            )
             kept = (said[0] + said[1 + (recompute == "selective")],) if len(said) > 2 else ()
             yield Published(
                 table=self.name,
@@ -221,16 +230,11 @@ class _Table:
         """(name, seconds, recompute, sequence parallel) of every step that a row tells."""
         usual = bool(row.get("sequence_parallel", self.year >= _FIRST_SEQUENCE_PARALLEL))
         recompute = row.get("recompute")
-        several: tuple[tuple[str, Recompute, bool], ...] = (
-            ("full_recompute", "full", False),
-            ("selective_and_sequence_parallel", "selective", True),
-        )
         told = False
-        for suffix, again, sequence in several:
-            if f"seconds_{suffix}" in row:
+        for key, again, sequence in _SEVERAL:
+            if key in row:
                 told = True
-                seconds = self._number(row, f"seconds_{suffix}", place)
-                yield f", {again}", seconds, again, sequence
+                yield f", {again}", self._number(row, key, place), again, sequence
         if "seconds" in row:
             yield "", self._number(row, "seconds", place), recompute, usual
         elif "tflops" in row or "mfu_percent" in row:
@@ -278,6 +282,4 @@ class _Table:
 
 def _sized(cluster: Cluster, chips: int) -> Cluster:
     """The same with as many nodes as so many chips are in."""
-    from msgspec.structs import replace as changed
-
-    return changed(cluster, nodes=max(1, -(-chips // cluster.devices)))
+    return msgspec.structs.replace(cluster, nodes=max(1, -(-chips // cluster.devices)))

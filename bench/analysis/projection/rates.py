@@ -81,8 +81,17 @@ class Rates:
         self.typical.add("memory-bound operations")
         return LAUNCH + moved / self._streams
 
-    def attention(self, flops: float, *, backward: bool = False) -> float:
-        """Of fused attention with so many FLOPs, counted under the mask."""
+    def attention(self, flops: float, *, backward: bool = False, shape: Sizes = ()) -> float:
+        """Of fused attention with so many FLOPs, counted under the mask.
+
+        ``shape``: batch, heads, heads of keys and values, tokens and width of a head, by which it
+        may have been measured.
+        """
+        variant = "causal_backward" if backward else "causal"
+        found = self.measured.get(("attention", shape, variant, self.dtype))
+        if found is not None:
+            self.used.add(f"attention {variant} {'x'.join(map(str, shape))} {self.dtype}")
+            return found
         self.typical.add("attention")
         return LAUNCH + flops / (self.machine.flops * self.efficiency.attention[backward])
 
@@ -91,12 +100,21 @@ class Rates:
         return self.machine.bandwidth * self.efficiency.memory
 
     def _product(self, m: int, n: int, k: int, count: int) -> float:
+        if count > 1:
+            grouped = ("grouped_gemm", (count, m * count, n, k), "even", self.dtype)
+            if (found := self.measured.get(grouped)) is not None:
+                self.used.add(f"grouped_gemm {count}x{m * count}x{n}x{k} {self.dtype}")
+                return found
         for variant in ("nn", "nt", "tn"):
             found = self.measured.get(("gemm", (m, n, k), variant, self.dtype))
             if found is not None:
                 self.used.add(f"gemm {m}x{n}x{k} {self.dtype}")
                 return count * found
         self.typical.add("matrix products")
+        return self.modelled(m, n, k, count)
+
+    def modelled(self, m: int, n: int, k: int, count: int = 1) -> float:
+        """Of products as the model of tiles has them, whatever was measured."""
         peak = self.machine.flops * self.efficiency.gemm
         if not self.machine.units:
             return LAUNCH + 2 * m * n * (k + EDGE) * count / peak

@@ -163,9 +163,7 @@ def _fitting(
     return tried, None
 
 
-def _unfit(
-    nearest: tuple[float, Plan] | None, usable: float, chips: int, batch: int
-) -> UsageError:
+def _unfit(nearest: tuple[float, Plan] | None, usable: float, chips: int, batch: int) -> UsageError:
     if nearest is None:
         return UsageError(
             f"no layout divides {chips} chips, the model and a batch of {batch} sequences",

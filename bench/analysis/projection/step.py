@@ -46,7 +46,7 @@ class Step:
     @property
     def seconds(self) -> float:
         """All of it."""
-        return sum(vars(self).values())
+        return float(sum(vars(self).values()))
 
 
 Known = dict[tuple[object, ...], tuple[Times, Times, Times]]

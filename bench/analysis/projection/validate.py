@@ -70,15 +70,29 @@ class Validation:
         return None if mean is None else (mean, max(errors))
 
 
-def validate(rows: Sequence[Published], notes: Sequence[str] = ()) -> Validation:
-    """Fit on the small rows, compare all."""
+def fit_small(rows: Sequence[Published]) -> Fitted:
+    """Constants from the rows of at most `SMALL` chips."""
     small = [row for row in rows if row.chips <= SMALL]
     narrowed = [_narrowed(row) for row in small]
-    fitted = fit(
+    return fit(
         lambda index, efficiency: min(s.seconds for _, s in _steps(narrowed[index], efficiency)),
         [row.seconds for row in small],
         [row.chip.name for row in small],
     )
+
+
+def validate(
+    rows: Sequence[Published], notes: Sequence[str] = (), beside: Sequence[Published] = ()
+) -> Validation:
+    """Fit on the small rows, compare all.
+
+    Args:
+        rows: What is compared.
+        notes: What else to say.
+        beside: Rows of other tables, whose small ones count for the constants too.
+    """
+    names = {row.table for row in rows}
+    fitted = fit_small([*rows, *(row for row in beside if row.table not in names)])
     found = []
     for row in rows:
         efficiency = fitted.efficiency(row.chip.name)

@@ -98,5 +98,3 @@ class Decoder:
         scores = self.scores() / (2 if convention == "causal" else 1)
         again = forward - 2 * self.table + scores if convention == "hardware" else 0
         return 3 * (forward + scores) + again
-
-
