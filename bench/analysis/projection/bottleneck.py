@@ -53,7 +53,8 @@ def bottleneck(
 
 def _changes(machine: Machine, more: float) -> Iterator[tuple[str, Machine]]:
     """(resource, the machine with more of it)."""
-    yield "FLOPS", replace(machine, flops=machine.flops * (1 + more))
+    faster = replace(machine, flops=machine.flops * (1 + more))
+    yield "FLOPS", replace(faster, attention=machine.attention * (1 + more))
     yield "memory bandwidth", replace(machine, bandwidth=machine.bandwidth * (1 + more))
     near: list[tuple[str, Callable[[int], bool]]] = [
         ("bandwidth inside a node", lambda index: index == 0),

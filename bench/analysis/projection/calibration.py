@@ -28,6 +28,7 @@ from ...stats import geometric_mean
 from ...units import parse_size
 from ..alphabeta import Link, links
 from ..summary import group_medians, rows_by_case
+from .fitting import Fitted
 from .machine import Machine
 from .rates import Efficiency, Measured, Rates
 
@@ -49,14 +50,36 @@ class Calibration:
     sources: dict[str, str] = field(default_factory=dict)
 
 
-def typical(efficiency: Efficiency | None = None) -> Calibration:
-    """Nothing was measured."""
-    names = ("matrix products", "memory", "attention", "links", "network", "waiting")
-    return Calibration(efficiency or Efficiency(), sources=dict.fromkeys(names, "typical"))
+ABOUT = {
+    "gemm": "matrix products",
+    "memory": "memory",
+    "link": "links",
+    "network": "network",
+    "jitter": "waiting",
+    "overlap": "overlap",
+    "host": "the host",
+}
+"""Constants, as sources name what they are about."""
+
+
+def typical(fitted: Fitted | None = None, chip: str = "") -> Calibration:
+    """Nothing was measured here; ``fitted``: but published runs say something."""
+    sources = dict.fromkeys((*ABOUT.values(), "attention"), "typical")
+    if fitted is None:
+        return Calibration(Efficiency(), sources=sources)
+    for one in fitted.constants:
+        if one.chip in ("", chip):
+            sources[ABOUT[one.name]] = f"typical, fitted on {fitted.rows} small published runs"
+    return Calibration(fitted.efficiency(chip), sources=sources)
 
 
 def calibrate(
-    header: Header, columns: Columns, chip: Chip, machine: Machine, dtype: str
+    header: Header,
+    columns: Columns,
+    chip: Chip,
+    machine: Machine,
+    dtype: str,
+    begin: Calibration | None = None,
 ) -> Calibration:
     """What a run says of a chip and its links.
 
@@ -64,17 +87,18 @@ def calibrate(
         header, columns: The run.
         chip, machine: What is projected on; the machine's bandwidths as they are declared.
         dtype: Of matrix products.
+        begin: What stays where the run says nothing; None: what is typical.
 
     Raises:
         UsageError: the run was simulated, stood in, or is of another chip.
     """
     refuse(header, chip)
     ops = dict(_ops(header, columns))
-    made = typical()
-    said, usual = made.sources, made.efficiency
+    made = begin or typical()
+    said, usual = dict(made.sources), made.efficiency
     changes: dict[str, object] = {}
     rates = Rates(machine, replace(usual, gemm=1.0), dtype)
-    table: dict[tuple[str, tuple[int, ...], str, str], float] = {}
+    table: dict[Key, float] = dict(made.measured)
     parts: dict[str, list[float]] = {"gemm": [], "memory": [], "stream": []}
     parts |= {"causal": [], "causal_backward": []}
     for (op, shape, variant, of), (seconds, cost) in ops.items():
@@ -96,7 +120,7 @@ def calibrate(
         both = (geometric_mean(parts["causal"]), geometric_mean(parts["causal_backward"]))
         changes["attention"] = both
         said["attention"] = f"measured: {header.id}"
-    near = far = None
+    near, far = made.latency
     for link, inside in _lines(header, columns, machine):
         share, alpha = link
         name, what = ("link", "links") if inside else ("network", "network")

@@ -11,7 +11,7 @@ import math
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
-from ...configs import Chip, Cluster
+from ...configs import Chip, Cluster, Figure
 from ...errors import ConfigError
 
 Operation: TypeAlias = Literal[
@@ -38,7 +38,7 @@ class Machine:
 
     ``flops`` by dtype, FLOP/s; ``memory`` B, ``bandwidth`` B/s; ``units``: parts of the chip among
     which a kernel's tiles are shared out, 0 where it is not known. ``watts`` of a chip with its
-    part of the node at full load.
+    part of the node at full load. ``attention``: peak of 16 bits where ``flops`` is of fewer.
     """
 
     name: str
@@ -48,6 +48,12 @@ class Machine:
     levels: tuple[Level, ...]
     units: int = 0
     watts: float | None = None
+    attention: float = 0.0
+
+    @property
+    def scoring(self) -> float:
+        """FLOP/s of attention, which computes in 16 bits where products have fewer."""
+        return self.attention or self.flops
 
     @property
     def chips(self) -> int:
@@ -160,13 +166,13 @@ def machine_of(
         sizes[label] = cluster.devices * min(alike, count)
     sizes["cluster"] = cluster.devices * count
     levels: list[Level] = []
-    carried = None if chip.network is None else chip.network.value / cluster.devices
+    carried = _each(chip.network, cluster.devices)
     for name, size in sizes.items():
         near = name == "node"
         given = cluster.network.get(name)
         bandwidth = given.bandwidth if given is not None else None
         if bandwidth is None:
-            bandwidth = (chip.link.value if chip.link else None) if near else carried
+            bandwidth = _each(chip.link) if near else carried
         if bandwidth is None and size > (1 if near else levels[-1].size):
             what = "links inside a node" if near else f"the network of level {name!r}"
             raise ConfigError(
@@ -190,20 +196,25 @@ def machine_of(
                 given.reconfiguration if given is not None else 0.0,
             )
         )
-    for figure, what in ((chip.memory, "memory"), (chip.memory_bandwidth, "memory bandwidth")):
-        if figure is None:
-            raise ConfigError(f"the {what} of {chip.name} is unknown", where=where)
-    assert chip.memory is not None
-    assert chip.memory_bandwidth is not None
+    memory, bandwidth = _each(chip.memory), _each(chip.memory_bandwidth)
+    if memory is None or bandwidth is None:
+        what = "memory" if memory is None else "memory bandwidth"
+        raise ConfigError(f"the {what} of {chip.name} is unknown or disputed", where=where)
     watts = None
     if chip.tdp is not None:
         watts = chip.tdp.value + (cluster.operation.node_power or 0.0) / cluster.devices
     return Machine(
         name=chip.name,
         flops=peak,
-        memory=chip.memory.value,
-        bandwidth=chip.memory_bandwidth.value,
+        memory=memory,
+        bandwidth=bandwidth,
         levels=tuple(levels),
         units=round(chip.units.value) if chip.units is not None else 0,
         watts=watts,
+        attention=(chip.peak("bf16") or chip.peak("fp16") or 0.0) if dtype == "fp8" else 0.0,
     )
+
+
+def _each(figure: Figure | None, parts: int = 1) -> float | None:
+    """A figure over so many parts; None where it is unknown or disputed."""
+    return None if figure is None or figure.status == "disputed" else figure.value / parts

@@ -93,7 +93,7 @@ class Rates:
             self.used.add(f"attention {variant} {'x'.join(map(str, shape))} {self.dtype}")
             return found
         self.typical.add("attention")
-        return LAUNCH + flops / (self.machine.flops * self.efficiency.attention[backward])
+        return LAUNCH + flops / (self.machine.scoring * self.efficiency.attention[backward])
 
     @property
     def _streams(self) -> float:

@@ -147,3 +147,56 @@ def _memory_error(row: Published, plan: Plan) -> float | None:
 
 def _mean(values: Sequence[float]) -> float | None:
     return sum(values) / len(values) if values else None
+
+
+BOUNDS = {"mean": 0.06, "largest": 0.12, "memory": 0.08}
+"""Errors of held-out steps, mean and largest (of rows of which nothing is assumed), and of
+memory, mean."""
+
+
+def missed(found: Validation) -> list[str]:
+    """Bounds that are missed, in sentences."""
+    kept = found.memory()
+    values = {
+        "mean": ("mean absolute error of held-out steps", found.mean()),
+        "largest": ("largest error of held-out steps", found.largest()),
+        "memory": ("mean error of memory", kept[0] if kept else None),
+    }
+    return [
+        f"{what} is {value:.1%}, above {BOUNDS[name]:.0%}"
+        for name, (what, value) in values.items()
+        if value is not None and value > BOUNDS[name]
+    ]
+
+
+def told(found: Validation) -> dict[str, object]:
+    """All of it as plain data: rows, errors by table and of all, constants, notes."""
+    tables = list(dict.fromkeys(c.row.table for c in found.comparisons))
+    return {
+        "rows": [
+            {
+                "table": c.row.table,
+                "name": c.row.name,
+                "chips": c.row.chips,
+                "layout": c.plan.said(),
+                "assumed": c.row.assumed,
+                "seconds": c.row.seconds,
+                "projected": c.step.seconds,
+                "error": c.error,
+                "fitted": c.fitted,
+                "memory_error": c.memory_error,
+                "step": c.step,
+            }
+            for c in found.comparisons
+        ],
+        "errors": {
+            name: {
+                "mean": found.mean(name),
+                "largest": found.largest(name),
+                "memory": found.memory(name),
+            }
+            for name in (*tables, "")
+        },
+        "constants": found.fitted.constants,
+        "notes": found.notes,
+    }
