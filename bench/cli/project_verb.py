@@ -85,6 +85,7 @@ def command(
     from ..analysis.projection.validate import fit_small
     from ..analysis.projection.workload import Decoder
     from ..configs import load_chip, load_cluster, load_model, path_of
+    from ..configs.document import read_document
     from ..kernels.model_costs import ModelShape
     from ..report.projection import print_projection
     from ..report.terminal import console
@@ -95,7 +96,7 @@ def command(
     decoder = Decoder(ModelShape.of(load_model(model)))
     loaded = load_cluster(cluster)
     chip = load_chip(loaded.chip)
-    where = str(path_of("clusters", cluster))
+    where = read_document(path_of("clusters", cluster)).where(("chip",))
     fitted: Fitted = fit_small(published()[0])
     calibration = _calibration(calibrate, out, loaded, chip, wanted["dtype"], fitted, where)
     made = project(

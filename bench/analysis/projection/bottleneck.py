@@ -32,23 +32,28 @@ def bottleneck(
 ) -> list[Gain]:
     """Every resource, the most worth first.
 
-    Layouts stay as they are but for memory, which changes nothing else than which of them fit.
+    The layout stays as it is but for memory, which changes nothing else than which layouts fit.
     """
     now = step(model, plan, rates, software).seconds
     found = []
     for name, changed in _changes(rates.machine, more):
         other = replace(rates, machine=changed, _known={})
         found.append(Gain(name, 1 - step(model, plan, other, software).seconds / now))
-    roomy = replace(rates.machine, memory=rates.machine.memory * (1 + more))
-    try:
-        best = search(
-            model, plan.batch, replace(rates, machine=roomy), software, chips=plan.chips
-        ).best
-        said = best.plan.said() if best.plan != plan else ""
-        found.append(Gain("memory", max(0.0, 1 - best.step.seconds / now), said))
-    except UsageError:
-        found.append(Gain("memory", 0.0))
+    found.append(_room(model, plan, rates, software, more))
     return sorted(found, key=lambda one: -one.gain)
+
+
+def _room(model: Decoder, plan: Plan, rates: Rates, software: Software, more: float) -> Gain:
+    """Of memory: the best layout with more of it against the best there is now."""
+    machine = rates.machine
+    roomy = replace(rates, machine=replace(machine, memory=machine.memory * (1 + more)))
+    try:
+        then = search(model, plan.batch, roomy, software, chips=plan.chips).best
+        now = search(model, plan.batch, rates, software, chips=plan.chips).best
+    except UsageError:  # nothing fits, now or even then
+        return Gain("memory", 0.0)
+    gain = max(0.0, 1 - then.step.seconds / now.step.seconds)
+    return Gain("memory", gain, then.plan.said() if gain else "")
 
 
 def _changes(machine: Machine, more: float) -> Iterator[tuple[str, Machine]]:

@@ -94,6 +94,8 @@ def project(
     Raises:
         UsageError: a figure is unknown, a layout does not divide, or none fits.
     """
+    if wanted.dtype not in WIDTH:
+        raise unknown("dtype of a training", wanted.dtype, WIDTH)
     machine = _machine(cluster, chip, calibration, wanted.dtype, where)
     rates = Rates(
         machine,
