@@ -121,7 +121,7 @@ def test_runs_are_refused_that_measured_something_else(tmp_path):
     assert done.returncode == 2
     assert "was simulated" in done.stderr
     header = tmp_path / "results" / name / "run.json"
-    header.write_text(header.read_text().replace('"schema":1', '"schema":99', 1))
+    header.write_text(json.dumps({**json.loads(header.read_text()), "schema": 99}))
     done = hengsuan("tiny", "--cluster", "small", "--calibrate", name, cwd=tmp_path)
     assert done.returncode == 2
     assert "schema" in done.stderr

@@ -100,6 +100,16 @@ def test_seconds_from_tflops_and_mfu_agree(tmp_path):
     assert first.seconds == pytest.approx(work / (400e12 * 8))
 
 
+def test_tokens_and_memory_of_a_row(tmp_path):
+    ((row,), _) = published(
+        written(tmp_path, "tokens_per_second_per_chip, memory_gib", "32768, 20")
+    )
+    assert row.seconds == pytest.approx(64 * 4096 / (32768 * 8))
+    assert row.memory == (20 * 2**30,)
+    made = validate([row])
+    assert made.comparisons[0].memory_error is not None
+
+
 def test_what_a_table_leaves_out_is_assumed_and_said(tmp_path):
     given = ("micro_batch, recompute, seconds", "seconds"), ("64, 2, none, 1.0", "64, 1.0")
     path = written(tmp_path)
@@ -133,7 +143,8 @@ def test_other_tables_are_held_against_constants_of_all(tmp_path):
         (("none, 1.0]", "none]"), "must have 10 values"),
         (("16, 1, 1, 8, 64", "16, 3, 1, 8, 64"), "no layout that this row allows"),
         (("  dtype: bf16\n", ""), "the key 'dtype' is missing"),
-        (("recompute, seconds", "recompute, minutes"), "neither seconds nor tflops"),
+        (("recompute, seconds", "recompute, minutes"), "neither seconds nor any of"),
+        (("2, none, 1.0", "2, some, 1.0"), "unknown recompute 'some'"),
     ],
 )
 def test_a_table_that_says_nonsense_is_refused_at_its_line(tmp_path, change, why):

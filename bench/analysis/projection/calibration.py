@@ -5,7 +5,8 @@
 - products of other shapes are scaled by how measured ones compare with the model of tiles, and
   operations that memory bounds by what those of the run reached;
 - links and networks take α and β of the lines through collectives (`bench.analysis.alphabeta`);
-- waiting takes the spread of steps of `train`.
+- what runs beside computing is hidden as far as `overlap` says, and waiting takes the spread of
+  steps of `train`.
 
 What a run does not have stays typical, and `Calibration.sources` says which is which.
 """
@@ -127,6 +128,9 @@ def calibrate(
         changes[name] = min(1.0, share)
         said[what] = f"measured: collectives of {header.id}"
         near, far = (alpha, far) if inside else (near, alpha)
+    if (hidden := _median(header, columns, "overlap", "efficiency")) is not None:
+        changes["overlap"] = hidden
+        said["overlap"] = f"measured: overlap of {header.id}"
     if (spread := _spread(header, columns)) is not None:
         changes["jitter"] = spread
         said["waiting"] = f"measured: steps of {header.id}"
@@ -224,15 +228,20 @@ def _spread(header: Header, columns: Columns) -> float | None:
     The largest of N normal delays of deviation σ is σ·√(2 ln N) late (Cramér, Mathematical Methods
     of Statistics, 1946, §28.6); at a thousand ranks that is 0.37 σ for each doubling.
     """
+    jitter = _median(header, columns, "train", "jitter")
+    if jitter is None:
+        return None
+    return max(0.0, jitter - 1) / _TAIL * math.sqrt(2 * math.log(1024)) / math.log2(1024)
+
+
+def _median(header: Header, columns: Columns, benchmark: str, metric: str) -> float | None:
+    """Of all good values of a metric; None without any."""
     rows = rows_by_case(columns, len(header.cases))
     good = columns.status == STATUSES.index("ok")
     values = [
         columns.value[rows[case.id][good[rows[case.id]]]]
         for case in header.cases
-        if case.benchmark == "train" and case.metric == "jitter"
+        if case.benchmark == benchmark and case.metric == metric
     ]
     found = np.concatenate(values) if values else np.zeros(0)
-    if not found.size:
-        return None
-    sigma = max(0.0, float(np.median(found)) - 1) / _TAIL
-    return sigma * math.sqrt(2 * math.log(1024)) / math.log2(1024)
+    return float(np.median(found)) if found.size else None

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -36,8 +36,15 @@ _SEVERAL: tuple[tuple[str, Recompute, bool], ...] = (
     ("seconds_full_recompute", "full", False),
     ("seconds_selective_and_sequence_parallel", "selective", True),
 )
-_TOLD = ("tflops", "mfu_percent", "seconds", "memory_gib", *(name for name, _, _ in _SEVERAL))
+_RATES = ("tflops", "mfu_percent", "tokens_per_second", "tokens_per_second_per_chip")
+_TOLD = (*_RATES, "seconds", "memory_gib", *(name for name, _, _ in _SEVERAL))
 _KNOWN = {"table", "columns", "rows", *_EXTENTS, *_KINDS, *_SPREAD, *_HOW, *_TOLD}
+_RECOMPUTE: tuple[Recompute, ...] = ("none", "selective", "full")
+_SHARDING: dict[str, Sharding] = {
+    **dict.fromkeys(("none", "ddp", "zero0"), "none"),
+    **dict.fromkeys(("optimizer", "zero1", "zero-1"), "optimizer"),
+    **dict.fromkeys(("full", "fsdp", "zero3", "zero-3"), "full"),
+}
 _FIRST_SEQUENCE_PARALLEL, _FIRST_SHARED_OPTIMIZER = 2022, 2023
 
 
@@ -46,7 +53,9 @@ class Published:
     """One step that somebody measured.
 
     ``plans`` has one layout, or those among which one is assumed; ``assumed`` says what is.
-    ``seconds`` of a step. ``published``: bytes of a device by what was kept, empty where not given.
+    ``seconds`` of a step. ``memory``: bytes of a device, empty where not given;
+    ``table_of_memory``: as a table beside the rows has it, which tells what is kept without
+    recompute, not as a row has it.
     """
 
     table: str
@@ -60,6 +69,7 @@ class Published:
     seconds: float
     assumed: tuple[str, ...] = ()
     memory: tuple[float, ...] = ()
+    table_of_memory: bool = False
 
     @property
     def chips(self) -> int:
@@ -147,6 +157,14 @@ class _Table:
             raise self.document.error(place, f"{key} {what}")
         return float(value)
 
+    def _word(
+        self, row: dict[str, Any], key: str, place: Place, known: Collection[str], default: str
+    ) -> str:
+        value = str(row.get(key, default))
+        if value not in known:
+            raise unknown(key, value, known, where=self.document.where(place))
+        return value
+
     def _kind(self, rows: list[dict[str, Any]]) -> tuple[bool, bool]:
         """(gated, tied) as the table says, else those whose counts of weights are nearest."""
         best, found = math.inf, (False, False)
@@ -196,7 +214,7 @@ class _Table:
             raise self.document.error(place, f"{chips} chips do not divide by {inner}")
         batch = int(self._number(row, "global_batch", place))
         usual = "optimizer" if self.year >= _FIRST_SHARED_OPTIMIZER else "none"
-        sharding: Sharding = row.get("sharding", usual)
+        sharding = _SHARDING[self._word(row, "sharding", place, _SHARDING, usual)]
         tp, pp, cp, ep = degrees.values()
         base = Plan(batch, tp=tp, pp=pp, cp=cp, ep=ep, dp=chips // inner, sharding=sharding)
         gib = self.table.get("memory_gib", {})
@@ -210,6 +228,8 @@ class _Table:
                 (v for k, v in gib.items() if float(k) == row.get("params")), []
             )
             kept = (said[0] + said[1 + (recompute == "selective")],) if len(said) > 2 else ()
+            if not isinstance(whole := row.get("memory_gib", {}), dict):
+                kept = (self._number({"memory_gib": whole}, "memory_gib", place),)
             yield Published(
                 table=self.name,
                 name=f"{size} on {chips}{name}",
@@ -222,6 +242,7 @@ class _Table:
                 seconds=seconds,
                 assumed=tuple(assumed),
                 memory=tuple(one * 2**30 for one in kept),
+                table_of_memory=isinstance(whole, dict),
             )
 
     def _measured(
@@ -229,7 +250,9 @@ class _Table:
     ) -> Iterator[tuple[str, float, Recompute | None, bool]]:
         """(name, seconds, recompute, sequence parallel) of every step that a row tells."""
         usual = bool(row.get("sequence_parallel", self.year >= _FIRST_SEQUENCE_PARALLEL))
-        recompute = row.get("recompute")
+        recompute: Recompute | None = None
+        if row.get("recompute") is not None:
+            recompute = self._word(row, "recompute", place, _RECOMPUTE, "none")  # type: ignore[assignment]
         told = False
         for key, again, sequence in _SEVERAL:
             if key in row:
@@ -237,6 +260,10 @@ class _Table:
                 yield f", {again}", self._number(row, key, place), again, sequence
         if "seconds" in row:
             yield "", self._number(row, "seconds", place), recompute, usual
+        elif "tokens_per_second" in row or "tokens_per_second_per_chip" in row:
+            key = next(one for one in _RATES[2:] if one in row)
+            rate = self._number(row, key, place) * (plan.chips if key.endswith("chip") else 1)
+            yield "", plan.batch * model.shape.seq / rate, recompute, usual
         elif "tflops" in row or "mfu_percent" in row:
             before = recompute == "full" and self.year <= 2022
             convention: Convention = row.get("flops", "hardware" if before else "full")
@@ -249,7 +276,7 @@ class _Table:
             work = model.flops_per_token(convention) * tokens
             yield "", work / (rate * plan.chips), recompute, usual
         elif not told:
-            raise self.document.error(place, "has neither seconds nor tflops nor mfu_percent")
+            raise self.document.error(place, "has neither seconds nor any of " + ", ".join(_RATES))
 
     def _plans(
         self, base: Plan, row: dict[str, Any], model: Decoder, recompute: Recompute | None
@@ -272,8 +299,10 @@ class _Table:
             for v in virtuals:
                 for kept in again:
                     plan = replace(base, micro=size, virtual=v, recompute=kept)
+                    # Who published it ran it, whatever is said here of its microbatches.
+                    asked = replace(plan, virtual=1) if virtual else plan
                     try:
-                        plan.check(model)
+                        asked.check(model)
                     except ValueError:
                         continue
                     found.append(plan)

@@ -140,7 +140,9 @@ def _memory_error(row: Published, plan: Plan) -> float | None:
     if not row.memory:
         return None
     (published,) = row.memory
-    kept = plan if plan.recompute != "full" else replace(plan, recompute="none")
+    # A table tells what would be kept without recompute, beside the steps with it.
+    several = row.table_of_memory
+    kept = replace(plan, recompute="none") if several and plan.recompute == "full" else plan
     found = memory(row.model, kept, row.software)
     return (found.state + found.activations) / published - 1
 
