@@ -67,6 +67,9 @@ def print_projection(made: Console, found: Projection, *, searched: bool = False
         print_table(made, ("a tenth more", "shorter step", ""), gains, right=(1,))
     for what, source in found.sources.items():
         _say(made, f"{what}: {source}", "" if source.startswith("measured") else "dim")
+    if found.unmeasured:
+        shapes = ", ".join(found.unmeasured)
+        _say(made, f"worth measuring, for --calibrate: gemm {found.dtype} {shapes}", "dim")
 
 
 def _training(found: Projection) -> list[str]:

@@ -10,6 +10,7 @@ from ...errors import UsageError, unknown
 from .bottleneck import Gain, bottleneck
 from .calibration import ABOUT, Calibration
 from .fitting import NOISE, SPREAD, Fitted
+from .layer import Layers
 from .machine import Machine, machine_of
 from .memory import USABLE, Memory, harness, memory
 from .plan import Plan
@@ -46,7 +47,8 @@ class Projection:
     ``doubt``: relative standard deviation of the step, from that of every constant and of what the
     model leaves out. ``fits``: whether memory does; ``usable`` is what of it can be used.
     ``harness``: memory of this project's own trainer, where it has the layout. ``sources``: what
-    efficiencies rest on; ``found`` what a search saw.
+    efficiencies rest on; ``found`` what a search saw; ``unmeasured`` shapes of products with
+    weights that a run could measure.
     """
 
     model: str
@@ -69,6 +71,7 @@ class Projection:
     sources: dict[str, str]
     found: Found | None
     gains: tuple[Gain, ...]
+    unmeasured: tuple[str, ...]
 
 
 def project(
@@ -142,6 +145,7 @@ def project(
         sources=_sources(calibration, used),
         found=found,
         gains=tuple(gains),
+        unmeasured=_unmeasured(Layers(model, plan, used, software)),
     )
 
 
@@ -233,6 +237,16 @@ def _harness(model: Decoder, plan: Plan, dtype: str) -> Memory | None:
         return harness(model, plan, dtype)
     except (KeyError, ValueError):
         return None
+
+
+def _unmeasured(layers: Layers) -> tuple[str, ...]:
+    """Forward products of a layer and the head that no run has at their own shapes."""
+    rates = layers.rates
+    known = {
+        shape for op, shape, _, dtype in rates.measured if op == "gemm" and dtype == rates.dtype
+    }
+    shapes = dict.fromkeys(layers.products())
+    return tuple("x".join(map(str, shape)) for shape in shapes if shape not in known)
 
 
 def _sources(calibration: Calibration, used: Rates) -> dict[str, str]:
