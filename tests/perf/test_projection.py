@@ -9,9 +9,11 @@ import time
 
 from bench.analysis.projection.machine import machine_of
 from bench.analysis.projection.measured import from_one
+from bench.analysis.projection.published import published
 from bench.analysis.projection.rates import Efficiency, Rates
 from bench.analysis.projection.search import search, usual_batch
 from bench.analysis.projection.software import STACKS
+from bench.analysis.projection.validate import validate
 from bench.analysis.projection.workload import Decoder
 from bench.configs import load_chip, load_cluster, load_model
 from bench.kernels.model_costs import ModelShape
@@ -43,6 +45,14 @@ def test_projection_search(figure):
         search(model, usual_batch(model, machine.chips), Rates(machine, usual), STACKS[2024])
         slowest = max(slowest, time.process_time() - start)
     figure("search over all layouts, 1T model, 16,384 chips", slowest, "s", high=10)
+
+
+def test_projection_published(figure):
+    """Constants from runs of at most 256 chips, errors of the others."""
+    found = validate(*published())
+    figure("held-out published steps, mean error", 100 * found.mean(), "%", high=6)
+    figure("held-out published steps, largest error", 100 * found.largest(), "%", high=12)
+    figure("memory of published runs, mean error", 100 * found.memory()[0], "%", high=8)
 
 
 def test_projection_measured(figure, tmp_path):

@@ -98,12 +98,9 @@ class Machine:
         rate, inside = math.inf, 1
         for level in self.levels:
             members = min(ranks, max(1, level.size // stride))
-            if members > inside or rate is math.inf:
-                carried = level.bandwidth * inside
-                rate = min(rate, carried) if members > 1 else rate
+            if members > inside:
+                rate = min(rate, level.bandwidth * inside)
             inside = members
-            if members >= ranks:
-                break
         return rate if rate < math.inf else self.levels[-1].bandwidth
 
     def _exchanged(self, size: float, ranks: int, stride: int) -> float:

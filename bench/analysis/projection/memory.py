@@ -40,27 +40,33 @@ class Memory:
 
 
 def memory(model: Decoder, plan: Plan, software: Software, *, wide: int = 2) -> Memory:
-    """Of the fullest rank of a pipeline: the first, which has most microbatches under way.
+    """Of the fullest rank: the first of a pipeline, which has most microbatches under way, or the
+    last, which has the logits.
 
     Args:
         model, plan, software: What is trained, spread and by what.
         wide: Bytes of an element of weights and activations as they are computed with.
     """
     shape = model.shape
-    first = stages(shape.layers, plan)[0]
+    first, _, last = stages(shape.layers, plan)
     shared, experts = weights(model, plan)
     spread = max(1, plan.shards * plan.tp // plan.ep)
     state = shared * _each(plan, software, wide, plan.shards)
     state += experts * _each(plan, software, wide, spread)
     tokens = plan.micro * shape.seq / plan.cp
-    kept = kept_of_layer(model, plan, software, wide) * first * underway(plan)
-    if plan.recompute == "full":  # one layer at a time is there as a whole
-        kept += kept_of_layer(model, plan, software, wide, recompute="none")
+    one = kept_of_layer(model, plan, software, wide)
+    # One layer at a time is there as a whole.
+    whole = kept_of_layer(model, plan, software, wide, "none") if plan.recompute == "full" else 0.0
+    logits = (wide + 4) * tokens * shape.vocab / plan.tp
+    kept, ending = one * first * underway(plan) + whole, one * last * underway(plan, last=True)
+    if plan.pp > 1 and ending + whole + logits > kept:
+        kept = ending + whole
+    elif plan.pp > 1:
+        logits = 0.0
     buffers = 0.0
     if plan.sharding == "full":
         layer = model.dense / plan.tp + shape.experts * model.expert / plan.ep
         buffers = 2 * wide * layer
-    logits = (wide + 4) * tokens * shape.vocab / plan.tp if plan.pp == 1 else 0.0
     return Memory(state, kept, logits, buffers)
 
 
@@ -73,14 +79,16 @@ def _each(plan: Plan, software: Software, wide: int, ranks: int) -> float:
     return wide + gradient + OPTIMIZER / (ranks if plan.sharding == "optimizer" else 1)
 
 
-def underway(plan: Plan) -> float:
+def underway(plan: Plan, *, last: bool = False) -> float:
     """Microbatches whose activations the first rank of a pipeline keeps, of all its layers.
 
     pp of one forward and one backward in turn; of v virtual stages pp + (pp - 1)/v (Korthikanti et
-    al., 2022, §4.2.3).
+    al., 2022, §4.2.3). The ``last`` keeps one, and those that wait for its other stages.
     """
     if plan.pp == 1:
         return 1.0
+    if last:
+        return min(plan.microbatches, 1 + plan.pp * (plan.virtual - 1) / plan.virtual)
     more = (plan.pp - 1) / plan.virtual if plan.virtual > 1 else 0.0
     return min(plan.microbatches, plan.pp + more)
 
