@@ -23,7 +23,8 @@ class Software:
     - ``fused_gradients``: products add weights' gradients to those of earlier microbatches; else
       they are written, read and added.
     - ``gradient_overlap``: gradients are reduced beside the backward pass (Li et al., PyTorch
-      Distributed, 2020), weights gathered beside the forward pass.
+      Distributed, 2020), weights gathered beside the forward pass. Where ranks share weights, it
+      has never been otherwise (Zhao et al., PyTorch FSDP, 2023).
     - ``stage_overlap``: an interleaved pipeline sends beside computing.
     - ``optimizer_bytes``: moved for one weight in an optimizer step, gradients scaled, clipped and
       set to zero included.
@@ -65,13 +66,14 @@ STACKS = {
         stage_overlap=False,
         optimizer_bytes=54.0,
     ),
-    2023: Software(tensor_overlap=(0.0, 1.0)),
+    2023: Software(tensor_overlap=(0.0, 1.0), gradient_overlap=False),
     2024: Software(),
 }
 """By the year in which it was described: Narayanan et al. (2021), Korthikanti et al. (2022, the
 first that adds gradients in the product and overlaps the backward pass's communication), what
-FlashAttention and shared optimizers then made usual, and products in pieces that overlap the
-forward pass's communication too (Megatron-LM core; TorchTitan: Liang et al., 2024)."""
+FlashAttention and shared optimizers then made usual, and what has been usual since: products in
+pieces that overlap the forward pass's communication, and gradients that are reduced beside the
+backward pass of a pipeline too (Jiang et al., MegaScale, 2024, §3.2; Megatron-LM core)."""
 
 
 def stack(year: int) -> Software:

@@ -154,7 +154,7 @@ def _gradients(layers: Layers, slowest: Times) -> float:
         passes = 1
         if plan.sharding == "full":
             passes, gather = m, 2 * gather  # for the forward and the backward pass of each
-        if software.gradient_overlap:
+        if software.gradient_overlap or plan.sharding == "full":
             reduce -= hidden * min(reduce, slowest.backward)
             gather -= hidden * min(gather, slowest.forward * (3 if passes > 1 else 1))
         found += reduce + passes * gather
