@@ -5,6 +5,7 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
+import msgspec
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -22,11 +23,12 @@ from bench.analysis.projection.search import plans, search, usual_batch
 from bench.analysis.projection.software import STACKS
 from bench.analysis.projection.step import step
 from bench.analysis.projection.workload import Decoder
+from bench.cli import main
 from bench.configs import load_chip, load_cluster, load_model
 from bench.errors import UsageError
 from bench.kernels import costs
 from bench.kernels.model_costs import ModelShape, parameters
-from bench.records import Device, DeviceGroup, Node, ScheduleSpec
+from bench.records import Device, DeviceGroup, Node, Row, ScheduleSpec
 
 SOFTWARE = STACKS[2024]
 USUAL = Efficiency()
@@ -253,3 +255,46 @@ def test_what_a_step_of_several_ranks_cannot_be_made_of():
     ):
         with pytest.raises(UsageError, match=why):
             from_one(pairs, ranks)
+
+
+def stored(folder, made):
+    """A run folder of a header and columns."""
+    head, cols = made
+    folder.mkdir()
+    (folder / "run.json").write_bytes(msgspec.json.encode(head))
+    rows = [
+        Row(int(c), int(g), 0, 0.0, float(v), float(v), float(v), 1, "ok", -1, head.provenance, "")
+        for c, g, v in zip(cols.case, cols.group, cols.value, strict=True)
+    ]
+    lines = b"".join(msgspec.json.encode(row) + b"\n" for row in rows)
+    (folder / "measurements.jsonl").write_bytes(lines)
+    return str(folder)
+
+
+def asked(capsys, monkeypatch, *words):
+    """Exit code, and what `hengsuan project` prints."""
+    monkeypatch.setattr(sys, "argv", ["hengsuan", "project", *words])
+    with pytest.raises(SystemExit) as done:
+        main()
+    return done.value.code or 0, capsys.readouterr().out
+
+
+def test_the_verb_calibrates_with_a_run(tmp_path, capsys, monkeypatch):
+    words = ("llama-8b", "--cluster", "plan-16384", "--layout", "tp=8,micro=1")
+    folder = stored(tmp_path / "own", run())
+    code, before = asked(capsys, monkeypatch, *words)
+    assert code == 0
+    assert "measured" not in before
+    code, after = asked(capsys, monkeypatch, *words, "--calibrate", folder)
+    assert code == 0
+    assert "matrix products: measured: 1 case(s) of run" in after
+    assert "worth measuring, for --calibrate: gemm bf16" in after
+
+
+def test_the_verb_projects_from_one_rank(tmp_path, capsys, monkeypatch):
+    folder = stored(tmp_path / "own", steps())
+    code, said = asked(capsys, monkeypatch, "tiny", "--ranks", "2", "--calibrate", folder)
+    assert code == 0
+    assert "from measured steps and collectives (stand-in)" in said
+    code, said = asked(capsys, monkeypatch, "tiny", "--ranks", "2", "--calibrate", folder, "--json")
+    assert msgspec.json.decode(said)["steps"][0]["ranks"] == 2

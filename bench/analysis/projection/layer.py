@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from .machine import Operation
 from .plan import Plan
 from .rates import Rates
 from .software import Software
@@ -226,8 +227,8 @@ class Layers:
         found = Times(streams(2 * moved + drop), streams(4 * moved + drop))
         if self.plan.tp > 1:
             size = self.wide * self.tokens * self.shape.dim
-            op = "reduce_scatter" if self.plan.sequence else "all_reduce"
-            found += Times(0, 0, self.rates.machine.seconds(op, size, self.plan.tp), 0)  # type: ignore[arg-type]
+            op: Operation = "reduce_scatter" if self.plan.sequence else "all_reduce"
+            found += Times(0, 0, self.rates.machine.seconds(op, size, self.plan.tp), 0)
         return found
 
     def head(self) -> Times:
