@@ -14,7 +14,7 @@ ALL     :=
 comma   := ,
 
 .PHONY: help bench test test-full lint perf hosts hosts-down device codegen certify-table gate-table \
-        gate readme clean
+        gate project-table readme clean
 
 help:
 	@echo "make bench      set up, run the suite 'quick' here, print the scorecard"
@@ -29,6 +29,7 @@ help:
 	@echo "make certify-table  certify thousands of simulated fleets, write how often it is right [FLEETS=2000] [ONLY=faults,...]"
 	@echo "make gate       do this tree's kernels take more, is it slower than an earlier one? [REV=HEAD~1] [ONLY=counts,overheads,default]"
 	@echo "make gate-table  judge thousands of simulated gates, write how often they are right [GATES=2000]"
+	@echo "make project-table  hold projections against published runs, write the table"
 	@echo "make readme     write the README's figures anew"
 	@echo "make clean      remove what make made"
 
@@ -97,6 +98,9 @@ gate: $(READY)
 
 gate-table: $(READY)
 	@OMP_NUM_THREADS=1 $(BIN)/python .ci/gate.py $(if $(GATES),--gates $(GATES))
+
+project-table: $(READY)
+	@$(BIN)/python .ci/projection.py
 
 readme: $(READY)
 	@$(BIN)/python .ci/readme.py

@@ -29,6 +29,7 @@ VERBS = {
     "backend": ("Chip vendors", "List how chips are reached, and why one is not."),
     "tune": ("Chip vendors", "Search kernel configurations on a device, write its table."),
     "submission": ("Chip vendors", "Pack runs into one signed archive; check such an archive."),
+    "project": ("Planners", "Say what a model would take on a cluster, and what limits it."),
     "tokens": ("Everyone", "Write and verify the token sets that benchmarks read."),
     "show": ("Everyone", "Show benchmarks, suites, chips, profiles, configuration, schema."),
 }

@@ -16,6 +16,7 @@ from .load import (
     load_suite,
     suite_from_text,
 )
+from .network import NetworkLevel, Operation
 from .search import Kind, names, path_of
 from .suite import PLACEMENT, RULE
 from .types import (
@@ -47,7 +48,9 @@ __all__ = [
     "Kind",
     "Labelled",
     "ModelConfig",
+    "NetworkLevel",
     "Noise",
+    "Operation",
     "Profile",
     "ProfileMetric",
     "StageConfig",

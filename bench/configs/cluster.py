@@ -13,6 +13,7 @@ import msgspec
 
 from ..errors import unknown
 from .document import Place
+from .network import NetworkLevel, Operation, network_problems
 
 COMPUTE = ["gemm", "compute", "precision", "train"]
 """Benchmarks that the arithmetic of a chip limits."""
@@ -190,7 +191,8 @@ class Cluster(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=T
     ``benchmark.metric`` or ``*.metric``; the last that fits counts.
 
     ``labels`` says by label how many nodes in a row share each of its values (``rack: 16``),
-    ``facts`` what every node states of itself.
+    ``facts`` what every node states of itself. ``network`` and ``operation`` are what a projection
+    needs to know of it (`hengsuan project`).
     """
 
     name: str
@@ -210,6 +212,8 @@ class Cluster(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=T
     facts: dict[str, Any] = {}
     link_latency: float = 2e-6
     network_latency: float = 5e-6
+    network: dict[str, NetworkLevel] = {}
+    operation: Operation = Operation()
     faults: list[Fault] = []
 
 
@@ -229,6 +233,8 @@ def problems(cluster: Cluster) -> Iterator[Problem]:
             yield (key,), "must not be negative"
     if not 0 < cluster.efficiency <= 1:
         yield ("efficiency",), "must be above 0 and at most 1"
+    levels = ["node", *cluster.labels, "cluster"]
+    yield from network_problems(cluster.network, cluster.operation, levels)
     yield from _noise_problems(cluster, ())
     for name, noise in cluster.noise.items():
         yield from _noise_problems(noise, ("noise", name))

@@ -9,7 +9,7 @@ import msgspec
 from ..records import Device
 from .types import Chip, Figure
 
-_SHARED = ("memory", "memory_bandwidth", "link", "host_link", "tdp")
+_SHARED = ("memory", "memory_bandwidth", "link", "host_link", "tdp", "units")
 """Figures of a card that its dies share; ``network`` is a node's."""
 
 

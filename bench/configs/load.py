@@ -161,6 +161,7 @@ _RANGES = {
     "host_link": (1e8, 1e13, "B/s", "5e10 is 50 GB/s"),
     "network": (1e7, 1e14, "B/s", "5e10 is 400 Gbit/s"),
     "tdp": (0.1, 2e4, "watts", "350 is 350 W"),
+    "units": (1, 1e6, "units", "108 are 108 of them"),
 }
 """Between which values a figure lies in its unit, of a phone's chip and of a whole wafer: what lies
 elsewhere was written in another unit."""

@@ -39,7 +39,8 @@ class Chip(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=True
 
     ``flops`` per dtype, dense, FLOP/s; ``memory`` B; ``memory_bandwidth`` B/s; ``link``
     unidirectional B/s of one device to its peers in the node; ``host_link`` B/s one direction;
-    ``tdp`` W. ``match`` are substrings of the device name that a backend reports (lower case).
+    ``tdp`` W; ``units`` parts that work on one tile of a matrix product each. ``match`` are
+    substrings of the device name that a backend reports (lower case).
     """
 
     name: str
@@ -53,6 +54,7 @@ class Chip(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=True
     host_link: Figure | None = None
     network: Figure | None = None
     tdp: Figure | None = None
+    units: Figure | None = None
 
     def peak(self, dtype: str) -> float | None:
         """FLOP/s of dense matrix products in ``dtype``; None where the datasheet is silent."""

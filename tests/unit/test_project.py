@@ -105,6 +105,8 @@ LIGHT = [
     ["show", "suites"],
     ["show", "benchmarks"],
     ["show", "chips"],
+    ["project", "--validate"],
+    ["project", "dense-1t", "--cluster", "plan-16384"],
     ["show", "schema"],
     ["certificate", "trust"],
     ["submission", "--help"],

@@ -1,0 +1,300 @@
+"""The search of layouts, what limits them, and what a run says of a chip."""
+
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import msgspec
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+from made_runs import case, columns, header
+
+from bench.analysis.projection.bottleneck import bottleneck
+from bench.analysis.projection.calibration import calibrate, typical
+from bench.analysis.projection.machine import Level, Machine, machine_of
+from bench.analysis.projection.measured import from_one
+from bench.analysis.projection.memory import USABLE
+from bench.analysis.projection.plan import Plan
+from bench.analysis.projection.project import Wanted, layout_of, project
+from bench.analysis.projection.rates import Efficiency, Rates
+from bench.analysis.projection.search import plans, search, usual_batch
+from bench.analysis.projection.software import STACKS
+from bench.analysis.projection.step import step
+from bench.analysis.projection.workload import Decoder
+from bench.cli import main
+from bench.configs import load_chip, load_cluster, load_model
+from bench.errors import UsageError
+from bench.kernels import costs
+from bench.kernels.model_costs import ModelShape, parameters
+from bench.records import Device, DeviceGroup, Node, Row, ScheduleSpec
+
+SOFTWARE = STACKS[2024]
+USUAL = Efficiency()
+
+
+def decoder(name):
+    return Decoder(ModelShape.of(load_model(name)))
+
+
+def machine(name="plan-16384", dtype="bf16"):
+    cluster = load_cluster(name)
+    return machine_of(
+        load_chip(cluster.chip), cluster, dtype, link=USUAL.link, network=USUAL.network
+    )
+
+
+@pytest.mark.parametrize("name", ["dense-1t", "moe-1t"])
+def test_the_best_layout_is_the_fastest_that_fits_and_found_at_once(name):
+    model, rates = decoder(name), Rates(machine(), USUAL)
+    batch = usual_batch(model, 16384)
+    start = time.process_time()
+    found = search(model, batch, rates, SOFTWARE)
+    assert time.process_time() - start < 10
+    assert found.best.plan.chips == 16384
+    assert found.best.plan.tp <= 8
+    assert found.best.memory.total <= rates.machine.memory * USABLE
+    assert 0 < found.fitting <= found.looked_at
+    assert found.best.step.seconds <= found.runner_up.step.seconds
+    assert "slower" in found.why[0]
+    found.best.plan.check(model)
+    fresh = step(model, found.best.plan, Rates(machine(), USUAL), SOFTWARE)
+    assert fresh.seconds == pytest.approx(found.best.step.seconds)
+
+
+def test_every_layout_goes_with_the_model():
+    model = decoder("moe-1t")
+    looked = list(plans(model, 4096, 1024, 8))
+    assert len(looked) == len(set(looked)) > 100
+    for plan in looked:
+        plan.check(model)
+        assert plan.chips == 1024
+
+
+def test_a_hundred_thousand_chips():
+    levels = (Level("node", 8, 4e11, 1e-5), Level("cluster", 100_000, 4e10, 2e-5))
+    large = Machine("m", 1e15, 1.4e11, 4e12, levels)
+    model = decoder("dense-1t")
+    batch = usual_batch(model, 100_000)
+    found = search(model, batch, Rates(large, USUAL), SOFTWARE)
+    assert found.best.plan.chips == 100_000
+
+
+def test_a_model_that_fits_at_no_layout_says_what_is_short():
+    with pytest.raises(UsageError, match=r"fits at no layout .* GB are short"):
+        search(decoder("dense-1t"), 64, Rates(machine("small"), USUAL), SOFTWARE)
+    with pytest.raises(UsageError, match="no layout divides"):
+        search(decoder("tiny"), 7, rates(), SOFTWARE)
+
+
+def test_more_of_what_limits_brings_most():
+    model, plan = decoder("llama-70b"), Plan(2048, tp=8, pp=4, virtual=4, dp=512)
+    found = bottleneck(model, plan, rates(), SOFTWARE)
+    assert [one.gain for one in found] == sorted((one.gain for one in found), reverse=True)
+    gains = {one.resource: one.gain for one in found}
+    assert 0.04 < gains["FLOPS"] < 0.1
+    assert all(gain >= -1e-9 for gain in gains.values())
+    slow = replace(machine(), levels=tuple(replace(o, bandwidth=1e9) for o in machine().levels))
+    gains = bottleneck(model, plan, Rates(slow, USUAL), SOFTWARE)
+    assert gains[0].resource.startswith("bandwidth")
+
+
+def rates():
+    return Rates(machine(), USUAL)
+
+
+def test_a_layout_in_words():
+    plan = layout_of("tp=8, pp=4,virtual=2,micro=2,recompute=full,sharding=none", 512, 1024)
+    assert plan == Plan(
+        512, tp=8, pp=4, virtual=2, micro=2, dp=32, recompute="full", sharding="none"
+    )
+    for text, why in (
+        ("tp=3", "does not divide 1024"),
+        ("tq=3", "unknown part of a layout 'tq'"),
+        ("tp=x", "a whole number above 0, not 'x'"),
+        ("recompute=some", "unknown recompute 'some'"),
+    ):
+        with pytest.raises(UsageError, match=why):
+            layout_of(text, 512, 1024)
+
+
+def test_a_projection_says_what_it_rests_on_and_doubts():
+    cluster = load_cluster("plan-16384")
+    chip = load_chip(cluster.chip)
+    wanted = Wanted(layout="tp=8,pp=32,virtual=5", batch=2048)
+    made = project("dense-1t", decoder("dense-1t"), cluster, chip, typical(), wanted)
+    assert not made.fits
+    assert set(made.sources.values()) == {"typical"}
+    assert 0.05 < made.doubt < 0.4
+    measured = replace(typical(), sources=dict.fromkeys(typical().sources, "measured: a run"))
+    surer = project("dense-1t", decoder("dense-1t"), cluster, chip, measured, wanted)
+    assert surer.doubt < made.doubt
+    with pytest.raises(UsageError, match="unknown dtype of a training 'int8'"):
+        project("tiny", decoder("tiny"), cluster, chip, typical(), Wanted(dtype="int8"))
+
+
+SHAPE = (8192, 6144, 4096)
+
+
+def run(*, provenance="measured", chip="sim-a", group=0, **changes):
+    """Products at two shapes, streams, attention, reductions and steps of two nodes of two."""
+    of = "x".join(map(str, SHAPE))
+    cases = [
+        case(0, axes={"shape": of, "dtype": "bf16", "layout": "nt", "impl": "triton"}),
+        case(1, axes={"shape": of, "dtype": "bf16", "layout": "nt", "impl": "torch"}),
+        case(2, "stream", {"op": "triad", "size": "256MiB", "dtype": "fp32"}, "bandwidth", "B/s"),
+        case(3, "train", {"model": "tiny"}, "jitter", "ratio", schedule=1, scope="group"),
+    ]
+    rows = [(0, 0, 2.0e14), (1, 0, 2.4e14), (2, 0, 1.6e12), (3, 0, 1.1)]
+    for index, (schedule, size, seconds) in enumerate(
+        (schedule, size, 1e-5 + size / beta)
+        for schedule, beta in ((1, 8e10), (2, 4e10))
+        for size in (1 << 16, 1 << 20, 1 << 24)
+    ):
+        axes = {"op": "all_reduce", "size": str(size), "dtype": "fp32"}
+        kwargs = {"schedule": schedule, "scope": "group", "stage": f"net{schedule}"}
+        cases.append(case(4 + index, "collectives", axes, "time", "s", **kwargs))
+        rows.append((4 + index, 0, seconds))
+    made = header(
+        *cases,
+        provenance=provenance,
+        fleet=DeviceGroup(count=2, devices=2, chip=chip),
+        schedules=[
+            ScheduleSpec(kind="devices", scope="device", groups=4),
+            ScheduleSpec(kind="nodes", scope="group", groups=2),
+            ScheduleSpec(kind="all", scope="group", groups=1),
+        ],
+        **changes,
+    )
+    return made, columns(*((*row, "ok", "", provenance) for row in rows))
+
+
+def declared():
+    cluster = load_cluster("plan-16384")
+    return machine_of(load_chip("sim-a"), cluster, "bf16", link=1.0, network=1.0)
+
+
+def test_a_run_gives_efficiencies_and_shapes():
+    found = calibrate(*run(), load_chip("sim-a"), declared(), "bf16")
+    flops = costs.cost("gemm", SHAPE, "nt", "bf16").flops
+    key = ("gemm", SHAPE, "nt", "bf16")
+    assert found.measured[key] == pytest.approx(flops / 2.4e14)
+    assert found.efficiency.memory == pytest.approx(1.6e12 / 2e12)
+    assert found.efficiency.gemm == pytest.approx(2.4e14 / 4e14, rel=0.1)
+    assert found.efficiency.link == pytest.approx(8e10 / 2e11)
+    assert found.latency[0] == pytest.approx(5e-6)
+    # Two of a node carry together what leaves it; four ranks move 1.5 of the array.
+    assert found.efficiency.network == pytest.approx(1.5 * 4e10 / (5e10 * 2))
+    assert found.efficiency.jitter > 0
+    assert found.sources["matrix products"].startswith("measured")
+    assert found.sources["attention"] == "typical"
+
+
+@pytest.mark.parametrize(
+    ("changes", "why"),
+    [
+        ({"provenance": "simulated"}, "was simulated"),
+        ({"provenance": "stand-in"}, "ran on a stand-in"),
+        ({"chip": "h100-sxm"}, "measured h100-sxm, the cluster has sim-a"),
+    ],
+)
+def test_runs_that_say_nothing_of_the_chip_are_refused(changes, why):
+    with pytest.raises(UsageError, match=why):
+        calibrate(*run(**changes), load_chip("sim-a"), declared(), "bf16")
+
+
+def steps(*, provenance="stand-in", beta=1e9, **axes):
+    """One rank's step, and reductions over two."""
+    said = {"model": "tiny", "dp": "ddp", **axes}
+    cases = [
+        case(0, "train", said, "step_p50", "s", schedule=1, scope="group"),
+        case(1, "train", said, "jitter", "ratio", schedule=1, scope="group"),
+    ]
+    rows = [(0, 0, 0.020), (1, 0, 1.0)]
+    for index, size in enumerate((1 << 16, 1 << 20, 1 << 24)):
+        axes = {"op": "all_reduce", "size": str(size), "dtype": "fp32"}
+        cases.append(case(2 + index, "collectives", axes, "time", "s", schedule=2, scope="group"))
+        rows.append((2 + index, 0, 1e-4 + size / beta))
+    device = Device(index=0, backend="cpu", name="core", weak=True)
+    node = Node(id="n", name="n", devices=(device, replace_index(device, 1)))
+    made = header(
+        *cases,
+        provenance=provenance,
+        fleet=None,
+        nodes=[node],
+        schedules=[
+            ScheduleSpec(kind="devices", scope="device", groups=2),
+            ScheduleSpec(kind="growing", scope="group", arguments={"devices": 1}, groups=1),
+            ScheduleSpec(kind="all", scope="group", groups=1),
+        ],
+    )
+    return made, columns(*((*row, "ok", "", provenance) for row in rows))
+
+
+def replace_index(device, index):
+    return Device(index=index, backend=device.backend, name=device.name, weak=True)
+
+
+def test_a_step_of_two_ranks_from_that_of_one():
+    (found,) = from_one([steps()], 2)
+    size = 4 * parameters(ModelShape.of(load_model("tiny")))
+    calls = 1 if size <= 1 << 20 else 2
+    assert found.alone == pytest.approx(0.020)
+    assert found.exchange == pytest.approx(calls * 1e-4 + size / 1e9, rel=1e-3)
+    assert found.late == 0
+    assert found.seconds == pytest.approx(found.alone + found.exchange)
+
+
+def test_what_a_step_of_several_ranks_cannot_be_made_of():
+    for pairs, ranks, why in (
+        ([steps()], 4, "no line of all_reduce over 4 ranks"),
+        ([steps(provenance="simulated")], 2, "simulated"),
+        ([steps(), steps(provenance="measured")], 2, "they never mix"),
+        ([steps(tp=2)], 2, "no run has a step"),
+    ):
+        with pytest.raises(UsageError, match=why):
+            from_one(pairs, ranks)
+
+
+def stored(folder, made):
+    """A run folder of a header and columns."""
+    head, cols = made
+    folder.mkdir()
+    (folder / "run.json").write_bytes(msgspec.json.encode(head))
+    rows = [
+        Row(int(c), int(g), 0, 0.0, float(v), float(v), float(v), 1, "ok", -1, head.provenance, "")
+        for c, g, v in zip(cols.case, cols.group, cols.value, strict=True)
+    ]
+    lines = b"".join(msgspec.json.encode(row) + b"\n" for row in rows)
+    (folder / "measurements.jsonl").write_bytes(lines)
+    return str(folder)
+
+
+def asked(capsys, monkeypatch, *words):
+    """Exit code, and what `hengsuan project` prints."""
+    monkeypatch.setattr(sys, "argv", ["hengsuan", "project", *words])
+    with pytest.raises(SystemExit) as done:
+        main()
+    return done.value.code or 0, capsys.readouterr().out
+
+
+def test_the_verb_calibrates_with_a_run(tmp_path, capsys, monkeypatch):
+    words = ("llama-8b", "--cluster", "plan-16384", "--layout", "tp=8,micro=1")
+    folder = stored(tmp_path / "own", run())
+    code, before = asked(capsys, monkeypatch, *words)
+    assert code == 0
+    assert "measured" not in before
+    code, after = asked(capsys, monkeypatch, *words, "--calibrate", folder)
+    assert code == 0
+    assert "matrix products: measured: 1 case(s) of run" in after
+    assert "worth measuring, for --calibrate: gemm bf16" in after
+
+
+def test_the_verb_projects_from_one_rank(tmp_path, capsys, monkeypatch):
+    folder = stored(tmp_path / "own", steps())
+    code, said = asked(capsys, monkeypatch, "tiny", "--ranks", "2", "--calibrate", folder)
+    assert code == 0
+    assert "from measured steps and collectives (stand-in)" in said
+    code, said = asked(capsys, monkeypatch, "tiny", "--ranks", "2", "--calibrate", folder, "--json")
+    assert msgspec.json.decode(said)["steps"][0]["ranks"] == 2
