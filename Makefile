@@ -24,7 +24,7 @@ help:
 	@echo "make perf       measure the harness itself [FIGURES=help,kernels,...] [OUT=table.md]"
 	@echo "make hosts      as root: a Ray cluster of hosts on this machine, to play with [HOSTS=2] [RATE=400Mbit]"
 	@echo "make hosts-down end it from another terminal"
-	@echo "make device     on an accelerator: verify and time every kernel, run 'quick' and 'standard' [BUDGET=seconds]"
+	@echo "make device     on an accelerator: verify and time every kernel, train layers of large models, run 'quick' and 'standard' [BUDGET=seconds]"
 	@echo "make codegen    compile every kernel for every chip, without one [ONLY=gemm,...] [ARCH=sm_90,...]"
 	@echo "make certify-table  certify thousands of simulated fleets, write how often it is right [FLEETS=2000] [ONLY=faults,...]"
 	@echo "make gate       do this tree's kernels take more, is it slower than an earlier one? [REV=HEAD~1] [ONLY=counts,overheads,default]"
@@ -73,9 +73,10 @@ hosts-down:
 device: $(READY)
 	@$(BIN)/python tests/device/check.py --budget $(BUDGET); found=$$?; \
 	case $$found in 0|1) ;; *) exit $$found ;; esac; \
-	for suite in quick standard; do \
+	for suite in slices quick standard; do \
 	  $(BIN)/hengsuan run $$suite; code=$$?; \
 	  case $$code in 0) ;; 1|3) found=$$code ;; *) exit $$code ;; esac; \
+	  test $$suite != slices || $(BIN)/python tests/device/training.py "$$(ls -td results/*-slices | head -n 1)"; \
 	done; exit $$found
 
 # Skips what did not change since results/reference/codegen.json was written.
