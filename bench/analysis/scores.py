@@ -186,7 +186,7 @@ def trusted(metric: MetricScore) -> Confidence:
     """How far the value can be relied on; see `MetricScore`."""
     if metric.achieved is None:
         return "none"
-    if metric.provenance == "declared":
+    if metric.provenance in ("declared", "datasheet"):
         return "declared"
     if metric.low is None or metric.high is None:
         return "low"

@@ -29,6 +29,9 @@ VERBS = {
     "backend": ("Chip vendors", "List how chips are reached, and why one is not."),
     "tune": ("Chip vendors", "Search kernel configurations on a device, write its table."),
     "submission": ("Chip vendors", "Pack runs into one signed archive; check such an archive."),
+    "score": ("Planners", "Score a system's runs by category, against datasheets and targets."),
+    "expect": ("Planners", "Say of each measurement what was to be expected, and why."),
+    "compare": ("Planners", "Put systems side by side; rank them where intervals allow it."),
     "tokens": ("Everyone", "Write and verify the token sets that benchmarks read."),
     "show": ("Everyone", "Show benchmarks, suites, chips, profiles, configuration, schema."),
 }

@@ -129,8 +129,9 @@ class ProfileMetric(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fi
     or STREAM operation that the run itself measured), a number in the metric's unit
     (``target``), a number that the user gives by name in SYSTEM.yaml (``threshold``), or ``none``:
     shown, not scored. ``where`` selects cases by axes and placement
-    (``across: site``, ``together: true``): a value, a list of values, or ``largest``, the largest
-    size or shape that the run measured. ``statistic``: the ``median`` over groups, or the
+    (``across: site``, ``together: true``, ``span: node`` or ``nodes`` of groups inside one node or
+    over several): a value, a list of values, or ``largest``, the largest size or shape that the run
+    measured. ``statistic``: the ``median`` over groups, or the
     ``total`` of what pairs carried together. A ``required`` target is a criterion: whoever misses
     it, were it the worst group alone, is a finding, and what has no value leaves it undecided: exit
     codes 1 and 3 of ``hengsuan run``. An ``optional`` line is left out where the run has no group

@@ -16,17 +16,16 @@ from .value import Derived, Table, Value, absent
 
 
 def _kinds(subject: Subject) -> Value:
-    """The most kinds that met in one group with a good value."""
-    most, where = 0, None
+    """The most kinds that met in one group with a good value; one kind alone is no pool."""
+    most, where = 1, None
     for run in subject.runs:
         for one in run.summaries:
             if one.groups and one.case.scope in ("pair", "group", "rank"):
-                names = _on(run, one).split("+")
-                count = len(names) if names != [""] else min(1, len(run.kinds))
+                count = len(_on(run, one).split("+"))
                 if count > most:
                     most, where = count, (run, one)
     if where is None:
-        return absent("no group of devices was measured")
+        return absent("no group of several kinds of chip was measured")
     run, one = where
     return Value(value=float(most), provenance=run.label, run=run.header.id, detail=one.name)
 

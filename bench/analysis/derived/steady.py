@@ -103,14 +103,13 @@ def _answered(subject: Subject) -> Value:
 
 def _available(subject: Subject) -> Value:
     """Devices with any good value of their own, of all that the nodes have."""
-    run = max(subject.runs, key=lambda one: one.inventory.size)
-    alone = [one.case.id for one in run.summaries if one.case.scope == "device"]
-    busy = sum(len(node.busy) for node in run.header.nodes)
-    size = run.inventory.size + busy
-    if not alone or not size:
+    choices = [run for run in subject.runs if _alone(run) and run.inventory.size]
+    run = max(choices, key=lambda one: one.inventory.size, default=None)
+    if run is None:
         return absent("no device was measured by itself")
+    size = run.inventory.size + sum(len(node.busy) for node in run.header.nodes)
     columns = run.columns
-    mine = np.isin(columns.case, alone) & (columns.status == 0) & ~np.isnan(columns.value)
+    mine = np.isin(columns.case, _alone(run)) & (columns.status == 0) & ~np.isnan(columns.value)
     used = np.unique(columns.group[mine]).size
     return Value(
         value=used / size,
@@ -118,6 +117,11 @@ def _available(subject: Subject) -> Value:
         run=run.header.id,
         detail=f"{used} of {size} devices",
     )
+
+
+def _alone(run: Run) -> list[int]:
+    """The cases that each device is measured on by itself."""
+    return [case.id for case in run.header.cases if case.scope == "device"]
 
 
 def _uncorrupted(subject: Subject) -> Value:
