@@ -14,7 +14,7 @@ from ..records import Case, Header, ScheduleSpec
 from ..units import parse_size
 
 SPAN = "span"
-"""What a line may ask of groups that no argument says: `_Spans`."""
+"""What a line may ask of groups that no argument says: `Spans`."""
 
 
 def selected(line: ProfileMetric, cases: Sequence[Case], header: Header) -> list[Case]:
@@ -25,7 +25,7 @@ def selected(line: ProfileMetric, cases: Sequence[Case], header: Header) -> list
     found = [
         case for case in cases if (case.benchmark, case.metric) == (line.benchmark, line.metric)
     ]
-    spans = _Spans(header) if found and SPAN in line.where else None
+    spans = Spans(header) if found and SPAN in line.where else None
     found = [
         case
         for case in found
@@ -41,14 +41,14 @@ def selected(line: ProfileMetric, cases: Sequence[Case], header: Header) -> list
     return found
 
 
-def _said(case: Case, header: Header, spans: _Spans | None) -> dict[str, Any]:
+def _said(case: Case, header: Header, spans: Spans | None) -> dict[str, Any]:
     """What a line may ask about: axes, and where the case is measured."""
     spec = header.schedules[case.schedule]
     span = {} if spans is None else {SPAN: spans.of(spec)}
     return {**spec.arguments, **span, **case.axes}
 
 
-class _Spans:
+class Spans:
     """Whether groups lie in one node each (``node``), or over several (``nodes``); empty where
     some do and some do not."""
 
@@ -58,7 +58,7 @@ class _Spans:
         self._most, self._nodes = int(counts.max(initial=0)), int((counts > 0).sum())
 
     def of(self, spec: ScheduleSpec) -> str:
-        """Of a schedule's groups."""
+        """``node``, ``nodes`` or nothing, of a schedule's groups."""
         said = spec.arguments
         if self._nodes < 2 or spec.kind in ("devices", "nodes"):
             return "node"
