@@ -186,13 +186,16 @@ def medians_by(
 
 
 def _most_frequent_reasons(columns: Columns) -> dict[int, dict[Status, str]]:
-    """Per case and status, the reason that most rows with one give."""
-    counts: dict[tuple[int, int], Counter[str]] = {}
-    for index, reason in columns.reasons.items():
-        key = int(columns.case[index]), int(columns.status[index])
-        counts.setdefault(key, Counter())[reason] += 1
+    """Per case and status, the reason that most rows with one give, of equally many the first."""
+    told = np.fromiter(columns.reasons, dtype=np.int64, count=len(columns.reasons))
+    keys = columns.case[told].astype(np.int64) * len(STATUSES) + columns.status[told]
+    # Millions of rows may have one, and few differ: they are counted in one pass.
+    counts = Counter(zip(keys.tolist(), columns.reasons.values(), strict=True))
+    most: dict[int, int] = {}
     found: dict[int, dict[Status, str]] = {}
-    for (case, status), counted in counts.items():
-        ((reason, _),) = counted.most_common(1)
-        found.setdefault(case, {})[STATUSES[status]] = reason
+    for (key, reason), count in counts.items():
+        if count > most.get(key, 0):
+            most[key] = count
+            case, status = divmod(key, len(STATUSES))
+            found.setdefault(case, {})[STATUSES[status]] = reason
     return found
