@@ -2,8 +2,8 @@
 
 Systems are ranked on a metric where the intervals of the better and of the next do not overlap;
 those that overlap share a rank. Overlap is not an order (A may overlap B, and B overlap C, and A
-not C), so a rank is that of a *chain*: sorted by value, a new rank begins where the interval of one
-lies apart from the intervals of all before it. Two 95 % intervals that just do not overlap differ
+not C), so a rank is that of a *chain*: sorted by its better end, an interval begins a new rank
+where it lies apart from all before it. Two 95 % intervals that just do not overlap differ
 with more than 99 % confidence where both err alike (Schenker and Gentleman, *On judging the
 significance of differences by examining the overlap between confidence intervals*, The American
 Statistician 55, 2001): the rule errs on the side of no ranking.
@@ -14,6 +14,7 @@ on the metrics that all of them were scored by, with an interval of each.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import msgspec
@@ -92,16 +93,15 @@ def ranks(entries: Sequence[tuple[float, float, float]], better: Better) -> list
     What shares a rank counts as one: ranks are 1, 2, 3, whatever shares one before.
     """
     sign = 1.0 if better == "higher" else -1.0
-    order = sorted(range(len(entries)), key=lambda one: -sign * entries[one][0])
-    found = [0] * len(entries)
-    rank, edge = 0, None
-    for one in order:
-        _, low, high = entries[one]
-        best, worst = (high, low) if sign > 0 else (low, high)
-        if edge is None or sign * best < sign * edge:
-            rank, edge = rank + 1, worst
-        elif sign * worst < sign * edge:
+    ends = [sorted((sign * low, sign * high)) for _, low, high in entries]
+    found, rank, edge = [0] * len(entries), 0, math.inf
+    # From the best upper end on, one begins a rank that lies below all before it.
+    for one in sorted(range(len(entries)), key=lambda one: -ends[one][1]):
+        worst, best = ends[one]
+        if rank == 0 or best < edge:
+            rank += 1
             edge = worst
+        edge = min(edge, worst)
         found[one] = rank
     return found
 

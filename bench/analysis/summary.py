@@ -136,7 +136,8 @@ def lacking(one: CaseSummary) -> str:
 def rows_by_case(columns: Columns, cases: int) -> list[npt.NDArray[np.intp]]:
     """For every case id below ``cases``: the indices of its rows, in the order written."""
     order = np.argsort(columns.case, kind="stable")
-    return np.split(order, np.searchsorted(columns.case[order], np.arange(1, cases)))
+    parts = np.split(order, np.searchsorted(columns.case[order], np.arange(1, cases)))
+    return parts[:cases]  # of no case there is no part, not one that is empty
 
 
 def group_medians(
