@@ -52,13 +52,17 @@ def scorecard(
     return score(Subject([Run(header, columns, chips)], chips), profile)
 
 
-def score(subject: Subject, profile: Profile, *, chain: bool = False) -> Scorecard:
+def score(
+    subject: Subject, profile: Profile, *, chain: bool = False, culprits: bool = True
+) -> Scorecard:
     """Score all runs of a subject as one system.
 
     Args:
         subject: The runs, and what is declared.
         profile: What counts, and how much.
         chain: Whether the factors of the whole cluster are shown beside it.
+        culprits: Whether findings name who makes pairs slow, which of a large fleet takes as long
+            as all the rest.
 
     Raises:
         UsageError: the profile asks for the largest of an axis that has no order.
@@ -89,7 +93,7 @@ def score(subject: Subject, profile: Profile, *, chain: bool = False) -> Scoreca
         coverage=whole.coverage,
         categories=categories,
         chain=list(_chain(subject)) if chain else [],
-        findings=_findings(subject, lines.missed),
+        findings=_findings(subject, lines.missed, culprits),
         note=profile.note,
         note_zh=profile.note_zh,
     )
@@ -103,7 +107,7 @@ def _chain(subject: Subject) -> Iterator[MetricScore]:
         yield one
 
 
-def _findings(subject: Subject, missed: list[Finding]) -> list[Finding]:
+def _findings(subject: Subject, missed: list[Finding], culprits: bool) -> list[Finding]:
     """What a reader must know of each run; of several, the name says of which."""
     found = []
     for number, run in enumerate(subject.runs):
@@ -114,7 +118,7 @@ def _findings(subject: Subject, missed: list[Finding]) -> list[Finding]:
             *without_value(header, summaries),
             *_hosts(header),
             *_above(summaries, header.stands_for),
-            *_slow(header, run.columns, summaries),
+            *(_slow(header, run.columns, summaries) if culprits else ()),
             *_unsteady(header, run.columns, summaries),
             *_statuses(summaries),
             *_notes(summaries),
