@@ -19,6 +19,7 @@ from ..errors import HengsuanError
 from ..kernels import costs, messages
 from ..kernels.layout import Layout
 from ..kernels.model_costs import ModelShape, flops_per_token, optimizer_bytes, parameters
+from ..kernels.model_memory import estimate
 from ..records import Case
 from ..units import format_size, format_value, parse_size
 from .alphabeta import links as lines
@@ -180,10 +181,18 @@ class Assumptions:
         chip = self._chip
         figure = None if chip is None else chip.link if span == "node" else chip.network
         where = "device's link in the node" if span == "node" else "node's network"
-        return Assumed(
-            text=f"α + S/β of the {where}: β {_said(figure.value if figure else None, 'B/s')}, "
+        text = (
+            f"α + S/β of the {where}: β {_said(figure.value if figure else None, 'B/s')}, "
             "α as the run was told, else nothing"
         )
+        found = self.links(span)
+        if case.metric != "bandwidth" or case.unit != "B/s" or figure is None or not found.alpha:
+            return Assumed(text=text)
+        size = parse_size(case.axes["size"])
+        ways = 2 if case.axes.get("direction") == "bidirectional" else 1
+        seconds = found.alpha + size / figure.value
+        model = Model(name="direct, measured α", value=ways * size / seconds, seconds=seconds)
+        return Assumed(text=text, models=[model])
 
     def _step(self, case: Case) -> Assumed:
         """Compute, the optimizer's bytes, and the gradients' reduction, each by itself."""
@@ -194,6 +203,8 @@ class Assumptions:
         layout = Layout(**{name: axes[name] for name in Layout.__dataclass_fields__})
         dtype = axes.get("dtype", "")
         peak = chip.peak(dtype) if chip is not None else None
+        if case.metric in _OF_MEMORY:
+            return self._memory(case, shape, layout, ranks)
         text = (
             f"{flops_per_token(shape):.4g} FLOPs a token at {_said(peak, 'FLOP/s')} {dtype} a "
             "device, nothing waited for"
@@ -226,6 +237,23 @@ class Assumptions:
             models.append(_of_step("gradients exposed", exposed, case.metric, tokens, compute))
         return Assumed(text=f"{text}; a step at least: {told}", models=models)
 
+    def _memory(self, case: Case, shape: ModelShape, layout: Layout, ranks: int | None) -> Assumed:
+        """Where a step takes most, on the rank that takes most."""
+        text = "weights, moments, gradients, what the backward pass needs, logits and buffers"
+        axes = case.axes
+        if ranks is None or axes.get("ops", "torch") != "torch":
+            return Assumed(text=f"{text}: counted for PyTorch's own operations only")
+        spread = layout.over(ranks)
+        of_group = axes.get("batch_of") == "group"
+        batch = axes["batch"] // spread.data if of_group else axes["batch"]
+        again = axes.get("recompute", "none")
+        parts = estimate(shape, spread, batch=batch, dtype=axes["dtype"], again=again)
+        told = ", ".join(f"{name} {format_value(size, 'B')}" for name, size in vars(parts).items())
+        return Assumed(
+            text=f"{text} at the highest point: {told}",
+            models=[Model(name="counted", value=float(parts.total))],
+        )
+
     def _generated(self, case: Case) -> Assumed:
         return Assumed(
             text="roofline of each step: prompts at the peak, tokens at the memory's bandwidth"
@@ -242,6 +270,7 @@ class Assumptions:
 
 
 _OF_STEP = ("step_p50", "tokens_per_second", "mfu")
+_OF_MEMORY = ("peak_memory", "memory_estimate")
 _BY_BENCHMARK: dict[str, Callable[[Assumptions, Case], Assumed]] = {
     **dict.fromkeys(("gemm", "stream", "compute", "memory", "precision"), Assumptions._operation),
     **dict.fromkeys(("pairs", "link", "stability", "rdma"), Assumptions._pair),

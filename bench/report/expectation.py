@@ -9,6 +9,7 @@ from rich.text import Text
 
 from ..analysis.expectation import Expectation
 from ..units import format_value
+from .score import merged
 from .terminal import print_table
 
 _COLUMNS = (
@@ -39,13 +40,9 @@ def print_expectations(made: Console, found: Sequence[Expectation]) -> None:
                 f"beyond: {one.name} {one.metric}: {one.ratio:.1%} of what is expected: the "
                 "datasheet, the model or the measurement is wrong",
             )
-    reasons: dict[str, list[str]] = {}
-    for one in found:
-        if one.absent:
-            reasons.setdefault(one.absent, []).append(f"{one.name} {one.metric}")
-    for why, names in reasons.items():
-        more = f" and {len(names) - 1} more" if len(names) > 1 else ""
-        _say(made, f"absent: {names[0]}{more}: {why}")
+    absent = [("absent", f"{one.name} {one.metric}", one.absent) for one in found if one.absent]
+    for line in merged(absent, "en"):
+        _say(made, line)
 
 
 def _row(one: Expectation) -> tuple[str, ...]:

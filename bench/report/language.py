@@ -79,10 +79,15 @@ WORDS = {
     "median training step over the 99th percentile": "训练步时间 p50/p99",
     "share of streams that never stood still": "无停顿数据流占比",
     "good values over those that failed, are missing or are invalid, and they": "有效测量值占比",
-    "share of devices that gave any good value": "可用设备占比",
+    "share of devices that answered": "可用设备占比",
     "share of repetitions with equal results, bit by bit": "逐位一致的重复计算占比",
     "declared devices × datasheet peak": "峰值算力(申报数量 × 数据手册峰值)",
     "declared devices × measured matrix product": "实测算力(申报数量 × 实测矩阵乘)",
+    "η inside a node": "节点内 η",
+    "η between nodes": "节点间 η",
+    "goodput": "有效训练时间占比",
+    "weak": "弱扩展",
+    "strong": "强扩展",
     "devices": "设备数",
     "nodes that were measured": "已测量节点数",
     "storage capacity, declared": "存储容量(申报)",
@@ -169,6 +174,15 @@ _SENTENCES = [
     (r"(\d+) of (\d+) declared self-reliant(.*)", "申报 {1} 中 {0} 为自主可控{2}"),
     (r"token/s a device, (\d+) device\(s\) over (\d+)", "每设备 token/s,{0} 个设备对 {1} 个"),
     (r"(.+) is required to reach a target: (.+)", "{0} 要求达标:{1}"),
+    (r"(\d+) of (\d+) measurements (\w+): (.+)", "{1} 个测量值中 {0} 个{2}:{3}"),
+    (
+        r"no value of any of its cases counts, all were contended: (.+)",
+        "所有算例都受干扰,没有有效值:{0}",
+    ),
+    (r"no value counts(?:: )?(.*)", "没有有效值 {0}"),
+    (r"nothing predicts it", "没有模型可预测"),
+    (r"no Triton target on this device", "此设备没有 Triton 目标"),
+    (r"the run is (\w+), not complete", "该次测量未完成({0})"),
 ]
 _KNOWN = [(re.compile(pattern, re.DOTALL), chinese) for pattern, chinese in _SENTENCES]
 _SKIPPED = re.compile(r"(skipped|failed|invalid|missing|contended): (.*)", re.DOTALL)
@@ -191,6 +205,12 @@ def chinese(text: str) -> str:
                 *(WORDS.get(part, part.replace(" and ", "、")) for part in found.groups())
             )
     return text
+
+
+def _part(text: str) -> str:
+    """What a sentence names: a word, a list of words, or a sentence of its own."""
+    named = [WORDS.get(one, "") for one in text.split(", ")]
+    return "、".join(named) if all(named) else chinese(text).replace(" and ", "、")
 
 
 def speaker(language: Language) -> Say:

@@ -10,13 +10,13 @@ from collections.abc import Iterator, Sequence
 from rich.console import Console
 from rich.text import Text
 
-from ..analysis.finding import Finding
 from ..analysis.scores import Category, MetricScore, Scorecard
 from ..records import labelled
 from ..units import format_value
+from .evidence import FIGURE
 from .language import Language, Say, speaker
 from .plain import plain
-from .terminal import print_findings, print_table
+from .terminal import print_table
 
 GAINS = 3
 """Metrics that are named as worth most."""
@@ -40,12 +40,33 @@ def print_score(made: Console, card: Scorecard, language: Language = "en") -> No
         columns += ("what it is made of",)
         chain = [_factor(one, say) for one in card.chain]
         print_table(made, [say(name) for name in columns], chain, right=(1, 2))
-    for name, text in _absent(card, language):
-        _line(made, f"{say('absent')}: {name}: {text}", "dim")
-    findings = [
-        Finding(kind=say(one.kind), name=one.name, text=say(one.text)) for one in card.findings
-    ]
-    print_findings(made, findings)
+    absent = _absent(card, language)
+    told = [(one.kind, one.name, one.text) for one in card.findings]
+    # What is skipped stands among what is absent already.
+    reasons = tuple(text.removeprefix("skipped: ") for _, _, text in absent)
+    told = [one for one in told if one[0] != "skipped" or not one[2].endswith(reasons)]
+    for line in merged([*absent, *told], language):
+        _line(made, line, "dim" if line.startswith(say("absent")) else "yellow")
+
+
+def merged(told: Sequence[tuple[str, str, str]], language: Language) -> list[str]:
+    """From (kind, name, text): a line for all that say the same, or the same but for figures."""
+    say = speaker(language)
+    alike: dict[tuple[str, str], list[tuple[str, str]]] = {}
+    for kind, name, text in told:
+        alike.setdefault((kind, FIGURE.sub("#", text)), []).append((name, text))
+    lines = []
+    for (kind, _), group in alike.items():
+        name, text = group[0]
+        names = len({one for one, _ in group})
+        same = all(other == text for _, other in group)
+        if language == "zh":
+            more = f" 等 {names} 项" if names > 1 else ""
+            lines.append(f"{say(kind)}:{name}{more}:{'' if same else '例如 '}{say(text)}")
+        else:
+            more = f" and {names - 1} more" if names > 1 else ""
+            lines.append(f"{kind}: {name}{more}: {'' if same else 'for example, '}{text}")
+    return lines
 
 
 def _headline(card: Scorecard, language: Language) -> str:
@@ -172,25 +193,14 @@ def _worth(made: Console, card: Scorecard, language: Language) -> None:
     _line(made, f"{lead}: {said}")
 
 
-def _absent(card: Scorecard, language: Language) -> list[tuple[str, str]]:
-    """What has no value or no score, with the reason; those with one reason are one line."""
-    say = speaker(language)
-    found: dict[str, list[str]] = {}
-    for category in card.categories:
-        for one in category.metrics:
-            if one.absent and (one.scored or one.achieved is None):
-                name = f"{title_of(category, language)}: {named(one, language)}"
-                found.setdefault(say(one.absent), []).append(name)
-    return [(_listed(names, language), text) for text, names in found.items()]
-
-
-def _listed(names: Sequence[str], language: Language) -> str:
-    unique = list(dict.fromkeys(names))
-    if len(unique) <= 2:
-        return "; ".join(unique)
-    more = len(unique) - 2
-    rest = f" 等另外 {more} 项" if language == "zh" else f" and {more} more"
-    return "; ".join(unique[:2]) + rest
+def _absent(card: Scorecard, language: Language) -> list[tuple[str, str, str]]:
+    """(``absent``, name, reason) of what has no value or no score."""
+    return [
+        ("absent", f"{title_of(category, language)}: {named(one, language)}", one.absent)
+        for category in card.categories
+        for one in category.metrics
+        if one.absent and (one.scored or one.achieved is None)
+    ]
 
 
 def _line(made: Console, text: str, style: str = "") -> None:

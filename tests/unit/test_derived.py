@@ -317,6 +317,23 @@ def test_reliability_counts_what_was_lost():
     assert value("reliability.availability", run).value == 0.5
 
 
+def test_what_others_disturbed_is_no_sign_of_a_broken_device_or_compiler():
+    axes = {"shape": "64x64x64", "dtype": "fp32", "layout": "nn", "impl": "triton"}
+    made = header(case(0, axes=axes), groups=4)
+    made.fleet = DeviceGroup(count=1, devices=4, chip="acme-1")
+    rows = columns((0, 0, None, "contended"), (0, 1, 1.0), (0, 2, None, "failed"))
+    run = Run(made, rows, CHIPS)
+    found = value("reliability.availability", run)
+    assert (found.value, found.coverage) == (pytest.approx(2 / 3), 0.75)
+    assert value("software.ops_supported", run).value == 1.0
+    none = columns((0, 0, None, "skipped", "no target"), (0, 1, None, "skipped"))
+    skipped = Run(made, none, CHIPS)
+    assert value("reliability.availability", skipped).value is None
+    assert value("software.ops_supported", skipped).absent == "skipped: no target"
+    failed = Run(made, columns((0, 0, None, "failed")), CHIPS)
+    assert value("software.ops_supported", failed).value == 0.0
+
+
 def test_stability_of_devices_steps_and_streams():
     step = {"unit": "s", "better": "lower", "scope": "group"}
     cases = [

@@ -20,8 +20,10 @@ from bench.analysis.expectation import FEWEST, expectations
 from bench.analysis.linkmodels import times
 from bench.analysis.subject import Run
 from bench.cli import cli
-from bench.configs import Chip, Figure
+from bench.configs import Chip, Figure, load_model
 from bench.kernels import messages
+from bench.kernels.layout import Layout
+from bench.kernels.model_costs import ModelShape, flops_per_token, optimizer_bytes, parameters
 from bench.records import DeviceGroup, ScheduleSpec
 from bench.workloads.base import Benchmark, registry
 
@@ -147,6 +149,31 @@ def test_links_of_the_run_itself_say_what_ring_and_tree_would_take():
     assert found == pytest.approx(times("all_reduce", 8, 1 << 20, 3e-6, 9e10))
     assert "α 3 µs and β 90 GB/s of pairs of this run" in one.assumption
     assert [model.seconds for model in one.models] == sorted(found.values())
+
+
+def test_a_step_has_a_memory_and_a_compute_model():
+    layout = {name: getattr(Layout(), name) for name in Layout.__dataclass_fields__}
+    axes = {"model": "tiny", "batch": 4, "dtype": "fp32", "ops": "torch", **layout}
+    made = header(
+        case(0, "train", axes, "step_p50", "s", better="lower", scope="group", schedule=1),
+        case(1, "train", axes, "mfu", "ratio", scope="group", schedule=1),
+        case(2, "train", axes, "peak_memory", "B", better="lower", scope="group", schedule=1),
+        fleet=DeviceGroup(count=1, devices=8, chip="acme-1"),
+    )
+    made.schedules.append(ScheduleSpec(kind="all", scope="group", groups=1))
+    run = Run(made, columns((0, 0, 1e-3), (1, 0, 0.5), (2, 0, 1e7)), CHIPS)
+    step, mfu, memory = expectations(run, CHIPS)
+    shape = ModelShape.of(load_model("tiny"))
+    compute = 4 * shape.seq * flops_per_token(shape) / 1e14
+    optimizer = optimizer_bytes(parameters(shape)) / 1e12
+    hidden = {model.name: model.value for model in step.models}["gradients hidden"]
+    assert hidden == pytest.approx(compute + optimizer)
+    share = {model.name: model.value for model in mfu.models}["gradients hidden"]
+    assert share == pytest.approx(compute / (compute + optimizer))
+    assert "optimizer" in step.assumption
+    (counted,) = memory.models
+    assert counted.value > 3 * 4 * parameters(shape)  # weights and moments alone
+    assert "activations" in memory.assumption
 
 
 def test_the_verb_prints_and_gives_json(tmp_path):

@@ -177,7 +177,7 @@ def test_chinese(out, system):
         "二、主要任务 7",
     ):
         assert text in shown, text
-    left = [line for line in shown.splitlines() if line.startswith("缺失")]
+    left = [line for line in shown.splitlines() if line.startswith("缺失:")]
     assert left
     assert not [line for line in left if re.search(r"[a-z]{4,} [a-z]{3,} [a-z]{2,}", line)]
 

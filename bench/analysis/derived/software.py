@@ -6,6 +6,7 @@ import numpy as np
 
 from ...stats import geometric_mean
 from ..subject import Subject
+from ..summary import lacking
 from .value import Derived, Table, Value, absent
 
 _OPERATIONS = ("gemm", "compute", "memory", "stream")
@@ -28,9 +29,15 @@ def _triton(subject: Subject) -> Value:
 
 
 def _supported(subject: Subject) -> Value:
-    """Operations and dtypes with a good value of Triton kernels, over those that were asked for."""
+    """Operations and dtypes that Triton kernels computed rightly, over those asked for.
+
+    A value that others disturbed does not count, but it was computed. Where Triton has no target
+    at all, nothing is known of its operations.
+    """
+    why = "no operation was asked of Triton"
     for run in subject.runs:
         asked: dict[str, bool] = {}
+        tried = False
         for one in run.summaries:
             axes = one.case.axes
             if one.case.benchmark not in _OPERATIONS or axes.get("impl") != "triton":
@@ -38,17 +45,18 @@ def _supported(subject: Subject) -> Value:
             if not one.rows:
                 continue  # the run did not reach it: nothing is known
             name = f"{axes.get('op', one.case.benchmark)} {axes.get('dtype', '')}"
-            asked[name] = asked.get(name, False) or one.groups > 0
-        if asked:
-            lacking = sorted(name for name, has in asked.items() if not has)
+            asked[name] = asked.get(name, False) or not {"ok", "contended"}.isdisjoint(one.statuses)
+            tried |= set(one.statuses) != {"skipped"}
+            why = lacking(one) if set(one.statuses) == {"skipped"} else why
+        if tried:
+            left = sorted(name for name, has in asked.items() if not has)
             return Value(
                 value=sum(asked.values()) / len(asked),
                 provenance=run.label,
                 run=run.header.id,
-                detail=f"{len(asked)} asked for"
-                + (f", without {', '.join(lacking)}" if lacking else ""),
+                detail=f"{len(asked)} asked for" + (f", without {', '.join(left)}" if left else ""),
             )
-    return absent("no operation was asked of Triton")
+    return absent(why)
 
 
 def _bits(subject: Subject) -> Value:

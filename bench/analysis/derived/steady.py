@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from ...records import STATUSES, Status
+from ..graph import Ints
 from ..subject import Run, Subject
 from ..summary import CaseSummary, group_medians, rows_by_case
 from .value import Derived, Table, Value, absent, quotient
@@ -102,20 +103,34 @@ def _answered(subject: Subject) -> Value:
 
 
 def _available(subject: Subject) -> Value:
-    """Devices with any good value of their own, of all that the nodes have."""
+    """Devices that answered, of those of which that is known, and of those that others hold.
+
+    A value that others disturbed does not count, but its device answered. What can only be skipped
+    says nothing of a device.
+    """
     choices = [run for run in subject.runs if _alone(run) and run.inventory.size]
     run = max(choices, key=lambda one: one.inventory.size, default=None)
     if run is None:
         return absent("no device was measured by itself")
-    size = run.inventory.size + sum(len(node.busy) for node in run.header.nodes)
     columns = run.columns
-    mine = np.isin(columns.case, _alone(run)) & (columns.status == 0) & ~np.isnan(columns.value)
-    used = np.unique(columns.group[mine]).size
+    mine = np.isin(columns.case, _alone(run))
+
+    def having(statuses: tuple[Status, ...]) -> Ints:
+        codes = [STATUSES.index(status) for status in statuses]
+        found: Ints = np.unique(columns.group[mine & np.isin(columns.status, codes)])
+        return found
+
+    answered = having(("ok", "contended"))
+    known = np.union1d(answered, having(_LOST)).size
+    busy = sum(len(node.busy) for node in run.header.nodes)
+    if not known + busy:
+        return absent("no device was measured by itself")
     return Value(
-        value=used / size,
+        value=answered.size / (known + busy),
+        coverage=(known + busy) / (run.inventory.size + busy),
         provenance=run.label,
         run=run.header.id,
-        detail=f"{used} of {size} devices",
+        detail=f"{answered.size} of {known + busy} devices",
     )
 
 
@@ -169,7 +184,7 @@ STEADY: Table = {
         find=_answered,
     ),
     ("reliability", "availability"): Derived(
-        unit="ratio", about="share of devices that gave any good value", find=_available
+        unit="ratio", about="share of devices that answered", find=_available
     ),
     ("reliability", "uncorrupted"): Derived(
         unit="ratio", about="share of repetitions with equal results, bit by bit", find=_uncorrupted
