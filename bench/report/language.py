@@ -107,6 +107,16 @@ _SENTENCES = [
     (r"no ratio of (.+) to (.+) can be taken", "{0} 与 {1} 无法求比值"),
     (r"no reference: no datasheet of '(.+)' is known", "无参考值:没有 {0} 的数据手册"),
     (
+        r"no reference: the datasheet of (.+) does not predict it: (.+)",
+        "无参考值:{0} 的数据手册不能预测此项:{1}",
+    ),
+    (r"it gives no undisputed memory bandwidth", "未给出无争议的内存带宽"),
+    (r"it gives no undisputed (.+) peak", "未给出无争议的 {0} 峰值"),
+    (r"it gives no link to the host", "未给出主机链路"),
+    (r"it gives no link between devices and no network of a node", "未给出设备间链路与节点网络"),
+    (r"it gives no link between devices", "未给出设备间链路"),
+    (r"it gives no network of a node", "未给出节点网络"),
+    (
         r"no reference: the datasheet of (.+) does not predict it",
         "无参考值:{0} 的数据手册不能预测此项",
     ),

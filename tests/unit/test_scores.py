@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import sys
 from pathlib import Path
 
@@ -18,8 +19,9 @@ from bench.analysis.scorecard import score, scorecard
 from bench.analysis.scores import POINT, Category, MetricScore, mean, overall, settle, trusted
 from bench.analysis.subject import Run, Subject, separated
 from bench.analysis.summary import summarize
-from bench.configs import Chip, Profile, ProfileMetric
+from bench.configs import Chip, Figure, Profile, ProfileMetric
 from bench.errors import UsageError
+from bench.report.language import chinese
 
 CHIPS = {"acme-1": Chip(name="acme-1", vendor="Acme")}
 
@@ -326,3 +328,37 @@ def test_a_measured_ceiling_is_a_reference():
     made = run((0, 0, 1.0), cases=[case(0, metric="error", unit="", better="lower")])
     (one,) = score(Subject([made], CHIPS), profile(a=[shown])).categories[0].metrics
     assert one.absent == "no ceiling is measured for it"
+
+
+FIGURE = {"value": 1e14, "source": "s", "date": "2026-11-01", "status": "vendor"}
+
+
+@pytest.mark.parametrize(
+    ("measured_by", "axes", "more", "lacks"),
+    [
+        ("gemm", {"dtype": "bf17"}, {}, "it gives no undisputed bf17 peak"),
+        ("gemm", {"dtype": "bf16"}, {"flops": {"bf16": Figure(**FIGURE)}}, ""),
+        (
+            "gemm",
+            {"dtype": "bf16"},
+            {"flops": {"bf16": Figure(**{**FIGURE, "status": "disputed"})}},
+            "it gives no undisputed bf16 peak",
+        ),
+        ("stream", {"dtype": "fp32"}, {}, "it gives no undisputed memory bandwidth"),
+        ("transfer", {}, {}, "it gives no link to the host"),
+        ("collectives", {}, {}, "it gives no link between devices and no network of a node"),
+        ("pairs", {}, {"link": Figure(**FIGURE)}, "it gives no network of a node"),
+        ("launch", {}, {}, ""),
+    ],
+)
+def test_an_unknown_peak_dtype_or_link_is_named(measured_by, axes, more, lacks):
+    chips = {"acme-1": Chip(name="acme-1", vendor="Acme", **more)}
+    made = header(case(0, measured_by, axes, metric="x"))
+    line = {"benchmark": measured_by, "metric": "x"}
+    card = scorecard(made, columns((0, 0, 1.0)), profile(a=[line]), chips)
+    (one,) = card.categories[0].metrics
+    said = "no reference: the datasheet of acme-1 does not predict it"
+    assert one.absent == (f"{said}: {lacks}" if lacks else said)
+    assert (one.efficiency, card.overall, card.coverage) == (None, None, 0.0)
+    assert chinese(one.absent).startswith("无参考值")
+    assert not re.search("it gives", chinese(one.absent))
