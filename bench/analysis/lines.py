@@ -60,7 +60,8 @@ class Lines:
         return [self._case(line, each, len(found)) for each in found]
 
     def _found(self, line: ProfileMetric) -> list[Found]:
-        """The cases that the line means. Of what several runs measured, the latest value counts."""
+        """The cases that the line means. Of what several runs measured, the latest value counts;
+        the largest size is that of each run."""
         by_key: dict[bytes, list[list[Found]]] = {}
         for run in self._subject.runs:
             meant = {case.id for case in selected(line, run.header.cases, run.header)}

@@ -153,7 +153,7 @@ _SENTENCES = [
     (r"no device says what energy it takes", "没有设备报告能耗"),
     (
         r"no (weak|strong) scaling was measured \(suite `scaling`\)",
-        "未测量扩展性 {0}(套件 scaling)",
+        "未测量{0}(套件 scaling)",
     ),
     (
         r"no operation was measured with Triton and with a library, on equal cases",
@@ -211,16 +211,19 @@ def chinese(text: str) -> str:
         return f"{WORDS[status[1]]}:{chinese(status[2])}"
     for pattern, translated in _KNOWN:
         if found := pattern.fullmatch(text):
-            return translated.format(
-                *(WORDS.get(part, part.replace(" and ", "、")) for part in found.groups())
-            )
+            return translated.format(*map(_part, found.groups()))
     return text
 
 
 def _part(text: str) -> str:
     """What a sentence names: a word, a list of words, or a sentence of its own."""
     named = [WORDS.get(one, "") for one in text.split(", ")]
-    return "、".join(named) if all(named) else chinese(text).replace(" and ", "、")
+    if all(named):
+        return "、".join(named)
+    told = chinese(text)
+    if told == text and text.count(" ") == 2:  # two names
+        return text.replace(" and ", "、")
+    return told
 
 
 def speaker(language: Language) -> Say:

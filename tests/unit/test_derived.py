@@ -12,8 +12,18 @@ from made_runs import case, columns, header
 
 from bench.analysis.derived import DERIVED
 from bench.analysis.derived.declared import scale_class
+from bench.analysis.scorecard import score
+from bench.analysis.selection import Spans, selected
 from bench.analysis.subject import Readiness, Run, Subject
-from bench.configs import Chip, Facility, Figure, load_model
+from bench.configs import (
+    Chip,
+    Facility,
+    Figure,
+    ProfileMetric,
+    load_model,
+    load_profile,
+    names,
+)
 from bench.configs.facility import DeviceHours, Item, ItPower, Stated
 from bench.kernels.layout import Layout
 from bench.kernels.model_costs import ModelShape, flops_per_token
@@ -384,3 +394,46 @@ def test_of_an_empty_run_everything_is_absent_with_a_reason(name):
         return
     assert found.value is None
     assert found.absent
+
+
+@pytest.mark.parametrize("name", names("profiles"))
+def test_every_profile_scores_several_kinds_of_chip_and_says_what_is_absent(name):
+    profile = load_profile(name)
+    for run in (
+        pooled({"acme-1": 300.0, "acme-2": 100.0, "acme-1+acme-2": 320.0}),
+        gemms(("acme-1", 3e14), ("acme-2", 5e13)),
+        growing(CHAIN),
+    ):
+        card = score(Subject([run], CHIPS), profile, chain=True)
+        assert 0 <= card.coverage <= 1
+        for one in (metric for each in card.categories for metric in each.metrics):
+            assert (one.efficiency is None) == bool(one.absent)
+
+
+@pytest.mark.parametrize(
+    ("kind", "arguments", "nodes", "span"),
+    [
+        ("devices", {}, 2, "node"),
+        ("nodes", {}, 2, "node"),
+        ("all", {}, 2, "nodes"),
+        ("all", {}, 1, "node"),
+        ("growing", {"devices": 4}, 2, "node"),
+        ("growing", {"devices": 8}, 2, "nodes"),
+        ("rails", {}, 2, "nodes"),
+        ("pairs", {"of": "node"}, 2, "nodes"),
+        ("pairs", {"of": "device"}, 2, ""),
+        ("pairs", {"of": "device"}, 1, "node"),
+        ("pairs", {"of": "device", "within": "node"}, 2, "node"),
+        ("pairs", {"of": "device", "across": "node"}, 2, "nodes"),
+        ("pairs", {"of": "device", "within": "rail"}, 2, "nodes"),
+        ("pairs", {"of": "device", "across": "rail"}, 2, ""),
+    ],
+)
+def test_a_line_may_ask_for_groups_inside_a_node_or_over_several(kind, arguments, nodes, span):
+    made = header(case(0), fleet=DeviceGroup(count=nodes, devices=4, chip="acme-1"))
+    spec = ScheduleSpec(kind=kind, scope="group", arguments=arguments)
+    assert Spans(made).of(spec) == span
+    made.schedules = [spec]
+    for wanted in ("node", "nodes"):
+        line = ProfileMetric(benchmark="gemm", metric="flops", where={"span": wanted})
+        assert len(selected(line, made.cases, made)) == (wanted == span)

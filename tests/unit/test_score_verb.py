@@ -196,6 +196,12 @@ def test_every_derived_metric_is_called_something_in_chinese():
         ("skipped: no timer", "跳过:no timer"),
         ("the suite quick does not measure it", "套件 quick 未测量此项"),
         ("it_power and pue not declared in SYSTEM.yaml", "SYSTEM.yaml 未申报 it_power、pue"),
+        ("not measured: MFU of one device, goodput", "未测量:单卡 MFU、有效训练时间占比"),
+        ("no weak scaling was measured (suite `scaling`)", "未测量弱扩展(套件 scaling)"),
+        (
+            "2 of 3 measurements contended: no Triton target on this device",
+            "3 个测量值中 2 个受干扰:此设备没有 Triton 目标",
+        ),
         ("what nobody translated", "what nobody translated"),
     ],
 )
