@@ -130,6 +130,8 @@ _SENTENCES = [
     (r"not reached", "未执行到"),
     (r"measured, but it gave no value", "已测量但没有数值"),
     (r"no training was measured", "未测量训练"),
+    (r"one node: nothing lies between nodes", "单节点:不存在节点间互连"),
+    (r"no failure struck the training that was to be interrupted", "受测训练期间没有发生故障"),
     (r"no training on one device was measured", "未测量单卡训练"),
     (r"no training on one node was measured", "未测量单节点训练"),
     (r"no training on several nodes was measured", "未测量多节点训练"),

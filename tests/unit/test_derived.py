@@ -133,7 +133,19 @@ def test_one_node_has_no_factor_between_nodes_and_none_is_scored():
     whole = value("cluster.end_to_end", run, good)
     assert whole.value == pytest.approx(0.5 * 0.9 * 0.8)
     assert "one node" in whole.detail
-    assert value("cluster.eta_inter", run).value is None
+    assert value("cluster.eta_inter", run).absent == "one node: nothing lies between nodes"
+
+
+@pytest.mark.parametrize(("failures", "there"), [(0.0, False), (3.0, True)])
+def test_goodput_without_a_failure_is_none(failures, there):
+    made = header(
+        case(0, "resumable", {}, "goodput", "ratio", scope="group"),
+        case(1, "resumable", {}, "failures", "count", better="lower", scope="group"),
+    )
+    run = Run(made, columns((0, 0, 0.9), (1, 0, failures)), CHIPS)
+    found = value("cluster.goodput", run)
+    assert (found.value is not None) == there
+    assert there or found.absent == "no failure struck the training that was to be interrupted"
 
 
 def test_the_two_meanings_of_utilisation_never_meet():

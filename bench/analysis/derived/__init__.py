@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from .chain import CHAIN, SHOWN
 from .declared import DECLARED
+from .growth import GROWTH
 from .pool import POOL
 from .software import SOFTWARE
 from .steady import STEADY
 from .value import Derived, Table, Value
 
-DERIVED: Table = {**SOFTWARE, **STEADY, **CHAIN, **DECLARED, **POOL}
+DERIVED: Table = {**SOFTWARE, **STEADY, **CHAIN, **GROWTH, **DECLARED, **POOL}
 """All derived metrics by (benchmark, metric)."""
 
 

@@ -16,8 +16,7 @@ from ...configs import load_model
 from ...errors import HengsuanError
 from ...kernels.model_costs import ModelShape, flops_per_token
 from ...records import Case
-from ..scaling import Scaling
-from ..subject import Run, Subject
+from ..subject import Subject
 from .training import Trained, families, largest
 from .value import Derived, Table, Value, absent, quotient
 
@@ -34,6 +33,8 @@ class Factors:
         self.inside = best.inside() if best else absent(NO_TRAINING)
         self.between = best.between() if best else absent(NO_TRAINING)
         self.one_node = all(run.inventory.node_count == 1 for run in subject.runs)
+        if self.one_node:
+            self.between = absent("one node: nothing lies between nodes")
         self.goodput = _goodput(subject)
 
     def whole(self) -> Value:
@@ -129,11 +130,23 @@ def _efficiency(first: Trained, then: Trained) -> Value:
 
 
 def _goodput(subject: Subject) -> Value:
-    """Of the last attempt that came to an end, which accounts for those before it."""
+    """Of the last attempt that came to an end, which accounts for those before it.
+
+    Where no failure struck, it says nothing of what failures cost.
+    """
+    why = "no interrupted training was measured (`hengsuan goodput`)"
     for run in subject.runs:
         found = run.of("resumable", "goodput")
         if found:
             one = found[-1]
+            struck = [
+                other.median
+                for other in run.of("resumable", "failures")
+                if other.case.stage == one.case.stage
+            ]
+            if struck == [0.0]:
+                why = "no failure struck the training that was to be interrupted"
+                continue
             return Value(
                 value=one.median,
                 low=one.low,
@@ -141,9 +154,10 @@ def _goodput(subject: Subject) -> Value:
                 values=one.values,
                 provenance=run.label,
                 run=run.header.id,
-                detail=one.name,
+                detail=f"{one.case.axes.get('model', 'a model')}"
+                + (f", {struck[0]:g} failure(s)" if struck and struck[0] else ""),
             )
-    return absent("no interrupted training was measured (`hengsuan goodput`)")
+    return absent(why)
 
 
 def _of_peak(subject: Subject) -> Value:
@@ -242,43 +256,6 @@ def _flops_per_token(case: Case) -> float | None:
         return None  # its file may have gone since
 
 
-def _scaled(subject: Subject, kind: str) -> Value:
-    """Efficiency at the largest size of the latest run; of several models the median one."""
-    for run in subject.runs:
-        found = [one for one in run.scalings if one.kind == kind and len(one.sizes) > 1]
-        if found:
-            found.sort(key=lambda one: one.sizes[-1].efficiency)
-            one = found[(len(found) - 1) // 2]
-            low, high = _spread(run, one)
-            return Value(
-                value=one.sizes[-1].efficiency,
-                low=low,
-                high=high,
-                values=2 if low is not None else 0,
-                provenance=run.label,
-                run=run.header.id,
-                detail=f"{one.name}, {one.sizes[-1].devices} device(s) against {one.base}",
-            )
-    return absent(f"no {kind} scaling was measured (suite `scaling`)")
-
-
-def _spread(run: Run, one: Scaling) -> tuple[float | None, float | None]:
-    """The interval of the largest size's efficiency: its step and the base's both err."""
-    steps = {
-        run.header.schedules[case.case.schedule].arguments.get("devices"): case
-        for case in run.of("train", "step_p50")
-        if case.case.short() == one.name
-    }
-    first, last = steps.get(one.base), steps.get(one.sizes[-1].devices)
-    if first is None or last is None:
-        return None, None
-    value, low, high = quotient(first, last)
-    if low is None or high is None:
-        return None, None
-    scale = one.sizes[-1].efficiency / value
-    return low * scale, high * scale
-
-
 CHAIN: Table = {
     ("cluster", "mfu_device"): Derived(
         unit="ratio", about="MFU of one device", find=lambda s: Factors(s).device
@@ -318,16 +295,6 @@ CHAIN: Table = {
         unit="FLOP/s/W",
         about="FLOPs of a joule that devices took while training",
         find=_device_per_watt,
-    ),
-    ("scaling", "weak_efficiency"): Derived(
-        unit="ratio",
-        about="weak scaling at the largest size that was measured",
-        find=lambda s: _scaled(s, "weak"),
-    ),
-    ("scaling", "strong_efficiency"): Derived(
-        unit="ratio",
-        about="strong scaling at the largest size that was measured",
-        find=lambda s: _scaled(s, "strong"),
     ),
 }
 SHOWN = (
