@@ -136,8 +136,9 @@ class RunReader:
         """All rows as columns.
 
         Args:
-            names: Only these columns, ``case`` and ``group`` (None: all, and reasons); the others
-                are None. What analysis does not ask for takes most of the time and the memory.
+            names: Only these columns, ``case`` and ``group``, and ``reasons`` where they are among
+                them (None: all); the others are None. What analysis does not ask for takes most of
+                the time and the memory.
 
         Raises:
             InfraError: a line is no row, or refers to a case or group that the header does not
@@ -155,7 +156,7 @@ class RunReader:
                 arrays = self._arrays(rows, first, wanted)
                 for name, array in zip(wanted, arrays, strict=True):
                     parts[name].append(array)
-                if names is None:
+                if names is None or "reasons" in names:
                     said = [(count + i, row[-1]) for i, row in enumerate(rows) if row[-1]]
                     reasons.update((row, known.setdefault(text, text)) for row, text in said)
                 count += len(rows)

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from ..configs import Chip
 from ..inventory import Inventory
+from ..kernels import costs
 from ..records import Case, Header
 
 
@@ -42,4 +43,28 @@ class Datasheets:
         (name,) = names
         if name not in self._known:
             return "", f"no reference: no datasheet of {name!r} is known"
-        return f"datasheet of {name}", f"no reference: the datasheet of {name} does not predict it"
+        silent = f"no reference: the datasheet of {name} does not predict it"
+        lacking = _lacking(case, self._known[name])
+        return f"datasheet of {name}", f"{silent}: {lacking}" if lacking else silent
+
+
+_ON_PEAK = ("gemm", "compute", "precision", "train", "command", "generate")
+_ON_MEMORY = ("stream", "memory")
+_ON_LINKS = ("collectives", "pairs", "link", "incast", "stability", "rdma", "overlap")
+
+
+def _lacking(case: Case, chip: Chip) -> str:
+    """Which figure a datasheet does not give, or not beyond dispute; empty where that is not it."""
+    dtype = case.axes.get("dtype")
+    if case.benchmark in _ON_PEAK and dtype and chip.peak(costs.PEAK.get(dtype, dtype)) is None:
+        return f"it gives no undisputed {dtype} peak"
+    wide = chip.memory_bandwidth
+    if case.benchmark in _ON_MEMORY and (wide is None or wide.status == "disputed"):
+        return "it gives no undisputed memory bandwidth"
+    if case.benchmark == "transfer" and chip.host_link is None:
+        return "it gives no link to the host"
+    if case.benchmark in _ON_LINKS:
+        known = {"link between devices": chip.link, "network of a node": chip.network}
+        none = [name for name, figure in known.items() if figure is None]
+        return f"it gives no {' and no '.join(none)}" if none else ""
+    return ""

@@ -27,3 +27,10 @@ def ratio(value: float, reference: float, case: Case) -> float | None:
     """How near ``value`` comes to ``reference``: 1 is there, above 1 is beyond; None: no ratio."""
     over, under = (value, reference) if case.better == "higher" else (reference, value)
     return over / under if over >= 0 and under > 0 else None
+
+
+def reached(value: float | None, case: Case) -> float | None:
+    """How near a value comes to what datasheet and topology predict; None where one is unknown."""
+    if value is None or case.expected is None:
+        return None
+    return ratio(value, case.expected, case)

@@ -30,7 +30,7 @@ from ..results import Columns
 from ..stats import geometric_mean
 from ..units import format_value, parse_size
 from .finding import Finding
-from .scorecard import TOLERANCE
+from .scores import TOLERANCE
 from .summary import group_medians, rows_by_case
 
 _RATES = {"gemm": "flops", "compute": "flops", "stream": "bandwidth", "memory": "bandwidth"}

@@ -9,8 +9,12 @@ import numpy as np
 
 from ..configs import ProfileMetric
 from ..errors import UsageError
-from ..records import Case, Header
+from ..inventory import Inventory
+from ..records import Case, Header, ScheduleSpec
 from ..units import parse_size
+
+SPAN = "span"
+"""What a line may ask of groups that no argument says: `Spans`."""
 
 
 def selected(line: ProfileMetric, cases: Sequence[Case], header: Header) -> list[Case]:
@@ -19,11 +23,14 @@ def selected(line: ProfileMetric, cases: Sequence[Case], header: Header) -> list
     Raises `UsageError` where it asks for the largest of an axis that has no order.
     """
     found = [
+        case for case in cases if (case.benchmark, case.metric) == (line.benchmark, line.metric)
+    ]
+    spans = Spans(header) if found and SPAN in line.where else None
+    found = [
         case
-        for case in cases
-        if (case.benchmark, case.metric) == (line.benchmark, line.metric)
-        and all(
-            wanted == "largest" or _matches(_said(case, header).get(key), wanted)
+        for case in found
+        if all(
+            wanted == "largest" or _matches(_said(case, header, spans).get(key), wanted)
             for key, wanted in line.where.items()
         )
     ]
@@ -34,9 +41,37 @@ def selected(line: ProfileMetric, cases: Sequence[Case], header: Header) -> list
     return found
 
 
-def _said(case: Case, header: Header) -> dict[str, Any]:
+def _said(case: Case, header: Header, spans: Spans | None) -> dict[str, Any]:
     """What a line may ask about: axes, and where the case is measured."""
-    return {**header.schedules[case.schedule].arguments, **case.axes}
+    spec = header.schedules[case.schedule]
+    span = {} if spans is None else {SPAN: spans.of(spec)}
+    return {**spec.arguments, **span, **case.axes}
+
+
+class Spans:
+    """Whether groups lie in one node each (``node``), or over several (``nodes``); empty where
+    some do and some do not."""
+
+    def __init__(self, header: Header) -> None:
+        self._inventory = Inventory(header.nodes, header.fleet)
+        counts = np.diff(self._inventory.starts)
+        self._most, self._nodes = int(counts.max(initial=0)), int((counts > 0).sum())
+
+    def of(self, spec: ScheduleSpec) -> str:
+        """``node``, ``nodes`` or nothing, of a schedule's groups."""
+        said = spec.arguments
+        if self._nodes < 2 or spec.kind in ("devices", "nodes"):
+            return "node"
+        if spec.kind == "growing":
+            return "node" if said.get("devices", 0) <= self._most else "nodes"
+        if spec.kind != "pairs" or said.get("of") == "node" or self._most < 2:
+            return "nodes"
+        within, across = said.get("within"), said.get("across")
+        if within == "node":
+            return "node"
+        # Devices of equal place are in different nodes, as are those of different labels.
+        apart = within == "rail" or across not in (None, "rail")
+        return "nodes" if apart else ""
 
 
 def _matches(value: Any, wanted: Any) -> bool:

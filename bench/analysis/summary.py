@@ -20,9 +20,12 @@ from ..records import (
     Status,
 )
 from ..results import Columns, RunReader
+from ..stats import median_interval
 from .totals import totals
 
 _OK = STATUSES.index("ok")
+_ENOUGH = 6
+"""Groups from which the order statistics of their medians enclose the median in 95 % of cases."""
 _OVER = {"nodes": "node", "all": "all", "rails": "rail", "node_pairs": "pair"}
 """What groups are over, as a suite writes it; of others it is the label."""
 _TOGETHER: dict[bool | None, str] = {True: "together", False: "alone"}
@@ -37,7 +40,10 @@ class CaseSummary(msgspec.Struct, kw_only=True):
     has (those with any row, where it was not counted), ``groups`` how many have a value;
     ``median``, ``p5`` and ``p95`` are over these, ``best`` and ``worst`` the extremes (the better
     direction first), ``worst_group`` who that was; None without any, and of digests, which have
-    no order. ``totals``: of pairs that were measured together, what they carried in all (`totals`).
+    no order. ``low`` to ``high`` is the 95 % interval of the median: of six groups or more by order
+    statistics, of fewer from the lowest end of their rows' intervals to the highest; None where a
+    single value is known. ``values`` is how many it rests on. ``totals``: of pairs that were
+    measured together, what they carried in all (`totals`).
     """
 
     case: Case
@@ -53,6 +59,9 @@ class CaseSummary(msgspec.Struct, kw_only=True):
     best: float | None = None
     worst: float | None = None
     worst_group: int | None = None
+    low: float | None = None
+    high: float | None = None
+    values: int = 0
     reasons: dict[Status, str] = {}
     totals: dict[str, float | None] = {}
 
@@ -89,6 +98,7 @@ def summarize(header: Header, columns: Columns) -> list[CaseSummary]:
             one.p5, one.median, one.p95 = np.percentile(medians, (5, 50, 95)).tolist()
             one.best = float(medians[best])
             one.worst, one.worst_group = float(medians[worst]), int(groups[worst])
+            one.low, one.high, one.values = _interval(columns, rows, medians)
             one.totals = totals(header, case, groups, medians)
         found.append(one)
     return found
@@ -126,7 +136,8 @@ def lacking(one: CaseSummary) -> str:
 def rows_by_case(columns: Columns, cases: int) -> list[npt.NDArray[np.intp]]:
     """For every case id below ``cases``: the indices of its rows, in the order written."""
     order = np.argsort(columns.case, kind="stable")
-    return np.split(order, np.searchsorted(columns.case[order], np.arange(1, cases)))
+    parts = np.split(order, np.searchsorted(columns.case[order], np.arange(1, cases)))
+    return parts[:cases]  # of no case there is no part, not one that is empty
 
 
 def group_medians(
@@ -138,6 +149,25 @@ def group_medians(
     """
     good = rows[(columns.status[rows] == _OK) & ~np.isnan(columns.value[rows])]
     return medians_by(columns.group[good], columns.value[good])
+
+
+def _interval(
+    columns: Columns, rows: npt.NDArray[np.intp], medians: npt.NDArray[np.float64]
+) -> tuple[float | None, float | None, int]:
+    """(low, high, values that they rest on) of a case's median; see `CaseSummary`."""
+    if medians.size >= _ENOUGH:
+        _, low, high = median_interval(medians)
+        return low, high, int(medians.size)
+    good = rows[(columns.status[rows] == _OK) & ~np.isnan(columns.value[rows])]
+    values = int(columns.n[good].sum()) if columns.n is not None else 0
+    if columns.low is None or columns.high is None or values < 2:
+        return None, None, values
+    # A row of one sample may have no ends of its own.
+    lows, highs = (
+        np.where(np.isnan(end[good]), columns.value[good], end[good])
+        for end in (columns.low, columns.high)
+    )
+    return float(lows.min()), float(highs.max()), values
 
 
 def medians_by(
@@ -157,13 +187,16 @@ def medians_by(
 
 
 def _most_frequent_reasons(columns: Columns) -> dict[int, dict[Status, str]]:
-    """Per case and status, the reason that most rows with one give."""
-    counts: dict[tuple[int, int], Counter[str]] = {}
-    for index, reason in columns.reasons.items():
-        key = int(columns.case[index]), int(columns.status[index])
-        counts.setdefault(key, Counter())[reason] += 1
+    """Per case and status, the reason that most rows with one give, of equally many the first."""
+    told = np.fromiter(columns.reasons, dtype=np.int64, count=len(columns.reasons))
+    keys = columns.case[told].astype(np.int64) * len(STATUSES) + columns.status[told]
+    # Millions of rows may have one, and few differ: they are counted in one pass.
+    counts = Counter(zip(keys.tolist(), columns.reasons.values(), strict=True))
+    most: dict[int, int] = {}
     found: dict[int, dict[Status, str]] = {}
-    for (case, status), counted in counts.items():
-        ((reason, _),) = counted.most_common(1)
-        found.setdefault(case, {})[STATUSES[status]] = reason
+    for (key, reason), count in counts.items():
+        if count > most.get(key, 0):
+            most[key] = count
+            case, status = divmod(key, len(STATUSES))
+            found.setdefault(case, {})[STATUSES[status]] = reason
     return found

@@ -62,6 +62,7 @@ def list_(out: Path, as_json: bool) -> int:
 def show(run: str, out: Path, as_json: bool, rows: bool) -> int:
     """Show a run: one line a case, or every row."""
 
+    from ..analysis.finding import reached
     from ..analysis.summary import summary
     from ..inventory import Inventory
     from ..report.terminal import console, print_labels, print_table
@@ -86,7 +87,7 @@ def show(run: str, out: Path, as_json: bool, rows: bool) -> int:
     print_labels(screen, Inventory(header.nodes, header.fleet))
     table = []
     for one in cases:
-        unit = one.case.unit
+        unit, near = one.case.unit, reached(one.median, one.case)
         why = "; ".join(f"{status}: {reason}" for status, reason in one.reasons.items())
         table.append(
             (
@@ -95,12 +96,13 @@ def show(run: str, out: Path, as_json: bool, rows: bool) -> int:
                 format_value(one.median, unit),
                 format_value(one.worst, unit),
                 format_value(one.case.expected, unit),
+                "" if near is None else f"{near:.1%}",
                 ", ".join(f"{number} {status}" for status, number in one.statuses.items()),
                 why,
             )
         )
-    columns = ("case", "metric", "median", "worst", "expected", "rows", "why")
-    print_table(screen, columns, table, right=(2, 3, 4))
+    columns = ("case", "metric", "median", "worst", "expected", "of it", "rows", "why")
+    print_table(screen, columns, table, right=(2, 3, 4, 5))
     for one in cases:
         for who, total in one.totals.items():
             said = f"{one.case.metric} {format_value(total, one.case.unit)} in all"

@@ -58,6 +58,25 @@ def benchmarks(as_json: bool) -> int:
 
 @command.command()
 @JSON
+def derived(as_json: bool) -> int:
+    """Metrics that profiles may name and no benchmark measures: of several cases, or declared."""
+    from ..analysis.derived import DERIVED
+
+    found = [
+        {
+            "benchmark": benchmark,
+            "metric": metric,
+            "unit": kind.unit,
+            "better": kind.better,
+            "about": kind.about,
+        }
+        for (benchmark, metric), kind in DERIVED.items()
+    ]
+    return _print(found, as_json, ("benchmark", "metric", "unit", "better", "about"))
+
+
+@command.command()
+@JSON
 def suites(as_json: bool) -> int:
     """Suites and their stages."""
     from ..configs import load_suite, names

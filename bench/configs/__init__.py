@@ -3,6 +3,7 @@
 from .cluster import KINDS, Cluster, Fault, Noise
 from .cluster import problems as cluster_problems
 from .datasheet import datasheet
+from .facility import Facility, load_facility
 from .gate import Gate, GateLine
 from .labels import Labelled, label_nodes, load_labels
 from .load import (
@@ -40,6 +41,7 @@ __all__ = [
     "Claim",
     "Cluster",
     "Entry",
+    "Facility",
     "Fault",
     "Figure",
     "FigureStatus",
@@ -62,6 +64,7 @@ __all__ = [
     "load_chip",
     "load_chips",
     "load_cluster",
+    "load_facility",
     "load_gate",
     "load_labels",
     "load_model",

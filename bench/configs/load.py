@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import TypeVar
 
@@ -12,10 +12,11 @@ from ..errors import ConfigError, UsageError
 from .cluster import Cluster, problems
 from .document import Document, Place, parse_document, read_document
 from .gate import Gate, parse_gate
+from .profile import check_profile
 from .search import Kind, available, is_of_plugin, is_path, path_of
 from .suite import parse_suite
 from .typed import convert
-from .types import Chip, Figure, ModelConfig, Profile, ProfileMetric, Suite
+from .types import Chip, Figure, ModelConfig, Profile, Suite
 
 T = TypeVar("T", Chip, Cluster, ModelConfig, Profile)
 
@@ -47,38 +48,15 @@ def load_gate(name: str | Path) -> Gate:
     return gate
 
 
-def load_profile(name: str | Path) -> Profile:
-    """A profile by name or path; weights are positive, targets are there where they are used."""
+def load_profile(name: str | Path, known: Mapping[str, Collection[str]] | None = None) -> Profile:
+    """A profile by name or path; weights are positive, targets are there where they are used.
+
+    ``known``: the metrics that there are, by benchmark; a line of another is an error (None: not
+    looked at).
+    """
     document, profile = _load(Profile, *_find("profiles", name))
-    for category, metrics in profile.categories.items():
-        for index, metric in enumerate(metrics):
-            _check_metric(document, metric, ("categories", category, index))
+    check_profile(document, profile, known)
     return profile
-
-
-def _check_metric(document: Document, metric: ProfileMetric, place: Place) -> None:
-    for axis, wanted in metric.where.items():
-        for value in wanted if isinstance(wanted, list) else [wanted]:
-            if value is None or isinstance(value, (list, dict)):
-                raise document.error(
-                    (*place, "where", axis), "must be a value, a list of values or largest"
-                )
-    if metric.weight <= 0:
-        raise document.error(
-            (*place, "weight"),
-            "must be positive",
-            "to show a metric without scoring it, write reference: none",
-        )
-    if (metric.reference == "target") != (metric.target is not None):
-        raise document.error(place, "give a target with reference: target, and only with it")
-    if metric.required and metric.target is None:
-        raise document.error((*place, "required"), "a criterion needs reference: target")
-    if metric.target is not None and metric.target <= 0:
-        raise document.error((*place, "target"), "must be positive")
-    if metric.least is not None and not 0 < metric.least <= 1:
-        raise document.error((*place, "least"), "must be a share of the reference, up to 1")
-    if metric.least is not None and metric.reference == "none":
-        raise document.error((*place, "least"), "needs a reference to be a share of")
 
 
 def load_cluster(name: str | Path) -> Cluster:

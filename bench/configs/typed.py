@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import types
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin
 
@@ -79,7 +80,7 @@ def wrong(document: Document, value: Any, wanted: str, place: Place) -> UsageErr
 
 
 def _struct(document: Document, value: dict[str, Any], kind: Any, place: Place) -> Any:
-    fields = {field.name: field for field in msgspec.structs.fields(kind)}
+    fields = _fields(kind)
     for key in value:
         if key not in fields:
             inside = f"key in {dotted(place)}" if place else "key"
@@ -94,6 +95,12 @@ def _struct(document: Document, value: dict[str, Any], kind: Any, place: Place) 
             for key, item in value.items()
         }
     )
+
+
+@functools.cache
+def _fields(kind: Any) -> dict[str, msgspec.structs.FieldInfo]:
+    """The fields of a struct by name. Types written as text are evaluated anew at every asking."""
+    return {field.name: field for field in msgspec.structs.fields(kind)}
 
 
 def _scalar(document: Document, value: Any, kind: type, place: Place) -> Any:

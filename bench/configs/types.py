@@ -127,32 +127,52 @@ class ModelConfig(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fiel
 class ProfileMetric(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
     """One line of a profile: which metric, of which benchmark and axes, against what.
 
-    ``reference``: ``datasheet`` (what `expected` predicts), a number in the metric's unit
-    (``target``), or ``none``: shown, not scored. ``where`` selects cases by axes and placement
-    (``across: site``, ``together: true``): a value, a list of values, or ``largest``, the largest
-    size or shape that the run measured. ``statistic``: the ``median`` over groups, or the
+    ``reference``: ``datasheet`` (what `expected` predicts), ``ceiling`` (the best matrix product
+    or STREAM operation that the run itself measured), a number in the metric's unit
+    (``target``), a number that the user gives by name in SYSTEM.yaml (``threshold``), or ``none``:
+    shown, not scored. ``where`` selects cases by axes and placement
+    (``across: site``, ``together: true``, ``span: node`` or ``nodes`` of groups inside one node or
+    over several): a value, a list of values, or ``largest``, the largest size or shape that the run
+    measured. ``statistic``: the ``median`` over groups, or the
     ``total`` of what pairs carried together. A ``required`` target is a criterion: whoever misses
     it, were it the worst group alone, is a finding, and what has no value leaves it undecided: exit
     codes 1 and 3 of ``hengsuan run``. An ``optional`` line is left out where the run has no group
     for it, as a link between sites on one site. ``least`` is the share of the reference that
-    certification asks of every device or node; what is below is rejected.
+    certification asks of every device or node; what is below is rejected. ``title`` (and
+    ``title_zh``) is what reports call the line, ``clause`` and ``quote`` the text of a plan or a
+    standard that it stands for.
     """
 
     benchmark: str
     metric: str
     where: dict[str, Any] = {}
     weight: float = 1.0
-    reference: Literal["datasheet", "target", "none"] = "datasheet"
+    reference: Literal["datasheet", "ceiling", "target", "threshold", "none"] = "datasheet"
     target: float | None = None
+    threshold: str = ""
     statistic: Literal["median", "total"] = "median"
     required: bool = False
     optional: bool = False
     least: float | None = None
+    title: str = ""
+    title_zh: str = ""
+    clause: str = ""
+    quote: str = ""
 
 
 class Profile(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
-    """A profile (``configs/profiles/*.yaml``): categories of metrics with weights."""
+    """A profile (``configs/profiles/*.yaml``): categories of metrics with weights.
+
+    ``weights``: percent of the overall score by category, 100 in all; without them every line
+    counts by its own weight. ``note`` is what a reader of its scores must know. ``*_zh``: the same
+    in Chinese; ``categories_zh`` by category.
+    """
 
     name: str
     description: str = ""
+    description_zh: str = ""
+    note: str = ""
+    note_zh: str = ""
+    weights: dict[str, float] = {}
     categories: dict[str, list[ProfileMetric]]
+    categories_zh: dict[str, str] = {}

@@ -19,7 +19,7 @@ from rich.table import Table
 from rich.text import Text
 
 from ..analysis.finding import Finding
-from ..analysis.scorecard import Category, MetricScore, Scorecard
+from ..analysis.scores import Category, MetricScore, Scorecard
 from ..inventory import Inventory
 from ..records import Header, Status, labelled
 from ..units import format_duration, format_value

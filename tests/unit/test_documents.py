@@ -103,3 +103,17 @@ def test_the_example_benchmark_measures():
         base._REGISTRY.pop("norm", None)
     assert outcome.status == "ok", outcome.reason
     assert outcome.values[0].value > 0
+
+
+def test_the_example_system_is_one(tmp_path):
+    from bench.analysis.lines import required_by
+    from bench.configs import Chip, Figure, load_facility, load_profile
+
+    (text,) = (one for one in blocks(README, "yaml") if "device_hours" in one)
+    path = tmp_path / "SYSTEM.yaml"
+    path.write_text(text, encoding="utf-8")
+    figure = Figure(value=1e14, source="s", date="2026-11-01", status="vendor")
+    chips = {"acme-9": Chip(name="acme-9", vendor="Acme", flops={"bf16": figure})}
+    lines = [one for each in load_profile("gbt-46346").categories.values() for one in each]
+    found = load_facility(path, chips, set(required_by(lines)))
+    assert found.chips[0].origin == "self-reliant"

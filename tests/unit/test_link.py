@@ -13,7 +13,8 @@ sys.path.insert(0, str(Path(__file__).parent))
 from gloo_ranks import several
 from made_runs import case, columns, header
 
-from bench.analysis.scorecard import NO_TOTAL, scorecard
+from bench.analysis.criteria import NO_TOTAL
+from bench.analysis.scorecard import scorecard
 from bench.analysis.summary import summarize
 from bench.configs import Chip, Profile, ProfileMetric, load_profile
 from bench.errors import Exit

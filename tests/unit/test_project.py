@@ -113,6 +113,9 @@ LIGHT = [
     ["backend", "check", "cpu", "--list"],
     ["run", "quick", "--dry-run", "--backend", "cpu"],
     ["run", "quick", "--dry-run", "--cluster", "small"],
+    ["score", "--help"],
+    ["expect", "--help"],
+    ["compare", "--help"],
 ]
 
 

@@ -1,0 +1,101 @@
+"""How mature a chip's software is: its compiler, the operations that it has, the bits it keeps."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ...stats import geometric_mean
+from ..subject import Subject
+from ..summary import lacking
+from .value import Derived, Table, Value, absent
+
+_OPERATIONS = ("gemm", "compute", "memory", "stream")
+
+
+def _triton(subject: Subject) -> Value:
+    """The latest run that has equal cases of both; of several chips the geometric mean."""
+    for run in subject.runs:
+        found = [one.maturity for one in run.rooflines if one.maturity is not None]
+        if found:
+            ops = sum(len(one.ops) for one in found)
+            cases = sum(one.cases for one in found)
+            return Value(
+                value=geometric_mean([one.ratio for one in found]),
+                provenance=run.label,
+                run=run.header.id,
+                detail=f"{ops} operation(s), {cases} case(s)",
+            )
+    return absent("no operation was measured with Triton and with a library, on equal cases")
+
+
+def _supported(subject: Subject) -> Value:
+    """Operations and dtypes that Triton kernels computed rightly, over those asked for.
+
+    A value that others disturbed does not count, but it was computed. Where Triton has no target
+    at all, nothing is known of its operations.
+    """
+    why = "no operation was asked of Triton"
+    for run in subject.runs:
+        asked: dict[str, bool] = {}
+        tried = False
+        for one in run.summaries:
+            axes = one.case.axes
+            if one.case.benchmark not in _OPERATIONS or axes.get("impl") != "triton":
+                continue
+            if not one.rows:
+                continue  # the run did not reach it: nothing is known
+            name = f"{axes.get('op', one.case.benchmark)} {axes.get('dtype', '')}"
+            asked[name] = asked.get(name, False) or not {"ok", "contended"}.isdisjoint(one.statuses)
+            tried |= set(one.statuses) != {"skipped"}
+            why = lacking(one) if set(one.statuses) == {"skipped"} else why
+        if tried:
+            left = sorted(name for name, has in asked.items() if not has)
+            return Value(
+                value=sum(asked.values()) / len(asked),
+                provenance=run.label,
+                run=run.header.id,
+                detail=f"{len(asked)} asked for" + (f", without {', '.join(left)}" if left else ""),
+            )
+    return absent(why)
+
+
+def _bits(subject: Subject) -> Value:
+    """The share of a format's bits that results keep: of all formats measured, the median."""
+    for run in subject.runs:
+        found = [
+            one
+            for one in run.of("precision", "accuracy")
+            if one.case.axes.get("distribution", "normal") == "normal"
+        ]
+        if found:
+            medians = [one.median for one in found if one.median is not None]
+            kept = {one.case.axes.get("dtype", "") for one in found}
+            return Value(
+                value=float(np.median(medians)),
+                low=min(medians),
+                high=max(medians),
+                values=len(medians) if len(medians) > 1 else 0,
+                provenance=run.label,
+                run=run.header.id,
+                detail=f"of {', '.join(sorted(kept))}",
+            )
+    return absent("no precision was measured")
+
+
+SOFTWARE: Table = {
+    ("software", "triton_ratio"): Derived(
+        unit="ratio",
+        about="speed of the Triton kernels over that of the best library, on equal cases",
+        find=_triton,
+    ),
+    ("software", "ops_supported"): Derived(
+        unit="ratio",
+        about="operations and dtypes that Triton kernels compute rightly, of those asked for",
+        find=_supported,
+    ),
+    ("software", "bits_kept"): Derived(
+        unit="ratio",
+        about="share of the bits of a format that the result of a matrix product keeps",
+        find=_bits,
+    ),
+}

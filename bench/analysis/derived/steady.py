@@ -1,0 +1,192 @@
+"""Whether values stay what they are: over devices, over steps, over time; and who answered."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ...records import STATUSES, Status
+from ..graph import Ints
+from ..subject import Run, Subject
+from ..summary import CaseSummary, group_medians, rows_by_case
+from .value import Derived, Table, Value, absent, quotient
+
+_LOST: tuple[Status, ...] = ("failed", "missing", "invalid")
+
+
+def _slowest(subject: Subject) -> Value:
+    """The worst device over the median one, of the largest matrix product with most devices."""
+    for run in subject.runs:
+        found = [one for one in run.of("gemm", "flops") if one.groups > 1]
+        if found:
+            one = max(found, key=lambda case: (case.groups, case.case.expected or 0.0))
+            assert one.worst is not None
+            assert one.median
+            return Value(
+                value=one.worst / one.median,
+                coverage=one.groups / one.expected_groups,
+                provenance=run.label,
+                run=run.header.id,
+                detail=f"{one.name}, {one.groups} device(s)",
+            )
+    return absent("no matrix product was measured on two devices or more")
+
+
+def _steps(subject: Subject) -> Value:
+    """Median step over the 99th percentile of steps, of the largest training."""
+    for run in subject.runs:
+        typical = {_key(one): one for one in run.of("train", "step_p50")}
+        late = {_key(one): one for one in run.of("train", "step_p99")}
+        both = [(typical[key], late[key]) for key in typical if key in late and late[key].median]
+        if both:
+            one, tail = max(both, key=lambda pair: _ranks(run, pair[0]))
+            value, low, high = quotient(one, tail)
+            return Value(
+                value=value,
+                low=low,
+                high=high,
+                values=one.values,
+                provenance=run.label,
+                run=run.header.id,
+                detail=f"{one.name}, step p50 over p99",
+            )
+    return absent("no training was measured")
+
+
+def _key(one: CaseSummary) -> tuple[str, int, str]:
+    return one.case.stage, one.case.schedule, one.case.label()
+
+
+def _ranks(run: Run, one: CaseSummary) -> int:
+    said = run.header.schedules[one.case.schedule]
+    return int(said.arguments.get("devices", run.inventory.size))
+
+
+def _streams(subject: Subject) -> Value:
+    """Streams that never stood still, of those that were watched."""
+    for run in subject.runs:
+        watched = run.of("stability", "stalls")
+        if not watched:
+            continue
+        rows = rows_by_case(run.columns, len(run.header.cases))
+        still = total = 0
+        for one in watched:
+            _, stalls = group_medians(run.columns, rows[one.case.id])
+            still += int((stalls > 0).sum())
+            total += int(stalls.size)
+        asked = sum(one.expected_groups for one in watched)
+        return Value(
+            value=1 - still / total,
+            coverage=total / asked if asked else 1.0,
+            provenance=run.label,
+            run=run.header.id,
+            detail=f"{still} of {total} streams stood still",
+        )
+    return absent("no stream was watched for stalls")
+
+
+def _answered(subject: Subject) -> Value:
+    """Good values over those that should be: all but what cannot be measured, or was disturbed."""
+    good = lost = 0
+    for run in subject.runs:
+        for one in run.summaries:
+            good += one.statuses.get("ok", 0)
+            lost += sum(one.statuses.get(status, 0) for status in _LOST)
+    if not good + lost:
+        return absent("no value was measured")
+    run = subject.runs[0]
+    return Value(
+        value=good / (good + lost),
+        provenance=run.label,
+        run=", ".join(run.header.id for run in subject.runs),
+        detail=f"{lost} of {good + lost} values failed, are missing or invalid",
+    )
+
+
+def _available(subject: Subject) -> Value:
+    """Devices that answered, of those of which that is known, and of those that others hold.
+
+    A value that others disturbed does not count, but its device answered. What can only be skipped
+    says nothing of a device.
+    """
+    choices = [run for run in subject.runs if _alone(run) and run.inventory.size]
+    run = max(choices, key=lambda one: one.inventory.size, default=None)
+    if run is None:
+        return absent("no device was measured by itself")
+    columns = run.columns
+    mine = np.isin(columns.case, _alone(run))
+
+    def having(statuses: tuple[Status, ...]) -> Ints:
+        codes = [STATUSES.index(status) for status in statuses]
+        found: Ints = np.unique(columns.group[mine & np.isin(columns.status, codes)])
+        return found
+
+    answered = having(("ok", "contended"))
+    known = np.union1d(answered, having(_LOST)).size
+    busy = sum(len(node.busy) for node in run.header.nodes)
+    if not known + busy:
+        return absent("no device was measured by itself")
+    return Value(
+        value=answered.size / (known + busy),
+        coverage=(known + busy) / (run.inventory.size + busy),
+        provenance=run.label,
+        run=run.header.id,
+        detail=f"{answered.size} of {known + busy} devices",
+    )
+
+
+def _alone(run: Run) -> list[int]:
+    """The cases that each device is measured on by itself."""
+    return [case.id for case in run.header.cases if case.scope == "device"]
+
+
+def _uncorrupted(subject: Subject) -> Value:
+    """Repetitions whose result was the same bit by bit, of all of them.
+
+    A repetition that was wrong makes its row invalid: here such rows are what is asked for.
+    """
+    wrong, total, used = 0.0, 0.0, []
+    for run in subject.runs:
+        rows = rows_by_case(run.columns, len(run.header.cases))
+        told = np.isin(run.columns.status, [STATUSES.index("ok"), STATUSES.index("invalid")])
+        for case in run.header.cases:
+            if case.benchmark not in ("corruption", "collective_corruption"):
+                continue
+            mine = rows[case.id]
+            amount = float(np.nansum(run.columns.value[mine[told[mine]]]))
+            if case.metric == "wrong_repetitions":
+                wrong += amount
+            elif case.metric == "repetitions" and amount:
+                total += amount
+                used.append(run)
+    if not total:
+        return absent("no result was compared bit by bit")
+    return Value(
+        value=max(0.0, 1 - wrong / total),
+        provenance=used[0].label,
+        run=", ".join(dict.fromkeys(run.header.id for run in used)),
+        detail=f"{wrong:g} of {total:g} repetitions were wrong",
+    )
+
+
+STEADY: Table = {
+    ("stability", "slowest_device"): Derived(
+        unit="ratio", about="FLOP/s of the slowest device over the median one", find=_slowest
+    ),
+    ("stability", "step_steadiness"): Derived(
+        unit="ratio", about="median training step over the 99th percentile", find=_steps
+    ),
+    ("stability", "steady_streams"): Derived(
+        unit="ratio", about="share of streams that never stood still", find=_streams
+    ),
+    ("reliability", "answered"): Derived(
+        unit="ratio",
+        about="good values over those that failed, are missing or are invalid, and they",
+        find=_answered,
+    ),
+    ("reliability", "availability"): Derived(
+        unit="ratio", about="share of devices that answered", find=_available
+    ),
+    ("reliability", "uncorrupted"): Derived(
+        unit="ratio", about="share of repetitions with equal results, bit by bit", find=_uncorrupted
+    ),
+}

@@ -1,0 +1,61 @@
+"""A metric that no single case holds: computed of several, or declared."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TypeAlias
+
+import msgspec
+
+from ...records import Better
+from ..subject import Subject
+from ..summary import CaseSummary
+
+
+class Value(msgspec.Struct, kw_only=True, frozen=True):
+    """What was found: ``value`` with its 95 % interval, None where ``absent`` says why.
+
+    ``reference`` is what datasheets say it could be, and ``reference_from`` which. ``coverage`` is
+    the share of what it is about that was measured, ``values`` how many values the interval rests
+    on. ``detail`` says what it is made of.
+    """
+
+    value: float | None = None
+    low: float | None = None
+    high: float | None = None
+    values: int = 0
+    coverage: float = 1.0
+    reference: float | None = None
+    reference_from: str = ""
+    provenance: str = ""
+    run: str = ""
+    absent: str = ""
+    detail: str = ""
+
+
+class Derived(msgspec.Struct, kw_only=True, frozen=True):
+    """A derived metric: unit, which way is better, what it means, and how it is found."""
+
+    unit: str
+    better: Better = "higher"
+    about: str
+    find: Callable[[Subject], Value]
+
+
+Table: TypeAlias = "dict[tuple[str, str], Derived]"
+"""Derived metrics by (benchmark, metric), as a profile's line names them."""
+
+
+def absent(why: str) -> Value:
+    """Nothing, and why."""
+    return Value(absent=why)
+
+
+def quotient(over: CaseSummary, under: CaseSummary) -> tuple[float, float | None, float | None]:
+    """(a/b, its lowest, its highest) of two medians: as if both erred, each in its worse way."""
+    assert over.median is not None
+    assert under.median
+    value = over.median / under.median
+    if over.low is None or over.high is None or not under.low or not under.high:
+        return value, None, None
+    return value, over.low / under.high, over.high / under.low

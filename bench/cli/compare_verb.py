@@ -1,0 +1,71 @@
+"""``hengsuan compare``: systems side by side, ranked only where intervals allow it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from ..errors import Exit, UsageError
+from .json_output import JSON, print_json
+from .scoring import LANGUAGE, OUT, PROFILE, checked_profile, read_runs, scores
+
+if TYPE_CHECKING:
+    from ..report.language import Language
+
+
+@click.command(name="compare")
+@click.argument("systems", nargs=-1, required=True, metavar="RUN...")
+@PROFILE
+@LANGUAGE
+@OUT
+@JSON
+def command(
+    systems: tuple[str, ...], profile: str, language: Language, out: Path, as_json: bool
+) -> int:
+    """Put systems side by side: each RUN is one, or several runs of one, joined with '+'.
+
+    A system is ahead of another where their intervals do not overlap, and nowhere else. Different
+    chips are compared by their efficiency, each against its own reference. Simulated runs are not
+    compared with measured ones, nor either with a stand-in.
+
+    Exit code: 0 compared; 2 usage; 3 nothing could be ranked.
+    """
+    from ..analysis.comparison import compare
+    from ..analysis.subject import separated
+    from ..configs import load_chips
+    from ..report.comparison import print_comparison
+    from ..report.terminal import console
+
+    if len(systems) < 2:
+        raise UsageError("a comparison needs two systems or more", hint="compare RUN_A RUN_B")
+    chips = load_chips()
+    read = [read_runs(system.split("+"), out, chips) for system in systems]
+    for runs in read:
+        _, notes = separated(runs)
+        if notes:
+            raise UsageError(notes[0].removesuffix(": they are scored apart") + ": no one system")
+    firsts = [runs[0] for runs in read]
+    for other in firsts[1:]:
+        if other.label != firsts[0].label:
+            raise UsageError(
+                f"run {firsts[0].header.id} is {firsts[0].label} and run {other.header.id} is "
+                f"{other.label}: they are not compared"
+            )
+    used: set[str] = set()
+    for runs in read:
+        for one in runs:
+            if one.header.id in used:
+                raise UsageError(f"run {one.header.id} is in two systems")
+            used.add(one.header.id)
+    scored_by = checked_profile(profile, [one for runs in read for one in runs])
+    found = compare(scores(read, scored_by, chips), scored_by.weights)
+    every = (found.overall, *found.categories, *found.metrics)
+    code = Exit.OK if any(not one.unranked for one in every) else Exit.INCONCLUSIVE
+    if as_json:
+        print_json({"exit": int(code), "profile": profile, "comparison": found})
+        return int(code)
+    click.echo(f"{firsts[0].label}, {profile}")
+    print_comparison(console(), found, language)
+    return int(code)

@@ -1,0 +1,85 @@
+"""Systems side by side in the terminal, in English or Chinese."""
+
+from __future__ import annotations
+
+from rich.console import Console
+from rich.text import Text
+
+from ..analysis.comparison import Compared, Comparison, Entry
+from ..units import format_value
+from .language import Language, speaker
+from .plain import plain
+from .terminal import print_table
+
+
+def print_comparison(made: Console, found: Comparison, language: Language = "en") -> None:
+    """Who each system is, the whole, categories and metrics; ranks only where there are any."""
+    letters = [_letter(index) for index in range(len(found.systems))]
+    for letter, run, kinds, coverage in zip(
+        letters, found.systems, found.kinds, found.coverages, strict=True
+    ):
+        said = "覆盖率" if language == "zh" else "coverage"
+        made.print(
+            Text(f"{letter}: {plain(run)}, {', '.join(kinds)}, {said} {coverage:.0%}"),
+            soft_wrap=True,
+        )
+    # What no system has a value of is no comparison; JSON has it.
+    known = [one for one in found.metrics if any(e.value is not None for e in one.entries)]
+    rows = [_row(one, language) for one in (found.overall, *found.categories, *known)]
+    words = ("", "指标", "排名") if language == "zh" else ("", "metric", "ranking")
+    right = tuple(range(2, 2 + len(letters)))
+    print_table(made, (words[0], words[1], *letters, words[2]), rows, right=right)
+    text = (
+        f"总分与类别得分只按各系统共有且有区间的 {found.common} 项指标计算;区间重叠者并列,不分先后"
+        if language == "zh"
+        else f"the whole and its categories are compared on the {found.common} metric(s) that "
+        "every system has with an interval; where intervals overlap nobody is ahead"
+    )
+    made.print(Text(text), soft_wrap=True)
+
+
+def _row(one: Compared, language: Language) -> tuple[str, ...]:
+    say = speaker(language)
+    name = one.title_zh if language == "zh" and one.title_zh else say(one.name)
+    cells = [_cell(entry, one.unit) for entry in one.entries]
+    return (plain(name), one.metric, *cells, _ranking(one, language))
+
+
+def _cell(entry: Entry, unit: str) -> str:
+    if entry.value is None:
+        return "–"
+    if not unit:
+        between = "" if entry.low is None else f" ({entry.low:.1f} – {entry.high:.1f})"
+        return f"{entry.value:.1f}{between}"
+    if entry.low is None or entry.high is None:
+        return format_value(entry.value, unit)
+    low, high = format_value(entry.low, unit), format_value(entry.high, unit)
+    return f"{format_value(entry.value, unit)} ({low} – {high})"
+
+
+def _ranking(one: Compared, language: Language) -> str:
+    if one.unranked:
+        return f"{'无' if language == 'zh' else 'none'}: {_why(one.unranked, language)}"
+    by_rank: dict[int, list[str]] = {}
+    for index, entry in enumerate(one.entries):
+        by_rank.setdefault(entry.rank or 0, []).append(_letter(index))
+    if len(by_rank) == 1:
+        return "区间重叠" if language == "zh" else "intervals overlap"
+    return " > ".join(" = ".join(by_rank[rank]) for rank in sorted(by_rank))
+
+
+def _why(text: str, language: Language) -> str:
+    if language == "en":
+        return text
+    return {
+        "a single value is known of a system, and no interval": "某系统只有单个数值,没有区间",
+        "it has no efficiency in every system": "并非每个系统都有效率",
+        "no metric has an interval in every system": "没有各系统都有区间的指标",
+        "no metric of it has an interval in every system": "该类别没有各系统都有区间的指标",
+    }.get(text, text)
+
+
+def _letter(index: int) -> str:
+    """A, B, ..., Z, A1, ..."""
+    turn, place = divmod(index, 26)
+    return chr(ord("A") + place) + (str(turn) if turn else "")

@@ -1,0 +1,152 @@
+"""Systems side by side: nobody is ahead where intervals overlap."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+from hypothesis import given
+from hypothesis import strategies as st
+
+sys.path.insert(0, str(Path(__file__).parent))
+from made_runs import case, columns, header
+
+from bench.analysis.comparison import compare, ranks
+from bench.analysis.scorecard import scorecard
+from bench.cli import cli
+from bench.configs import Chip, Profile, ProfileMetric
+
+CHIPS = {"acme-1": Chip(name="acme-1", vendor="Acme")}
+
+
+@st.composite
+def entries(draw):
+    values = draw(st.lists(st.floats(-100, 100), min_size=1, max_size=8))
+    return [
+        (value, value - draw(st.floats(0, 20)), value + draw(st.floats(0, 20))) for value in values
+    ]
+
+
+@given(entries(), st.sampled_from(["higher", "lower"]))
+def test_ranks_differ_only_where_intervals_lie_apart(found, better):
+    placed = ranks(found, better)
+    sign = 1 if better == "higher" else -1
+    assert sorted(set(placed)) == list(range(1, max(placed) + 1))
+    for (_, low, high), rank in zip(found, placed, strict=True):
+        for (value, other_low, other_high), other in zip(found, placed, strict=True):
+            if rank < other:
+                assert high < other_low or low > other_high
+                ahead = low > other_high if sign > 0 else high < other_low
+                assert ahead, (value, better)
+
+
+def test_ranks_by_hand():
+    assert ranks([(5, 4, 6), (5.5, 5, 7), (1, 0, 2)], "higher") == [1, 1, 2]
+    assert ranks([(5, 4, 6), (5.5, 5, 7), (1, 0, 2)], "lower") == [2, 2, 1]
+    # B overlaps both: the chain is one rank
+    assert ranks([(9, 8, 10), (7, 5, 8.5), (5, 4, 5.5)], "higher") == [1, 1, 1]
+    assert ranks([(2, 2, 2), (1, 1, 1)], "higher") == [1, 2]
+
+
+def card(identity, *values, intervals=True, weights=None):
+    """gemm on so many devices, and stream on one of a single value."""
+    made = header(
+        case(0, expected=100.0),
+        case(1, "stream", metric="bandwidth", unit="B/s", expected=10.0),
+        id=identity,
+        groups=len(values),
+    )
+    rows = columns(*((0, group, value) for group, value in enumerate(values)), (1, 0, 5.0))
+    if not intervals:
+        rows.n[:] = 0
+    lines = {
+        "a": [ProfileMetric(benchmark="gemm", metric="flops")],
+        "b": [ProfileMetric(benchmark="stream", metric="bandwidth")],
+    }
+    profile = Profile(name="p", categories=lines, weights=weights or {})
+    return scorecard(made, rows, profile, CHIPS)
+
+
+@pytest.mark.parametrize("weights", [{}, {"a": 60.0, "b": 40.0}])
+def test_systems_are_compared_on_what_all_have_with_an_interval(weights):
+    fast, slow = card("fast", 80, 81, 82, weights=weights), card("slow", 60, 61, 62)
+    found = compare([fast, slow], weights)
+    assert (found.systems, found.common) == (["fast", "slow"], 1)
+    assert [one.rank for one in found.overall.entries] == [1, 2]
+    assert found.overall.entries[0].value == pytest.approx(81)  # stream is left out of it
+    a, b = found.categories
+    assert [one.rank for one in a.entries] == [1, 2]
+    assert b.unranked == "no metric of it has an interval in every system"
+    assert [one.value for one in b.entries] == [pytest.approx(50), pytest.approx(50)]
+    gemm, stream = found.metrics
+    assert (gemm.metric, [one.rank for one in gemm.entries]) == ("flops, efficiency", [1, 2])
+    assert "single value" in stream.unranked
+
+
+def test_overlap_shares_a_rank():
+    found = compare([card("x", 80, 81, 82), card("y", 81.5, 82, 83)], {})
+    assert [one.rank for one in found.overall.entries] == [1, 1]
+
+
+def test_without_intervals_nobody_is_ranked():
+    found = compare([card("x", 80, intervals=False), card("y", 20, intervals=False)], {})
+    assert found.common == 0
+    assert found.overall.unranked == "no metric has an interval in every system"
+    assert all(one.rank is None for one in found.overall.entries)
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    """Two simulated fleets, one of which is slower, and what looks like a measured run."""
+    out = tmp_path_factory.mktemp("runs")
+    runner = CliRunner()
+    for cluster in ("small", "sim-rack-16"):
+        words = ["run", "quick", "--cluster", cluster, "--quiet", "--out", str(out)]
+        assert runner.invoke(cli, words).exit_code in (0, 1, 3)
+    return out, sorted(path.name for path in out.iterdir())
+
+
+def test_the_verb_prints_ranks_in_two_languages(runs):
+    out, names = runs
+    words = ["compare", *names, "--out", str(out)]
+    shown = CliRunner().invoke(cli, words)
+    assert shown.exit_code == 0, shown.output
+    assert "intervals overlap" in shown.output or " > " in shown.output
+    assert "where intervals overlap nobody is ahead" in shown.output
+    chinese = CliRunner().invoke(cli, [*words, "--lang", "zh"])
+    assert "区间重叠" in chinese.output
+    assert "计算" in chinese.output
+    told = json.loads(CliRunner().invoke(cli, [*words, "--json"]).stdout)
+    assert told["comparison"]["systems"] == names
+    assert told["exit"] == 0
+
+
+def test_what_is_not_compared_is_a_sentence(runs):
+    out, names = runs
+    measured = out / "measured"
+    measured.mkdir(exist_ok=True)
+    raw = json.loads((out / names[0] / "run.json").read_text())
+    raw |= {"id": "measured", "provenance": "measured"}
+    (measured / "run.json").write_text(json.dumps(raw))
+    rows = (out / names[0] / "measurements.jsonl").read_text().replace("simulated", "measured")
+    (measured / "measurements.jsonl").write_text(rows)
+
+    def said(*words):
+        done = CliRunner().invoke(cli, ["compare", *words, "--out", str(out)])
+        assert done.exception.exit == 2
+        return str(done.exception)
+
+    assert "is simulated and run measured is measured: they are not compared" in said(
+        names[0], "measured"
+    )
+    assert "two systems or more" in said(names[0])
+    assert "is in two systems" in said(names[0], names[0])
+    assert "no one system" in said(f"{names[0]}+measured", names[1])
+    (measured / "run.json").write_text(json.dumps(raw | {"schema": 2}))
+    assert "results of schema 2; this hengsuan reads schema 1" in said(names[0], str(measured))
+    for path in measured.iterdir():
+        path.unlink()
+    measured.rmdir()
