@@ -22,7 +22,7 @@ TRILLION = 1e12
 
 
 class Readiness(msgspec.Struct, kw_only=True, frozen=True):
-    """What a projection says of training one model: the fields of its JSON that a score reads.
+    """What a projection says of training one model, as far as a score reads it.
 
     ``parameters`` is the model's number, ``fits`` whether any layout holds it, ``days`` how long
     the token budget takes, ``devices`` on how many, ``mfu`` as a ratio.

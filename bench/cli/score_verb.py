@@ -80,7 +80,7 @@ def command(
 
 
 def _readiness(path: Path) -> Readiness:
-    """The projection that a file of JSON holds, by itself or under ``projection``."""
+    """The projection of a model that a file holds: what `hengsuan project` printed as JSON."""
     import msgspec
 
     from ..analysis.subject import Readiness
@@ -88,9 +88,11 @@ def _readiness(path: Path) -> Readiness:
 
     try:
         found = msgspec.json.decode(path.read_bytes())
-        if isinstance(found, dict) and isinstance(found.get("projection"), dict):
-            found = found["projection"]
-        return msgspec.convert(found, Readiness)
+        made = found.get("projection") if isinstance(found, dict) else None
+        if not isinstance(made, dict):
+            raise msgspec.ValidationError("it has no object `projection`")
+        training = made.get("training") or {}
+        return msgspec.convert({**made, **training, "devices": made.get("chips")}, Readiness)
     except FileNotFoundError:
         raise UsageError("no such file", where=str(path)) from None
     except (*UNDECODABLE, msgspec.ValidationError) as error:

@@ -117,11 +117,12 @@ def test_declared_figures_enter_and_say_so(out, system):
 
 def test_a_projection_says_whether_a_trillion_parameters_can_be_trained(out, tmp_path):
     path = tmp_path / "projection.json"
-    said = {"model": "dense-1t", "parameters": 1e12, "fits": True, "days": 80, "anything": 1}
-    path.write_text(json.dumps({"projection": said}))
+    said = hengsuan("project", "dense-1t", "--cluster", "plan-16384", "--json")
+    path.write_text(said.stdout)
     found = card(out, "--profile", "shanghai-2026", "--projection", path)
     ready = found["categories"][1]["metrics"][0]
-    assert (ready["achieved"], ready["provenance"]) == (1e12, "projected")
+    wanted = json.loads(said.stdout)["projection"]["parameters"]
+    assert (ready["achieved"], ready["provenance"]) == (wanted, "projected")
     path.write_text('{"model": "x"}')
     done = invoke(out, "--projection", path)
     assert done.exception.exit == Exit.USAGE
