@@ -251,7 +251,7 @@ def test_the_command_prints_and_gives_json(tmp_path):
     (run,) = (path.name for path in tmp_path.iterdir())
     shown = runner.invoke(cli, ["results", "roofline", run, *out])
     assert "sim-a: 16 devices, simulated" in shown.output
-    assert "stream triad 64MiB fp32 triton" in " ".join(shown.output.split())
+    assert "stream triad 1GiB fp32 triton" in " ".join(shown.output.split())
     suite = tmp_path / "other.yaml"
     suite.write_text("name: other\nstages:\n  - {name: a, benchmarks: [launch]}\n")
     other = tmp_path / "other"
