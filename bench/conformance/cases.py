@@ -20,8 +20,9 @@ from ..workloads.collectives import DTYPES, ONE_BUFFER, TWO_BUFFERS, Op
 
 RULE = {"precision": 0.5, "budget": 0.02, "warmup": 0.001, "min_samples": 3, "limit": 120}
 """Values count, not their times: as few samples as the harness takes. ``limit`` is a hang's."""
-HOSTS = ("rdma", "storage", "metadata")
-"""Benchmarks of the hosts' network cards and files, in which no device of a backend takes part."""
+WITHOUT_DEVICES = ("rdma", "storage", "metadata", "counts")
+"""Benchmarks of the hosts' network cards and files, and of what the compiler makes: no device of a
+backend takes part."""
 SIZE = "64KiB"
 
 Stages = dict[str, list[dict[str, Any]]]
@@ -114,4 +115,4 @@ def uncovered() -> list[str]:
     """Benchmarks of this package that the suite ``conformance`` lacks; there should be none."""
     built_in = {f"bench.workloads.{module}" for module in BUILT_IN}
     wanted = {name for name, cls in registry().items() if cls.__module__ in built_in}
-    return sorted(wanted - {name.partition("-")[2] for name in _benchmarks()} - set(HOSTS))
+    return sorted(wanted - {name.partition("-")[2] for name in _benchmarks()} - set(WITHOUT_DEVICES))

@@ -43,11 +43,19 @@ def beside_products(binary):
     return found
 
 
+FUNCTIONS = {
+    "attention": "forward_gluon_kernel",
+    "attention_query": "query_gluon_kernel",
+    "attention_key_value": "key_value_gluon_kernel",
+    "cross_entropy": "gluon_kernel",
+}
+
+
 def compiled(name, case, key, chosen):
-    """What was made of the one variant that a configuration launches, and its binary."""
+    """What was made of the variant that a configuration of the key launches, and its binary."""
     with tuning.forcing(key, chosen):
         kernels = codegen.kernels_of(ops.get(name), case)
-    (kernel,) = (one for one in kernels if "gluon" in one.function)
+    (kernel,) = (one for one in kernels if one.function == FUNCTIONS[key])
     found = {**asdict(codegen.build(kernel, "sm_90")), "kernel": kernel.function}
     return found, codegen._compile(kernel, "sm_90").asm["cubin"]
 

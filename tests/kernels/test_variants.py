@@ -1,5 +1,6 @@
 """Kernels written for one architecture: chosen where they can be, right, and compiled as meant."""
 
+import contextlib
 import json
 
 import pytest
@@ -54,7 +55,11 @@ def test_variants_of_the_backward_pass_run_where_they_are_chosen_and_can():
         q, k, v, out = tensors(4, 2, 300, dim)
         made = [torch.empty_like(one) for one in (q, k, v)]
         lse = torch.empty(q.shape[:3], device="meta")
-        with tuning.forcing(key, {**CHOSEN, **chosen}), recording() as launches:
+        (other,) = {"attention_query", "attention_key_value"} - {key}
+        with contextlib.ExitStack() as stack:
+            stack.enter_context(tuning.forcing(key, {**CHOSEN, **chosen}))
+            stack.enter_context(tuning.forcing(other, {**CHOSEN, "arch_variant": 0}))
+            launches = stack.enter_context(recording())
             attention.backward(out, q, k, v, out, lse, *made, causal=True, arch="sm_90")
         return [one.kernel.fn.__name__ for one in launches]
 

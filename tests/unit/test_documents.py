@@ -59,7 +59,7 @@ def test_generated_blocks_are_filled():
     found = re.findall(
         r"<!-- output: (.+?) -->\n```text\n(.*?)```\n<!-- end -->", README, re.DOTALL
     )
-    assert len(found) == 3
+    assert len(found) == 4
     for command, text in found:
         if "certify" in command:
             assert "rejected" in text
