@@ -16,7 +16,7 @@ import msgspec
 
 from ..analysis.gate.series import Series
 from ..errors import InfraError, UsageError
-from ..host import ended_by
+from ..host import ended_by, fixed_places
 from ..records import Provenance
 from .sides import Started
 
@@ -110,15 +110,16 @@ class PytestSide:
         """Exit code, and what was said last."""
         started = self._started
         try:
-            done = subprocess.run(
-                [started.words[0], *words],
-                env={**_inherited(), **started.environment},
-                capture_output=True,
-                text=True,
-                errors="replace",
-                timeout=limit,
-                check=False,
-            )
+            with fixed_places():
+                done = subprocess.run(
+                    [started.words[0], *words],
+                    env={**_inherited(), **started.environment},
+                    capture_output=True,
+                    text=True,
+                    errors="replace",
+                    timeout=limit,
+                    check=False,
+                )
         except subprocess.TimeoutExpired:
             raise InfraError(f"the {self.name} was not done after {limit:.0f} s") from None
         except OSError as error:

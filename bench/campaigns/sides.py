@@ -22,7 +22,7 @@ import msgspec
 from ..analysis.gate.series import Series, series
 from ..errors import InfraError
 from ..headers import RUN, UNDECODABLE, read_header
-from ..host import ended_by
+from ..host import ended_by, fixed_places
 from ..inventory import Inventory
 from ..records import Provenance
 from ..results import RunReader
@@ -96,15 +96,16 @@ class RunSide:
         self._lines: queue.Queue[bytes] = queue.Queue(maxsize=100)
         words = [*started.words, "gate", "side", *arguments, *started.options]
         try:
-            self._process = subprocess.Popen(
-                words,
-                env={**os.environ, **started.environment},
-                cwd=started.directory,
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=self._log,
-                start_new_session=True,
-            )
+            with fixed_places():
+                self._process = subprocess.Popen(
+                    words,
+                    env={**os.environ, **started.environment},
+                    cwd=started.directory,
+                    stdin=subprocess.PIPE,
+                    stdout=subprocess.PIPE,
+                    stderr=self._log,
+                    start_new_session=True,
+                )
         except OSError as error:
             self._log.close()
             raise InfraError(

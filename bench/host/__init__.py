@@ -19,6 +19,7 @@ from .cores import (
     threads,
 )
 from .identity import boot_id, hostname, machine_id
+from .memory_places import fixed_places
 from .processes import (
     die_with_parent,
     ended_by,
@@ -39,6 +40,7 @@ __all__ = [
     "die_with_parent",
     "ended_by",
     "expand",
+    "fixed_places",
     "frequency",
     "governor",
     "hostname",
