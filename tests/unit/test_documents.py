@@ -64,6 +64,9 @@ def test_generated_blocks_are_filled():
         if "certify" in command:
             assert "rejected" in text
             assert "scontrol update" in text
+        elif "gate" in command:
+            assert "gate counts passed" in text
+            assert "compared exactly" in text
         else:
             assert "overall score" in text
             assert "results in" in text
