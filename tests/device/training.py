@@ -4,7 +4,8 @@
     python tests/device/training.py results/RUN [--out FOLDER]
 
 Prints a table and writes it as ``<out>/<chip>/training.md``, with the run's rows beside it. Exit
-code 2 if the run has nothing of it. A missed bound is printed, and is no exit code.
+code 2 if the run has nothing of it, or is not of an accelerator. A missed bound is printed, and is
+no exit code.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import argparse
 import json
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
@@ -103,6 +104,11 @@ def _row(
     return what, f"{value:.3f}{spread}", bound, "met" if met else "MISSED"
 
 
+def _refuse(why: str) -> NoReturn:
+    sys.stderr.write(why + "\n")
+    sys.exit(2)
+
+
 def main() -> None:
     """Print, write."""
     assert __doc__ is not None
@@ -113,11 +119,12 @@ def main() -> None:
     try:
         found = Found(arguments.run)
     except HengsuanError as error:
-        sys.exit(f"{error}")
+        _refuse(str(error))
+    if found.header.provenance != "measured":
+        _refuse(f"{arguments.run} is {found.header.provenance}: these bounds are of accelerators")
     made = rows(found)
     if not made:
-        sys.stderr.write(f"{arguments.run}: none of the bounds of training is in it\n")
-        sys.exit(2)
+        _refuse(f"{arguments.run}: none of the bounds of training is in it")
     lines = table(("figure", "measured", "bound", ""), made)
     sys.stdout.write("\n".join(lines) + "\n")
     device = found.header.nodes[0].devices[0]
