@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ..errors import Exit, UsageError
+from ..report.amount import quiet
 from .json_output import JSON, print_json
 from .trust import PATH, STORE, USES, date_of, read_file, revoke, trust
 
@@ -37,15 +38,22 @@ command.add_command(revoke)
 @command.command()
 @click.argument("path", type=PATH)
 @click.option("--passphrase", is_flag=True, help="Encrypt it: asks, or HENGSUAN_KEY_PASSPHRASE.")
-def keygen(path: Path, passphrase: bool) -> int:
+@JSON
+def keygen(path: Path, passphrase: bool, as_json: bool) -> int:
     """Make a key pair: PATH, for you alone, and PATH.pub."""
     from ..certificates import keys
 
     keys.need_cryptography()
     public = keys.generate(path, passphrase_of(confirm=True) if passphrase else None)
+    beside, number = f"{path}{keys.PUBLIC_SUFFIX}", keys.key_id(public)
+    if as_json:
+        print_json({"private": str(path), "public": beside, "id": number})
+        return 0
+    click.echo(f"public key {beside}, {number}")
+    if quiet():
+        return 0
     click.echo(f"private key {path}: whoever has it can sign as you")
-    click.echo(f"public key {path}{keys.PUBLIC_SUFFIX}, {keys.key_id(public)}")
-    click.echo(f"trusted by: hengsuan certificate trust {path}{keys.PUBLIC_SUFFIX} --name NAME")
+    click.echo(f"trusted by: hengsuan certificate trust {beside} --name NAME")
     return 0
 
 

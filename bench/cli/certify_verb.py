@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from ..report.amount import quiet
+from .json_output import JSON
 from .measuring import (
     ONLY,
     chosen_suite,
@@ -87,8 +89,7 @@ class Duration(click.ParamType[float]):
 @click.option("--resume", metavar="RUN", help="Continue a certification whose driver died.")
 @ONLY
 @click.option("--dry-run", is_flag=True, help="Print the plan and how long it takes at most.")
-@click.option("--json", "as_json", is_flag=True, help="verdict.json on stdout.")
-@click.option("--quiet", "-q", is_flag=True, help="No progress on stderr.")
+@JSON
 def command(
     suite: str,
     run: str | None,
@@ -105,7 +106,6 @@ def command(
     only: str | None,
     dry_run: bool,
     as_json: bool,
-    quiet: bool,
     **where: Any,
 ) -> int:
     """Certify nodes with SUITE (a name or a YAML file): accept, reject or inconclusive.
@@ -154,8 +154,7 @@ def command(
         work.suite,
         judged_by,
         {"budget": budget, "soak": options["soak"]},
-        lambda campaign: measured(work, chips, quiet=quiet, campaign=campaign, **where),
-        quiet,
+        lambda campaign: measured(work, chips, campaign=campaign, **where),
     )
 
 
@@ -175,7 +174,6 @@ def _certify(
     judged_by: Judged,
     limits: dict[str, Any],
     measure: Callable[[Certify], Finished],
-    quiet: bool,
 ) -> int:
     """Measure and judge."""
     from ..campaigns.certify import Certify
@@ -187,7 +185,7 @@ def _certify(
         judged_by.rules,
         baseline=judged_by.baseline,
         waivers=judged_by.waivers,
-        say=lambda line: None if quiet else click.echo(line, err=True),
+        say=lambda line: None if quiet() else click.echo(line, err=True),
         **limits,
     )
     finished = measure(campaign)

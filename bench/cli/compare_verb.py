@@ -66,6 +66,7 @@ def command(
     if as_json:
         print_json({"exit": int(code), "profile": profile, "comparison": found})
         return int(code)
-    click.echo(f"{firsts[0].label}, {profile}")
-    print_comparison(console(), found, language)
+    screen = console()
+    screen.print(f"{firsts[0].label}, {profile}")
+    print_comparison(screen, found, language)
     return int(code)

@@ -128,7 +128,7 @@ def _warnings(address: str | None) -> list[str]:
 
 
 def _print(report: dict[str, Any]) -> None:
-    from ..report.terminal import console, print_table
+    from ..report.terminal import console, print_table, verdict
     from ..units import format_value
 
     screen = console()
@@ -178,7 +178,7 @@ def _print(report: dict[str, Any]) -> None:
                 for one in report["cluster"]
             ],
         )
-    verdict = "quiet enough to measure" if report["quiet"] else "not quiet"
-    screen.print(f"this host is {verdict}")
+    found = "quiet enough to measure" if report["quiet"] else "not quiet"
+    verdict(screen, f"this host is {found}", "")
     for text in (*report["reasons"], *report["warnings"]):
         screen.print(f"  {text}", soft_wrap=True)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Literal
 import click
 
 from ..gates import GateReport
+from ..report.amount import quiet
 from .json_output import print_json
 
 if TYPE_CHECKING:
@@ -56,6 +57,8 @@ def give(report: GateReport, out: Path, as_json: bool) -> int:
         print_json({"exit": int(report.exit), "folder": str(out), "report": report})
         return int(report.exit)
     print_gate(console(), report)
-    for line in said.annotations:  # at the beginning of lines, where they are looked for
+    for line in (
+        () if quiet() else said.annotations
+    ):  # at the beginning of lines, where they are looked for
         click.echo(line)
     return int(report.exit)

@@ -11,6 +11,7 @@ import click
 import msgspec
 
 from ..errors import UsageError
+from ..report.amount import quiet
 from .json_output import JSON
 from .measuring import places
 
@@ -35,7 +36,6 @@ SIDE = "env:FOLDER|git:REVISION|image:IMAGE|run:COMMAND|var:NAME=VALUE|lib:FOLDE
 )
 @places
 @JSON
-@click.option("-q", "--quiet", is_flag=True, help="No progress on stderr.")
 def command(
     baseline: tuple[str, ...],
     candidate: tuple[str, ...],
@@ -45,7 +45,6 @@ def command(
     pytest: tuple[str, ...],
     out: Path,
     as_json: bool,
-    quiet: bool,
     **where: Any,
 ) -> int:
     """Measure baseline and candidate in turn, and say whether the candidate is slower.
@@ -87,7 +86,7 @@ def command(
         found = compare(
             gate,
             sides,
-            say=lambda line: None if quiet else click.echo(line, err=True),
+            say=lambda line: None if quiet() else click.echo(line, err=True),
             aligned=any(one.startswith("axis:") for one in (*baseline, *candidate)),
         )
     said = (" ".join(baseline) or "as it is", " ".join(candidate) or "as it is")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ..errors import Exit, UsageError
+from ..report.amount import quiet
 from .certify_verb import Duration, Share
 from .json_output import JSON, print_json
 from .measuring import Work, measured, places
@@ -47,7 +48,6 @@ if TYPE_CHECKING:
 @click.option("--seed", default=0, show_default=True, help="Of when and whom failures strike.")
 @places
 @JSON
-@click.option("--quiet", "-q", is_flag=True, help="No progress on stderr.")
 def command(
     path: str,
     model: str,
@@ -60,7 +60,6 @@ def command(
     seed: int,
     out: Path,
     as_json: bool,
-    quiet: bool,
     **where: Any,
 ) -> int:
     """Train while ranks and nodes are killed, from checkpoint to checkpoint.
@@ -94,9 +93,9 @@ def command(
         node_share=node_share,
         seed=seed,
     )
-    campaign = Goodput(wanted, say=lambda line: None if quiet else click.echo(line, err=True))
+    campaign = Goodput(wanted, say=lambda line: None if quiet() else click.echo(line, err=True))
     task = Work(campaign.suite, new_run_id("goodput"), out)
-    finished = measured(task, load_chips(), quiet=quiet, campaign=campaign, **where)
+    finished = measured(task, load_chips(), campaign=campaign, **where)
     return _report(finished, campaign, mtbf, as_json)
 
 
@@ -141,6 +140,6 @@ def _report(finished: Finished, campaign: Campaign, mtbf: float, as_json: bool) 
         click.echo("no failure struck: ask for more --work, or a shorter --mtbf", err=True)
     if problem:
         click.echo(f"error: {plain(problem)}", err=True)
-    click.echo(f"results in {finished.folder}; every attempt: hengsuan results show "
-               f"{finished.folder}")  # fmt: skip
+    where = finished.folder
+    out.print(f"results in {where}; every attempt: hengsuan results show {where}", soft_wrap=True)
     return int(code)

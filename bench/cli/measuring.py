@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 import click
 
 from ..errors import Exit, UsageError
+from ..report.amount import quiet
 from .json_output import print_json
 from .place import check_stand_in, executor_of, given, make_executor, spelled, stood_in_for
 
@@ -171,16 +172,16 @@ def measured(
     work: Work,
     chips: dict[str, Chip],
     *,
-    quiet: bool,
+    unseen: bool = False,
     campaign: Campaign | None = None,
     **where: Any,
 ) -> Finished:
-    """Execute a suite as the options say, watched on the terminal unless ``quiet``.
+    """Execute a suite as the options say, watched on the terminal unless only the verdict is wanted.
 
     Args:
         work: What to measure.
         chips: Datasheets by name.
-        quiet: Show nothing while measuring.
+        unseen: Show nothing while measuring.
         campaign: Asked for further stages.
         where: The options of `places`; a continued run keeps its own executor and stand-in.
     """
@@ -196,7 +197,7 @@ def measured(
         where["executor_name"] = executor_of(work.again[0], where)
         where |= stood_in_for(work.again[0], where)
     executor = make_executor(chips, **where)
-    with watching(quiet) as screen:
+    with watching(unseen or quiet()) as screen:
         observer: Observer = screen if screen is not None else Silent()
         return execute(
             work.suite,

@@ -34,7 +34,6 @@ if TYPE_CHECKING:
 @SET
 @click.option("--dry-run", is_flag=True, help="Print the plan, with --address for a cluster.")
 @JSON
-@click.option("--quiet", "-q", is_flag=True, help="No progress on stderr.")
 def command(
     suite: str,
     resume: str | None,
@@ -44,7 +43,6 @@ def command(
     dry_run: bool,
     profile: str,
     as_json: bool,
-    quiet: bool,
     **where: Any,
 ) -> int:
     """Measure SUITE (a name or a YAML file) and print the scorecard.
@@ -61,7 +59,7 @@ def command(
     if dry_run:
         return print_planned(chosen_suite(suite, only, axes), chips, as_json, **where)
     work = work_of(suite, only, resume, out, axes)
-    finished = measured(work, chips, quiet=quiet, **where)
+    finished = measured(work, chips, **where)
     return _report(finished, scored_by, chips, as_json)
 
 

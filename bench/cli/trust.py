@@ -66,6 +66,9 @@ def trust(
     path = store.trust(one)
     if taken := store.revoked.get(one.id):
         click.echo(f"warning: this key was revoked: {taken.reason or 'no reason given'}", err=True)
+    if as_json:
+        print_json({"key": one, "id": one.id, "file": str(path)})
+        return 0
     click.echo(f"{one.id} counts as {name} for {', '.join(one.uses)}: {path}")
     return 0
 
@@ -80,7 +83,8 @@ def trust(
     help="Of a key: spare what was issued before; who has the key can back-date.",
 )
 @STORE
-def revoke(what: str, reason: str, since: str, folder: Path | None) -> int:
+@JSON
+def revoke(what: str, reason: str, since: str, folder: Path | None, as_json: bool) -> int:
     """Let a key or one certificate count no more.
 
     WHAT is the name of a trusted key, a .pub file, a certificate's file, or an id.
@@ -94,12 +98,15 @@ def revoke(what: str, reason: str, since: str, folder: Path | None) -> int:
         if found.startswith("sha256:"):
             raise UsageError("--since goes with a key; a certificate is revoked as a whole")
     path = store.revoke(Revocation(what=found, since=since, reason=reason))
+    if as_json:
+        print_json({"revoked": found, "since": since, "reason": reason, "file": str(path)})
+        return 0
     click.echo(f"{found} is revoked{f' from {since} on' if since else ''}: {path}")
     return 0
 
 
 def _list(store: Store, as_json: bool) -> int:
-    from ..report.terminal import console, print_table
+    from ..report.terminal import console, print_list
 
     if as_json:
         print_json({"keys": list(store.keys.values()), "revoked": list(store.revoked.values())})
@@ -115,7 +122,7 @@ def _list(store: Store, as_json: bool) -> int:
         revoked = f"{taken.since or 'all'}: {taken.reason}" if taken is not None else ""
         rows.append((one.name, number[:20], ", ".join(one.uses), ", ".join(limits), times, revoked))
     if rows:
-        print_table(console(), ("name", "key", "for", "only", "trusted", "revoked"), rows)
+        print_list(console(), ("name", "key", "for", "only", "trusted", "revoked"), rows)
     for number, given in store.revoked.items():
         if number not in store.keys:
             click.echo(f"revoked: {number} {given.reason}")
