@@ -10,14 +10,15 @@ import click
 from ..errors import Exit, UsageError
 from ..report.amount import quiet
 from .json_output import JSON, print_json
+from .verbs import Verb
 
 if TYPE_CHECKING:
     from ..conformance.outcome import Result, Verdict
     from ..report.junit import Case, Kind
 
 
-@click.command(name="check")
-@click.argument("name")
+@click.command(cls=Verb, name="check")
+@click.argument("name", metavar="BACKEND")
 @click.option("--only", multiple=True, metavar="CHECK", help="Only these; * fits all.  [repeat]")
 @click.option("--list", "listed", is_flag=True, help="Say which checks there are, run none.")
 @JSON
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 def command(
     name: str, only: tuple[str, ...], listed: bool, as_json: bool, junit: Path | None
 ) -> int:
-    """Check the backend NAME on this node's devices, each check in a process of its own.
+    """Check a BACKEND on this node's devices, each check in a process of its own.
 
     Exit code: 0 all passed or are declared not supported; 1 something failed; 2 usage;
     3 something could not be tried here, which is no pass; 4 we crashed.

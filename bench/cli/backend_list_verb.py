@@ -7,9 +7,10 @@ from typing import Any
 import click
 
 from .json_output import JSON, print_json
+from .verbs import Verb
 
 
-@click.command(name="list")
+@click.command(cls=Verb, name="list")
 @JSON
 def command(as_json: bool) -> int:
     """List every backend: from where, usable or why not, its devices, on what it was tested.

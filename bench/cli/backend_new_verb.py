@@ -8,9 +8,10 @@ import click
 
 from ..report.amount import quiet
 from .json_output import JSON, print_json
+from .verbs import Verb
 
 
-@click.command(name="new")
+@click.command(cls=Verb, name="new")
 @click.argument("name")
 @click.option("--device-type", metavar="T", help="PyTorch's device type.  [default: NAME]")
 @click.option(

@@ -11,6 +11,7 @@ from ..errors import Exit, UsageError
 from ..report.amount import quiet
 from .json_output import JSON, print_json
 from .trust import PATH, STORE, USES, date_of, read_file, revoke, trust
+from .verbs import Commands
 
 if TYPE_CHECKING:
     from ..certificates.certificate import Certificate
@@ -22,7 +23,7 @@ _RESULTS = click.option(
 )
 
 
-@click.group(name="certificate")
+@click.group(name="certificate", cls=Commands)
 def command() -> None:
     """Sign what was found about nodes, and say whether a certificate counts.
 
@@ -68,7 +69,10 @@ def keygen(path: Path, passphrase: bool, as_json: bool) -> int:
 def sign(
     run: str, path: Path, out: Path, valid: str, every: bool, results: Path, as_json: bool
 ) -> int:
-    """Sign a certificate for every node that RUN accepts."""
+    """Sign a certificate for every node that RUN accepts.
+
+    Exit code: 0 signed; 1 no node has one.
+    """
     from ..certificates import keys, times
     from ..certificates.issue import issue, write
     from ..report.plain import plain
@@ -119,7 +123,7 @@ def verify(
 ) -> int:
     """Say whether certificates count. FILES may be folders.
 
-    Exit code 0: every one is valid. 1: one is not. Clocks may differ by five minutes.
+    Exit code: 0 every one is valid; 1 one is not. Clocks may differ by five minutes.
     """
     from ..certificates import keys, times, verify
     from ..certificates.certificate import results_digests

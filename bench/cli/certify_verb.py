@@ -19,6 +19,7 @@ from .measuring import (
     work_of,
 )
 from .place import given
+from .verbs import Verb
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -60,7 +61,7 @@ class Duration(click.ParamType[float]):
             self.fail(str(error), param, ctx)
 
 
-@click.command(name="certify")
+@click.command(cls=Verb, name="certify")
 @click.argument("suite", default="certify")
 @click.option("--from", "run", metavar="RUN", help="Judge a run that is there; measure nothing.")
 @click.option("--baseline", metavar="RUN", help="A proven fleet, to compare with as well.")

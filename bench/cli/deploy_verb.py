@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from ..errors import UsageError
+from .verbs import Commands
 
 if TYPE_CHECKING:
     from ..deploy.manifests import Deployment
@@ -56,7 +57,7 @@ _PORT = click.option(
 )
 
 
-@click.group(name="deploy")
+@click.group(name="deploy", cls=Commands)
 def command() -> None:
     """Print a commented manifest that starts Ray as a measurement wants it and runs a suite."""
 

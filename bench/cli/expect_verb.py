@@ -10,9 +10,10 @@ import click
 from ..errors import Exit
 from .json_output import JSON, print_json
 from .scoring import OUT, read_runs
+from .verbs import Verb
 
 
-@click.command(name="expect")
+@click.command(cls=Verb, name="expect")
 @click.argument("run")
 @click.option("--only", metavar="PATTERN", help="Only cases whose name and metric fit it ('*').")
 @OUT

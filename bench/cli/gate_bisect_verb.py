@@ -11,9 +11,10 @@ from ..errors import Exit, InfraError, UsageError
 from ..report.amount import quiet
 from .json_output import JSON, print_json
 from .measuring import places
+from .verbs import Verb
 
 
-@click.command()
+@click.command(cls=Verb)
 @click.argument("good")
 @click.argument("bad")
 @click.option("--gate", "gate_name", default="default", show_default=True, metavar="NAME|FILE")

@@ -14,6 +14,7 @@ from ..errors import UsageError
 from ..report.amount import quiet
 from .json_output import JSON
 from .measuring import places
+from .verbs import Verb
 
 if TYPE_CHECKING:
     from ..campaigns.sides import Side
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 SIDE = "env:FOLDER|git:REVISION|image:IMAGE|run:COMMAND|var:NAME=VALUE|lib:FOLDER|axis:AXIS=VALUE"
 
 
-@click.command()
+@click.command(cls=Verb)
 @click.option("--baseline", multiple=True, metavar="SIDE", help=f"What was: {SIDE}.")
 @click.option("--candidate", multiple=True, metavar="SIDE", help="What is to be judged.")
 @click.option("--gate", "gate_name", default="default", show_default=True, metavar="NAME|FILE")

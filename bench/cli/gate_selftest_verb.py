@@ -11,7 +11,7 @@ from ..errors import Exit, UsageError
 from ..report.amount import quiet
 from .json_output import JSON, print_json
 from .measuring import places
-
+from .verbs import Verb
 
 _SAID = {
     Exit.OK: "every margin is held here",
@@ -20,7 +20,7 @@ _SAID = {
 }
 
 
-@click.command()
+@click.command(cls=Verb)
 @click.option("--gate", "gate_name", default="default", show_default=True, metavar="NAME|FILE")
 @click.option("--suite", metavar="NAME|FILE", help="What a block measures.  [default: the gate's]")
 @click.option("--blocks", type=click.IntRange(4), default=10, show_default=True)

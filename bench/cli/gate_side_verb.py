@@ -9,9 +9,10 @@ from typing import Any
 import click
 
 from .measuring import SET, Work, chosen_suite, measured, places
+from .verbs import Verb
 
 
-@click.command(hidden=True)
+@click.command(cls=Verb, hidden=True)
 @click.argument("suite")
 @SET
 @places

@@ -12,6 +12,7 @@ from ..report.amount import quiet
 from .certify_verb import Duration, Share
 from .json_output import JSON, print_json
 from .measuring import Work, measured, places
+from .verbs import Verb
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from ..cluster.engine import Finished
 
 
-@click.command(name="goodput")
+@click.command(cls=Verb, name="goodput")
 @click.option("--path", default="", help="Directory of checkpoints that all ranks see.")
 @click.option("--model", default="fitting", show_default=True, help="What is trained.")
 @click.option("--batch", default=4, show_default=True, help="Sequences of a rank's step.")

@@ -1,4 +1,4 @@
-"""``--json``, ``--quiet`` and ``--verbose``, which verbs have together, and what JSON looks like."""
+"""``--json``, ``--quiet`` and ``--verbose``, which verbs have together."""
 
 from __future__ import annotations
 

@@ -176,7 +176,7 @@ def measured(
     campaign: Campaign | None = None,
     **where: Any,
 ) -> Finished:
-    """Execute a suite as the options say, watched on the terminal unless only the verdict is wanted.
+    """Execute a suite as the options say, on the terminal unless only the verdict is wanted.
 
     Args:
         work: What to measure.

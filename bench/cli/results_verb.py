@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from .json_output import JSON, print_json
+from .verbs import Commands
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -25,7 +26,7 @@ _OUT = click.option(
 )
 
 
-@click.group(name="results")
+@click.group(name="results", cls=Commands)
 def command() -> None:
     """List and show runs. RUN is an id, the beginning of one, or a path."""
 

@@ -19,13 +19,14 @@ from .measuring import (
     resumes_as_planned,
     work_of,
 )
+from .verbs import Verb
 
 if TYPE_CHECKING:
     from ..cluster.engine import Finished
     from ..configs import Chip
 
 
-@click.command(name="run")
+@click.command(cls=Verb, name="run")
 @click.argument("suite", default="quick")
 @places
 @click.option("--resume", metavar="RUN", help="Continue a run whose driver died.")

@@ -10,6 +10,7 @@ import click
 from ..errors import Exit, UsageError
 from .json_output import JSON, print_json
 from .scoring import LANGUAGE, OUT, PROFILE, checked_profile, read_runs, scores
+from .verbs import Verb
 
 if TYPE_CHECKING:
     from ..analysis.subject import Readiness
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 _FILE = click.Path(path_type=Path)
 
 
-@click.command(name="score")
+@click.command(cls=Verb, name="score")
 @click.argument("runs", nargs=-1, required=True, metavar="RUN...")
 @PROFILE
 @click.option("--system", type=_FILE, help="What is declared of the system (YAML).")

@@ -8,9 +8,10 @@ import click
 
 from ..report.amount import quiet
 from .json_output import JSON, print_json
+from .verbs import Commands
 
 
-@click.group(name="show")
+@click.group(name="show", cls=Commands)
 def command() -> None:
     """Show what can be measured, against what, and from which files."""
 

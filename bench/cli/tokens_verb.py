@@ -10,9 +10,10 @@ import click
 from ..errors import Exit, UsageError
 from ..report.amount import quiet
 from .json_output import JSON, print_json
+from .verbs import Commands
 
 
-@click.group(name="tokens")
+@click.group(name="tokens", cls=Commands)
 def command() -> None:
     """Write, describe and verify packed token sets, which the benchmark `data` reads."""
 
@@ -60,7 +61,10 @@ def new(file: Path, size: str, vocab: int, seed: int, force: bool, as_json: bool
 @click.argument("file", type=click.Path(path_type=Path))
 @JSON
 def verify(file: Path, as_json: bool) -> int:
-    """Compare every token of FILE with what was written. Exit code 1 where one differs."""
+    """Compare every token of FILE with what was written.
+
+    Exit code: 0 all are the same; 1 one differs.
+    """
     from ..workloads.tokens import open_set
 
     found = open_set(file)

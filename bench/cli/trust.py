@@ -10,6 +10,7 @@ import click
 
 from ..errors import UsageError
 from .json_output import JSON, print_json
+from .verbs import Verb
 
 if TYPE_CHECKING:
     from ..certificates.trust import Store
@@ -18,10 +19,11 @@ PATH = click.Path(path_type=Path)
 STORE = click.option(
     "--store", "folder", type=PATH, help="Trust store.  [default: trust/ in your configuration]"
 )
+
 USES = ("certify", "submission")
 
 
-@click.command()
+@click.command(cls=Verb)
 @click.argument("public_key", type=PATH, required=False)
 @click.option("--name", help="What to call whose key it is.")
 @click.option("--for", "uses", type=click.Choice(USES), multiple=True, help="  [default: certify]")
@@ -73,7 +75,7 @@ def trust(
     return 0
 
 
-@click.command()
+@click.command(cls=Verb)
 @click.argument("what")
 @click.option("--reason", default="", help="Why; shown to whoever verifies.")
 @click.option(

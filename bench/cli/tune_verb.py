@@ -13,6 +13,7 @@ import click
 from ..errors import Exit, UsageError, unknown
 from ..report.amount import quiet
 from .json_output import JSON, print_json
+from .verbs import Verb
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from ..campaigns.tune import Found, OneDevice
 
 
-@click.command(name="tune")
+@click.command(cls=Verb, name="tune")
 @click.argument("ops", nargs=-1, metavar="[OP]...")
 @click.option("--dtype", "dtypes", multiple=True, help="Only these; an operation's first if none.")
 @click.option(
