@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 import click
 
 from ..errors import Exit, UsageError
-from ..report.amount import quiet
 from .json_output import print_json
 from .place import check_stand_in, executor_of, given, make_executor, spelled, stood_in_for
 
@@ -197,7 +196,7 @@ def measured(
         where["executor_name"] = executor_of(work.again[0], where)
         where |= stood_in_for(work.again[0], where)
     executor = make_executor(chips, **where)
-    with watching(unseen or quiet()) as screen:
+    with watching(unseen) as screen:
         observer: Observer = screen if screen is not None else Silent()
         return execute(
             work.suite,

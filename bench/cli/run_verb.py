@@ -71,6 +71,7 @@ def _report(finished: Finished, profile: Any, chips: dict[str, Chip], as_json: b
     from ..report.terminal import console, print_outcome, print_scorecard
     from ..results import RunReader
     from . import reader_may_leave
+    from .ending import next_after_run, print_end, verdict_of
 
     reader = RunReader(finished.folder)
     columns = reader.columns()
@@ -79,6 +80,8 @@ def _report(finished: Finished, profile: Any, chips: dict[str, Chip], as_json: b
     numbers = ((columns.status == index).sum() for index in range(len(STATUSES)))
     finished.counts = {s: int(n) for s, n in zip(STATUSES, numbers, strict=True) if n}
     code = Exit.worst([finished.exit, card.exit])
+    said = verdict_of(finished.header, code, card)
+    following = next_after_run(finished.header, finished.folder, finished.counts, card)
     with reader_may_leave():
         if as_json:
             found = {
@@ -86,13 +89,16 @@ def _report(finished: Finished, profile: Any, chips: dict[str, Chip], as_json: b
                 "folder": str(finished.folder),
                 "state": finished.header.state,
                 "exit": int(code),
+                "verdict": said,
                 "rows": finished.counts,
                 "lost": finished.lost,
                 "scorecard": card,
+                "next": [command for command, _ in following],
             }
             print_json(found)
         else:
             out, folder = console(), str(finished.folder)
             print_scorecard(out, card)
             print_outcome(out, finished.header, folder, finished.counts, finished.lost)
+            print_end(out, said, following)
     return int(code)

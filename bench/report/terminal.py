@@ -92,7 +92,7 @@ def said_counts(counts: Mapping[Any, int]) -> str:
 def print_scorecard(made: Console, card: Scorecard) -> None:
     """The scorecard: what has a value as a table by category, what has none with its reason."""
     (_narrow if made.width < NARROW else _wide)(made, card)
-    verdict(made, overall_line(card))
+    _line(made, overall_line(card), "bold")
     absent = _absent(card)
     for line in _merged(absent):
         _line(made, line, "dim")

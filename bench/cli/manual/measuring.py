@@ -108,7 +108,7 @@ PAGES = {
     ),
     "completion": Page(
         {
-            "hengsuan completion bash > ~/.local/share/bash-completion/completions/hengsuan": "bash",
+            "hengsuan completion bash >> ~/.bash_completion": "bash",
             "hengsuan completion zsh > ~/.zfunc/_hengsuan": "zsh, with ~/.zfunc in fpath",
             "hengsuan completion fish > ~/.config/fish/completions/hengsuan.fish": "fish",
         },

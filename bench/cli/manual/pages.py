@@ -11,7 +11,7 @@ RUNS = {
     "results/RUN/conditions.jsonl": "clocks, affinity and other conditions that rows refer to",
 }
 CONFIGURATION = {
-    "~/.config/hengsuan": "your own suites, profiles, chips and so on; HENGSUAN_CONFIG_PATH has more",
+    "~/.config/hengsuan": "your own suites, profiles, chips; HENGSUAN_CONFIG_PATH has more",
 }
 
 
