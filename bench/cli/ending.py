@@ -25,13 +25,14 @@ Next = tuple[str, str]
 
 SHOWN = 3
 """Commands that are named: more would be a list to choose from."""
-_WORDS = {
+WORDS = {
     Exit.OK: "measured, every check held",
     Exit.FINDING: "a finding: a check did not hold, or a criterion was missed",
     Exit.INCONCLUSIVE: "inconclusive: not enough values count",
     Exit.INFRASTRUCTURE: "something was lost; the rest was measured",
     Exit.INTERRUPTED: "interrupted; what was measured is kept",
 }
+"""What an exit code says of a run."""
 _UNDER_A_ROOF = {"gemm", "stream", "compute", "memory"}
 
 
@@ -45,7 +46,7 @@ def verdict_of(header: Header, code: Exit, card: Scorecard) -> str:
     """``run ID: measured, every check held; score 82/100, coverage 93% (simulated)``."""
     score = "none" if card.overall is None else f"{card.overall:.0f}/100"
     return (
-        f"run {header.id}: {_WORDS[code]}; score {score}, coverage {card.coverage:.0%} "
+        f"run {header.id}: {WORDS[code]}; score {score}, coverage {card.coverage:.0%} "
         f"({header.label})"
     )
 

@@ -34,7 +34,7 @@ def command(run: str | None, out: Path, as_json: bool) -> int:
     from ..report.terminal import console, print_outcome
     from ..results import RunReader
     from ..runs import find_run
-    from .ending import ended, next_after_run, print_end
+    from .ending import WORDS, ended, next_after_run, print_end
 
     folder = find_run(run, out) if run is not None else _newest(out)
     growing = Growing(folder)
@@ -61,7 +61,7 @@ def command(run: str | None, out: Path, as_json: bool) -> int:
         return int(code)
     screen = console()
     print_outcome(screen, header, str(folder), counts, lost)
-    said = "its driver died: nobody measures any more" if died else header.state
+    said = "its driver died: nobody measures any more" if died else WORDS[code]
     print_end(screen, f"run {header.id}: {said}", following)
     return int(code)
 

@@ -111,7 +111,7 @@ def _drain(terminal):
 
 
 def test_completion(benchmark, figure, tmp_path):
-    """From the key to what is offered, in a folder of a thousand runs: the slowest of some words."""
+    """From the key to what is offered, beside a thousand runs: the slowest of some words."""
     for number in range(1000):
         folder = tmp_path / "results" / f"20260101-{number:06}-quick"
         folder.mkdir(parents=True)

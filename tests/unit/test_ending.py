@@ -78,7 +78,13 @@ def verdicts(*words, provenance="measured", command=""):
         for i, word in enumerate(words)
     ]
     return Certification(
-        run="r", suite="certify", profile="certify", provenance=provenance, nodes=nodes
+        run="r",
+        suite="certify",
+        profile="certify",
+        provenance=provenance,
+        began="2026-01-01",
+        finished="2026-01-02",
+        nodes=nodes,
     )
 
 

@@ -149,7 +149,7 @@ def test_quiet_is_the_line_of_the_verdict(measured):
         (["results", "fabric", "{run}"], "run {run}, simulated: 1 fabrics"),
         (["expect", "{run}"], "run {run}: simulated"),
         (["score", "{run}"], "score "),
-        (["watch", "{run}"], "run {run}: complete"),
+        (["watch", "{run}"], "run {run}: measured, every check held"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )

@@ -49,7 +49,7 @@ def test_a_run_is_watched_to_its_end(tmp_path):
     text = "\n".join(seen.lines)
     assert "128 ok, 1 failed" in text
     assert "64 of 64 rows" not in text  # the picture is taken away
-    assert f"run {journal.folder.name}: complete" in text
+    assert f"run {journal.folder.name}: something was lost" in text
     assert f"hengsuan results show {journal.folder.name}" in text
     assert seen.screen.cursor.hidden is False
 
