@@ -13,7 +13,9 @@ from typing import Any, NoReturn
 import click
 
 from .. import __version__
+from ..files import silence
 from .completing import VARIABLE, completed
+from .json_output import tell
 from .verbs import Root
 
 VERBS = {
@@ -74,10 +76,11 @@ def _run() -> int:
     except click.exceptions.Exit as error:
         return error.exit_code
     except click.ClickException as error:
-        error.show()
+        with contextlib.suppress(OSError):
+            error.show()
         return 2
     except (KeyboardInterrupt, SystemExit, click.Abort):
-        click.echo("interrupted", err=True)
+        tell("interrupted")
         return 130
     except Exception as error:
         return _failed(error)
@@ -105,8 +108,7 @@ def reader_may_leave() -> Iterator[None]:
         broken = isinstance(error, BrokenPipeError) or isinstance(error.__context__, OSError)
         if not broken and not _nobody_reads():
             raise  # somebody's own handler of a signal, while Ray starts
-        # Keeps Python from complaining when it flushes at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        silence(sys.stdout)
 
 
 def _nobody_reads() -> bool:
@@ -123,14 +125,14 @@ def _failed(error: Exception) -> int:
 
         traceback.print_exc()
     if isinstance(error, HengsuanError):
-        click.echo(f"error: {error}", err=True)
+        tell(f"error: {error}")
         return int(error.exit)
     if isinstance(error, OSError) and error.strerror:
         # A full disk, a folder without permission: the host's state, not our defect.
         where = f"{error.filename}: " if error.filename else ""
-        click.echo(f"error: {where}{error.strerror}", err=True)
+        tell(f"error: {where}{error.strerror}")
         return int(Exit.INFRASTRUCTURE)
     text = " ".join(str(error).split())
-    click.echo(f"error: {type(error).__name__}: {text}", err=True)
-    click.echo("hint: a defect of ours; `hengsuan --debug ...` shows where", err=True)
+    tell(f"error: {type(error).__name__}: {text}")
+    tell("hint: a defect of ours; `hengsuan --debug ...` shows where")
     return int(Exit.INFRASTRUCTURE)

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from ..errors import Exit, UsageError
-from ..report.amount import quiet
-from .json_output import JSON, print_json
+from .json_output import JSON, print_json, say
 from .verbs import Verb
 
 if TYPE_CHECKING:
@@ -48,9 +47,8 @@ def command(
     results = []
     for result in suite.run(checks):
         results.append(result)
-        if not quiet():
-            said = f" {result.reason}" if result.verdict in ("fail", "skipped") else ""
-            click.echo(f"{result.check}: {_WORDS[result.verdict]}{said}", err=True)
+        said = f" {result.reason}" if result.verdict in ("fail", "skipped") else ""
+        say(f"{result.check}: {_WORDS[result.verdict]}{said}")
     code = exit_of(results)
     if junit is not None:
         from ..report.junit import write

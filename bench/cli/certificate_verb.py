@@ -9,7 +9,7 @@ import click
 
 from ..errors import Exit, UsageError
 from ..report.amount import quiet
-from .json_output import JSON, print_json
+from .json_output import JSON, print_json, tell
 from .trust import PATH, STORE, USES, date_of, read_file, revoke, trust
 from .verbs import Commands
 
@@ -88,9 +88,9 @@ def sign(
         print_json({"certificates": files, "left": made.left})
     else:
         for sentence in made.left[:WORST]:
-            click.echo(plain(sentence), err=True)
+            tell(plain(sentence))
         if len(made.left) > WORST:
-            click.echo(f"and {len(made.left) - WORST} more without one", err=True)
+            tell(f"and {len(made.left) - WORST} more without one")
         click.echo(f"{len(files)} certificate(s) in {out}")
     return int(Exit.OK if files else Exit.FINDING)
 
@@ -177,7 +177,7 @@ def show(file: Path, as_json: bool) -> int:
         print_json({"id": certificate.id(), "certificate": certificate})
     else:
         print_certificate(console(), certificate)
-        click.echo("not verified: `hengsuan certificate verify` says whether it counts", err=True)
+        tell("not verified: `hengsuan certificate verify` says whether it counts")
     return 0
 
 

@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ..report.amount import quiet
-from .json_output import JSON
+from .json_output import JSON, say
 from .measuring import (
     ONLY,
     chosen_suite,
@@ -186,7 +185,7 @@ def _certify(
         judged_by.rules,
         baseline=judged_by.baseline,
         waivers=judged_by.waivers,
-        say=lambda line: None if quiet() else click.echo(line, err=True),
+        say=say,
         **limits,
     )
     finished = measure(campaign)

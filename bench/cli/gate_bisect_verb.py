@@ -8,8 +8,7 @@ from typing import Any
 import click
 
 from ..errors import Exit, InfraError, UsageError
-from ..report.amount import quiet
-from .json_output import JSON, print_json
+from .json_output import JSON, print_json, say
 from .measuring import places
 from .verbs import Verb
 
@@ -46,8 +45,7 @@ def command(good: str, bad: str, gate_name: str, out: Path, as_json: bool, **whe
             with both(gate, [f"git:{good}"], [f"git:{revision}"], out / revision, where) as sides:
                 judged = compare(gate, sides).judged
         except (InfraError, UsageError) as error:
-            if not quiet():
-                click.echo(f"{revision[:12]} cannot be judged: {error.message}", err=True)
+            say(f"{revision[:12]} cannot be judged: {error.message}")
             return "unknown"
         states = {one.state for one in judged}
         told: Told = "unknown"
@@ -55,8 +53,7 @@ def command(good: str, bad: str, gate_name: str, out: Path, as_json: bool, **whe
             told = "bad"
         elif states and states <= {"PASS", "IMPROVED"}:
             told = "good"
-        if not quiet():
-            click.echo(f"{revision[:12]} is {told}", err=True)
+        say(f"{revision[:12]} is {told}")
         return told
 
     last = judge(revisions[-1])

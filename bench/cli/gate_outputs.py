@@ -10,7 +10,7 @@ import click
 
 from ..gates import GateReport
 from ..report.amount import quiet
-from .json_output import print_json
+from .json_output import print_json, tell
 
 if TYPE_CHECKING:
     from ..configs import Gate
@@ -52,7 +52,7 @@ def give(report: GateReport, out: Path, as_json: bool) -> int:
     out.mkdir(parents=True, exist_ok=True)
     said = write_outputs(out, report)
     for line in said.warnings:
-        click.echo(line, err=True)
+        tell(line)
     if as_json:
         print_json({"exit": int(report.exit), "folder": str(out), "report": report})
         return int(report.exit)

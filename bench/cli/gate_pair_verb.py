@@ -11,8 +11,7 @@ import click
 import msgspec
 
 from ..errors import UsageError
-from ..report.amount import quiet
-from .json_output import JSON
+from .json_output import JSON, say
 from .measuring import places
 from .verbs import Verb
 
@@ -87,7 +86,7 @@ def command(
         found = compare(
             gate,
             sides,
-            say=lambda line: None if quiet() else click.echo(line, err=True),
+            say=say,
             aligned=any(one.startswith("axis:") for one in (*baseline, *candidate)),
         )
     said = (" ".join(baseline) or "as it is", " ".join(candidate) or "as it is")

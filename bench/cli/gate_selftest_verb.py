@@ -8,8 +8,7 @@ from typing import Any
 import click
 
 from ..errors import Exit, UsageError
-from ..report.amount import quiet
-from .json_output import JSON, print_json
+from .json_output import JSON, print_json, say, tell
 from .measuring import places
 from .verbs import Verb
 
@@ -54,13 +53,12 @@ def command(
     most = asked.blocks[-1]
     gate = msgspec.structs.replace(asked, suite=suite or asked.suite, blocks=[blocks])
     with both(gate, (), (), out, where) as sides:
-        say = None if quiet() else lambda line: click.echo(line, err=True)
-        found = compare(gate, sides, say=say or (lambda line: None))
+        found = compare(gate, sides, say=say)
         noise = {one.name: one.noise for one in found.judged if one.noise is not None}
         try:
             keep(sides[0].devices(), noise)
         except OSError as error:
-            click.echo(f"warning: this cannot be kept: {error.strerror}", err=True)
+            tell(f"warning: this cannot be kept: {error.strerror}")
     if not found.judged:
         raise UsageError(f"no line of gate {gate.name} fits a metric of suite {gate.suite}")
     rows = []

@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ..errors import Exit, UsageError
-from ..report.amount import quiet
 from .certify_verb import Duration, Share
-from .json_output import JSON, print_json
+from .json_output import JSON, print_json, say, tell
 from .measuring import Work, measured, places
 from .verbs import Verb
 
@@ -94,7 +93,7 @@ def command(
         node_share=node_share,
         seed=seed,
     )
-    campaign = Goodput(wanted, say=lambda line: None if quiet() else click.echo(line, err=True))
+    campaign = Goodput(wanted, say=say)
     task = Work(campaign.suite, new_run_id("goodput"), out)
     finished = measured(task, load_chips(), campaign=campaign, **where)
     return _report(finished, campaign, mtbf, as_json)
@@ -138,9 +137,9 @@ def _report(finished: Finished, campaign: Campaign, mtbf: float, as_json: bool) 
     if found is not None:
         print_goodput(out, found)
     if found is not None and not found.failures:
-        click.echo("no failure struck: ask for more --work, or a shorter --mtbf", err=True)
+        tell("no failure struck: ask for more --work, or a shorter --mtbf")
     if problem:
-        click.echo(f"error: {plain(problem)}", err=True)
+        tell(f"error: {plain(problem)}")
     where = finished.folder
     out.print(f"results in {where}; every attempt: hengsuan results show {where}", soft_wrap=True)
     return int(code)

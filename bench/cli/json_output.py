@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from typing import Any, TypeVar
 
 import click
 
-from ..report.amount import AMOUNT, Amount
+from ..files import silence
+from ..report.amount import AMOUNT, Amount, quiet
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -33,6 +35,20 @@ def _how_much(amount: Amount, short: str, name: str, text: str) -> Callable[[F],
     return click.option(
         name, short, is_flag=True, expose_value=False, callback=set_amount, help=text
     )
+
+
+def say(text: str) -> None:
+    """A line on stderr about what goes on, unless only the verdict is wanted."""
+    if not quiet():
+        tell(text)
+
+
+def tell(text: str) -> None:
+    """A line on stderr. Where it cannot be written nobody is told, and all goes on."""
+    try:
+        click.echo(text, err=True)
+    except OSError:
+        silence(sys.stderr)
 
 
 def print_json(found: Any) -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 import click
 
 from ..errors import Exit, UsageError
-from .json_output import print_json
+from .json_output import print_json, tell
 from .place import check_stand_in, executor_of, given, make_executor, spelled, stood_in_for
 
 if TYPE_CHECKING:
@@ -191,7 +191,7 @@ def measured(
     from .live import watching
 
     for problem in broken_chips():
-        click.echo(f"warning: {problem}", err=True)
+        tell(f"warning: {problem}")
     if work.again is not None:
         where["executor_name"] = executor_of(work.again[0], where)
         where |= stood_in_for(work.again[0], where)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from .json_output import JSON, print_json
+from .json_output import JSON, print_json, tell
 from .verbs import Commands
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ def list_(out: Path, as_json: bool) -> int:
         print_json(runs)
         return 0
     if not runs:
-        click.echo(f"no runs in {out}", err=True)
+        tell(f"no runs in {out}")
         return 0
     rows = [
         (run.id, run.started, run.state, run.executor, run.provenance, run.problem) for run in runs
@@ -354,5 +354,5 @@ def _analysis(
         verdict(screen, f"run {run}, {reader.header.label}: {said}", "")
         show(screen)
     else:
-        click.echo(f"run {run} has no good value of {lacking}", err=True)
+        tell(f"run {run} has no good value of {lacking}")
     return 0

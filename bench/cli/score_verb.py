@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from ..errors import Exit, UsageError
-from .json_output import JSON, print_json
+from .json_output import JSON, print_json, tell
 from .scoring import LANGUAGE, OUT, PROFILE, checked_profile, read_runs, scores
 from .verbs import Verb
 
@@ -72,7 +72,7 @@ def command(
         return int(code)
     made = console()
     for note in notes:
-        click.echo(f"note: {note}", err=True)
+        tell(f"note: {note}")
     for number, card in enumerate(cards):
         if number:
             made.print()

@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from ..report.amount import quiet
-from .json_output import JSON, print_json
+from .json_output import JSON, print_json, tell
 from .verbs import Commands
 
 
@@ -54,7 +54,7 @@ def benchmarks(as_json: bool) -> int:
         )
     _print(found, as_json, ("benchmark", "scope", "axes", "metrics", "about"))
     for name, problem in problems().items():
-        click.echo(f"plugin {name} cannot be loaded: {problem}", err=True)
+        tell(f"plugin {name} cannot be loaded: {problem}")
     return 0
 
 
@@ -100,7 +100,7 @@ def chips(as_json: bool) -> int:
 
     loaded = load_chips()
     for problem in broken_chips():
-        click.echo(f"warning: {problem}", err=True)
+        tell(f"warning: {problem}")
     if as_json:
         return _print(list(loaded.values()), True, ())
 

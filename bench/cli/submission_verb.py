@@ -12,7 +12,7 @@ import click
 
 from ..errors import Exit, UsageError
 from .certificate_verb import passphrase_of, validity
-from .json_output import JSON, print_json
+from .json_output import JSON, print_json, tell
 from .trust import PATH, date_of
 from .verbs import Commands
 
@@ -157,7 +157,7 @@ def show(file: Path, as_json: bool) -> int:
         print_json(_as_json(checked))
     else:
         print_submission(console(), checked.manifest, checked.system)
-        click.echo("not verified: `hengsuan submission verify` says whether it counts", err=True)
+        tell("not verified: `hengsuan submission verify` says whether it counts")
     return int(Exit.OK)
 
 

@@ -9,7 +9,7 @@ import click
 
 from ..errors import Exit, UsageError
 from ..report.amount import quiet
-from .json_output import JSON, print_json
+from .json_output import JSON, print_json, tell
 from .verbs import Commands
 
 
@@ -73,7 +73,7 @@ def verify(file: Path, as_json: bool) -> int:
         print_json({"file": str(file), "count": found.count, "wrong": wrong})
         return int(Exit.FINDING if wrong else Exit.OK)
     if wrong:
-        click.echo(f"{file}: {wrong}", err=True)
+        tell(f"{file}: {wrong}")
         return int(Exit.FINDING)
     click.echo(
         f"{file}: {found.count} tokens of {found.width} bytes below {found.vocab}, "

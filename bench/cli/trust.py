@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ..errors import UsageError
-from .json_output import JSON, print_json
+from .json_output import JSON, print_json, tell
 from .verbs import Verb
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ def trust(
     )
     path = store.trust(one)
     if taken := store.revoked.get(one.id):
-        click.echo(f"warning: this key was revoked: {taken.reason or 'no reason given'}", err=True)
+        tell(f"warning: this key was revoked: {taken.reason or 'no reason given'}")
     if as_json:
         print_json({"key": one, "id": one.id, "file": str(path)})
         return 0
@@ -114,7 +114,7 @@ def _list(store: Store, as_json: bool) -> int:
         print_json({"keys": list(store.keys.values()), "revoked": list(store.revoked.values())})
         return 0
     if not store.keys and not store.revoked:
-        click.echo(f"no key counts yet: {store.folder} is empty", err=True)
+        tell(f"no key counts yet: {store.folder} is empty")
         return 0
     rows = []
     for number, one in store.keys.items():

@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ..errors import Exit, UsageError, unknown
-from ..report.amount import quiet
-from .json_output import JSON, print_json
+from .json_output import JSON, print_json, say, tell
 from .verbs import Verb
 
 if TYPE_CHECKING:
@@ -90,22 +89,18 @@ def command(
     if arch is None:
         name, arch, weak = _target(backend)
         if arch is None:
-            click.echo("error: nothing to tune: no Triton target on this device", err=True)
+            tell("error: nothing to tune: no Triton target on this device")
             return int(Exit.INCONCLUSIVE)
     missing = _missing()
     if missing:
-        click.echo(f"error: nothing to tune: {missing}", err=True)
+        tell(f"error: nothing to tune: {missing}")
         return int(Exit.INCONCLUSIVE)
     entries = _entries(arch, ops, dtypes, shapes, only, place, weak)
     if not entries:
-        click.echo(f"error: nothing to tune: {arch} runs none of these in Triton", err=True)
+        tell(f"error: nothing to tune: {arch} runs none of these in Triton")
         return int(Exit.INCONCLUSIVE)
     if dry_run:
         return _dry_run(arch, entries, as_json)
-
-    def say(text: str) -> None:
-        if not quiet():
-            click.echo(text, err=True)
 
     from ..campaigns.tune import OneDevice
 

@@ -96,8 +96,12 @@ class Picture:
         if now is None and not known:
             return ""
         if len(known) < len(later):
-            return f"about {format_duration(now)} left of this stage" if now is not None else ""
+            return (
+                f"about {format_duration(max(now, 1.0))} left of this stage"
+                if now is not None
+                else ""
+            )
         much = "at most" if self.bound else "about"
         paced = not later and self.share > _KNOWN  # then it rests on nothing else
-        total = format_duration((now or 0.0) + sum(known))
+        total = format_duration(max((now or 0.0) + sum(known), 1.0))
         return f"about {total} left" if paced else f"{much} {total} left{self.basis}"

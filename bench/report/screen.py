@@ -6,6 +6,7 @@ that cannot move its cursor, a stage and an event are a line each, and so is hal
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections import Counter
 from typing import Any
@@ -16,6 +17,7 @@ from rich.padding import Padding
 from rich.progress_bar import ProgressBar
 from rich.text import Text
 
+from ..files import silence
 from ..units import format_duration
 from .amount import verbose
 from .picture import Picture
@@ -53,7 +55,8 @@ class Screen:
 
     def __exit__(self, *_: object) -> None:
         if self._live is not None:
-            self._live.stop()
+            with contextlib.suppress(OSError):  # the terminal may be gone
+                self._live.stop()
             self._live = None
 
     def begin(self, text: str) -> None:
@@ -102,7 +105,7 @@ class Screen:
         try:
             self._console.print(Text(plain(text), style=style), soft_wrap=True)
         except OSError:  # a full disk behind stderr
-            self._console.quiet = True
+            silence(self._console.file)
 
     def _draw(self) -> Group:
         picture = self._picture

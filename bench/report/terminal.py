@@ -20,6 +20,7 @@ from rich.text import Text
 
 from ..analysis.finding import Finding
 from ..analysis.scores import Category, MetricScore, Scorecard
+from ..files import silence
 from ..inventory import Inventory
 from ..records import Header, Status, labelled
 from ..units import format_duration, format_value
@@ -48,9 +49,7 @@ class Terminal(Console):
 
     def on_broken_pipe(self) -> None:
         """Write on, to nobody; whoever measures measures on."""
-        nobody = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nobody, self.file.fileno())
-        os.close(nobody)
+        silence(self.file)
 
 
 def console(*, stderr: bool = False) -> Console:
