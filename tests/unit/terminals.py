@@ -33,7 +33,9 @@ class Terminal:
                 os.environ.pop(name, None)
             os.environ.update({"TERM": "xterm-256color", "LC_ALL": "C.UTF-8", **environment})
             time.sleep(0.1)  # until the terminal has its size
-            os.execv(sys.executable, [sys.executable, "-m", "bench", *map(str, words)])
+            program = [sys.executable, "-m", "bench", *map(str, words)]
+            # Readline, which pytest loads, says COLUMNS behind Python's back.
+            os.execve(sys.executable, program, dict(os.environ))
         self._size(columns, rows)
 
     def _size(self, columns, rows):

@@ -8,6 +8,7 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent))
 from growing_run import complete, going, row, write
 
+from bench.cluster.journal import Journal
 from bench.errors import InfraError, UsageError
 from bench.growing import Growing
 from bench.results import ROWS
@@ -47,6 +48,8 @@ def test_what_is_cut_off_is_not_read_twice(tmp_path):
     path = journal.folder / ROWS
     path.write_bytes(path.read_bytes().splitlines(keepends=True)[0])
     assert found.rows() == []
+    journal.close()
+    journal = Journal.resume(journal.folder, journal.header)
     write(journal, row(0, 5))
     assert [one.group for one in found.rows()] == [5]
     journal.close()

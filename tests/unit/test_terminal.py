@@ -235,7 +235,7 @@ def watched():
     )
     console, written = screen_of(120)
     watching = Watching(Screen(console))
-    watching.begin(header, made, inventory, "results/r")
+    watching.begin(header, made, inventory, Path("nowhere/r"))
     watching.stage(made.stages[0], 10)
     cases = {case.benchmark: case.id for case in reversed(made.cases)}
     return watching, written, cases
@@ -496,4 +496,4 @@ def test_a_run_on_a_real_terminal(tmp_path):
     assert seen.screen.cursor.hidden is False
     assert "stage 1/3" not in seen.text  # those lines are for logs
     assert "results in results/" in seen.text
-    assert seen.lines[-4] == "next:"
+    assert "next:" in seen.lines

@@ -143,7 +143,7 @@ def test_quiet_is_the_line_of_the_verdict(measured):
 @pytest.mark.parametrize(
     ("words", "first"),
     [
-        (["certify", "--from", "{run}"], "4 of 4 nodes"),
+        (["certify", "--from", "{run}"], "of 4 nodes rejected"),
         (["results", "show", "{run}"], "run {run}: suite quick"),
         (["results", "roofline", "{run}"], "run {run}, simulated: 1 chips"),
         (["results", "fabric", "{run}"], "run {run}, simulated: 1 fabrics"),
