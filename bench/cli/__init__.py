@@ -13,7 +13,6 @@ from typing import Any, NoReturn
 import click
 
 from .. import __version__
-from ..files import silence
 from .completing import VARIABLE, completed
 from .json_output import tell
 from .verbs import Root
@@ -108,6 +107,8 @@ def reader_may_leave() -> Iterator[None]:
         broken = isinstance(error, BrokenPipeError) or isinstance(error.__context__, OSError)
         if not broken and not _nobody_reads():
             raise  # somebody's own handler of a signal, while Ray starts
+        from ..files import silence
+
         silence(sys.stdout)
 
 

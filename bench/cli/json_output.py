@@ -8,7 +8,6 @@ from typing import Any, TypeVar
 
 import click
 
-from ..files import silence
 from ..report.amount import AMOUNT, Amount, quiet
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -48,6 +47,8 @@ def tell(text: str) -> None:
     try:
         click.echo(text, err=True)
     except OSError:
+        from ..files import silence
+
         silence(sys.stderr)
 
 

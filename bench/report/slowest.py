@@ -82,7 +82,7 @@ class Slowest:
         if case not in self._fresh:
             self._fresh[case] = None
             # The latest stand last.
-            self._values[case] = self._values.pop(case, None) or _Values()
+            self._values[case] = self._values.pop(case, _Values())
         return self._values[case]
 
     def _settle(self, number: int) -> None:
