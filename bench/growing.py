@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import time
 from pathlib import Path
 
 import msgspec
@@ -91,6 +92,13 @@ class Growing:
         self._place += len(whole)
         self._line += len(found)
         return found
+
+    def age(self) -> float:
+        """Seconds since a row was written; 0 where that is not known, or clocks of hosts differ."""
+        try:
+            return max(0.0, time.time() - (self.path / ROWS).stat().st_mtime)
+        except OSError:
+            return 0.0
 
     def held(self) -> bool:
         """Whether a driver holds the run; so it seems, where a file system has no locks."""

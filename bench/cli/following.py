@@ -19,16 +19,19 @@ _SILENCE = 5.0
 def follow(growing: Growing, watched: Watched) -> bool:
     """Show a run until it has ended; whether it did, or its driver died."""
     stages = Stages(growing, watched)
-    changed = time.monotonic()
+    # Who looks at a run that died long ago is told at once.
+    changed = time.monotonic() - growing.age()
+    began = True
     while True:
         # In this order: what was written before the end has been seen when the end is.
         renewed = growing.renewed()
         state = growing.header.state
         fresh = stages.look()
-        if fresh or renewed:
+        if (fresh or renewed) and not began:
             changed = time.monotonic()
         if fresh:
             continue
+        began = False  # what was there has been read
         watched.show()
         if state != "running":
             watched.screen.end(watched.picture)
