@@ -49,11 +49,13 @@ class Picture:
         self._seen: deque[tuple[float, int]] = deque()
 
     def begin(self, name: str, total: int) -> None:
-        """A new stage of ``total`` jobs."""
+        """A new stage of ``total`` jobs; one that nobody planned follows the present one."""
+        if name not in self.stages:
+            known = self.name in self.stages
+            place = self.stages.index(self.name) + 1 if known else len(self.stages)
+            self.stages.insert(place, name)
         self.name, self.total, self.done, self.share, self.current = name, total, 0, 0.0, ""
         self.began = time.monotonic()
-        if name not in self.stages:
-            self.stages.append(name)
 
     def count(self, status: Status, number: int = 1) -> None:
         """Rows of a status have come in."""

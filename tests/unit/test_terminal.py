@@ -355,6 +355,14 @@ def test_half_a_minute_is_a_line_where_nothing_is_drawn(monkeypatch):
     ]
 
 
+def test_a_stage_that_nobody_planned_follows_the_present_one():
+    picture = Picture()
+    picture.stages = ["device", "fabric"]
+    for name in ("device", "device+1", "fabric"):
+        picture.begin(name, 1)
+    assert picture.stages == ["device", "device+1", "fabric"]
+
+
 def test_stages_that_do_not_fit_are_the_present_one_and_its_number():
     picture = Picture()
     picture.stages = [f"a-stage-with-a-name-{number}" for number in range(5)]
