@@ -86,6 +86,9 @@ def _after_run(
         yield f"hengsuan results fabric {run}", "who is slow, beyond doubt"
     if counts.get("contended"):
         yield "hengsuan doctor", "what else runs on these cores"
+    if not counts.get("ok") and header.state == "complete" and header.command:
+        yield shlex.join(header.command), "measure again"
+        yield f"hengsuan results show {run}", "every case, and why it does not count"
     if header.command[1:2] == ["certify"]:
         yield f"hengsuan certify --from {run}", "which nodes may join"
     if kinds & {"drift", "errors", "kernel-log"}:

@@ -49,15 +49,21 @@ class Stages:
         self._events = 0
         self._repeats = _repeats(growing)
         self._first = 0.0
+        self._early: list[Row] = []
         watched.picture.stages = list(self._repeats)
+        if growing.header.cases:  # a certification has none before its first stage
+            self._begin(growing.header.cases[0].stage)
 
     def look(self) -> bool:
         """Whether there was something new."""
         growing, watched = self._growing, self._watched
-        rows = growing.rows()
-        if rows and max(row.case for row in rows) >= len(watched.header.cases):
+        rows, self._early = [*self._early, *growing.rows()], []
+        if rows and max(row.case for row in rows) >= len(growing.header.cases):
             growing.renewed()
         watched.header = header = growing.header
+        if rows and max(row.case for row in rows) >= len(header.cases):
+            # A file system that hosts share may show rows before the header that declares them.
+            rows, self._early = [], rows
         events, self._events = header.events[self._events :], len(header.events)
         for event in events:
             watched.event(event["kind"], event["node"], event["text"], event.get("changes", {}))
@@ -68,7 +74,7 @@ class Stages:
     def _stage(self, name: str, rows: list[Row]) -> None:
         picture = self._watched.picture
         if name != picture.name:
-            self._watched.stage(name, self._expected(name))
+            self._begin(name)
             self._first = rows[0].time
         picture.done += len(rows)
         picture.share = min(1.0, picture.done / max(picture.total, 1))
@@ -76,6 +82,9 @@ class Stages:
         picture.began = time.monotonic() - (rows[-1].time - self._first)
         picture.current = self._watched.header.cases[rows[-1].case].short()
         self._watched.rows(rows)
+
+    def _begin(self, name: str) -> None:
+        self._watched.stage(name, self._expected(name))
 
     def _expected(self, name: str) -> int:
         """Rows that a stage gives, as far as its schedules were counted."""

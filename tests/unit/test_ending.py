@@ -67,6 +67,11 @@ def test_a_run_that_was_cut_short_goes_on_where_it_began():
     assert certified[0] == f"hengsuan certify --resume {RUN.name}"
 
 
+def test_a_run_of_which_nothing_counts_is_measured_again():
+    assert following({"contended": 9})[:2] == ["hengsuan doctor", "hengsuan run quick"]
+    assert following({"skipped": 9})[0] == "hengsuan run quick"
+
+
 def test_a_run_elsewhere_is_named_by_its_path():
     assert all("'/some where/run'" in one for one in following(folder=Path("/some where/run")))
 

@@ -1,5 +1,6 @@
 """`hengsuan watch`: a run of another process, on real terminals and without one."""
 
+import io
 import json
 import re
 import signal
@@ -9,10 +10,18 @@ import textwrap
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
 sys.path.insert(0, str(Path(__file__).parent))
 from growing_run import DEVICES, NODES, complete, going, lost, row, write
+from made_runs import case
 from terminals import Terminal
+
+from bench.cli.following import Stages
+from bench.growing import Growing
+from bench.inventory import Inventory
+from bench.report.screen import Screen
+from bench.report.watched import Watched
 
 SIZE = NODES * DEVICES
 
@@ -169,6 +178,26 @@ def test_the_newest_that_has_not_ended_is_looked_at(tmp_path):
     complete(newest)
     out, _ = process.communicate(timeout=30)
     assert json.loads(out)["run"] == "20260103-000000-quick"
+
+
+def test_rows_wait_for_the_header_that_declares_them(tmp_path):
+    journal = going(tmp_path)
+    declared = list(journal.header.cases)
+    growing = Growing(journal.folder)
+    screen = Screen(Console(file=io.StringIO(), width=80))
+    watched = Watched(screen, growing.header, Inventory(fleet=growing.header.fleet))
+    stages = Stages(growing, watched)
+    write(journal, row(0, 0), row(2, 1))
+    assert not stages.look()
+    assert watched.picture.counts == {}
+    journal.header.cases = [*declared, case(2, stage="device+1", title="again")]
+    journal.save()
+    assert stages.look()
+    assert watched.picture.counts == {"ok": 2}
+    assert watched.picture.stages == ["device", "device+1", "fabric"]
+    assert watched.picture.current == "again"
+    assert not stages.look()
+    journal.close()
 
 
 @pytest.mark.parametrize(
