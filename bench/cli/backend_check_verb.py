@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 import click
 
 from ..errors import Exit, UsageError
+from .json_output import JSON, print_json
 
 if TYPE_CHECKING:
-    from ..conformance.outcome import Result, Verdict
+    from ..conformity import Conformity, Result, Verdict
     from ..report.junit import Case, Kind
 
 
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 @click.argument("name")
 @click.option("--only", multiple=True, metavar="CHECK", help="Only these; * fits all.  [repeat]")
 @click.option("--list", "listed", is_flag=True, help="Say which checks there are, run none.")
-@click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
+@JSON
 @click.option(
     "--junit", type=click.Path(path_type=Path, dir_okay=False), help="Also write JUnit XML here."
 )
@@ -31,10 +32,8 @@ def command(
     Exit code: 0 all passed or are declared not supported; 1 something failed; 2 usage;
     3 something could not be tried here, which is no pass; 4 we crashed.
     """
-    import msgspec
-
-    from ..conformance.outcome import exit_of
     from ..conformance.suite import Conformance
+    from ..conformity import WORDS, Conformity
     from ..report.terminal import console, print_table
 
     if listed and (as_json or junit):
@@ -50,24 +49,17 @@ def command(
         results.append(result)
         if not quiet:
             said = f" {result.reason}" if result.verdict in ("fail", "skipped") else ""
-            click.echo(f"{result.check}: {_WORDS[result.verdict]}{said}", err=True)
-    code = exit_of(results)
+            click.echo(f"{result.check}: {WORDS[result.verdict]}{said}", err=True)
+    found = Conformity.of(name, [device.name for device in suite.devices], results)
     if junit is not None:
         from ..report.junit import write
 
         write(junit, f"backend check {name}", [_junit(one) for one in results])
     if as_json:
-        found = {
-            "backend": name,
-            "exit": int(code),
-            "devices": [device.name for device in suite.devices],
-            "counts": _counts(results),
-            "results": results,
-        }
-        click.echo(msgspec.json.format(msgspec.json.encode(found), indent=1).decode())
+        print_json(found)
     else:
-        _print(name, results)
-    return int(code)
+        _print(found)
+    return found.exit
 
 
 _KINDS: dict[Verdict, Kind] = {
@@ -76,19 +68,6 @@ _KINDS: dict[Verdict, Kind] = {
     "unsupported": "skipped",
     "skipped": "error",
 }
-_WORDS: dict[Verdict, str] = {
-    "pass": "pass",
-    "fail": "FAIL",
-    "unsupported": "not supported",
-    "skipped": "skipped",
-}
-
-
-def _counts(results: list[Result]) -> dict[Verdict, int]:
-    found = dict.fromkeys(_WORDS, 0)
-    for one in results:
-        found[one.verdict] += 1
-    return found
 
 
 def _junit(one: Result) -> Case:
@@ -99,21 +78,19 @@ def _junit(one: Result) -> Case:
     return Case(one.check, one.seconds, _KINDS[one.verdict], text)
 
 
-def _print(name: str, results: list[Result]) -> None:
+def _print(found: Conformity) -> None:
+    from ..conformity import WORDS
     from ..report.terminal import console, print_table
 
     screen = console()
     rows = [
-        (one.check, _WORDS[one.verdict], f"{one.seconds:.1f} s" if one.seconds else "", one.reason)
-        for one in results
+        (one.check, WORDS[one.verdict], f"{one.seconds:.1f} s" if one.seconds else "", one.reason)
+        for one in found.results
     ]
     print_table(screen, ("check", "result", "time", "found"), rows, right=(2,))
-    for one in results:
+    for one in found.results:
         if one.hint:
             screen.print(f"{one.check}: {one.hint}", soft_wrap=True)
-    counts = _counts(results)
-    said = ", ".join(f"{number} {_WORDS[v].lower()}" for v, number in counts.items() if number)
-    took = sum(one.seconds for one in results)
-    screen.print(f"backend {name}: {said}, in {took:.0f} s", soft_wrap=True)
-    if counts["skipped"]:
+    screen.print(f"backend {found.backend}: {found.said()}", soft_wrap=True)
+    if found.counts["skipped"]:
         screen.print("what was skipped is no pass: nobody knows whether it holds", soft_wrap=True)

@@ -16,7 +16,8 @@ from ..backends.registry import get
 from ..cluster.ranks import cpus_of
 from ..errors import HengsuanError
 from .checks import Subject, Task, device_checks
-from .outcome import Outcome, Result
+from ..conformity import Result
+from .outcome import Outcome
 
 
 def main() -> None:

@@ -24,7 +24,7 @@ from ..results import RunReader
 from ..runs import list_runs
 from ..workloads.lacking import declared
 from .cases import Stages, suite
-from .outcome import WORST, Result
+from ..conformity import WORST, Result
 
 LIMIT = 1800.0
 """Seconds that a part may take in all."""

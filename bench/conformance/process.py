@@ -21,7 +21,7 @@ from ..host.files import read
 from ..records import Device
 from .checks import Check, Task
 from .child import outcome_file
-from .outcome import WORST, Result
+from ..conformity import WORST, Result
 
 MARK = "HENGSUAN_CONFORMANCE"
 """Environment variable by which every process that a check started is found, whoever owns it."""

@@ -16,7 +16,7 @@ from ..records import Device
 from .cases import Stages, parts
 from .checks import device_checks
 from .measured import run_part
-from .outcome import Result
+from ..conformity import Result
 from .process import run_check
 
 
