@@ -74,6 +74,12 @@ def read_versioned(file: Path, schema: int) -> bytes:
         version = msgspec.json.decode(raw, type=_Version).schema
     except UNDECODABLE as error:
         raise InfraError(f"{file.name} is damaged: {error}", where=str(file)) from None
+    check_schema(version, schema, file)
+    return raw
+
+
+def check_schema(version: int, schema: int, file: Path) -> None:
+    """Raise `UsageError` for a file of another schema than ours."""
     if version != schema:
         which = "newer" if version > schema else "older"
         raise UsageError(
@@ -81,7 +87,6 @@ def read_versioned(file: Path, schema: int) -> bytes:
             where=str(file),
             hint=f"read it with the {which} hengsuan that wrote it",
         )
-    return raw
 
 
 def _incoherent(header: Header) -> str:

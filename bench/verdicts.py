@@ -156,25 +156,15 @@ def read_verdict(folder: Path) -> Certification:
         UsageError: nothing yet, or by a hengsuan of another schema.
         InfraError: ``verdict.json`` cannot be read or is damaged.
     """
+    file = folder / VERDICT
     try:
-        return read_verdict_file(folder / VERDICT)
+        raw = read_versioned(file, VERDICT_SCHEMA)
     except FileNotFoundError:
         raise UsageError(
             f"no verdict here: {folder} holds no {VERDICT}",
             hint="`hengsuan certify --from RUN` judges a run",
         ) from None
-
-
-def read_verdict_file(file: Path) -> Certification:
-    """``verdict.json``, wherever it lies now and whatever it is called there.
-
-    Raises:
-        FileNotFoundError: there is none.
-        UsageError: it is by a hengsuan of another schema.
-        InfraError: it cannot be read or is damaged.
-    """
-    raw = read_versioned(file, VERDICT_SCHEMA)
     try:
         return msgspec.json.decode(raw, type=Certification)
     except UNDECODABLE as error:
-        raise InfraError(f"{file.name} is damaged: {error}", where=str(file)) from None
+        raise InfraError(f"{VERDICT} is damaged: {error}", where=str(file)) from None

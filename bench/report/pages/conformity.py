@@ -1,0 +1,70 @@
+"""The page of ``backend check``: what a plugin does not keep first, and what to do about it."""
+
+from __future__ import annotations
+
+import shlex
+
+from ...conformity import MEANING, WORDS, WORST, Conformity, Verdict
+from ...units import format_duration
+from ..html.page import Block, Cell, Column, Page, Row, Section, Table, Tone
+from ..html.page import Verdict as Headline
+from ..language import Language
+from ..plain import plain
+
+_TONES: dict[Verdict, Tone] = {
+    "fail": "bad",
+    "skipped": "warn",
+    "pass": "good",
+    "unsupported": "dim",
+}
+
+
+def conformity_page(found: Conformity, language: Language = "en") -> Page:
+    """What ``hengsuan backend check --json`` printed."""
+    return Page(
+        title=f"backend {found.backend}",
+        kicker="conformance of a backend",
+        badge="measured",
+        lines=[plain(", ".join(found.devices)) or "no device"],
+        sections=[
+            Section("verdict", "Verdict", [_headline(found)]),
+            Section("checks", "Checks", [_table(found)], "What does not hold first."),
+        ],
+        language=language,
+    )
+
+
+def _headline(found: Conformity) -> Block:
+    held = {one.verdict for one in found.results}
+    tone: Tone
+    if "fail" in held:
+        text, tone = f"backend {found.backend} does not keep the contract", "bad"
+    elif "skipped" in held or not held:
+        text, tone = f"nobody knows whether backend {found.backend} keeps the contract", "warn"
+    else:
+        text, tone = f"backend {found.backend} keeps the contract", "good"
+    counts = [(WORDS[one], str(found.counts.get(one, 0)), MEANING[one]) for one in WORST]
+    lines = [found.said(), f"exit code {found.exit}"]
+    return Headline(plain(text), tone, lines, counts)
+
+
+def _table(found: Conformity) -> Block:
+    columns = [Column("check"), Column("result"), Column("time", number=True), Column("found")]
+    results = sorted(found.results, key=lambda one: WORST.index(one.verdict))
+    rows = [
+        Row(
+            [
+                Cell(plain(one.check)),
+                Cell(WORDS[one.verdict], tone=_TONES[one.verdict]),
+                Cell(format_duration(one.seconds) if one.seconds else "", one.seconds),
+                Cell(plain(one.reason)),
+            ],
+            more=[f"what to do: {plain(one.hint)}"] if one.hint else [],
+            command=shlex.join(["hengsuan", "backend", "check", found.backend, "--only", one.check])
+            if one.verdict in ("fail", "skipped")
+            else "",
+            group=WORDS[one.verdict],
+        )
+        for one in results
+    ]
+    return Table(columns, rows, empty="No check was tried.")
