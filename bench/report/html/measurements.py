@@ -43,26 +43,22 @@ def _row(source: Source, one: CaseSummary, near: Expectation | None) -> Row:
     fleet = near.fleet if near is not None else None
     ratio = near.ratio if near is not None else None
     outside = fleet.outside if fleet is not None else None
+    rows = ", ".join(f"{number} {source.say(status)}" for status, number in one.statuses.items())
+    of_it = "–" if ratio is None else f"{ratio:.1%}"
+    beyond = near is not None and near.beyond
+    outlying = "–" if outside is None else f"{outside} / {one.groups}"
     cells = [
         Cell(one.name),
         Cell(case.metric),
         Cell(format_value(one.median, unit), one.median),
         Cell(_span(one.low, one.high, unit)),
         Cell(format_value(case.expected, unit), case.expected),
-        Cell(
-            "–" if ratio is None else f"{ratio:.1%}", ratio, "bad" if near and near.beyond else ""
-        ),
+        Cell(of_it, ratio, "bad" if beyond else ""),
         Cell(_span(one.p5, one.p95, unit)),
         Cell(format_value(one.worst, unit), one.worst),
         Cell(worst, None, "", worst.partition("/")[0] if " " not in worst else ""),
-        Cell(
-            "–" if outside is None else f"{outside} / {one.groups}",
-            outside,
-            "warn" if outside else "",
-        ),
-        Cell(
-            ", ".join(f"{number} {source.say(status)}" for status, number in one.statuses.items())
-        ),
+        Cell(outlying, outside, "warn" if outside else ""),
+        Cell(rows),
     ]
     return Row(cells, _more(source, one, near), group=case.stage)
 
