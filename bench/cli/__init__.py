@@ -21,6 +21,7 @@ VERBS = {
     "doctor": ("Operations", "Say what is here, what is missing, and whether it is quiet."),
     "gate": ("Continuous integration", "Say whether something became slower, beyond doubt."),
     "results": ("Operations", "List and show runs."),
+    "report": ("Operations", "Write a run as one HTML page, or for another system."),
     "certificate": (
         "Operations",
         "Sign what was found about nodes, verify it, say whose key counts.",

@@ -1,0 +1,115 @@
+"""``hengsuan report``: a run for people, as a page or Markdown, and for other systems."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from .scoring import LANGUAGE, OUT, PROFILE
+
+if TYPE_CHECKING:
+    from ..report.html.source import Source
+    from ..report.language import Language
+    from ..results import RunReader
+
+FORMATS = ("html", "md", "csv", "junit", "openmetrics")
+
+
+@click.command(name="report")
+@click.argument("run")
+@click.option(
+    "--format",
+    "kind",
+    type=click.Choice(FORMATS),
+    default="html",
+    show_default=True,
+    help="What is written.",
+)
+@click.option(
+    "--output",
+    type=click.Path(path_type=Path),
+    help="File to write, - for stdout. [default: report.html in the run's folder; others: stdout]",
+)
+@click.option("--open", "show", is_flag=True, help="Show the page in a browser (html only).")
+@PROFILE
+@LANGUAGE
+@OUT
+def command(
+    run: str,
+    kind: str,
+    output: Path | None,
+    show: bool,
+    profile: str,
+    language: Language,
+    out: Path,
+) -> int:
+    """Write RUN as one HTML file that opens without a network, or for another system.
+
+    The page begins with the verdict and the score, says why, and shows every measurement beside
+    what was to be expected of it. `hengsuan certify --from RUN` gives it its verdict.
+
+    Exit code: 0 written; 2 usage; 4 it cannot be written.
+    """
+    from ..errors import UsageError
+    from ..results import RunReader
+    from ..runs import find_run
+
+    if show and (kind != "html" or str(output) == "-"):
+        raise UsageError("--open shows an HTML file", hint="leave out --format and --output -")
+    reader = RunReader(find_run(run, out))
+    if kind == "openmetrics":
+        from ..report.openmetrics import exposition
+
+        return _put(exposition(reader), output)
+    if kind == "html":
+        return _html(reader, output, show, profile, language)
+    raise UsageError(f"--format {kind} is not there yet")
+
+
+def _html(
+    reader: RunReader, output: Path | None, show: bool, profile: str, language: Language
+) -> int:
+    from ..report.html.render import render, require_plotly, write
+    from ..report.html.run import run_page
+
+    require_plotly()  # before minutes may go into reading
+    page = run_page(_source(reader, profile, language))
+    if str(output) == "-":
+        click.echo(render(page), nl=False)
+        return 0
+    path = output or reader.path / "report.html"
+    size = write(page, path)
+    click.echo(f"{path} ({size / 1e6:.1f} MB)")
+    if show and click.launch(str(path)) != 0:
+        click.echo(f"no browser could be started: open {path}", err=True)
+    return 0
+
+
+def _source(reader: RunReader, profile: str, language: Language) -> Source:
+    """The run with its verdict, where it has one, and its score."""
+    from ..configs import load_chips
+    from ..errors import UsageError
+    from ..report.html.source import Source
+    from ..verdicts import read_verdict
+    from .scoring import checked_profile, scores
+
+    chips = load_chips()
+    try:
+        verdict = read_verdict(reader.path)
+    except UsageError:
+        verdict = None  # nobody has certified it
+    source = Source(reader, chips, verdict=verdict, language=language)
+    source.cards = scores([[source.run]], checked_profile(profile, [source.run]), chips)
+    return source
+
+
+def _put(text: str, output: Path | None) -> int:
+    from ..report.html.render import write_text
+
+    if output is None or str(output) == "-":
+        click.echo(text, nl=False)
+    else:
+        write_text(output, text)
+    return 0

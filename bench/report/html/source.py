@@ -1,0 +1,101 @@
+"""What a run's page is made from: the run, read once, and what analysis says of it, asked once."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ...analysis.expectation import Expectation, expectations
+from ...analysis.scores import Scorecard
+from ...analysis.subject import Run
+from ...analysis.summary import rows_by_case
+from ...configs import Chip
+from ...records import STATUSES, Case, Header
+from ...results import Columns, RunReader
+from ...rounds import schedule_for
+from ...verdicts import Certification
+from ..language import Language
+from .words import speaker
+
+
+class Source:
+    """A run and everything that its page tells.
+
+    Attributes:
+        folder: Where the run lies.
+        run: Its header, rows, summaries, rooflines and scalings.
+        chips: Datasheets by name.
+        verdict: What `certify` said of it; None where it has not.
+        cards: Its scorecards, of which there is one but for runs that nothing can be scored of.
+        again: The command that repeats one check of a node, where there is one.
+        language: Of the page's own words.
+    """
+
+    def __init__(
+        self,
+        reader: RunReader,
+        chips: Mapping[str, Chip],
+        *,
+        verdict: Certification | None = None,
+        cards: list[Scorecard] | None = None,
+        language: Language = "en",
+    ) -> None:
+        self.folder: Path = reader.path
+        self.chips = dict(chips)
+        self.run = Run(reader.header, reader.columns(), chips)
+        self.verdict = verdict
+        self.cards = cards or []
+        self.language = language
+        self.say = speaker(language)
+
+    @property
+    def header(self) -> Header:
+        """What the run declares."""
+        return self.run.header
+
+    @property
+    def columns(self) -> Columns:
+        """Its rows."""
+        return self.run.columns
+
+    @cached_property
+    def rows(self) -> list[npt.NDArray[np.intp]]:
+        """By case: the indices of its rows."""
+        return rows_by_case(self.columns, len(self.header.cases))
+
+    @cached_property
+    def good(self) -> npt.NDArray[np.bool_]:
+        """bool[rows]: which values count."""
+        ok: npt.NDArray[np.bool_] = self.columns.status == STATUSES.index("ok")
+        return ok & ~np.isnan(self.columns.value)
+
+    @cached_property
+    def expectations(self) -> dict[int, Expectation]:
+        """What was to be expected, by case."""
+        return {one.case: one for one in expectations(self.run, self.chips)}
+
+    def who(self, case: Case, group: int) -> str:
+        """Which devices or nodes a group is, as reports print it."""
+        ranks = self._schedule(case.schedule).members(group)
+        inventory = self.run.inventory
+        if len(ranks) <= 2:
+            return " – ".join(inventory.rank_name(rank) for rank in ranks)
+        nodes = list(dict.fromkeys(inventory.node_of(np.array(ranks)).tolist()))
+        if len(nodes) == 1:
+            return inventory.name(nodes[0])
+        return f"{inventory.name(nodes[0])} … {inventory.name(nodes[-1])} ({len(ranks)})"
+
+    def _schedule(self, number: int) -> Any:
+        if number not in self._schedules:
+            spec = self.header.schedules[number]
+            self._schedules[number] = schedule_for(spec, self.run.inventory)
+        return self._schedules[number]
+
+    @cached_property
+    def _schedules(self) -> dict[int, Any]:
+        return {}
