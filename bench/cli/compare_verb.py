@@ -20,9 +20,15 @@ if TYPE_CHECKING:
 @PROFILE
 @LANGUAGE
 @OUT
+@click.option("--html", type=click.Path(path_type=Path), help="Also write a page to this file.")
 @JSON
 def command(
-    systems: tuple[str, ...], profile: str, language: Language, out: Path, as_json: bool
+    systems: tuple[str, ...],
+    profile: str,
+    language: Language,
+    out: Path,
+    html: Path | None,
+    as_json: bool,
 ) -> int:
     """Put systems side by side: each RUN is one, or several runs of one, joined with '+'.
 
@@ -63,9 +69,14 @@ def command(
     found = compare(scores(read, scored_by, chips), scored_by.weights)
     every = (found.overall, *found.categories, *found.metrics)
     code = Exit.OK if any(not one.unranked for one in every) else Exit.INCONCLUSIVE
+    told = SideBySide(
+        exit=int(code), profile=profile, provenance=firsts[0].label, comparison=found
+    )
+    if html is not None:
+        write(comparison_page(told, language, beside(read, chips, language)), html)
     if as_json:
-        print_json({"exit": int(code), "profile": profile, "comparison": found})
+        print_json(told)
         return int(code)
-    click.echo(f"{firsts[0].label}, {profile}")
+    click.echo(f"{told.provenance}, {profile}")
     print_comparison(console(), found, language)
     return int(code)

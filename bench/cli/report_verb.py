@@ -47,6 +47,9 @@ def command(
 ) -> int:
     """Write RUN as one HTML file that opens without a network, or for another system.
 
+    In the place of a run, the page of a file: gate.json, verdict.json, or what score, project,
+    compare and backend check print with --json (- for standard input).
+
     The page begins with the verdict and the score, says why, and shows every measurement beside
     what was to be expected of it. `hengsuan certify --from RUN` gives it its verdict.
 
@@ -55,9 +58,12 @@ def command(
     from ..errors import UsageError
     from ..results import RunReader
     from ..runs import find_run
+    from .report_document import document, report_document
 
     if show and (kind != "html" or str(output) == "-"):
         raise UsageError("--open shows an HTML file", hint="leave out --format and --output -")
+    if (file := document(run)) is not None:
+        return report_document(file, kind, output, show, language)
     reader = RunReader(find_run(run, out))
     if kind == "openmetrics":
         from ..report.openmetrics import exposition
@@ -71,20 +77,13 @@ def command(
 def _html(
     reader: RunReader, output: Path | None, show: bool, profile: str, language: Language
 ) -> int:
-    from ..report.html.render import render, require_plotly, write
+    from ..report.html.render import require_plotly
     from ..report.html.run import run_page
+    from .report_document import give
 
     require_plotly()  # before minutes may go into reading
     page = run_page(_source(reader, profile, language))
-    if str(output) == "-":
-        click.echo(render(page), nl=False)
-        return 0
-    path = output or reader.path / "report.html"
-    size = write(page, path)
-    click.echo(f"{path} ({size / 1e6:.1f} MB)")
-    if show and click.launch(str(path)) != 0:
-        click.echo(f"no browser could be started: open {path}", err=True)
-    return 0
+    return give(page, output or reader.path / "report.html", show)
 
 
 def _source(reader: RunReader, profile: str, language: Language) -> Source:

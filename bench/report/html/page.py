@@ -156,6 +156,14 @@ class Fold(msgspec.Struct, frozen=True):
     tone: Tone = ""
 
 
+class Columns(msgspec.Struct, frozen=True):
+    """Blocks beside each other, each column under its title; below each other where it is narrow."""
+
+    kind: ClassVar[str] = "columns"
+
+    columns: Sequence[tuple[str, Sequence[Block]]]
+
+
 class Custom(msgspec.Struct, frozen=True):
     """A template of this room with what it shows, for what no other block can."""
 
@@ -165,7 +173,7 @@ class Custom(msgspec.Struct, frozen=True):
     data: Mapping[str, Any]
 
 
-Block: TypeAlias = "Verdict | Text | Facts | Commands | Table | Chart | Fold | Custom"
+Block: TypeAlias = "Verdict | Text | Facts | Commands | Table | Chart | Fold | Columns | Custom"
 
 
 class Section(msgspec.Struct, frozen=True):

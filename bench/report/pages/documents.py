@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -11,8 +11,8 @@ import msgspec
 from ...analysis.projection.project import Projection
 from ...conformity import Conformity
 from ...errors import InfraError, UsageError
-from ...gates import GATE, GATE_SCHEMA, GateReport
-from ...headers import RUN, UNDECODABLE, check_schema, unreadable
+from ...gates import GATE_SCHEMA, GateReport
+from ...headers import UNDECODABLE, check_schema, unreadable
 from ...verdicts import VERDICT_SCHEMA, Certification
 from ..html.page import Page
 from ..language import Language
@@ -91,57 +91,55 @@ KINDS: tuple[Kind, ...] = (
 )
 
 
-def document(name: str) -> Path | None:
-    """The file that a name means, where it is no run: a file, or a folder with a gate's reports."""
-    path = Path(name)
-    if path.is_dir():
-        gate = path / GATE
-        return gate if gate.is_file() and not (path / RUN).exists() else None
-    return path if path.is_file() and path.name != RUN else None
+def read(path: Path) -> bytes:
+    """What a file holds.
+
+    Raises:
+        UsageError: it is larger than anything that has a page.
+        InfraError: it cannot be read.
+    """
+    try:
+        if path.stat().st_size > MOST_BYTES:
+            raise UsageError("is too large for what has a page", where=str(path))
+        return path.read_bytes()
+    except OSError as error:
+        raise unreadable(path, error) from None
 
 
-def page_of(path: Path, language: Language = "en") -> Page:
-    """The page of a file.
+def page_of(raw: bytes, where: str, language: Language = "en") -> Page:
+    """The page of what a file holds; errors name it by ``where``.
 
     Raises:
         UsageError: it is no JSON, none of `KINDS`, or of another version.
-        InfraError: it cannot be read, or is damaged.
+        InfraError: it is one of them, and damaged.
     """
-    found = _read(path)
+    try:
+        found = msgspec.json.decode(raw)
+    except UNDECODABLE as error:
+        raise UsageError(
+            f"is no JSON: {error}",
+            where=where,
+            hint="give a run, or a file that a command of hengsuan wrote or printed with --json",
+        ) from None
     keys = found.keys() if isinstance(found, dict) else frozenset()
     kind = next((one for one in KINDS if one.keys <= keys), None)
     if kind is None:
         raise UsageError(
-            "is nothing that has a page",
-            where=str(path),
-            hint=f"there are pages of {', '.join(one.said for one in KINDS)}, and of a run's folder",
+            "holds nothing that has a page",
+            where=where,
+            hint=f"there are pages of runs, {', '.join(one.said for one in KINDS)}",
         )
     held = found[kind.inside] if kind.inside else found
     if kind.schema:
-        _check(held, kind, path)
+        _check(held, kind, where)
     try:
         return kind.page(msgspec.convert(held, kind.holds), language)
     except msgspec.ValidationError as error:
-        raise InfraError(f"looks like {kind.said}, and is damaged: {error}", where=str(path)) from None
+        raise InfraError(f"looks like {kind.said}, and is damaged: {error}", where=where) from None
 
 
-def _read(path: Path) -> Any:
-    try:
-        if path.stat().st_size > MOST_BYTES:
-            raise UsageError("is too large for what has a page", where=str(path))
-        return msgspec.json.decode(path.read_bytes())
-    except OSError as error:
-        raise unreadable(path, error) from None
-    except UNDECODABLE as error:
-        raise UsageError(
-            f"is no JSON: {error}",
-            where=str(path),
-            hint="give a run, or a file that a command of hengsuan wrote or printed with --json",
-        ) from None
-
-
-def _check(held: Any, kind: Kind, path: Path) -> None:
-    version: Mapping[str, Any] = held if isinstance(held, dict) else {}
-    if not isinstance(version.get("schema"), int):
-        raise InfraError(f"looks like {kind.said}, and says no schema", where=str(path))
-    check_schema(version["schema"], kind.schema, path)
+def _check(held: Any, kind: Kind, where: str) -> None:
+    version = held.get("schema") if isinstance(held, dict) else None
+    if not isinstance(version, int):
+        raise InfraError(f"looks like {kind.said}, and says no schema", where=where)
+    check_schema(version, kind.schema, where)
