@@ -41,12 +41,15 @@ def certification_page(found: Certification, language: Language = "en") -> Page:
     )
 
 
-def certification_sections(found: Certification) -> list[Section]:
-    """The verdict, why, what to type, and every node."""
+def certification_sections(found: Certification, linked: bool = False) -> list[Section]:
+    """The verdict, why, what to type, and every node.
+
+    ``linked``: the page has a section that shows a node, to which names lead.
+    """
     sections = [Section("verdict", "Verdict", _verdict(found))]
     if bad := rejected(found):
         lead = "Worst first. A line opens: what was found, how sure that is, what may be the cause."
-        sections.append(Section("rejected", "Rejected nodes", [_rejected(bad)], lead))
+        sections.append(Section("rejected", "Rejected nodes", [_rejected(bad, linked)], lead))
     for identity, title, groups in (
         ("inconclusive", "Inconclusive", inconclusive(found)),
         ("waived", "Waived", waived(found)),
@@ -56,7 +59,7 @@ def certification_sections(found: Certification) -> list[Section]:
     if found.drain or found.undrain:
         lead = "For the scheduler."
         sections.append(Section("scheduler", "Drain and bring back", _commands(found), lead))
-    sections.append(Section("nodes", "Nodes", [_nodes(found)]))
+    sections.append(Section("nodes", "Nodes", [_nodes(found, linked)]))
     return sections
 
 
@@ -73,7 +76,7 @@ def _verdict(found: Certification) -> list[Block]:
     return blocks
 
 
-def _rejected(bad: list[NodeVerdict]) -> Table:
+def _rejected(bad: list[NodeVerdict], linked: bool) -> Table:
     columns = [Column("node"), Column("found"), Column("value", number=True)]
     columns += [Column("expected", number=True), Column("worse by", number=True)]
     rows = []
@@ -81,7 +84,7 @@ def _rejected(bad: list[NodeVerdict]) -> Table:
         one = node.evidence[0] if node.evidence else None
         value, expected, worse = figures(one) if one is not None else ("", "", "")
         cells = [
-            Cell(plain(node.node), None, "bad", node.node),
+            Cell(plain(node.node), None, "bad", node.node if linked else ""),
             Cell(about(one) if one is not None else UNEXPLAINED),
             Cell(value, one.value if one is not None else None),
             Cell(expected, one.expected if one is not None else None),
@@ -123,14 +126,14 @@ def _commands(found: Certification) -> list[Block]:
     ]
 
 
-def _nodes(found: Certification) -> Table:
+def _nodes(found: Certification, linked: bool) -> Table:
     columns = [Column("node"), Column("verdict"), Column("chip"), Column("found")]
     columns.append(Column("checks", about="what was measured, by status"))
     worst = {"reject": 0, "inconclusive": 1, "accept": 2}
     rows = [
         Row(
             [
-                Cell(plain(node.node), None, "", node.node),
+                Cell(plain(node.node), None, "", node.node if linked else ""),
                 Cell(node.verdict, tone=TONES[node.verdict]),
                 Cell(plain(node.chip)),
                 Cell(about(node.evidence[0]) if node.evidence else ""),
