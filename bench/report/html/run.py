@@ -6,11 +6,12 @@ from collections.abc import Callable, Sequence
 
 from ... import __version__
 from .measurements import measurements
+from .nodes import nodes
 from .page import Page, Section
 from .provenance import provenance
 from .source import Source
 
-SECTIONS: Sequence[Callable[[Source], Section | None]] = (measurements, provenance)
+SECTIONS: Sequence[Callable[[Source], Section | None]] = (nodes, measurements, provenance)
 """In the order of the page. One that has nothing to show of a run is not there."""
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -14,7 +13,10 @@ from ...analysis.expectation import Expectation, expectations
 from ...analysis.scores import Scorecard
 from ...analysis.subject import Run
 from ...analysis.summary import rows_by_case
+from ...analysis.table import units_of
 from ...configs import Chip
+from ...groups import Schedule
+from ...inventory import Ints
 from ...records import STATUSES, Case, Header
 from ...results import Columns, RunReader
 from ...rounds import schedule_for
@@ -32,7 +34,6 @@ class Source:
         chips: Datasheets by name.
         verdict: What `certify` said of it; None where it has not.
         cards: Its scorecards, of which there is one but for runs that nothing can be scored of.
-        again: The command that repeats one check of a node, where there is one.
         language: Of the page's own words.
     """
 
@@ -52,6 +53,9 @@ class Source:
         self.cards = cards or []
         self.language = language
         self.say = speaker(language)
+        self._schedules: dict[int, Schedule] = {}
+        self._units: dict[int, tuple[Ints, Ints]] = {}
+        self._pairs: dict[int, tuple[Ints, Ints]] = {}
 
     @property
     def header(self) -> Header:
@@ -79,9 +83,33 @@ class Source:
         """What was to be expected, by case."""
         return {one.case: one for one in expectations(self.run, self.chips)}
 
+    def schedule(self, number: int) -> Schedule:
+        """The schedule of that number, over the run's nodes."""
+        if number not in self._schedules:
+            spec = self.header.schedules[number]
+            self._schedules[number] = schedule_for(spec, self.run.inventory)
+        return self._schedules[number]
+
+    def units(self, number: int) -> tuple[Ints, Ints]:
+        """The ids of a schedule's groups, ascending, and the unit of each (`analysis.table`)."""
+        if number not in self._units:
+            self._units[number] = units_of(self.schedule(number), self.run.inventory)
+        return self._units[number]
+
+    def pairs(self, number: int) -> tuple[Ints, Ints]:
+        """The ids of a schedule's pairs, ascending, and int64[pairs, 2], the ranks of each."""
+        if number not in self._pairs:
+            batches = [batch for whole in self.schedule(number).rounds() for batch in whole]
+            ids = np.concatenate([np.empty(0, np.int64), *(one.ids for one in batches)])
+            ends = np.empty((0, 2), np.int64)
+            ranks = np.concatenate([ends, *(one.ranks[:, [0, -1]] for one in batches)])
+            order = np.argsort(ids)
+            self._pairs[number] = ids[order], ranks[order]
+        return self._pairs[number]
+
     def who(self, case: Case, group: int) -> str:
         """Which devices or nodes a group is, as reports print it."""
-        ranks = self._schedule(case.schedule).members(group)
+        ranks = self.schedule(case.schedule).members(group)
         inventory = self.run.inventory
         if len(ranks) <= 2:
             return " – ".join(inventory.rank_name(rank) for rank in ranks)
@@ -89,13 +117,3 @@ class Source:
         if len(nodes) == 1:
             return inventory.name(nodes[0])
         return f"{inventory.name(nodes[0])} … {inventory.name(nodes[-1])} ({len(ranks)})"
-
-    def _schedule(self, number: int) -> Any:
-        if number not in self._schedules:
-            spec = self.header.schedules[number]
-            self._schedules[number] = schedule_for(spec, self.run.inventory)
-        return self._schedules[number]
-
-    @cached_property
-    def _schedules(self) -> dict[int, Any]:
-        return {}

@@ -168,6 +168,23 @@
     }
     return made;
   }
+  /* Draw into a place: what the page looks like now is the layout's beginning. */
+  async function paint(place, data, asked) {
+    const Plotly = await plotly();
+    const known = colours();
+    const axis = { gridcolor: known.$grid, zerolinecolor: known.$line, linecolor: known.$line, automargin: true };
+    const layout = themed(asked, known);
+    const usual = {
+      paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)", autosize: true,
+      font: { color: known.$ink, family: getComputedStyle(document.body).fontFamily, size: 12 },
+      margin: { l: 60, r: 20, t: 20, b: 50 }, hoverlabel: { namelength: -1 }, hovermode: "closest",
+      colorway: [0, 1, 2, 3, 4, 5, 6, 7].map((n) => known["$s" + n]), legend: { orientation: "h", y: -0.18, font: { size: 11 } },
+      xaxis: axis, yaxis: axis,
+    };
+    for (const key of Object.keys(layout)) if (/^[xy]axis\d+$/.test(key)) usual[key] = axis;
+    const buttons = { displaylogo: false, modeBarButtonsToRemove: ["select2d", "lasso2d"], toImageButtonOptions: { format: "svg" } };
+    await Plotly.react(place, themed(data, known), merged(usual, layout), { responsive: true, ...buttons });
+  }
   const drawings = [];
   function chart(box) {
     const figures = JSON.parse(box.querySelector("script").textContent);
@@ -177,23 +194,9 @@
     let index = 0, drawn = false;
     async function draw() {
       drawn = true;
-      const Plotly = await plotly();
-      const known = colours();
-      const axis = { gridcolor: known.$grid, zerolinecolor: known.$line, linecolor: known.$line, automargin: true };
-      const layout = themed(figures[index].layout, known);
-      const usual = {
-        paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)", autosize: true, height: place.clientHeight || undefined,
-        font: { color: known.$ink, family: getComputedStyle(document.body).fontFamily, size: 12 },
-        margin: { l: 60, r: 20, t: 20, b: 50 }, hoverlabel: { namelength: -1 }, hovermode: "closest",
-        colorway: [0, 1, 2, 3, 4, 5, 6, 7].map((n) => known["$s" + n]), legend: { orientation: "h", y: -0.18, font: { size: 11 } },
-        xaxis: axis, yaxis: axis,
-      };
-      for (const key of Object.keys(layout)) if (/^[xy]axis\d+$/.test(key)) usual[key] = axis;
-      await Plotly.react(place, themed(figures[index].data, known), merged(usual, layout), { responsive: true, displaylogo: false, modeBarButtonsToRemove: ["select2d", "lasso2d"], toImageButtonOptions: { format: "svg" } });
+      await paint(place, figures[index].data, figures[index].layout);
       place.removeAllListeners("plotly_click");
-      place.on("plotly_click", ({ points: [point] }) => {
-        let tag = point.customdata;
-        if (tag === undefined && point.data.type === "heatmap" && String(point.data.meta || "").startsWith("nodes:")) tag = "node:" + (point.data.meta === "nodes:y" ? point.y : point.x);
+      place.on("plotly_click", ({ points: [{ customdata: tag }] }) => {
         if (typeof tag === "string" && tag.startsWith("node:")) go(tag.slice(5));
       });
     }
@@ -217,9 +220,19 @@
     drawings.forEach((one) => one.first());
   });
 
-  window.hengsuan = { element, say, command, go, colours };
+  window.hengsuan = {
+    element, say, command, paint,
+    /* Have `draw` called when `box` comes into view, and again when the theme changes. */
+    watch: (box, draw) => {
+      let drawn = false;
+      const once = () => { drawn = true; draw(); };
+      drawings.push({ box, again: () => drawn && draw(), first: () => drawn || once() });
+    },
+  };
   document.querySelectorAll("[data-table]").forEach(table);
   document.querySelectorAll("[data-chart]").forEach(chart);
+  // Blocks with a script of their own begin here.
+  document.dispatchEvent(new CustomEvent("page-ready"));
   const seen = new IntersectionObserver((entries) => {
     for (const entry of entries) {
       if (entry.isIntersecting) {
