@@ -13,6 +13,7 @@ from .scoring import LANGUAGE, OUT, PROFILE, checked_profile, read_runs, scores
 
 if TYPE_CHECKING:
     from ..report.language import Language
+    from ..report.pages.comparison import SideBySide
 
 
 @click.command(name="compare")
@@ -42,6 +43,7 @@ def command(
     from ..analysis.subject import separated
     from ..configs import load_chips
     from ..report.comparison import print_comparison
+    from ..report.pages.comparison import SideBySide
     from ..report.terminal import console
 
     if len(systems) < 2:
@@ -73,10 +75,31 @@ def command(
         exit=int(code), profile=profile, provenance=firsts[0].label, comparison=found
     )
     if html is not None:
-        write(comparison_page(told, language, beside(read, chips, language)), html)
+        _page(html, told, systems, out, language)
     if as_json:
         print_json(told)
         return int(code)
     click.echo(f"{told.provenance}, {profile}")
     print_comparison(console(), found, language)
     return int(code)
+
+
+def _page(
+    path: Path, told: SideBySide, systems: tuple[str, ...], out: Path, language: Language
+) -> None:
+    """The comparison with what the runs' own pages show, beside each other."""
+    from ..configs import load_chips
+    from ..report.html.render import require_plotly, write
+    from ..report.html.source import Source
+    from ..report.pages.beside import beside
+    from ..report.pages.comparison import comparison_page
+    from ..results import RunReader
+    from ..runs import find_run
+
+    require_plotly()
+    chips = load_chips()
+    sources = [
+        [Source(RunReader(find_run(run, out)), chips, language=language) for run in one.split("+")]
+        for one in systems
+    ]
+    write(comparison_page(told, language, beside(sources)), path)

@@ -34,14 +34,18 @@ def print_score(made: Console, card: Scorecard, language: Language = "en") -> No
     rows = [_category(one, language) for one in card.categories]
     print_table(made, [say(name) for name in columns], rows, right=(1, 2, 3, 4))
     _metrics(made, card, language)
-    if said := worth(card, language):
-        _line(made, said)
+    _worth(made, card, language)
     if card.chain:
         columns = ("factor", "value", "95 % interval", "confidence", "provenance")
         columns += ("what it is made of",)
-        chain = [factor(one, say) for one in card.chain]
+        chain = [_factor(one, say) for one in card.chain]
         print_table(made, [say(name) for name in columns], chain, right=(1, 2))
-    for line in remarks(card, language):
+    absent = _absent(card, language)
+    told = [(one.kind, one.name, one.text) for one in card.findings]
+    # What is skipped stands among what is absent already.
+    reasons = tuple(text.removeprefix("skipped: ") for _, _, text in absent)
+    told = [one for one in told if one[0] != "skipped" or not one[2].endswith(reasons)]
+    for line in merged([*absent, *told], language):
         _line(made, line, "dim" if line.startswith(say("absent")) else "yellow")
 
 
@@ -122,7 +126,7 @@ def _metrics(made: Console, card: Scorecard, language: Language) -> None:
             name = named(one, language)
             if more:
                 name += f" (最低,另有 {more} 项)" if language == "zh" else f" (lowest; {more} more)"
-            row = [title_of(category, language), name, *figures(one, say)]
+            row = [title_of(category, language), name, *_figures(one, say)]
             rows.append([*row, one.clause] if clauses else row)
     if clauses:
         columns.append("clause")
@@ -145,14 +149,13 @@ def _lowest(metrics: Sequence[MetricScore]) -> Iterator[tuple[MetricScore, int]]
             yield from ((one, 0) for one in those)
 
 
-def figures(one: MetricScore, say: Say) -> list[str]:
-    """Achieved, interval, reference, efficiency, confidence, provenance, what a point is worth."""
+def _figures(one: MetricScore, say: Say) -> list[str]:
     reference = "–"
     if one.reference is not None:
         reference = f"{format_value(one.reference, one.unit)} ({say(one.reference_from)})"
     return [
         format_value(one.achieved, one.unit),
-        interval_of(one),
+        _interval(one),
         reference,
         "–" if one.efficiency is None else f"{one.efficiency:.1%}",
         say(one.confidence),
@@ -161,46 +164,34 @@ def figures(one: MetricScore, say: Say) -> list[str]:
     ]
 
 
-def interval_of(one: MetricScore) -> str:
-    """Of the achieved value, in its unit."""
+def _interval(one: MetricScore) -> str:
     if one.low is None or one.high is None:
         return "–"
     return f"{format_value(one.low, one.unit)} – {format_value(one.high, one.unit)}"
 
 
-def factor(one: MetricScore, say: Say) -> list[str]:
-    """A row of the chain: factor, value, interval, confidence, provenance, what it is made of."""
+def _factor(one: MetricScore, say: Say) -> list[str]:
     return [
         say(one.title),
         say("absent") if one.achieved is None else format_value(one.achieved, one.unit),
-        interval_of(one),
+        _interval(one),
         say(one.confidence),
         say(one.provenance),
         say(one.absent or one.detail),
     ]
 
 
-def worth(card: Scorecard, language: Language) -> str:
-    """The metrics of which one point more lifts the overall score most; empty without any."""
+def _worth(made: Console, card: Scorecard, language: Language) -> None:
+    """The metrics of which one point more lifts the overall score most."""
     every = [one for each in card.categories for one in each.metrics if one.gain]
     best = sorted(every, key=lambda one: -(one.gain or 0.0))[:GAINS]
     if not best:
-        return ""
+        return
     said = "; ".join(f"{named(one, language)} {one.gain:+.3f}" for one in best)
     lead = "最值得改进(效率提高1个百分点可得的总分)" if language == "zh" else (
         "worth most, in points of the overall score for one point of efficiency"
     )  # fmt: skip
-    return f"{lead}: {said}"
-
-
-def remarks(card: Scorecard, language: Language) -> list[str]:
-    """What is absent and why, and what else a reader must know: a line for all that is alike."""
-    absent = _absent(card, language)
-    told = [(one.kind, one.name, one.text) for one in card.findings]
-    # What is skipped stands among what is absent already.
-    reasons = tuple(text.removeprefix("skipped: ") for _, _, text in absent)
-    told = [one for one in told if one[0] != "skipped" or not one[2].endswith(reasons)]
-    return merged([*absent, *told], language)
+    _line(made, f"{lead}: {said}")
 
 
 def _absent(card: Scorecard, language: Language) -> list[tuple[str, str, str]]:

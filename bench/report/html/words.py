@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Protocol
+
 from ..language import Language, Say, english
 from ..language import chinese as analysed
 
@@ -29,6 +31,28 @@ WORDS: dict[str, str] = {
     "select and copy by hand": "请手动选择并复制",
     "show more": "显示更多",
 }
+
+
+class Speaks(Protocol):
+    """What says words in a page's language."""
+
+    @property
+    def language(self) -> Language:
+        """The page's."""
+        ...
+
+    @property
+    def say(self) -> Say:
+        """A text in it."""
+        ...
+
+
+class Voice:
+    """Speaks a language, where there is no run that does."""
+
+    def __init__(self, language: Language) -> None:
+        self.language = language
+        self.say = speaker(language)
 
 
 def speaker(language: Language) -> Say:

@@ -11,7 +11,7 @@ from ..comparison import cell, letter, named, ranking, rule
 from ..html.page import Block, Cell, Column, Page, Row, Section, Table, Text, Verdict
 from ..language import Language
 from ..plain import plain
-from .intervals import Line, Mark, shares
+from ..html.intervals import Line, Mark, shares
 
 DRAWN = 40
 """Metrics whose efficiencies are drawn; the table has all."""

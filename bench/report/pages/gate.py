@@ -23,7 +23,7 @@ from ..gate.words import (
 from ..html.page import Block, Cell, Column, Page, Row, Section, Table, Text, Tone, Verdict
 from ..language import Language
 from ..plain import plain
-from .intervals import Line, Mark, changes
+from ..html.intervals import Line, Mark, changes
 
 DRAWN = 40
 """Metrics whose change is drawn: the worst. The table has all."""

@@ -15,7 +15,7 @@ from ..html.page import Block, Cell, Column, Facts, Page, Row, Section, Table, T
 from ..language import Language
 from ..plain import plain
 from ..projection import headline, layout_line, searched_lines, step_line, training_lines
-from .parts import Part, parts
+from ..html.parts import Part, parts
 
 PROJECTED = "projected"
 """Stands where others say their provenance: nothing of it was measured as a whole."""

@@ -10,7 +10,7 @@ from ...errors import Exit
 from ..html.page import Block, Cell, Column, Page, Row, Section, Table, Text, Verdict
 from ..language import Language
 from ..plain import plain
-from .intervals import Line, Mark, changes
+from ..html.intervals import Line, Mark, changes
 from .projection import PROJECTED
 
 

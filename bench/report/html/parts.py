@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from ..html.page import Custom
+from .page import Custom
 
 
 class Part(NamedTuple):
