@@ -6,6 +6,7 @@ from typing import Protocol
 
 from ..language import Language, Say, english
 from ..language import chinese as analysed
+from .document_words import WORDS as DOCUMENTS
 
 SCRIPTED = (
     "copied",
@@ -62,4 +63,4 @@ def speaker(language: Language) -> Say:
 
 def chinese(text: str) -> str:
     """The text in Chinese where it is known, else itself."""
-    return WORDS.get(text) or analysed(text)
+    return WORDS.get(text) or DOCUMENTS.get(text) or analysed(text)

@@ -1,0 +1,152 @@
+"""Every page in a real browser: quiet, offline, readable by day and night, from a phone to a wall."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+from made_pages import NAMES
+
+WIDTHS = (360, 768, 1280, 1920, 3840)
+LEAST_CONTRAST = 4.5
+"""WCAG 2.2, success criterion 1.4.3 (AA), of text; of large text 3."""
+
+CONTRASTS = """
+() => {
+  const channel = (value) => (value <= 0.04045 ? value / 12.92 : ((value + 0.055) / 1.055) ** 2.4);
+  const luminance = ([r, g, b]) => 0.2126 * channel(r) + 0.7152 * channel(g) + 0.0722 * channel(b);
+  const canvas = document.createElement("canvas").getContext("2d", { willReadFrequently: true });
+  const parsed = (text) => {  // whatever notation the style has
+    canvas.clearRect(0, 0, 1, 1);
+    canvas.fillStyle = text;
+    canvas.fillRect(0, 0, 1, 1);
+    const [r, g, b, a] = canvas.getImageData(0, 0, 1, 1).data;
+    return [r / 255, g / 255, b / 255, a / 255];
+  };
+  const ground = (one) => {
+    for (let here = one; here; here = here.parentElement) {
+      const colour = parsed(getComputedStyle(here).backgroundColor);
+      if (colour[3] > 0.5) return colour;
+    }
+    return [1, 1, 1, 1];
+  };
+  const poor = [];
+  for (const one of document.querySelectorAll("body *")) {
+    const text = [...one.childNodes].filter((n) => n.nodeType === 3).map((n) => n.textContent.trim()).join("");
+    if (!text || !one.offsetParent || one.closest("svg, script, style")) continue;
+    const style = getComputedStyle(one);
+    const [a, b] = [luminance(parsed(style.color)), luminance(ground(one))].sort((x, y) => y - x);
+    const size = parseFloat(style.fontSize), large = size >= 24 || (size >= 18.66 && style.fontWeight >= 700);
+    const ratio = (a + 0.05) / (b + 0.05);
+    if (ratio < (large ? 3 : 4.5)) poor.push(`${ratio.toFixed(2)} ${one.tagName}.${one.className}: ${text.slice(0, 40)}`);
+  }
+  return [...new Set(poor)].slice(0, 20);
+}
+"""
+WIDE = """
+() => {
+  const root = document.documentElement;
+  if (root.scrollWidth <= root.clientWidth) return [];
+  // What lies inside of something that scrolls by itself makes no page wide.
+  const inside = (one) => {
+    for (let here = one.parentElement; here && here !== document.body; here = here.parentElement)
+      if (getComputedStyle(here).overflowX !== "visible") return true;
+    return false;
+  };
+  const far = [...document.querySelectorAll("body *")]
+    .filter((one) => one.getBoundingClientRect().right > root.clientWidth + 1 && !inside(one))
+    .map((one) => `${one.tagName}.${one.className}: ${one.textContent.trim().slice(0, 40)}`);
+  return [`${root.scrollWidth} of ${root.clientWidth} px`, ...far.slice(0, 8)];
+}
+"""
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("name", NAMES)
+def test_a_page_is_quiet_offline_and_readable(opened, pages, screenshot, name, scheme):
+    one = opened(pages[name], color_scheme=scheme, viewport={"width": 1280, "height": 900})
+    one.walk()
+    assert one.page.locator("h1").inner_text()
+    assert one.page.locator("main > section").count() >= 2
+    assert one.complaints == []
+    assert one.asked == []
+    assert one.page.evaluate(CONTRASTS) == []
+    screenshot(one.page, f"{name}-{scheme}")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_page_fits_its_window(opened, pages, screenshot, name):
+    one = opened(pages[name], viewport={"width": WIDTHS[0], "height": 800})
+    one.walk()
+    for width in WIDTHS:
+        one.page.set_viewport_size({"width": width, "height": 800})
+        one.page.wait_for_timeout(50)  # charts follow the window
+        assert one.page.evaluate(WIDE) == [], f"{width} px"
+        if width in (WIDTHS[0], WIDTHS[-1]):
+            screenshot(one.page, f"{name}-{width}")
+    assert one.complaints == []
+
+
+def test_the_contrast_check_can_fail(opened, tmp_path):
+    path = tmp_path / "poor.html"
+    path.write_text("<!doctype html><link rel=icon href='data:,'><p style='color: #999'>grey")
+    assert opened(path).page.evaluate(CONTRASTS)
+
+
+def test_the_width_check_can_fail(opened, tmp_path):
+    path = tmp_path / "wide.html"
+    path.write_text("<!doctype html><link rel=icon href='data:,'><div style='width: 200vw'>wide")
+    assert opened(path).page.evaluate(WIDE)
+
+
+def test_a_request_is_noticed_and_forbidden(opened, pages, tmp_path):
+    path = tmp_path / "asking.html"
+    text = pages["gate"].read_text(encoding="utf-8")
+    path.write_text(text.replace("<footer>", "<img src='https://example.com/x.png'><footer>"))
+    one = opened(path)
+    assert one.asked or any("Content Security Policy" in said for said in one.complaints)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_page_says_what_matters_without_scripts(opened, pages, name):
+    one = opened(pages[name], java_script_enabled=False)
+    shown = one.page.locator("main").inner_text()
+    assert len(shown) > 200
+    assert one.page.locator("main > section h2").first.is_visible()
+    for table in one.page.locator("table:visible").all():
+        assert table.locator("thead th").count() > 0
+
+
+@pytest.mark.parametrize("name", ["gate", "certified-run"])
+def test_a_page_prints_with_all_that_is_folded(opened, pages, name):
+    one = opened(pages[name], color_scheme="dark")
+    one.page.emulate_media(media="print")
+    ground = one.page.evaluate("getComputedStyle(document.body).backgroundColor")
+    assert ground == "rgb(255, 255, 255)"
+    assert not one.page.locator("[data-theme-toggle]").is_visible()
+    printed = one.page.pdf()
+    assert printed.startswith(b"%PDF")
+    assert len(printed) > 20_000
+
+
+def test_light_and_dark_are_chosen_by_hand(opened, pages):
+    page = opened(pages["gate"], color_scheme="light").page
+    ground = "getComputedStyle(document.body).backgroundColor"
+    before = page.evaluate(ground)
+    page.locator("[data-theme-toggle]").click()
+    after = page.evaluate(ground)
+    assert after != before
+    page.locator("[data-theme-toggle]").click()
+    assert page.evaluate(ground) == before
+
+
+def test_the_keyboard_reaches_everything(opened, pages):
+    page = opened(pages["gate"]).page
+    reached = set()
+    for _ in range(40):
+        page.keyboard.press("Tab")
+        reached.add(page.evaluate("document.activeElement.tagName + document.activeElement.type"))
+    assert {"A", "BUTTONbutton", "INPUTsearch"} <= {one.replace("undefined", "") for one in reached}
