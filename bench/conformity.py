@@ -65,7 +65,9 @@ class Conformity(msgspec.Struct, kw_only=True):
 
     def said(self) -> str:
         """``3 pass, 1 fail, in 12 s``."""
-        counted = [f"{number} {WORDS[one].lower()}" for one, number in self.counts.items() if number]
+        counted = [
+            f"{number} {WORDS[one].lower()}" for one, number in self.counts.items() if number
+        ]
         took = sum(one.seconds for one in self.results)
         return f"{', '.join(counted) or 'no check'}, in {took:.0f} s"
 

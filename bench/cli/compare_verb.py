@@ -71,9 +71,7 @@ def command(
     found = compare(scores(read, scored_by, chips), scored_by.weights)
     every = (found.overall, *found.categories, *found.metrics)
     code = Exit.OK if any(not one.unranked for one in every) else Exit.INCONCLUSIVE
-    told = SideBySide(
-        exit=int(code), profile=profile, provenance=firsts[0].label, comparison=found
-    )
+    told = SideBySide(exit=int(code), profile=profile, provenance=firsts[0].label, comparison=found)
     if html is not None:
         _page(html, told, systems, out, language)
     if as_json:

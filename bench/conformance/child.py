@@ -14,9 +14,9 @@ import msgspec
 from .. import host
 from ..backends.registry import get
 from ..cluster.ranks import cpus_of
+from ..conformity import Result
 from ..errors import HengsuanError
 from .checks import Subject, Task, device_checks
-from ..conformity import Result
 from .outcome import Outcome
 
 

@@ -35,9 +35,8 @@ def print_comparison(made: Console, found: Comparison, language: Language = "en"
 def rule(found: Comparison, language: Language = "en") -> str:
     """On what the whole is compared, and when somebody is ahead."""
     if language == "zh":
-        return (
-            f"总分与类别得分只按各系统共有且有区间的 {found.common} 项指标计算;区间重叠者并列,不分先后"
-        )
+        of = f"总分与类别得分只按各系统共有且有区间的 {found.common} 项指标计算"
+        return f"{of};区间重叠者并列,不分先后"
     return (
         f"the whole and its categories are compared on the {found.common} metric(s) that every "
         "system has with an interval; where intervals overlap nobody is ahead"

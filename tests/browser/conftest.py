@@ -16,6 +16,7 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent))
 import made_pages
 
+WALK = (Path(__file__).parent / "walk.js").read_text(encoding="utf-8")
 SCREENSHOTS = Path(__file__).parents[2] / "results" / "screenshots"
 
 
@@ -54,9 +55,8 @@ class Opened:
 
     def _request(self, request) -> None:
         # The page itself, and what stands in it, is no network.
-        if not request.url.startswith(("file:", "data:", "blob:")):
-            self.asked.append(request.url)
-        elif request.url.startswith("file:") and request.resource_type != "document":
+        own = request.url.startswith(("data:", "blob:"))
+        if not own and not (request.url.startswith("file:") and request.is_navigation_request()):
             self.asked.append(request.url)
 
     def _console(self, message) -> None:
@@ -66,17 +66,7 @@ class Opened:
     def walk(self) -> None:
         """Scroll through all of it, so that what is drawn when it is seen is drawn."""
         page = self.page
-        page.evaluate(
-            """async () => {
-              const pause = () => new Promise((done) => requestAnimationFrame(() => setTimeout(done)));
-              for (let y = 0; y < document.documentElement.scrollHeight; y += innerHeight / 2) {
-                scrollTo(0, y);
-                await pause();
-              }
-              scrollTo(0, 0);
-              await pause();
-            }"""
-        )
+        page.evaluate(WALK)
         page.wait_for_function(
             "[...document.querySelectorAll('[data-chart] .plot')]"
             ".every((one) => one.querySelector('.main-svg') || !one.offsetParent)"

@@ -26,7 +26,7 @@ NAMES = (
 )  # fmt: skip
 HOSTILE = (
     "<script>window.hit = 'script'</script>",
-    "\"><img src=x onerror=\"window.hit = 'image'\">",
+    '"><img src=x onerror="window.hit = \'image\'">',
     "</script><script>window.hit = 'end'</script>",
     "'-(window.hit='quote')-'",
     "<!--<script>",
@@ -57,14 +57,16 @@ def make(folder: Path, *words: object) -> dict[str, Path]:
     runs = folder / "runs"
     for suite in ("quick", "scaling", "quick"):
         hengsuan("run", suite, "--cluster", "two-sites", "--quiet", "--out", runs)
-    quick, scaling, other = sorted(runs.iterdir(), key=lambda one: (one.stat().st_ctime_ns))
+    quick, scaling, other = sorted(runs.iterdir(), key=lambda one: one.stat().st_ctime_ns)
     certified = folder / "certified"
     cluster = "sim-mixed-faults-64"
     hengsuan("certify", "--cluster", cluster, "--quiet", "--out", certified)
     (judged_one,) = certified.iterdir()
     files = {
         "score": hengsuan("score", quick, scaling, "--json"),
-        "project": hengsuan("project", "dense-1t", "--cluster", "plan-16384", "--bottleneck", "--json"),
+        "project": hengsuan(
+            "project", "dense-1t", "--cluster", "plan-16384", "--bottleneck", "--json"
+        ),
         "validate": hengsuan("project", "--validate", "--json"),
         "compare": hengsuan("compare", quick, other, "--json"),
         "check": msgspec.json.encode(check()).decode(),
@@ -186,4 +188,3 @@ def card(run: str = HOSTILE[2]) -> Scorecard:
         overall=50.0, coverage=1.0, categories=[category], findings=[], note=HOSTILE[5],
         chain=metrics[:2],
     )  # fmt: skip
-

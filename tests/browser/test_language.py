@@ -29,6 +29,8 @@ def test_every_word_of_our_own_is_chinese(opened, chinese, screenshot, name):
     assert page.locator("html").get_attribute("lang") == "zh-CN"
     said = page.locator(OURS).all_text_contents()
     assert len(said) > 5
-    other = {one.strip() for one in said if not CHINESE.search(one) and not SAME.fullmatch(one.strip())}
+    other = {
+        one.strip() for one in said if not CHINESE.search(one) and not SAME.fullmatch(one.strip())
+    }
     assert other == set()
     screenshot(page, f"{name}-zh")

@@ -1,4 +1,4 @@
-"""Every page in a real browser: quiet, offline, readable by day and night, from a phone to a wall."""
+"""Every page in a real browser: quiet, offline, readable by day and night, on phone and wall."""
 
 from __future__ import annotations
 
@@ -11,57 +11,8 @@ sys.path.insert(0, str(Path(__file__).parent))
 from made_pages import NAMES
 
 WIDTHS = (360, 768, 1280, 1920, 3840)
-LEAST_CONTRAST = 4.5
-"""WCAG 2.2, success criterion 1.4.3 (AA), of text; of large text 3."""
-
-CONTRASTS = """
-() => {
-  const channel = (value) => (value <= 0.04045 ? value / 12.92 : ((value + 0.055) / 1.055) ** 2.4);
-  const luminance = ([r, g, b]) => 0.2126 * channel(r) + 0.7152 * channel(g) + 0.0722 * channel(b);
-  const canvas = document.createElement("canvas").getContext("2d", { willReadFrequently: true });
-  const parsed = (text) => {  // whatever notation the style has
-    canvas.clearRect(0, 0, 1, 1);
-    canvas.fillStyle = text;
-    canvas.fillRect(0, 0, 1, 1);
-    const [r, g, b, a] = canvas.getImageData(0, 0, 1, 1).data;
-    return [r / 255, g / 255, b / 255, a / 255];
-  };
-  const ground = (one) => {
-    for (let here = one; here; here = here.parentElement) {
-      const colour = parsed(getComputedStyle(here).backgroundColor);
-      if (colour[3] > 0.5) return colour;
-    }
-    return [1, 1, 1, 1];
-  };
-  const poor = [];
-  for (const one of document.querySelectorAll("body *")) {
-    const text = [...one.childNodes].filter((n) => n.nodeType === 3).map((n) => n.textContent.trim()).join("");
-    if (!text || !one.offsetParent || one.closest("svg, script, style")) continue;
-    const style = getComputedStyle(one);
-    const [a, b] = [luminance(parsed(style.color)), luminance(ground(one))].sort((x, y) => y - x);
-    const size = parseFloat(style.fontSize), large = size >= 24 || (size >= 18.66 && style.fontWeight >= 700);
-    const ratio = (a + 0.05) / (b + 0.05);
-    if (ratio < (large ? 3 : 4.5)) poor.push(`${ratio.toFixed(2)} ${one.tagName}.${one.className}: ${text.slice(0, 40)}`);
-  }
-  return [...new Set(poor)].slice(0, 20);
-}
-"""
-WIDE = """
-() => {
-  const root = document.documentElement;
-  if (root.scrollWidth <= root.clientWidth) return [];
-  // What lies inside of something that scrolls by itself makes no page wide.
-  const inside = (one) => {
-    for (let here = one.parentElement; here && here !== document.body; here = here.parentElement)
-      if (getComputedStyle(here).overflowX !== "visible") return true;
-    return false;
-  };
-  const far = [...document.querySelectorAll("body *")]
-    .filter((one) => one.getBoundingClientRect().right > root.clientWidth + 1 && !inside(one))
-    .map((one) => `${one.tagName}.${one.className}: ${one.textContent.trim().slice(0, 40)}`);
-  return [`${root.scrollWidth} of ${root.clientWidth} px`, ...far.slice(0, 8)];
-}
-"""
+CONTRASTS = (Path(__file__).parent / "contrasts.js").read_text(encoding="utf-8")
+WIDE = (Path(__file__).parent / "wide.js").read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

@@ -1,4 +1,4 @@
-"""What somebody does with a page: filter, sort, open, copy, go to a node; and what it never does."""
+"""What somebody does with a page (filter, sort, open, copy, go to a node); what it never does."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 import made_pages
-from made_pages import HOSTILE
 
 
 def rows(page, section: str):

@@ -1,4 +1,4 @@
-"""`hengsuan report FILE`: recognised by what it holds; what is no document is said in a sentence."""
+"""`hengsuan report FILE`: recognised by what it holds; what is no document is said."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ import msgspec
 import pytest
 from click.testing import CliRunner
 
-sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parents[1] / "browser")]
+sys.path.insert(0, str(Path(__file__).parent))
+sys.path.insert(0, str(Path(__file__).parents[1] / "browser"))
 import made_pages
 from judged_runs import judged, judged_run
 
@@ -74,9 +75,7 @@ def test_a_run_keeps_its_own_page(tmp_path):
 
 def test_what_gate_prints_is_read_as_what_it_writes(gate):
     told = {"exit": 1, "folder": "out", "report": json.loads(gate.read_bytes())}
-    written, printed = (
-        page_of(raw, "x") for raw in (gate.read_bytes(), msgspec.json.encode(told))
-    )
+    written, printed = (page_of(raw, "x") for raw in (gate.read_bytes(), msgspec.json.encode(told)))
     assert written == printed
 
 
@@ -184,7 +183,9 @@ def test_ten_thousand_nodes_have_a_page_that_opens(tmp_path):
 
 
 def test_changes_are_drawn_on_the_axis_of_ratios():
-    drawn = changes([Line("a", [Mark(1.0, 0.5, float("inf"))], limit=0.05), Line("b", [Mark(-0.5)])], "")
+    drawn = changes(
+        [Line("a", [Mark(1.0, 0.5, float("inf"))], limit=0.05), Line("b", [Mark(-0.5)])], ""
+    )
     at = {line["label"]: line["marks"][0] for line in drawn.data["lines"]}
     zero = next(one["at"] for one in drawn.data["axis"] if one["text"] == "0")
     assert at["a"]["at"] - zero == pytest.approx(zero - at["b"]["at"], abs=0.05)

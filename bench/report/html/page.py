@@ -157,7 +157,7 @@ class Fold(msgspec.Struct, frozen=True):
 
 
 class Columns(msgspec.Struct, frozen=True):
-    """Blocks beside each other, each column under its title; below each other where it is narrow."""
+    """Blocks beside each other, each column under its title; below each other where narrow."""
 
     kind: ClassVar[str] = "columns"
 

@@ -24,7 +24,7 @@ def parts(
     rest: str = "",
     said: Callable[[float], str] = str,
 ) -> Custom:
-    """Parts of their sum, or of a larger whole: what is left then is ``rest``, in words by ``said``.
+    """Parts of their sum, or of a larger whole: what is left is ``rest``, in words by ``said``.
 
     Parts without a value are left out. What is more than the whole widens the bar, in which the
     whole is marked then.

@@ -31,7 +31,9 @@ def beside(systems: Sequence[Sequence[Source]]) -> list[Section]:
     for identity, section in found.items():
         blocks: list[Block] = [Columns(columns[identity])]
         if len(systems) > MOST:
-            blocks.append(Text([f"the first {MOST} systems; each run has a page of its own"], "dim"))
+            blocks.append(
+                Text([f"the first {MOST} systems; each run has a page of its own"], "dim")
+            )
         sections.append(Section(identity, section.title, blocks, section.lead))
     return sections
 

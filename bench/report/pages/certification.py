@@ -9,7 +9,6 @@ from ..html.page import Block, Cell, Column, Page, Row, Section, Table, Tone, Ve
 from ..html.why import certified
 from ..html.words import Voice
 from ..language import Language
-from ..plain import plain
 
 TONES: dict[Word, Tone] = {"reject": "bad", "inconclusive": "warn", "accept": "good"}
 _MEANS: dict[Word, str] = {
@@ -74,6 +73,11 @@ def _more(node: NodeVerdict) -> list[str]:
     lines = []
     for one in node.evidence:
         value, expected, worse = figures(one)
-        said = [about(one), value, expected and f"expected {expected}", worse and f"worse by {worse}"]
+        said = [
+            about(one),
+            value,
+            expected and f"expected {expected}",
+            worse and f"worse by {worse}",
+        ]
         lines += [f"{one.verdict}: {', '.join(filter(None, said))}", *details(one)]
     return lines

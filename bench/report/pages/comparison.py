@@ -8,10 +8,10 @@ import msgspec
 
 from ...analysis.comparison import Compared, Comparison
 from ..comparison import cell, letter, named, ranking, rule
+from ..html.intervals import Line, Mark, shares
 from ..html.page import Block, Cell, Column, Page, Row, Section, Table, Text, Verdict
 from ..language import Language
 from ..plain import plain
-from ..html.intervals import Line, Mark, shares
 
 DRAWN = 40
 """Metrics whose efficiencies are drawn; the table has all."""

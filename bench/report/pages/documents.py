@@ -74,14 +74,21 @@ KINDS: tuple[Kind, ...] = (
         projection_page,
         inside="projection",
     ),
-    Kind("`hengsuan project --ranks N --json`", frozenset({"provenance", "steps"}), Steps, steps_page),
+    Kind(
+        "`hengsuan project --ranks N --json`", frozenset({"provenance", "steps"}), Steps, steps_page
+    ),
     Kind(
         "`hengsuan project --validate --json`",
         frozenset({"rows", "errors", "constants"}),
         Validated,
         validation_page,
     ),
-    Kind("`hengsuan compare --json`", frozenset({"comparison", "profile"}), SideBySide, comparison_page),
+    Kind(
+        "`hengsuan compare --json`",
+        frozenset({"comparison", "profile"}),
+        SideBySide,
+        comparison_page,
+    ),
     Kind(
         "`hengsuan backend check --json`",
         frozenset({"backend", "results", "counts"}),

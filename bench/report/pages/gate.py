@@ -20,10 +20,10 @@ from ..gate.words import (
     verdict_line,
     worse_by,
 )
+from ..html.intervals import Line, Mark, changes
 from ..html.page import Block, Cell, Column, Page, Row, Section, Table, Text, Tone, Verdict
 from ..language import Language
 from ..plain import plain
-from ..html.intervals import Line, Mark, changes
 
 DRAWN = 40
 """Metrics whose change is drawn: the worst. The table has all."""

@@ -1,4 +1,4 @@
-"""The page of a projection: the step and its parts, memory, the training, what all of it rests on."""
+"""The page of a projection: the step and its parts, memory, the training, what it rests on."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from ...analysis.projection.project import Projection
 from ...analysis.projection.search import NAMES
 from ...units import format_duration
 from ..html.page import Block, Cell, Column, Facts, Page, Row, Section, Table, Text, Verdict
+from ..html.parts import Part, parts
 from ..language import Language
 from ..plain import plain
 from ..projection import headline, layout_line, searched_lines, step_line, training_lines
-from ..html.parts import Part, parts
 
 PROJECTED = "projected"
 """Stands where others say their provenance: nothing of it was measured as a whole."""

@@ -7,10 +7,10 @@ import msgspec
 from ...analysis.projection.fitting import Constant
 from ...analysis.projection.validate import BOUNDS, SMALL
 from ...errors import Exit
+from ..html.intervals import Line, Mark, changes
 from ..html.page import Block, Cell, Column, Page, Row, Section, Table, Text, Verdict
 from ..language import Language
 from ..plain import plain
-from ..html.intervals import Line, Mark, changes
 from .projection import PROJECTED
 
 
