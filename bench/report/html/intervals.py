@@ -8,10 +8,11 @@ from typing import NamedTuple
 
 from .page import Custom, Tone
 
-SHARES = (0.0, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 100.0, 1000.0)
+RISES = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 100.0, 1000.0)
+FALLS = (-0.001, -0.002, -0.005, -0.01, -0.02, -0.05, -0.1, -0.2, -0.5, -0.75, -0.9, -0.99, -0.999)
 """Changes at which the axis of changes may have a mark."""
-MARKS = 7
-"""Marks of an axis at most: at 360 px more would run into each other."""
+APART = 0.13
+"""Of the axis's width: marks that are nearer would run into each other on a phone."""
 
 
 class Mark(NamedTuple):
@@ -55,12 +56,15 @@ def changes(lines: Sequence[Line], says: str) -> Custom:
     known = [math.log1p(one) for one in ends if math.isfinite(one) and one > -1]
     room = max(0.02, 0.05 * (max(known) - min(known)))
     low, high = min(known) - room, max(known) + room
-    shares = sorted({*SHARES, *(1 / (1 + share) - 1 for share in SHARES)})
-    at = [share for share in shares if low <= math.log1p(share) <= high]
-    while len(at) > MARKS:  # every other one, no change kept
-        middle = at.index(0.0)
-        at = [share for index, share in enumerate(at) if (index - middle) % 2 == 0]
-    marks = [(share, "0" if share == 0 else f"{share:+.0%}") for share in at]
+    at = [0.0]
+    for side in (RISES, FALLS):
+        last = 0.0
+        for share in side:
+            place = math.log1p(share)
+            if low <= place <= high and abs(place - last) >= APART * (high - low):
+                at.append(share)
+                last = place
+    marks = [(share, f"{share * 100:+g} %" if share else "0") for share in sorted(at)]
     return _drawn(lines, (low, high), marks, math.log1p, says)
 
 
@@ -111,5 +115,5 @@ def _drawn(
         }
         for line in lines
     ]
-    axis = [{"at": at(value), "text": text} for value, text in marks]
+    axis = [{"at": at(value), "text": text, "zero": value == 0} for value, text in marks]
     return Custom("intervals.html.j2", {"lines": drawn, "axis": axis, "says": says})
