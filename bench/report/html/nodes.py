@@ -7,8 +7,6 @@ scatters by a tenth shows a tenth as usual.
 
 from __future__ import annotations
 
-import base64
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -21,6 +19,7 @@ from ...stats import mad
 from ...units import format_value
 from ..evidence import about, details, figures
 from .page import Cell, Column, Custom, Row, Section, Table, Tone
+from .plots import packed
 from .source import Source
 
 Floats = npt.NDArray[np.float64]
@@ -262,20 +261,3 @@ class Grid:
             Cell(str(count), count, "warn" if count else ""),
         ]
         return Row(found, group=verdict)
-
-
-def packed(array: npt.NDArray[Any]) -> str:
-    """An array's bytes, little-endian, as base64."""
-    return base64.b64encode(np.ascontiguousarray(array).tobytes()).decode()
-
-
-def numbers(array: Sequence[float] | npt.NDArray[Any], dtype: str = "f4") -> dict[str, str]:
-    """An array as plotly.js reads it: base64 in place of digits.
-
-    Two dimensions are given with their shape.
-    """
-    made = np.ascontiguousarray(array, dtype=f"<{dtype}")
-    found = {"dtype": dtype, "bdata": packed(made)}
-    if made.ndim == 2:
-        found["shape"] = f"{made.shape[0]}, {made.shape[1]}"
-    return found

@@ -5,13 +5,35 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from ... import __version__
+from .collectives import collectives
+from .conditions import conditions
+from .environment import environment
+from .fabric import fabric
 from .measurements import measurements
 from .nodes import nodes
 from .page import Page, Section
 from .provenance import provenance
+from .roofline import roofline
 from .source import Source
+from .spread import spread
+from .standing import standing
+from .training import training
+from .why import why
 
-SECTIONS: Sequence[Callable[[Source], Section | None]] = (nodes, measurements, provenance)
+SECTIONS: Sequence[Callable[[Source], Section | None]] = (
+    standing,
+    why,
+    nodes,
+    measurements,
+    roofline,
+    fabric,
+    collectives,
+    training,
+    conditions,
+    spread,
+    environment,
+    provenance,
+)
 """In the order of the page. One that has nothing to show of a run is not there."""
 
 

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from ...analysis.expectation import Expectation, expectations
 from ...analysis.scores import Scorecard
 from ...analysis.subject import Run
-from ...analysis.summary import rows_by_case
+from ...analysis.summary import CaseSummary, rows_by_case
 from ...analysis.table import units_of
 from ...configs import Chip
 from ...groups import Schedule
@@ -82,6 +82,10 @@ class Source:
     def expectations(self) -> dict[int, Expectation]:
         """What was to be expected, by case."""
         return {one.case: one for one in expectations(self.run, self.chips)}
+
+    def summary(self, case: int) -> CaseSummary:
+        """A case in one line."""
+        return self.run.summaries[case]
 
     def schedule(self, number: int) -> Schedule:
         """The schedule of that number, over the run's nodes."""

@@ -41,7 +41,7 @@ def why(source: Source) -> Section | None:
     lost = [
         f"{event['kind']}: {event['node']}: {event['text']}"
         for event in source.header.events
-        if event["kind"] in ("lost", "failed", "rank", "agent", "node")
+        if event["kind"].endswith("-lost")
     ]
     if lost:
         blocks.append(Fold("lost while measuring", [Text(lost[:LISTED], own=False)], tone="bad"))

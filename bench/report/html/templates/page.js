@@ -155,10 +155,11 @@
     const names = ["ink", "dim", "line", "grid", "card", "accent", "good", "warn", "bad", "s0", "s1", "s2", "s3", "s4", "s5", "s6", "s7"];
     return Object.fromEntries(names.map((name) => ["$" + name, style.getPropertyValue("--" + name).trim()]));
   }
+  /* The page's colours for their names; and of what plotly.js takes for tags only line breaks stay. */
   function themed(value, known) {
-    if (typeof value === "string") return known[value] || value;
-    if (Array.isArray(value)) return value.length > 4096 ? value : value.map((one) => themed(one, known));
-    if (value && typeof value === "object") return Object.fromEntries(Object.entries(value).map(([key, one]) => [key, themed(one, known)]));
+    if (typeof value === "string") return known[value] || value.replace(/<(?!br>|extra><|\/extra>)/g, "‹");
+    if (Array.isArray(value)) return value.map((one) => themed(one, known));
+    if (value && typeof value === "object") return Object.fromEntries(Object.entries(value).map(([key, one]) => [key, key === "bdata" ? one : themed(one, known)]));
     return value;
   }
   function merged(usual, other) {
