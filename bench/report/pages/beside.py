@@ -10,7 +10,7 @@ from ..html.provenance import flattened
 from ..html.run import SECTIONS
 from ..html.source import Source
 
-SHOWN = ("roofline", "fabric", "collectives", "training", "scaling")
+SHOWN = ("roofline", "fabric", "collectives", "training")
 """Sections of a run's page that are shown, by their ids: the others say the same in tables above,
 or speak of single nodes."""
 MOST = 4
