@@ -106,7 +106,8 @@ class Row(msgspec.Struct, array_like=True, frozen=True):
 class Table(msgspec.Struct, frozen=True):
     """Rows that can be sorted and filtered; the first `STATIC` of them stand without scripts.
 
-    ``empty`` is said where there are no rows.
+    ``empty`` is said where there are no rows. ``nodes``: each row is a node, found by what it says;
+    who asks for a node is shown its row.
     """
 
     kind: ClassVar[str] = "table"
@@ -115,6 +116,7 @@ class Table(msgspec.Struct, frozen=True):
     rows: Sequence[Row]
     caption: str = ""
     empty: str = ""
+    nodes: bool = False
 
 
 class Figure(msgspec.Struct, frozen=True):

@@ -61,11 +61,11 @@ def _nodes(found: Certification, voice: Voice) -> Table:
             ],
             _more(node),
             node.evidence[0].command if node.evidence else "",
-            node.verdict,
+            voice.say(node.verdict),
         )
         for node in sorted(found.nodes, key=lambda node: worst.index(node.verdict))
     ]
-    return Table(columns, rows, empty="no nodes were judged")
+    return Table(columns, rows, empty="no nodes were judged", nodes=True)
 
 
 def _more(node: NodeVerdict) -> list[str]:

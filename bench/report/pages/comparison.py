@@ -10,6 +10,7 @@ from ...analysis.comparison import Compared, Comparison
 from ..comparison import cell, letter, named, ranking, rule
 from ..html.intervals import Line, Mark, shares
 from ..html.page import Block, Cell, Column, Page, Row, Section, Table, Text, Verdict
+from ..html.words import speaker
 from ..language import Language
 from ..plain import plain
 
@@ -105,7 +106,7 @@ def _metrics(found: Comparison, names: Sequence[str], language: Language) -> lis
                 *(Cell(cell(entry, one.unit), entry.value) for entry in one.entries),
                 Cell(ranking(one, language)),
             ],
-            group=_group(one),
+            group=speaker(language)(_group(one)),
         )
         for one in known
     ]

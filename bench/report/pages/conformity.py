@@ -8,6 +8,7 @@ from ...conformity import MEANING, WORDS, WORST, Conformity, Verdict
 from ...units import format_duration
 from ..html.page import Block, Cell, Column, Page, Row, Section, Table, Tone
 from ..html.page import Verdict as Headline
+from ..html.words import Voice
 from ..language import Language
 from ..plain import plain
 
@@ -28,7 +29,9 @@ def conformity_page(found: Conformity, language: Language = "en") -> Page:
         lines=[plain(", ".join(found.devices)) or "no device"],
         sections=[
             Section("verdict", "Verdict", [_headline(found)]),
-            Section("checks", "Checks", [_table(found)], "What does not hold first."),
+            Section(
+                "checks", "Checks", [_table(found, Voice(language))], "What does not hold first."
+            ),
         ],
         language=language,
     )
@@ -48,14 +51,14 @@ def _headline(found: Conformity) -> Block:
     return Headline(plain(text), tone, lines, counts)
 
 
-def _table(found: Conformity) -> Block:
+def _table(found: Conformity, voice: Voice) -> Block:
     columns = [Column("check"), Column("result"), Column("time", number=True), Column("found")]
     results = sorted(found.results, key=lambda one: WORST.index(one.verdict))
     rows = [
         Row(
             [
                 Cell(plain(one.check)),
-                Cell(WORDS[one.verdict], tone=_TONES[one.verdict]),
+                Cell(voice.say(WORDS[one.verdict]), tone=_TONES[one.verdict]),
                 Cell(format_duration(one.seconds) if one.seconds else "", one.seconds),
                 Cell(plain(one.reason)),
             ],
@@ -63,7 +66,7 @@ def _table(found: Conformity) -> Block:
             command=shlex.join(["hengsuan", "backend", "check", found.backend, "--only", one.check])
             if one.verdict in ("fail", "skipped")
             else "",
-            group=WORDS[one.verdict],
+            group=voice.say(WORDS[one.verdict]),
         )
         for one in results
     ]

@@ -9,6 +9,7 @@ from ...analysis.projection.validate import BOUNDS, SMALL
 from ...errors import Exit
 from ..html.intervals import Line, Mark, changes
 from ..html.page import Block, Cell, Column, Page, Row, Section, Table, Text, Verdict
+from ..html.words import Voice
 from ..language import Language
 from ..plain import plain
 from .projection import PROJECTED
@@ -58,7 +59,12 @@ def validation_page(found: Validated, language: Language = "en") -> Page:
         sections=[
             Section("verdict", "Verdict", _verdict(found)),
             Section("errors", "Errors", [_errors(found)], "Of held-out steps, by table."),
-            Section("runs", "Runs", [*_drawn(found), _rows(found)], "Above zero: too slow."),
+            Section(
+                "runs",
+                "Runs",
+                [*_drawn(found), _rows(found, Voice(language))],
+                "Above zero: too slow.",
+            ),
             Section("constants", "Constants", [_constants(found)]),
         ],
         language=language,
@@ -108,7 +114,7 @@ def _drawn(found: Validated) -> list[Block]:
     return [changes(lines, "errors of projected steps")] if lines else []
 
 
-def _rows(found: Validated) -> Block:
+def _rows(found: Validated, voice: Voice) -> Block:
     columns = [Column("table"), Column("run"), Column("chips", number=True), Column("layout")]
     columns += [Column(head, number=True) for head in ("published", "projected", "error", "memory")]
     columns.append(Column("role"))
@@ -123,10 +129,10 @@ def _rows(found: Validated) -> Block:
                 Cell(f"{one.projected:.2f} s", one.projected),
                 Cell(f"{one.error:+.1%}", one.error),
                 Cell(_percent(one.memory_error), one.memory_error),
-                Cell(_role(one)),
+                Cell(voice.say(_role(one))),
             ],
             more=[plain(f"assumed: {', '.join(one.assumed)}")] if one.assumed else [],
-            group=_role(one),
+            group=voice.say(_role(one)),
         )
         for one in found.rows
     ]

@@ -132,6 +132,13 @@
       }
       controls.append(element("span", { class: "count" }));
     }
+    if (box.hasAttribute("data-of-nodes")) {
+      document.addEventListener("show-node", (event) => {
+        const input = controls.querySelector("input");
+        if (input) { input.value = event.detail; wanted = event.detail; choose(); }
+        box.scrollIntoView({ block: "center" });
+      });
+    }
     choose();
   }
 
