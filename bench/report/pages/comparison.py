@@ -12,7 +12,6 @@ from ..html.intervals import Line, Mark, shares
 from ..html.page import Block, Cell, Column, Page, Row, Section, Table, Text, Verdict
 from ..html.words import speaker
 from ..language import Language
-from ..plain import plain
 
 DRAWN = 40
 """Metrics whose efficiencies are drawn; the table has all."""
@@ -37,7 +36,7 @@ def comparison_page(
         title=" / ".join(names[:8]) + (" …" if len(names) > 8 else ""),
         kicker="systems side by side",
         badge=told.provenance,
-        lines=[f"{name}: {plain(run)}" for name, run in zip(names, found.systems, strict=True)],
+        lines=[f"{name}: {run}" for name, run in zip(names, found.systems, strict=True)],
         sections=[
             Section("verdict", "Verdict", _verdict(told, names, language)),
             Section("systems", "Systems", [_systems(found, names)]),
@@ -61,14 +60,14 @@ def _verdict(told: SideBySide, names: Sequence[str], language: Language) -> list
     ranked = {entry.rank for entry in whole.entries if entry.rank is not None}
     said = ranking(whole, language)
     text = said if len(ranked) < 2 else f"{said} ({named(whole, language)})"
-    lines = [rule(found, language), f"profile {plain(told.profile)}; exit code {told.exit}"]
+    lines = [rule(found, language), f"profile {told.profile}; exit code {told.exit}"]
     return [Verdict(text, "good" if len(ranked) > 1 else "warn", lines, figures)]
 
 
 def _systems(found: Comparison, names: Sequence[str]) -> Block:
     columns = [Column(""), Column("runs"), Column("chips"), Column("coverage", number=True)]
     rows = [
-        Row([Cell(name), Cell(plain(run)), Cell(plain(", ".join(kinds))), _share(coverage)])
+        Row([Cell(name), Cell(run), Cell(", ".join(kinds)), _share(coverage)])
         for name, run, kinds, coverage in zip(
             names, found.systems, found.kinds, found.coverages, strict=True
         )
@@ -102,7 +101,7 @@ def _metrics(found: Comparison, names: Sequence[str], language: Language) -> lis
         Row(
             [
                 Cell(named(one, language)),
-                Cell(plain(one.metric)),
+                Cell(one.metric),
                 *(Cell(cell(entry, one.unit), entry.value) for entry in one.entries),
                 Cell(ranking(one, language)),
             ],
@@ -135,7 +134,7 @@ def _line(one: Compared, language: Language) -> Line:
         for index, entry in enumerate(one.entries)
         if entry.value is not None
     ]
-    about = "" if one.metric == "score" else plain(one.metric.removesuffix(", efficiency"))
+    about = "" if one.metric == "score" else one.metric.removesuffix(", efficiency")
     return Line(named(one, language), marks, ranking(one, language), about=about)
 
 

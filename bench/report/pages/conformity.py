@@ -10,7 +10,6 @@ from ..html.page import Block, Cell, Column, Page, Row, Section, Table, Tone
 from ..html.page import Verdict as Headline
 from ..html.words import Voice
 from ..language import Language
-from ..plain import plain
 
 _TONES: dict[Verdict, Tone] = {
     "fail": "bad",
@@ -22,16 +21,15 @@ _TONES: dict[Verdict, Tone] = {
 
 def conformity_page(found: Conformity, language: Language = "en") -> Page:
     """What ``hengsuan backend check --json`` printed."""
+    checks = _table(found, Voice(language))
     return Page(
         title=f"backend {found.backend}",
         kicker="conformance of a backend",
         badge="measured",
-        lines=[plain(", ".join(found.devices)) or "no device"],
+        lines=[", ".join(found.devices) or "no device"],
         sections=[
             Section("verdict", "Verdict", [_headline(found)]),
-            Section(
-                "checks", "Checks", [_table(found, Voice(language))], "What does not hold first."
-            ),
+            Section("checks", "Checks", [checks], "What does not hold first."),
         ],
         language=language,
     )
@@ -48,7 +46,7 @@ def _headline(found: Conformity) -> Block:
         text, tone = f"backend {found.backend} keeps the contract", "good"
     counts = [(WORDS[one], str(found.counts.get(one, 0)), MEANING[one]) for one in WORST]
     lines = [found.said(), f"exit code {found.exit}"]
-    return Headline(plain(text), tone, lines, counts)
+    return Headline(text, tone, lines, counts)
 
 
 def _table(found: Conformity, voice: Voice) -> Block:
@@ -57,12 +55,12 @@ def _table(found: Conformity, voice: Voice) -> Block:
     rows = [
         Row(
             [
-                Cell(plain(one.check)),
+                Cell(one.check),
                 Cell(voice.say(WORDS[one.verdict]), tone=_TONES[one.verdict]),
                 Cell(format_duration(one.seconds) if one.seconds else "", one.seconds),
-                Cell(plain(one.reason)),
+                Cell(one.reason),
             ],
-            more=[f"what to do: {plain(one.hint)}"] if one.hint else [],
+            more=[f"what to do: {one.hint}"] if one.hint else [],
             command=shlex.join(["hengsuan", "backend", "check", found.backend, "--only", one.check])
             if one.verdict in ("fail", "skipped")
             else "",

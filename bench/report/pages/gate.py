@@ -23,7 +23,6 @@ from ..gate.words import (
 from ..html.intervals import Line, Mark, changes
 from ..html.page import Block, Cell, Column, Page, Row, Section, Table, Text, Tone, Verdict
 from ..language import Language
-from ..plain import plain
 
 DRAWN = 40
 """Metrics whose change is drawn: the worst. The table has all."""
@@ -55,7 +54,7 @@ def gate_page(report: GateReport, language: Language = "en") -> Page:
         title=f"gate {report.gate}",
         kicker="performance gate",
         badge=report.provenance or "",
-        lines=[plain(f"{report.baseline} → {report.candidate}")],
+        lines=[f"{report.baseline} → {report.candidate}"],
         sections=sections,
         foot=report.created,
         language=language,
@@ -70,11 +69,11 @@ def _verdict(report: GateReport, bad: Sequence[Judged]) -> list[Block]:
         for state in STATES
         if (count := report.count(state))
     ]
-    lines = [plain(line) for line in (*circumstances(report), overall(report)) if line]
+    lines = [line for line in (*circumstances(report), overall(report)) if line]
     lines.append(f"exit code {int(report.exit)}")
     blocks: list[Block] = [Verdict(verdict_line(report), tone, lines, figures)]
     if report.notes:
-        blocks.append(Text([plain(one) for one in report.notes], "warn", own=False))
+        blocks.append(Text(report.notes, "warn", own=False))
     return blocks
 
 
@@ -116,7 +115,7 @@ def _table(judged: Sequence[Judged]) -> Table:
                 Cell(text, sort, _TONES[one.state] if head == "state" else "")
                 for head, text, sort in zip(HEADS, cells(one), _sorts(one), strict=True)
             ],
-            more=[*filter(None, (plain(one.reason),)), sentence(one)],
+            more=[*filter(None, [one.reason]), sentence(one)],
             group=one.state,
         )
         for one in judged

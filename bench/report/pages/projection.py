@@ -14,7 +14,6 @@ from ...units import format_duration
 from ..html.page import Block, Cell, Column, Facts, Page, Row, Section, Table, Text, Verdict
 from ..html.parts import Part, parts
 from ..language import Language
-from ..plain import plain
 from ..projection import headline, layout_line, searched_lines, step_line, training_lines
 
 PROJECTED = "projected"
@@ -33,14 +32,14 @@ def projection_page(found: Projection, language: Language = "en") -> Page:
         lead = "How much shorter a step is with a tenth more of each."
         sections.append(Section("bottleneck", "What limits it", [_gains(found)], lead))
     if found.found is not None:
-        blocks: list[Block] = [Text([plain(line) for line in searched_lines(found)], own=False)]
+        blocks: list[Block] = [Text(list(searched_lines(found)), own=False)]
         sections.append(Section("search", "Other layouts", blocks))
     sections.append(Section("sources", "What it rests on", _sources(found)))
     return Page(
         title=f"{found.model} on {found.cluster}",
         kicker="projection",
         badge=PROJECTED,
-        lines=[plain(headline(found))],
+        lines=[headline(found)],
         sections=sections,
         language=language,
     )
@@ -59,8 +58,8 @@ def _verdict(found: Projection) -> list[Block]:
     if not found.fits:
         short = (found.memory.total - found.usable) / 1e9
         text = f"does not fit: {short:.1f} GB of memory a device are short"
-    lines = [plain(layout_line(found))]
-    return [Verdict(plain(text), "good" if found.fits else "bad", lines, figures)]
+    lines = [layout_line(found)]
+    return [Verdict(text, "good" if found.fits else "bad", lines, figures)]
 
 
 def _step(found: Projection) -> Block:
@@ -87,7 +86,7 @@ def _size(size: float) -> str:
 
 
 def _training(found: Projection) -> list[Block]:
-    lines = [plain(line) for line in training_lines(found)]
+    lines = list(training_lines(found))
     absent = [line for line in lines if line.startswith("absent: ")]
     blocks: list[Block] = [Text([line for line in lines if line not in absent], own=False)]
     return [*blocks, Text(absent, "dim", own=False)] if absent else blocks
@@ -99,9 +98,9 @@ def _gains(found: Projection) -> Block:
     rows = [
         Row(
             [
-                Cell(plain(gain.resource)),
+                Cell(gain.resource),
                 Cell(f"{gain.gain:.2%}", gain.gain, "good" if gain.gain == most else ""),
-                Cell(plain(gain.plan)),
+                Cell(gain.plan),
             ]
         )
         for gain in found.gains
@@ -113,11 +112,11 @@ def _sources(found: Projection) -> list[Block]:
     rows = []
     for what, source in found.sources.items():
         measured = source.startswith("measured")
-        rows.append(Row([Cell(plain(what)), Cell(plain(source), tone="good" if measured else "")]))
+        rows.append(Row([Cell(what), Cell(source, tone="good" if measured else "")]))
     blocks: list[Block] = [Table([Column("figure"), Column("rests on")], rows)]
     if found.unmeasured:
-        shapes = ", ".join(map(plain, found.unmeasured))
-        lines = [f"worth measuring, for --calibrate: gemm {plain(found.dtype)} {shapes}"]
+        shapes = ", ".join(found.unmeasured)
+        lines = [f"worth measuring, for --calibrate: gemm {found.dtype} {shapes}"]
         blocks.append(Text(lines, "dim", own=False))
     return blocks
 
@@ -131,7 +130,7 @@ class Steps(msgspec.Struct, frozen=True):
 
 def steps_page(found: Steps, language: Language = "en") -> Page:
     """Steps of several ranks, from that of one."""
-    models = ", ".join(dict.fromkeys(plain(one.model) for one in found.steps))
+    models = ", ".join(dict.fromkeys(one.model for one in found.steps))
     return Page(
         title=f"{models} from one rank",
         kicker="projection",
@@ -143,7 +142,7 @@ def steps_page(found: Steps, language: Language = "en") -> Page:
 
 
 def _of(one: FromOne) -> str:
-    return plain(f"{one.model}, {one.ranks} ranks")
+    return f"{one.model}, {one.ranks} ranks"
 
 
 def _one(one: FromOne) -> Sequence[Block]:

@@ -11,7 +11,6 @@ from ..html.intervals import Line, Mark, changes
 from ..html.page import Block, Cell, Column, Page, Row, Section, Table, Text, Verdict
 from ..html.words import Voice
 from ..language import Language
-from ..plain import plain
 from .projection import PROJECTED
 
 
@@ -81,11 +80,9 @@ def _verdict(found: Validated) -> list[Block]:
     ]
     good = found.exit == Exit.OK
     text = "every bound is met" if good else "a bound is missed"
-    blocks: list[Block] = [
-        Verdict(text, "good" if good else "bad", list(map(plain, found.missed)), figures)
-    ]
+    blocks: list[Block] = [Verdict(text, "good" if good else "bad", found.missed, figures)]
     if found.notes:
-        blocks.append(Text(list(map(plain, found.notes)), "warn", own=False))
+        blocks.append(Text(found.notes, "warn", own=False))
     return blocks
 
 
@@ -95,7 +92,7 @@ def _errors(found: Validated) -> Block:
     rows = []
     for name, one in found.errors.items():
         memory = ", ".join(map(_percent, one.memory)) if one.memory else "–"
-        cells = [Cell(plain(name) or "all"), Cell(_percent(one.mean), one.mean)]
+        cells = [Cell(name or "all"), Cell(_percent(one.mean), one.mean)]
         rows.append(Row([*cells, Cell(_percent(one.largest), one.largest), Cell(memory)]))
     return Table(columns, rows)
 
@@ -103,7 +100,7 @@ def _errors(found: Validated) -> Block:
 def _drawn(found: Validated) -> list[Block]:
     lines = [
         Line(
-            plain(one.name),
+            one.name,
             [Mark(one.error, tone="dim" if one.fitted else "")],
             f"{one.error:+.1%}",
             about=_role(one),
@@ -121,17 +118,17 @@ def _rows(found: Validated, voice: Voice) -> Block:
     rows = [
         Row(
             [
-                Cell(plain(one.table)),
-                Cell(plain(one.name)),
+                Cell(one.table),
+                Cell(one.name),
                 Cell(str(one.chips), float(one.chips)),
-                Cell(plain(one.layout)),
+                Cell(one.layout),
                 Cell(f"{one.seconds:.2f} s", one.seconds),
                 Cell(f"{one.projected:.2f} s", one.projected),
                 Cell(f"{one.error:+.1%}", one.error),
                 Cell(_percent(one.memory_error), one.memory_error),
                 Cell(voice.say(_role(one))),
             ],
-            more=[plain(f"assumed: {', '.join(one.assumed)}")] if one.assumed else [],
+            more=[f"assumed: {', '.join(one.assumed)}"] if one.assumed else [],
             group=voice.say(_role(one)),
         )
         for one in found.rows
@@ -149,8 +146,8 @@ def _constants(found: Validated) -> Block:
     rows = [
         Row(
             [
-                Cell(plain(one.name)),
-                Cell(plain(one.chip) or "all"),
+                Cell(one.name),
+                Cell(one.chip or "all"),
                 Cell(f"{one.value:.4g}", one.value),
                 Cell(f"{one.deviation:.2g}", one.deviation),
                 Cell(f"{one.typical:.4g}", one.typical),
