@@ -32,7 +32,7 @@ def projection_page(found: Projection, language: Language = "en") -> Page:
         lead = "How much shorter a step is with a tenth more of each."
         sections.append(Section("bottleneck", "What limits it", [_gains(found)], lead))
     if found.found is not None:
-        blocks: list[Block] = [Text(list(searched_lines(found)), own=False)]
+        blocks: list[Block] = [Text(searched_lines(found), own=False)]
         sections.append(Section("search", "Other layouts", blocks))
     sections.append(Section("sources", "What it rests on", _sources(found)))
     return Page(
@@ -86,7 +86,7 @@ def _size(size: float) -> str:
 
 
 def _training(found: Projection) -> list[Block]:
-    lines = list(training_lines(found))
+    lines = training_lines(found)
     absent = [line for line in lines if line.startswith("absent: ")]
     blocks: list[Block] = [Text([line for line in lines if line not in absent], own=False)]
     return [*blocks, Text(absent, "dim", own=False)] if absent else blocks

@@ -50,6 +50,7 @@ class Validated(msgspec.Struct, frozen=True):
 
 def validation_page(found: Validated, language: Language = "en") -> Page:
     """Bounds, errors by table, every run, the constants that were fitted."""
+    runs = [*_drawn(found), _rows(found, Voice(language))]
     return Page(
         title="projections beside published training runs",
         kicker="validation",
@@ -58,12 +59,7 @@ def validation_page(found: Validated, language: Language = "en") -> Page:
         sections=[
             Section("verdict", "Verdict", _verdict(found)),
             Section("errors", "Errors", [_errors(found)], "Of held-out steps, by table."),
-            Section(
-                "runs",
-                "Runs",
-                [*_drawn(found), _rows(found, Voice(language))],
-                "Above zero: too slow.",
-            ),
+            Section("runs", "Runs", runs, "Above zero: too slow."),
             Section("constants", "Constants", [_constants(found)]),
         ],
         language=language,
