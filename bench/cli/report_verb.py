@@ -10,6 +10,8 @@ import click
 from .scoring import LANGUAGE, OUT, PROFILE
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from ..report.html.source import Source
     from ..report.language import Language
     from ..results import RunReader
@@ -65,13 +67,26 @@ def command(
     if (file := document(run)) is not None:
         return report_document(file, kind, output, show, language)
     reader = RunReader(find_run(run, out))
+    if kind == "html":
+        return _html(reader, output, show, profile, language)
+    return _put(_text(reader, kind, profile, language), output)
+
+
+def _text(reader: RunReader, kind: str, profile: str, language: Language) -> Iterable[str]:
+    """The run in one of the forms that are text, in pieces."""
     if kind == "openmetrics":
         from ..report.openmetrics import exposition
 
-        return _put(exposition(reader), output)
-    if kind == "html":
-        return _html(reader, output, show, profile, language)
-    raise UsageError(f"--format {kind} is not there yet")
+        return [exposition(reader)]
+    if kind == "csv":
+        from ..report.run.lines import run_lines
+
+        return run_lines(reader)
+    from ..report.run.junit import run_junit
+    from ..report.run.markdown import run_markdown
+
+    source = _source(reader, profile, language)
+    return [run_markdown(source) if kind == "md" else run_junit(source)]
 
 
 def _html(
@@ -104,11 +119,12 @@ def _source(reader: RunReader, profile: str, language: Language) -> Source:
     return source
 
 
-def _put(text: str, output: Path | None) -> int:
+def _put(pieces: Iterable[str], output: Path | None) -> int:
     from ..report.html.render import write_text
 
     if output is None or str(output) == "-":
-        click.echo(text, nl=False)
+        for piece in pieces:
+            click.echo(piece, nl=False)
     else:
-        write_text(output, text)
+        write_text(output, "".join(pieces))
     return 0

@@ -21,16 +21,18 @@ from .words import Speaks
 WORTH = 5
 """Metrics that are named as worth most."""
 BAD: tuple[Status, ...] = ("failed", "invalid", "missing")
-STATES = {"running": "is still running, or its driver died", "interrupted": "was interrupted"}
+STATES = {
+    "running": "The run is under way, or its driver died: what is here was measured until now.",
+    "interrupted": "The run was interrupted: what is here was measured until then.",
+    "failed": "The run failed: what is here was measured until then.",
+}
 
 
 def standing(source: Source) -> Section:
     """The section: a verdict, figures, then categories and what each metric is worth."""
     blocks: list[Any] = [_verdict(source)]
     if source.header.state != "complete":
-        state = STATES.get(source.header.state, source.header.state)
-        blocks.append(Text([f"The run {state}: what is here is what was measured until then."],
-                           tone="warn"))  # fmt: skip
+        blocks.append(Text([STATES[source.header.state]], tone="warn"))
     for card in source.cards:
         blocks += card_blocks(source, card)
     return Section("verdict", "Verdict and score", blocks)
