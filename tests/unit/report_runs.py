@@ -11,7 +11,7 @@ import msgspec
 
 from bench.cluster.engine import execute
 from bench.cluster.simulated import SimulatedExecutor
-from bench.configs import Cluster, load_chips, load_suite, suite_from_text
+from bench.configs import Cluster, Fault, load_chips, load_suite, suite_from_text
 from bench.records import Case, Device, Header, Node, Row, ScheduleSpec
 
 HOSTILE = "</script><script>alert(1)</script><img src=x onerror=alert(2)>"
@@ -29,7 +29,7 @@ def _simulated(suite: str, nodes: int, devices: int, faults: str) -> Path:
         seed=2,
         labels={"rack": 2},
         typical={"*.error": 1e-3, "launch.time": 6e-6},
-        faults=msgspec.json.decode(faults),
+        faults=msgspec.json.decode(faults, type=list[Fault]),
     )
     made = suite_from_text(suite, "suite") if "\n" in suite else load_suite(suite)
     done = execute(

@@ -28,7 +28,7 @@ from bench.report.html.source import Source
 from bench.report.html.words import chinese
 from bench.results import RunReader
 
-SLOW = {"kind": "slow", "nodes": [3], "benchmark": "*", "factor": 0.7}
+SLOW = {"kind": "slow", "node": 3, "of": "node", "factor": 0.7}
 
 
 class Parsed(HTMLParser):
