@@ -111,6 +111,12 @@ class Source:
             self._pairs[number] = ids[order], ranks[order]
         return self._pairs[number]
 
+    def home(self, case: Case, group: int) -> str:
+        """The name of the node that a group lies in; empty where it lies in several."""
+        ranks = self.schedule(case.schedule).members(group)
+        nodes = np.unique(self.run.inventory.node_of(np.array(ranks))).tolist()
+        return self.run.inventory.name(nodes[0]) if len(nodes) == 1 else ""
+
     def who(self, case: Case, group: int) -> str:
         """Which devices or nodes a group is, as reports print it."""
         ranks = self.schedule(case.schedule).members(group)

@@ -82,7 +82,8 @@ def _boxes(source: Source, benchmark: str, found: list[Expectation]) -> Figure:
         group = source.summary(one.case).worst_group
         who = "" if group is None else source.who(case, group)
         worst_text.append(f"{who}: {format_value(fleet.worst, one.unit)}")
-        custom.append(f"node:{who.partition('/')[0]}" if who and " " not in who else "")
+        home = "" if group is None else source.home(case, group)
+        custom.append(f"node:{home}" if home else "")
     box = {
         "type": "box",
         "orientation": "h",

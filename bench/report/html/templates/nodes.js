@@ -3,7 +3,11 @@ document.addEventListener("page-ready", () => {
   const { element, say, paint, watch } = window.hengsuan;
   const box = document.querySelector("[data-nodes]");
   const found = JSON.parse(box.querySelector("script").textContent);
-  const bytes = (text) => Uint8Array.from(atob(text), (one) => one.charCodeAt(0));
+  function bytes(text) {
+    const read = atob(text), made = new Uint8Array(read.length);
+    for (let index = 0; index < read.length; index += 1) made[index] = read.charCodeAt(index);
+    return made;
+  }
   const value = new Float32Array(bytes(found.value).buffer);
   const who = bytes(found.who);
   const items = found.names.length;

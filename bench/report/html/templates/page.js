@@ -188,20 +188,22 @@
   }
   const drawings = [];
   function chart(box) {
-    const figures = JSON.parse(box.querySelector("script").textContent);
+    // Read when it is drawn: a big page is there before its figures.
+    let read = null;
+    const figures = () => (read ??= JSON.parse(box.querySelector("script").textContent));
     const place = box.querySelector(".plot");
     const select = box.querySelector("select");
     const caption = box.querySelector(".of");
     let index = 0, drawn = false;
     async function draw() {
       drawn = true;
-      await paint(place, figures[index].data, figures[index].layout);
+      await paint(place, figures()[index].data, figures()[index].layout);
       place.removeAllListeners("plotly_click");
       place.on("plotly_click", ({ points: [{ customdata: tag }] }) => {
         if (typeof tag === "string" && tag.startsWith("node:")) go(tag.slice(5));
       });
     }
-    if (select) select.addEventListener("change", () => { index = Number(select.value); caption.textContent = figures[index].caption; draw(); });
+    if (select) select.addEventListener("change", () => { index = Number(select.value); caption.textContent = figures()[index].caption; draw(); });
     drawings.push({ box, draw, again: () => drawn && draw(), first: () => drawn || draw() });
   }
 
