@@ -169,12 +169,16 @@
     }
     return made;
   }
+  /* A name beside an axis, which must leave room for what is drawn. */
+  function short(place, name) {
+    const room = Math.max(12, Math.min(60, Math.floor(place.clientWidth / 18)));
+    return name.length > room ? `${name.slice(0, room - 1)}…` : name;
+  }
   /* Draw into a place: what the page looks like now is the layout's beginning. */
   async function paint(place, data, asked) {
     const Plotly = await plotly();
     const known = colours();
     const axis = { gridcolor: known.$grid, zerolinecolor: known.$line, linecolor: known.$line, automargin: true };
-    const layout = themed(asked, known);
     const usual = {
       paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)", autosize: true,
       font: { color: known.$ink, family: getComputedStyle(document.body).fontFamily, size: 12 },
@@ -182,9 +186,14 @@
       colorway: [0, 1, 2, 3, 4, 5, 6, 7].map((n) => known["$s" + n]), legend: { orientation: "h", y: -0.18, font: { size: 11 } },
       xaxis: axis, yaxis: axis,
     };
-    for (const key of Object.keys(layout)) if (/^[xy]axis\d+$/.test(key)) usual[key] = axis;
+    for (const key of Object.keys(asked)) if (/^[xy]axis\d+$/.test(key)) usual[key] = axis;
+    const lying = data.find((one) => one.orientation === "h" && Array.isArray(one.y));
+    if (lying) {
+      const names = [...new Set(lying.y)];
+      usual.yaxis = { ...axis, tickvals: names, ticktext: names.map((name) => short(place, name)) };
+    }
     const buttons = { displaylogo: false, modeBarButtonsToRemove: ["select2d", "lasso2d"], toImageButtonOptions: { format: "svg" } };
-    await Plotly.react(place, themed(data, known), merged(usual, layout), { responsive: true, ...buttons });
+    await Plotly.react(place, themed(data, known), themed(merged(usual, asked), known), { responsive: true, ...buttons });
   }
   const drawings = [];
   function chart(box) {
@@ -224,7 +233,7 @@
   });
 
   window.hengsuan = {
-    element, say, command, paint,
+    element, say, command, paint, short,
     /* Have `draw` called when `box` comes into view, and again when the theme changes. */
     watch: (box, draw) => {
       let drawn = false;
