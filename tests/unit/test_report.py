@@ -292,6 +292,12 @@ def test_markdown_shows_names_as_they_are(tmp_path):
     assert "| gemm" in text
 
 
+def test_a_run_is_given_as_openmetrics(tmp_path):
+    text = report(written(tmp_path, ["a", "b"]), "--format", "openmetrics")
+    assert text.endswith("# EOF\n")
+    assert 'provenance="measured"' in text
+
+
 def test_open_is_of_a_page(tmp_path):
     folder = written(tmp_path, ["a"])
     with pytest.raises(HengsuanError, match="--open shows an HTML file"):
