@@ -6,8 +6,6 @@ import shlex
 from collections.abc import Iterator
 from typing import Any
 
-from ...certificates.certificate import results_digests
-from ...errors import HengsuanError
 from ...records import STATUS_MEANING
 from ...units import format_duration
 from .page import Column, Facts, Fold, Row, Section, Table, Text, cells
@@ -32,7 +30,7 @@ def provenance(source: Source) -> Section:
         ("rows", f"{len(source.columns):,}"),
         ("cases", f"{len(header.cases):,}"),
         *_environment(header.environment, ""),
-        *((f"SHA-256 {name}", digest) for name, digest in _digests(source).items()),
+        *((f"SHA-256 {name}", digest) for name, digest in source.digests.items()),
     ]
     blocks: list[Any] = [Facts([(key, value) for key, value in facts if value])]
     if header.stages:
@@ -69,10 +67,3 @@ def _environment(found: dict[str, Any], start: str) -> Iterator[tuple[str, str]]
         elif value not in (None, "", [], ()):
             said = ", ".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value)
             yield f"{start}{key}", said
-
-
-def _digests(source: Source) -> dict[str, str]:
-    try:
-        return results_digests(source.folder)
-    except (OSError, HengsuanError):
-        return {}
