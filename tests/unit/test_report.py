@@ -248,6 +248,15 @@ def test_what_cannot_be_written_is_a_sentence(tmp_path):
     assert Path("/dev/full").is_char_device()
 
 
+@pytest.mark.parametrize("text", ["{", '{"schema": 99}'])
+def test_a_verdict_that_cannot_be_read_is_said_and_the_page_written(tmp_path, text):
+    folder = written(tmp_path, ["a", "b"])
+    (folder / "verdict.json").write_text(text)
+    found = page_of(folder)
+    assert "verdict.json" in found.text
+    assert "a/0" in found.text
+
+
 def test_a_run_of_another_schema_is_a_sentence(tmp_path):
     folder = written(tmp_path, ["a"], schema=99)
     with pytest.raises(HengsuanError, match="schema 99"):
