@@ -104,17 +104,19 @@ def _html(
 def _source(reader: RunReader, profile: str, language: Language) -> Source:
     """The run with its verdict, where it has one, and its score."""
     from ..configs import load_chips
-    from ..errors import UsageError
+    from ..errors import HengsuanError
     from ..report.html.source import Source
-    from ..verdicts import read_verdict
+    from ..verdicts import VERDICT, read_verdict
     from .scoring import checked_profile, scores
 
     chips = load_chips()
-    try:
-        verdict = read_verdict(reader.path)
-    except UsageError:
-        verdict = None  # nobody has certified it
-    source = Source(reader, chips, verdict=verdict, language=language)
+    verdict, notes = None, []
+    if (reader.path / VERDICT).exists():
+        try:
+            verdict = read_verdict(reader.path)
+        except HengsuanError as error:  # what was measured is shown all the same
+            notes = [f"{error.where or VERDICT}: {error.message}"]
+    source = Source(reader, chips, verdict=verdict, notes=notes, language=language)
     source.cards = scores([[source.run]], checked_profile(profile, [source.run]), chips)
     return source
 

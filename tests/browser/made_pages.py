@@ -59,7 +59,7 @@ def make(folder: Path, *words: object) -> dict[str, Path]:
         hengsuan("run", suite, "--cluster", "two-sites", "--quiet", "--out", runs)
     quick, scaling, other = sorted(runs.iterdir(), key=lambda one: one.stat().st_ctime_ns)
     certified = folder / "certified"
-    cluster = "sim-mixed-faults-64"
+    cluster = "sim-rack-16"
     hengsuan("certify", "--cluster", cluster, "--quiet", "--out", certified)
     (judged_one,) = certified.iterdir()
     files = {

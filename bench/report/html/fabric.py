@@ -152,7 +152,12 @@ def _suspects(source: Source, found: list[PairFabric]) -> Table:
         Row(
             [
                 *cells(source.say(suspect.kind)),
-                Cell(" – ".join(suspect.names), None, "", suspect.names[0].partition("/")[0]),
+                Cell(
+                    " – ".join(suspect.names),
+                    None,
+                    "",
+                    suspect.names[0].rpartition("/")[0] or suspect.names[0],
+                ),
                 Cell(f"{suspect.effect:+.1%}", suspect.effect, "bad"),
                 Cell(f"{suspect.low:+.1%} – {suspect.high:+.1%}"),
                 Cell(str(suspect.pairs), suspect.pairs),
@@ -165,3 +170,8 @@ def _suspects(source: Source, found: list[PairFabric]) -> Table:
     ]
     caption = "who is slow" if len(every) <= LISTED else f"the first {LISTED} of {len(every)}"
     return Table(columns, rows, caption=caption, empty="nobody stands out")
+
+
+def _node(name: str) -> str:
+    """The node of a ``node/device``, or of a node."""
+    return name.rpartition("/")[0] or name

@@ -40,6 +40,7 @@ def measurements(source: Source) -> Section:
 def _row(source: Source, one: CaseSummary, near: Expectation | None) -> Row:
     unit, case = one.case.unit, one.case
     worst = "" if one.worst_group is None else source.who(case, one.worst_group)
+    home = "" if one.worst_group is None else source.home(case, one.worst_group)
     fleet = near.fleet if near is not None else None
     ratio = near.ratio if near is not None else None
     outside = fleet.outside if fleet is not None else None
@@ -56,7 +57,7 @@ def _row(source: Source, one: CaseSummary, near: Expectation | None) -> Row:
         Cell(of_it, ratio, "bad" if beyond else ""),
         Cell(_span(one.p5, one.p95, unit)),
         Cell(format_value(one.worst, unit), one.worst),
-        Cell(worst, None, "", worst.partition("/")[0] if " " not in worst else ""),
+        Cell(worst, None, "", home),
         Cell(outlying, outside, "warn" if outside else ""),
         Cell(rows),
     ]

@@ -6,8 +6,6 @@ import shlex
 from collections.abc import Iterator
 from typing import Any
 
-from ...certificates.certificate import results_digests
-from ...errors import HengsuanError
 from ...records import STATUS_MEANING
 from ...units import format_duration
 from .page import Column, Facts, Fold, Row, Section, Table, Text, cells
@@ -31,8 +29,8 @@ def provenance(source: Source) -> Section:
         ("command", shlex.join(header.command)),
         ("rows", f"{len(source.columns):,}"),
         ("cases", f"{len(header.cases):,}"),
-        *flattened(header.environment, ""),
-        *((f"SHA-256 {name}", digest) for name, digest in _digests(source).items()),
+        *flattened(header.environment),
+        *((f"SHA-256 {name}", digest) for name, digest in source.digests.items()),
     ]
     blocks: list[Any] = [Facts([(key, value) for key, value in facts if value])]
     if header.stages:
@@ -70,10 +68,3 @@ def flattened(found: dict[str, Any], start: str = "") -> Iterator[tuple[str, str
         elif value not in (None, "", [], ()):
             said = ", ".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value)
             yield f"{start}{key}", said
-
-
-def _digests(source: Source) -> dict[str, str]:
-    try:
-        return results_digests(source.folder)
-    except (OSError, HengsuanError):
-        return {}

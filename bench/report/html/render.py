@@ -60,7 +60,10 @@ def write_text(path: Path, text: str) -> int:
     data = text.encode("utf-8", "replace")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        replace_file(path, data)
+        if path.exists() and not path.is_file():
+            path.write_bytes(data)  # a pipe or a device is written to, and never replaced
+        else:
+            replace_file(path, data)
     except OSError as error:
         raise InfraError(
             f"cannot write: {error.strerror or error}",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 
@@ -14,7 +14,9 @@ from ...analysis.scores import Scorecard
 from ...analysis.subject import Run
 from ...analysis.summary import CaseSummary, rows_by_case
 from ...analysis.table import units_of
+from ...certificates.certificate import results_digests
 from ...configs import Chip
+from ...errors import HengsuanError
 from ...groups import Schedule
 from ...inventory import Ints
 from ...records import STATUSES, Case, Header
@@ -33,6 +35,7 @@ class Source:
         run: Its header, rows, summaries, rooflines and scalings.
         chips: Datasheets by name.
         verdict: What `certify` said of it; None where it has not.
+        notes: What its reader must know first, in sentences.
         cards: Its scorecards, of which there is one but for runs that nothing can be scored of.
         language: Of the page's own words.
     """
@@ -43,6 +46,7 @@ class Source:
         chips: Mapping[str, Chip],
         *,
         verdict: Certification | None = None,
+        notes: Sequence[str] = (),
         cards: list[Scorecard] | None = None,
         language: Language = "en",
     ) -> None:
@@ -50,6 +54,7 @@ class Source:
         self.chips = dict(chips)
         self.run = Run(reader.header, reader.columns(), chips)
         self.verdict = verdict
+        self.notes = list(notes)
         self.cards = cards or []
         self.language = language
         self.say = speaker(language)
@@ -66,6 +71,14 @@ class Source:
     def columns(self) -> Columns:
         """Its rows."""
         return self.run.columns
+
+    @cached_property
+    def digests(self) -> dict[str, str]:
+        """SHA-256 by name of the files that hold the results; empty where one cannot be read."""
+        try:
+            return results_digests(self.folder)
+        except HengsuanError:
+            return {}
 
     @cached_property
     def rows(self) -> list[npt.NDArray[np.intp]]:
@@ -110,6 +123,12 @@ class Source:
             order = np.argsort(ids)
             self._pairs[number] = ids[order], ranks[order]
         return self._pairs[number]
+
+    def home(self, case: Case, group: int) -> str:
+        """The name of the node that a group lies in; empty where it lies in several."""
+        ranks = self.schedule(case.schedule).members(group)
+        nodes = np.unique(self.run.inventory.node_of(np.array(ranks))).tolist()
+        return self.run.inventory.name(nodes[0]) if len(nodes) == 1 else ""
 
     def who(self, case: Case, group: int) -> str:
         """Which devices or nodes a group is, as reports print it."""

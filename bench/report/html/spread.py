@@ -8,6 +8,7 @@ import msgspec
 import numpy as np
 
 from ...analysis.expectation import Expectation
+from ...analysis.joining import number_of
 from ...analysis.summary import group_medians
 from ...headers import UNDECODABLE
 from ...records import Case, Samples
@@ -29,7 +30,12 @@ MOST_BYTES = 1 << 28
 
 def spread(source: Source) -> Section | None:
     """The section; None where nothing has a value."""
-    found = [one for one in source.expectations.values() if one.fleet is not None and one.measured]
+    # A re-test is of few groups, among which most are slow: they say nothing of the fleet.
+    found = [
+        one
+        for one in source.expectations.values()
+        if one.fleet is not None and one.measured and not number_of(one.stage)
+    ]
     if not found:
         return None
     figures = []
@@ -77,12 +83,14 @@ def _boxes(source: Source, benchmark: str, found: list[Expectation]) -> Figure:
         order = sorted(off.values())
         for key, value in zip(("low", "q1", "median", "q3", "high"), order, strict=True):
             parts[key].append(value)
-        names.append(f"{one.name} {one.metric}")
+        name = f"{one.name} {one.metric}"
+        names.append(f"{name} ({one.stage})" if name in names else name)
         worst_x.append(100 * sign * (fleet.worst - middle) / abs(middle))
         group = source.summary(one.case).worst_group
         who = "" if group is None else source.who(case, group)
         worst_text.append(f"{who}: {format_value(fleet.worst, one.unit)}")
-        custom.append(f"node:{who.partition('/')[0]}" if who and " " not in who else "")
+        home = "" if group is None else source.home(case, group)
+        custom.append(f"node:{home}" if home else "")
     box = {
         "type": "box",
         "orientation": "h",

@@ -9,6 +9,7 @@ import numpy as np
 
 from ...analysis.scores import Category, MetricScore, Scorecard
 from ...records import STATUSES, Status
+from ...results import ROWS
 from ...units import format_value
 from ...verdicts import Certification
 from ..evidence import circumstances, verdict_line
@@ -27,12 +28,18 @@ STATES = {
     "failed": "The run failed: what is here was measured until then.",
 }
 
+OTHERS = "The verdict was given before more was measured: certify the run again."
+
 
 def standing(source: Source) -> Section:
     """The section: a verdict, figures, then categories and what each metric is worth."""
     blocks: list[Any] = [_verdict(source)]
     if source.header.state != "complete":
         blocks.append(Text([STATES[source.header.state]], tone="warn"))
+    if source.notes:
+        blocks.append(Text(source.notes, tone="warn", own=False))
+    if source.verdict is not None and source.verdict.results != source.digests.get(ROWS, ""):
+        blocks.append(Text([OTHERS], tone="warn"))
     for card in source.cards:
         blocks += card_blocks(source, card)
     return Section("verdict", "Verdict and score", blocks)

@@ -201,6 +201,7 @@ WORDS: dict[str, str] = {
     "the chain of efficiencies": "效率链",
     "The run is under way, or its driver died: what is here was measured until now.": "测量仍在进行,或其驱动进程已终止:此处为目前已测的内容。",
     "The run was interrupted: what is here was measured until then.": "测量被中断:此处为中断前已测的内容。",
+    "The verdict was given before more was measured: certify the run again.": "结论给出后又有新的测量:请重新认证。",
     "The run failed: what is here was measured until then.": "测量失败:此处为失败前已测的内容。",
     "A step by its phases, and what growing the group costs.": "训练步的各阶段,以及扩大规模的代价。",
     "The phases of a step, each the mean over the ranks; the mark is the median step.": "训练步的各阶段(各进程均值);标记为中位步时间。",

@@ -33,7 +33,7 @@ def comparison_page(
     found = told.comparison
     names = [letter(index) for index in range(len(found.systems))]
     return Page(
-        title=" / ".join(names[:8]) + (" …" if len(names) > 8 else ""),
+        title=f"{len(names)} systems by profile {told.profile}",
         kicker="systems side by side",
         badge=told.provenance,
         lines=[f"{name}: {run}" for name, run in zip(names, found.systems, strict=True)],
@@ -58,9 +58,8 @@ def _verdict(told: SideBySide, names: Sequence[str], language: Language) -> list
         )
     ]
     ranked = {entry.rank for entry in whole.entries if entry.rank is not None}
-    said = ranking(whole, language)
-    text = said if len(ranked) < 2 else f"{said} ({named(whole, language)})"
-    lines = [rule(found, language), f"profile {told.profile}; exit code {told.exit}"]
+    text = f"{named(whole, language)}: {ranking(whole, language)}"
+    lines = [rule(found, language), f"exit code {told.exit}"]
     return [Verdict(text, "good" if len(ranked) > 1 else "warn", lines, figures)]
 
 

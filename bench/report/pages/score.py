@@ -40,7 +40,7 @@ def score_page(found: Scores, language: Language = "en") -> Page:
     if found.notes:
         sections.insert(0, Section("notes", "Notes", [Text(found.notes, "warn", own=False)]))
     return Page(
-        title=", ".join(dict.fromkeys(card.profile for card in cards)) or "score",
+        title=f"score by profile {', '.join(dict.fromkeys(card.profile for card in cards)) or '–'}",
         kicker="score",
         badge=", ".join(labels),
         lines=list(dict.fromkeys(card.run for card in cards)),
@@ -53,6 +53,8 @@ def score_page(found: Scores, language: Language = "en") -> Page:
 def _verdict(card: Scorecard, language: Language) -> Verdict:
     whole = "–" if card.overall is None else f"{card.overall:.1f} / 100"
     between = "" if card.low is None else f"{card.low:.1f} – {card.high:.1f} (95 %)"
+    of = ("overall score", "coverage") if language == "en" else ("总分", "覆盖率")
+    text = f"{of[0]} {whole}, {of[1]} {card.coverage:.0%}"
     said = ("score", whole, between), ("coverage", f"{card.coverage:.0%}", "")
     tone: Tone = "bad" if card.exit == Exit.FINDING else "warn" if card.exit != Exit.OK else ""
-    return Verdict(headline(card, language), tone, (), said)
+    return Verdict(text, tone, [headline(card, language)], said)

@@ -1,9 +1,13 @@
 "use strict";
 document.addEventListener("page-ready", () => {
-  const { element, say, paint, watch } = window.hengsuan;
+  const { element, say, paint, short, watch } = window.hengsuan;
   const box = document.querySelector("[data-nodes]");
   const found = JSON.parse(box.querySelector("script").textContent);
-  const bytes = (text) => Uint8Array.from(atob(text), (one) => one.charCodeAt(0));
+  function bytes(text) {
+    const read = atob(text), made = new Uint8Array(read.length);
+    for (let index = 0; index < read.length; index += 1) made[index] = read.charCodeAt(index);
+    return made;
+  }
   const value = new Float32Array(bytes(found.value).buffer);
   const who = bytes(found.who);
   const items = found.names.length;
@@ -59,7 +63,7 @@ document.addEventListener("page-ready", () => {
     const layout = {
       margin: { l: 10, r: 10, t: 10, b: 40 }, height: Math.max(220, 70 + 15 * shown.length),
       xaxis: { tickvals: ticks, ticktext: ticks.map((index) => found.names[columns[index][0]]), showgrid: false, zeroline: false },
-      yaxis: { tickvals: names.map((_, index) => index), ticktext: names.map((name) => (name.length > 46 ? `${name.slice(0, 45)}…` : name)), autorange: "reversed", showgrid: false, zeroline: false, tickfont: { size: 10 }, automargin: true },
+      yaxis: { tickvals: names.map((_, index) => index), ticktext: names.map((name) => short(place, name)), autorange: "reversed", showgrid: false, zeroline: false, tickfont: { size: 10 }, automargin: true },
     };
     const blocks = box.querySelector("[data-blocks]");
     blocks.replaceChildren();

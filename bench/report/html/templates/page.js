@@ -3,6 +3,7 @@
   const words = JSON.parse(document.getElementById("words").textContent);
   const say = (text) => words[text] || text;
   const PAGE = 200;
+  const SHORT = 20; // characters that are never broken, as in blocks.html.j2
   const root = document.documentElement;
 
   function element(tag, attributes, ...children) {
@@ -61,7 +62,7 @@
       const made = element("tr", {});
       cells.forEach((cell, index) => {
         const [text, , tone, node] = typeof cell === "string" ? [cell] : cell;
-        const td = element("td", { class: numbers[index] ? "number" : "", "data-tone": tone });
+        const td = element("td", { class: numbers[index] ? "number" : text.length <= SHORT ? "short" : "", "data-tone": tone });
         if (index === 0 && ((more && more.length) || again)) {
           td.append(element("button", { type: "button", class: "more", "aria-expanded": "false", "aria-label": say("details"), text: "▸", onclick: (event) => open(made, row, event.currentTarget) }));
         }
@@ -176,12 +177,16 @@
     }
     return made;
   }
+  /* A name beside an axis, which must leave room for what is drawn. */
+  function short(place, name) {
+    const room = Math.max(12, Math.min(60, Math.floor(place.clientWidth / 18)));
+    return name.length > room ? `${name.slice(0, room - 1)}…` : name;
+  }
   /* Draw into a place: what the page looks like now is the layout's beginning. */
   async function paint(place, data, asked) {
     const Plotly = await plotly();
     const known = colours();
     const axis = { gridcolor: known.$grid, zerolinecolor: known.$line, linecolor: known.$line, automargin: true };
-    const layout = themed(asked, known);
     const usual = {
       paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)", autosize: true,
       font: { color: known.$ink, family: getComputedStyle(document.body).fontFamily, size: 12 },
@@ -189,26 +194,33 @@
       colorway: [0, 1, 2, 3, 4, 5, 6, 7].map((n) => known["$s" + n]), legend: { orientation: "h", y: -0.18, font: { size: 11 } },
       xaxis: axis, yaxis: axis,
     };
-    for (const key of Object.keys(layout)) if (/^[xy]axis\d+$/.test(key)) usual[key] = axis;
+    for (const key of Object.keys(asked)) if (/^[xy]axis\d+$/.test(key)) usual[key] = axis;
+    const lying = data.find((one) => one.orientation === "h" && Array.isArray(one.y));
+    if (lying) {
+      const names = [...new Set(lying.y)];
+      usual.yaxis = { ...axis, tickvals: names, ticktext: names.map((name) => short(place, name)) };
+    }
     const buttons = { displaylogo: false, modeBarButtonsToRemove: ["select2d", "lasso2d"], toImageButtonOptions: { format: "svg" } };
-    await Plotly.react(place, themed(data, known), merged(usual, layout), { responsive: true, ...buttons });
+    await Plotly.react(place, themed(data, known), themed(merged(usual, asked), known), { responsive: true, ...buttons });
   }
   const drawings = [];
   function chart(box) {
-    const figures = JSON.parse(box.querySelector("script").textContent);
+    // Read when it is drawn: a big page is there before its figures.
+    let read = null;
+    const figures = () => (read ??= JSON.parse(box.querySelector("script").textContent));
     const place = box.querySelector(".plot");
     const select = box.querySelector("select");
     const caption = box.querySelector(".of");
     let index = 0, drawn = false;
     async function draw() {
       drawn = true;
-      await paint(place, figures[index].data, figures[index].layout);
+      await paint(place, figures()[index].data, figures()[index].layout);
       place.removeAllListeners("plotly_click");
       place.on("plotly_click", ({ points: [{ customdata: tag }] }) => {
         if (typeof tag === "string" && tag.startsWith("node:")) go(tag.slice(5));
       });
     }
-    if (select) select.addEventListener("change", () => { index = Number(select.value); caption.textContent = figures[index].caption; draw(); });
+    if (select) select.addEventListener("change", () => { index = Number(select.value); caption.textContent = figures()[index].caption; draw(); });
     drawings.push({ box, draw, again: () => drawn && draw(), first: () => drawn || draw() });
   }
 
@@ -229,7 +241,7 @@
   });
 
   window.hengsuan = {
-    element, say, command, paint,
+    element, say, command, paint, short,
     /* Have `draw` called when `box` comes into view, and again when the theme changes. */
     watch: (box, draw) => {
       let drawn = false;
