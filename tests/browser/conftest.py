@@ -16,6 +16,9 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent))
 import made_pages
 
+PATIENCE = 10_000
+"""Milliseconds that a page is waited for: a figure of its own says how fast it is."""
+SETTLED = "() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))"
 WALK = (Path(__file__).parent / "walk.js").read_text(encoding="utf-8")
 SCREENSHOTS = Path(__file__).parents[2] / "results" / "screenshots"
 
@@ -65,9 +68,13 @@ class Opened:
 
     def walk(self) -> None:
         """Scroll through all of it, so that what is drawn when it is seen is drawn."""
-        page = self.page
-        page.evaluate(WALK)
-        page.wait_for_function(
+        self.page.evaluate(WALK)
+        self.settle()
+
+    def settle(self) -> None:
+        """Wait until what was asked to be drawn is, and the layout has followed."""
+        self.page.evaluate(SETTLED)
+        self.page.wait_for_function(
             "[...document.querySelectorAll('[data-chart] .plot')]"
             ".every((one) => one.querySelector('.main-svg') || !one.offsetParent)"
         )
@@ -80,6 +87,7 @@ def opened(browser):
 
         def call(path: Path, **how) -> Opened:
             context = browser.new_context(offline=True, **how)
+            context.set_default_timeout(PATIENCE)
             stack.callback(context.close)
             return Opened(context, path)
 

@@ -18,12 +18,10 @@ from bench.conformity import Conformity, Result
 from bench.gates import GateReport, Judged, write_gate
 from bench.report.pages.comparison import SideBySide
 from bench.report.pages.score import Scores
-from bench.verdicts import write_verdict
+from bench.verdicts import Certification, write_verdict
 
-NAMES = (
-    "run", "certified-run", "gate", "verdict", "score", "project", "validate", "compare",
-    "compare-runs", "check",
-)  # fmt: skip
+DOCUMENTS = ("gate", "verdict", "score", "project", "validate", "compare", "check")
+NAMES = ("run", "certified-run", "compare-runs", *DOCUMENTS)
 HOSTILE = (
     "<script>window.hit = 'script'</script>",
     '"><img src=x onerror="window.hit = \'image\'">',
@@ -52,37 +50,65 @@ def page(source: object, path: Path, *words: object) -> Path:
     return path
 
 
-def make(folder: Path, *words: object) -> dict[str, Path]:
-    """By name: a page of each kind; ``words`` go to every `report`."""
+FLEET = """\
+name: rack
+chip: sim-a
+nodes: 10
+devices: 2
+seed: 3
+typical: {"*.error": 1e-3, launch.time: 6e-6, train.peak_memory: 2e10, "*.repetitions": 500}
+faults:
+  - {kind: slow-memory, node: 7, device: 0, factor: 0.8}
+  - {kind: contended-host, node: 3}
+"""
+
+
+def make(folder: Path) -> dict[str, Path]:
+    """By name: a page of each kind."""
     runs = folder / "runs"
     for suite in ("quick", "scaling", "quick"):
-        hengsuan("run", suite, "--cluster", "two-sites", "--quiet", "--out", runs)
+        hengsuan("run", suite, "--cluster", "small", "--quiet", "--out", runs)
     quick, scaling, other = sorted(runs.iterdir(), key=lambda one: one.stat().st_ctime_ns)
-    certified = folder / "certified"
-    cluster = "sim-rack-16"
-    hengsuan("certify", "--cluster", cluster, "--quiet", "--out", certified)
-    (judged_one,) = certified.iterdir()
+    (folder / "rack.yaml").write_text(FLEET, encoding="utf-8")
+    where = ("--cluster", folder / "rack.yaml", "--quiet", "--out", folder / "certified")
+    hengsuan("certify", *where)
+    (certified,) = (folder / "certified").iterdir()
+    cluster = ("--cluster", "plan-16384")
     files = {
         "score": hengsuan("score", quick, scaling, "--json"),
-        "project": hengsuan(
-            "project", "dense-1t", "--cluster", "plan-16384", "--bottleneck", "--json"
-        ),
+        "project": hengsuan("project", "dense-1t", *cluster, "--bottleneck", "--json"),
         "validate": hengsuan("project", "--validate", "--json"),
         "compare": hengsuan("compare", quick, other, "--json"),
         "check": msgspec.json.encode(check()).decode(),
+        "gate": msgspec.json.encode(gate()).decode(),
+        "verdict": msgspec.json.encode(verdict()).decode(),
     }
-    found = {
-        "run": page(scaling, folder / "run.html", *words),
-        "certified-run": page(judged_one, folder / "certified-run.html", *words),
-        "verdict": page(judged_one / "verdict.json", folder / "verdict.html", *words),
-    }
-    write_gate(folder / "gate.json", gate())
-    found["gate"] = page(folder / "gate.json", folder / "gate.html", *words)
     for name, text in files.items():
         (folder / f"{name}.json").write_text(text, encoding="utf-8")
-        found[name] = page(folder / f"{name}.json", folder / f"{name}.html", *words)
+    found = documents(folder)
+    found["run"] = page(scaling, folder / "run.html")
+    found["certified-run"] = page(certified, folder / "certified-run.html")
     found["compare-runs"] = folder / "compare-runs.html"
-    hengsuan("compare", quick, other, "--html", found["compare-runs"], *words)
+    hengsuan("compare", quick, other, "--html", found["compare-runs"])
+    return found
+
+
+def documents(folder: Path, language: str = "en") -> dict[str, Path]:
+    """By name: pages of the files of a folder that `make` filled."""
+    return {
+        name: page(folder / f"{name}.json", folder / f"{name}-{language}.html", "--lang", language)
+        for name in DOCUMENTS
+    }
+
+
+def verdict() -> Certification:
+    """A certification with every verdict, and what to type."""
+    names = [(f"gpu-{number:02d}", "accept") for number in range(1, 21)]
+    for bad, word in ((3, "reject"), (7, "reject"), (11, "inconclusive"), (12, "inconclusive")):
+        names[bad - 1] = (f"gpu-{bad:02d}", word)
+    _, found = judged(*names)
+    found.notes = ["2 of 20 nodes are rejected: more than 5 %, so no drain commands are given"]
+    found.drain = {"slurm": ["scontrol update nodename=gpu-[03,07] state=drain reason=slow"]}
     return found
 
 

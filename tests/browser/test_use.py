@@ -77,7 +77,7 @@ def test_a_command_is_copied(browser, pages):
     context = browser.new_context(offline=True, permissions=["clipboard-read", "clipboard-write"])
     page = context.new_page()
     page.goto(pages["verdict"].as_uri())
-    box = page.locator(".command").first
+    box = page.locator(".command:visible").first
     box.locator("button").click()
     assert page.evaluate("navigator.clipboard.readText()") == box.locator("code").inner_text()
     context.close()
@@ -131,9 +131,9 @@ def test_hostile_names_are_shown_and_never_obeyed(opened, hostile, screenshot, n
     one = opened(hostile[name], viewport={"width": 1280, "height": 900})
     one.walk()
     page = one.page
-    for button in page.locator("button.more").all()[:12]:
-        button.click()
     page.evaluate("document.querySelectorAll('details').forEach((one) => { one.open = true; })")
+    for button in page.locator("button.more:visible").all()[:12]:
+        button.click()
     one.walk()
     assert page.evaluate("window.hit") is None
     assert page.locator("img").count() == 0
