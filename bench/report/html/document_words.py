@@ -141,6 +141,9 @@ WORDS: dict[str, str] = {
     "pass": "通过",
     "FAIL": "未通过",
     "not supported": "不支持",
+    "keeps the contract": "符合约定",
+    "does not keep the contract": "不符合约定",
+    "may keep the contract: nobody could try all of it here": "可能符合约定:此处无法尝试全部项目",
     "it holds": "成立",
     "it does not hold, raised, crashed, hung or left something behind": (
         "不成立、抛出异常、崩溃、挂起或留下残余"

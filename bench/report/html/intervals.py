@@ -68,13 +68,23 @@ def changes(lines: Sequence[Line], says: str) -> Custom:
     return _drawn(lines, (low, high), marks, math.log1p, says)
 
 
-def shares(lines: Sequence[Line], says: str, *, whole: float = 1.0, unit: str = "%") -> Custom:
-    """Shares of a whole (1: an efficiency, 100: a score), on an axis from nothing to all of it."""
+def shares(
+    lines: Sequence[Line],
+    says: str,
+    *,
+    whole: float = 1.0,
+    unit: str = "%",
+    series: Sequence[str] = (),
+) -> Custom:
+    """Shares of a whole (1: an efficiency, 100: a score), on an axis from nothing to all of it.
+
+    ``series`` names what the colours of marks stand for, in their order.
+    """
     values = [mark.value for line in lines for mark in line.marks]
     ends = [mark.high for line in lines for mark in line.marks if mark.high is not None]
     most = max([whole, *(one for one in (*values, *ends) if math.isfinite(one))])
     marks = [(whole * n / 4, f"{25 * n} {unit}".strip()) for n in range(5)]
-    return _drawn(lines, (0.0, 1.02 * most), marks, lambda value: value, says)
+    return _drawn(lines, (0.0, 1.02 * most), marks, lambda value: value, says, series)
 
 
 def _drawn(
@@ -83,6 +93,7 @@ def _drawn(
     marks: Sequence[tuple[float, str]],
     scale: Callable[[float], float],
     says: str,
+    series: Sequence[str] = (),
 ) -> Custom:
     low, high = ends
 
@@ -116,4 +127,6 @@ def _drawn(
         for line in lines
     ]
     axis = [{"at": at(value), "text": text, "zero": value == 0} for value, text in marks]
-    return Custom("intervals.html.j2", {"lines": drawn, "axis": axis, "says": says})
+    legend = [{"look": f"s{index % 8}", "text": text} for index, text in enumerate(series)]
+    data = {"lines": drawn, "axis": axis, "says": says, "legend": legend}
+    return Custom("intervals.html.j2", data)

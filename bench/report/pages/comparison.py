@@ -80,7 +80,12 @@ def _share(value: float) -> Cell:
 
 def _categories(found: Comparison, language: Language) -> list[Block]:
     lines = [_line(one, language) for one in (found.overall, *found.categories)]
-    return [shares(lines, "scores of systems with their 95 % intervals", whole=100.0, unit="")]
+    says = "scores of systems with their 95 % intervals"
+    return [shares(lines, says, whole=100.0, unit="", series=_series(found))]
+
+
+def _series(found: Comparison) -> list[str]:
+    return [f"{letter(index)}: {run}" for index, run in enumerate(found.systems)]
 
 
 def _metrics(found: Comparison, names: Sequence[str], language: Language) -> list[Block]:
@@ -90,7 +95,8 @@ def _metrics(found: Comparison, names: Sequence[str], language: Language) -> lis
     blocks: list[Block] = []
     if drawn:
         lines = [_line(one, language) for one in _furthest(drawn)[:DRAWN]]
-        blocks.append(shares(lines, "efficiencies of systems with their 95 % intervals"))
+        says = "efficiencies of systems with their 95 % intervals"
+        blocks.append(shares(lines, says, series=_series(found)))
         if len(drawn) > DRAWN:
             more = f"The {DRAWN} metrics that differ most are drawn; the table has all."
             blocks.append(Text([more], "dim"))

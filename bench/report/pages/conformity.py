@@ -21,29 +21,32 @@ _TONES: dict[Verdict, Tone] = {
 
 def conformity_page(found: Conformity, language: Language = "en") -> Page:
     """What ``hengsuan backend check --json`` printed."""
-    checks = _table(found, Voice(language))
+    voice = Voice(language)
     return Page(
         title=f"backend {found.backend}",
         kicker="conformance of a backend",
         badge="measured",
         lines=[", ".join(found.devices) or "no device"],
         sections=[
-            Section("verdict", "Verdict", [_headline(found)]),
-            Section("checks", "Checks", [checks], "What does not hold first."),
+            Section("verdict", "Verdict", [_headline(found, voice)]),
+            Section("checks", "Checks", [_table(found, voice)], "What does not hold first."),
         ],
         language=language,
     )
 
 
-def _headline(found: Conformity) -> Block:
+def _headline(found: Conformity, voice: Voice) -> Block:
     held = {one.verdict for one in found.results}
     tone: Tone
     if "fail" in held:
-        text, tone = f"backend {found.backend} does not keep the contract", "bad"
+        said, tone = "does not keep the contract", "bad"
     elif "skipped" in held or not held:
-        text, tone = f"nobody knows whether backend {found.backend} keeps the contract", "warn"
+        said, tone = "may keep the contract: nobody could try all of it here", "warn"
     else:
-        text, tone = f"backend {found.backend} keeps the contract", "good"
+        said, tone = "keeps the contract", "good"
+    text = f"backend {found.backend} {said}"
+    if voice.language == "zh":
+        text = f"后端 {found.backend} {voice.say(said)}"
     counts = [(WORDS[one], str(found.counts.get(one, 0)), MEANING[one]) for one in WORST]
     lines = [found.said(), f"exit code {found.exit}"]
     return Headline(text, tone, lines, counts)
