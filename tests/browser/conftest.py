@@ -16,6 +16,8 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent))
 import made_pages
 
+TALLEST = 4000
+"""Pixels of a page, from its top, that a picture shows."""
 PATIENCE = 10_000
 """Milliseconds that a page is waited for: a figure of its own says how fast it is."""
 SETTLED = "() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))"
@@ -107,6 +109,9 @@ def screenshot(request):
     def call(page, name: str) -> None:
         with contextlib.suppress(OSError):  # a folder that is not ours to write
             SCREENSHOTS.mkdir(parents=True, exist_ok=True)
-            page.screenshot(path=SCREENSHOTS / f"{name}.png", full_page=True)
+            width = page.viewport_size["width"]
+            tall = page.evaluate("document.documentElement.scrollHeight")
+            part = {"x": 0, "y": 0, "width": width, "height": min(tall, TALLEST)}
+            page.screenshot(path=SCREENSHOTS / f"{name}.png", full_page=True, clip=part)
 
     return call

@@ -16,7 +16,7 @@ WIDE = (Path(__file__).parent / "wide.js").read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_page_is_quiet_offline_and_readable_by_day_and_night(opened, pages, screenshot, name):
+def test_a_page_is_quiet_offline_readable_and_fits_its_window(opened, pages, screenshot, name):
     one = opened(pages[name], color_scheme="light", viewport={"width": 1280, "height": 900})
     page = one.page
     one.walk()
@@ -28,21 +28,14 @@ def test_a_page_is_quiet_offline_and_readable_by_day_and_night(opened, pages, sc
     one.settle()
     assert page.evaluate(CONTRASTS) == []
     screenshot(page, f"{name}-dark")
+    for width in WIDTHS:
+        page.set_viewport_size({"width": width, "height": 900})
+        one.settle()
+        assert page.evaluate(WIDE) == [], f"{width} px"
+        if width in (WIDTHS[0], WIDTHS[-1]):
+            screenshot(page, f"{name}-{width}")
     assert one.complaints == []
     assert one.asked == []
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_a_page_fits_its_window_from_a_phone_to_a_wall(opened, pages, screenshot, name):
-    one = opened(pages[name], viewport={"width": WIDTHS[0], "height": 900})
-    one.walk()
-    for width in WIDTHS:
-        one.page.set_viewport_size({"width": width, "height": 900})
-        one.settle()
-        assert one.page.evaluate(WIDE) == [], f"{width} px"
-        if width in (WIDTHS[0], WIDTHS[-1]):
-            screenshot(one.page, f"{name}-{width}")
-    assert one.complaints == []
 
 
 def test_the_contrast_check_can_fail(opened, tmp_path):

@@ -2,7 +2,7 @@
 async () => {
   const pause = () =>
     new Promise((done) => requestAnimationFrame(() => setTimeout(done)));
-  for (let y = 0; y < document.documentElement.scrollHeight; y += innerHeight / 2) {
+  for (let y = 0; y < document.documentElement.scrollHeight; y += innerHeight) {
     scrollTo(0, y);
     await pause();
   }
