@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -201,7 +201,7 @@ def _figure(
     x = numbers(bands.time[some])
     line = {"type": "scatter", "mode": "lines", "x": x}
     hidden = {"line": {"width": 0}, "showlegend": False, "hoverinfo": "skip"}
-    data = [
+    data: list[Mapping[str, Any]] = [
         {**line, **hidden, "y": numbers(bands.high[some])},
         {**line, **hidden, "y": numbers(bands.low[some]), "fill": "tonexty",
          "fillcolor": "rgba(120,140,170,0.25)"},

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 from ..language import Language, Say, english
 from ..language import chinese as analysed
 
@@ -259,6 +261,7 @@ def speaker(language: Language) -> Say:
     return chinese if language == "zh" else english
 
 
+@cache
 def chinese(text: str) -> str:
     """The text in Chinese where it is known, else itself."""
     return WORDS.get(text) or analysed(text)
