@@ -50,7 +50,7 @@ document.addEventListener("page-ready", () => {
         at.push(item);
       }
       // What is nowhere worse or better (a count of errors that is 0 everywhere) has no line.
-      if (line.every((one) => one === null)) continue;
+      if (line.every((one) => one === null || one === 0)) continue;
       shown.push(row); z.push(line); text.push(said); worst.push(at);
     }
     const limit = by.value === "far" ? 8 : 20;
