@@ -73,6 +73,7 @@ class Link(msgspec.Struct, kw_only=True, frozen=True):
     dtype: str
     ranks: int
     groups: int
+    stage: str
     sizes: list[int]
     seconds: list[float]
     factor: float
@@ -207,6 +208,7 @@ def _link(key: _Key, points: list[tuple[int, Floats]]) -> Link:
         dtype=key.dtype,
         ranks=key.ranks,
         groups=max(times.size for _, times in points),
+        stage=key.stage,
         sizes=sizes,
         seconds=[
             float(np.median(np.concatenate([times for of, times in points if of == size])))

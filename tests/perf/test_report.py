@@ -13,8 +13,8 @@ PRODUCE = """
     chips = load_chips()
     cluster = Cluster(name="f", chip="sim-a", nodes=1024, devices=8, seed=2,
         labels={"rack": 32}, typical={"*.error": 1e-3, "launch.time": 6e-6})
-    finished = execute(load_suite("certify"), SimulatedExecutor(cluster, chips), Path(sys.argv[1]),
-        "certify", chips=chips, command=[], environment={})
+    finished = execute(load_suite("standard"), SimulatedExecutor(cluster, chips), Path(sys.argv[1]),
+        "standard", chips=chips, command=[], environment={})
     print(finished.folder)
 """
 REPORT = """

@@ -6,6 +6,7 @@ import math
 from typing import Any
 
 from ...analysis.alphabeta import Line, Link, links
+from ...analysis.joining import number_of
 from ...units import format_size, format_value
 from .page import Cell, Chart, Column, Figure, Row, Section, Table, Text
 from .plots import hover, log_axis
@@ -17,7 +18,8 @@ STEPS = 60
 
 def collectives(source: Source) -> Section | None:
     """The section; None of a run without collectives."""
-    found = links(source.header, source.columns)
+    # A re-test is of few groups, most of which are slow.
+    found = [one for one in links(source.header, source.columns) if not number_of(one.stage)]
     if not found:
         return None
     blocks: list[Any] = []
@@ -33,9 +35,9 @@ def collectives(source: Source) -> Section | None:
         )
         blocks.append(Chart(figures, says, height=460))
     blocks.append(_table(found))
-    told = [f"{one.name}, {one.ranks}: {one.problem}" for one in found if one.problem]
+    told = list(dict.fromkeys(one.problem for one in found if one.problem))
     if told:
-        blocks.append(Text(told[:60], tone="dim", own=False))
+        blocks.append(Text(told[:8], tone="dim", own=False))
     lead = "How long an empty message takes (α), and what large ones reach (β)."
     return Section("collectives", "Collectives", blocks, lead=lead)
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
+from ...analysis.joining import number_of
 from ...errors import HengsuanError
 from ...records import STATUSES
 from ...telemetry import Series, Telemetry, read_telemetry
@@ -17,6 +18,8 @@ from .source import Source
 
 BINS = 240
 """Points of a curve: each stands for all that was seen in its share of the time."""
+STAGES = 12
+"""Stages that are named at most."""
 SUSPECTS = 4
 """Rejected nodes that have a curve of their own."""
 STATUS_COLOURS = ("$s2", "$bad", "$s3", "$warn", "$s7", "$s6")
@@ -98,24 +101,28 @@ def _states(source: Source, end: float) -> Chart:
 
 
 def _stages(source: Source) -> dict[str, Any]:
-    """Where stages begin and end, as lines and names above."""
+    """Where the values of each stage begin, as lines and names above."""
+    begun: dict[str, float] = {}
+    for case in source.header.cases:
+        # By their values: a simulated run's stages took another time than it simulates.
+        times = source.columns.time[source.rows[case.id]]
+        if times.size and not number_of(case.stage):
+            first = float(times.min())
+            begun[case.stage] = min(first, begun.get(case.stage, first))
     shapes: list[dict[str, Any]] = []
     names: list[dict[str, Any]] = []
-    for one in source.header.stages[:40]:
-        begun = one.get("began")
-        if not isinstance(begun, (int, float)):
-            continue
+    for name, when in list(begun.items())[:STAGES]:
         line = {"color": "$line", "width": 1, "dash": "dot"}
-        shapes.append({"type": "line", "x0": begun, "x1": begun, "yref": "paper", "y0": 0, "y1": 1,
+        shapes.append({"type": "line", "x0": when, "x1": when, "yref": "paper", "y0": 0, "y1": 1,
                        "line": line})  # fmt: skip
         names.append(
             {
-                "x": begun,
+                "x": when,
                 "y": 1,
                 "yref": "paper",
                 "yanchor": "bottom",
                 "xanchor": "left",
-                "text": str(one.get("name", "")),
+                "text": name,
                 "showarrow": False,
                 "font": {"size": 10, "color": "$dim"},
             }
@@ -201,7 +208,7 @@ def _figure(
     x = numbers(bands.time[some])
     line = {"type": "scatter", "mode": "lines", "x": x}
     hidden = {"line": {"width": 0}, "showlegend": False, "hoverinfo": "skip"}
-    data = [
+    data: list[Mapping[str, Any]] = [
         {**line, **hidden, "y": numbers(bands.high[some])},
         {**line, **hidden, "y": numbers(bands.low[some]), "fill": "tonexty",
          "fillcolor": "rgba(120,140,170,0.25)"},

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from ...analysis.joining import number_of
 from ...analysis.pairs import PairFabric, pair_fabrics
 from ...analysis.summary import CaseSummary, group_medians
 from ...units import format_value
@@ -27,10 +28,11 @@ def fabric(source: Source) -> Section | None:
     if not pairs:
         return None
     blocks: list[Any] = []
-    figures = [figure for one in pairs[:FIGURES] if (figure := _matrix(source, one)) is not None]
+    swept = [one for one in pairs if not number_of(one.case.stage)] or pairs
+    figures = [figure for one in swept[:FIGURES] if (figure := _matrix(source, one)) is not None]
     if figures:
         says = (
-            "Every pair against the usual (median) pair of its case: red is slower. White pairs "
+            "Every pair against the usual (median) pair of its case: red is slower. Grey pairs "
             "never met."
         )
         blocks.append(Chart(figures, says, height=560))
@@ -93,8 +95,8 @@ def _matrix(source: Source, one: CaseSummary) -> Figure | None:
         "hoverongaps": False,
         "xgap": 1 if side <= 64 else 0,
         "ygap": 1 if side <= 64 else 0,
-        "colorbar": {"thickness": 10, "title": {"text": "% worse", "side": "right"},
-                     "outlinewidth": 0},
+        "colorbar": {"thickness": 10, "lenmode": "pixels", "len": 200, "y": 1, "yanchor": "top",
+                     "title": {"text": "% worse", "side": "right"}, "outlinewidth": 0},
         "hovertemplate": hover("%{y} – %{x}<br>%{z:.1f} % worse than the usual pair"),
     }  # fmt: skip
     axis = {"type": "category", "showgrid": False, "nticks": 16, "tickfont": {"size": 10}}
@@ -102,6 +104,7 @@ def _matrix(source: Source, one: CaseSummary) -> Figure | None:
     if block > 1:
         caption += f"; {block} in a row, which shows the slowest pair of theirs"
     layout = {
+        "plot_bgcolor": "$grid",
         "xaxis": {**axis, "constrain": "domain"},
         "yaxis": {**axis, "autorange": "reversed", "scaleanchor": "x", "constrain": "domain"},
         "margin": {"t": 10, "r": 10},

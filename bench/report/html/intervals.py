@@ -11,7 +11,7 @@ from .page import Custom, Tone
 RISES = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 100.0, 1000.0)
 FALLS = (-0.001, -0.002, -0.005, -0.01, -0.02, -0.05, -0.1, -0.2, -0.5, -0.75, -0.9, -0.99, -0.999)
 """Changes at which the axis of changes may have a mark."""
-APART = 0.13
+APART = 0.18
 """Of the axis's width: marks that are nearer would run into each other on a phone."""
 
 

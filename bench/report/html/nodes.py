@@ -144,6 +144,10 @@ class Grid:
         found[which] = middle
         return found, np.full(len(self.names), 255, dtype=np.uint8)
 
+    def label(self, case: Case) -> str:
+        """What a metric is called."""
+        return f"{self.source.summary(case.id).name} {case.metric}"
+
     def _compare(self) -> None:
         kinds = max(len(self.kinds), 1)
         self.usual = np.full((len(self.metrics), kinds), np.nan)
@@ -182,7 +186,7 @@ class Grid:
             for node in verdicts
             if node.evidence
         }
-        labels = [f"{case.short()} {case.metric}" for case in self.metrics]
+        labels = list(map(self.label, self.metrics))
         return {
             "names": self.names,
             "node": self.node.tolist() if self.single else None,
@@ -256,7 +260,7 @@ class Grid:
         value, excess = self.value[metric, item], self.excess[metric, item]
         tone: Tone = "bad" if worst > FAR else ""
         found += [
-            Cell(f"{case.short()} {case.metric}"),
+            Cell(self.label(case)),
             Cell(format_value(float(value), case.unit)),
             Cell(format_value(float(self.usual[metric, self.kind[item]]), case.unit)),
             Cell(f"{excess:+.1%}", float(excess)),

@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+import msgspec
+
+from ...analysis.joining import number_of
 from ...analysis.roofline import ChipRoofline, Point, Roofs, Standing
 from ...units import format_value
 from .page import Cell, Chart, Column, Figure, Row, Section, Table, Text
@@ -14,7 +17,11 @@ from .source import Source
 
 def roofline(source: Source) -> Section | None:
     """The section; None of a run that measured nothing under a roof."""
-    found = source.run.rooflines
+    # A re-test is of few devices, most of which are slow: what it reached is among measurements.
+    found = [
+        msgspec.structs.replace(one, points=[p for p in one.points if not _again(source, p)])
+        for one in source.run.rooflines
+    ]
     if not found:
         return None
     drawn = [one for one in found if _drawable(one)]
@@ -41,6 +48,10 @@ def roofline(source: Source) -> Section | None:
         blocks,
         lead="What arithmetic and memory of a chip allow, and how near every operation comes.",
     )
+
+
+def _again(source: Source, point: Point) -> bool:
+    return bool(number_of(source.header.cases[point.case].stage))
 
 
 def _drawable(one: ChipRoofline) -> bool:
@@ -95,17 +106,23 @@ def _roofs(
     wide = roofs.bandwidth.value if roofs.bandwidth is not None else None
     line = {"dash": dash, "width": 1.5, "color": "$dim"}
     common = {"type": "scatter", "mode": "lines", "line": line, "showlegend": False}
+    alike: dict[str, list[str]] = {}
     for dtype, peak in roofs.peaks.items():
-        begin = left if wide is None else max(left, peak.value / wide)
-        text = f"{name}: {dtype} {format_value(peak.value, 'FLOP/s')}"
+        alike.setdefault(f"{peak.value:.2g}", []).append(dtype)
+    for dtypes in alike.values():
+        # One line and one name for peaks that nobody could tell apart.
+        value = max(roofs.peaks[dtype].value for dtype in dtypes)
+        said = ", ".join(
+            f"{dtype} {format_value(roofs.peaks[dtype].value, 'FLOP/s')}" for dtype in dtypes
+        )
         yield {
             **common,
-            "x": [begin, right],
-            "y": [peak.value, peak.value],
-            "hovertemplate": hover(text),
+            "x": [left if wide is None else max(left, value / wide), right],
+            "y": [value, value],
+            "hovertemplate": hover(f"{name}: {said}"),
             "mode": "lines+text",
-            "text": ["", f"{dtype} ({name})"],
-            "textposition": "top left",
+            "text": ["", f"{', '.join(dtypes)} ({name})"],
+            "textposition": "top left" if dash == "solid" else "bottom left",
             "textfont": {"size": 10, "color": "$dim"},
         }
     if wide is not None:
@@ -135,7 +152,7 @@ def _table(source: Source, one: ChipRoofline, title: str) -> Table:
         unsure = "" if nearer.certain or not nearer.limit else "?"
         found = [
             Cell(point.name),
-            Cell(f"{point.intensity:.3g}", point.intensity),
+            Cell(f"{point.intensity:,.4g}", point.intensity),
             Cell(format_value(value, unit), value),
             Cell(_percent(point.datasheet), point.datasheet.fraction),
             Cell(_percent(point.measured), point.measured.fraction),

@@ -19,7 +19,7 @@ from ...configs import Chip
 from ...errors import HengsuanError
 from ...groups import Schedule
 from ...inventory import Ints
-from ...records import STATUSES, Case, Header
+from ...records import Case, Header
 from ...results import Columns, RunReader
 from ...rounds import schedule_for
 from ...verdicts import Certification
@@ -84,12 +84,6 @@ class Source:
     def rows(self) -> list[npt.NDArray[np.intp]]:
         """By case: the indices of its rows."""
         return rows_by_case(self.columns, len(self.header.cases))
-
-    @cached_property
-    def good(self) -> npt.NDArray[np.bool_]:
-        """bool[rows]: which values count."""
-        ok: npt.NDArray[np.bool_] = self.columns.status == STATUSES.index("ok")
-        return ok & ~np.isnan(self.columns.value)
 
     @cached_property
     def expectations(self) -> dict[int, Expectation]:

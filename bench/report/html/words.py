@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Protocol
 
 from ..language import Language, Say, english
@@ -102,7 +103,7 @@ WORDS: dict[str, str] = {
     "drift": "配置漂移",
     "incidents": "事件",
     "who is slow": "慢者",
-    "Every pair against the usual (median) pair of its case: red is slower. White pairs never met.": "每对与该算例的通常(中位)对比较:红色为较慢;空白为未配对。",
+    "Every pair against the usual (median) pair of its case: red is slower. Grey pairs never met.": "每对与该算例的通常(中位)对比较:红色为较慢;灰色为未配对。",
     "Pairs and fabric": "配对与网络",
     "A slow pair does not say who is slow: pairs are taken apart into nodes, devices and links, and a culprit is named only beyond what chance explains.": "慢的配对并不说明谁慢:将配对分解为节点、设备与链路,只有超出偶然所能解释的才点名。",
     "the usual pair of each class of link": "各类链路的通常配对",
@@ -284,6 +285,7 @@ def speaker(language: Language) -> Say:
     return chinese if language == "zh" else english
 
 
+@cache
 def chinese(text: str) -> str:
     """The text in Chinese where it is known, else itself."""
     return WORDS.get(text) or DOCUMENTS.get(text) or analysed(text)

@@ -32,11 +32,12 @@ document.addEventListener("page-ready", () => {
   const nameOf = (from, to) => (to - from === 1 ? found.names[from] : `${found.names[from]} … ${found.names[to - 1]}`);
 
   function draw() {
-    const shown = rows(), measure = by.value === "far" ? far : excess, scale = by.value === "far" ? 1 : 100;
+    const asked = rows(), measure = by.value === "far" ? far : excess, scale = by.value === "far" ? 1 : 100;
     const columns = [];
     for (let from = first; from < last; from += block) columns.push([from, Math.min(from + block, last)]);
     const z = [], text = [], worst = [];
-    for (const row of shown) {
+    const shown = [];
+    for (const row of asked) {
       const line = [], said = [], at = [];
       for (const [from, to] of columns) {
         let most = NaN, item = from;
@@ -48,7 +49,9 @@ document.addEventListener("page-ready", () => {
         said.push(most === most ? `${found.names[item]}: ${(100 * excess(row, item)).toFixed(1)} %` : "");
         at.push(item);
       }
-      z.push(line); text.push(said); worst.push(at);
+      // What is nowhere worse or better (a count of errors that is 0 everywhere) has no line.
+      if (line.every((one) => one === null || one === 0)) continue;
+      shown.push(row); z.push(line); text.push(said); worst.push(at);
     }
     const limit = by.value === "far" ? 8 : 20;
     place.style.height = `${Math.max(220, 70 + 15 * shown.length)}px`;
@@ -57,11 +60,11 @@ document.addEventListener("page-ready", () => {
       type: "heatmap", z, text, x: columns.map((_, index) => index), y: names.map((_, index) => index), zmin: -limit, zmax: limit, zmid: 0,
       colorscale: [[0, "$s0"], [0.5, "$card"], [1, "$bad"]], hoverongaps: false, xgap: columns.length <= 64 ? 1 : 0, ygap: 1,
       customdata: shown.map((row) => names[shown.indexOf(row)]).map((name) => columns.map(() => name)),
-      hovertemplate: "%{customdata}<br>%{text}<extra></extra>", colorbar: { thickness: 10, len: 1, title: { text: by.value === "far" ? say("spreads") : "%", side: "right" }, outlinewidth: 0 },
+      hovertemplate: "%{customdata}<br>%{text}<extra></extra>", colorbar: { thickness: 10, lenmode: "pixels", len: 200, y: 1, yanchor: "top", title: { text: by.value === "far" ? say("spreads") : "%", side: "right" }, outlinewidth: 0 },
     }];
     const ticks = columns.length <= 40 ? columns.map((_, index) => index) : [0, 1, 2, 3, 4, 5, 6, 7, 8].map((part) => Math.round(part * (columns.length - 1) / 8));
     const layout = {
-      margin: { l: 10, r: 10, t: 10, b: 40 }, height: Math.max(220, 70 + 15 * shown.length),
+      plot_bgcolor: "$grid", margin: { l: 10, r: 10, t: 10, b: 40 }, height: Math.max(220, 70 + 15 * shown.length),
       xaxis: { tickvals: ticks, ticktext: ticks.map((index) => found.names[columns[index][0]]), showgrid: false, zeroline: false },
       yaxis: { tickvals: names.map((_, index) => index), ticktext: names.map((name) => short(place, name)), autorange: "reversed", showgrid: false, zeroline: false, tickfont: { size: 10 }, automargin: true },
     };
