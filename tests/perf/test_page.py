@@ -6,6 +6,7 @@ import sys
 
 import pytest
 
+PAINT = "performance.getEntriesByName('first-contentful-paint')"
 CLI = "import sys; from bench.cli import main; sys.argv[0] = 'hengsuan'; main()"
 
 
@@ -38,11 +39,8 @@ def test_first_paint(benchmark, figure, tmp_path):
                 context = browser.new_context(offline=True, viewport={"width": 1280, "height": 900})
                 page = context.new_page()
                 page.goto(path.as_uri(), wait_until="load")
-                found.append(
-                    page.evaluate(
-                        "performance.getEntriesByName('first-contentful-paint')[0].startTime"
-                    )
-                )
+                page.wait_for_function(f"{PAINT}.length > 0")
+                found.append(page.evaluate(f"{PAINT}[0].startTime"))
                 context.close()
 
             if name == "run":
