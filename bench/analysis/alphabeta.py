@@ -63,8 +63,9 @@ class Link(msgspec.Struct, kw_only=True, frozen=True):
     """One collective over the sizes of a run, on groups of ``ranks`` devices.
 
     ``name`` says operation, dtype, form and scope. ``sizes`` are in bytes of the whole array, in
-    whole elements. β of ``line`` is a bus bandwidth (`bench.kernels.messages`). Without a line,
-    ``problem`` says why.
+    whole elements, ``seconds`` the median over groups at each. ``factor`` makes a bus bandwidth of
+    bytes a second (`bench.kernels.messages`), which β of ``line`` is. Without a line, ``problem``
+    says why.
     """
 
     name: str
@@ -72,7 +73,10 @@ class Link(msgspec.Struct, kw_only=True, frozen=True):
     dtype: str
     ranks: int
     groups: int
+    stage: str
     sizes: list[int]
+    seconds: list[float]
+    factor: float
     provenance: Provenance
     line: Line | None = None
     problem: str = ""
@@ -189,13 +193,13 @@ def _named(header: Header, case: Case, ranks: int, provenance: Provenance) -> tu
 def _link(key: _Key, points: list[tuple[int, Floats]]) -> Link:
     sizes = sorted({size for size, _ in points if size})
     line, problem = None, ""
+    factor = messages.bus_factor(key.op, key.ranks)
     if key.op == "barrier":
         problem = "a barrier moves no data: its time is all latency"
     elif len(sizes) < SIZES:
         said = ", ".join(format_size(size) for size in sizes)
         problem = f"measured at {said} only: a line with its error needs {SIZES} sizes"
     else:
-        factor = messages.bus_factor(key.op, key.ranks)
         x = np.concatenate([np.full(times.size, float(size)) for size, times in points])
         line = _on_the_bus(fit(x, np.concatenate([times for _, times in points])), factor)
     return Link(
@@ -204,7 +208,13 @@ def _link(key: _Key, points: list[tuple[int, Floats]]) -> Link:
         dtype=key.dtype,
         ranks=key.ranks,
         groups=max(times.size for _, times in points),
+        stage=key.stage,
         sizes=sizes,
+        seconds=[
+            float(np.median(np.concatenate([times for of, times in points if of == size])))
+            for size in sizes
+        ],
+        factor=factor,
         provenance=key.provenance,
         line=line,
         problem=problem,

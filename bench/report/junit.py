@@ -24,6 +24,11 @@ class Case(NamedTuple):
 
 def write(path: Path, suite: str, cases: Sequence[Case]) -> None:
     """Write one test suite. Raises `OSError` if the file cannot be written."""
+    path.write_text(document(suite, cases), encoding="utf-8")
+
+
+def document(suite: str, cases: Sequence[Case]) -> str:
+    """One test suite as XML."""
     kinds = [one.kind for one in cases]
     top = ElementTree.Element("testsuites")
     root = ElementTree.SubElement(
@@ -51,7 +56,8 @@ def write(path: Path, suite: str, cases: Sequence[Case]) -> None:
         elif text:
             ElementTree.SubElement(case, "system-out").text = text
     ElementTree.indent(top)
-    ElementTree.ElementTree(top).write(path, encoding="utf-8", xml_declaration=True)
+    body = ElementTree.tostring(top, encoding="unicode")
+    return f'<?xml version="1.0" encoding="utf-8"?>\n{body}\n'
 
 
 def _clean(text: str) -> str:

@@ -23,8 +23,9 @@ from bench.report.amount import AMOUNT
 from bench.report.terminal import WORST, print_outcome
 
 EVERY = {path: (command, context) for path, command, context in walked()}
-TEXT_ALONE = {"completion", "deploy slurm", "deploy kubernetes", "deploy ssh"}
-"""What these print is a script or a manifest, for another program already."""
+DEPLOYED = ("slurm", "kubernetes", "ssh", "systemd", "cronjob", "dashboard", "alerts")
+TEXT_ALONE = {"completion", "report", *(f"deploy {name}" for name in DEPLOYED)}
+"""What these print is a script, a manifest or a page, for another program already."""
 NAMES = ("results list", "show suites", "show chips", "show profiles", "backend list")
 
 

@@ -78,6 +78,27 @@ PAGES = {
         {"hengsuan deploy ssh --nodes 2 --hosts a,b > start.sh": "a script for two hosts"},
         see=("run", "certify"),
     ),
+    "deploy systemd": Page(
+        {
+            "hengsuan deploy systemd --every 24h > /etc/systemd/system/hengsuan.service": (
+                "certify this host daily, as root"
+            ),
+            "hengsuan deploy systemd --idle-only --suite quick": "only while nobody works on it",
+        },
+        see=("certify", "deploy cronjob"),
+    ),
+    "deploy cronjob": Page(
+        {"hengsuan deploy cronjob --nodes 4 --image registry/stack:1": "each host once a night"},
+        see=("certify", "deploy systemd"),
+    ),
+    "deploy dashboard": Page(
+        {"hengsuan deploy dashboard > hengsuan.json": "then import it in Grafana"},
+        see=("deploy alerts", "report"),
+    ),
+    "deploy alerts": Page(
+        {"hengsuan deploy alerts > /etc/prometheus/hengsuan.yaml": "then name it in rule_files"},
+        see=("deploy dashboard",),
+    ),
     "backend list": Page(
         {
             "hengsuan backend list": "which are here, and why others are not",

@@ -81,8 +81,21 @@ PAGES = {
         {**RUNS, **CONFIGURATION},
         ("compare", "expect", "project"),
     ),
+    "report": Page(
+        {
+            "hengsuan report RUN --open": "one page of all that was found, in a browser",
+            "hengsuan report RUN --format md": "a summary for a ticket or a pull request",
+            "hengsuan report results/gate/gate.json": "the page of a gate",
+            "hengsuan report RUN --format openmetrics": "for Prometheus",
+        },
+        {**RUNS, "results/RUN/report.html": "the page, unless --output says otherwise"},
+        ("results show", "watch", "compare"),
+    ),
     "compare": Page(
-        {"hengsuan compare RUN_A RUN_B+RUN_C": "two systems, the second measured in two runs"},
+        {
+            "hengsuan compare RUN_A RUN_B+RUN_C": "two systems, the second measured in two runs",
+            "hengsuan compare RUN_A RUN_B --html FILE.html": "their pages, side by side",
+        },
         RUNS,
         ("score", "gate check"),
     ),

@@ -1,0 +1,133 @@
+"""``hengsuan report``: a run for people, as a page or Markdown, and for other systems."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from .scoring import LANGUAGE, OUT, PROFILE
+from .verbs import Verb
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from ..report.html.source import Source
+    from ..report.language import Language
+    from ..results import RunReader
+
+FORMATS = ("html", "md", "csv", "junit", "openmetrics")
+
+
+@click.command(cls=Verb, name="report")
+@click.argument("run")
+@click.option(
+    "--format",
+    "kind",
+    type=click.Choice(FORMATS),
+    default="html",
+    show_default=True,
+    help="What is written.",
+)
+@click.option(
+    "--output",
+    type=click.Path(path_type=Path),
+    help="File to write, - for stdout. [default: report.html in the run's folder; others: stdout]",
+)
+@click.option("--open", "show", is_flag=True, help="Show the page in a browser (html only).")
+@PROFILE
+@LANGUAGE
+@OUT
+def command(
+    run: str,
+    kind: str,
+    output: Path | None,
+    show: bool,
+    profile: str,
+    language: Language,
+    out: Path,
+) -> int:
+    """Write RUN as one HTML file that opens without a network, or for another system.
+
+    In the place of a run, the page of a file: gate.json, verdict.json, or what score, project,
+    compare and backend check print with --json (- for standard input).
+
+    The page begins with the verdict and the score, says why, and shows every measurement beside
+    what was to be expected of it. `hengsuan certify --from RUN` gives it its verdict.
+
+    Exit code: 0 written; 2 usage; 4 it cannot be written.
+    """
+    from ..errors import UsageError
+    from ..results import RunReader
+    from ..runs import find_run
+    from .report_document import document, report_document
+
+    if show and (kind != "html" or str(output) == "-"):
+        raise UsageError("--open shows an HTML file", hint="leave out --format and --output -")
+    if (file := document(run)) is not None:
+        return report_document(file, kind, output, show, language)
+    reader = RunReader(find_run(run, out))
+    if kind == "html":
+        return _html(reader, output, show, profile, language)
+    return _put(_text(reader, kind, profile, language), output)
+
+
+def _text(reader: RunReader, kind: str, profile: str, language: Language) -> Iterable[str]:
+    """The run in one of the forms that are text, in pieces."""
+    if kind == "openmetrics":
+        from ..report.openmetrics import exposition
+
+        return [exposition(reader)]
+    if kind == "csv":
+        from ..report.run.lines import run_lines
+
+        return run_lines(reader)
+    from ..report.run.junit import run_junit
+    from ..report.run.markdown import run_markdown
+
+    source = _source(reader, profile, language)
+    return [run_markdown(source) if kind == "md" else run_junit(source)]
+
+
+def _html(
+    reader: RunReader, output: Path | None, show: bool, profile: str, language: Language
+) -> int:
+    from ..report.html.render import require_plotly
+    from ..report.html.run import run_page
+    from .report_document import give
+
+    require_plotly()  # before minutes may go into reading
+    page = run_page(_source(reader, profile, language))
+    return give(page, output or reader.path / "report.html", show)
+
+
+def _source(reader: RunReader, profile: str, language: Language) -> Source:
+    """The run with its verdict, where it has one, and its score."""
+    from ..configs import load_chips
+    from ..errors import HengsuanError
+    from ..report.html.source import Source
+    from ..verdicts import VERDICT, read_verdict
+    from .scoring import checked_profile, scores
+
+    chips = load_chips()
+    verdict, notes = None, []
+    if (reader.path / VERDICT).exists():
+        try:
+            verdict = read_verdict(reader.path)
+        except HengsuanError as error:  # what was measured is shown all the same
+            notes = [f"{error.where or VERDICT}: {error.message}"]
+    source = Source(reader, chips, verdict=verdict, notes=notes, language=language)
+    source.cards = scores([[source.run]], checked_profile(profile, [source.run]), chips)
+    return source
+
+
+def _put(pieces: Iterable[str], output: Path | None) -> int:
+    from ..report.html.render import write_text
+
+    if output is None or str(output) == "-":
+        for piece in pieces:
+            click.echo(piece, nl=False)
+    else:
+        write_text(output, "".join(pieces))
+    return 0

@@ -1,0 +1,243 @@
+"""What went on meanwhile: states of values, temperatures, power and clocks over the run's time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from ...analysis.joining import number_of
+from ...errors import HengsuanError
+from ...records import STATUSES
+from ...telemetry import Series, Telemetry, read_telemetry
+from .page import Chart, Figure, Section, Text
+from .plots import hover, numbers
+from .source import Source
+
+BINS = 240
+"""Points of a curve: each stands for all that was seen in its share of the time."""
+STAGES = 12
+"""Stages that are named at most."""
+SUSPECTS = 4
+"""Rejected nodes that have a curve of their own."""
+STATUS_COLOURS = ("$s2", "$bad", "$s3", "$warn", "$s7", "$s6")
+
+Floats = npt.NDArray[np.float64]
+
+
+class Met(NamedTuple):
+    """A quantity of rows' conditions: its field, what it is called, its unit."""
+
+    field: str
+    title: str
+    unit: str
+
+
+CONDITIONS = (
+    Met("temperature", "temperature when a value was taken", "°C"),
+    Met("power", "power when a value was taken", "W"),
+    Met("frequency", "clock when a value was taken", "MHz"),
+)
+
+
+def conditions(source: Source) -> Section | None:
+    """The section; None of a run without a row."""
+    time = source.columns.time
+    if not len(time) or not np.isfinite(time).any():
+        return None
+    end = max(float(np.nanmax(time)), 1e-3)
+    blocks: list[Any] = [_states(source, end)]
+    figures = list(_met(source, end))
+    try:
+        telemetry = read_telemetry(source.folder)
+    except HengsuanError as error:
+        telemetry = None
+        blocks.append(Text([f"{error.where}: {error.message}"], tone="warn", own=False))
+    if telemetry is not None:
+        figures += _telemetry(source, telemetry, end)
+    if figures:
+        says = (
+            "Over all devices or nodes: the line is the median, the band reaches from the lowest "
+            "to the highest; rejected nodes have lines of their own."
+        )
+        blocks.append(Chart(figures, says, height=380, title="conditions over time"))
+    else:
+        blocks.append(Text(["No temperature, power or clock is known of this run."], tone="dim"))
+    if told := _throttled(source):
+        blocks.append(Text([told], tone="warn", own=False))
+    return Section("conditions", "Conditions over time", blocks)
+
+
+def _states(source: Source, end: float) -> Chart:
+    edges = np.linspace(0, end, min(BINS, 60) + 1)
+    middle = (edges[1:] + edges[:-1]) / 2
+    data = []
+    for index, status in enumerate(STATUSES):
+        times = source.columns.time[source.columns.status == index]
+        if times.size:
+            counts, _ = np.histogram(times, edges)
+            data.append(
+                {
+                    "type": "bar",
+                    "name": source.say(status),
+                    "x": middle.tolist(),
+                    "y": counts.tolist(),
+                    "marker": {"color": STATUS_COLOURS[index % len(STATUS_COLOURS)]},
+                    "hovertemplate": hover(f"{status}: %{{y}}"),
+                }
+            )
+    layout = {
+        "barmode": "stack",
+        "bargap": 0,
+        "xaxis": {"title": {"text": "s"}, "range": [0, end]},
+        "yaxis": {"title": {"text": source.say("values")}},
+        **_stages(source),
+        "margin": {"t": 36},
+    }
+    says = "Values by state over the run's time; stages stand above."
+    return Chart([Figure(data, layout)], says, height=240)
+
+
+def _stages(source: Source) -> dict[str, Any]:
+    """Where the values of each stage begin, as lines and names above."""
+    begun: dict[str, float] = {}
+    for case in source.header.cases:
+        # By their values: a simulated run's stages took another time than it simulates.
+        times = source.columns.time[source.rows[case.id]]
+        if times.size and not number_of(case.stage):
+            first = float(times.min())
+            begun[case.stage] = min(first, begun.get(case.stage, first))
+    shapes: list[dict[str, Any]] = []
+    names: list[dict[str, Any]] = []
+    for name, when in list(begun.items())[:STAGES]:
+        line = {"color": "$line", "width": 1, "dash": "dot"}
+        shapes.append({"type": "line", "x0": when, "x1": when, "yref": "paper", "y0": 0, "y1": 1,
+                       "line": line})  # fmt: skip
+        names.append(
+            {
+                "x": when,
+                "y": 1,
+                "yref": "paper",
+                "yanchor": "bottom",
+                "xanchor": "left",
+                "text": name,
+                "showarrow": False,
+                "font": {"size": 10, "color": "$dim"},
+            }
+        )
+    return {"shapes": shapes, "annotations": names}
+
+
+def _met(source: Source, end: float) -> Iterator[Figure]:
+    known, index = source.header.conditions, source.columns.conditions
+    there = (index >= 0) & (index < len(known))
+    for one in CONDITIONS:
+        after = [getattr(each, one.field)[1] for each in known]
+        table = np.array([np.nan if value is None else value for value in (*after, None)], float)
+        values = table[np.where(there, index, len(known))]
+        if np.isfinite(values).any():
+            bands = _bands(source.columns.time, values, end)
+            yield _figure(source, one.title, one.unit, bands, [])
+
+
+def _telemetry(source: Source, found: Telemetry, end: float) -> Iterator[Figure]:
+    rejected = [] if source.verdict is None else [
+        node.node for node in source.verdict.nodes if node.verdict == "reject"
+    ]  # fmt: skip
+    suspects = [
+        (name, number)
+        for name in rejected[:SUSPECTS]
+        for number in source.run.inventory.named(name)[:1]
+    ]
+    for of, series in (("device", found.devices), ("node", found.nodes)):
+        for quantity, values in series.values.items():
+            if not np.isfinite(values).any():
+                continue
+            title = f"{source.say('telemetry')}: {quantity.replace('_', ' ')} ({source.say(of)})"
+            lines = [_of(name, series, quantity, number, end) for name, number in suspects]
+            bands = _bands(series.time, values, end)
+            yield _figure(source, title, found.units.get(quantity, ""), bands, lines)
+
+
+class Bands(NamedTuple):
+    """float64[BINS]: the middle of each bin's time, and what was seen in it; NaN: nothing."""
+
+    time: Floats
+    low: Floats
+    median: Floats
+    high: Floats
+
+
+def _bands(time: Floats, values: Floats, end: float) -> Bands:
+    good = np.isfinite(values) & np.isfinite(time)
+    time, values = time[good], values[good]
+    place = np.clip((time / end * BINS).astype(np.int64), 0, BINS - 1)
+    order = np.lexsort((values, place))
+    place, values = place[order], values[order]
+    starts = np.searchsorted(place, np.arange(BINS + 1))
+    count = np.diff(starts)
+    found = np.full((3, BINS), np.nan)
+    some = count > 0
+    first, last = starts[:-1][some], starts[1:][some] - 1
+    found[0, some], found[2, some] = values[first], values[last]
+    found[1, some] = values[(first + last) // 2]
+    return Bands((np.arange(BINS) + 0.5) * end / BINS, found[0], found[1], found[2])
+
+
+def _of(name: str, series: Series, quantity: str, node: int, end: float) -> dict[str, Any]:
+    mine = series.node == node
+    bands = _bands(series.time[mine], series.values[quantity][mine], end)
+    some = np.isfinite(bands.high)
+    return {
+        "type": "scatter",
+        "mode": "lines",
+        "name": name,
+        "x": numbers(bands.time[some]),
+        "y": numbers(bands.high[some]),
+        "line": {"width": 1.2},
+        "hovertemplate": hover(f"{name}: %{{y:.4~g}}"),
+    }
+
+
+def _figure(
+    source: Source, title: str, unit: str, bands: Bands, lines: Sequence[dict[str, Any]]
+) -> Figure:
+    some = np.isfinite(bands.median)
+    x = numbers(bands.time[some])
+    line = {"type": "scatter", "mode": "lines", "x": x}
+    hidden = {"line": {"width": 0}, "showlegend": False, "hoverinfo": "skip"}
+    data: list[Mapping[str, Any]] = [
+        {**line, **hidden, "y": numbers(bands.high[some])},
+        {**line, **hidden, "y": numbers(bands.low[some]), "fill": "tonexty",
+         "fillcolor": "rgba(120,140,170,0.25)"},
+        {
+            **line,
+            "name": source.say("median"),
+            "y": numbers(bands.median[some]),
+            "line": {"color": "$s0", "width": 1.8},
+            "hovertemplate": hover(f"%{{x:.4~g}} s: %{{y:.4~g}} {unit}"),
+        },
+        *lines,
+    ]  # fmt: skip
+    layout = {
+        "xaxis": {"title": {"text": "s"}},
+        "yaxis": {"title": {"text": unit}},
+        **_stages(source),
+        "margin": {"t": 36},
+    }
+    return Figure(data, layout, name=source.say(title))
+
+
+def _throttled(source: Source) -> str:
+    """How many values were taken throttled or at the power limit, in a sentence."""
+    known, index = source.header.conditions, source.columns.conditions
+    there = (index >= 0) & (index < len(known))
+    used = np.bincount(index[there], minlength=len(known)) if known else np.zeros(0, int)
+    counts: dict[str, int] = {}
+    for one, count in zip(known, used.tolist(), strict=False):
+        for reason in filter(None, (one.throttled, "at the power limit" if one.capped else "")):
+            counts[reason] = counts.get(reason, 0) + count
+    said = ", ".join(f"{reason} ({count:,})" for reason, count in counts.items() if count)
+    return f"{source.say('values taken while throttled or capped')}: {said}" if said else ""

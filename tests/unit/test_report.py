@@ -1,0 +1,313 @@
+"""``hengsuan report``: the page of a run, and its other forms."""
+
+import csv
+import io
+import json
+import sys
+from html.parser import HTMLParser
+from pathlib import Path
+from xml.etree import ElementTree
+
+import msgspec
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+sys.path.insert(0, str(Path(__file__).parent))
+from report_runs import HOSTILE, simulated, written
+
+from bench.cli import cli
+from bench.configs import load_chips
+from bench.errors import HengsuanError
+from bench.records import Samples
+from bench.report.html import render
+from bench.report.html.nodes import Grid
+from bench.report.html.page import Chart, Column, Fold, Section, Table, Text
+from bench.report.html.run import run_page
+from bench.report.html.source import Source
+from bench.report.html.words import chinese
+from bench.results import RunReader
+
+SLOW = {"kind": "slow", "node": 3, "of": "node", "factor": 0.7}
+
+
+class Parsed(HTMLParser):
+    """Elements with their attributes, and the texts of scripts by type."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.elements: list[tuple[str, dict[str, str | None]]] = []
+        self.scripts: list[tuple[str, str]] = []
+        self.text = ""
+        self._script: str | None = None
+        self.feed(text)
+        self.close()
+
+    def handle_starttag(self, tag, attrs):
+        self.elements.append((tag, dict(attrs)))
+        self._script = (dict(attrs).get("type") or "javascript") if tag == "script" else None
+        if tag == "script":
+            self.scripts.append((self._script, ""))
+
+    def handle_endtag(self, tag):
+        self._script = None
+
+    def handle_data(self, data):
+        if self._script is None:
+            self.text += data
+        else:
+            kind, text = self.scripts[-1]
+            self.scripts[-1] = kind, text + data
+
+    @property
+    def data(self):
+        """What the scripts read."""
+        return [json.loads(text) for kind, text in self.scripts if kind == "application/json"]
+
+
+def report(folder, *options):
+    done = CliRunner().invoke(cli, ["report", str(folder), *options], standalone_mode=False)
+    if done.exception is not None:
+        raise done.exception
+    assert done.return_value == 0
+    return done.stdout
+
+
+def page_of(folder, *options):
+    report(folder, "--output", str(folder / "page.html"), *options)
+    return Parsed((folder / "page.html").read_text(encoding="utf-8"))
+
+
+@pytest.fixture
+def fleet(tmp_path):
+    return simulated(tmp_path, "quick", 6, 4, (SLOW,))
+
+
+def test_a_page_has_its_sections_and_the_verdict_first(fleet):
+    found = page_of(fleet)
+    ids = [attributes["id"] for tag, attributes in found.elements if tag == "section"]
+    wanted = ["verdict", "why", "nodes", "measurements", "roofline", "fabric", "collectives"]
+    wanted += ["training", "conditions", "spread", "environment", "provenance"]
+    assert ids == wanted
+    assert "simulated" in found.text
+    # Every case of the run stands in the table of measurements.
+    cases = len(RunReader(fleet).header.cases)
+    assert cases in [len(one["rows"]) for one in found.data if "rows" in one]
+
+
+def test_a_page_asks_no_network_for_anything(fleet):
+    found = page_of(fleet)
+    for tag, attributes in found.elements:
+        assert tag not in ("iframe", "object", "embed", "form", "base", "img")
+        assert "src" not in attributes
+        assert (attributes.get("href") or "#").startswith(("#", "data:,"))
+    policy = [a["content"] for _, a in found.elements if a.get("http-equiv")]
+    assert policy[0].startswith("default-src 'none'")
+
+
+def test_hostile_names_are_shown_and_never_obeyed(tmp_path):
+    usual = page_of(written(tmp_path, ["a", "b", "c"]))
+    (tmp_path / "h").mkdir()
+    hostile = page_of(written(tmp_path / "h", ["a", HOSTILE, "c\u2028d"], suite=HOSTILE))
+    assert [tag for tag, _ in usual.elements] == [tag for tag, _ in hostile.elements]
+    assert [kind for kind, _ in usual.scripts] == [kind for kind, _ in hostile.scripts]
+    assert HOSTILE in hostile.text
+    (nodes,) = (one for one in hostile.data if "names" in one)
+    assert f"{HOSTILE}/0" in nodes["names"]
+
+
+def test_the_slow_node_is_the_worst_of_the_map(fleet):
+    source = Source(RunReader(fleet), load_chips())
+    grid = Grid(source)
+    assert grid.names[0].endswith("/0")
+    worst = np.nansum(np.nan_to_num(grid.far) > 5, axis=0)
+    assert {grid.names[item].partition("/")[0] for item in np.argsort(-worst)[:4]} == {"node-00003"}
+    first = grid.listed().rows[0]
+    assert first.cells[0].node.startswith("node-00003/")
+
+
+def test_many_devices_are_shown_by_node_with_the_worst_of_theirs(tmp_path):
+    folder = simulated(tmp_path, "quick", 24, 4, (SLOW,))
+    source = Source(RunReader(folder), load_chips())
+    grid = Grid(source)
+    assert len(grid.names) == 24
+    row = next(i for i, case in enumerate(grid.metrics) if case.benchmark == "gemm")
+    rows = source.rows[grid.metrics[row].id]
+    node = source.columns.group[rows] // 4
+    for item in (0, 3, 23):
+        values = source.columns.value[rows[node == item]]
+        assert grid.value[row, item] == values.min()
+        assert values[grid.who[row, item]] == values.min()
+
+
+def test_own_words_are_all_known_in_chinese(fleet):
+    page = run_page(Source(RunReader(fleet), load_chips(), language="zh"))
+    said = set()
+
+    def walk(blocks):
+        for block in blocks:
+            if isinstance(block, Fold):
+                walk(block.blocks)
+            elif isinstance(block, Table):
+                said.update(column.title for column in block.columns)
+                said.update(column.about for column in block.columns)
+            elif isinstance(block, Chart):
+                said.update((block.says, block.title))
+            elif isinstance(block, Text) and block.own:
+                said.update(block.lines)
+
+    for section in page.sections:
+        assert isinstance(section, Section)
+        said.update((section.title, section.lead))
+        walk(section.blocks)
+    same = {"", "α", "β", "n½", "FLOP/B", "p5 – p95"}
+    assert {text for text in said if chinese(text) == text} <= same
+    assert Column("case").title in said
+
+
+def test_chinese_page_says_so(fleet):
+    found = page_of(fleet, "--lang", "zh")
+    assert ("html", {"lang": "zh-CN"}) in found.elements
+    assert "结论与得分" in found.text
+
+
+def test_samples_of_who_stands_out_are_drawn(tmp_path):
+    folder = written(tmp_path, ["a", "b", "c", "d", "e", "f"])
+    lines = [Samples(case, rank, 0, 1, [1e-3, 2e-3]) for case in (0, 1) for rank in range(12)]
+    (folder / "samples.jsonl").write_bytes(msgspec.json.Encoder().encode_lines(lines))
+    found = page_of(folder)
+    assert "samples of who stands out" in found.text
+    (drawn,) = (
+        one
+        for one in found.data
+        if isinstance(one, list) and one[0]["data"][-1].get("name", "").startswith("f/")
+    )
+    assert drawn[0]["data"][-1]["y"] == [1e-3, 2e-3]
+
+
+@pytest.mark.parametrize("state", ["running", "interrupted", "failed"])
+def test_a_run_that_was_cut_short_has_a_page_that_says_so(tmp_path, state):
+    folder = written(tmp_path, ["a", "b"], state=state)
+    rows = folder / "measurements.jsonl"
+    rows.write_bytes(rows.read_bytes()[:-20])
+    found = page_of(folder)
+    assert any(word in found.text for word in ("under way", "interrupted", "failed"))
+
+
+def test_a_run_without_a_row_has_a_page(tmp_path):
+    folder = written(tmp_path, ["a"])
+    (folder / "measurements.jsonl").unlink()
+    found = page_of(folder)
+    assert "nothing was measured" in found.text
+
+
+def test_a_run_without_nodes_has_a_page(tmp_path):
+    folder = written(tmp_path, [], cases=[])
+    found = page_of(folder)
+    assert "nothing was measured" in found.text
+
+
+def test_one_node_has_a_page(tmp_path):
+    found = page_of(written(tmp_path, ["only"]))
+    assert "only/1" in found.text
+
+
+def test_ten_thousand_nodes_have_a_page(tmp_path):
+    suite = (
+        "name: s\nstages:\n  - name: device\n    benchmarks:\n"
+        "      - gemm: {shape: 1024x1024x1024, dtype: bf16}\n"
+    )
+    folder = simulated(tmp_path, suite, 10_000, 1)
+    found = page_of(folder)
+    (nodes,) = (one for one in found.data if "names" in one)
+    assert len(nodes["names"]) == 10_000
+    assert nodes["block"] == 40
+    # Nobody's browser lays out ten thousand rows.
+    assert sum(tag == "tr" for tag, _ in found.elements) < 500
+
+
+def test_without_plotly_the_extra_is_named(tmp_path, monkeypatch):
+    folder = written(tmp_path, ["a"])
+    monkeypatch.setattr(render, "find_spec", lambda name: None)
+    render._plotly.cache_clear()
+    with pytest.raises(HengsuanError, match=r"hengsuan\[report\]") as caught:
+        report(folder)
+    assert caught.value.exit == 2
+    assert "gemm" in report(folder, "--format", "md")
+
+
+def test_what_cannot_be_written_is_a_sentence(tmp_path):
+    folder = written(tmp_path, ["a"])
+    (tmp_path / "file").write_text("")
+    with pytest.raises(HengsuanError, match="cannot write") as caught:
+        report(folder, "--output", str(tmp_path / "file" / "page.html"))
+    assert caught.value.exit == 4
+    with pytest.raises(HengsuanError, match="No space left") as caught:
+        report(folder, "--output", "/dev/full")
+    assert caught.value.exit == 4
+    assert Path("/dev/full").is_char_device()
+
+
+@pytest.mark.parametrize("text", ["{", '{"schema": 99}'])
+def test_a_verdict_that_cannot_be_read_is_said_and_the_page_written(tmp_path, text):
+    folder = written(tmp_path, ["a", "b"])
+    (folder / "verdict.json").write_text(text)
+    found = page_of(folder)
+    assert "verdict.json" in found.text
+    assert "a/0" in found.text
+
+
+def test_a_run_of_another_schema_is_a_sentence(tmp_path):
+    folder = written(tmp_path, ["a"], schema=99)
+    with pytest.raises(HengsuanError, match="schema 99"):
+        report(folder)
+
+
+def test_lines_are_the_rows_in_full_words(tmp_path):
+    folder = written(tmp_path, ["=cmd()", "b"])
+    found = list(csv.DictReader(io.StringIO(report(folder, "--format", "csv"))))
+    rows = list(RunReader(folder).rows())
+    assert len(found) == len(rows)
+    for line, row in zip(found, rows, strict=True):
+        assert float(line["value"]) == row.value
+        assert line["status"] == "ok"
+        assert line["provenance"] == "measured"
+    assert found[0]["on"] == "'=cmd()/0"
+    assert found[0]["unit"] == "FLOP/s"
+    assert found[-1]["metric"] == "bandwidth"
+
+
+def test_junit_has_a_test_case_a_case(tmp_path):
+    folder = written(tmp_path, ["a", "b"])
+    rows = list(RunReader(folder).rows())
+    replace = msgspec.structs.replace
+    rows[0] = replace(rows[0], status="invalid", reason="error 1 > 0.1")
+    rows = [replace(row, status="contended") if row.case == 1 else row for row in rows]
+    path = folder / "measurements.jsonl"
+    path.write_bytes(msgspec.json.Encoder().encode_lines(rows))
+    (suite,) = ElementTree.fromstring(report(folder, "--format", "junit"))
+    assert (suite.get("tests"), suite.get("failures"), suite.get("skipped")) == ("2", "1", "1")
+    first, second = suite
+    assert "error 1 > 0.1" in first.find("failure").text
+    assert second.find("skipped") is not None
+
+
+def test_markdown_shows_names_as_they_are(tmp_path):
+    folder = written(tmp_path, ["a", "<b>|`x`"])
+    text = report(folder, "--format", "md")
+    assert "<b>" not in text
+    assert r"&lt;b&gt;\|\`x\`/0" in text
+    assert "# 20260101-000000-made" in text
+    assert "| gemm" in text
+
+
+def test_a_run_is_given_as_openmetrics(tmp_path):
+    text = report(written(tmp_path, ["a", "b"]), "--format", "openmetrics")
+    assert text.endswith("# EOF\n")
+    assert 'provenance="measured"' in text
+
+
+def test_open_is_of_a_page(tmp_path):
+    folder = written(tmp_path, ["a"])
+    with pytest.raises(HengsuanError, match="--open shows an HTML file"):
+        report(folder, "--open", "--format", "csv")
