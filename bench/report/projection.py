@@ -111,12 +111,13 @@ def print_from_one(made: Console, found: Sequence[FromOne], label: str) -> None:
             format_duration(one.seconds),
             format_duration(one.alone),
             format_duration(one.exchange),
+            format_duration(one.copies),
             format_duration(one.late),
         )
         for one in found
     ]
-    columns = ("model", "ranks", "step", "alone", "gradients", "waiting")
-    print_table(made, columns, rows, right=(1, 2, 3, 4, 5))
+    columns = ("model", "ranks", "step", "alone", "gradients", "copies", "waiting")
+    print_table(made, columns, rows, right=(1, 2, 3, 4, 5, 6))
     _say(made, f"from measured steps and collectives ({label})")
 
 

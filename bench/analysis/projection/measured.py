@@ -2,11 +2,13 @@
 
 Of a model that one rank trains alone, n ranks that exchange gradients only (DDP) take
 
-    t(n) = t(1) · (1 + late(n)) + Σ over buckets of all_reduce(bucket, n)
+    t(n) = t(1) · (1 + late(n)) + Σ over buckets of all_reduce(bucket, n) + copies
 
 ``t(1)`` and its spread are a run's, all_reduce is the line through the run's collectives of n ranks
 (`bench.analysis.alphabeta`), buckets are those of PyTorch (Li et al., PyTorch Distributed, 2020,
-§3.2.3). Where the device is the host's own core, nothing runs beside computing; elsewhere part of
+§3.2.3). Gradients are copied into the buckets, divided by n on the way, and back: each time read
+and written once. How fast memory is for that the same step tells: AdamW reads four vectors of the
+weights' size and writes three. Where the device is the host's own core, nothing runs beside computing; elsewhere part of
 the reduction does. All wait for the last of n, which is late by the largest of n normal delays.
 """
 
@@ -29,6 +31,8 @@ from .rates import Efficiency
 
 BUCKETS = (1 << 20, 25 << 20)
 """Bytes of the first bucket of gradients, and of all others."""
+_COPIES = 4 / 7
+"""Vectors of the weights' size that are read or written for two copies, over AdamW's."""
 _TAIL = 1.645
 _LARGEST = {1: 0.0, 2: 0.5642, 4: 1.0294, 8: 1.4236, 16: 1.7660}
 """Expected largest of n standard normal values (Harter, Biometrika 48, 1961)."""
@@ -36,19 +40,21 @@ _LARGEST = {1: 0.0, 2: 0.5642, 4: 1.0294, 8: 1.4236, 16: 1.7660}
 
 @dataclass(frozen=True)
 class FromOne:
-    """A step of ``ranks``, in seconds: ``alone`` is that of one, ``exchange`` what gradients add,
-    ``late`` what waiting adds."""
+    """A step of ``ranks``, in seconds: ``alone`` is that of one, ``exchange`` what reducing
+    gradients adds, ``copies`` what copying them into buckets and back does (0 where the step was
+    not split into phases), ``late`` what waiting adds."""
 
     model: str
     ranks: int
     alone: float
     exchange: float
+    copies: float
     late: float
 
     @property
     def seconds(self) -> float:
         """Of the step."""
-        return self.alone + self.exchange + self.late
+        return self.alone + self.exchange + self.copies + self.late
 
 
 def from_one(runs: Sequence[tuple[Header, Columns]], ranks: int) -> list[FromOne]:
@@ -77,19 +83,20 @@ def from_one(runs: Sequence[tuple[Header, Columns]], ranks: int) -> list[FromOne
     hidden = 0.0 if host else Efficiency().overlap
     found = []
     for header, columns in runs:
-        for model, alone, spread, backward in _steps(header, columns):
+        for model, alone, spread, backward, optimizer in _steps(header, columns):
             size = 4 * parameters(ModelShape.of(load_model(model)))
             exchange = _reduce(fitting[0], size)
             exchange -= hidden * min(exchange, backward)
             late = _LARGEST.get(ranks, (2 * np.log(ranks)) ** 0.5) * spread * alone
-            found.append(FromOne(model, ranks, alone, float(exchange), float(late)))
+            copies = _COPIES * optimizer
+            found.append(FromOne(model, ranks, alone, float(exchange), copies, float(late)))
     if not found:
         raise UsageError("no run has a step of `train` on one rank, without a layout")
     return found
 
 
-def _steps(header: Header, columns: Columns) -> list[tuple[str, float, float, float]]:
-    """(model, seconds, relative deviation, seconds of its backward pass) of single ranks."""
+def _steps(header: Header, columns: Columns) -> list[tuple[str, float, float, float, float]]:
+    """(model, seconds, relative deviation, of its backward pass, of AdamW) of single ranks."""
     rows = rows_by_case(columns, len(header.cases))
     by_case: dict[tuple[str, str], dict[str, float]] = {}
     for case in header.cases:
@@ -110,6 +117,7 @@ def _steps(header: Header, columns: Columns) -> list[tuple[str, float, float, fl
             values["step_p50"],
             max(0.0, values.get("jitter", 1.0) - 1) / _TAIL,
             values.get("backward", 0.0),
+            values.get("optimizer", 0.0),
         )
         for (model, _), values in by_case.items()
         if "step_p50" in values
