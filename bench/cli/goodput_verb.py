@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ..errors import Exit, UsageError
-from .certify_verb import Duration, Share
 from .json_output import JSON, print_json
-from .measuring import Work, measured, places
+from .measuring import TELEMETRY, Work, measured, places
+from .parameters import Duration, Share
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -46,6 +46,7 @@ if TYPE_CHECKING:
 )
 @click.option("--seed", default=0, show_default=True, help="Of when and whom failures strike.")
 @places
+@TELEMETRY
 @JSON
 @click.option("--quiet", "-q", is_flag=True, help="No progress on stderr.")
 def command(
