@@ -106,6 +106,7 @@ def command(
     from .begun import begun
     from .verdict import Judged, judge, stages_of
 
+    check_measures()
     resumes_as_planned(resume, "suite", "only", "dry_run", "run")
     check_measures()
     options: dict[str, Any] = {"profile": profile, "baseline": baseline, "waivers": waivers}

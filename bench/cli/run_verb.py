@@ -65,6 +65,7 @@ def command(
     """
     from ..configs import load_chips, load_profile
 
+    check_measures()
     resumes_as_planned(resume, "suite", "only", "axes", "dry_run")
     check_measures()
     chips = load_chips()
