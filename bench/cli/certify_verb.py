@@ -108,7 +108,6 @@ def command(
 
     check_measures()
     resumes_as_planned(resume, "suite", "only", "dry_run", "run")
-    check_measures()
     options: dict[str, Any] = {"profile": profile, "baseline": baseline, "waivers": waivers}
     options |= {"retest": retest, "soak": soak, "max_drain": max_drain}
     if resume is not None:

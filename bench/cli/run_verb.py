@@ -67,7 +67,6 @@ def command(
 
     check_measures()
     resumes_as_planned(resume, "suite", "only", "axes", "dry_run")
-    check_measures()
     chips = load_chips()
     scored_by = load_profile(profile)
     if dry_run:
