@@ -20,7 +20,8 @@ class Telemetry(msgspec.Struct, kw_only=True, frozen=True):
     """What a device says of itself now; None where it does not say.
 
     Clock in MHz (``clock_max``: the highest it would run), temperature in °C, power in W,
-    memory in bytes; ``energy`` in J, taken since its counter began, whenever that was.
+    memory in bytes; ``energy`` in J, taken since its counter began, whenever that was;
+    ``utilisation``: share of the last moments, as long as its driver averages, in which it worked.
     ``throttled`` is the reason in words, empty when it runs freely.
     ``capped``: it runs at its power limit, as busy chips do; that is noted, and no throttling.
     """
@@ -31,6 +32,7 @@ class Telemetry(msgspec.Struct, kw_only=True, frozen=True):
     power: Amount | None = None
     energy: Amount | None = None
     memory_used: Count | None = None
+    utilisation: Amount | None = None
     throttled: str = ""
     capped: bool = False
 

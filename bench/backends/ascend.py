@@ -19,7 +19,10 @@ from .base import Health, Link, Telemetry, TorchBackend
 _CHIP = re.compile(
     r"\|\s*\d+\s+\S+\s*\|\s*(?P<health>\S+)\s*\|\s*(?P<power>[\d.]+|-)\s+(?P<heat>[\d.]+|-)\s.*\|"
 )
-_MEMORY = re.compile(r"\|\s*\d+(?:\s+\d+)?\s*\|\s*[0-9A-Fa-f:.]+\s*\|.*?(\d+)\s*/\s*\d+\s*\|$")
+_MEMORY = re.compile(
+    r"\|\s*\d+(?:\s+\d+)?\s*\|\s*[0-9A-Fa-f:.]+\s*\|"
+    r"\s*(?P<use>\d+)?\s.*?(?P<memory>\d+)\s*/\s*\d+\s*\|$"
+)
 
 
 class Ascend(TorchBackend):
@@ -76,7 +79,8 @@ def chips(text: str | None) -> list[tuple[Telemetry, Health]]:
                     Telemetry(
                         temperature=tools.number(first["heat"]),
                         power=tools.number(first["power"]),
-                        memory_used=tools.mebibytes(float(second[1])),
+                        memory_used=tools.mebibytes(float(second["memory"])),
+                        utilisation=float(second["use"]) / 100 if second["use"] else None,
                     ),
                     Health(problem="" if word == "OK" else f"npu-smi calls its health {word}"),
                 )

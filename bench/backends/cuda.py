@@ -125,6 +125,7 @@ class Cuda(TorchBackend):
         memory = ask(nvml, "nvmlDeviceGetMemoryInfo", handle)
         power = ask(nvml, "nvmlDeviceGetPowerUsage", handle)
         energy = ask(nvml, "nvmlDeviceGetTotalEnergyConsumption", handle)
+        rates = ask(nvml, "nvmlDeviceGetUtilizationRates", handle)
         return Telemetry(
             clock=ask(nvml, "nvmlDeviceGetClockInfo", handle, nvml.NVML_CLOCK_SM),
             clock_max=ask(nvml, "nvmlDeviceGetMaxClockInfo", handle, nvml.NVML_CLOCK_SM),
@@ -132,6 +133,7 @@ class Cuda(TorchBackend):
             power=power / 1000 if power is not None else None,
             energy=energy / 1000 if energy is not None else None,
             memory_used=memory.used if memory is not None else None,
+            utilisation=rates.gpu / 100 if rates is not None else None,
             throttled=throttling(reasons),
             capped=bool(reasons & POWER_CAP),
         )

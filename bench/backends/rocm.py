@@ -58,7 +58,7 @@ class Rocm(tools.ToolBackend):
 
     def telemetry(self, index: int) -> Telemetry:
         said = tools.reading(
-            self.tool, "--showtemp", "--showpower", "--showmeminfo", "vram", "--json"
+            self.tool, "--showtemp", "--showpower", "--showuse", "--showmeminfo", "vram", "--json"
         )
         return card_telemetry(said, index)
 
@@ -89,10 +89,12 @@ def card_telemetry(text: str | None, index: int) -> Telemetry:
     used = _value(said, r"vram total used memory \(b\)")
     if used is None:
         used = tools.mebibytes(_value(said, r"vram total used memory \(mib\)"))
+    use = _value(said, r"[a-z]+ use \(%\)")
     return Telemetry(
         temperature=next((found for text in heat if (found := tools.number(text))), None),
         power=_value(said, r".*graphics package power \(w\)"),
         memory_used=int(used) if used is not None else None,
+        utilisation=use / 100 if use is not None else None,
     )
 
 

@@ -21,7 +21,7 @@ from ..cluster.agents import AgentExecutor
 from ..cluster.engine import execute
 from ..cluster.executor import Page
 from ..cluster.local import LocalHub
-from ..cluster.observer import Silent
+from ..cluster.observer import Several
 from ..configs import Chip, suite_from_text
 from ..records import Device, Node
 from ..results import RunReader
@@ -249,10 +249,11 @@ def record(scores: Mapping[str, Score], turn: int, reader: RunReader, uses: int)
             scores[name].turns[turn] = math.exp(sum(map(math.log, seconds)) / uses)
 
 
-class _Heartbeat(Silent):
+class _Heartbeat(Several):
     """Says how far a turn is."""
 
     def __init__(self, say: Callable[[str], None], label: str, total: int, turn: int) -> None:
+        super().__init__()
         self._say, self._label, self._total, self._turn = say, label, total, turn
         self._done = 0
 

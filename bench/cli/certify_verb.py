@@ -10,6 +10,7 @@ import click
 from .json_output import JSON, say
 from .measuring import (
     ONLY,
+    TELEMETRY,
     chosen_suite,
     measured,
     places,
@@ -17,7 +18,10 @@ from .measuring import (
     resumes_as_planned,
     work_of,
 )
+from .metrics import exported, metrics
+from .parameters import Duration, Share
 from .place import given
+from .schedule import check_measures, scheduled, scheduling
 from .verbs import Verb
 
 if TYPE_CHECKING:
@@ -28,36 +32,6 @@ if TYPE_CHECKING:
     from ..cluster.engine import Finished
     from ..configs import Suite
     from .verdict import Judged
-
-
-class Share(click.ParamType[float]):
-    """``10%`` or ``0.1``."""
-
-    name = "share"
-
-    def convert(self, value: Any, param: Any, ctx: Any) -> float:
-        """Raise click's error for what is no share between 0 and 1."""
-        from ..units import parse_share
-
-        try:
-            return parse_share(str(value))
-        except ValueError as error:
-            self.fail(str(error), param, ctx)
-
-
-class Duration(click.ParamType[float]):
-    """``20m``, in seconds."""
-
-    name = "duration"
-
-    def convert(self, value: Any, param: Any, ctx: Any) -> float:
-        """Raise click's error for what is no duration."""
-        from ..units import parse_duration
-
-        try:
-            return parse_duration(value)
-        except ValueError as error:
-            self.fail(str(error), param, ctx)
 
 
 @click.command(cls=Verb, name="certify")
@@ -86,6 +60,9 @@ class Duration(click.ParamType[float]):
     "--markdown", type=click.Path(path_type=Path), help="Write the verdict to this file as well."
 )
 @places
+@TELEMETRY
+@metrics
+@scheduling
 @click.option("--resume", metavar="RUN", help="Continue a certification whose driver died.")
 @ONLY
 @click.option("--dry-run", is_flag=True, help="Print the plan and how long it takes at most.")
@@ -106,6 +83,10 @@ def command(
     only: str | None,
     dry_run: bool,
     as_json: bool,
+    metrics_file: Path | None,
+    metrics_port: str | None,
+    every: float | None,
+    idle_only: bool,
     **where: Any,
 ) -> int:
     """Certify nodes with SUITE (a name or a YAML file): accept, reject or inconclusive.
@@ -126,6 +107,7 @@ def command(
     from .verdict import Judged, judge, stages_of
 
     resumes_as_planned(resume, "suite", "only", "dry_run", "run")
+    check_measures()
     options: dict[str, Any] = {"profile": profile, "baseline": baseline, "waivers": waivers}
     options |= {"retest": retest, "soak": soak, "max_drain": max_drain}
     if resume is not None:
@@ -149,13 +131,16 @@ def command(
     chips = load_chips()
     if dry_run:
         return print_planned(chosen_suite(suite, only), chips, as_json, **where)
-    work = work_of(suite, only, resume, out)
-    return _certify(
-        work.suite,
-        judged_by,
-        {"budget": budget, "soak": options["soak"]},
-        lambda campaign: measured(work, chips, campaign=campaign, **where),
-    )
+    if every is not None or idle_only:
+        return scheduled(every, idle_only, out, where)
+    with exported(metrics_file, metrics_port) as also:
+        work = work_of(suite, only, resume, out)
+        return _certify(
+            work.suite,
+            judged_by,
+            {"budget": budget, "soak": options["soak"]},
+            lambda campaign: measured(work, chips, campaign=campaign, also=also, **where),
+        )
 
 
 def _proven(baseline: str | None, out: Path) -> Proven | None:

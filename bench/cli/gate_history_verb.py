@@ -6,8 +6,8 @@ from pathlib import Path
 
 import click
 
-from .certify_verb import Share
 from .json_output import JSON, print_json
+from .parameters import Share
 from .verbs import Verb
 
 

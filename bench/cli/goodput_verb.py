@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ..errors import Exit, UsageError
-from .certify_verb import Duration, Share
 from .json_output import JSON, print_json, say, tell
-from .measuring import Work, measured, places
+from .measuring import TELEMETRY, Work, measured, places
+from .parameters import Duration, Share
 from .verbs import Verb
 
 if TYPE_CHECKING:
@@ -47,6 +47,7 @@ if TYPE_CHECKING:
 )
 @click.option("--seed", default=0, show_default=True, help="Of when and whom failures strike.")
 @places
+@TELEMETRY
 @JSON
 def command(
     path: str,

@@ -11,6 +11,7 @@ import click
 
 from ..errors import Exit, UsageError
 from .json_output import print_json, tell
+from .parameters import Duration
 from .place import check_stand_in, executor_of, given, make_executor, spelled, stood_in_for
 
 if TYPE_CHECKING:
@@ -85,6 +86,14 @@ _PLACES = (
     ),
 )
 
+
+TELEMETRY = click.option(
+    "--telemetry",
+    type=Duration(0.05, off=True),
+    default="1s",
+    show_default=True,
+    help="How often clocks, power, heat and load are looked at beside the run; or off.",
+)
 
 ONLY = click.option(
     "--only", metavar="CHECK", help="Only this check of the suite, as reports call it; * fits all."
@@ -173,6 +182,7 @@ def measured(
     *,
     unseen: bool = False,
     campaign: Campaign | None = None,
+    also: Observer | None = None,
     **where: Any,
 ) -> Finished:
     """Execute a suite as the options say, on the terminal unless only the verdict is wanted.
@@ -182,10 +192,11 @@ def measured(
         chips: Datasheets by name.
         unseen: Show nothing while measuring.
         campaign: Asked for further stages.
+        also: Told of everything, as the terminal is.
         where: The options of `places`; a continued run keeps its own executor and stand-in.
     """
     from ..cluster.engine import execute
-    from ..cluster.observer import Silent
+    from ..cluster.observer import Several
     from ..configs import broken_chips
     from .environment import environment
     from .live import watching
@@ -197,7 +208,7 @@ def measured(
         where |= stood_in_for(work.again[0], where)
     executor = make_executor(chips, **where)
     with watching(unseen) as screen:
-        observer: Observer = screen if screen is not None else Silent()
+        observer = Several([one for one in (screen, also) if one is not None])
         return execute(
             work.suite,
             executor,

@@ -17,8 +17,9 @@ if TYPE_CHECKING:
     from ..records import Header
 
 _OPTIONS_OF = {
-    "ray": {"address", "nodes", "labels", "backend", "share", "samples", "stand_in", "impose"},
-    "local": {"labels", "backend", "share", "samples", "stand_in", "impose"},
+    "ray": {"address", "nodes", "labels", "backend", "share", "samples", "stand_in", "impose"}
+    | {"telemetry"},
+    "local": {"labels", "backend", "share", "samples", "stand_in", "impose", "telemetry"},
     "sim": {"cluster"},
 }
 """Which of the options that say where to measure mean something to which executor."""
@@ -37,8 +38,11 @@ def make_executor(
     share: bool,
     stand_in: str | None,
     impose: str | None,
+    telemetry: float = 0.0,
 ) -> Executor:
     """The executor for these options of ``hengsuan run``. Nothing is started yet but Ray.
+
+    ``telemetry``: seconds between two looks at each node beside the run; 0: none.
 
     Raises:
         UsageError: options that contradict each other, or a name that nothing answers to.
@@ -73,6 +77,7 @@ def make_executor(
         samples=samples,
         stands_for=stand_in or "",
         impose_memory=impose is not None,
+        telemetry=telemetry,
     )
     hub: Hub
     if kind == "local":
@@ -84,7 +89,7 @@ def make_executor(
 
         wanted = [name.strip() for name in nodes.split(",") if name.strip()] if nodes else None
         hub = RayHub(spec, address, wanted)
-    return AgentExecutor(hub, chips, labels=items)
+    return AgentExecutor(hub, chips, labels=items, telemetry=telemetry)
 
 
 _NOT_IMPOSED = {

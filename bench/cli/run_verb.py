@@ -12,6 +12,7 @@ from .json_output import JSON, print_json
 from .measuring import (
     ONLY,
     SET,
+    TELEMETRY,
     chosen_suite,
     measured,
     places,
@@ -19,6 +20,8 @@ from .measuring import (
     resumes_as_planned,
     work_of,
 )
+from .metrics import exported, metrics
+from .schedule import check_measures, scheduled, scheduling
 from .verbs import Verb
 
 if TYPE_CHECKING:
@@ -31,6 +34,9 @@ if TYPE_CHECKING:
 @places
 @click.option("--resume", metavar="RUN", help="Continue a run whose driver died.")
 @click.option("--profile", default="default", show_default=True, help="Profile of the scorecard.")
+@TELEMETRY
+@metrics
+@scheduling
 @ONLY
 @SET
 @click.option("--dry-run", is_flag=True, help="Print the plan, with --address for a cluster.")
@@ -44,6 +50,10 @@ def command(
     dry_run: bool,
     profile: str,
     as_json: bool,
+    metrics_file: Path | None,
+    metrics_port: str | None,
+    every: float | None,
+    idle_only: bool,
     **where: Any,
 ) -> int:
     """Measure SUITE (a name or a YAML file) and print the scorecard.
@@ -55,13 +65,17 @@ def command(
     from ..configs import load_chips, load_profile
 
     resumes_as_planned(resume, "suite", "only", "axes", "dry_run")
+    check_measures()
     chips = load_chips()
     scored_by = load_profile(profile)
     if dry_run:
         return print_planned(chosen_suite(suite, only, axes), chips, as_json, **where)
-    work = work_of(suite, only, resume, out, axes)
-    finished = measured(work, chips, **where)
-    return _report(finished, scored_by, chips, as_json)
+    if every is not None or idle_only:
+        return scheduled(every, idle_only, out, where)
+    with exported(metrics_file, metrics_port) as also:
+        work = work_of(suite, only, resume, out, axes)
+        finished = measured(work, chips, also=also, **where)
+        return _report(finished, scored_by, chips, as_json)
 
 
 def _report(finished: Finished, profile: Any, chips: dict[str, Chip], as_json: bool) -> int:

@@ -31,6 +31,7 @@ from .orders import Order, Visit
 from .outbox import Outbox
 from .party import Party
 from .ranks import RankLost, RankProcess, cpus_of
+from .sampler import Sampler
 from .watch import Watch
 from .wire import Clock, LaunchSpec
 
@@ -44,6 +45,7 @@ class AgentSpec(msgspec.Struct, kw_only=True, frozen=True):
     """What an agent is started with. ``samples``: which raw samples travel to the driver.
 
     ``stands_for``: the chip that the devices stand in for; ``impose_memory``: with its memory.
+    ``telemetry``: seconds between two looks at the node and its devices; 0: none.
     """
 
     token: str
@@ -53,6 +55,7 @@ class AgentSpec(msgspec.Struct, kw_only=True, frozen=True):
     address: str = "127.0.0.1"
     stands_for: str = ""
     impose_memory: bool = False
+    telemetry: float = 0.0
 
 
 class Agent:
@@ -68,6 +71,7 @@ class Agent:
         self._stage: asyncio.Task[None] | None = None
         self._order: Order | None = None
         self._watch: Watch | None = None
+        self._sampler: Sampler | None = None
         self.clock = Clock(0.0)
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
@@ -108,11 +112,19 @@ class Agent:
         self._order = order
         self.clock = Clock(order.offset)
         self._outbox.begin(order.names[order.node], sum(len(v.jobs) for v in order.visits))
+        self._sample(order.node)
 
         async def begin() -> None:
             self._stage = asyncio.create_task(self._run(order))
 
         self._call(begin())
+
+    def _sample(self, place: int) -> None:
+        """Look at the node from its first stage on, until it is closed."""
+        if self._sampler is None and self.spec.telemetry and self.node is not None:
+            give, now = self._outbox.telemetry.append, lambda: self.clock.now()
+            self._sampler = Sampler(self.node, place, self.spec.telemetry, now, give)
+            self._sampler.start()
 
     def page(self, timeout: float = 1.0, started: None = None) -> tuple[bytes, bool]:
         """(an encoded `Page`, whether the stage has ended and this is its last page).
@@ -126,7 +138,7 @@ class Agent:
                 await asyncio.wait([stage], timeout=timeout)
             ended = stage is None or stage.done()
             text = msgspec.json.encode(self._outbox.take())
-            return text, ended and not self._outbox.waiting
+            return text, ended and self._outbox.empty
 
         return self._call(wait())
 
@@ -149,6 +161,8 @@ class Agent:
         self.cancel()
         if self._watch is not None:
             self._watch.close()
+        if self._sampler is not None:
+            self._sampler.stop()
         self._call(self._meeting.close())
         self._call(self._settle())
         self._loop.call_soon_threadsafe(self._loop.stop)

@@ -84,8 +84,10 @@ class AgentExecutor(Executor):
         *,
         seed: int = 0,
         labels: Sequence[Labelled] = (),
+        telemetry: float = 0.0,
     ) -> None:
         self.hub = hub
+        self.telemetry = telemetry
         self._labels = labels
         self.name = hub.name
         self.provenance: Provenance = "measured"

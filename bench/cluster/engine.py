@@ -20,7 +20,7 @@ from ..records import STATUSES, Header, RunState, Status
 from .executor import Done, Executor, Page
 from .further import Campaign, Following
 from .journal import Journal
-from .observer import Observer, Silent
+from .observer import Observer, Several
 from .plan import Plan, Stage, plan, schedules_of
 from .resuming import continues, same_run
 from .wire import Clock
@@ -84,7 +84,7 @@ def execute(
             folder, as far as that can be written.
         UsageError: the suite does not fit, or the run to resume was made on other nodes.
     """
-    watcher = observer or Silent()
+    watcher = observer or Several()
     with _terminable(), contextlib.ExitStack() as stack:
         stack.callback(executor.close)
         inventory = executor.inventory()
@@ -102,6 +102,7 @@ def execute(
             header = _header(suite, executor, inventory, made, run_id, command, environment)
             journal = Journal.create(results, header, rows=row_count(whole, inventory))
         stack.callback(journal.close)
+        journal.sampled(executor.telemetry)
         run = _Run(executor, journal, watcher, made, inventory, done)
         watcher.begin(header, whole, inventory, journal.folder)
         following = Following(campaign, suite, chips) if campaign is not None else None

@@ -45,8 +45,9 @@ class Page(msgspec.Struct, kw_only=True):
     """What has been measured since the last page.
 
     ``rows`` refer to ``conditions`` by index into this page's own list. ``samples`` are the text of
-    `Samples`, as it will stand in the file: they are most of a page, and only pass through. A
-    simulated executor gives ``columns`` (`bench.results.Columns`) instead of ``rows``.
+    `Samples`, and ``telemetry`` that of `bench.telemetry.TelemetryRow`, as it will stand in the
+    file: they are most of a page, and only pass through. A simulated executor gives ``columns``
+    (`bench.results.Columns`) instead of ``rows``.
     """
 
     rows: list[Row] = []
@@ -54,6 +55,7 @@ class Page(msgspec.Struct, kw_only=True):
     samples: list[msgspec.Raw] = []
     events: list[Event] = []
     progress: list[Progress] = []
+    telemetry: list[msgspec.Raw] = []
     columns: Any = None
 
 
@@ -81,6 +83,8 @@ class Executor(Protocol):
     provenance: Provenance
     clock: Clock
     """Seconds since the run began; the engine sets it before the first stage."""
+    telemetry: float = 0.0
+    """Seconds between two looks at a node beside the run; 0: nobody looks."""
 
     def inventory(self) -> Inventory:
         """What is there. Raises `InfraError` or `BackendError` if nothing can be used."""

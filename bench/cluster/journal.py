@@ -26,7 +26,9 @@ from ..files import replace_file
 from ..headers import CONDITIONS, RUN
 from ..records import PROVENANCES, STATUSES, Case, Conditions, Header, Row
 from ..results import ROWS, SAMPLES
+from ..telemetry import TELEMETRY
 from .executor import Page
+from .telemetry_file import TelemetryFile
 
 _BLOCK = 200_000
 """Rows that are turned into text at once: bounds memory without slowing the encoder."""
@@ -48,6 +50,7 @@ class Journal:
         self._synced = 0.0
         self._saved, self._cost = 0.0, 0.0
         self._broken: InfraError | None = None
+        self._telemetry: TelemetryFile | None = None
         self._rows = (folder / ROWS).open(mode)
         _claim(self._rows, folder)
         self._samples = (folder / SAMPLES).open(mode)
@@ -125,10 +128,23 @@ class Journal:
             rows = [_renumbered(row, ids) for row in page.rows]
             self._append(self._rows, rows)
             self._append(self._samples, page.samples)
+            if page.telemetry and self._telemetry is not None:
+                self._telemetry.write(page.telemetry)
             self._sync()
         except OSError as error:
             self._broken = _unwritable(self.folder, error)
             raise self._broken from None
+
+    def sampled(self, period: float) -> None:
+        """Keep the telemetry of coming pages, of looks ``period`` seconds apart; 0: there is none.
+
+        Raises `InfraError` if the folder cannot be written.
+        """
+        if period > 0:
+            try:
+                self._telemetry = TelemetryFile(self.folder, period)
+            except OSError as error:
+                raise _unwritable(self.folder, error) from None
 
     def add(self, rows: Sequence[Row]) -> None:
         """Append rows of the engine's own (what is missing)."""
@@ -156,6 +172,9 @@ class Journal:
                 os.fsync(file.fileno())
             with contextlib.suppress(OSError):
                 file.close()
+        if self._telemetry is not None:
+            with contextlib.suppress(OSError):
+                self._telemetry.close()
         with contextlib.suppress(OSError):
             self._save()
 
@@ -238,6 +257,8 @@ def trim(folder: Path, cases: Sequence[Case]) -> None:
             _claim(rows, folder)
             for name in (CONDITIONS, ROWS, SAMPLES):
                 _cut_half_line(folder / name)
+            if (folder / TELEMETRY).exists():
+                _cut_half_line(folder / TELEMETRY)
             # A whole line that is no row of these cases is left: who reads the run names it.
             with contextlib.suppress(msgspec.DecodeError, IndexError):
                 _cut_half_job(folder / ROWS, cases)

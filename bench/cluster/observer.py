@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -32,17 +32,28 @@ class Observer(Protocol):
         ...
 
 
-class Silent:
-    """An observer that says nothing."""
+class Several:
+    """An observer that tells others, in their order; without any, nobody watches."""
+
+    def __init__(self, observers: Sequence[Observer] = ()) -> None:
+        self._observers = observers
 
     def begin(self, header: Header, made: Plan, inventory: Inventory, folder: Path) -> None:
-        """Nothing."""
+        """Tell them."""
+        for one in self._observers:
+            one.begin(header, made, inventory, folder)
 
     def stage(self, stage: Stage, jobs: int) -> None:
-        """Nothing."""
+        """Tell them."""
+        for one in self._observers:
+            one.stage(stage, jobs)
 
     def page(self, page: Page) -> None:
-        """Nothing."""
+        """Tell them."""
+        for one in self._observers:
+            one.page(page)
 
     def end(self, state: str, counts: Mapping[Status, int]) -> None:
-        """Nothing."""
+        """Tell them."""
+        for one in self._observers:
+            one.end(state, counts)

@@ -6,6 +6,8 @@ has no time for waits here: its own memory does not grow with what is measured.
 
 from __future__ import annotations
 
+from collections import deque
+
 import msgspec
 
 from ..records import Conditions, Row, Samples
@@ -13,12 +15,19 @@ from .executor import PAGE_BYTES, Event, Page, Progress
 
 ROW_BYTES, CONDITIONS_BYTES = 130, 350
 """What a row without its reason, and conditions, take at most as text."""
+LOOKS = 3600
+"""Rows of telemetry that wait at most: of a driver that is away for longer, the oldest go."""
 SAMPLES_PART = 2000
 """Samples that stand in one line: a page takes no part of a line."""
 
 
 class Outbox:
-    """What waits for the driver, handed over in pages of at most `PAGE_BYTES`."""
+    """What waits for the driver, handed over in pages of at most `PAGE_BYTES`.
+
+    Attributes:
+        events: What happened.
+        telemetry: Rows of it; another thread may append some.
+    """
 
     def __init__(self, mode: str) -> None:
         self._mode = mode
@@ -26,6 +35,7 @@ class Outbox:
         self._samples: list[msgspec.Raw] = []
         self._held: list[msgspec.Raw] = []
         self.events: list[Event] = []
+        self.telemetry: deque[msgspec.Raw] = deque(maxlen=LOOKS)
         self._progress = Progress()
         self._changed = False
 
@@ -65,8 +75,13 @@ class Outbox:
 
     @property
     def waiting(self) -> bool:
-        """Whether a page would carry anything but progress."""
+        """Whether a page would carry what is worth one: telemetry goes with those that come."""
         return bool(self._items or self._samples or self.events)
+
+    @property
+    def empty(self) -> bool:
+        """Whether nothing is left but progress."""
+        return not self.waiting and not self.telemetry
 
     def take(self) -> Page:
         """The next page: events, rows with their conditions, and at last samples."""
@@ -97,6 +112,11 @@ class Outbox:
             if room < 0 and (page.rows or page.events or page.samples):
                 break
             page.samples.append(self._samples.pop(0))
+        while self.telemetry and room > 0:
+            room -= memoryview(self.telemetry[0]).nbytes
+            if room < 0 and (page.rows or page.events or page.samples or page.telemetry):
+                break
+            page.telemetry.append(self.telemetry.popleft())
         if self._changed:
             page.progress = [self._progress]
             self._changed = False

@@ -14,6 +14,7 @@ RANGES = {
     "clock_max": (10.0, 20_000.0, "MHz"),
     "temperature": (-40.0, 150.0, "°C"),
     "power": (0.0, 5_000.0, "W"),
+    "utilisation": (0.0, 1.0, "of the time"),
 }
 """Beyond what any chip has, and a factor of a thousand in either direction is beyond that."""
 CHEAP = 2.0

@@ -76,6 +76,13 @@ def memory_total(root: Path = ROOT) -> int:
     return total
 
 
+def memory_used(root: Path = ROOT) -> int | None:
+    """Bytes of the machine's memory that cannot be had without swapping."""
+    found = _meminfo(root)
+    total, available = found.get("MemTotal"), found.get("MemAvailable")
+    return None if total is None or available is None else total - available
+
+
 def memory_available() -> int:
     """Bytes that can still be allocated without swapping."""
     return _meminfo().get("MemAvailable", 0)

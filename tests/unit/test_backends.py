@@ -151,6 +151,7 @@ def nvml(monkeypatch):
         nvmlDeviceGetTemperature=lambda handle, kind: 61,
         nvmlDeviceGetPowerUsage=lambda handle: 699_500,
         nvmlDeviceGetMemoryInfo=lambda handle: types.SimpleNamespace(used=5 << 30),
+        nvmlDeviceGetUtilizationRates=lambda handle: types.SimpleNamespace(gpu=87, memory=12),
         nvmlDeviceGetTotalEccErrors=unsupported,
         nvmlDeviceGetRemappedRows=lambda handle: (2, 1, False, False),
         nvmlDeviceGetRetiredPages=unsupported,
@@ -172,6 +173,7 @@ def test_telemetry_in_our_units(nvml):
     found = cuda.Cuda().telemetry(0)
     assert (found.clock, found.clock_max, found.temperature) == (1755, 1980, 61)
     assert found.power == 699.5
+    assert found.utilisation == 0.87
     assert found.throttled == ""
     assert found.capped
 

@@ -54,7 +54,9 @@ def test_ascend(installed):
     installed("npu-smi", topo="npu-smi-topo.txt", info="npu-smi-info.txt")
     backend = Ascend()
     assert backend.versions() == {"driver": "24.1.RC2"}
-    assert backend.telemetry(0) == Telemetry(temperature=42, power=70.5, memory_used=0)
+    assert backend.telemetry(0) == Telemetry(
+        temperature=42, power=70.5, memory_used=0, utilisation=0
+    )
     # Devices count without a gap where the tool's numbers have one.
     assert backend.telemetry(1).power == 206.9
     assert backend.health(0) == Health()
@@ -134,15 +136,18 @@ def test_nvidia_links(installed):
 
 
 @pytest.mark.parametrize(
-    ("tool", "backend", "heat", "power", "used"),
+    ("tool", "backend", "expected"),
     [
-        ("rocm-smi", rocm.Rocm, 51, 53, 11615076352),
-        ("hy-smi", rocm.Hygon, 39, 80, 2 * MIB),
+        ("rocm-smi", rocm.Rocm, (51, 53, 11615076352, 1)),
+        ("hy-smi", rocm.Hygon, (39, 80, 2 * MIB, 0)),
     ],
 )
-def test_amd_and_hygon(installed, tool, backend, heat, power, used):
+def test_amd_and_hygon(installed, tool, backend, expected):
     installed(tool, showtemp=f"{tool}.json")
-    assert backend().telemetry(0) == Telemetry(temperature=heat, power=power, memory_used=used)
+    heat, power, used, work = expected
+    assert backend().telemetry(0) == Telemetry(
+        temperature=heat, power=power, memory_used=used, utilisation=work
+    )
     assert backend().telemetry(1) == Telemetry()
 
 

@@ -1,0 +1,209 @@
+"""``--metrics-file`` and ``--metrics-port``: a run for Prometheus, while it goes on and after."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+
+import click
+
+from ..errors import HengsuanError, InfraError, UsageError
+
+if TYPE_CHECKING:
+    from ..cluster.executor import Page
+    from ..cluster.plan import Plan, Stage
+    from ..inventory import Inventory
+    from ..records import Header, Status
+
+F = TypeVar("F", bound=Callable[..., Any])
+REST = 5.0
+"""Seconds between two times that the file is written."""
+
+_OPTIONS = (
+    click.option(
+        "--metrics-file",
+        type=click.Path(path_type=Path, dir_okay=False),
+        metavar="FILE.prom",
+        help="Keep this file for node_exporter's textfile collector.",
+    ),
+    click.option(
+        "--metrics-port",
+        metavar="[ADDRESS:]PORT",
+        help="Serve metrics there while it measures; on 127.0.0.1 where no address is given.",
+    ),
+)
+
+
+def metrics(command: F) -> F:
+    """The two options."""
+    for option in reversed(_OPTIONS):
+        command = option(command)
+    return command
+
+
+class Place(NamedTuple):
+    """Where metrics are served."""
+
+    address: str
+    port: int
+
+    @classmethod
+    def of(cls, text: str) -> Place:
+        """``9464`` or ``0.0.0.0:9464``. Raises `UsageError`."""
+        address, _, port = text.rpartition(":")
+        if not port.isdigit() or int(port) > 65535:
+            raise UsageError(f"--metrics-port {text}: write PORT or ADDRESS:PORT, as 9464")
+        return cls(address.strip("[]") or "127.0.0.1", int(port))
+
+
+class Exported:
+    """An observer that keeps a file, and what a port serves, up to date.
+
+    Args:
+        file: For the textfile collector; None: none.
+    """
+
+    def __init__(self, file: Path | None) -> None:
+        from ..report.live_metrics import Live
+
+        self._file, self._live = file, Live()
+        self._folder: Path | None = None
+        self._done: dict[str, int] = {}
+        self._jobs = 0
+        self._written = 0.0
+        self._problem = ""
+
+    def begin(self, header: Header, made: Plan, inventory: Inventory, folder: Path) -> None:
+        """Metrics are there from now on. Raises `InfraError` if the file cannot be written."""
+        self._folder = folder
+        self._live.begin(header)
+        self._write(first=True)
+
+    def stage(self, stage: Stage, jobs: int) -> None:
+        """A stage begins."""
+        self._done, self._jobs = {}, jobs
+        self._live.stage(stage.name, jobs)
+        self._write()
+
+    def page(self, page: Page) -> None:
+        """Something came in, or a second has passed."""
+        import msgspec
+
+        from ..telemetry import TelemetryRow
+
+        rows = Counter(row.status for row in page.rows)
+        if page.columns is not None:
+            rows.update(_by_status(page.columns))
+        looks = [msgspec.json.decode(raw, type=TelemetryRow) for raw in page.telemetry]
+        lost = sum(event.kind.endswith("-lost") for event in page.events)
+        self._live.page(rows, self._progress(page), lost, looks)
+        if time.monotonic() - self._written > REST:
+            self._write()
+
+    def _progress(self, page: Page) -> int | None:
+        """Jobs done of the stage; a node counts each group that it takes part in."""
+        for one in page.progress:
+            if one.node:
+                self._done[one.node] = one.done
+            else:
+                self._done[""] = self._done.get("", 0) + one.done
+        return min(self._jobs, max(self._done.values())) if page.progress else None
+
+    def end(self, state: str, counts: Mapping[Status, int]) -> None:
+        """Nothing is measured any more."""
+        self._live.end()
+
+    def finish(self) -> None:
+        """Write the file for the last time, with the results, and the verdict if there is one."""
+        self._write(results=True)
+
+    def collect(self) -> Iterator[Any]:
+        """What is served."""
+        return iter(self._live.families())
+
+    def _write(self, *, first: bool = False, results: bool = False) -> None:
+        if self._file is None or self._folder is None:
+            return
+        from ..files import replace_file
+        from ..report.openmetrics import results as of_run
+        from ..report.openmetrics import text
+        from ..results import RunReader
+
+        families = self._live.families()
+        with contextlib.suppress(HengsuanError):  # whoever reads the run says what is wrong there
+            families += of_run(RunReader(self._folder)) if results else []
+        try:
+            replace_file(self._file, text(families, classic=True).encode())
+            self._file.chmod(0o644)  # node_exporter is another user
+        except OSError as error:
+            problem = f"cannot write metrics: {error.strerror or error}"
+            if first:
+                self._file = None
+                raise InfraError(
+                    problem,
+                    where=str(self._file),
+                    hint="name a file in a folder that is there and can be written",
+                ) from None
+            if problem != self._problem:  # said once: no reason to lose a measurement
+                click.echo(f"warning: {self._file}: {problem}", err=True)
+            self._problem = problem
+        self._written = time.monotonic()
+
+
+@contextlib.contextmanager
+def exported(file: Path | None, port: str | None) -> Iterator[Exported | None]:
+    """An observer of the run inside, whose results are written at the end; None: nobody asked.
+
+    Raises:
+        UsageError: no such address, or somebody else's port.
+        InfraError: the file cannot be written.
+    """
+    if file is None and port is None:
+        yield None
+        return
+    if file is not None and file.suffix != ".prom":
+        click.echo(f"note: {file}: node_exporter reads files named *.prom alone", err=True)
+    if file is not None and not file.parent.is_dir():
+        raise UsageError(f"--metrics-file {file}: there is no folder {file.parent}")
+    kept = Exported(file)
+    with contextlib.ExitStack() as stack:
+        if port is not None:
+            stack.callback(_serve(Place.of(port), kept))
+        try:
+            yield kept
+        finally:
+            kept.finish()
+
+
+def _serve(place: Place, kept: Exported) -> Callable[[], None]:
+    """Serve in a thread; what ends that."""
+    from prometheus_client.exposition import start_wsgi_server
+
+    from ..report.openmetrics import Served
+
+    try:
+        server, _ = start_wsgi_server(place.port, place.address, Served(kept.collect))
+    except OSError as error:
+        taken = error.errno == errno.EADDRINUSE
+        raise UsageError(
+            f"--metrics-port: cannot serve at {place.address}:{place.port}: "
+            f"{'somebody else does' if taken else error.strerror or error}",
+            hint="choose another port" if taken else "choose an address of this host",
+        ) from None
+    host = f"[{place.address}]" if ":" in place.address else place.address
+    click.echo(f"metrics at http://{host}:{server.server_port}/metrics", err=True)
+    return server.shutdown
+
+
+def _by_status(columns: Any) -> dict[Status, int]:
+    import numpy as np
+
+    from ..records import STATUSES
+
+    counts = np.bincount(columns.status, minlength=len(STATUSES)).tolist()
+    return {status: count for status, count in zip(STATUSES, counts, strict=True) if count}

@@ -1,0 +1,52 @@
+"""Types of options that several verbs have."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+
+class Share(click.ParamType[float]):
+    """``10%`` or ``0.1``."""
+
+    name = "share"
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> float:
+        """Raise click's error for what is no share between 0 and 1."""
+        from ..units import parse_share
+
+        try:
+            return parse_share(str(value))
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
+
+
+class Duration(click.ParamType[float]):
+    """``20m``, in seconds.
+
+    Args:
+        least: Seconds below which it makes no sense.
+        off: Whether ``off`` may be said, which is 0.
+    """
+
+    name = "duration"
+
+    def __init__(self, least: float = 0.0, *, off: bool = False) -> None:
+        self._least, self._off = least, off
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> float:
+        """Raise click's error for what is no duration, or too short a one."""
+        from ..units import format_duration, parse_duration
+
+        if self._off and value in ("off", 0.0):
+            return 0.0
+        try:
+            seconds = parse_duration(value)
+        except ValueError as error:
+            self.fail(f"{error}{', or off' if self._off else ''}", param, ctx)
+        if not self._least <= seconds < float("inf"):
+            instead = ", or off" if self._off else ""
+            least = format_duration(self._least)
+            self.fail(f"{value} is too short: {least} is the least{instead}", param, ctx)
+        return seconds

@@ -1,0 +1,233 @@
+"""A run's results as metrics, for Prometheus and what understands its formats.
+
+OpenMetrics 1.0 (prometheus.io/docs/specs/om/open_metrics_spec) is what `exposition` gives and
+scrapers ask for; files for the textfile collector of node_exporter are in the text format before
+it. How many series there are is bounded: where devices and nodes have more than `MOST` values, only
+each benchmark's median and ends are told, and how many were left out.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from datetime import datetime
+
+import numpy as np
+from prometheus_client.core import GaugeMetricFamily, InfoMetricFamily
+from prometheus_client.exposition import generate_latest as plain_text
+from prometheus_client.metrics_core import Metric
+from prometheus_client.openmetrics.exposition import generate_latest
+from prometheus_client.registry import Collector
+
+from ..analysis.joining import what
+from ..analysis.summary import group_medians, members, rows_by_case, summarize
+from ..analysis.table import key_of, nodes_of, units_of
+from ..errors import HengsuanError
+from ..inventory import Inventory
+from ..records import DIGEST, PROVENANCES, STATUSES, Case, Header
+from ..results import Columns, RunReader
+from ..rounds import schedule_for
+from ..verdicts import read_verdict
+
+MOST = 20_000
+"""Series of devices and nodes, of each family, that one exposition has at most."""
+LONGEST = 200
+"""Characters of a label's value that are told."""
+PREFIX = "hengsuan"
+
+
+class Served(Collector):
+    """What a server or a writer collects: what ``give`` gives at that moment."""
+
+    def __init__(self, give: Callable[[], Iterable[Metric]]) -> None:
+        self._give = give
+
+    def collect(self) -> Iterable[Metric]:
+        """Families of metrics."""
+        return self._give()
+
+
+def exposition(reader: RunReader) -> str:
+    """A run in OpenMetrics' text format, ending in ``# EOF``.
+
+    Raises `InfraError` and `UsageError` as `RunReader.columns` does.
+    """
+    return text(results(reader))
+
+
+def text(families: Iterable[Metric], *, classic: bool = False) -> str:
+    """Families in OpenMetrics' text format; ``classic``: in that of node_exporter's files."""
+    write = plain_text if classic else generate_latest
+    found: bytes = write(Served(lambda: families))  # type: ignore[no-untyped-call, unused-ignore]
+    return found.decode()
+
+
+def gauge(name: str, about: str, labels: Sequence[str] = (), unit: str = "") -> GaugeMetricFamily:
+    """An empty family ``hengsuan_NAME``; ``unit`` is one of OpenMetrics', and ends the name."""
+    return GaugeMetricFamily(f"{PREFIX}_{name}", about, labels=labels, unit=unit)
+
+
+def label(value: object) -> str:
+    """A label's value: at most `LONGEST` characters, all of which can be written."""
+    said = str(value).encode("utf-8", "replace").decode()
+    return said if len(said) <= LONGEST else f"{said[: LONGEST - 1]}…"
+
+
+def results(reader: RunReader, most: int = MOST) -> list[Metric]:
+    """What a run has measured, and what was said of its nodes where it was certified."""
+    header, columns = reader.header, reader.columns()
+    rows = rows_by_case(columns, len(header.cases))
+    found = [_run(header), *_times(header), _rows(header, columns), _events(header)]
+    found.append(_benchmarks(header, columns))
+    units = _Units(header, columns, rows)
+    values, left = units.values(most)
+    found += [values, units.spoilt(most)]
+    with contextlib.suppress(HengsuanError):  # it was not certified
+        verdicts = gauge("node_verdict", "What was said of a node: 1.", ("node", "verdict"))
+        for node in read_verdict(reader.path).nodes[:most]:
+            verdicts.add_metric([label(node.node), node.verdict], 1)
+        found.append(verdicts)
+    told = gauge("left_out_series", "Values of devices and nodes that are not told: too many.")
+    told.add_metric([], left)
+    return [*found, told]
+
+
+def _run(header: Header) -> Metric:
+    said = {
+        "run": header.id,
+        "suite": header.suite,
+        "state": header.state,
+        "executor": header.executor,
+        "provenance": header.provenance,
+        "stands_for": header.stands_for,
+    }
+    values = {name: label(value) for name, value in said.items()}
+    return InfoMetricFamily(f"{PREFIX}_run", "The run that these metrics are of.", value=values)
+
+
+def _times(header: Header) -> Iterator[Metric]:
+    for name, at in (("started", header.started), ("finished", header.finished)):
+        family = gauge(f"run_{name}_timestamp", f"When it {name}, since 1970.", unit="seconds")
+        with contextlib.suppress(ValueError, TypeError):  # it has not, or is of somebody's hand
+            family.add_metric([], datetime.fromisoformat(at or "").timestamp())
+        yield family
+
+
+def _rows(header: Header, columns: Columns) -> Metric:
+    family = gauge("rows", "Measurements by status.", ("status", "provenance"))
+    codes = columns.status.astype(np.int64) * len(PROVENANCES) + columns.provenance
+    for code, count in zip(*np.unique(codes, return_counts=True), strict=True):
+        status, provenance = divmod(int(code), len(PROVENANCES))
+        family.add_metric([STATUSES[status], PROVENANCES[provenance]], int(count))
+    return family
+
+
+def _events(header: Header) -> Metric:
+    family = gauge("events", "What befell nodes and ranks, by kind.", ("kind",))
+    kinds = [str(event["kind"]) for event in header.events]
+    for kind in sorted(set(kinds)):
+        family.add_metric([label(kind)], kinds.count(kind))
+    return family
+
+
+_NAMED = ("benchmark", "metric", "unit", "provenance")
+
+
+def _benchmarks(header: Header, columns: Columns) -> Metric:
+    """Of every case its spread over groups; of one measured again, what came last."""
+    family = gauge(
+        "benchmark",
+        "A metric over all that measured it: its median, its worst and its best.",
+        (*_NAMED, "statistic"),
+    )
+    last = {}
+    for one in summarize(header, columns):
+        if one.median is not None:
+            last[_identity(header, one.case)] = one
+    for labels, one in last.items():
+        for statistic in ("median", "worst", "best"):
+            family.add_metric([*labels, statistic], getattr(one, statistic))
+    return family
+
+
+def _identity(header: Header, case: Case) -> tuple[str, ...]:
+    """What tells a metric from others, as labels: the choice of groups is none of it."""
+    name = f"{case.short()}{members(what(header.schedules[case.schedule]))}"
+    return label(name), case.metric, label(case.unit), header.provenance
+
+
+class _Units:
+    """Rows of devices and nodes: those of groups over several nodes are nobody's."""
+
+    def __init__(self, header: Header, columns: Columns, rows: Sequence[np.ndarray]) -> None:
+        self._header, self._columns, self._rows = header, columns, rows
+        self._inventory = Inventory(header.nodes, header.fleet)
+        self._of: dict[int, tuple[np.ndarray, np.ndarray]] = {}
+
+    def values(self, most: int) -> tuple[Metric, int]:
+        """The median of each unit and metric, none where there are too many; how many there are."""
+        family = gauge(
+            "measurement",
+            "A metric of one device, or of one node where device is empty: the median of repeats.",
+            ("node", "device", *_NAMED),
+        )
+        last: dict[bytes, list[Case]] = {}
+        for case in self._header.cases:
+            if case.scope != "pair" and case.unit != DIGEST:
+                last.setdefault(key_of(self._header, case), []).append(case)
+        labels = {_identity(self._header, cases[-1]): cases for cases in last.values()}
+        told: dict[tuple[str, ...], dict[int, float]] = {}
+        for identity, cases in labels.items():
+            of: dict[int, float] = {}
+            for case in cases:  # those of re-tests come last, and count
+                groups, medians = group_medians(self._columns, self._rows[case.id])
+                units = self._units(case, groups)
+                known = units >= 0
+                of.update(zip(units[known].tolist(), medians[known].tolist(), strict=True))
+            told[identity] = of
+        count = sum(map(len, told.values()))
+        if count > most:
+            return family, count
+        for identity, of in told.items():
+            for place, value in zip(self._places(list(of)), of.values(), strict=True):
+                family.add_metric([*place, *identity], value)
+        return family, 0
+
+    def spoilt(self, most: int) -> Metric:
+        """Rows of each node that do not count, by status."""
+        family = gauge(
+            "node_rows", "Rows of a node that have no value to count.", ("node", "status")
+        )
+        counts: dict[tuple[int, int], int] = {}
+        for case, rows in zip(self._header.cases, self._rows, strict=True):
+            bad = rows[self._columns.status[rows] != STATUSES.index("ok")]
+            bad = bad[self._columns.status[bad] != STATUSES.index("skipped")]
+            if case.scope == "pair" or not bad.size:
+                continue
+            units = self._units(case, self._columns.group[bad])
+            known = units >= 0
+            nodes = nodes_of(self._inventory, units[known]).tolist()
+            for one in zip(nodes, self._columns.status[bad[known]].tolist(), strict=True):
+                counts[one] = counts.get(one, 0) + 1
+        for (node, status), count in sorted(counts.items())[:most]:
+            family.add_metric([label(self._inventory.name(node)), STATUSES[status]], count)
+        return family
+
+    def _units(self, case: Case, groups: np.ndarray) -> np.ndarray:
+        """int64[groups]: the unit of each group, -1 where it has none."""
+        if case.schedule not in self._of:
+            spec = self._header.schedules[case.schedule]
+            self._of[case.schedule] = units_of(schedule_for(spec, self._inventory), self._inventory)
+        ids, units = self._of[case.schedule]
+        if not ids.size:
+            return np.full(groups.size, -1, dtype=np.int64)
+        place = np.minimum(np.searchsorted(ids, groups), ids.size - 1)
+        return np.where(ids[place] == groups, units[place], -1)
+
+    def _places(self, units: list[int]) -> Iterator[tuple[str, str]]:
+        """Of each the node's name and the device's place in it (empty: the node itself)."""
+        nodes = nodes_of(self._inventory, units)
+        first = self._inventory.starts[nodes]
+        for unit, node, start in zip(units, nodes.tolist(), first.tolist(), strict=True):
+            device = str(unit - start) if unit < self._inventory.size else ""
+            yield label(self._inventory.name(node)), device
