@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from ..errors import UsageError
+from .parameters import Duration
 from .verbs import Commands
 
 if TYPE_CHECKING:
@@ -26,23 +27,43 @@ def _word(context: click.Context, parameter: click.Parameter, value: str | None)
     return value
 
 
+def _cron(context: click.Context, parameter: click.Parameter, value: str) -> str:
+    """Five fields as cron has them, or one of its names."""
+    if not re.fullmatch(r"@[a-z]+|[\w*,/?#-]+( [\w*,/?#-]+){4}", value):
+        raise UsageError(f"{value!r} is no schedule", where="--schedule", hint="as '0 3 * * *'")
+    return value
+
+
 def _line(context: click.Context, parameter: click.Parameter, value: str) -> str:
     if "\n" in value or "\r" in value:
         raise UsageError("takes one line", where=f"--{parameter.name}")
     return value
 
 
-def _common(function: F) -> F:
-    """The options that every kind of deployment has."""
+def _path(context: click.Context, parameter: click.Parameter, value: str | None) -> str | None:
+    """An absolute path that can stand in a unit as one word."""
+    if value is not None and not re.fullmatch(r"/[^\s\"'\\%$]*", value):
+        raise UsageError(
+            f"{value!r} is no absolute path without spaces", where=f"--{parameter.name}"
+        )
+    return value
+
+
+def _common(suite: str = "standard") -> Callable[[F], F]:
+    """The options that every kind of deployment over several nodes has."""
     options = (
         click.option("--nodes", type=click.IntRange(1), required=True, help="How many nodes."),
-        click.option("--suite", default="standard", show_default=True, callback=_word),
+        click.option("--suite", default=suite, show_default=True, callback=_word),
         click.option("--backend", metavar="NAME", help="Only devices of this backend."),
         click.option("--devices", type=click.IntRange(1), help="Devices of a node.  [Ray counts]"),
     )
-    for option in reversed(options):
-        function = option(function)
-    return function
+
+    def decorate(function: F) -> F:
+        for option in reversed(options):
+            function = option(function)
+        return function
+
+    return decorate
 
 
 _PREPARE = click.option(
@@ -59,11 +80,15 @@ _PORT = click.option(
 
 @click.group(name="deploy", cls=Commands)
 def command() -> None:
-    """Print a commented manifest that starts Ray as a measurement wants it and runs a suite."""
+    """Print what runs Hengsuan elsewhere, or watches what it finds.
+
+    slurm, kubernetes and ssh start Ray as a measurement wants it and run a suite; systemd and
+    cronjob certify hosts again and again; dashboard and alerts are for Grafana and Prometheus.
+    """
 
 
 @command.command()
-@_common
+@_common()
 @_PREPARE
 @_PORT
 @click.option("--partition", metavar="NAME", callback=_word)
@@ -80,7 +105,7 @@ def slurm(partition: str | None, account: str | None, time: str, **what: Any) ->
 
 
 @command.command()
-@_common
+@_common()
 @click.option("--image", metavar="NAME", required=True, callback=_word, help="Container image.")
 @click.option("--namespace", default="default", show_default=True, callback=_word)
 def kubernetes(namespace: str, **what: Any) -> int:
@@ -92,7 +117,7 @@ def kubernetes(namespace: str, **what: Any) -> int:
 
 
 @command.command()
-@_common
+@_common()
 @_PREPARE
 @_PORT
 @click.option("--hosts", default="", metavar="A,B", help="Where; else the script's arguments.")
@@ -117,6 +142,97 @@ def ssh(hosts: str, runner: str, **what: Any) -> int:
         raise UsageError(f"--hosts names {len(named)} host(s), --nodes says {made.nodes}")
     click.echo(manifests.ssh(made, hosts=named, runner=runner), nl=False)
     return 0
+
+
+@command.command()
+@click.option("--suite", default="certify", show_default=True, callback=_word)
+@click.option("--every", default="24h", show_default=True, type=Duration(1.0))
+@click.option("--idle-only", is_flag=True, help="Only while nobody else works on the host.")
+@click.option("--backend", metavar="NAME", help="Only devices of this backend.")
+@click.option("--user", default="root", show_default=True, callback=_word, help="Who runs it.")
+@click.option("--metrics-file", metavar="FILE.prom", callback=_path, help="For node_exporter.")
+@click.option(
+    "--command",
+    "path",
+    metavar="PATH",
+    callback=_path,
+    help="Where hengsuan is on the host.  [default: this one]",
+)
+def systemd(
+    suite: str,
+    every: float,
+    idle_only: bool,
+    backend: str | None,
+    user: str,
+    metrics_file: str | None,
+    path: str | None,
+) -> int:
+    """Print a systemd service that certifies its host again and again."""
+    from ..backends.registry import get
+    from ..configs import load_suite
+    from ..deploy import manifests
+
+    load_suite(suite)
+    if backend is not None:
+        get(backend)
+    options = [f"--backend {backend}"] if backend else []
+    options += [f"--metrics-file {metrics_file}"] if metrics_file else []
+    unit = manifests.systemd(
+        command=path or _installed(),
+        suite=suite,
+        every=f"{every:g}s",
+        idle_only=idle_only,
+        user=user,
+        options=" ".join(options),
+    )
+    click.echo(unit, nl=False)
+    return 0
+
+
+@command.command()
+@_common("certify")
+@click.option("--image", metavar="NAME", required=True, callback=_word, help="Container image.")
+@click.option("--namespace", default="default", show_default=True, callback=_word)
+@click.option(
+    "--schedule", default="0 3 * * *", show_default=True, callback=_cron, help="As cron has it."
+)
+def cronjob(namespace: str, schedule: str, **what: Any) -> int:
+    """Print a Kubernetes CronJob that certifies each host by itself, a pod a host."""
+    from ..deploy import manifests
+
+    made = _deployment(**what)
+    click.echo(manifests.cronjob(made, namespace=namespace, schedule=schedule), nl=False)
+    return 0
+
+
+@command.command()
+def dashboard() -> int:
+    """Print a Grafana dashboard of runs, nodes and devices (import it as JSON)."""
+    return _print("dashboards/hengsuan.json")
+
+
+@command.command()
+def alerts() -> int:
+    """Print Prometheus' alert rules (rule_files)."""
+    return _print("alerts/hengsuan.yaml")
+
+
+def _print(name: str) -> int:
+    """One of the files of ``configs/``."""
+    from ..configs.search import BUILT_IN
+
+    click.echo((BUILT_IN / name).read_text(encoding="utf-8"), nl=False)
+    return 0
+
+
+def _installed() -> str:
+    """The command that runs this."""
+    import shutil
+    import sys
+    from pathlib import Path
+
+    beside = Path(sys.executable).with_name("hengsuan")
+    return str(beside) if beside.exists() else shutil.which("hengsuan") or "/usr/bin/hengsuan"
 
 
 def _deployment(*, backend: str | None, suite: str, **rest: Any) -> Deployment:

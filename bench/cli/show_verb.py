@@ -236,13 +236,15 @@ def schema(file: str | None, as_json: bool) -> int:
     from ..records import Conditions, Header, Row, Samples
     from ..submissions.manifest import Manifest
     from ..submissions.system import System
+    from ..telemetry import TELEMETRY, TelemetryHeader, TelemetryRow
     from ..verdicts import VERDICT, Certification
 
-    kinds = {
+    kinds: dict[str, Any] = {
         "run.json": Header,
         "conditions.jsonl": Conditions,
         "measurements.jsonl": Row,
         "samples.jsonl": Samples,
+        TELEMETRY: TelemetryHeader | TelemetryRow,
         VERDICT: Certification,
         "certificate.json": Signed,
         "manifest.json": Manifest,

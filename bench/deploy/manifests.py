@@ -124,6 +124,44 @@ def kubernetes(made: Deployment, *, namespace: str) -> str:
     )
 
 
+def systemd(
+    *, command: str, suite: str, every: str, idle_only: bool, user: str, options: str
+) -> str:
+    """A service that certifies this host again and again; ``command`` is hengsuan's path."""
+    said = " ".join(filter(None, ["--idle-only" if idle_only else "", options]))
+    return _fill(
+        "hengsuan.service",
+        {
+            "command": _of_systemd(command),
+            "suite": suite,
+            "every": every,
+            "options": f" {said}" if said else "",
+            "user": user,
+        },
+    )
+
+
+def cronjob(made: Deployment, *, namespace: str, schedule: str) -> str:
+    """A CronJob that certifies each of so many hosts by itself, one pod a host."""
+    return _fill(
+        "cronjob.yaml",
+        {
+            **_common(made),
+            "namespace": namespace,
+            "schedule": json.dumps(schedule),
+            "image": made.image or "",
+            "backend_argument": f', --backend, "{made.backend.name}"' if made.backend else "",
+            "resources": _limits(made, " " * 16),
+        },
+    )
+
+
+def _of_systemd(path: str) -> str:
+    """A path as one word of an ExecStart line."""
+    quoted = path.replace("%", "%%").replace("$", "$$")
+    return json.dumps(quoted, ensure_ascii=False) if re.search(r"[\s\"'\\]", path) else quoted
+
+
 def _common(made: Deployment) -> dict[str, Any]:
     # Room for every node several times over, for it may have several networks; at least the
     # kernel's own default.

@@ -1,7 +1,9 @@
 """Manifests are valid, say what is unknown, and the script for hosts runs on real raylets."""
 
+import json
 import os
 import re
+import shlex
 import shutil
 import signal
 import socket
@@ -269,3 +271,119 @@ def test_a_wrong_number_of_hosts_is_said(script, tmp_path):
     done = subprocess.run(words[:-1], cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 2
     assert "for 2 host(s), got 1" in done.stderr
+
+
+def verified(unit, folder):
+    """What systemd says against a unit."""
+    (folder / "hengsuan.service").write_text(unit)
+    done = subprocess.run(
+        ["systemd-analyze", "verify", "--man=no", folder / "hengsuan.service"],
+        capture_output=True,
+        text=True,
+    )
+    lines = (done.stdout + done.stderr).splitlines()
+    return [line for line in lines if "hengsuan.service" in line]
+
+
+@pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="systemd is not installed")
+@pytest.mark.parametrize(
+    "words",
+    [
+        [],
+        ["--idle-only", "--every", "6h", "--backend", "cpu", "--suite", "quick"],
+        ["--metrics-file", "/var/lib/node_exporter/hengsuan.prom", "--user", "nobody"],
+    ],
+    ids=" ".join,
+)
+def test_the_service_is_one(words, tmp_path):
+    unit = deploy("systemd", *words, "--command", sys.executable).stdout
+    assert "@{" not in unit
+    assert verified(unit, tmp_path) == []
+    assert verified(unit.replace("ExecStart", "ExecStrat"), tmp_path), "the check can fail"
+
+
+def test_the_service_runs_a_command_that_there_is():
+    from bench.cli import cli
+
+    unit = deploy("systemd", "--idle-only", "--every", "36h", "--metrics-file", "/x/y.prom").stdout
+    (line,) = re.findall(r"^ExecStart=(.+)$", unit, re.MULTILINE)
+    program, verb, *words = shlex.split(line)
+    assert program.endswith("hengsuan")
+    command = cli.get_command(None, verb)
+    found = command.make_context(verb, words, resilient_parsing=True).params
+    assert found["every"] == 36 * 3600
+    assert found["idle_only"]
+    assert found["executor_name"] == "local"
+    assert str(found["metrics_file"]) == "/x/y.prom"
+
+
+def test_a_path_with_spaces_stays_one_word():
+    unit = manifests.systemd(
+        command="/opt/my 100% tools/hengsuan",
+        suite="certify",
+        every="1s",
+        idle_only=False,
+        user="root",
+        options="",
+    )
+    assert 'ExecStart="/opt/my 100%% tools/hengsuan" certify certify --executor' in unit
+
+
+def test_the_cronjob_certifies_every_host_by_itself():
+    words = ["--nodes", "4", "--image", "r/h:1", "--namespace", "ops", "--schedule", "0 */6 * * *"]
+    found = yaml.safe_load(deploy("cronjob", *words).stdout)
+    assert (found["apiVersion"], found["kind"]) == ("batch/v1", "CronJob")
+    assert found["metadata"] == {"name": "hengsuan", "namespace": "ops"}
+    assert found["spec"]["schedule"] == "0 */6 * * *"
+    assert found["spec"]["concurrencyPolicy"] == "Forbid"
+    job = found["spec"]["jobTemplate"]["spec"]
+    assert job["completions"] == job["parallelism"] == 4
+    assert job["backoffLimit"] == 0
+    pod = job["template"]["spec"]
+    assert pod["restartPolicy"] == "Never"
+    (term,) = pod["affinity"]["podAntiAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"]
+    assert term["labelSelector"]["matchLabels"] == job["template"]["metadata"]["labels"]
+    (container,) = pod["containers"]
+    from bench.cli import cli
+
+    verb, *rest = [*container["command"][1:], *container["args"]]
+    params = cli.get_command(None, verb).make_context(verb, rest, resilient_parsing=True).params
+    assert params["suite"] == "certify"
+    assert params["executor_name"] == "local"
+    assert str(params["out"]) == "/results/$(NODE)"
+    assert {one["name"] for one in container["env"]} == {"NODE"}
+    mounted = {one["name"] for one in container["volumeMounts"]}
+    assert mounted == {one["name"] for one in pod["volumes"]}
+
+
+def test_the_cronjob_asks_for_devices():
+    made = deployment(image="r/h:1")
+    found = yaml.safe_load(manifests.cronjob(made, namespace="default", schedule="@daily"))
+    pod = found["spec"]["jobTemplate"]["spec"]["template"]["spec"]
+    (container,) = pod["containers"]
+    assert container["resources"]["limits"] == {"acme.example/chip": 8}
+    assert container["args"][-2:] == ["--backend", "acme"]
+    bare = manifests.cronjob(deployment(backend=None), namespace="default", schedule="@daily")
+    assert "# No --backend" in bare
+    assert yaml.safe_load(bare)
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["cronjob", "--nodes", "1", "--image", "x", "--schedule", "daily"], "is no schedule"),
+        (["cronjob", "--nodes", "1", "--image", "x", "--schedule", "* * * *\n*"], "no schedule"),
+        (["systemd", "--metrics-file", "here.prom"], "no absolute path"),
+        (["systemd", "--suite", "nothing such"], "cannot stand in a manifest"),
+        (["systemd", "--suite", "nothing"], "unknown suite"),
+        (["systemd", "--user", "root\nExecStart=/bin/sh"], "cannot stand in a manifest"),
+    ],
+)
+def test_what_no_unit_can_hold_is_refused(words, said):
+    with pytest.raises(UsageError, match=said):
+        deploy(*words)
+
+
+def test_dashboard_and_alerts_are_printed_as_they_are():
+    assert json.loads(deploy("dashboard").stdout)["uid"] == "hengsuan"
+    assert yaml.safe_load(deploy("alerts").stdout)["groups"]

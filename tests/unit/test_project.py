@@ -160,6 +160,7 @@ def test_the_wheel_carries_all_code_and_data_and_nothing_else(wheel):
         ("kernels/tuned", "bench/kernels/tuned", "*.yaml"),
         ("configs", "bench/data", "*.yaml"),
         ("configs/commands", "bench/data/commands", "*.*"),
+        ("configs/dashboards", "bench/data/dashboards", "*.json"),
         ("bench/deploy/templates", "bench/deploy/templates", "*.*"),
         ("bench/conformance/templates", "bench/conformance/templates", "*.*"),
     ):

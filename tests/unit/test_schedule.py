@@ -1,0 +1,152 @@
+"""Again and again: rounds as processes, what ends them, and what does not."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import click
+import pytest
+
+from bench.cli import cli
+from bench.cli.schedule import words
+from bench.runs import list_runs
+
+RUN = [sys.executable, "-m", "bench", "run", "quick", "--cluster", "small", "-q", "--json"]
+
+
+def start(folder, *more):
+    return subprocess.Popen(
+        [*RUN, *map(str, more)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=folder,
+    )
+
+
+def until(condition, limit=60.0):
+    stop = time.monotonic() + limit
+    while not (found := condition()):
+        assert time.monotonic() < stop, "not in time"
+        time.sleep(0.05)
+    return found
+
+
+def end(process):
+    """What it said after SIGTERM, and its exit code."""
+    process.send_signal(signal.SIGTERM)
+    out, err = process.communicate(timeout=60)
+    assert "Traceback" not in err
+    return process.returncode, out, err
+
+
+def complete(folder):
+    return [run for run in list_runs(folder / "results") if run.state == "complete"]
+
+
+def test_rounds_add_to_the_history_until_they_are_told_to_end(tmp_path):
+    process = start(tmp_path, "--every", "1s")
+    until(lambda: len(complete(tmp_path)) >= 2)
+    assert process.poll() is None
+    # It sleeps, or the third is on its way.
+    until(lambda: len(complete(tmp_path)) == len(list_runs(tmp_path / "results")))
+    code, out, err = end(process)
+    assert code in (0, 130)
+    assert "round 1 ended with exit code 0; the next is at" in err
+    assert out.count('"state": "complete"') >= 2
+    starts = [run.started for run in list_runs(tmp_path / "results")]
+    assert starts == sorted(starts)
+
+
+def test_a_failed_round_is_followed_by_others_and_the_last_one_counts(tmp_path):
+    (tmp_path / "results").write_text("in the way")
+    process = start(tmp_path, "--every", "2s")
+    until(lambda: process.stderr.readline().startswith("round 1 ended with exit code 4"))
+    (tmp_path / "results").unlink()
+    until(lambda: process.stderr.readline().startswith("round 2 ended with exit code 0"))
+    code, _, _ = end(process)
+    assert code in (0, 130)
+    assert complete(tmp_path)
+
+
+def test_between_rounds_the_last_one_is_the_answer(tmp_path):
+    process = start(tmp_path, "--every", "1h")
+    until(lambda: "the next is at" in process.stderr.readline())
+    began = time.monotonic()
+    code, out, _ = end(process)
+    assert code == 0
+    assert json.loads(out)["state"] == "complete"
+    assert time.monotonic() - began < 10
+
+
+def test_what_is_wrong_with_the_command_line_ends_it(tmp_path):
+    process = start(tmp_path, "--every", "1s", "--profile", "default", "--only", "nothing such*")
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 2
+    assert err.count("error") == 1
+
+
+def test_a_round_dies_with_who_started_it(tmp_path):
+    slow = [sys.executable, "-m", "bench", "run", "standard", "--cluster", "fleet-10240", "-q"]
+    process = subprocess.Popen([*slow, "--every", "1h"], cwd=tmp_path)
+    child = until(lambda: _children(process.pid))[0]
+    process.kill()
+    process.wait()
+    until(lambda: not os.path.exists(f"/proc/{child}") or _zombie(child))
+
+
+def _children(pid):
+    with open(f"/proc/{pid}/task/{pid}/children") as file:
+        return [int(one) for one in file.read().split()]
+
+
+def _zombie(pid):
+    with open(f"/proc/{pid}/stat") as file:
+        return file.read().rpartition(")")[2].split()[0] == "Z"
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        (["--every", "0"], "too short"),
+        (["--every", "often"], "is not a duration"),
+        (["--every", "1h", "--dry-run"], "--every is about measuring; --dry-run is not"),
+        (["--every", "1h", "--resume", "x"], "--every is about measuring; --resume is not"),
+        (["--idle-only", "--dry-run"], "--idle-only is about measuring"),
+        (["--idle-only"], "a simulated fleet has nobody to give way to"),
+        (["--metrics-port", "1", "--dry-run"], "--metrics-port is about measuring"),
+        (["--metrics-file", "away/x.prom"], "there is no folder away"),
+        (["--telemetry", "1s"], "--telemetry does not go with executor sim"),
+    ],
+)
+def test_what_contradicts_itself_is_said(tmp_path, more, said):
+    process = start(tmp_path, *more)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 2, err
+    assert said in err
+    assert "Traceback" not in err
+    assert not (tmp_path / "results").exists()
+
+
+def test_idle_is_asked_of_this_machine_alone(tmp_path):
+    command = [*RUN[:5], "--idle-only", "--address", "head:6379"]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
+    assert done.returncode == 2
+    assert "not those of a cluster" in done.stderr
+
+
+def test_a_round_is_told_what_was_typed():
+    line = [
+        "certify", "my suite.yaml", "--soak", "10m", "--retest", "20%", "-q", "--json",
+        "--every", "24h", "--idle-only", "--out", "a b", "--telemetry", "off", "--budget", "90s",
+    ]  # fmt: skip
+    command = cli.get_command(click.Context(cli), "certify")
+    context = command.make_context("certify", line[1:], resilient_parsing=True)
+    told = words(context, ("every", "idle_only"))
+    again = command.make_context("certify", list(told), resilient_parsing=True)
+    left = {"every": None, "idle_only": False}
+    assert again.params == {**context.params, **left}
+    assert words(context, ("every", "idle_only", "suite"))[-1] != "my suite.yaml"
