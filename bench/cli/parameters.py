@@ -33,20 +33,24 @@ class Duration(click.ParamType[float]):
     name = "duration"
 
     def __init__(self, least: float = 0.0, *, off: bool = False) -> None:
-        self._least, self._off = least, off
+        self._least, self.off = least, off
 
     def convert(self, value: Any, param: Any, ctx: Any) -> float:
         """Raise click's error for what is no duration, or too short a one."""
         from ..units import format_duration, parse_duration
 
-        if self._off and value in ("off", 0.0):
+        if self.off and value == "off":
             return 0.0
+        instead = ", or off" if self.off else ""
         try:
             seconds = parse_duration(value)
         except ValueError as error:
-            self.fail(f"{error}{', or off' if self._off else ''}", param, ctx)
+            self.fail(f"{error}{instead}", param, ctx)
         if not self._least <= seconds < float("inf"):
-            instead = ", or off" if self._off else ""
             least = format_duration(self._least)
             self.fail(f"{value} is too short: {least} is the least{instead}", param, ctx)
         return seconds
+
+    def written(self, seconds: float) -> str:
+        """As it is typed."""
+        return "off" if self.off and not seconds else f"{seconds!r}s"

@@ -122,8 +122,9 @@ def words(ctx: click.Context, leave: tuple[str, ...]) -> list[str]:
             options.append(param.opts[0])
         else:
             for one in value if param.multiple else (value,):
-                # A duration that is off is 0 here, which is how no other is written.
-                options += [param.opts[0], str(one)]
+                kind = param.type
+                said = kind.written(one) if isinstance(kind, Duration) else str(one)
+                options += [param.opts[0], said]
     return [*options, *(["--", *arguments] if arguments else [])]
 
 

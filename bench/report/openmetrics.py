@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import datetime
+from typing import Any
 
 import numpy as np
 from prometheus_client.core import GaugeMetricFamily, InfoMetricFamily
@@ -23,7 +24,7 @@ from ..analysis.joining import what
 from ..analysis.summary import group_medians, members, rows_by_case, summarize
 from ..analysis.table import key_of, nodes_of, units_of
 from ..errors import HengsuanError
-from ..inventory import Inventory
+from ..inventory import Ints, Inventory
 from ..records import DIGEST, PROVENANCES, STATUSES, Case, Header
 from ..results import Columns, RunReader
 from ..rounds import schedule_for
@@ -159,10 +160,10 @@ def _identity(header: Header, case: Case) -> tuple[str, ...]:
 class _Units:
     """Rows of devices and nodes: those of groups over several nodes are nobody's."""
 
-    def __init__(self, header: Header, columns: Columns, rows: Sequence[np.ndarray]) -> None:
+    def __init__(self, header: Header, columns: Columns, rows: Sequence[Any]) -> None:
         self._header, self._columns, self._rows = header, columns, rows
         self._inventory = Inventory(header.nodes, header.fleet)
-        self._of: dict[int, tuple[np.ndarray, np.ndarray]] = {}
+        self._of: dict[int, tuple[Ints, Ints]] = {}
 
     def values(self, most: int) -> tuple[Metric, int]:
         """The median of each unit and metric, none where there are too many; how many there are."""
@@ -213,7 +214,7 @@ class _Units:
             family.add_metric([label(self._inventory.name(node)), STATUSES[status]], count)
         return family
 
-    def _units(self, case: Case, groups: np.ndarray) -> np.ndarray:
+    def _units(self, case: Case, groups: Ints) -> Ints:
         """int64[groups]: the unit of each group, -1 where it has none."""
         if case.schedule not in self._of:
             spec = self._header.schedules[case.schedule]

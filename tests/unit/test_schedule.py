@@ -12,6 +12,7 @@ import pytest
 
 from bench.cli import cli
 from bench.cli.schedule import words
+from bench.host import process_tree
 from bench.runs import list_runs
 
 RUN = [sys.executable, "-m", "bench", "run", "quick", "--cluster", "small", "-q", "--json"]
@@ -92,15 +93,10 @@ def test_what_is_wrong_with_the_command_line_ends_it(tmp_path):
 def test_a_round_dies_with_who_started_it(tmp_path):
     slow = [sys.executable, "-m", "bench", "run", "standard", "--cluster", "fleet-10240", "-q"]
     process = subprocess.Popen([*slow, "--every", "1h"], cwd=tmp_path)
-    child = until(lambda: _children(process.pid))[0]
+    child = until(lambda: process_tree(process.pid)[1:])[0]
     process.kill()
     process.wait()
     until(lambda: not os.path.exists(f"/proc/{child}") or _zombie(child))
-
-
-def _children(pid):
-    with open(f"/proc/{pid}/task/{pid}/children") as file:
-        return [int(one) for one in file.read().split()]
 
 
 def _zombie(pid):
