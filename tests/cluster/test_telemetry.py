@@ -61,11 +61,3 @@ def test_agents_under_ray_look_too(tmp_path):
     assert process.returncode == 0, err
     (folder,) = (tmp_path / "runs").iterdir()
     assert len(check(folder).nodes) >= 5
-
-
-def test_who_does_not_want_it_has_none(tmp_path):
-    process = start(tmp_path, "--telemetry", "off")
-    folder = wait_for_rows(tmp_path, process, 5)
-    process.send_signal(signal.SIGTERM)
-    process.communicate(timeout=30)
-    assert not (folder / TELEMETRY).exists()
