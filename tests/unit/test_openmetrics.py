@@ -233,6 +233,8 @@ def test_a_file_that_cannot_be_written_is_said_before_anything_is_measured(tmp_p
         exported(tmp_path / "away" / "x.prom", None),
     ):
         pass
+    with pytest.raises(UsageError, match="else than a file"), exported(Path("/dev/full"), None):
+        pass
 
 
 def test_a_file_that_can_be_written_no_more_ends_nothing(tmp_path, capsys):
