@@ -106,8 +106,8 @@ def command(
     from .begun import begun
     from .verdict import Judged, judge, stages_of
 
-    resumes_as_planned(resume, "suite", "only", "dry_run", "run")
     check_measures()
+    resumes_as_planned(resume, "suite", "only", "dry_run", "run")
     options: dict[str, Any] = {"profile": profile, "baseline": baseline, "waivers": waivers}
     options |= {"retest": retest, "soak": soak, "max_drain": max_drain}
     if resume is not None:

@@ -179,7 +179,7 @@ def systemd(
     unit = manifests.systemd(
         command=path or _installed(),
         suite=suite,
-        every=f"{every:g}s",
+        every=Duration().written(every),
         idle_only=idle_only,
         user=user,
         options=" ".join(options),

@@ -170,6 +170,8 @@ def exported(file: Path | None, port: str | None) -> Iterator[Exported | None]:
         click.echo(f"note: {file}: node_exporter reads files named *.prom alone", err=True)
     if file is not None and not file.parent.is_dir():
         raise UsageError(f"--metrics-file {file}: there is no folder {file.parent}")
+    if file is not None and file.exists() and not file.is_file():
+        raise UsageError(f"--metrics-file {file}: something else than a file has this name")
     kept = Exported(file)
     with contextlib.ExitStack() as stack:
         if port is not None:

@@ -53,4 +53,9 @@ class Duration(click.ParamType[float]):
 
     def written(self, seconds: float) -> str:
         """As it is typed."""
-        return "off" if self.off and not seconds else f"{seconds!r}s"
+        if self.off and not seconds:
+            return "off"
+        for letter, size in (("h", 3600), ("m", 60)):
+            if seconds and seconds % size == 0:
+                return f"{int(seconds // size)}{letter}"
+        return f"{seconds:f}".rstrip("0").rstrip(".") + "s"

@@ -65,8 +65,8 @@ def command(
     """
     from ..configs import load_chips, load_profile
 
-    resumes_as_planned(resume, "suite", "only", "axes", "dry_run")
     check_measures()
+    resumes_as_planned(resume, "suite", "only", "axes", "dry_run")
     chips = load_chips()
     scored_by = load_profile(profile)
     if dry_run:

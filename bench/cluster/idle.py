@@ -96,13 +96,15 @@ class Idle:
         return f"other processes use {cores:.1f} cores" if self._looks >= LOOKS else ""
 
     def _on_devices(self, measuring: bool) -> str:
+        if self._backend is None:
+            return ""
         for device in self._devices:
             try:
-                user = self._backend.busy(device.index) if self._backend is not None else ""
+                user = self._backend.busy(device.index)
                 if user and not _ours(user):
                     return f"device {device.index} is in use by {user}"
                 # The load of a stand-in is that of its cores.
-                if measuring or device.stand_in or self._backend is None:
+                if measuring or self._backend.stand_in:
                     continue
                 share = self._backend.telemetry(device.index).utilisation
             except BackendError:  # it does not say

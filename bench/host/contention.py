@@ -41,7 +41,8 @@ def _own_cpu_seconds() -> float:
     """Of this process and of all that it has started (compilers, say), whether it runs or not."""
     used = (resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
     ended = sum(usage.ru_utime + usage.ru_stime for usage in used)
-    if not any(read(path) for path in Path("/proc/self/task").glob("*/children")):
+    told = list(Path("/proc/self/task").glob("*/children"))  # not every kernel has them
+    if told and not any(map(read, told)):
         return ended
     running = 0
     for pid in process_tree(os.getpid())[1:]:

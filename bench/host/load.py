@@ -28,6 +28,7 @@ class Load:
         self._counters = dict(_counters(root))
         self._time = time.monotonic()
         self._cores = _cores(root)
+        self._ticks: dict[int, list[int]] = {}
         self._bytes = self._count()
 
     def look(self) -> dict[str, float | None]:
@@ -53,7 +54,7 @@ class Load:
         for name in self._counters:
             old, new = counted[name], self._bytes[name]
             known = old is not None and new is not None and new >= old
-            found[name] = (new - old) / interval if known else None  # type: ignore[operator]
+            found[name] = ((new or 0) - (old or 0)) / interval if known else None
         return found
 
     def busy(self, cores: Iterable[int]) -> float | None:

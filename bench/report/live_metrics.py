@@ -9,8 +9,8 @@ from collections.abc import Mapping, Sequence
 from prometheus_client.metrics_core import Metric
 
 from ..records import Header, Status
-from ..telemetry import DEVICE, NODE, TelemetryRow, Values
-from .openmetrics import MOST, gauge, label
+from ..telemetry import DEVICE, NODE, Quantity, TelemetryRow, Values
+from .openmetrics import MOST, gauge, label, places
 
 _UNITS = {
     "MHz": ("hertz", 1e6),
@@ -40,7 +40,7 @@ class Live:
         """Measuring begins."""
         with self._lock:
             self._run = (label(header.suite), header.provenance)
-            self._nodes = [node.name for node in header.nodes]
+            self._nodes = places(node.name for node in header.nodes)
             self._running = True
 
     def stage(self, name: str, jobs: int) -> None:
@@ -94,7 +94,7 @@ class Live:
         found: list[Metric] = []
         for place, one in enumerate(NODE):
             unit, factor = _UNITS[one.unit]
-            family = gauge(f"node_{one.name}", "Of a node, see telemetry.", ("node",), unit)
+            family = gauge(f"node_{one.name}", f"{_said(one)} of a node, now.", ("node",), unit)
             for row in looks:
                 value = _at(row.values, place)
                 if value is not None:
@@ -103,7 +103,7 @@ class Live:
         for place, one in enumerate(DEVICE):
             unit, factor = _UNITS[one.unit]
             family = gauge(
-                f"device_{one.name}", "Of a device, see telemetry.", ("node", "device"), unit
+                f"device_{one.name}", f"{_said(one)} of a device, now.", ("node", "device"), unit
             )
             for row in looks:
                 for device, values in enumerate(row.devices):
@@ -114,7 +114,11 @@ class Live:
         return found
 
     def _name(self, node: int) -> str:
-        return label(self._nodes[node]) if node < len(self._nodes) else str(node)
+        return self._nodes[node] if node < len(self._nodes) else str(node)
+
+
+def _said(one: Quantity) -> str:
+    return one.name.replace("_", " ").capitalize()
 
 
 def _at(values: Values, place: int) -> float | None:

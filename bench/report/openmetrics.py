@@ -9,6 +9,7 @@ each benchmark's median and ends are told, and how many were left out.
 from __future__ import annotations
 
 import contextlib
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import datetime
 from typing import Any
@@ -74,6 +75,13 @@ def label(value: object) -> str:
     return said if len(said) <= LONGEST else f"{said[: LONGEST - 1]}…"
 
 
+def places(names: Iterable[str]) -> list[str]:
+    """Labels of nodes, in their order; those that share a name are told apart by their place."""
+    labels = [label(name) for name in names]
+    shared = {one for one, count in Counter(labels).items() if count > 1}
+    return [f"{one}#{place}" if one in shared else one for place, one in enumerate(labels)]
+
+
 def results(reader: RunReader, most: int = MOST) -> list[Metric]:
     """What a run has measured, and what was said of its nodes where it was certified."""
     header, columns = reader.header, reader.columns()
@@ -85,8 +93,9 @@ def results(reader: RunReader, most: int = MOST) -> list[Metric]:
     found += [values, units.spoilt(most)]
     with contextlib.suppress(HengsuanError):  # it was not certified
         verdicts = gauge("node_verdict", "What was said of a node: 1.", ("node", "verdict"))
-        for node in read_verdict(reader.path).nodes[:most]:
-            verdicts.add_metric([label(node.node), node.verdict], 1)
+        said = read_verdict(reader.path).nodes[:most]
+        for name, node in zip(places(one.node for one in said), said, strict=True):
+            verdicts.add_metric([name, node.verdict], 1)
         found.append(verdicts)
     told = gauge("left_out_series", "Values of devices and nodes that are not told: too many.")
     told.add_metric([], left)
@@ -163,6 +172,8 @@ class _Units:
     def __init__(self, header: Header, columns: Columns, rows: Sequence[Any]) -> None:
         self._header, self._columns, self._rows = header, columns, rows
         self._inventory = Inventory(header.nodes, header.fleet)
+        count = self._inventory.node_count
+        self._names = places(map(self._inventory.name, range(count)))
         self._of: dict[int, tuple[Ints, Ints]] = {}
 
     def values(self, most: int) -> tuple[Metric, int]:
@@ -211,7 +222,7 @@ class _Units:
             for one in zip(nodes, self._columns.status[bad[known]].tolist(), strict=True):
                 counts[one] = counts.get(one, 0) + 1
         for (node, status), count in sorted(counts.items())[:most]:
-            family.add_metric([label(self._inventory.name(node)), STATUSES[status]], count)
+            family.add_metric([self._names[node], STATUSES[status]], count)
         return family
 
     def _units(self, case: Case, groups: Ints) -> Ints:
@@ -231,4 +242,4 @@ class _Units:
         first = self._inventory.starts[nodes]
         for unit, node, start in zip(units, nodes.tolist(), first.tolist(), strict=True):
             device = str(unit - start) if unit < self._inventory.size else ""
-            yield label(self._inventory.name(node)), device
+            yield self._names[node], device

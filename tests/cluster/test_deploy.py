@@ -291,7 +291,7 @@ def verified(unit, folder):
     [
         [],
         ["--idle-only", "--every", "6h", "--backend", "cpu", "--suite", "quick"],
-        ["--metrics-file", "/var/lib/node_exporter/hengsuan.prom", "--user", "nobody"],
+        ["--metrics-file", "/var/lib/node_exporter/hengsuan.prom", "--user", "daemon"],
     ],
     ids=" ".join,
 )

@@ -34,6 +34,7 @@ def test_a_quick_run_measures_devices_and_groups(tmp_path):
     assert all(row.low <= row.value <= row.high for row in fixed)
     assert len(rows["faultygroup", "time"]) == 1
     assert (finished.folder / "samples.jsonl").read_text().count("\n") == 5
+    assert not (finished.folder / "telemetry.jsonl").exists(), "nobody asked for it"
 
 
 @pytest.mark.parametrize(

@@ -81,8 +81,8 @@ def test_a_run_is_what_parsers_read(run):
     (info,) = (dict(labels) for (name, labels) in found if name == "hengsuan_run_info")
     assert info["run"] == run.folder.name
     assert info["provenance"] == "simulated"
-    devices = of(found, "hengsuan_measurement", benchmark="gemm 8192x8192x8192 bf16 triton")
-    assert len(devices) == 32
+    devices = of(found, "hengsuan_measurement", metric="flops")
+    assert len(devices) == 32, "16 nodes of two devices, and one implementation"
     slow = of(found, "hengsuan_measurement", node="node-00003", device="1", metric="flops")
     assert slow
     assert min(slow) < 0.9 * sorted(devices)[16]
@@ -143,7 +143,7 @@ class Made:
 
 
 def test_names_may_hold_anything(tmp_path):
-    rows = columns((0, 0, 1.0), (0, 2, float("inf")), (0, 4, 2.0), (0, 5, 0.0, "failed", "why"))
+    rows = columns((0, 0, 1.0), (0, 2, 3.0), (0, 4, 2.0), (0, 5, 0.0, "failed", "why"))
     found = series(exposition(Made(hostile(), rows, tmp_path)))
     places = {dict(labels).get("node") for name, labels in found if name == "hengsuan_measurement"}
     assert HOSTILE in places
@@ -151,6 +151,15 @@ def test_names_may_hold_anything(tmp_path):
     assert of(found, "hengsuan_measurement", node=HOSTILE) == [1.0]
     assert of(found, "hengsuan_node_rows", status="failed") == [1]
     assert of(found, "hengsuan_run_finished_timestamp_seconds") == []
+
+
+def test_nodes_of_one_name_are_told_apart(tmp_path):
+    """A series that is told twice would spoil the whole scrape."""
+    head = hostile()
+    head.nodes = [msgspec.structs.replace(node, name="gpu") for node in head.nodes]
+    rows = columns((0, 0, 1.0), (0, 2, 3.0), (0, 4, 2.0))
+    found = series(exposition(Made(head, rows, tmp_path)))
+    assert of(found, "hengsuan_measurement", node="gpu#1") == [3.0]
 
 
 def test_a_run_without_rows_is_told(tmp_path):
@@ -176,7 +185,7 @@ def live(file):
     kept = Exported(file)
     head = hostile()
     kept.begin(head, None, None, Path("no such run"))
-    kept.stage(Stage(name="device", blocks=[]), 10)
+    kept.stage(Stage(name="device", needs=[], blocks=[]), 10)
     values = [0.5, 0, 1000, 1.0, 2.0, None, None, 0.001]
     device = [1500, 61, 300, 5, 0.9, 1, 0]
     row = Row(0, 0, 0, 1.0, 1.0, 1.0, 1.0, 1, "ok", -1, "measured", "")
@@ -223,6 +232,8 @@ def test_a_file_that_cannot_be_written_is_said_before_anything_is_measured(tmp_p
         pytest.raises(UsageError, match="there is no folder"),
         exported(tmp_path / "away" / "x.prom", None),
     ):
+        pass
+    with pytest.raises(UsageError, match="else than a file"), exported(Path("/dev/full"), None):
         pass
 
 

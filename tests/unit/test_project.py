@@ -163,6 +163,7 @@ def test_the_wheel_carries_all_code_and_data_and_nothing_else(wheel):
         ("configs/dashboards", "bench/data/dashboards", "*.json"),
         ("bench/deploy/templates", "bench/deploy/templates", "*.*"),
         ("bench/conformance/templates", "bench/conformance/templates", "*.*"),
+        ("bench/report/html/templates", "bench/report/html/templates", "*.*"),
     ):
         for path in (ROOT / folder).rglob(pattern):
             wanted.add(f"{inside}/{path.relative_to(ROOT / folder)}")

@@ -1,5 +1,6 @@
 """``hengsuan report``: the page of a run, and its other forms."""
 
+import base64
 import csv
 import io
 import json
@@ -21,12 +22,14 @@ from bench.configs import load_chips
 from bench.errors import HengsuanError
 from bench.records import Samples
 from bench.report.html import render
+from bench.report.html.conditions import conditions
 from bench.report.html.nodes import Grid
 from bench.report.html.page import Chart, Column, Fold, Section, Table, Text
 from bench.report.html.run import run_page
 from bench.report.html.source import Source
 from bench.report.html.words import chinese
 from bench.results import RunReader
+from bench.telemetry import TelemetryHeader, TelemetryRow
 
 SLOW = {"kind": "slow", "node": 3, "of": "node", "factor": 0.7}
 
@@ -183,6 +186,27 @@ def test_samples_of_who_stands_out_are_drawn(tmp_path):
         if isinstance(one, list) and one[0]["data"][-1].get("name", "").startswith("f/")
     )
     assert drawn[0]["data"][-1]["y"] == [1e-3, 2e-3]
+
+
+def test_telemetry_is_drawn_over_time(tmp_path):
+    folder = written(tmp_path, ["a", "b"])
+    device = [(1400.0, 60.0 + node, 400.0, None, 0.5, 0.0, 0.0) for node in (0, 1)]
+    rows = [
+        TelemetryRow(node, time, [0.1] + [None] * 7, [list(device[node])] * 2)
+        for time in (1.0, 2.0, 3.0)
+        for node in (0, 1)
+    ]
+    lines = msgspec.json.Encoder().encode_lines([TelemetryHeader(period=1.0), *rows])
+    (folder / "telemetry.jsonl").write_bytes(lines)
+    made = conditions(Source(RunReader(folder), load_chips()))
+    (chart,) = (b for b in made.blocks if isinstance(b, Chart) and "conditions" in b.title)
+    (figure,) = (one for one in chart.figures if "temperature" in one.name)
+    high, low, middle = (
+        np.frombuffer(base64.b64decode(one["y"]["bdata"]), "<f4") for one in figure.data
+    )
+    assert high.tolist() == [61.0] * 3
+    assert low.tolist() == [60.0] * 3
+    assert set(middle.tolist()) <= {60.0, 61.0}
 
 
 @pytest.mark.parametrize("state", ["running", "interrupted", "failed"])
