@@ -7,6 +7,8 @@ extra ``dev``. Screenshots go into ``results/screenshots`` for a person to look 
 from __future__ import annotations
 
 import contextlib
+import fcntl
+import os
 import shutil
 import sys
 from pathlib import Path
@@ -98,8 +100,21 @@ def opened(browser):
 
 @pytest.fixture(scope="session")
 def pages(tmp_path_factory) -> dict[str, Path]:
-    """Every kind of page by name, made from real documents by the command itself."""
-    return made_pages.make(tmp_path_factory.mktemp("pages"))
+    """Every kind of page by name, made from real documents by the command itself.
+
+    Workers of pytest-xdist share them: the first makes them, the others wait.
+    """
+    base = tmp_path_factory.getbasetemp()
+    shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+    folder, made = shared / "pages", shared / "pages.made"
+    with (shared / "pages.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not made.exists():
+            shutil.rmtree(folder, ignore_errors=True)  # of a worker that failed
+            folder.mkdir()
+            made_pages.make(folder)
+            made.touch()
+    return made_pages.paths(folder)
 
 
 @pytest.fixture

@@ -63,8 +63,13 @@ faults:
 """
 
 
-def make(folder: Path) -> dict[str, Path]:
-    """By name: a page of each kind."""
+def paths(folder: Path) -> dict[str, Path]:
+    """By name: the pages that `make` put into a folder."""
+    return {name: folder / f"{name}.html" for name in NAMES}
+
+
+def make(folder: Path) -> None:
+    """A page of each kind."""
     runs = folder / "runs"
     for _ in range(2):
         hengsuan("run", "quick", "--cluster", "small", "--quiet", "--out", runs)
@@ -85,18 +90,16 @@ def make(folder: Path) -> dict[str, Path]:
     }
     for name, text in files.items():
         (folder / f"{name}.json").write_text(text, encoding="utf-8")
-    found = documents(folder)
-    found["run"] = page(run, folder / "run.html")
-    found["certified-run"] = page(certified, folder / "certified-run.html")
-    found["compare-runs"] = folder / "compare-runs.html"
-    hengsuan("compare", run, other, "--html", found["compare-runs"])
-    return found
+        page(folder / f"{name}.json", folder / f"{name}.html")
+    page(run, folder / "run.html")
+    page(certified, folder / "certified-run.html")
+    hengsuan("compare", run, other, "--html", folder / "compare-runs.html")
 
 
-def documents(folder: Path, language: str = "en") -> dict[str, Path]:
-    """By name: pages of the files of a folder that `make` filled."""
+def chinese(folder: Path) -> dict[str, Path]:
+    """By name: pages in Chinese of the files of a folder that `make` filled."""
     return {
-        name: page(folder / f"{name}.json", folder / f"{name}-{language}.html", "--lang", language)
+        name: page(folder / f"{name}.json", folder / f"{name}-zh.html", "--lang", "zh")
         for name in DOCUMENTS
     }
 

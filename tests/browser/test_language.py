@@ -19,7 +19,7 @@ SAME = re.compile(r"[A-Z_]+\d*|mfu|[\W\d_]*")
 
 @pytest.fixture(scope="module")
 def chinese(pages):
-    return made_pages.documents(pages["gate"].parent, "zh")
+    return made_pages.chinese(pages["gate"].parent)
 
 
 @pytest.mark.parametrize("name", made_pages.DOCUMENTS)

@@ -110,7 +110,8 @@ def test_a_run_leads_from_a_name_to_the_node(opened, pages):
 def test_a_name_leads_to_its_row_where_a_page_has_a_table_of_nodes(opened, pages):
     page = opened(pages["verdict"]).page
     page.evaluate("document.dispatchEvent(new CustomEvent('show-node', { detail: 'gpu-07' }))")
-    assert [one.split()[1] for one in rows(page, "judged").all_inner_texts()] == ["gpu-07"]
+    (shown,) = rows(page, "judged").all_inner_texts()
+    assert "gpu-07" in shown
     assert page.locator("#judged table").is_visible()
 
 
