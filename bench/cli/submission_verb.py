@@ -11,6 +11,7 @@ from typing import IO, TYPE_CHECKING, Any
 import click
 
 from ..errors import Exit, UsageError
+from ..report.amount import quiet
 from .certificate_verb import passphrase_of, validity
 from .json_output import JSON, print_json, tell
 from .trust import PATH, date_of
@@ -107,6 +108,8 @@ def pack(
             f"{path}: {len(members)} members, {len(whole.getvalue())} bytes, "
             f"{manifest.label}, edition {manifest.edition}, {signed}"
         )
+        if quiet():
+            return int(Exit.OK)
         click.echo(f"{manifest.id()}")
         click.echo(f"checked by: hengsuan submission verify {path}")
     return int(Exit.OK)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ..errors import Exit, UsageError, unknown
+from ..report.amount import quiet
 from .json_output import JSON, print_json, say, tell
 from .verbs import Verb
 
@@ -191,6 +192,8 @@ def _dry_run(arch: str, entries: Sequence[Tuned], as_json: bool) -> int:
             return int(Exit.OK)
         for entry in entries:
             click.echo(f"{entry.label} on {arch}: {len(entry.candidates)} candidates")
+            if quiet():
+                continue
             click.echo(f"  measured with {', '.join(entry.shapes)}")
             for number, name in enumerate(entry.candidates):
                 click.echo(f"  {name}{'  (present)' if number == 0 else ''}")

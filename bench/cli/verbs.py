@@ -78,6 +78,17 @@ class Commands(click.Group):
         hint = f" Did you mean {' or '.join(near)}?" if near else ""
         raise click.UsageError(f"No such command '{name}'.{hint}", ctx)
 
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Each command with the whole of its first sentence."""
+        found = [(name, self.get_command(ctx, name)) for name in self.list_commands(ctx)]
+        rows = [
+            (name, " ".join(parted(one.help)[0].split("\n\n")[0].split()))
+            for name, one in found
+            if one is not None and not one.hidden
+        ]
+        with formatter.section("Commands"):
+            formatter.write_dl(rows)
+
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """The first example of each command."""
         from .manual import PAGES

@@ -103,6 +103,15 @@ def test_all_verbs_fit_one_screen_and_are_grouped_by_who_asks():
         assert any(line.split() == [verb, *text.split()] for line in lines), verb
 
 
+def test_a_group_says_of_each_command_what_it_does():
+    shown = " ".join(hengsuan("results", "--help").stdout.split())
+    for path, (command, _) in EVERY.items():
+        if path.startswith("results "):
+            first = " ".join(parted(command.help)[0].split("\n\n")[0].split())
+            assert first in shown
+            assert next(iter(PAGES[path].examples)) in shown
+
+
 @pytest.mark.parametrize(
     ("words", "near"),
     [
