@@ -18,6 +18,7 @@ from .measuring import (
     work_of,
 )
 from .place import given
+from .storing import THEN_STORE, stored
 from .verbs import Verb
 
 if TYPE_CHECKING:
@@ -89,6 +90,7 @@ class Duration(click.ParamType[float]):
 @click.option("--resume", metavar="RUN", help="Continue a certification whose driver died.")
 @ONLY
 @click.option("--dry-run", is_flag=True, help="Print the plan and how long it takes at most.")
+@THEN_STORE
 @JSON
 def command(
     suite: str,
@@ -105,6 +107,7 @@ def command(
     resume: str | None,
     only: str | None,
     dry_run: bool,
+    url: str | None,
     as_json: bool,
     **where: Any,
 ) -> int:
@@ -145,16 +148,19 @@ def command(
     )
     if run is not None:
         folder = find_run(run, out)
-        return judge(folder, stages_of(folder), judged_by)
+        return stored(url, lambda: (judge(folder, stages_of(folder), judged_by), folder))
     chips = load_chips()
     if dry_run:
         return print_planned(chosen_suite(suite, only), chips, as_json, **where)
     work = work_of(suite, only, resume, out)
-    return _certify(
-        work.suite,
-        judged_by,
-        {"budget": budget, "soak": options["soak"]},
-        lambda campaign: measured(work, chips, campaign=campaign, **where),
+    return stored(
+        url,
+        lambda: _certify(
+            work.suite,
+            judged_by,
+            {"budget": budget, "soak": options["soak"]},
+            lambda campaign: measured(work, chips, campaign=campaign, **where),
+        ),
     )
 
 
@@ -174,8 +180,8 @@ def _certify(
     judged_by: Judged,
     limits: dict[str, Any],
     measure: Callable[[Certify], Finished],
-) -> int:
-    """Measure and judge."""
+) -> tuple[int, Path]:
+    """Measure and judge: the exit code, and where the run is."""
     from ..campaigns.certify import Certify
     from .verdict import judge
 
@@ -189,10 +195,11 @@ def _certify(
         **limits,
     )
     finished = measure(campaign)
-    return judge(
+    code = judge(
         finished.folder,
         campaign.stages,
         judged_by,
         campaign.stopped,
         interrupted=finished.header.state == "interrupted",
     )
+    return code, finished.folder

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
@@ -187,7 +186,7 @@ def measured(
     from ..cluster.engine import execute
     from ..cluster.observer import Silent
     from ..configs import broken_chips
-    from .environment import environment
+    from .environment import command_line, environment
     from .live import watching
 
     for problem in broken_chips():
@@ -204,7 +203,7 @@ def measured(
             work.out,
             work.run_id,
             chips=chips,
-            command=["hengsuan", *sys.argv[1:]],
+            command=command_line(),
             environment=environment(),
             observer=observer,
             resume=work.again,

@@ -19,6 +19,7 @@ from .measuring import (
     resumes_as_planned,
     work_of,
 )
+from .storing import THEN_STORE, stored
 from .verbs import Verb
 
 if TYPE_CHECKING:
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 @ONLY
 @SET
 @click.option("--dry-run", is_flag=True, help="Print the plan, with --address for a cluster.")
+@THEN_STORE
 @JSON
 def command(
     suite: str,
@@ -42,6 +44,7 @@ def command(
     axes: tuple[str, ...],
     out: Path,
     dry_run: bool,
+    url: str | None,
     profile: str,
     as_json: bool,
     **where: Any,
@@ -50,7 +53,8 @@ def command(
 
     Exit code: 0 measured; 1 a sanity check failed or a criterion of the profile was missed;
     2 usage; 3 no value of a benchmark counts (all were contended), or not what a criterion needs;
-    4 a node, rank or benchmark was lost; 130 interrupted. What was measured is kept in any case.
+    4 a node, rank or benchmark was lost; 130 interrupted. What was measured is kept in any case,
+    also where a store is down.
     """
     from ..configs import load_chips, load_profile
 
@@ -60,8 +64,12 @@ def command(
     if dry_run:
         return print_planned(chosen_suite(suite, only, axes), chips, as_json, **where)
     work = work_of(suite, only, resume, out, axes)
-    finished = measured(work, chips, **where)
-    return _report(finished, scored_by, chips, as_json)
+
+    def measure() -> tuple[int, Path]:
+        finished = measured(work, chips, **where)
+        return _report(finished, scored_by, chips, as_json), finished.folder
+
+    return stored(url, measure)
 
 
 def _report(finished: Finished, profile: Any, chips: dict[str, Chip], as_json: bool) -> int:
