@@ -9,7 +9,8 @@ import click
 
 from ..errors import Exit
 from .json_output import JSON, print_json
-from .runs_asked import ASKED, OUT, asked_of
+from .runs_asked import ASKED, asked_of
+from .scoring import OUT
 
 
 @click.command(name="list")

@@ -10,7 +10,7 @@ import click
 
 from .history import diff, list_, trend
 from .json_output import JSON, print_json, tell
-from .runs_asked import OUT
+from .scoring import OUT
 from .storing import export, prune, pull, push
 from .verbs import Commands
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, get_args
 
 import click
@@ -15,13 +14,6 @@ if TYPE_CHECKING:
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-OUT = click.option(
-    "--out",
-    type=click.Path(path_type=Path),
-    default=Path("results"),
-    show_default=True,
-    help="Folder that holds runs.",
-)
 _OPTIONS = (
     click.option("--suite", default="", metavar="NAME", help="Of this suite; * fits any text."),
     click.option("--state", default="", metavar="STATE", help="running, complete, ..."),

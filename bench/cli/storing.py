@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ..errors import Exit, HengsuanError, UsageError
+from ..errors import Exit, HengsuanError, InfraError, UsageError
 from .json_output import JSON, print_json
-from .runs_asked import ASKED, OUT, asked_of
+from .runs_asked import ASKED, asked_of
+from .scoring import OUT
 
 if TYPE_CHECKING:
     from ..store.connection import Store
@@ -42,7 +43,7 @@ def opened(url: str | None) -> Store:
         return Store(url)
     except ImportError as error:
         raise UsageError(
-            f"a store needs the package {error.name}, which is not installed",
+            f"a store needs the package {error.name or 'psycopg'}, which is not installed",
             hint="python -m pip install 'hengsuan[store]'",
         ) from None
 
@@ -81,16 +82,17 @@ def push(runs: tuple[str, ...], url: str | None, out: Path, as_json: bool) -> in
     it can be repeated at any time. Several may push at once.
     """
     from ..runs import find_run, list_runs
+
+    store = opened(url)
     from ..store.push import How
     from ..store.push import push as pushed
 
-    store = opened(url)
     folders = [find_run(run, out) for run in runs]
     problems: dict[str, HengsuanError] = {}
     if not runs:
         for info in list_runs(out):
             if info.problem:
-                problems[info.path] = UsageError(info.problem)
+                problems[info.path] = InfraError(info.problem)
             elif info.state != "running":
                 folders.append(Path(info.path))
     with store.writing():
@@ -128,10 +130,11 @@ def pull(runs: tuple[str, ...], url: str | None, out: Path, as_json: bool, **ask
     A run that is here is left as it is. RUN is an id or a uid, or the beginning of one.
     """
     from ..runs import chosen
+
+    store = opened(url)
     from ..store.pull import held, here, named
     from ..store.pull import pull as pulled
 
-    store = opened(url)
     every = held(store)
     wanted = [named(every, run) for run in runs] if runs else every
     kept = chosen([one.info for one in wanted], asked_of(**asked))

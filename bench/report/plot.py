@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+import numpy.typing as npt
 from rich.console import Console
 from rich.text import Text
 
@@ -55,7 +56,7 @@ def print_plot(
     _line(made, f"{'':{margin}}  {ends[0]}{'':{between}}{ends[1]}")
 
 
-def _places(values: np.ndarray[tuple[int, ...], np.dtype[np.float64]], count: int) -> np.ndarray:
+def _places(values: npt.NDArray[np.float64], count: int) -> npt.NDArray[np.int64]:
     """int64[values]: 0 for the least to ``count`` - 1 for the largest; the middle where all are
     equal."""
     span = float(values.max() - values.min())

@@ -283,10 +283,11 @@ def test_writers_of_one_file_wait_for_each_other(made, file):
         ("postgresql://u:s3cret@h", "names no database"),
         ("sqlite://", "names no database"),
         ("sqlite:///no/such/folder/x.db", "unable to open database file"),
-        ("sqlite:////dev/null", "the store cannot be used"),
+        ("sqlite:///README.md", "file is not a database"),
     ],
 )
-def test_what_is_no_store_is_a_sentence(made, url, message):
+def test_what_is_no_store_is_a_sentence(made, url, message, monkeypatch):
+    monkeypatch.chdir(Path(__file__).parents[2])
     made.run()
     done = hengsuan("results", "push", "--store", url, "--out", made.folder)
     assert done.exit_code in (2, 4)
@@ -299,6 +300,21 @@ def test_a_bad_url_is_told_before_anything_is_measured(tmp_path):
     done = hengsuan(*words, "--store", "mysql://u:s3cret@h/d")
     assert done.exit_code == 2
     assert not (tmp_path / "results").exists()
+
+
+@pytest.mark.parametrize("package", ["sqlalchemy", "psycopg"])
+@pytest.mark.parametrize("words", [("results", "push"), ("results", "pull"), ("run", "quick")])
+def test_packages_that_are_missing_are_named(tmp_path, package, words):
+    words = ["hengsuan", *words, "--store", "postgresql://h/d", "--out", str(tmp_path)]
+    script = (
+        f"import sys; sys.modules[{package!r}] = None; sys.argv = {words!r}\n"
+        "from bench.cli import main; main()"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert done.returncode == 2
+    assert f"a store needs the package {package}, which is not installed" in done.stderr
+    assert "hengsuan[store]" in done.stderr
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_reading_makes_no_store(file, tmp_path):
