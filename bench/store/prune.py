@@ -58,7 +58,8 @@ def plan(
 
     Raises `InfraError` if the folder, a verdict of a gate or a certificate cannot be read.
     """
-    runs = list_runs(folder)
+    # By time, not by its text: clocks write their zones differently.
+    runs = sorted(list_runs(folder), key=lambda run: (began(run) or 0.0, run.id))
     why: dict[str, str] = {}
     asked: list[RunInfo] = []
     newer: Counter[tuple[str, str]] = Counter()
@@ -77,7 +78,7 @@ def plan(
         if run.path not in why and (run.id in signed or (Path(run.path) / MARK).exists()):
             why[run.path] = f"it has a certificate{signed.get(run.id, '')}"
     _baselines(folder, runs, asked, why)
-    going = sorted((r for r in asked if r.path not in why), key=lambda r: (r.started, r.id))
+    going = [run for run in reversed(asked) if run.path not in why]
     return Plan(
         going=going,
         size=sum(_size(Path(run.path)) for run in going),
