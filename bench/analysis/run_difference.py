@@ -173,7 +173,7 @@ def _state(
     if len(ends) < 2:
         return "unsure"
     assert new is not None
-    first, second = ranks(ends, new.case.better)  # type: ignore[arg-type]
+    first, second = ranks(ends, new.case.better)
     return "alike" if first == second else "worse" if second > first else "better"
 
 

@@ -24,13 +24,14 @@ def list_(out: Path, url: str | None, as_json: bool, **asked: Any) -> int:
     from ..runs import chosen, listed
 
     wanted = asked_of(**asked)
+    notes: list[str] = []
     if url is not None:
         from .storing import opened
 
         store = opened(url)
         from ..store.pull import held
 
-        where, every, notes = store.name, [one.info for one in held(store)], []
+        where, every = store.name, [one.info for one in held(store)]
     else:
         where = str(out)
         every, notes = listed(out)

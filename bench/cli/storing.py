@@ -108,8 +108,8 @@ def push(runs: tuple[str, ...], url: str | None, out: Path, as_json: bool) -> in
         said = {path: str(error) for path, error in problems.items()}
         print_json({"store": store.name, "runs": done, "problems": said, "exit": int(code)})
         return int(code)
-    for path, error in problems.items():
-        click.echo(f"not pushed: {path}: {error}", err=True)
+    for path, why in problems.items():
+        click.echo(f"not pushed: {path}: {why}", err=True)
     count = {how: list(done.values()).count(how) for how in ("new", "newer", "there")}
     click.echo(
         f"{store.name}: {count['new']} new, {count['newer']} brought up to date, "

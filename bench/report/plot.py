@@ -14,7 +14,7 @@ from ..units import format_value
 _ROWS = 9
 _WIDEST = 72
 """Columns of a plot at most: more say nothing more of a few hundred runs."""
-_PLAIN = {"●": "*", "│": "|", "─": "-", "┤": "|", "└": "+"}
+_PLAIN = str.maketrans("●│─┤└", "*|-|+")
 """What stands for the characters of a plot where UTF-8 is missing."""
 
 
@@ -62,10 +62,13 @@ def _places(values: npt.NDArray[np.float64], count: int) -> npt.NDArray[np.int64
     span = float(values.max() - values.min())
     if span <= 0:
         return np.full(values.size, count // 2, dtype=np.int64)
-    return np.rint((values - values.min()) / span * (count - 1)).astype(np.int64)
+    places: npt.NDArray[np.int64] = np.rint((values - values.min()) / span * (count - 1)).astype(
+        np.int64
+    )
+    return places
 
 
 def _line(made: Console, text: str) -> None:
     if not made.encoding.lower().startswith("utf"):
-        text = text.translate(str.maketrans(_PLAIN))
+        text = text.translate(_PLAIN)
     made.print(Text(text.rstrip()), soft_wrap=True)

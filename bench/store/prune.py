@@ -20,7 +20,8 @@ from ..certificates.issue import MARK
 from ..errors import InfraError, UsageError
 from ..gates import GATE, read_gate
 from ..headers import RUN, UNDECODABLE
-from ..runs import RunInfo, began, list_runs
+from ..index import RunInfo
+from ..runs import began, list_runs
 from .contents import check_ended
 
 _GOING = ".pruned-"

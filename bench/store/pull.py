@@ -16,7 +16,8 @@ import sqlalchemy as sa
 
 from ..errors import HengsuanError, InfraError, UsageError, unknown
 from ..headers import RUN, read_header
-from ..runs import RunInfo, list_runs
+from ..index import RunInfo
+from ..runs import list_runs
 from .connection import Store
 from .contents import NAME, uid_of
 from .push import PART

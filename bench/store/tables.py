@@ -28,7 +28,7 @@ class Moment(TypeDecorator[datetime]):
         return value.replace(tzinfo=timezone.utc) if value.tzinfo is None else value
 
 
-def _table(name: str, **columns: Any) -> sa.Table:
+def _table(name: str, /, **columns: Any) -> sa.Table:
     return sa.Table(name, METADATA, *(sa.Column(key, kind) for key, kind in columns.items()))
 
 

@@ -90,13 +90,14 @@ def signed(made, run):
 
     from bench.verdicts import write_verdict
 
-    _, said = judged(("gpu-0", "accept"), run=run.name)
+    finished = datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
+    _, said = judged(("gpu-0", "accept"), run=run.name, finished=finished)
     write_verdict(run, msgspec.structs.replace(said, results=""))
     key = made.folder.parent / "key"
     if not key.exists():
         assert hengsuan("certificate", "keygen", key).exit_code == 0
     out = made.folder.parent / f"certificates-{run.name}"
-    words = ("--key", key, "--out", out, "--valid", "36500d", "--results", made.folder)
+    words = ("--key", key, "--out", out, "--results", made.folder)
     assert hengsuan("certificate", "sign", run.name, *words).exit_code == 0
     (file,) = out.iterdir()
     return file
