@@ -46,16 +46,18 @@ class Store:
 
     def __init__(self, url: str) -> None:
         parsed = _parse(url)
-        plain = parsed.set(password=None, query={}, drivername=parsed.get_backend_name())
-        self.name = plain.render_as_string()
+        kind = parsed.get_backend_name()
+        self.name = URL.create(
+            kind, parsed.username, None, parsed.host, parsed.port, parsed.database
+        ).render_as_string()
         self._secrets = _secrets(parsed)
         self._ready = False
-        self._file = parsed.database if parsed.get_backend_name() == "sqlite" else None
+        self._file = parsed.database if kind == "sqlite" else None
         arguments: dict[str, Any] = {"timeout": _BUSY}
         if self._file is None:
             arguments = {key: value for key, value in _SERVER.items() if key not in parsed.query}
             if "PGCONNECT_TIMEOUT" in os.environ:
-                del arguments["connect_timeout"]
+                arguments.pop("connect_timeout", None)
         # Parameters of statements are whole files: errors must not print them.
         self._engine = sa.create_engine(
             parsed, poolclass=NullPool, hide_parameters=True, connect_args=arguments
