@@ -65,6 +65,5 @@ def test_list(benchmark, figure, many):
     ):
         assert out.count("-quick") == RUNS
         waited = f"waited {seconds - cpu:.2f} s" if seconds > 1.1 * cpu else ""
-        high = 0.5 if "without" not in what else None
         limits = (min(cpu, seconds), seconds)
-        figure(what, seconds, "s", high=high, limits=limits, contended=waited)
+        figure(what, seconds, "s", high=0.5, limits=limits, contended=waited)
