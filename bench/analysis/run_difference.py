@@ -68,8 +68,8 @@ class RunDifference(msgspec.Struct, kw_only=True, frozen=True):
     """What is different in the second of two runs.
 
     ``environment``: versions, drivers, variables, the suite, nodes, a phrase each. ``hardware``:
-    what is different in nodes of equal name, sentences. ``metrics`` are all, those that changed
-    first; ``unlike`` says why no values are compared, else empty.
+    what is different in nodes of equal name, sentences. ``metrics`` are all of which either has a
+    value, those that changed first; ``unlike`` says why no values are compared, else empty.
     """
 
     before: str
@@ -118,7 +118,9 @@ def _hardware(old: Header, new: Header) -> Iterator[str]:
 def _metrics(before: RunReader, after: RunReader) -> Iterator[MetricChange]:
     was, has = _by_key(before), _by_key(after)
     for key in dict.fromkeys([*was, *has]):
-        yield _compared(was.get(key), has.get(key))
+        one = _compared(was.get(key), has.get(key))
+        if one.before is not None or one.after is not None:
+            yield one
 
 
 def _by_key(reader: RunReader) -> dict[bytes, CaseSummary]:
@@ -159,8 +161,6 @@ def _state(
 ) -> State:
     if old is not None and new is not None and not _same(old, new):
         return "changed"
-    if before is None and after is None:
-        return "unsure"
     if before is None:
         return "only after"
     if after is None:

@@ -38,6 +38,8 @@ def print_plot(
     """
     low, high = min(values), max(values)
     labels = [format_value(one, unit) for one in (high, (low + high) / 2, low)]
+    if labels[0] == labels[2]:  # one level: its scale says nothing
+        labels = ["", labels[1], ""]
     margin = max(map(len, labels))
     width = max(min(made.width - margin - 2, _WIDEST), 10)
     x = _places(np.asarray(times, dtype=np.float64), width)

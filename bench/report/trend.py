@@ -40,7 +40,10 @@ def _drawn(made: Console, one: MetricHistory, on: str, began: dict[str, str]) ->
     days = [began[run][:10] for run in one.runs]
     places = [one.runs.index(change.first) for change in one.changes]
     times = [datetime.fromisoformat(began[run]).timestamp() for run in one.runs]
-    print_plot(made, times, one.values, one.unit, (days[0], days[-1]), places)
+    ends = (days[0], days[-1])
+    if days[0] == days[-1]:
+        ends = (f"{days[0]} {began[one.runs[0]][11:16]}", began[one.runs[-1]][11:16])
+    print_plot(made, times, one.values, one.unit, ends, places)
     for place, change in zip(places, one.changes, strict=True):
         line = (
             f"{days[place]}, run {change.first}: {_by(change)}, from "

@@ -127,3 +127,13 @@ def test_runs_that_cannot_be_read_are_sentences(made, words, message):
     done = hengsuan("results", "diff", *words, "--out", made.folder)
     assert done.exit_code in (2, 4)
     assert message in str(done.exception)
+
+
+def test_what_neither_has_is_not_told(made):
+    cases = [case(0, title="gemm"), case(1, "stream", metric="bandwidth", unit="B/s")]
+    one, two = (made.run(cases=cases[:1]) for _ in range(2))
+    for path in (one, two):
+        declared = json.loads((path / "run.json").read_bytes())
+        declared["cases"].append(msgspec.to_builtins(cases[1]))
+        (path / "run.json").write_text(json.dumps(declared))
+    assert states(between(one, two)) == {"gemm flops": "alike"}
