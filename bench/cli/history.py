@@ -8,18 +8,22 @@ from typing import Any
 import click
 
 from ..errors import Exit
-from .json_output import JSON, print_json
+from .json_output import JSON, print_json, tell
 from .runs_asked import ASKED, asked_of
 from .scoring import OUT
+from .verbs import Verb
 
 
-@click.command(name="list")
+@click.command(name="list", cls=Verb)
 @OUT
 @ASKED
 @click.option("--store", "url", metavar="URL", help="The runs of a team's store instead.")
 @JSON
 def list_(out: Path, url: str | None, as_json: bool, **asked: Any) -> int:
-    """List the runs of a folder, oldest first."""
+    """List the runs of a folder or a store, oldest first.
+
+    Exit code: 0 listed.
+    """
     from ..report.runs import print_runs
     from ..runs import chosen, listed
 
@@ -37,25 +41,26 @@ def list_(out: Path, url: str | None, as_json: bool, **asked: Any) -> int:
         every, notes = listed(out)
     runs = chosen(every, wanted)
     for note in notes:
-        click.echo(f"note: {note}", err=True)
+        tell(f"note: {note}")
     if as_json:
         print_json(runs)
     elif runs:
         print_runs(runs, click.echo)
     else:
         said = f"no runs in {where}" if not every else f"none of {len(every)} runs in {where} is so"
-        click.echo(said, err=True)
+        tell(said)
     return 0
 
 
-@click.command()
-@click.argument("before")
-@click.argument("after")
-@click.option("--all", "every", is_flag=True, help="Every metric, also those that did not change.")
+@click.command(cls=Verb)
+@click.argument("before", metavar="RUN")
+@click.argument("after", metavar="RUN")
 @OUT
 @JSON
-def diff(before: str, after: str, every: bool, out: Path, as_json: bool) -> int:
-    """Show what is different in run AFTER: environment, hardware, suite, values with intervals.
+def diff(before: str, after: str, out: Path, as_json: bool) -> int:
+    """Show what is different in the second RUN: environment, hardware, values with intervals.
+
+    A value changed where the intervals of both lie apart. --verbose shows also what did not.
 
     Exit code: 0 shown; 3 their values are not compared, or neither has one.
     """
@@ -70,11 +75,11 @@ def diff(before: str, after: str, every: bool, out: Path, as_json: bool) -> int:
     if as_json:
         print_json({"exit": int(code), "difference": found})
     else:
-        print_difference(console(), found, every=every)
+        print_difference(console(), found)
     return int(code)
 
 
-@click.command()
+@click.command(cls=Verb)
 @click.argument("metric")
 @click.option("--node", default="", metavar="NAME", help="Of this node, also where it was renamed.")
 @click.option("--chip", default="", metavar="NAME", help="On this chip.")
@@ -107,5 +112,5 @@ def trend(metric: str, node: str, chip: str, last: int, out: Path, as_json: bool
     else:
         print_trend(console(), found)
         if not found.metrics:
-            click.echo(f"no run in {out} has a value of {metric}", err=True)
+            tell(f"no run in {out} has a value of {metric}")
     return int(code)

@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ..errors import Exit, HengsuanError, InfraError, UsageError
-from .json_output import JSON, print_json
+from .json_output import JSON, print_json, say, tell
 from .runs_asked import ASKED, asked_of
 from .scoring import OUT
+from .verbs import Verb
 
 if TYPE_CHECKING:
     from ..store.connection import Store
@@ -63,14 +64,14 @@ def stored(url: str | None, measure: Callable[[], tuple[int, Path]]) -> int:
 
         try:
             push(store, folder)
-            click.echo(f"pushed to {store.name}", err=True)
+            say(f"pushed to {store.name}")
         except HengsuanError as error:
-            click.echo(f"not pushed: {error}", err=True)
-            click.echo(f"kept in {folder}; later: hengsuan results push {folder}", err=True)
+            tell(f"not pushed: {error}")
+            tell(f"kept in {folder}; later: hengsuan results push {folder}")
     return code
 
 
-@click.command()
+@click.command(cls=Verb)
 @click.argument("runs", nargs=-1, metavar="[RUN]...")
 @STORE
 @OUT
@@ -80,6 +81,8 @@ def push(runs: tuple[str, ...], url: str | None, out: Path, as_json: bool) -> in
 
     What the store has already is left as it is, and what went on since is brought up to date, so
     it can be repeated at any time. Several may push at once.
+
+    Exit code: 0 all of them are there; 4 the store or a run cannot be used.
     """
     from ..runs import find_run, list_runs
 
@@ -109,7 +112,7 @@ def push(runs: tuple[str, ...], url: str | None, out: Path, as_json: bool) -> in
         print_json({"store": store.name, "runs": done, "problems": said, "exit": int(code)})
         return int(code)
     for path, why in problems.items():
-        click.echo(f"not pushed: {path}: {why}", err=True)
+        tell(f"not pushed: {path}: {why}")
     count = {how: list(done.values()).count(how) for how in ("new", "newer", "there")}
     click.echo(
         f"{store.name}: {count['new']} new, {count['newer']} brought up to date, "
@@ -118,7 +121,7 @@ def push(runs: tuple[str, ...], url: str | None, out: Path, as_json: bool) -> in
     return int(code)
 
 
-@click.command()
+@click.command(cls=Verb)
 @click.argument("runs", nargs=-1, metavar="[RUN]...")
 @STORE
 @OUT
@@ -128,6 +131,8 @@ def pull(runs: tuple[str, ...], url: str | None, out: Path, as_json: bool, **ask
     """Bring runs from a team's store into the folder; without RUN all that are asked for.
 
     A run that is here is left as it is. RUN is an id or a uid, or the beginning of one.
+
+    Exit code: 0 all of them are here; 4 the store cannot be used, or the folder not written.
     """
     from ..runs import chosen
 
@@ -147,11 +152,11 @@ def pull(runs: tuple[str, ...], url: str | None, out: Path, as_json: bool, **ask
         return 0
     for path in brought:
         click.echo(path)
-    click.echo(f"{store.name}: {len(brought)} pulled, {len(there)} were here", err=True)
+    say(f"{store.name}: {len(brought)} pulled, {len(there)} were here")
     return 0
 
 
-@click.command()
+@click.command(cls=Verb)
 @click.option("--keep", type=click.IntRange(0), metavar="N", help="Keep the newest N of a suite.")
 @click.option("--older", type=click.FloatRange(0), metavar="DAYS", help="Only what is older.")
 @click.option("--protect", multiple=True, metavar="RUN", help="Keep this run; may be repeated.")
@@ -179,7 +184,10 @@ def prune(
 
     A run that has not ended, has a certificate, or is the baseline of a run or verdict that stays,
     is never deleted.
+
+    Exit code: 0 deleted, or nothing to delete.
     """
+    from ..report.amount import quiet
     from ..runs import find_run
     from ..store.prune import delete, plan, sweep
     from ..units import format_size
@@ -197,10 +205,11 @@ def prune(
     ids = [run.id for run in made.going]
     if not as_json:
         for run in made.going:
-            click.echo(f"{run.id}  {run.suite}, {run.state}, {run.provenance}, {run.started}")
+            more = "" if quiet() else f"  {run.suite}, {run.state}, {run.provenance}, {run.started}"
+            click.echo(f"{run.id}{more}")
         for name, why in made.staying.items():
-            click.echo(f"stays: {name}: {why}", err=True)
-        click.echo(f"{len(ids)} run(s), {format_size(made.size) if made.size else '0B'}", err=True)
+            say(f"stays: {name}: {why}")
+        say(f"{len(ids)} run(s), {format_size(made.size) if made.size else '0B'}")
     if not dry_run and ids:
         if not yes and not as_json:
             click.confirm("delete them?", abort=True, err=True)
@@ -213,11 +222,11 @@ def prune(
         found = {"deleted" if not dry_run else "would_delete": ids, "stay": made.staying}
         print_json({**found, "bytes": made.size})
     elif ids and not dry_run:
-        click.echo(f"{len(ids)} deleted", err=True)
+        say(f"{len(ids)} deleted")
     return 0
 
 
-@click.command()
+@click.command(cls=Verb)
 @click.argument("runs", nargs=-1, required=True, metavar="RUN...")
 @click.argument("file", type=click.Path(path_type=Path))
 @OUT
@@ -226,6 +235,8 @@ def export(runs: tuple[str, ...], file: Path, out: Path, as_json: bool) -> int:
     """Write runs into one FILE: NAME.tar.gz (their folders), NAME.jsonl or NAME.csv (every row).
 
     An archive is unpacked into a folder of runs: tar -xzf NAME.tar.gz -C results
+
+    Exit code: 0 written.
     """
     from ..runs import find_run
     from ..store.export import export as exported
@@ -233,7 +244,7 @@ def export(runs: tuple[str, ...], file: Path, out: Path, as_json: bool) -> int:
     folders = list(dict.fromkeys(find_run(run, out) for run in runs))
     notes = exported(folders, file)
     for note in notes:
-        click.echo(f"note: {note}", err=True)
+        tell(f"note: {note}")
     if as_json:
         size = file.stat().st_size
         print_json({"file": str(file), "bytes": size, "runs": [one.name for one in folders]})

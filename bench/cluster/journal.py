@@ -34,7 +34,6 @@ _REST = 20
 """Times what saving ``run.json`` took, for which it is not saved again because of events alone."""
 
 
-
 class Journal:
     """The open folder of one run."""
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from ..index import RunInfo
 from ..records import labelled
+from .amount import most, quiet, verbose
 from .plain import plain
 
 if TYPE_CHECKING:
@@ -23,11 +24,18 @@ if TYPE_CHECKING:
 
 _COLUMNS = ("run", "suite", "started", "state", "executor", "provenance", "nodes", "problem")
 SHOWN = 20
-"""Metrics that a difference shows at most; ``--all`` shows all."""
+"""Metrics that a difference shows at most."""
 
 
 def print_runs(runs: Sequence[RunInfo], echo: Callable[[str], None]) -> None:
-    """One line a run, the columns in line; folded by the terminal's own table if it is narrow."""
+    """One line a run, the columns in line; with ``--quiet`` ids alone.
+
+    Where the terminal is too narrow it folds them as other tables.
+    """
+    if quiet():
+        for run in runs:
+            echo(plain(run.id))
+        return
     rows = [_COLUMNS, *(_cells(run) for run in runs)]
     used = [place for place in range(len(_COLUMNS)) if any(row[place] for row in rows[1:])]
     rows = [tuple(row[place] for place in used) for row in rows]
@@ -65,12 +73,12 @@ def _width(text: str) -> int:
     return sum(2 if unicodedata.east_asian_width(one) in "WF" else 1 for one in text)
 
 
-def print_difference(made: Console, found: RunDifference, *, every: bool = False) -> None:
+def print_difference(made: Console, found: RunDifference) -> None:
     """What changed around the measurements, then the metrics that lie apart, the rest counted."""
     from rich.text import Text
 
     from ..analysis.run_difference import STATES
-    from .terminal import print_table
+    from .terminal import print_table, verdict
 
     for title, lines in (("changed", found.environment), ("hardware", found.hardware)):
         for line in lines:
@@ -78,21 +86,17 @@ def print_difference(made: Console, found: RunDifference, *, every: bool = False
     if not (found.environment or found.hardware):
         made.print(Text("changed: nothing that their headers tell"), soft_wrap=True)
     if found.unlike:
-        text = f"{found.unlike}: their values are not compared"
-        made.print(Text(text, style="yellow"), soft_wrap=True)
+        verdict(made, f"{found.unlike}: their values are not compared", "yellow")
         return
-    told = [one for one in found.metrics if every or one.state not in ("alike", "unsure")]
-    shown = told if every else told[:SHOWN]
+    told = [one for one in found.metrics if verbose() or one.state not in ("alike", "unsure")]
+    shown = told[: most(SHOWN)]
     if shown:
         columns = ("metric", "", "by", "before", "95 %", "after", "95 %")
         print_table(made, columns, [_metric(one) for one in shown], right=(2, 3, 5))
     if len(told) > len(shown):
-        made.print(Text(f"and {len(told) - len(shown)} more (--all)"), soft_wrap=True)
+        made.print(Text(f"and {len(told) - len(shown)} more (--verbose)"), soft_wrap=True)
     counts = [f"{found.count(state)} {state}" for state in STATES if found.count(state)]
-    made.print(
-        Text(f"{found.before} → {found.after}: {', '.join(counts) or 'no metric'}", style="bold"),
-        soft_wrap=True,
-    )
+    verdict(made, f"{found.before} → {found.after}: {', '.join(counts) or 'no metric'}")
     if found.count("worse") + found.count("better"):
         text = "the intervals are of single runs; whether it is slower beyond doubt, a gate says"
         made.print(Text(text), soft_wrap=True)

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from datetime import datetime
 
 from rich.console import Console
 from rich.text import Text
 
 from ..analysis.gate.change_points import LASTING
-from ..analysis.gate.history import Change, History, MetricHistory
+from ..analysis.gate.history import VERDICTS, Change, History, MetricHistory
 from ..units import format_value
+from .amount import most
 from .plot import print_plot
-from .terminal import print_table
+from .terminal import print_table, verdict
 
 DRAWN = 6
 """Metrics that are drawn; of more there is a line each."""
@@ -21,17 +23,21 @@ def print_trend(made: Console, found: History) -> None:
     """Every metric as a plot with its changes in words; of many, a table."""
     on = f" of {found.node}" if found.node else ""
     began = dict(zip(found.runs, found.began, strict=True))
-    if len(found.metrics) > DRAWN:
+    drawn = len(found.metrics) <= most(DRAWN)
+    if not drawn:
         _table(made, found, began)
-        made.print(
-            Text(f"{len(found.metrics)} metrics{on}; fewer than {DRAWN + 1} are drawn"),
-            soft_wrap=True,
-        )
     else:
         for one in found.metrics:
             _drawn(made, one, on, began)
     for note in found.notes:
         made.print(Text(f"note: {note}", style="yellow"), soft_wrap=True)
+    if found.metrics:
+        counts = Counter(one.verdict for one in found.metrics)
+        said = ", ".join(f"{counts[word]} {word}" for word in VERDICTS if counts[word])
+        more = "" if drawn else "; --verbose draws them"
+        verdict(
+            made, f"{len(found.metrics)} metric(s){on} in {len(found.runs)} run(s): {said}{more}"
+        )
 
 
 def _drawn(made: Console, one: MetricHistory, on: str, began: dict[str, str]) -> None:

@@ -151,7 +151,9 @@ def test_many_metrics_are_a_table(made):
     done = hengsuan("results", "trend", "*", "--out", made.folder)
     assert done.exit_code == 0
     assert "●" not in done.stdout
-    assert "9 metrics" in done.stdout
+    assert "9 metric(s) in 1 run(s): 9 too few runs; --verbose draws them" in done.stdout
+    (line,) = hengsuan("results", "trend", "*", "--quiet", "--out", made.folder).stdout.splitlines()
+    assert line.startswith("9 metric(s) in 1 run(s)")
 
 
 def test_without_utf_8_it_is_drawn_plainly(made, monkeypatch):

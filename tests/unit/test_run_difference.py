@@ -108,7 +108,7 @@ def test_the_verb_shows_what_changed(made):
     assert flops["before"]["low"] == pytest.approx(0.99e14)
     # Half the devices are as they were, so that the interval reaches up to these.
     assert flops["state"] == "alike"
-    every = hengsuan(*words, "--all")
+    every = hengsuan(*words, "--verbose")
     assert "gemm flops" in every.stdout
     assert "gemm flops" not in done.stdout
 
