@@ -185,7 +185,7 @@ def test_a_server_that_stops_in_the_middle(made, database):
 
 
 def test_a_run_is_pushed_at_its_end_or_later(server, database, tmp_path):
-    words = ("run", "quick", "--cluster", "small", "--quiet", "--json", "--out", tmp_path)
+    words = ("run", "quick", "--cluster", "small", "--json", "--out", tmp_path)
     server.stop()
     try:
         out, err = hengsuan(*words, HENGSUAN_STORE=database.url)
@@ -208,7 +208,7 @@ def test_a_run_is_pushed_at_its_end_or_later(server, database, tmp_path):
 
 
 def test_verdicts_are_pushed_with_their_runs(database, tmp_path):
-    words = ("--cluster", "small", "--quiet", "--out", tmp_path)
+    words = ("--cluster", "small", "--out", tmp_path)
     process = started("certify", *words, "--store", database.url)
     _, err = process.communicate(timeout=120)
     assert process.returncode in (0, 1, 3), err
