@@ -263,7 +263,7 @@ class Header(msgspec.Struct, kw_only=True):
         return labelled(self.provenance, self.stands_for)
 
 
-def labelled(provenance: Provenance, stands_for: str) -> str:
+def labelled(provenance: str, stands_for: str) -> str:
     """A provenance, with the chip that was stood in for."""
     return f"{provenance} for {stands_for}" if stands_for else provenance
 

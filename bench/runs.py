@@ -1,50 +1,98 @@
-"""Finding runs in a folder: all of them, or one by its name."""
+"""Finding runs in a folder: all of them, those that are asked for, or one by its name."""
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import os
+import time
+from collections.abc import Sequence
+from datetime import datetime, timezone
+from fnmatch import fnmatchcase
 from pathlib import Path
+from typing import IO
 
 import msgspec
 
-from .errors import InfraError, UsageError, unknown
-from .headers import RUN, UNDECODABLE, checked, unreadable
+from .errors import UsageError, unknown
+from .headers import RUN
+from .hostlists import SEPARATOR, expand
+from .index import RunInfo, read_runs
+
+_TRIES, _MOMENT = 3, 0.05
+"""How often a lock that somebody has is tried before, and seconds between."""
 
 
-class RunInfo(msgspec.Struct, kw_only=True):
-    """One line of a list of runs. ``problem`` says why a folder cannot be read, else empty."""
+class Asked(msgspec.Struct, kw_only=True, frozen=True):
+    """Which runs of many are meant; an empty field asks nothing.
 
-    path: str = ""
-    schema: int = 0
-    id: str
+    ``suite`` is a name in which ``*`` fits any text, ``node`` a node's name, ``since`` the earliest
+    beginning, in seconds since 1970.
+    """
+
     suite: str = ""
-    started: str = ""
-    finished: str | None = None
     state: str = ""
-    executor: str = ""
     provenance: str = ""
-    problem: str = ""
+    node: str = ""
+    since: float | None = None
 
 
 def list_runs(folder: str | Path) -> list[RunInfo]:
     """The runs in a folder, oldest first; empty where there is no such folder."""
+    return listed(folder)[0]
+
+
+def listed(folder: str | Path) -> tuple[list[RunInfo], list[str]]:
+    """`list_runs`, and in sentences what the reader must know of its index."""
     try:
-        paths = [path for path in Path(folder).iterdir() if (path / RUN).is_file()]
+        found, notes = read_runs(Path(folder))
     except FileNotFoundError:
-        return []
-    except OSError as error:
-        raise unreadable(Path(folder), error) from None
-    found = []
-    for path in paths:
+        return [], []
+    return sorted(found, key=lambda info: (info.started, info.id)), notes
+
+
+def chosen(runs: Sequence[RunInfo], asked: Asked) -> list[RunInfo]:
+    """Those of the runs that are asked for. Of a run that cannot be read nothing is known."""
+    on: dict[str, bool] = {}
+
+    def of_node(info: RunInfo) -> bool:
+        # Runs of one cluster have one list of names.
+        if info.nodes not in on:
+            on[info.nodes] = asked.node in names(info)
+        return on[info.nodes]
+
+    return [
+        info
+        for info in runs
+        if (not asked.suite or fnmatchcase(info.suite, asked.suite))
+        and asked.state in ("", info.state)
+        and asked.provenance in ("", info.provenance)
+        and (asked.since is None or (began(info) or 0.0) >= asked.since)
+        and (not asked.node or of_node(info))
+    ]
+
+
+def names(info: RunInfo) -> set[str]:
+    """The names of a run's nodes."""
+    found: set[str] = set()
+    for item in SEPARATOR.split(info.nodes):
         try:
-            info = msgspec.json.decode(checked(path), type=RunInfo)
-        except (UsageError, InfraError) as error:
-            info = RunInfo(id=path.name, problem=error.message)
-        except UNDECODABLE as error:
-            info = RunInfo(id=path.name, problem=f"{RUN} is damaged: {error}")
-        info.path = str(path)
-        found.append(info)
-    return sorted(found, key=lambda info: (info.started, info.id))
+            found.update(expand(item))
+        except ValueError:  # somebody calls a node so
+            found.add(item)
+    return found
+
+
+def began(info: RunInfo) -> float | None:
+    """When a run began, in seconds since 1970: clocks write their zones differently.
+
+    None where it does not say.
+    """
+    try:
+        when = datetime.fromisoformat(info.started.replace("Z", "+00:00"))
+    except ValueError:
+        return None
+    return (when if when.tzinfo else when.replace(tzinfo=timezone.utc)).timestamp()
 
 
 def find_run(run: str | Path, folder: str | Path) -> Path:
@@ -68,3 +116,27 @@ def find_run(run: str | Path, folder: str | Path) -> Path:
         several = ", ".join(sorted(path.name for path in begun))
         raise UsageError(f"several runs begin with {run!r}", hint=f"which of {several}?")
     raise unknown("run", run, ids.values())
+
+
+def claim(rows: IO[bytes], folder: Path) -> None:
+    """Hold the run until its file of rows is closed or we die: two would tear each other's lines.
+
+    Raises `UsageError` if somebody else holds it.
+    """
+    try:
+        # Who watches a run tries its lock now and then, and has it for a moment (`bench.growing`).
+        for _ in range(_TRIES):
+            with contextlib.suppress(BlockingIOError):
+                fcntl.flock(rows, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                return
+            time.sleep(_MOMENT)
+        fcntl.flock(rows, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        with contextlib.suppress(OSError):
+            rows.close()
+        raise UsageError(
+            f"run {folder.name} is being measured: another hengsuan writes {folder}",
+            hint="wait until it has ended, or stop it",
+        ) from None
+    except OSError:
+        pass  # a file system without locks

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import msgspec
 
 from ..errors import InfraError, UsageError
 from ..files import create_file, replace_file
+from ..headers import UNDECODABLE
 from ..identity import identity_of
 from ..results import ROWS, RunReader
 from ..verdicts import read_verdict
@@ -18,6 +20,8 @@ from .certificate import Signed, cases_digest, results_digests, state
 from .keys import Key, key_id
 from .verify import sign
 
+MARK = "certificates.json"
+"""In a run's folder: the ids of certificates that were signed of it. It is not to be deleted."""
 _UNSAFE = re.compile(r"[^A-Za-z0-9._-]+")
 
 
@@ -119,3 +123,17 @@ def write(signed: Signed, folder: Path) -> Path:
     except OSError as error:
         raise InfraError(f"cannot write: {error.strerror}", where=str(folder)) from None
     return path
+
+
+def mark(folder: Path, signed: Sequence[Signed]) -> str:
+    """Note in a run's folder which certificates are of it; why it cannot be noted, else empty."""
+    file = folder / MARK
+    try:
+        known = msgspec.json.decode(file.read_bytes(), type=list[str]) if file.exists() else []
+        every = dict.fromkeys([*known, *(one.certificate.id() for one in signed)])
+        replace_file(file, msgspec.json.format(msgspec.json.encode(list(every)), indent=1) + b"\n")
+    except OSError as error:
+        return f"{file}: cannot write: {error.strerror}"
+    except UNDECODABLE as error:
+        return f"{file} is damaged: {error}"
+    return ""

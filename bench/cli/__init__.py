@@ -33,7 +33,7 @@ VERBS = {
     "expect": ("Planners", "Say of each measurement what was to be expected, and why."),
     "compare": ("Planners", "Put systems side by side; rank them where intervals allow."),
     "project": ("Planners", "Say what a model would take on a cluster, and what limits it."),
-    "results": ("Everyone", "List and show runs."),
+    "results": ("Everyone", "List, show, compare, prune and share runs."),
     "report": ("Everyone", "Write a run as one HTML page, or for another system."),
     "show": ("Everyone", "Show benchmarks, suites, chips, profiles, schemas."),
     "tokens": ("Everyone", "Write and verify the token sets that benchmarks read."),

@@ -74,7 +74,7 @@ def sign(
     Exit code: 0 signed; 1 no node has one.
     """
     from ..certificates import keys, times
-    from ..certificates.issue import issue, write
+    from ..certificates.issue import issue, mark, write
     from ..report.plain import plain
     from ..report.terminal import WORST
     from ..runs import find_run
@@ -84,6 +84,8 @@ def sign(
     key = keys.load_private(path, secret)
     made = issue(folder, key, valid=validity(valid), moment=times.now(), every=every)
     files = [str(write(one, out)) for one in made.signed]
+    if files and (why := mark(folder, made.signed)):
+        click.echo(f"warning: {why}; `hengsuan results prune` will not know of it", err=True)
     if as_json:
         print_json({"certificates": files, "left": made.left})
     else:

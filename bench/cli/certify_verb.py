@@ -22,6 +22,7 @@ from .metrics import exported, metrics
 from .parameters import Duration, Share
 from .place import given
 from .schedule import check_measures, scheduled, scheduling
+from .storing import THEN_STORE, stored
 from .verbs import Verb
 
 if TYPE_CHECKING:
@@ -66,6 +67,7 @@ if TYPE_CHECKING:
 @click.option("--resume", metavar="RUN", help="Continue a certification whose driver died.")
 @ONLY
 @click.option("--dry-run", is_flag=True, help="Print the plan and how long it takes at most.")
+@THEN_STORE
 @JSON
 def command(
     suite: str,
@@ -82,6 +84,7 @@ def command(
     resume: str | None,
     only: str | None,
     dry_run: bool,
+    url: str | None,
     as_json: bool,
     metrics_file: Path | None,
     metrics_port: str | None,
@@ -127,19 +130,22 @@ def command(
     )
     if run is not None:
         folder = find_run(run, out)
-        return judge(folder, stages_of(folder), judged_by)
+        return stored(url, lambda: (judge(folder, stages_of(folder), judged_by), folder))
     chips = load_chips()
     if dry_run:
         return print_planned(chosen_suite(suite, only), chips, as_json, **where)
     if every is not None or idle_only:
         return scheduled(every, idle_only, out, where)
+    work = work_of(suite, only, resume, out)
     with exported(metrics_file, metrics_port) as also:
-        work = work_of(suite, only, resume, out)
-        return _certify(
-            work.suite,
-            judged_by,
-            {"budget": budget, "soak": options["soak"]},
-            lambda campaign: measured(work, chips, campaign=campaign, also=also, **where),
+        return stored(
+            url,
+            lambda: _certify(
+                work.suite,
+                judged_by,
+                {"budget": budget, "soak": options["soak"]},
+                lambda campaign: measured(work, chips, campaign=campaign, also=also, **where),
+            ),
         )
 
 
@@ -159,8 +165,8 @@ def _certify(
     judged_by: Judged,
     limits: dict[str, Any],
     measure: Callable[[Certify], Finished],
-) -> int:
-    """Measure and judge."""
+) -> tuple[int, Path]:
+    """Measure and judge: the exit code, and where the run is."""
     from ..campaigns.certify import Certify
     from .verdict import judge
 
@@ -174,10 +180,11 @@ def _certify(
         **limits,
     )
     finished = measure(campaign)
-    return judge(
+    code = judge(
         finished.folder,
         campaign.stages,
         judged_by,
         campaign.stopped,
         interrupted=finished.header.state == "interrupted",
     )
+    return code, finished.folder

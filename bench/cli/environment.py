@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import re
+import sys
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
@@ -12,7 +13,20 @@ from .. import __version__
 
 PACKAGES = ("torch", "triton", "ray", "numpy", "msgspec")
 _VARIABLES = re.compile(r"(OMP|MKL|GLOO|TORCH|TRITON|RAY|HENGSUAN|[A-Z]+CCL)_|.*_VISIBLE_DEVICES$")
-_SECRETS = ("TOKEN", "SECRET", "PASSWORD", "KEY")
+_SECRETS = ("TOKEN", "SECRET", "PASSWORD", "KEY", "HENGSUAN_STORE")
+
+
+def command_line() -> list[str]:
+    """The command as it was typed, for the record: without ``--store``, whose URL may hold a
+    password, and which changes nothing that is measured."""
+    words = ["hengsuan"]
+    given = iter(sys.argv[1:])
+    for word in given:
+        if word == "--store":
+            next(given, None)
+        elif not word.startswith("--store="):
+            words.append(word)
+    return words
 
 
 def versions() -> dict[str, str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
@@ -198,7 +197,7 @@ def measured(
     from ..cluster.engine import execute
     from ..cluster.observer import Several
     from ..configs import broken_chips
-    from .environment import environment
+    from .environment import command_line, environment
     from .live import watching
 
     for problem in broken_chips():
@@ -215,7 +214,7 @@ def measured(
             work.out,
             work.run_id,
             chips=chips,
-            command=["hengsuan", *sys.argv[1:]],
+            command=command_line(),
             environment=environment(),
             observer=observer,
             resume=work.again,

@@ -1,4 +1,4 @@
-"""``hengsuan results``: list the runs of a folder, show one, see its roofline and its fabric."""
+"""``hengsuan results``: show a run, its roofline and its fabric; list, compare and keep many."""
 
 from __future__ import annotations
 
@@ -8,7 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from .history import diff, list_, trend
 from .json_output import JSON, print_json, tell
+from .scoring import OUT
+from .storing import export, prune, pull, push
 from .verbs import Commands
 
 if TYPE_CHECKING:
@@ -17,47 +20,19 @@ if TYPE_CHECKING:
     from ..records import Header, Node
     from ..results import RunReader
 
-_OUT = click.option(
-    "--out",
-    type=click.Path(path_type=Path),
-    default=Path("results"),
-    show_default=True,
-    help="Folder that holds runs.",
-)
-
 
 @click.group(name="results", cls=Commands)
 def command() -> None:
-    """List and show runs. RUN is an id, the beginning of one, or a path."""
+    """List, show, compare and keep runs. RUN is an id, the beginning of one, or a path."""
 
 
-@command.command(name="list")
-@_OUT
-@JSON
-def list_(out: Path, as_json: bool) -> int:
-    """List the runs of a folder, oldest first."""
-
-    from ..report.terminal import console, print_list
-    from ..runs import list_runs
-
-    runs = list_runs(out)
-    if as_json:
-        print_json(runs)
-        return 0
-    if not runs:
-        tell(f"no runs in {out}")
-        return 0
-    rows = [
-        (run.id, run.started, run.state, run.executor, run.provenance, run.problem) for run in runs
-    ]
-    columns = ("run", "started", "state", "executor", "provenance", "problem")
-    print_list(console(), columns, rows)
-    return 0
+for _one in (list_, diff, trend, prune, export, push, pull):
+    command.add_command(_one)
 
 
 @command.command()
 @click.argument("run")
-@_OUT
+@OUT
 @JSON
 @click.option("--rows", is_flag=True, help="Every row in full words instead of a line a case.")
 def show(run: str, out: Path, as_json: bool, rows: bool) -> int:
@@ -117,7 +92,7 @@ def show(run: str, out: Path, as_json: bool, rows: bool) -> int:
 
 @command.command()
 @click.argument("run")
-@_OUT
+@OUT
 @JSON
 def roofline(run: str, out: Path, as_json: bool) -> int:
     """Show how near each case comes to what the chip's arithmetic and memory allow."""
@@ -146,7 +121,7 @@ def roofline(run: str, out: Path, as_json: bool) -> int:
 
 @command.command()
 @click.argument("run")
-@_OUT
+@OUT
 @JSON
 def links(run: str, out: Path, as_json: bool) -> int:
     """Split every collective's time into latency and bandwidth, by a line through its sizes."""
@@ -169,7 +144,7 @@ def links(run: str, out: Path, as_json: bool) -> int:
 
 @command.command()
 @click.argument("run")
-@_OUT
+@OUT
 @JSON
 @click.option(
     "--to",
@@ -199,7 +174,7 @@ def scaling(run: str, out: Path, as_json: bool, beyond: tuple[int, ...]) -> int:
 
 @command.command()
 @click.argument("run")
-@_OUT
+@OUT
 @JSON
 @click.option("--metric", default="bandwidth", show_default=True, help="Which metric of the pairs.")
 def fabric(run: str, out: Path, as_json: bool, metric: str) -> int:
@@ -234,7 +209,7 @@ def fabric(run: str, out: Path, as_json: bool, metric: str) -> int:
 
 @command.command()
 @click.argument("run")
-@_OUT
+@OUT
 @JSON
 @click.option(
     "--share",

@@ -22,6 +22,7 @@ from .measuring import (
 )
 from .metrics import exported, metrics
 from .schedule import check_measures, scheduled, scheduling
+from .storing import THEN_STORE, stored
 from .verbs import Verb
 
 if TYPE_CHECKING:
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
 @ONLY
 @SET
 @click.option("--dry-run", is_flag=True, help="Print the plan, with --address for a cluster.")
+@THEN_STORE
 @JSON
 def command(
     suite: str,
@@ -48,6 +50,7 @@ def command(
     axes: tuple[str, ...],
     out: Path,
     dry_run: bool,
+    url: str | None,
     profile: str,
     as_json: bool,
     metrics_file: Path | None,
@@ -60,7 +63,8 @@ def command(
 
     Exit code: 0 measured; 1 a sanity check failed or a criterion of the profile was missed;
     2 usage; 3 no value of a benchmark counts (all were contended), or not what a criterion needs;
-    4 a node, rank or benchmark was lost; 130 interrupted. What was measured is kept in any case.
+    4 a node, rank or benchmark was lost; 130 interrupted. What was measured is kept in any case,
+    also where a store is down.
     """
     from ..configs import load_chips, load_profile
 
@@ -72,10 +76,14 @@ def command(
         return print_planned(chosen_suite(suite, only, axes), chips, as_json, **where)
     if every is not None or idle_only:
         return scheduled(every, idle_only, out, where)
-    with exported(metrics_file, metrics_port) as also:
-        work = work_of(suite, only, resume, out, axes)
-        finished = measured(work, chips, also=also, **where)
-        return _report(finished, scored_by, chips, as_json)
+    work = work_of(suite, only, resume, out, axes)
+
+    def measure() -> tuple[int, Path]:
+        with exported(metrics_file, metrics_port) as also:
+            finished = measured(work, chips, also=also, **where)
+            return _report(finished, scored_by, chips, as_json), finished.folder
+
+    return stored(url, measure)
 
 
 def _report(finished: Finished, profile: Any, chips: dict[str, Chip], as_json: bool) -> int:

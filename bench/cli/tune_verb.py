@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -219,7 +218,7 @@ def _tune(
     from ..cluster.journal import make_folder
     from ..configs import load_chips
     from ..kernels import tables, tuning
-    from .environment import environment
+    from .environment import command_line, environment
 
     path = place / f"{arch}.yaml"
     before = tuning.path_of(arch)
@@ -229,7 +228,7 @@ def _tune(
     around = Surroundings(
         results=folder,
         chips=load_chips(),
-        command=["hengsuan", *sys.argv[1:]],
+        command=command_line(),
         environment=environment(),
         say=say,
     )

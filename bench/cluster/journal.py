@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import fcntl
 import itertools
 import os
 import shutil
@@ -21,11 +20,12 @@ from typing import IO, Any
 import msgspec
 import numpy as np
 
-from ..errors import InfraError, UsageError
+from ..errors import InfraError
 from ..files import replace_file
 from ..headers import CONDITIONS, RUN
 from ..records import PROVENANCES, STATUSES, Case, Conditions, Header, Row
 from ..results import ROWS, SAMPLES
+from ..runs import claim
 from ..telemetry import TELEMETRY
 from .executor import Page
 from .telemetry_file import TelemetryFile
@@ -34,9 +34,6 @@ _BLOCK = 200_000
 """Rows that are turned into text at once: bounds memory without slowing the encoder."""
 _REST = 20
 """Times what saving ``run.json`` took, for which it is not saved again because of events alone."""
-
-_TRIES, _MOMENT = 3, 0.05
-"""How often a lock that somebody has is tried before, and seconds between."""
 
 
 class Journal:
@@ -52,7 +49,7 @@ class Journal:
         self._broken: InfraError | None = None
         self._telemetry: TelemetryFile | None = None
         self._rows = (folder / ROWS).open(mode)
-        _claim(self._rows, folder)
+        claim(self._rows, folder)
         self._samples = (folder / SAMPLES).open(mode)
         self._conditions = (folder / CONDITIONS).open(mode)
         # Runs of before had all in `run.json`; what it has stays there.
@@ -254,7 +251,7 @@ def trim(folder: Path, cases: Sequence[Case]) -> None:
     """
     try:
         with (folder / ROWS).open("ab") as rows:
-            _claim(rows, folder)
+            claim(rows, folder)
             for name in (CONDITIONS, ROWS, SAMPLES):
                 _cut_half_line(folder / name)
             if (folder / TELEMETRY).exists():
@@ -300,29 +297,6 @@ def _backwards(file: IO[bytes]) -> Iterator[tuple[int, Row]]:
         for line in reversed(lines):
             yield len(line), msgspec.json.decode(line, type=Row)
         end = start
-
-
-def _claim(file: IO[bytes], folder: Path) -> None:
-    """Hold the run until ``file`` is closed or we die: two drivers would tear each other's lines.
-
-    Raises `UsageError` if somebody else holds it.
-    """
-    try:
-        # Who watches a run tries its lock now and then, and has it for a moment (`bench.growing`).
-        for _ in range(_TRIES):
-            with contextlib.suppress(BlockingIOError):
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                return
-            time.sleep(_MOMENT)
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        file.close()
-        raise UsageError(
-            f"run {folder.name} is being measured: another hengsuan writes {folder}",
-            hint="wait until it has ended, or stop it",
-        ) from None
-    except OSError:
-        pass  # a file system without locks
 
 
 def _floats(values: np.ndarray[Any, np.dtype[np.float64]]) -> list[float | None]:

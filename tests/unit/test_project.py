@@ -108,6 +108,7 @@ LIGHT = [
     ["project", "--validate"],
     ["project", "dense-1t", "--cluster", "plan-16384"],
     ["show", "schema"],
+    ["results", "list"],
     ["certificate", "trust"],
     ["submission", "--help"],
     ["backend", "check", "cpu", "--list"],

@@ -9,24 +9,24 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
-from datetime import datetime, timezone
 from pathlib import Path
 from typing import NamedTuple
 
 import msgspec
 import numpy as np
 
-from ...errors import InfraError, UsageError
+from ...errors import InfraError, UsageError, unknown
 from ...headers import RUN
 from ...inventory import Inventory
 from ...records import DIGEST, PROVENANCES, Better, Case, Header, ScheduleSpec
-from ...results import Columns, RunReader
+from ...results import RunReader
 from ...rounds import schedule_for
-from ...runs import RunInfo, list_runs
+from ...runs import began, list_runs
 from ..graph import Floats, Ints
 from ..joining import what
 from ..summary import group_medians, members, rows_by_case
 from ..table import key_of
+from .wanted import Wanted, Where
 
 _SHOWN = 3
 """Metrics that one sentence names."""
@@ -43,14 +43,16 @@ class Run(msgspec.Struct, kw_only=True, frozen=True):
 class Series(msgspec.Struct, kw_only=True):
     """One metric through the runs.
 
-    ``metric`` is its label (``gemm 8192x8192x8192 bf16 flops``), ``where`` the kind of chip
-    (``8 x acme-1`` in groups of eight), ``provenance`` as reports print it. ``runs``: int64[n],
-    places in the list of runs, rising. ``values``: float64[n] in ``unit``, positive. ``absent`` is
-    how many newer runs of its suite on such chips have no value. ``notes`` are sentences.
+    ``metric`` is its label (``gemm 8192x8192x8192 bf16 flops``), ``chips`` the kinds of chip,
+    ``where`` these with the size of a group (``8 x acme-1``), ``provenance`` as reports print it.
+    ``runs``: int64[n], places in the list of runs, rising. ``values``: float64[n] in ``unit``,
+    positive. ``absent`` is how many newer runs of its suite on such chips have no value. ``notes``
+    are sentences.
     """
 
     metric: str
     where: str
+    chips: tuple[str, ...]
     provenance: str
     unit: str
     better: Better
@@ -87,17 +89,21 @@ class _Found(msgspec.Struct, kw_only=True):
     value: float
 
 
-def read_series(folder: Path, last: int | None = None) -> tuple[list[Run], list[Series], list[str]]:
+def read_series(
+    folder: Path, last: int | None = None, wanted: Wanted | None = None
+) -> tuple[list[Run], list[Series], list[str]]:
     """All runs in a folder that can be read, by time, their series, and in sentences the others.
 
     Args:
         folder: Holds runs.
         last: Only so many, the newest.
+        wanted: Only these series; of a node, only what lies in it.
 
     Raises:
-        UsageError: there is no such folder.
+        UsageError: there is no such folder, or no run in it has what is wanted.
         InfraError: it cannot be read.
     """
+    wanted = wanted or Wanted()
     if not folder.is_dir():
         raise UsageError("no such folder", where=str(folder), hint="give the folder of the runs")
     listed, notes = _listed(folder)
@@ -105,11 +111,18 @@ def read_series(folder: Path, last: int | None = None) -> tuple[list[Run], list[
     every: list[list[_Found]] = []
     headers: list[_Measured] = []
     without: Counter[str] = Counter()
-    for run in listed[-last:] if last else listed:
+    known: set[str] = set()
+    chosen = listed[-last:] if last else listed
+    where = Where(wanted, [run.path for run in chosen])
+    for run in chosen:
         try:
             reader = RunReader(run.path)
-            columns = reader.columns(("value", "status", "provenance"))
-            found, labels = _found(reader.header, columns)
+            asked = list(range(len(reader.header.cases)))
+            if wanted.metric:
+                every_label = [_label(reader.header, case) for case in reader.header.cases]
+                known.update(every_label)
+                asked = [case for case in asked if wanted.fits(every_label[case])]
+            found, labels = _found(reader, asked, where) if asked else ([], set())
         except (UsageError, InfraError) as error:
             notes.append(f"{run.path} is left out: {error.message}")
             continue
@@ -125,7 +138,12 @@ def read_series(folder: Path, last: int | None = None) -> tuple[list[Run], list[
             "values of 0 or below are left out, no change is relative to them: "
             f"{', '.join(most)}{more}"
         )
-    return runs, _series(runs, every, headers), notes
+    series = [one for one in _series(runs, every, headers) if wanted.is_on(one.chips)]
+    if not series and wanted.metric and not any(map(wanted.fits, known)):
+        raise unknown("metric", wanted.metric, known)
+    if not series and wanted.chip:
+        raise unknown("chip", wanted.chip, {chip for one in headers for chip in one.chips})
+    return runs, series, [*notes, *where.notes]
 
 
 def _listed(folder: Path) -> tuple[list[Run], list[str]]:
@@ -137,7 +155,7 @@ def _listed(folder: Path) -> tuple[list[Run], list[str]]:
     ]
     found: dict[str, Run] = {}
     for info in list_runs(folder):
-        when = _when(info)
+        when = began(info)
         problem = info.problem
         if not problem and when is None:
             problem = f"{info.started!r} is no time at which it began"
@@ -152,25 +170,26 @@ def _listed(folder: Path) -> tuple[list[Run], list[str]]:
     return sorted(found.values(), key=lambda run: (run.when, run.id)), notes
 
 
-def _when(info: RunInfo) -> float | None:
-    try:
-        began = datetime.fromisoformat(info.started.replace("Z", "+00:00"))
-    except ValueError:
-        return None
-    return (began if began.tzinfo else began.replace(tzinfo=timezone.utc)).timestamp()
-
-
-def _found(header: Header, columns: Columns) -> tuple[list[_Found], set[str]]:
-    """What a run has of every series, and the metrics with values that have no place in one."""
+def _found(reader: RunReader, asked: list[int], where: Where) -> tuple[list[_Found], set[str]]:
+    """What a run has of these cases' series, and the metrics whose values have no place in one."""
+    header = reader.header
+    there = where.of(header)
+    if there is not None and not there.nodes:
+        return [], set()
+    columns = reader.columns(("value", "status", "provenance"))
     kinds = _Kinds(header)
     good = columns.provenance == PROVENANCES.index(header.provenance)
     parts: dict[_Key, list[Floats]] = {}
     first: dict[_Key, Case] = {}
     without: set[str] = set()
-    for case, rows in zip(header.cases, rows_by_case(columns, len(header.cases)), strict=True):
+    every = rows_by_case(columns, len(header.cases))
+    for case, rows in ((header.cases[one], every[one]) for one in asked):
         if case.unit == DIGEST:
             continue
         groups, medians = group_medians(columns, rows[good[rows]])
+        if there is not None:
+            inside = np.isin(groups, there.groups(case.schedule))
+            groups, medians = groups[inside], medians[inside]
         positive = np.isfinite(medians) & (medians > 0)
         if not positive.all():
             without.add(_label(header, case))
@@ -278,6 +297,7 @@ def _one(
     return Series(
         metric=newest.metric,
         where=f"{many}{' + '.join(key.chips) or 'unknown chip'}",
+        chips=key.chips,
         provenance=key.provenance,
         unit=case.unit,
         better=case.better,

@@ -9,6 +9,7 @@ better and undid that. Changes are towards worse, as everywhere in the gate: 0.0
 from __future__ import annotations
 
 import math
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import Literal, TypeAlias
 
@@ -21,6 +22,7 @@ from ..graph import Floats
 from . import change_points as points
 from .differences import differences
 from .histories import Run, Series, read_series
+from .wanted import Wanted
 
 Verdict: TypeAlias = Literal["regressed", "too few runs", "improved", "steady"]
 VERDICTS: tuple[Verdict, ...] = ("regressed", "too few runs", "improved", "steady")
@@ -77,11 +79,16 @@ class MetricHistory(msgspec.Struct, kw_only=True, frozen=True):
 
 
 class History(msgspec.Struct, kw_only=True, frozen=True):
-    """All metrics of a folder of runs, worst first; ``runs`` are ids, the oldest first."""
+    """All metrics of a folder of runs, worst first; ``runs`` are ids, the oldest first.
+
+    ``began`` says when each of them did (UTC, ISO 8601). ``node``: of this node alone.
+    """
 
     folder: str
     least: float
     runs: list[str]
+    began: list[str] = []
+    node: str = ""
     metrics: list[MetricHistory]
     notes: list[str] = []
 
@@ -94,19 +101,26 @@ class History(msgspec.Struct, kw_only=True, frozen=True):
         return Exit.OK if said - {"too few runs"} else Exit.INCONCLUSIVE
 
 
-def history(folder: Path, *, last: int | None = None, least: float = points.LEAST) -> History:
+def history(
+    folder: Path,
+    *,
+    last: int | None = None,
+    least: float = points.LEAST,
+    wanted: Wanted | None = None,
+) -> History:
     """What a folder of runs says.
 
     Args:
         folder: Holds runs.
         last: Only so many, the newest.
         least: Relative change that counts.
+        wanted: Only these metrics.
 
     Raises:
-        UsageError: there is no such folder.
+        UsageError: there is no such folder, or no run in it has what is wanted.
         InfraError: it cannot be read.
     """
-    runs, series, notes = read_series(folder, last)
+    runs, series, notes = read_series(folder, last, wanted)
     alpha = min(points.ALPHA, FAMILY / max(len(series), 1))
     metrics = [_of(runs, one, least, alpha) for one in series]
     metrics.sort(key=_order)
@@ -114,9 +128,15 @@ def history(folder: Path, *, last: int | None = None, least: float = points.LEAS
         folder=str(folder),
         least=least,
         runs=[run.id for run in runs],
+        began=[_said(run.when) for run in runs],
+        node=wanted.node if wanted is not None else "",
         metrics=metrics,
         notes=notes,
     )
+
+
+def _said(when: float) -> str:
+    return datetime.fromtimestamp(when, timezone.utc).isoformat(timespec="seconds")
 
 
 def _order(one: MetricHistory) -> tuple[int, float, str, str, str]:

@@ -14,6 +14,7 @@ RUNS = {
 CONFIGURATION = {
     "~/.config/hengsuan": "your own suites, profiles, chips; HENGSUAN_CONFIG_PATH has more",
 }
+STORE = {"~/.pgpass": "the store's password, which belongs into no command line"}
 
 
 class Page(NamedTuple):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .pages import CONFIGURATION, RUNS, Page
+from .pages import CONFIGURATION, RUNS, STORE, Page
 
 
 def _shown(kind: str, about: str) -> Page:
@@ -22,9 +22,59 @@ PAGES = {
         {
             "hengsuan results list": "runs in ./results",
             "hengsuan results list --out /shared/results --quiet": "ids alone, of another folder",
+            "hengsuan results list --node gpu-07 --since 30d": "with this node, of a month",
+        },
+        {**RUNS, "results/.index.json": "what a list says of each; made anew where it is missing"},
+        ("results show", "results diff", "watch"),
+    ),
+    "results diff": Page(
+        {
+            "hengsuan results diff RUN_A RUN_B": "what changed around the runs, and in them",
+            "hengsuan results diff RUN_A RUN_B --verbose": "every metric",
         },
         RUNS,
-        ("results show", "watch"),
+        ("compare", "gate check", "results trend"),
+    ),
+    "results trend": Page(
+        {
+            "hengsuan results trend 'gemm flops'": "metrics with these words, over all runs",
+            "hengsuan results trend 'gemm * flops' --node gpu-07": "of one node",
+            "hengsuan results trend bandwidth --chip h200-sxm --json": "for a program",
+        },
+        RUNS,
+        ("gate history", "results diff"),
+    ),
+    "results prune": Page(
+        {
+            "hengsuan results prune --keep 20 --older 90 --dry-run": "what would go, what stays",
+            "hengsuan results prune --older 365 --yes": "without a question, as from cron",
+        },
+        {**RUNS, "results/RUN/certificates.json": "certificates of the run: it stays"},
+        ("results list", "results export"),
+    ),
+    "results export": Page(
+        {
+            "hengsuan results export RUN RUN runs.tar.gz": "their folders, for another place",
+            "hengsuan results export RUN rows.csv": "every row in full words",
+        },
+        RUNS,
+        ("results push", "submission pack"),
+    ),
+    "results push": Page(
+        {
+            "hengsuan results push": "all that ended and is not there, to HENGSUAN_STORE",
+            "hengsuan results push RUN --store sqlite:///runs.db": "one, to a file",
+        },
+        {**RUNS, **STORE},
+        ("results pull", "results list"),
+    ),
+    "results pull": Page(
+        {
+            "hengsuan results pull --since 7d": "what others pushed in a week",
+            "hengsuan results pull RUN --out other": "one, into another folder",
+        },
+        {**RUNS, **STORE},
+        ("results push", "results list"),
     ),
     "results show": Page(
         {

@@ -1,0 +1,253 @@
+"""What keeps runs: pruning and exporting a folder, and a team's store of runs."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from ..errors import Exit, HengsuanError, InfraError, UsageError
+from .json_output import JSON, print_json, say, tell
+from .runs_asked import ASKED, asked_of
+from .scoring import OUT
+from .verbs import Verb
+
+if TYPE_CHECKING:
+    from ..store.connection import Store
+
+VARIABLE = "HENGSUAN_STORE"
+_OF_A_TEAM = "Store of a team: postgresql://USER@HOST/DATABASE or sqlite:///FILE."
+STORE = click.option("--store", "url", metavar="URL", envvar=VARIABLE, help=_OF_A_TEAM)
+THEN_STORE = click.option(
+    "--store",
+    "url",
+    metavar="URL",
+    envvar=VARIABLE,
+    help=f"Push the run when it has ended; also {VARIABLE}.",
+)
+
+
+def opened(url: str | None) -> Store:
+    """The store that is meant; nothing is asked of it yet.
+
+    Raises `UsageError` without one, for what is no URL of one, and for packages that it needs.
+    """
+    if not url:
+        raise UsageError("which store?", hint=f"give --store URL, or {VARIABLE}")
+    try:
+        from ..store.connection import Store
+
+        return Store(url)
+    except ImportError as error:
+        raise UsageError(
+            f"a store needs the package {error.name or 'psycopg'}, which is not installed",
+            hint="python -m pip install 'hengsuan[store]'",
+        ) from None
+
+
+def stored(url: str | None, measure: Callable[[], tuple[int, Path]]) -> int:
+    """Measure, and push the run; the exit code of measuring.
+
+    What was measured is kept whatever becomes of the store, so that a store which is down is said,
+    and no failure.
+
+    Raises `UsageError` before anything is measured where ``url`` is no URL of a store.
+    """
+    store = opened(url) if url else None
+    code, folder = measure()
+    if store is not None:
+        from ..store.push import push
+
+        try:
+            push(store, folder)
+            say(f"pushed to {store.name}")
+        except HengsuanError as error:
+            tell(f"not pushed: {error}")
+            tell(f"kept in {folder}; later: hengsuan results push {folder}")
+    return code
+
+
+@click.command(cls=Verb)
+@click.argument("runs", nargs=-1, metavar="[RUN]...")
+@STORE
+@OUT
+@JSON
+def push(runs: tuple[str, ...], url: str | None, out: Path, as_json: bool) -> int:
+    """Write runs into a team's store; without RUN all of the folder that have ended.
+
+    What the store has already is left as it is, and what went on since is brought up to date, so
+    it can be repeated at any time. Several may push at once.
+
+    Exit code: 0 all of them are there; 4 the store or a run cannot be used.
+    """
+    from ..runs import find_run, list_runs
+
+    store = opened(url)
+    from ..store.push import How
+    from ..store.push import push as pushed
+
+    folders = [find_run(run, out) for run in runs]
+    problems: dict[str, HengsuanError] = {}
+    if not runs:
+        for info in list_runs(out):
+            if info.problem:
+                problems[info.path] = InfraError(info.problem)
+            elif info.state != "running":
+                folders.append(Path(info.path))
+    with store.writing():
+        pass  # a store that cannot be used is said once, not of every run
+    done: dict[str, How] = {}
+    for folder in folders:
+        try:
+            done[str(folder)] = pushed(store, folder)
+        except HengsuanError as error:
+            problems[str(folder)] = error
+    code = Exit.worst([error.exit for error in problems.values()])
+    if as_json:
+        said = {path: str(error) for path, error in problems.items()}
+        print_json({"store": store.name, "runs": done, "problems": said, "exit": int(code)})
+        return int(code)
+    for path, why in problems.items():
+        tell(f"not pushed: {path}: {why}")
+    count = {how: list(done.values()).count(how) for how in ("new", "newer", "there")}
+    click.echo(
+        f"{store.name}: {count['new']} new, {count['newer']} brought up to date, "
+        f"{count['there']} were there"
+    )
+    return int(code)
+
+
+@click.command(cls=Verb)
+@click.argument("runs", nargs=-1, metavar="[RUN]...")
+@STORE
+@OUT
+@ASKED
+@JSON
+def pull(runs: tuple[str, ...], url: str | None, out: Path, as_json: bool, **asked: Any) -> int:
+    """Bring runs from a team's store into the folder; without RUN all that are asked for.
+
+    A run that is here is left as it is. RUN is an id or a uid, or the beginning of one.
+
+    Exit code: 0 all of them are here; 4 the store cannot be used, or the folder not written.
+    """
+    from ..runs import chosen
+
+    store = opened(url)
+    from ..store.pull import held, here, named
+    from ..store.pull import pull as pulled
+
+    every = held(store)
+    wanted = [named(every, run) for run in runs] if runs else every
+    kept = chosen([one.info for one in wanted], asked_of(**asked))
+    wanted = [one for one in wanted if any(one.info is info for info in kept)]
+    known = here(out)
+    there = [str(known[one.uid]) for one in wanted if one.uid in known]
+    brought = [str(pulled(store, one, out)) for one in wanted if one.uid not in known]
+    if as_json:
+        print_json({"store": store.name, "pulled": brought, "there": there})
+        return 0
+    for path in brought:
+        click.echo(path)
+    say(f"{store.name}: {len(brought)} pulled, {len(there)} were here")
+    return 0
+
+
+@click.command(cls=Verb)
+@click.option("--keep", type=click.IntRange(0), metavar="N", help="Keep the newest N of a suite.")
+@click.option("--older", type=click.FloatRange(0), metavar="DAYS", help="Only what is older.")
+@click.option("--protect", multiple=True, metavar="RUN", help="Keep this run; may be repeated.")
+@click.option(
+    "--certificates",
+    multiple=True,
+    type=click.Path(path_type=Path, exists=True),
+    help="Keep the runs that these certify, beside those signed here; may be repeated.",
+)
+@click.option("--dry-run", is_flag=True, help="Say what would go; delete nothing.")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@OUT
+@JSON
+def prune(
+    keep: int | None,
+    older: float | None,
+    protect: tuple[str, ...],
+    certificates: tuple[Path, ...],
+    dry_run: bool,
+    yes: bool,
+    out: Path,
+    as_json: bool,
+) -> int:
+    """Delete old runs: older than DAYS and not among the newest N of their suite.
+
+    A run that has not ended, has a certificate, or is the baseline of a run or verdict that stays,
+    is never deleted.
+
+    Exit code: 0 deleted, or nothing to delete.
+    """
+    from ..report.amount import quiet
+    from ..runs import find_run
+    from ..store.prune import delete, plan, sweep
+    from ..units import format_size
+
+    if keep is None and older is None:
+        raise UsageError("what is old?", hint="give --keep N, --older DAYS or both")
+    made = plan(
+        out,
+        keep=keep or 0,
+        older=older,
+        moment=time.time(),
+        certificates=certificates,
+        protect=[find_run(run, out).name for run in protect],
+    )
+    ids = [run.id for run in made.going]
+    if not as_json:
+        for run in made.going:
+            more = "" if quiet() else f"  {run.suite}, {run.state}, {run.provenance}, {run.started}"
+            click.echo(f"{run.id}{more}")
+        for name, why in made.staying.items():
+            say(f"stays: {name}: {why}")
+        say(f"{len(ids)} run(s), {format_size(made.size) if made.size else '0B'}")
+    if not dry_run and ids:
+        if not yes and not as_json:
+            click.confirm("delete them?", abort=True, err=True)
+        elif not yes:
+            raise UsageError("--json asks nothing", hint="add --yes or --dry-run")
+        sweep(out)
+        for run in made.going:
+            delete(run)
+    if as_json:
+        found = {"deleted" if not dry_run else "would_delete": ids, "stay": made.staying}
+        print_json({**found, "bytes": made.size})
+    elif ids and not dry_run:
+        say(f"{len(ids)} deleted")
+    return 0
+
+
+@click.command(cls=Verb)
+@click.argument("runs", nargs=-1, required=True, metavar="RUN...")
+@click.argument("file", type=click.Path(path_type=Path))
+@OUT
+@JSON
+def export(runs: tuple[str, ...], file: Path, out: Path, as_json: bool) -> int:
+    """Write runs into one FILE: NAME.tar.gz (their folders), NAME.jsonl or NAME.csv (every row).
+
+    An archive is unpacked into a folder of runs: tar -xzf NAME.tar.gz -C results
+
+    Exit code: 0 written.
+    """
+    from ..runs import find_run
+    from ..store.export import export as exported
+
+    folders = list(dict.fromkeys(find_run(run, out) for run in runs))
+    notes = exported(folders, file)
+    for note in notes:
+        tell(f"note: {note}")
+    if as_json:
+        size = file.stat().st_size
+        print_json({"file": str(file), "bytes": size, "runs": [one.name for one in folders]})
+    else:
+        click.echo(f"{file}: {len(folders)} run(s), {os.path.getsize(file)} bytes")
+    return 0

@@ -1,0 +1,274 @@
+"""A team's store on a real PostgreSQL: several writers, one that is killed, a server that stops."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "unit"))
+sys.path.insert(0, str(Path(__file__).parent))
+import postgresql
+from stored_runs import Runs, changed, same
+
+pytest.importorskip("sqlalchemy", reason="SQLAlchemy is not installed (extra 'store')")
+psycopg = pytest.importorskip("psycopg", reason="psycopg is not installed (extra 'store')")
+
+
+@pytest.fixture(scope="module")
+def server():
+    with postgresql.running() as one:
+        yield one
+
+
+class Database:
+    """A database of a test's own."""
+
+    def __init__(self, server, name):
+        self.server, self.name, self.url = server, name, server.url(name)
+        with server.connect() as connection:
+            connection.execute(f"CREATE DATABASE {name}")
+
+    def ask(self, sql, *values):
+        with self.server.connect(self.name) as connection:
+            return connection.execute(sql, values).fetchall()
+
+    def do(self, sql):
+        with self.server.connect(self.name) as connection:
+            connection.execute(sql)
+
+    def blocked(self, count=1):
+        """Wait until so many writers wait for a lock."""
+        sql = (
+            "SELECT pid FROM pg_stat_activity WHERE application_name = 'hengsuan'"
+            " AND wait_event_type = 'Lock'"
+        )
+        until = time.monotonic() + 60
+        while len(self.ask(sql)) < count:
+            assert time.monotonic() < until, "nobody came to write"
+            time.sleep(0.05)
+
+
+@pytest.fixture
+def database(server, request):
+    return Database(server, f"test_{abs(hash(request.node.name))}")
+
+
+@pytest.fixture
+def made(tmp_path):
+    return Runs(tmp_path / "results")
+
+
+def started(*words, **environment):
+    return subprocess.Popen(
+        [sys.executable, "-m", "bench", *map(str, words)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, **environment},
+    )
+
+
+def ended(process, code=0):
+    """What it printed, once it has ended with this exit code; never a password or a traceback."""
+    out, err = process.communicate(timeout=120)
+    assert process.returncode == code, err
+    for text in (out, err):
+        assert postgresql.PASSWORD not in text
+        assert postgresql.ENCODED not in text
+        assert "Traceback" not in text
+    return out, err
+
+
+def hengsuan(*words, code=0, **environment):
+    return ended(started(*words, **environment), code)
+
+
+def results(verb, made, database, *words):
+    return ("results", verb, *words, "--store", database.url, "--out", made.folder)
+
+
+def test_runs_go_there_and_come_back(made, database, tmp_path):
+    made.runs(2, samples=os.urandom(5 << 20))  # two parts, which hardly compress
+    made.run(by=[1.0, 1.0, 2.0, 2.0], provenance="stand-in")
+    said, _ = hengsuan(*results("push", made, database))
+    assert said.endswith(": 3 new, 0 brought up to date, 0 were there\n")
+    assert (
+        "0 new, 0 brought up to date, 3 were there" in hengsuan(*results("push", made, database))[0]
+    )
+    other = tmp_path / "other"
+    hengsuan("results", "pull", "--store", database.url, "--out", other)
+    assert len(list(other.iterdir())) == 3
+    for path in made.folder.iterdir():
+        assert same(path, other / path.name)
+    # What SQL asks: a metric of a node over time, of what was measured alone.
+    sql = """
+        SELECT r.id, n.value FROM hengsuan_node_metrics n
+        JOIN hengsuan_metrics m USING (uid, case_id) JOIN hengsuan_nodes o USING (uid, node)
+        JOIN hengsuan_runs r USING (uid)
+        WHERE m.label = 'gemm flops' AND o.name = %s AND r.provenance = %s
+          AND r.started >= '2026-01-02' ORDER BY r.started"""
+    assert database.ask(sql, "gpu-1", "measured") == [("run-001", 1e14)]
+    assert database.ask(sql, "gpu-1", "stand-in") == [("run-002", 5e13)]
+    listed, _ = hengsuan("results", "list", "--json", "--store", database.url)
+    assert [one["nodes"] for one in json.loads(listed)] == ["gpu-[0-1]"] * 3
+
+
+def test_several_writers_at_once(made, database):
+    made.runs(8, samples=b"x" * 100_000)
+    writers = [started(*results("push", made, database)) for _ in range(4)]
+    said = [ended(one)[0] for one in writers]
+    new = [int(text.rpartition(": ")[2].split()[0]) for text in said]
+    assert sum(new) == 8
+    assert all("0 brought up to date" in text for text in said)
+    assert database.ask("SELECT count(*), count(DISTINCT id) FROM hengsuan_runs") == [(8, 8)]
+    assert database.ask("SELECT count(*) FROM hengsuan_files") == [(24,)]
+    assert database.ask("SELECT count(*) FROM hengsuan_schema") == [(1,)]
+
+
+def test_one_killed_in_the_middle_leaves_nothing(made, database, tmp_path):
+    made.run()
+    hengsuan(*results("push", made, database))
+    path = made.run()
+    with psycopg.connect(**_as_test(database)) as holder:
+        holder.execute("LOCK TABLE hengsuan_parts IN SHARE MODE")
+        writer = started(*results("push", made, database, "run-001"))
+        database.blocked()
+        # Another one that pushes it waits, and is served when the first is gone.
+        second = started(*results("push", made, database, "run-001"))
+        database.blocked(2)
+        writer.send_signal(signal.SIGKILL)
+        writer.communicate(timeout=60)
+        assert database.ask("SELECT id FROM hengsuan_runs") == [("run-000",)]
+        holder.rollback()
+    assert "1 new" in ended(second)[0]
+    assert "1 were there" in hengsuan(*results("push", made, database, "run-001"))[0]
+    hengsuan("results", "pull", "run-001", "--store", database.url, "--out", tmp_path / "other")
+    assert same(path, tmp_path / "other" / "run-001")
+
+
+def _as_test(database):
+    return {
+        "host": "127.0.0.1",
+        "port": database.server.port,
+        "user": "bench",
+        "password": postgresql.PASSWORD,
+        "dbname": database.name,
+    }
+
+
+def test_a_server_that_stops_in_the_middle(made, database):
+    made.runs(2)
+    hengsuan(*results("push", made, database, "run-000"))
+    holder = psycopg.connect(**_as_test(database))
+    holder.execute("LOCK TABLE hengsuan_parts IN SHARE MODE")
+    writer = started(*results("push", made, database))
+    database.blocked()
+    database.server.stop("immediate")
+    try:
+        _, err = ended(writer, 4)
+        assert "not pushed" in err
+        assert "the store cannot be used" in err
+        _, err = hengsuan(*results("push", made, database), code=4)
+        assert f"postgresql://bench@127.0.0.1:{database.server.port}/{database.name}" in err
+        assert "Connection refused" in err
+        hengsuan("results", "pull", "--store", database.url, "--out", made.folder, code=4)
+    finally:
+        database.server.start()
+    holder.close()
+    said, _ = hengsuan(*results("push", made, database))
+    assert "1 new, 0 brought up to date, 1 were there" in said
+
+
+def test_a_run_is_pushed_at_its_end_or_later(server, database, tmp_path):
+    words = ("run", "quick", "--cluster", "small", "--json", "--out", tmp_path)
+    server.stop()
+    try:
+        out, err = hengsuan(*words, HENGSUAN_STORE=database.url)
+    finally:
+        server.start()
+    run = json.loads(out)["run"]
+    assert "not pushed" in err
+    assert f"hengsuan results push {tmp_path / run}" in err
+    assert "1 new" in hengsuan("results", "push", "--out", tmp_path, HENGSUAN_STORE=database.url)[0]
+    out, err = hengsuan(*words, "--store", database.url)
+    assert f"pushed to postgresql://bench@127.0.0.1:{server.port}/{database.name}" in err
+    runs = {run, json.loads(out)["run"]}
+    assert {one for (one,) in database.ask("SELECT id FROM hengsuan_runs")} == runs
+    # Neither the command, nor the variables, nor anything else keeps the password.
+    for path in tmp_path.rglob("*"):
+        if path.is_file():
+            assert b"s3cret" not in path.read_bytes()
+    declared = json.loads((tmp_path / run / "run.json").read_text())
+    assert "HENGSUAN_STORE" not in declared["environment"]["variables"]
+
+
+def test_verdicts_are_pushed_with_their_runs(database, tmp_path):
+    words = ("--cluster", "small", "--out", tmp_path)
+    process = started("certify", *words, "--store", database.url)
+    _, err = process.communicate(timeout=120)
+    assert process.returncode in (0, 1, 3), err
+    assert "pushed to" in err
+    found = dict(database.ask("SELECT name, verdict FROM hengsuan_nodes"))
+    assert len(found) == 4
+    assert set(found.values()) <= {"accept", "reject", "inconclusive"}
+    (folder,) = tmp_path.iterdir()
+    said = json.loads((folder / "verdict.json").read_text())["nodes"]
+    assert found == {one["node"]: one["verdict"] for one in said}
+
+
+def test_a_wrong_password_is_not_repeated(made, server, database):
+    made.run()
+    url = server.url(database.name, password="s3cret%2Fwrong")
+    _, err = hengsuan("results", "push", "--store", url, "--out", made.folder, code=4)
+    assert "password authentication failed" in err
+    assert "s3cret" not in err
+    url = f"postgresql://bench@127.0.0.1:{server.port}/{database.name}?password=s3cret"
+    _, err = hengsuan("results", "push", "--store", url, "--out", made.folder, code=4)
+    assert "s3cret" not in err
+
+
+def test_a_store_of_a_newer_schema_is_left_alone(made, database, tmp_path):
+    made.run()
+    hengsuan(*results("push", made, database))
+    database.do("INSERT INTO hengsuan_schema VALUES (99, 'later')")
+    made.run()
+    for words in (
+        results("push", made, database),
+        ("results", "pull", "--store", database.url, "--out", tmp_path / "other"),
+        ("results", "list", "--store", database.url),
+    ):
+        _, err = hengsuan(*words, code=2)
+        assert "the store is of schema 99; this hengsuan knows schema 1" in err
+    assert database.ask("SELECT count(*) FROM hengsuan_runs") == [(1,)]
+
+
+def test_who_may_not_write_is_told_so(made, server, database):
+    made.run()
+    _, err = hengsuan("results", "list", "--store", database.url, code=2)
+    assert "there is no store yet" in err
+    hengsuan(*results("push", made, database))
+    database.do(f"CREATE ROLE {database.name} LOGIN PASSWORD '{postgresql.PASSWORD}'")
+    database.do(f"GRANT SELECT ON ALL TABLES IN SCHEMA public TO {database.name}")
+    url = server.url(database.name, user=database.name)
+    listed, _ = hengsuan("results", "list", "--store", url)
+    assert "run-000" in listed
+    made.run()
+    _, err = hengsuan("results", "push", "--store", url, "--out", made.folder, code=4)
+    assert "permission denied" in err
+
+
+def test_a_run_that_went_on_is_brought_up_to_date(made, database):
+    path = made.run(state="interrupted", rows=3)
+    hengsuan(*results("push", made, database))
+    assert database.ask("SELECT state, row_count FROM hengsuan_runs") == [("interrupted", 3)]
+    whole = Runs(made.folder.parent / "whole").run()
+    (path / "measurements.jsonl").write_bytes((whole / "measurements.jsonl").read_bytes())
+    changed(path, state="complete")
+    assert "1 brought up to date" in hengsuan(*results("push", made, database))[0]
+    assert database.ask("SELECT state, row_count FROM hengsuan_runs") == [("complete", 8)]
+    assert database.ask("SELECT count(*) FROM hengsuan_node_metrics") == [(4,)]

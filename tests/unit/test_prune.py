@@ -1,0 +1,211 @@
+"""Old runs that go, and those that never do."""
+
+import fcntl
+import json
+import subprocess
+import sys
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
+
+import msgspec
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+from judged_runs import node
+from stored_runs import Runs, changed, hengsuan
+
+from bench.certificates.issue import MARK
+from bench.errors import InfraError
+from bench.gates import GATE, GateReport, write_gate
+from bench.store import prune
+
+NOW = datetime(2026, 1, 31, tzinfo=timezone.utc).timestamp()
+
+
+@pytest.fixture
+def made(tmp_path):
+    return Runs(tmp_path / "results")
+
+
+def plan(made, keep=0, older=None, **changes):
+    return prune.plan(made.folder, keep=keep, older=older, moment=NOW, **changes)
+
+
+def going(made, *words, **changes):
+    return [run.id for run in plan(made, *words, **changes).going]
+
+
+def left(made):
+    return sorted(path.name for path in made.folder.iterdir())
+
+
+def test_the_newest_of_each_suite_stay(made):
+    made.runs(3)
+    made.run(suite="standard")
+    made.run(provenance="simulated")
+    assert going(made, 1) == ["run-000", "run-001"]
+    assert going(made, 3) == []
+
+
+def test_both_conditions_hold(made):
+    made.runs(10)  # 30 to 21 days old
+    assert going(made, older=27.5) == ["run-000", "run-001", "run-002"]
+    assert going(made, 8, 27.5) == ["run-000", "run-001"]
+    assert going(made, 0, 100) == []
+
+
+def test_what_has_not_ended_or_cannot_be_read_stays(made):
+    running, damaged, other, ageless = made.runs(4)
+    changed(running, state="running")
+    (damaged / "run.json").write_text("{")
+    changed(other, schema=99)
+    changed(ageless, started="")
+    made.run()
+    found = plan(made)
+    assert [run.id for run in found.going] == ["run-004"]
+    why = found.staying
+    assert "has not ended" in why["run-000"]
+    assert "damaged" in why["run-001"]
+    assert "schema 99" in why["run-002"]
+    assert "nobody knows how old it is" in why["run-003"]
+
+
+def test_what_is_being_resumed_stays(made):
+    path = made.run()
+    (run,) = plan(made).going
+    with (path / "measurements.jsonl").open("ab") as rows:
+        fcntl.flock(rows, fcntl.LOCK_EX)
+        done = hengsuan("results", "prune", "--keep", 0, "--yes", "--out", made.folder)
+        assert done.exit_code == 2
+        assert "is being measured" in str(done.exception)
+    assert left(made) == ["run-000"]
+    prune.delete(run)
+    assert left(made) == []
+
+
+def signed(made, run):
+    """A certificate of a run, signed as people sign."""
+    pytest.importorskip("cryptography", reason="cryptography is not installed")
+    from judged_runs import judged
+
+    from bench.verdicts import write_verdict
+
+    finished = datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
+    _, said = judged(("gpu-0", "accept"), run=run.name, finished=finished)
+    write_verdict(run, msgspec.structs.replace(said, results=""))
+    key = made.folder.parent / "key"
+    if not key.exists():
+        assert hengsuan("certificate", "keygen", key).exit_code == 0
+    out = made.folder.parent / f"certificates-{run.name}"
+    words = ("--key", key, "--out", out, "--results", made.folder)
+    assert hengsuan("certificate", "sign", run.name, *words).exit_code == 0
+    (file,) = out.iterdir()
+    return file
+
+
+def test_what_has_a_certificate_stays(made):
+    first, _ = made.runs(2)
+    file = signed(made, first)
+    assert going(made) == ["run-001"]
+    assert json.loads((first / MARK).read_text())[0].startswith("sha256:")
+    # One of before, which left no mark, is found where it lies.
+    (first / MARK).unlink()
+    assert going(made) == ["run-000", "run-001"]
+    assert going(made, certificates=[file.parent]) == ["run-001"]
+    (made.folder / "old").mkdir()
+    file.rename(made.folder / "old" / file.name)
+    found = plan(made)
+    assert [run.id for run in found.going] == ["run-001"]
+    assert file.name in found.staying["run-000"]
+
+
+def test_a_certificate_that_cannot_be_read_stops_it(made):
+    made.run()
+    (made.folder / "x.certificate.json").write_text("{}")
+    with pytest.raises(InfraError, match="its run is unknown"):
+        plan(made)
+
+
+def test_baselines_of_what_stays_stay(made):
+    made.runs(4)
+    command = ["hengsuan", "certify", "--baseline", "run-000"]
+    changed(made.folder / "run-003", command=command)
+    found = plan(made, 1)
+    assert [run.id for run in found.going] == ["run-001", "run-002"]
+    assert "baseline of run-003" in found.staying["run-000"]
+    # Who names it goes as well.
+    assert len(going(made)) == 4
+
+
+def test_baselines_of_baselines_stay(made):
+    made.runs(4)
+    for number, spelled in ((3, ["--baseline=results/run-001"]), (1, ["--baseline", "run-000"])):
+        path = made.folder / f"run-{number:03d}"
+        changed(path, command=["hengsuan", "certify", *spelled])
+    assert going(made, 1) == ["run-002"]
+
+
+def test_baselines_of_verdicts_stay(made):
+    made.runs(4)
+    report = GateReport(
+        gate="default",
+        how="check",
+        baseline="results/run-000, results/run-001",
+        candidate="results/run-003",
+        created="2026-01-05T00:00:00+00:00",
+        alpha=0.05,
+    )
+    (made.folder / "gate").mkdir()
+    write_gate(made.folder / "gate" / GATE, report)
+    assert going(made) == ["run-002", "run-003"]
+
+
+def test_the_verb_asks_first(made, monkeypatch):
+    made.runs(3)
+    words = ("results", "prune", "--keep", 1, "--out", made.folder)
+    said = hengsuan(*words, "--dry-run")
+    assert said.exit_code == 0
+    assert [line.split()[0] for line in said.stdout.splitlines()] == ["run-000", "run-001"]
+    assert len(left(made)) == 3
+    process = [sys.executable, "-m", "bench", *map(str, words)]
+    for answer, code, count in (("n\n", 130, 3), ("", 130, 3), ("y\n", 0, 1)):
+        done = subprocess.run(process, input=answer, capture_output=True, text=True)
+        assert done.returncode == code, done.stderr
+        assert "Traceback" not in done.stderr
+        assert len(left(made)) == count
+
+
+def test_the_verb_as_json(made):
+    recent = datetime.now(timezone.utc) - timedelta(days=1)
+    made.runs(2)
+    made.run(started=recent.isoformat(), nodes=[node("gpu-9")])
+    words = ("results", "prune", "--older", 2, "--json", "--out", made.folder)
+    assert "--json asks nothing" in str(hengsuan(*words).exception)
+    found = json.loads(hengsuan(*words, "--dry-run", "--protect", "run-001").stdout)
+    assert found["would_delete"] == ["run-000"]
+    assert found["bytes"] > 100
+    assert "asked for" in found["stay"]["run-001"]
+    assert json.loads(hengsuan(*words, "--yes").stdout)["deleted"] == ["run-000", "run-001"]
+    assert left(made) == ["run-002"]
+
+
+def test_something_must_be_asked(made):
+    made.run()
+    done = hengsuan("results", "prune", "--yes", "--out", made.folder)
+    assert done.exit_code == 2
+    assert left(made) == ["run-000"]
+
+
+def test_what_a_killed_one_left_is_swept(made):
+    made.runs(2)
+    (made.folder / "run-000").rename(made.folder / ".pruned-1-run-000")
+    assert going(made) == ["run-001"]
+    assert hengsuan("results", "prune", "--keep", 0, "--yes", "--out", made.folder).exit_code == 0
+    assert left(made) == []
+
+
+def test_a_link_is_not_followed(made, tmp_path):
+    elsewhere = Runs(tmp_path / "elsewhere").run()
+    made.folder.mkdir()
+    (made.folder / "link").symlink_to(elsewhere)
+    assert plan(made).staying == {"link": "it is a link"}

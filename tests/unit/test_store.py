@@ -1,0 +1,388 @@
+"""A store of runs: each once, whole, and back again; damage, collisions, other versions.
+
+On SQLite, which needs no server; `tests/cluster/test_store.py` has PostgreSQL.
+"""
+
+import json
+import os
+import re
+import sqlite3
+import subprocess
+import sys
+import zlib
+from pathlib import Path
+
+import msgspec
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+from judged_runs import node
+from stored_runs import Runs, changed, hengsuan, same
+
+pytest.importorskip("sqlalchemy", reason="SQLAlchemy is not installed (extra 'store')")
+
+import sqlalchemy as sa
+
+from bench.cli.environment import command_line, environment
+from bench.errors import InfraError, UsageError
+from bench.headers import read_header
+from bench.records import DeviceGroup
+from bench.store import migrations
+from bench.store.connection import Store
+from bench.store.contents import uid_of
+from bench.store.pull import held, here, named, pull
+from bench.store.push import PART, push
+from bench.store.tables import METADATA
+
+needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="mounting a small disk needs root")
+
+
+@pytest.fixture
+def made(tmp_path):
+    return Runs(tmp_path / "results")
+
+
+@pytest.fixture
+def file(tmp_path):
+    return tmp_path / "store.db"
+
+
+@pytest.fixture
+def store(file):
+    return Store(f"sqlite:///{file}")
+
+
+def ask(file, sql, *values):
+    with sqlite3.connect(file) as connection:
+        return connection.execute(sql, values).fetchall()
+
+
+def back(store, folder):
+    return [pull(store, one, folder) for one in held(store)]
+
+
+def test_a_run_is_written_once_and_comes_back_as_it_was(made, store, file, tmp_path):
+    path = made.run(samples=os.urandom(PART + 1))
+    assert push(store, path) == "new"
+    assert push(store, path) == "there"
+    (found,) = back(store, tmp_path / "other")
+    assert found == tmp_path / "other" / "run-000"
+    assert same(path, found)
+    assert ask(file, "SELECT name, count(*) FROM hengsuan_parts GROUP BY name ORDER BY 2 DESC")[
+        0
+    ] == ("samples.jsonl", 2)
+
+
+def test_what_sql_asks_for(made, store, file):
+    push(store, made.run(by=[1.0, 1.0, 2.0, 2.0]))
+    (run,) = ask(file, "SELECT id, schema_version, provenance, nodes, devices FROM hengsuan_runs")
+    assert run == ("run-000", 1, "measured", "gpu-[0-1]", 4)
+    sql = """SELECT o.name, n.value FROM hengsuan_node_metrics n
+        JOIN hengsuan_metrics m USING (uid, case_id) JOIN hengsuan_nodes o USING (uid, node)
+        WHERE m.label = ? ORDER BY o.name"""
+    assert ask(file, sql, "gemm flops") == [("gpu-0", 1e14), ("gpu-1", 5e13)]
+    (metric,) = ask(file, "SELECT median, ok_count, unit FROM hengsuan_metrics WHERE case_id = 0")
+    assert metric == (7.5e13, 4, "FLOP/s")
+
+
+def test_a_fleet_of_one_line_has_its_nodes(made, store, file):
+    path = made.run(provenance="simulated")
+    fleet = msgspec.to_builtins(DeviceGroup(count=2, devices=2, chip="sim-a"))
+    changed(path, nodes=[], fleet=fleet)
+    push(store, path)
+    assert ask(file, "SELECT name, chips, devices FROM hengsuan_nodes ORDER BY node") == [
+        ("node-00000", "sim-a", 2),
+        ("node-00001", "sim-a", 2),
+    ]
+    assert ask(file, "SELECT count(*) FROM hengsuan_node_metrics") == [(4,)]
+
+
+def test_two_runs_of_one_id_are_two(made, store, tmp_path):
+    one = made.run()
+    other = Runs(tmp_path / "elsewhere").run(nodes=[node("gpu-8"), node("gpu-9")])
+    assert one.name == other.name
+    assert (push(store, one), push(store, other)) == ("new", "new")
+    with pytest.raises(UsageError, match="several runs in the store") as caught:
+        named(held(store), "run-000")
+    assert "gpu-[8-9]" in caught.value.hint
+    uid = uid_of(read_header(other))
+    assert named(held(store), uid[:8]).uid == uid
+    folders = back(store, tmp_path / "both")
+    assert sorted(path.name for path in folders) == ["run-000", "run-000-1"]
+    assert set(here(tmp_path / "both")) == {uid_of(read_header(one)), uid}
+
+
+def test_fewer_rows_never_take_the_place_of_more(made, store):
+    path = made.run()
+    push(store, path)
+    rows = path / "measurements.jsonl"
+    whole = rows.read_bytes()
+    rows.write_bytes(whole[: whole.index(b"\n") + 1])
+    with pytest.raises(UsageError, match="the store has 8 rows of run run-000, and here are 1"):
+        push(store, path)
+    rows.write_bytes(whole)
+    assert push(store, path) == "there"
+
+
+def test_what_was_judged_since_is_brought_up_to_date(made, store, tmp_path):
+    path = made.run()
+    push(store, path)
+    (path / "certificates.json").write_text("[]")
+    assert push(store, path) == "newer"
+    assert same(path, back(store, tmp_path / "other")[0])
+
+
+def test_a_run_in_progress_is_not_pushed(made, store):
+    import fcntl
+
+    path = made.run(state="running")
+    with (path / "measurements.jsonl").open("ab") as rows:
+        fcntl.flock(rows, fcntl.LOCK_EX)
+        with pytest.raises(UsageError, match="is being measured"):
+            push(store, path)
+    assert push(store, path) == "new"  # its driver has died
+
+
+def test_damaged_runs_are_told_and_the_others_go(made, file):
+    made.runs(4)
+    (made.folder / "run-000" / "run.json").write_text("{")
+    (made.folder / "run-001" / "measurements.jsonl").write_text("[1]\n")
+    changed(made.folder / "run-002", schema=7)
+    changed(made.run(), state="running")
+    words = ("results", "push", "--store", f"sqlite:///{file}", "--out", made.folder)
+    done = hengsuan(*words)
+    assert done.exit_code == 4
+    assert ": 1 new," in done.stdout
+    assert [run for (run,) in ask(file, "SELECT id FROM hengsuan_runs")] == ["run-003"]
+    for run, why in (("run-000", "damaged"), ("run-001", "no measurement"), ("run-002", "schema")):
+        assert any(run in line and why in line for line in done.stderr.splitlines())
+    found = json.loads(hengsuan(*words, "--json").stdout)
+    assert (len(found["problems"]), found["exit"]) == (3, 4)
+    assert list(found["runs"].values()) == ["there"]
+
+
+@pytest.mark.parametrize(
+    ("sql", "why"),
+    [
+        ("UPDATE hengsuan_parts SET content = x'00' WHERE name = 'run.json'", "cannot be unpacked"),
+        ("DELETE FROM hengsuan_parts WHERE name = 'run.json'", "is not what was pushed"),
+        ("DELETE FROM hengsuan_files WHERE name = 'run.json'", "it has no run.json"),
+        ("UPDATE hengsuan_files SET name = '../x' WHERE name LIKE 's%'", "no name of a file"),
+        ("UPDATE hengsuan_runs SET id = '../evil'", "no name of a run"),
+    ],
+)
+def test_what_a_store_damaged_is_not_brought(made, store, file, tmp_path, sql, why):
+    push(store, made.run())
+    with sqlite3.connect(file) as connection:
+        connection.execute(sql)
+    with pytest.raises(InfraError, match=why):
+        back(store, tmp_path / "there" / "other")
+    found = [path for path in (tmp_path / "there").rglob("*") if path.name != "other"]
+    assert found == []
+
+
+def test_a_part_that_unpacks_to_more_than_any_is_refused(made, store, file, tmp_path):
+    push(store, made.run())
+    bomb = zlib.compress(bytes(PART + 1))
+    with sqlite3.connect(file) as connection:
+        connection.execute("UPDATE hengsuan_parts SET content = ?", (bomb,))
+    with pytest.raises(InfraError, match="cannot be unpacked"):
+        back(store, tmp_path / "other")
+
+
+def test_names_may_hold_anything(made, store, file):
+    odd = [node("a\0b"), node("'; DROP TABLE hengsuan_runs; --")]
+    push(store, made.run(nodes=odd, suite="\u5e73\0"))
+    names = [name for (name,) in ask(file, "SELECT name FROM hengsuan_nodes ORDER BY node")]
+    assert names == ["a\ufffdb", odd[1].name]
+    assert held(store)[0].info.suite == "\u5e73\ufffd"
+
+
+def test_what_is_here_is_not_brought_again(made, file, tmp_path):
+    made.runs(3)
+    url = f"sqlite:///{file}"
+    assert hengsuan("results", "push", "--store", url, "--out", made.folder).exit_code == 0
+    other = tmp_path / "other"
+    words = ("results", "pull", "--store", url, "--out", other)
+    assert hengsuan(*words, "run-001").stdout == f"{other / 'run-001'}\n"
+    (other / "run-001" / "mine").write_text("kept")
+    done = hengsuan(*words, "--since", "2026-01-02")
+    assert done.stdout == f"{other / 'run-002'}\n"
+    assert "1 pulled, 1 were here" in done.stderr
+    assert (other / "run-001" / "mine").read_text() == "kept"
+    assert "unknown run in the store" in str(hengsuan(*words, "nope").exception)
+
+
+def test_an_older_store_is_brought_to_the_newer_schema(made, store, file, monkeypatch):
+    path = made.run()
+    push(store, path)
+    later = ("ALTER TABLE hengsuan_runs ADD COLUMN site TEXT",)
+    monkeypatch.setattr(migrations, "STEPS", [*migrations.STEPS, later])
+    newer = Store(store.name)
+    with pytest.raises(UsageError, match="the store is of schema 1"), newer.reading():
+        pass
+    assert push(newer, path) == "there"
+    assert [run.info.id for run in held(newer)] == ["run-000"]
+    assert ask(file, "SELECT version FROM hengsuan_schema ORDER BY 1") == [(1,), (2,)]
+    monkeypatch.undo()
+    old = Store(store.name)
+    with pytest.raises(UsageError, match="schema 2; this hengsuan knows schema 1"):
+        push(old, path)
+    with pytest.raises(UsageError, match="schema 2; this hengsuan knows schema 1"):
+        held(old)
+
+
+def test_a_step_that_fails_leaves_the_store_as_it_was(made, store, file, monkeypatch):
+    push(store, made.run())
+    broken = ("CREATE TABLE hengsuan_more (x TEXT)", "NO SQL")
+    monkeypatch.setattr(migrations, "STEPS", [*migrations.STEPS, broken])
+    with pytest.raises(InfraError, match="syntax error"):
+        push(Store(store.name), made.run())
+    monkeypatch.undo()
+    assert ask(file, "SELECT name FROM sqlite_master WHERE name = 'hengsuan_more'") == []
+    assert push(Store(store.name), made.folder / "run-001") == "new"
+
+
+def test_the_steps_make_the_tables_that_statements_know(store, file):
+    with store.writing() as connection:
+        inspector = sa.inspect(connection)
+        for name, table in METADATA.tables.items():
+            there = [column["name"] for column in inspector.get_columns(name)]
+            assert there == [column.name for column in table.columns]
+
+
+def test_deleting_a_run_deletes_all_of_it(made, store):
+    push(store, made.run())
+    with store.writing() as connection:
+        connection.execute(sa.text("DELETE FROM hengsuan_runs"))
+        for name in METADATA.tables:
+            assert connection.execute(sa.text(f"SELECT count(*) FROM {name}")).scalar() == 0
+
+
+def test_writers_of_one_file_wait_for_each_other(made, file):
+    made.runs(6)
+    url = f"sqlite:///{file}"
+    words = [sys.executable, "-m", "bench", "results", "push", "--out", str(made.folder)]
+    writers = [
+        subprocess.Popen([*words, "--store", url], stdout=subprocess.PIPE, text=True)
+        for _ in range(3)
+    ]
+    said = [writer.communicate(timeout=120)[0] for writer in writers]
+    assert [writer.returncode for writer in writers] == [0, 0, 0]
+    assert sum(int(text.rpartition(": ")[2].split()[0]) for text in said) == 6
+    assert ask(file, "SELECT count(*) FROM hengsuan_runs") == [(6,)]
+
+
+@pytest.mark.parametrize(
+    ("url", "message"),
+    [
+        ("", "which store?"),
+        ("nonsense", "no URL of a store"),
+        ("mysql://u:s3cret@h/d", "no URL of a store"),
+        ("postgresql://u:s3cret@h:port/d", "no URL of a store"),
+        ("postgresql://u:s3cret@h", "names no database"),
+        ("sqlite://", "names no database"),
+        ("sqlite:///no/such/folder/x.db", "unable to open database file"),
+        ("sqlite:///README.md", "file is not a database"),
+    ],
+)
+def test_what_is_no_store_is_a_sentence(made, url, message, monkeypatch):
+    monkeypatch.chdir(Path(__file__).parents[2])
+    made.run()
+    done = hengsuan("results", "push", "--store", url, "--out", made.folder)
+    assert done.exit_code in (2, 4)
+    assert message in str(done.exception)
+    assert "s3cret" not in str(done.exception)
+
+
+def test_a_bad_url_is_told_before_anything_is_measured(tmp_path):
+    words = ("run", "quick", "--cluster", "small", "--quiet", "--out", tmp_path / "results")
+    done = hengsuan(*words, "--store", "mysql://u:s3cret@h/d")
+    assert done.exit_code == 2
+    assert not (tmp_path / "results").exists()
+
+
+@pytest.mark.parametrize("package", ["sqlalchemy", "psycopg"])
+@pytest.mark.parametrize("words", [("results", "push"), ("results", "pull"), ("run", "quick")])
+def test_packages_that_are_missing_are_named(tmp_path, package, words):
+    words = ["hengsuan", *words, "--store", "postgresql://h/d", "--out", str(tmp_path)]
+    script = (
+        f"import sys; sys.modules[{package!r}] = None; sys.argv = {words!r}\n"
+        "from bench.cli import main; main()"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert done.returncode == 2
+    assert f"a store needs the package {package}, which is not installed" in done.stderr
+    assert "hengsuan[store]" in done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_reading_makes_no_store(file, tmp_path):
+    for verb in ("pull", "list"):
+        done = hengsuan("results", verb, "--store", f"sqlite:///{file}", "--out", tmp_path)
+        assert done.exit_code == 2
+        assert "there is no store yet" in str(done.exception)
+    assert not file.exists()
+
+
+def test_records_keep_no_url(monkeypatch):
+    url = "postgresql://u:s3cret@h/d"
+    monkeypatch.setenv("HENGSUAN_STORE", url)
+    monkeypatch.setenv("HENGSUAN_OTHER", "kept")
+    words = ["hengsuan", "run", "quick", "--store", url, f"--store={url}", "--quiet"]
+    monkeypatch.setattr(sys, "argv", words)
+    assert command_line() == ["hengsuan", "run", "quick", "--quiet"]
+    variables = environment()["variables"]
+    assert variables["HENGSUAN_OTHER"] == "kept"
+    assert "s3cret" not in str(environment())
+
+
+@pytest.fixture
+def disk(tmp_path):
+    """A file system of half a megabyte."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", "size=512k", "tmpfs", str(folder)]
+    mounted = subprocess.run(command, capture_output=True, text=True)
+    if mounted.returncode:
+        pytest.skip(f"cannot mount here: {mounted.stderr.strip()}")
+    yield folder
+    subprocess.run(["umount", "-l", str(folder)], check=True)
+
+
+@needs_root
+def test_full_disks_are_sentences(made, store, disk, tmp_path):
+    small, big = made.run(), made.run(samples=os.urandom(1 << 20))
+    full = Store(f"sqlite:///{disk}/store.db")
+    assert push(full, small) == "new"
+    with pytest.raises(InfraError, match="disk is full"):
+        push(full, big)
+    assert [one.info.id for one in held(full)] == ["run-000"]
+    push(store, big)
+    with pytest.raises(InfraError, match="No space left on device"):
+        back(store, disk / "results")
+    assert list((disk / "results").iterdir()) == []
+
+
+@needs_root
+def test_a_folder_that_cannot_be_written_is_a_sentence(made, store, disk):
+    path = made.run()
+    push(store, path)
+    Runs(disk).run()
+    subprocess.run(["mount", "-o", "remount,ro", str(disk)], check=True)
+    with pytest.raises(InfraError, match="cannot write: Read-only file system"):
+        back(store, disk)
+    done = hengsuan("results", "prune", "--keep", 0, "--yes", "--out", disk)
+    assert done.exit_code == 4
+    assert "cannot delete: Read-only file system" in str(done.exception)
+    assert hengsuan("results", "list", "--out", disk).stdout.count("run-000") == 1
+    # What lies there can be pushed all the same.
+    assert push(store, disk / "run-000") in ("new", "there")
+
+
+def test_the_readme_tells_the_tables():
+    text = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+    for name, table in METADATA.tables.items():
+        (line,) = (line for line in text.splitlines() if line.startswith(f"| `{name}` |"))
+        told = re.findall(r"`(\w+)`", line.rpartition(" | ")[2])
+        assert told == [column.name for column in table.columns]
