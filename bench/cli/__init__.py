@@ -34,6 +34,7 @@ VERBS = {
     "compare": ("Planners", "Put systems side by side; rank them where intervals allow."),
     "project": ("Planners", "Say what a model would take on a cluster, and what limits it."),
     "results": ("Everyone", "List and show runs."),
+    "import": ("Everyone", "Make runs of what other tools have measured."),
     "show": ("Everyone", "Show benchmarks, suites, chips, profiles, schemas."),
     "tokens": ("Everyone", "Write and verify the token sets that benchmarks read."),
     "completion": ("Everyone", "Print what completes commands in bash, zsh or fish."),

@@ -1,0 +1,118 @@
+"""What was imported: a line a run, and what of its files was not understood."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Protocol
+
+import msgspec
+import numpy as np
+from rich.console import Console
+from rich.text import Text
+
+from ..inventory import Inventory
+from ..records import STATUSES, Header
+from ..results import Columns
+from .plain import plain
+
+SHOWN = 5
+_INVALID = STATUSES.index("invalid")
+
+
+class Unread(Protocol):
+    """A line that was not understood, and where it stands."""
+
+    @property
+    def where(self) -> str: ...
+    @property
+    def text(self) -> str: ...
+
+
+class Read(Protocol):
+    """What was read of a file."""
+
+    name: str
+    lines: int
+    strange: int
+
+    @property
+    def unread(self) -> Sequence[Unread]: ...
+
+
+class Imported(msgspec.Struct, kw_only=True, frozen=True):
+    """One run: where it lies, what it has, and how much of its files was understood.
+
+    ``rows`` counts all, ``invalid`` those that do not count, ``why`` their most frequent reason.
+    ``lines`` and ``strange`` count lines of the files that were understood and that were not;
+    ``unread`` shows the first of those, ``file:line`` and text. ``notes`` are sentences.
+    """
+
+    run: str
+    path: str
+    started: str
+    nodes: int
+    devices: int
+    cases: int
+    rows: int
+    invalid: int
+    why: str
+    files: int
+    lines: int
+    strange: int
+    unread: list[str]
+    notes: list[str]
+
+
+def imported(folder: Path, header: Header, columns: Columns, files: Sequence[Read]) -> Imported:
+    """What one run is of."""
+    inventory = Inventory(header.nodes)
+    bad = set(np.flatnonzero(columns.status == _INVALID).tolist())
+    reasons = Counter(why for row, why in columns.reasons.items() if row in bad)
+    unread = [f"{one.where}: {one.text}" for file in files for one in file.unread]
+    return Imported(
+        run=header.id,
+        path=str(folder),
+        started=header.started,
+        nodes=inventory.node_count,
+        devices=inventory.size,
+        cases=len(header.cases),
+        rows=len(columns),
+        invalid=len(bad),
+        why=reasons.most_common(1)[0][0] if reasons else "",
+        files=len(files),
+        lines=sum(file.lines for file in files),
+        strange=sum(file.strange for file in files),
+        unread=unread,
+        notes=[event["text"] for event in header.events],
+    )
+
+
+def print_imported(made: Console, runs: Sequence[Imported]) -> None:
+    """Each run, what is wrong with it, and what to do with it."""
+    for one in runs:
+        what = (
+            f"{one.nodes:,} node(s), {one.devices:,} device(s), {one.cases:,} cases, "
+            f"{one.rows:,} values of {one.files:,} file(s), imported"
+        )
+        made.print(Text(f"run {one.run}: {what}"), soft_wrap=True)
+        if one.invalid:
+            said = f"  {one.invalid:,} of them are invalid, most of all: {one.why}"
+            made.print(Text(plain(said), style="yellow"), soft_wrap=True)
+        for note in one.notes[:SHOWN]:
+            made.print(Text(plain(f"  {note}"), style="dim"), soft_wrap=True)
+        if len(one.notes) > SHOWN:
+            made.print(Text(f"  and {len(one.notes) - SHOWN:,} notes more", style="dim"))
+        if one.strange:
+            said = f"  {one.strange:,} of {one.strange + one.lines:,} lines are not understood:"
+            made.print(Text(said, style="yellow"), soft_wrap=True)
+            for text in one.unread[:SHOWN]:
+                made.print(Text(plain(f"    {text}"), style="dim"), soft_wrap=True)
+            if one.strange > SHOWN:
+                made.print(Text(f"    and {one.strange - SHOWN:,} more (--json shows some)",
+                                style="dim"))
+    if runs:
+        last = runs[-1].path
+        for text in (f"results show {last}", f"score {last}", f"certify --from {last}"):
+            made.print(Text(f"next: hengsuan {text}", style="dim"), soft_wrap=True)
