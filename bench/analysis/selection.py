@@ -77,7 +77,9 @@ class Spans:
 
     def _listed(self, groups: Sequence[Sequence[int]]) -> str:
         spread = {len(set(self._inventory.node_of(list(one)).tolist())) > 1 for one in groups}
-        return {(False,): "node", (True,): "nodes"}.get(tuple(spread), "")
+        if len(spread) != 1:
+            return ""
+        return "nodes" if True in spread else "node"
 
 
 def _matches(value: Any, wanted: Any) -> bool:

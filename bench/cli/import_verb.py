@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,8 +24,13 @@ if TYPE_CHECKING:
 @click.command(name="import")
 @click.argument("format_name", metavar="FORMAT")
 @click.argument("files", nargs=-1, required=True, metavar="FILE...")
-@click.option("--node", "nodes", multiple=True, metavar="NAME",
-              help="A node that took part; once for each, in the order of ranks.")
+@click.option(
+    "--node",
+    "nodes",
+    multiple=True,
+    metavar="NAME",
+    help="A node that took part, or a list as gpu-[01-04]; in the order of ranks.",
+)
 @click.option("--ranks", type=click.IntRange(1), help="How many ranks took part, in all.")
 @click.option("--op", metavar="NAME", help="Of which collective operation: all_reduce, ...")
 @click.option("--time", "moment", metavar="DATE", help="When it was measured.")
@@ -60,21 +66,26 @@ def command(
     from ..importing.found import Asked
     from ..report.importing import print_imported
     from ..report.terminal import console
+    from ..results import no_collection
 
     form = format_of(format_name)
+    said = {"node": nodes, "ranks": ranks, "op": op, "unchecked": unchecked}
+    for option in (one for one, value in said.items() if value and one not in form.takes):
+        raise UsageError(f"--{option} does not go with {form.name}, whose files say it")
     name = _name(suite or form.name)
-    asked = Asked(nodes=nodes, ranks=ranks, op=_op(op), unchecked=unchecked)
+    asked = Asked(nodes=_nodes(nodes), ranks=ranks, op=_op(op), unchecked=unchecked)
     given = _moment(moment) if moment else None
-    logs, times, problems = _read(form, files, asked, given)
     made: list[Imported] = []
-    if logs:
-        made = list(_write(form, logs, times, name, each, load_chips(), out))
+    with no_collection():
+        logs, times, problems = _read(form, files, asked, given)
+        if logs:
+            made = list(_write(form, logs, times, name, each, load_chips(), out))
     codes = [int(one.exit) for one in problems]
     codes += [int(Exit.FINDING) for one in made if one.invalid]
     code = Exit.worst(codes)
     if as_json:
-        said = [str(one).replace("\n", "; ") for one in problems]
-        print_json({"exit": int(code), "problems": said, "runs": made})
+        why = [str(one).replace("\n", "; ") for one in problems]
+        print_json({"exit": int(code), "problems": why, "runs": made})
         return int(code)
     print_imported(console(), made)
     for one in problems:
@@ -102,14 +113,16 @@ def _read(
         if not log.rows:
             seen = f"{log.strange:,} lines, none of them understood" if log.strange else "no figure"
             problems.append(
-                UsageError(f"{seen}: expected {form.expected}", where=file,
-                           hint="is it of another format? see hengsuan import --help")
+                UsageError(
+                    f"{seen}: expected {form.expected}",
+                    where=file,
+                    hint="is it of another format? see hengsuan import --help",
+                )
             )
             continue
         logs.append(log)
         times[file] = given or log.when or _written(source.path)
-        if given is None and log.when is None:
-            log.note(f"{file}: when it was measured is the file's own time; --time says another")
+        log.dated = given is not None or log.when is not None
     return logs, times, problems
 
 
@@ -150,10 +163,8 @@ def _written(path: Path | None) -> datetime:
     """When a file was written last; of standard input, now."""
     seconds = None
     if path is not None:
-        try:
+        with contextlib.suppress(OSError):
             seconds = path.stat().st_mtime
-        except OSError:
-            pass
     if seconds is None:
         return datetime.now(timezone.utc)
     return datetime.fromtimestamp(seconds, timezone.utc)
@@ -167,6 +178,19 @@ def _moment(text: str) -> datetime:
             f"--time {text}: is no date", hint="write 2026-11-24 or 2026-11-24T10:15:00+08:00"
         ) from None
     return moment if moment.tzinfo else moment.replace(tzinfo=timezone.utc)
+
+
+def _nodes(texts: tuple[str, ...]) -> tuple[str, ...]:
+    """Names, of lists as Slurm writes them too."""
+    from ..hostlists import SEPARATOR, expand
+
+    found: list[str] = []
+    for text in texts:
+        try:
+            found += [name for one in SEPARATOR.split(text) for name in expand(one)]
+        except ValueError as error:
+            raise UsageError(f"--node {text}: {error}") from None
+    return tuple(dict.fromkeys(name for name in found if name))
 
 
 def _op(name: str | None) -> str:

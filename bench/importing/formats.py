@@ -1,6 +1,7 @@
 """The formats that can be imported, each a module of its name that is loaded on use.
 
-A module has ``read(source, asked) -> Log`` and ``EXPECTED``, what such a file looks like.
+A module has ``read(source, asked) -> Log``, ``EXPECTED``, what such a file looks like, and
+``TAKES``, the options that say what it may leave open.
 """
 
 from __future__ import annotations
@@ -23,11 +24,13 @@ FORMATS = {
 
 
 class Format(NamedTuple):
-    """How files of a format are read, and what was expected where nothing is understood."""
+    """How files of a format are read, what was expected where nothing is understood, and which
+    options it takes."""
 
     name: str
     read: Callable[[Source, Asked], Log]
     expected: str
+    takes: tuple[str, ...]
 
 
 def format_of(name: str) -> Format:
@@ -35,4 +38,4 @@ def format_of(name: str) -> Format:
     if name not in FORMATS:
         raise unknown("format", name, FORMATS)
     module = import_module(f"{__package__}.{FORMATS[name]}")
-    return Format(name, module.read, module.EXPECTED)
+    return Format(name, module.read, module.EXPECTED, module.TAKES)

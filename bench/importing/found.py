@@ -48,10 +48,10 @@ class Place(NamedTuple):
 
 
 class Part(NamedTuple):
-    """How a device calls itself and where the log counts it."""
+    """How a device calls itself, and its ``number`` where the log counts it."""
 
     name: str
-    index: int
+    number: int
 
 
 class What(NamedTuple):
@@ -98,7 +98,7 @@ class Log:
 
     Attributes:
         name: The file, as it was given.
-        when: When it was measured, where the log says.
+        when: When it was measured, where the log says; ``dated``: somebody says.
         devices: Every device that took part.
         whats, groups: What figures are of, and of which devices.
         rows: The figures.
@@ -112,6 +112,7 @@ class Log:
     def __init__(self, name: str) -> None:
         self.name = name
         self.when: datetime | None = None
+        self.dated = True
         self.devices: dict[Place, Part] = {}
         self.whats: dict[What, int] = {}
         self.groups: dict[tuple[Place, ...], int] = {}
@@ -196,16 +197,25 @@ class Log:
             shown = text.strip()
             if len(shown) > _LONGEST:
                 shown = f"{shown[:_LONGEST]}..."
-            self.unread.append(Unread(where=f"{self.name}:{line}" if isinstance(line, int) else f"{self.name}, {line}", text=shown))
+            self.unread.append(
+                Unread(
+                    where=f"{self.name}:{line}"
+                    if isinstance(line, int)
+                    else f"{self.name}, {line}",
+                    text=shown,
+                )
+            )
+
+    def shown(self) -> list[str]:
+        """The first lines that were not understood, each behind where it stands."""
+        return [f"{one.where}: {one.text}" for one in self.unread]
 
     def note(self, text: str) -> None:
         """Say something once."""
         self.notes[text] = None
 
 
-def spread(
-    log: Log, nodes: Sequence[str], ranks: int, where: str, called: str = ""
-) -> list[Place]:
+def spread(log: Log, nodes: Sequence[str], ranks: int, where: str, called: str = "") -> list[Place]:
     """The devices of so many ranks, evenly over nodes in their order; declared in the log.
 
     Raises `UsageError` where they do not divide evenly.

@@ -19,8 +19,13 @@ from .source import Source
 _START = re.compile(r'\s*\{\s*"version"\s*:\s*\d+\s*,\s*"start_time"')
 _RESULTS = re.compile(r'"results"\s*:\s*\[')
 TIME = "%Y-%m-%d %H:%M:%S"
-_NAMES = {"time": "time", "cpu_time": "cputime", "alg_bw": "algbw", "bus_bw": "busbw",
-          "nwrong": "#wrong"}
+_NAMES = {
+    "time": "time",
+    "cpu_time": "cputime",
+    "alg_bw": "algbw",
+    "bus_bw": "busbw",
+    "nwrong": "#wrong",
+}
 _PERCENTILES = {"p99_us": "i_p99", "max_us": "i_max"}
 _DECODER = json.JSONDecoder()
 
@@ -127,7 +132,10 @@ def _columns(found: Any) -> dict[str, str] | None:
     if "size" not in one:
         return None
     words = {name: str(one.get(name, "")) for name in ("size", "count", "type")}
-    words["redop"], words["root"] = str(one.get("redop", "none")), str(one.get("root", "-1")).strip()
+    words["redop"], words["root"] = (
+        str(one.get("redop", "none")),
+        str(one.get("root", "-1")).strip(),
+    )
     for number, form in enumerate(("out_of_place", "in_place")):
         said = _object(one.get(form))
         for key, name in _NAMES.items():

@@ -1,7 +1,8 @@
-"""What lines of nccl-tests mean, however they were written: operations, dtypes, devices, figures."""
+"""What lines of nccl-tests mean, however they were written: operations, devices, figures."""
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
@@ -55,7 +56,7 @@ _CALLED = re.compile(
 _LIMITS = {"float": 1e-5, "half": 1e-2, "bfloat16": 1e-2, "double": 1e-12}
 """Largest error that the tool took for right before 2.12, where it counts no wrong elements; of
 other types 0 (``deltaMaxValue`` of its src/common.cu)."""
-_FIGURES = frozenset(("time", "algbw", "busbw", "i_p99", "i_max"))
+_FIGURES = ("busbw", "i_p99", "i_max")
 _TAILS = (("i_p99", "time_p99"), ("i_max", "time_max"))
 MOST = 200_000
 """Lines that are held at a time."""
@@ -84,18 +85,31 @@ def named(text: str) -> str:
                 return OPS[word]
         return ""
     if text.endswith((".log", ".txt", ".out", ".json", ".gz")) and " " not in text.strip():
-        found = {OPS[word.replace("-", "_")] if word.replace("-", "_") in OPS
-                 else OPS[re.sub("[-_]", "", word)] for word in
-                 _CALLED.findall(text.rpartition("/")[2].lower())}
+        found = {
+            OPS[word.replace("-", "_")]
+            if word.replace("-", "_") in OPS
+            else OPS[re.sub("[-_]", "", word)]
+            for word in _CALLED.findall(text.rpartition("/")[2].lower())
+        }
         return found.pop() if len(found) == 1 else ""
     return ""
 
 
-def by_figures(words: Mapping[str, Sequence[str]], ranks: int) -> list[str]:
+def looks_like(op: str, names: Sequence[str], row: Sequence[str]) -> bool:
+    """Whether a line may be of an operation, by whether it names a reduction and a root."""
+    words = dict(zip(names, row, strict=True))
+    reduces = words.get("redop", "none") not in ("none", "")
+    rooted = words.get("root", "-1").isdecimal()
+    if op not in _OURS:
+        return not reduces
+    # Before there was a column of roots, nothing says.
+    return (op in SUMS) == reduces and ("root" not in words or (op in _ROOTED) == rooted)
+
+
+def by_figures(names: Sequence[str], rows: Sequence[Sequence[str]], ranks: int) -> list[str]:
     """The operations that fit what is printed: with or without reduction and root, and by the
     ratio of both bandwidths over so many ranks."""
-    reduces = words.get("redop", ("none",))[0] not in ("none", "")
-    rooted = words.get("root", ("-1",))[0].isdecimal()
+    words = dict(zip(names, zip(*rows, strict=True), strict=True))
     algbw, busbw = (_numbers(words.get(f"0 {name}", ())) for name in ("algbw", "busbw"))
     large = algbw > 1.0
     if not large.any():
@@ -104,9 +118,7 @@ def by_figures(words: Mapping[str, Sequence[str]], ranks: int) -> list[str]:
     return [
         op
         for op in sorted(_OURS)
-        if (op in SUMS) == reduces
-        and (op in _ROOTED) == rooted
-        and abs(ratio - bus_factor(op, ranks)) < _RATIO
+        if looks_like(op, names, rows[0]) and abs(ratio - bus_factor(op, ranks)) < _RATIO
     ]
 
 
@@ -132,7 +144,7 @@ def placed(
     buses: dict[str, list[str]] = {}
     for host, _, bus, _ in devices:
         buses.setdefault(host, []).append(_bus(bus))
-    places: list[Place] = []
+    places: dict[Place, None] = {}
     for host, index, bus, name in devices:
         ids = buses[host]
         told = all(ids) and len(set(ids)) == len(ids)
@@ -140,8 +152,8 @@ def placed(
         while place in places:  # several ranks on one device
             place = Place(place.node, f"{place.device}'")
         log.devices.setdefault(place, Part(name, index))
-        places.append(place)
-    return places
+        places[place] = None
+    return list(places)
 
 
 def _bus(text: str) -> str:
@@ -168,8 +180,10 @@ class Batch:
 
     def __init__(self, log: Log, asked: Asked) -> None:
         self._log, self._asked = log, asked
-        self._held: dict[tuple[str, tuple[str, ...]], list[tuple[Sequence[Sequence[str]],
-                         Sequence[int], int, int]]] = {}
+        self._held: dict[
+            tuple[str, tuple[str, ...]],
+            list[tuple[Sequence[Sequence[str]], Sequence[int], int, int]],
+        ] = {}
         self._count = 0
 
     def add(
@@ -234,7 +248,9 @@ def take(log: Log, asked: Asked, op: str, taken: Taken) -> None:
             if name.startswith(mark)
         }
         if columns:
-            lines = _Lines(op, form, size, taken.groups[kept], taken.ranks[kept], list(cells), which)
+            lines = _Lines(
+                op, form, size, taken.groups[kept], taken.ranks[kept], list(cells), which
+            )
             _form(log, asked, lines, words["type"], columns)
 
 
@@ -260,7 +276,9 @@ def _form(
     """Take what stands in the columns of one form, in or out of place."""
     wrong = _wrong(columns, types)
     status, reasons = judged(lines.op, lines.form, lines.ranks, wrong, asked.unchecked)
-    printed = {name: _numbers(words) for name, words in columns.items() if name in _FIGURES}
+    # Beside a time, the printed algorithm bandwidth says nothing more.
+    wanted = (*_FIGURES, "time" if "time" in columns else "algbw")
+    printed = {name: _numbers(columns[name]) for name in wanted if name in columns}
     found: dict[str, Floats] = {}
     if "time" in printed:
         found = figures(lines.op, lines.ranks, lines.size, printed["time"] * 1e-6)
@@ -298,6 +316,7 @@ def _check(
         )
 
 
+@functools.lru_cache(maxsize=1 << 16)
 def _what(op: str, form: str, metric: str, cell: tuple[str, ...]) -> What:
     """Our benchmark where it has the operation, the dtype and the reduction; else the program's."""
     size, kind, redop, root = cell

@@ -19,13 +19,15 @@ from typing import NamedTuple
 from ..errors import UsageError
 from . import nccl_json
 from .found import Asked, Log, Place, spread
-from .nccl_table import MOST, OPS, Batch, by_figures, named, placed
+from .nccl_table import MOST, OPS, Batch, by_figures, looks_like, named, placed
 from .source import Lines, Source
 
 EXPECTED = (
     "tables of nccl-tests (`# size count type redop root time algbw busbw #wrong ...`), "
     "or what it writes with -J"
 )
+TAKES = ("node", "ranks", "op", "unchecked")
+"""Options that say what such a file may leave open."""
 _DEVICE = re.compile(
     r"#\s+Rank\s+(\d+)\s+(?:Group\s+(\d+)\s+)?Pid\s+\d+\s+on\s+(\S+)\s+device\s+(\d+)\s+"
     r"\[([^\]]*)\]\s+(.*\S)"
@@ -37,9 +39,24 @@ _LIBRARY = re.compile(r"\bNCCL version[ :]+([\w.+-]+)")
 _NOISE = re.compile(r"\bNCCL (?:INFO|WARN|TRACE|version)\b|^\s*\+? ?(?:mpirun|srun)\b")
 _OUT_OF_BOUNDS = re.compile(r"# Out of bounds values\s*:\s*(\d+)")
 _RESULTS = frozenset(
-    ("time", "cputime", "algbw", "busbw", "#wrong", "error", "res", "i_min", "i_max", "i_p99",
-     "i_cv%")
+    (
+        "time",
+        "cputime",
+        "algbw",
+        "busbw",
+        "#wrong",
+        "error",
+        "res",
+        "i_min",
+        "i_max",
+        "i_p99",
+        "i_cv%",
+    )
 )
+
+
+_INERT = 1000
+"""Different comments that are remembered as saying nothing: most come again with every table."""
 
 
 class Layout(NamedTuple):
@@ -86,12 +103,13 @@ def read(source: Source, asked: Asked) -> Log:
     log = Log(source.name)
     batch = Batch(log, asked)
     streams: dict[str, _Table] = {}
+    told: dict[str, str] = {}
     for lines in source.lines():
         if not streams and nccl_json.begins(lines.text):
             return nccl_json.read(source, asked)
         table = streams.get(lines.stream)
         if table is None:
-            table = streams[lines.stream] = _Table(log, asked, batch, lines.stream)
+            table = streams[lines.stream] = _Table(log, asked, batch, told, lines.stream)
         table.read(lines)
     for table in streams.values():
         table.end()
@@ -100,13 +118,22 @@ def read(source: Source, asked: Asked) -> Log:
 
 
 class _Table:
-    """What one process prints: tables one after the other, each behind its head."""
+    """What one process prints: tables one after the other, each behind its head.
 
-    def __init__(self, log: Log, asked: Asked, batch: Batch, stream: str) -> None:
+    ``told`` is shared by all processes of a file: what stands in command lines is for any of them.
+    """
+
+    def __init__(
+        self, log: Log, asked: Asked, batch: Batch, told: dict[str, str], stream: str
+    ) -> None:
         self.log, self.asked, self.batch = log, asked, batch
         self.host = stream if stream[:1].isalpha() and "," not in stream else ""
         self.layout = _USUAL
         self.program = named(log.name)
+        self.told = told
+        self.inert: set[str] = set()
+        self.known: dict[str, tuple[int, int, str, int, str, str]] = {}
+        self.placed: dict[tuple[tuple[str, int, str, str], ...], list[Place]] = {}
         self._begin()
 
     def _begin(self) -> None:
@@ -136,10 +163,18 @@ class _Table:
 
     def _other(self, text: str, number: int) -> None:
         """A line that is none of the table."""
-        if program := named(text):
-            self.program = program
+        if (device := self.known.get(text)) is not None:
+            if self.any or self.rows:
+                self._flush()
+                self._begin()
+            self.devices.append(device)
+            self.log.lines += 1
+            return
+        program = named(text) if "_perf" in text else ""
+        if program:
+            self.program = self.told["program"] = program
         if text.lstrip().startswith("#"):
-            self._comment(text.strip())
+            self._comment(text)
             self.log.lines += 1
         elif _NOISE.search(text) or program:
             if found := _LIBRARY.search(text):
@@ -148,8 +183,13 @@ class _Table:
         else:
             self.log.skip(number, text)
 
-    def _comment(self, text: str) -> None:
-        starts = text.startswith(("# nThread", "# nccl-tests version", "# Collective test starting"))
+    def _comment(self, line: str) -> None:
+        if line in self.inert:
+            return
+        text = line.strip()
+        starts = text.startswith(
+            ("# nThread", "# nccl-tests version", "# Collective test starting")
+        )
         if (starts or "Using devices" in text) and (self.rows or self.any):
             self._flush()
             self._begin()
@@ -157,7 +197,8 @@ class _Table:
             self.ranks = int(found[1]) * int(found[2])
         elif found := _DEVICE.match(text):
             rank, group, host, index, bus, name = found.groups()
-            self.devices.append((int(rank), int(group or 0), host, int(index), bus, name))
+            self.known[line] = (int(rank), int(group or 0), host, int(index), bus, name)
+            self.devices.append(self.known[line])
         elif found := _VERSION.match(text):
             self.log.versions.setdefault("nccl-tests", found[1])
         elif _HEAD.match(text):
@@ -166,6 +207,8 @@ class _Table:
             self.layout = _layout(text.lstrip("# ").split())
         elif (found := _OUT_OF_BOUNDS.match(text)) and found[1] != "0":
             self.log.note(f"{self.log.name}: {found[1]} values out of bounds, the tool says")
+        elif not starts and "Using devices" not in text and len(self.inert) < _INERT:
+            self.inert.add(line)
 
     def end(self) -> None:
         """Nothing follows."""
@@ -179,22 +222,29 @@ class _Table:
         self.any = True
         layout = self.layout
         places = self._places(numbers[0])
-        for count in dict.fromkeys(map(len, rows)):
+        counts = dict.fromkeys(map(len, rows))
+        for count in counts:
             alike, at = rows, numbers
-            if any(len(row) != count for row in rows):
+            if len(counts) > 1:
                 chosen = [place for place, row in enumerate(rows) if len(row) == count]
                 alike, at = [rows[place] for place in chosen], [numbers[place] for place in chosen]
             names = layout.names(count)
             if not self.op:
-                columns = dict(zip(names, zip(*alike, strict=True), strict=True))
-                self.op = self._operation(columns, len(places), at[0])
-                self._moment(columns)
+                self.op = self._operation(names, alike, len(places), at[0])
+            if "date" in names:
+                self._moment(dict(zip(names, alike[0], strict=True)))
             self.batch.add(self.op, names, alike, at, places)
 
-    def _operation(self, columns: Mapping[str, Sequence[str]], ranks: int, line: int) -> str:
-        if self.asked.op or self.program:
-            return self.asked.op or self.program
-        fitting = by_figures(columns, ranks)
+    def _operation(
+        self, names: Sequence[str], rows: Sequence[Sequence[str]], ranks: int, line: int
+    ) -> str:
+        if self.asked.op:
+            return self.asked.op
+        # A command line may have been for another table than this.
+        told = (self.program, self.told.get("program", ""))
+        if known := next((op for op in told if op and looks_like(op, names, rows[0])), ""):
+            return known
+        fitting = by_figures(names, rows, ranks)
         where = f"{self.log.name}:{line}"
         if len(fitting) != 1:
             which = f": {' or '.join(fitting)} fits" if fitting else ""
@@ -215,8 +265,10 @@ class _Table:
         if self.devices:
             # The groups of a split run their tables at a time, and the first prints its own.
             first = min(self.devices)[1]
-            mine = [one[2:] for one in sorted(self.devices) if one[1] == first]
-            return placed(self.log, self.asked, mine, where)
+            mine = tuple(one[2:] for one in sorted(self.devices) if one[1] == first)
+            if mine not in self.placed:
+                self.placed[mine] = placed(self.log, self.asked, mine, where)
+            return self.placed[mine]
         nodes = self.asked.nodes or ((self.host,) if self.host else ())
         ranks = self.asked.ranks or self.ranks
         if not nodes or not ranks:
@@ -228,10 +280,10 @@ class _Table:
             )
         return spread(self.log, nodes, ranks, where)
 
-    def _moment(self, columns: Mapping[str, Sequence[str]]) -> None:
+    def _moment(self, words: Mapping[str, str]) -> None:
         """When the table was printed, by its first line; the clock's zone is not said."""
-        if "date" in columns and self.log.when is None:
-            said = f"{columns['date'][0]} {columns['clock'][0]}"
+        if self.log.when is None:
+            said = f"{words['date']} {words['clock']}"
             with contextlib.suppress(ValueError):
                 moment = datetime.strptime(said, nccl_json.TIME)
                 self.log.when = moment.replace(tzinfo=timezone.utc)

@@ -6,26 +6,32 @@ which nodes nor, of collectives, over how many ranks it was measured: ``--node``
 do, or the command line that stands in the log.
 
 Every figure becomes one of the program's own (``osu_latency`` and so on), as it was printed. Two
-kinds are ours as well: half a round trip of a payload is what `pairs` makes its bandwidth of, and of
-eight bytes its latency; a blocking collective is what `collectives` times. A stream of many messages
-at a time (osu_bw, osu_bibw) is neither: our pairs send one.
+kinds are ours as well: half a round trip of a payload is what `pairs` makes its bandwidth of, and
+of eight bytes its latency; a blocking collective is what `collectives` times. A stream of many
+messages at a time (osu_bw, osu_bibw) is neither: our pairs send one.
 """
 
 from __future__ import annotations
 
+import contextlib
 import math
 import re
 from collections.abc import Mapping
 from typing import NamedTuple
 
 from ..errors import UsageError
+from ..hostlists import SEPARATOR, expand
 from ..kernels.messages import SUMS, bus_factor
 from ..records import Better, Scope
 from .collectives import axes
 from .found import INVALID, OK, Asked, Log, Place, What, spread
 from .source import Lines, Source
 
-EXPECTED = "tables of the OSU micro-benchmarks (`# OSU MPI Latency Test v7.4`, `# Size  Latency (us)`)"
+EXPECTED = (
+    "tables of the OSU micro-benchmarks (`# OSU MPI Latency Test v7.4`, `# Size  Latency (us)`)"
+)
+TAKES = ("node", "ranks")
+"""Options that say what such a file may leave open."""
 _TITLE = re.compile(r"^#? ?OSU ([\w+]+?)(-[A-Z]+(?: MANAGED)?)? (.+?) Test(?: v(\S+))?\s*$")
 _HEAD = re.compile(r"^#? ?(?:Size\b|Avg Latency ?\(us\)|Overall ?\(us\))")
 _DATATYPE = re.compile(r"^# Datatype: (\w+)")
@@ -33,6 +39,7 @@ _BUFFERS = re.compile(r"(?:Send Buffer|Rank 0 Memory) on (\w+).*(?:Receive Buffe
 _COMMAND = re.compile(r"\b(osu_\w+)\b(.*)$")
 _PLACES = re.compile(r"\s([DHM]) ([DHM])\s*$")
 _RANKS = re.compile(r"\b(?:mpirun|mpiexec|srun|jsrun|aprun)\b.*?\s(?:-n|-np|--ntasks)[ =]?(\d+)\b")
+_HOSTS = re.compile(r"\s(?:-H|-host|-hosts|--host|-w|--nodelist)[ =](\S+)")
 _NUMBER = re.compile(r"^-?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?$")
 _TWO = re.compile(r"^osu_(?:latency(?:_m[pt])?|bw|bibw)$|_(?:get|put|acc|fop|cas)_")
 """Programs of two ranks."""
@@ -88,10 +95,31 @@ _COLUMNS: dict[str, tuple[str, str, float, Better]] = {
     "maxcomm.": ("latency_max", "s", 1e-6, "lower"),
     "overlap": ("overlap", "ratio", 1e-2, "higher"),
 }
-"""By a column's name without its unit: our metric, its unit, what one printed is in it, direction."""
+"""By a column's name without its unit: our metric, its unit, what one printed is in it, and which
+way is better."""
 _TAIL = re.compile(r"^p(\d+)tail(lat|bw)$")
 _ASIDE = frozenset(("size", "iterations", "validation", "transmitsize"))
 UNCHECKED = "not checked: the program ran without validation"
+
+
+class _Told:
+    """What command lines in the log say, whichever process printed them."""
+
+    def __init__(self) -> None:
+        self.nodes: tuple[str, ...] = ()
+        self.ranks: int | None = None
+        self.memory = ""
+
+    def take(self, text: str, arguments: str) -> None:
+        """A command line, and what follows the program in it."""
+        if places := _PLACES.search(arguments):
+            self.memory = _memory(places[1], places[2])
+        if ranks := _RANKS.search(text):
+            self.ranks = int(ranks[1])
+        if hosts := _HOSTS.search(text):
+            with contextlib.suppress(ValueError):
+                listed = [expand(one.partition(":")[0]) for one in SEPARATOR.split(hosts[1])]
+                self.nodes = tuple(dict.fromkeys(name for names in listed for name in names))
 
 
 class _Head(NamedTuple):
@@ -114,10 +142,11 @@ def read(source: Source, asked: Asked) -> Log:
     """
     log = Log(source.name)
     streams: dict[str, _Tables] = {}
+    told = _Told()
     for lines in source.lines():
         tables = streams.get(lines.stream)
         if tables is None:
-            tables = streams[lines.stream] = _Tables(log, asked, lines.stream)
+            tables = streams[lines.stream] = _Tables(log, asked, told, lines.stream)
         tables.read(lines)
     log.end()
     return log
@@ -126,12 +155,10 @@ def read(source: Source, asked: Asked) -> Log:
 class _Tables:
     """What one process prints."""
 
-    def __init__(self, log: Log, asked: Asked, stream: str) -> None:
-        self.log, self.asked = log, asked
-        host = stream if stream[:1].isalpha() and "," not in stream else ""
-        self.nodes = asked.nodes or ((host,) if host else ())
-        self.ranks: int | None = asked.ranks
-        self.program, self.dtype, self.memory, self.said = "", "", "", ""
+    def __init__(self, log: Log, asked: Asked, told: _Told, stream: str) -> None:
+        self.log, self.asked, self.told = log, asked, told
+        self.host = stream if stream[:1].isalpha() and "," not in stream else ""
+        self.program, self.dtype, self.memory = "", "", ""
         self.head: _Head | None = None
 
     def read(self, lines: Lines) -> None:
@@ -155,10 +182,10 @@ class _Tables:
                 title = f"{library} {title}"
             self.program = _TITLES.get(title, f"osu_{re.sub(r'[^a-z0-9]+', '_', title.lower())}")
             self.dtype, self.head = "", None
-            self.memory = self.said if accelerator else "host"
-            if accelerator and not self.said and self.program in _OPS:
+            self.memory = self.told.memory if accelerator else "host"
+            if accelerator and not self.memory and self.program in _OPS:
                 self.memory = "device"
-            self.said = ""
+            self.told.memory = ""
             if version:
                 self.log.versions.setdefault("osu-micro-benchmarks", version)
             return True
@@ -172,10 +199,7 @@ class _Tables:
             self.memory = _memory(found[1], found[2])
             return True
         if found := _COMMAND.search(text):
-            if places := _PLACES.search(found[2]):
-                self.said = _memory(places[1], places[2])
-            if self.asked.ranks is None and (ranks := _RANKS.search(text)):
-                self.ranks = int(ranks[1])
+            self.told.take(text, found[2])
             return True
         return text.startswith("#")
 
@@ -183,16 +207,17 @@ class _Tables:
         columns = tuple(_column(name) for name in re.split(r"\s{2,}", text.lstrip("# ")))
         where = f"{self.log.name}:{number}"
         pair = bool(_TWO.search(self.program))
-        ranks = 2 if pair else self.ranks
-        if not self.nodes or ranks is None:
-            lacking = "on which nodes" if not self.nodes else "over how many ranks"
+        ranks = 2 if pair else self.asked.ranks or self.told.ranks
+        nodes = self.asked.nodes or self.told.nodes or ((self.host,) if self.host else ())
+        if not nodes or ranks is None:
+            lacking = "on which nodes" if not nodes else "over how many ranks"
             raise UsageError(
                 f"{lacking} {self.program} was measured, the log does not say",
                 where=where,
                 hint="say it with --node NAME, once for each node in the order of ranks"
                 + ("" if pair else ", and --ranks N"),
             )
-        places = spread(self.log, self.nodes, ranks, where, "MPI process")
+        places = spread(self.log, nodes, ranks, where, "MPI process")
         scope: Scope = "pair" if pair else "group"
         dtype = self.dtype or ("fp32" if _OPS.get(self.program) in SUMS else "uint8")
         return _Head(self.program, self.memory, dtype, columns, scope, tuple(places))
@@ -252,10 +277,10 @@ def _ours(head: _Head, size: int | None, seconds: float) -> Mapping[What, float]
     assert size is not None
     whole = size * ranks if op in _EACH else size
     form = "in_place" if op == "broadcast" else "out_of_place"
-    said = axes(op, whole, head.dtype, form)
+    kept = axes(op, whole, head.dtype, form)
     rate = whole / seconds
     values = {"time": seconds, "algbw": rate, "busbw": rate * bus_factor(op, ranks)}
-    return {What("collectives", said, metric): value for metric, value in values.items()}
+    return {What("collectives", kept, metric): value for metric, value in values.items()}
 
 
 def _size(head: _Head, words: list[str]) -> bool:

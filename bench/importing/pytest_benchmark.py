@@ -1,9 +1,9 @@
 """pytest-benchmark: times of tests, as ``--benchmark-json`` and ``--benchmark-save`` write them.
 
 Written from the documentation and source of pytest-benchmark 5 (pytest_benchmark/stats.py,
-``Metadata.as_dict``). A test is a benchmark ``pytest`` of the machine that it ran on; its time is the
-median over rounds, as `bench.campaigns.pytest_side` takes it for a gate. Times of all rounds are
-kept as samples where the file has them.
+``Metadata.as_dict``). A test is a benchmark ``pytest`` of the machine that it ran on; its time is
+the median over rounds, as `bench.campaigns.pytest_side` takes it for a gate. Times of all rounds
+are kept as samples where the file has them.
 """
 
 from __future__ import annotations
@@ -22,6 +22,8 @@ from .found import INVALID, OK, Asked, Log, Part, Place, What
 from .source import Source
 
 EXPECTED = "the JSON of pytest-benchmark (--benchmark-json FILE, or files of .benchmarks)"
+TAKES = ("node",)
+"""Options that say what such a file may leave open."""
 _KEPT = 100_000
 """Rounds that are kept as samples at most."""
 

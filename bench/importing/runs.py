@@ -81,16 +81,12 @@ def assemble(
     began = min(times[log.name] for log in logs)
     ended = max(times[log.name] for log in logs)
     which: dict[What, int] = {}
-    parts = [
-        (
-            log,
-            np.array([which.setdefault(what, len(which)) for what in log.whats], dtype=np.int64),
-            layout.groups(log, rows),
-            rows,
+    parts = []
+    for log in logs:
+        numbers = np.array(
+            [which.setdefault(what, len(which)) for what in log.whats], dtype=np.int64
         )
-        for log in logs
-        for rows in log.rows
-    ]
+        parts += [(log, numbers, layout.groups(log, rows), rows) for rows in log.rows]
     whats = list(which)
     cases = _Cases(layout, whats, tool, chips)
     case, group, first = [], [], 0
@@ -124,14 +120,21 @@ def assemble(
             for stage in dict.fromkeys(one.stage for one in made)
         ],
         events=[
-            {"time": 0.0, "kind": "warning", "text": note, "node": ""}
-            for log in logs
-            for note in log.notes
+            {"time": 0.0, "kind": "warning", "text": note, "node": ""} for note in _notes(logs)
         ],
     )
     columns = _columns([rows for *_, rows in parts], of, ids, repeat, np.repeat(since, sizes))
     columns.reasons = reasons
     return Made(header, columns, _samples(parts, of, ids, repeat))
+
+
+def _notes(logs: Sequence[Log]) -> list[str]:
+    """What whoever reads the run must know."""
+    found = [note for log in logs for note in log.notes]
+    if undated := [log.name for log in logs if not log.dated]:
+        files = undated[0] if len(undated) == 1 else f"{len(undated)} files"
+        found.append(f"{files}: when it was measured is the file's own time; --time says another")
+    return found
 
 
 def _columns(parts: list[Rows], case: Ints, group: Ints, repeat: Ints, time: Any) -> Columns:
@@ -266,13 +269,16 @@ class _Cases:
     def _case(self, number: int, what: What, scope: Scope, schedule: int) -> Case:
         stage = what.stage or self._tool
         common: dict[str, Any] = {
-            "id": number, "stage": stage, "metric": what.metric, "scope": scope,
-            "benchmark": what.benchmark, "source": self._tool, "schedule": schedule,
+            "id": number,
+            "stage": stage,
+            "metric": what.metric,
+            "scope": scope,
+            "benchmark": what.benchmark,
+            "source": self._tool,
+            "schedule": schedule,
         }
         if what.unit:
-            axes = {
-                key: format_size(value) if key == "size" else value for key, value in what.axes
-            }
+            axes = {key: format_size(value) if key == "size" else value for key, value in what.axes}
             said = " ".join(str(value) for value in axes.values())
             title = f"{what.benchmark} {said}".strip()
             return Case(**common, axes=axes, unit=what.unit, better=what.better, title=title)
@@ -320,7 +326,7 @@ def _schedules(
     groups = list(wanted)
     counts = np.diff(inventory.starts)
     if scope == "device":
-        alone = {ranks: ranks[0] for ranks in groups if len(ranks) == 1}
+        alone: dict[tuple[int, ...], int] = {ranks: ranks[0] for ranks in groups if len(ranks) == 1}
         if alone:
             yield ScheduleSpec(kind="devices", scope=scope, groups=inventory.size), alone
         return
@@ -328,22 +334,22 @@ def _schedules(
     for ranks in groups:
         extents.setdefault(layout.extent(ranks), []).append(ranks)
     for (size, nodes), alike in sorted(extents.items()):
+        found: dict[tuple[int, ...], int]
         firsts = [int(inventory.node_of(ranks[0])) for ranks in alike]
         whole = all(len(ranks) == counts[node] for ranks, node in zip(alike, firsts, strict=True))
         if scope != "pair" and nodes == 1 and whole and (counts == size).all():
             found = dict(zip(alike, firsts, strict=True))
             spec = ScheduleSpec(kind="nodes", scope=scope, groups=inventory.node_count)
         elif scope == "group" and size == inventory.size:
-            found, spec = {alike[0]: 0}, ScheduleSpec(kind="all", scope=scope, groups=1)
+            found = {alike[0]: 0}
+            spec = ScheduleSpec(kind="all", scope=scope, groups=1)
         else:
             found = {ranks: place for place, ranks in enumerate(alike)}
             spec = _listed(scope, size, nodes, alike)
         yield spec, found
 
 
-def _listed(
-    scope: Scope, size: int, nodes: int, groups: Sequence[tuple[int, ...]]
-) -> ScheduleSpec:
+def _listed(scope: Scope, size: int, nodes: int, groups: Sequence[tuple[int, ...]]) -> ScheduleSpec:
     """Groups that no rule yields, one by one; all of one extent."""
     arguments: dict[str, Any] = {"groups": [list(ranks) for ranks in groups]}
     if scope == "pair":
@@ -357,7 +363,7 @@ def _listed(
 def _node(name: str, devices: Mapping[str, Part], chips: Mapping[str, Chip]) -> Node:
     """A node with its devices in the order of their indices, then of their bus ids."""
     ordered = _ordered(devices)
-    indices = [part.index for _, part in ordered]
+    indices = [part.number for _, part in ordered]
     own = len(set(indices)) == len(indices)
     made = []
     for place, (_, part) in enumerate(ordered):
@@ -366,7 +372,7 @@ def _node(name: str, devices: Mapping[str, Part], chips: Mapping[str, Chip]) -> 
         backend = "imported" if chip is not None else part.name or "unknown"
         made.append(
             Device(
-                index=part.index if own else place,
+                index=part.number if own else place,
                 backend=backend,
                 name=part.name or "unknown",
                 chip=chip.name if chip is not None else None,
@@ -376,7 +382,7 @@ def _node(name: str, devices: Mapping[str, Part], chips: Mapping[str, Chip]) -> 
 
 
 def _ordered(devices: Mapping[str, Part]) -> list[tuple[str, Part]]:
-    return sorted(devices.items(), key=lambda one: (one[1].index, _natural(one[0])))
+    return sorted(devices.items(), key=lambda one: (one[1].number, _natural(one[0])))
 
 
 def _natural(text: str) -> list[tuple[int, str]]:

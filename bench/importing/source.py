@@ -41,14 +41,15 @@ _MARKS = (
 )
 _TIME = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d+)?(?:Z|[+-]\d\d:\d\d)[ \t]"
 _CTIME = r"[A-Z][a-z]{2} [A-Z][a-z]{2} [ \d]\d \d\d:\d\d:\d\d(?:\.\d+)? \d{4}"
-_PREFIX = re.compile(
-    rf"^(?:{_TIME})?"
+_PROCESS = (
     rf"(?:(?:\[(?P<mpirun>[^\]\s]*\d,\d+)\])?(?:{_CTIME})?<std(?:out|err)>:[ ]?"
     r"|[ ]*(?P<srun>\d+):[ ]"
     r"|\[(?P<mpich>\d+)\][ ]?(?=#|[ \d]|$)"
-    r"|(?P<host>[A-Za-z][\w.-]*):[ ](?=#|[ ]*\d))?",
-    re.MULTILINE,
+    r"|(?P<host>[A-Za-z][\w.-]*):[ ](?=#|[ ]*\d))"
 )
+_PREFIX = re.compile(rf"(?:{_TIME})?{_PROCESS}?")
+_PREFIXED = re.compile(rf"\n(?:{_TIME}|{_PROCESS})", re.MULTILINE)
+"""A line with a prefix, behind the end of another: newlines are found fast, beginnings are not."""
 _ESCAPE = re.compile("\x1b\\[[0-9;?]*[A-Za-z]")
 
 
@@ -95,8 +96,9 @@ class Source:
                 number += len(listed)
             if len(rest) > _LINE:
                 if not inside:
-                    yield Lines("", [f"{rest[:80]}... (a line of over {_LINE:,} characters)"],
-                                [number])
+                    yield Lines(
+                        "", [f"{rest[:80]}... (a line of over {_LINE:,} characters)"], [number]
+                    )
                 rest, inside = "", True
         if rest and not inside:
             yield from _by_stream([rest], number)
@@ -154,9 +156,11 @@ class Source:
         if decoder is not None:
             yield decoder.decode(b"", final=True)
 
-    def _read(self, file: IO[bytes]) -> bytes:
+    def _read(self, file: Any) -> bytes:
         try:
-            return file.read(_BLOCK)
+            # Not `read`, which gives nothing of a block whose end is missing.
+            block: bytes = file.read1(_BLOCK)
+            return block
         except _BROKEN as error:
             why = "it was cut off" if isinstance(error, EOFError) else str(error)
             self.problem = f"{self.name}: its compression ends early ({why}): the rest is lost"
@@ -171,7 +175,7 @@ def _by_stream(listed: list[str], first: int) -> Iterator[Lines]:
     if "\r" in text:
         text = text.replace("\r\n", "\n").removesuffix("\r").replace("\r", " ")
     listed = text.split("\n")
-    if not any(match.end() > match.start() for match in _PREFIX.finditer(text)):
+    if not _PREFIXED.search(f"\n{text}"):
         yield Lines("", listed, range(first, first + len(listed)))
         return
     found: dict[str, tuple[list[str], list[int]]] = {}

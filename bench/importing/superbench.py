@@ -12,7 +12,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 from ..errors import UsageError
@@ -29,16 +29,27 @@ EXPECTED = (
 )
 FAILED = 1
 """Code of the status ``failed``."""
-_NAME = re.compile(r"^(?P<benchmark>[^/]+(?:/pytorch-[^/]+)?)/(?:(?P<run>\d+)/)?(?P<metric>.+?)"
-                   r"(?::(?P<rank>\d+))?$")
+TAKES = ("node", "ranks")
+"""Options that say what such a file may leave open."""
+_NAME = re.compile(
+    r"^(?P<benchmark>[^/]+(?:/pytorch-[^/]+)?)/(?:(?P<run>\d+)/)?(?P<metric>.+?)"
+    r"(?::(?P<rank>\d+))?$"
+)
 _COLLECTIVE = re.compile(r"^([a-z]+)_(\d+)_(time|algbw|busbw)$")
 _GEMM = re.compile(r"^(\w+?)_(\d+)_(\d+)_(\d+)_(\d+)_flops$")
 _STREAM = re.compile(
     r"^STREAM_(COPY|SCALE|MUL|ADD|TRIAD|DOT)_(float|double)_"
     r"(?:gpu_\d+_buffer_(\d+)_block_(\d+)|array_(\d+))_bw$"
 )
-_DTYPES = {"fp32": "fp32", "fp16": "fp16", "bf16": "bf16", "tf32": "tf32", "fp8e4m3": "fp8_e4m3",
-           "fp8e5m2": "fp8_e5m2", "int8": "int8"}
+_DTYPES = {
+    "fp32": "fp32",
+    "fp16": "fp16",
+    "bf16": "bf16",
+    "tf32": "tf32",
+    "fp8e4m3": "fp8_e4m3",
+    "fp8e5m2": "fp8_e5m2",
+    "int8": "int8",
+}
 _SCALES = {"time": 1e-6, "algbw": 1e9, "busbw": 1e9}
 _BEST = "the best of its iterations, as SuperBench keeps it"
 _ASSUMED = "fp32, out of place: SuperBench's defaults, which its results do not repeat"
@@ -90,7 +101,7 @@ def _documents(source: Source, log: Log) -> Iterator[tuple[int, dict[str, Any]]]
         for text, number in zip(lines.text, lines.numbers, strict=True):
             if not text.strip():
                 continue
-            if not started and text.lstrip()[0] == "[" or text.strip() == "{":
+            if (not started and text.lstrip()[0] == "[") or text.strip() == "{":
                 yield from _whole(source, log)
                 return
             started = True
@@ -109,9 +120,7 @@ def _whole(source: Source, log: Log) -> Iterator[tuple[int, dict[str, Any]]]:
     try:
         found = json.loads(source.whole())
     except (ValueError, RecursionError) as error:
-        raise UsageError(
-            f"is damaged or was cut off: {error}", where=source.name
-        ) from None
+        raise UsageError(f"is damaged or was cut off: {error}", where=source.name) from None
     if isinstance(found, dict):
         yield 1, found
     elif isinstance(found, list):
@@ -169,9 +178,7 @@ def _returned(log: Log, name: Name, places: list[Place], code: float) -> None:
     )
 
 
-def _take(
-    log: Log, name: Name, places: list[Place], value: float, found: dict[str, Any]
-) -> bool:
+def _take(log: Log, name: Name, places: list[Place], value: float, found: dict[str, Any]) -> bool:
     """Whether a figure is understood, and then taken."""
     benchmark = name.benchmark.partition(":")[0]
     mine = [places[name.rank]] if name.rank is not None else places
@@ -185,6 +192,8 @@ def _take(
         ours = _stream(name)
     if ours is not None and (len(mine) == 1 or ours[0].scope == "group"):
         what, scale, reason = ours
+        if what.scope == "group":
+            value = _by_time(name, dict(what.axes), len(mine), value, found)
     else:
         documented = unit_of(benchmark, name.metric)
         if documented is None:
@@ -194,15 +203,13 @@ def _take(
         reason = ""
         what = What(name.benchmark, (), name.metric, unit, better, scope)  # type: ignore[arg-type]
     good = math.isfinite(value) and (value > 0 or what.unit in ("count", "ratio"))
-    if not good and not reason:
+    if not good:
         reason = "no figure" if not math.isfinite(value) else "the tool gives no more than 0"
     log.put(what, mine, value * scale, status=OK if good else INVALID, reason=reason)
     return True
 
 
-def _collective(
-    name: Name, ranks: int, found: dict[str, Any]
-) -> tuple[What, float, str] | None:
+def _collective(name: Name, ranks: int, found: dict[str, Any]) -> tuple[What, float, str] | None:
     """Our `collectives`, where the bandwidths say that all devices of the node took part."""
     said = _COLLECTIVE.match(name.metric)
     op = OPS.get(said[1], "") if said else ""
@@ -214,6 +221,20 @@ def _collective(
     kept = axes(op, size, "fp32", "out_of_place")
     stage = name.benchmark.replace("+", "-")
     return What("collectives", kept, said[3], stage=stage), _SCALES[said[3]], _ASSUMED
+
+
+def _by_time(
+    name: Name, said: Mapping[str, Any], ranks: int, value: float, found: dict[str, Any]
+) -> float:
+    """A bandwidth in GB/s by the time beside it, which has more digits: small ones are 0.00."""
+    key, _, metric = name.metric.rpartition("_")
+    run = f"{name.run}/" if name.run is not None else ""
+    ends = f":{name.rank}" if name.rank is not None else ""
+    time = found.get(f"{name.benchmark}/{run}{key}_time{ends}")
+    if metric == "time" or not isinstance(time, int | float) or not time > 0:
+        return value
+    rate = float(said["size"] / time / 1e3)
+    return rate * bus_factor(said["op"], ranks) if metric == "busbw" else rate
 
 
 def _fits(name: Name, op: str, ranks: int, found: dict[str, Any]) -> bool:

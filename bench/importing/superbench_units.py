@@ -23,7 +23,11 @@ _TABLE: tuple[tuple[str, str, Unit], ...] = (
     (r"gemm-flops", r"(?:.*_flops|F[PT].*|BF16.*|TF32.*)", _GFLOPS),
     (r"gemm-flops", r"(?:.*_iops|INT.*)", ("OP/s", 1e9, "higher")),
     (r".*blaslt-gemm", r".*_flops", _TFLOPS),
-    (r"(?:pytorch-)?matmul|pytorch-(?:sharding-)?matmul", r"(?:no)?sharding(?:_time)?|.*_time", _MS),
+    (
+        r"(?:pytorch-)?matmul|pytorch-(?:sharding-)?matmul",
+        r"(?:no)?sharding(?:_time)?|.*_time",
+        _MS,
+    ),
     (r"(?:cublas|cudnn)-function", r".*_time", _US),
     (r"tensorrt-inference", r".*_time_(?:mean|\d+)", _MS),
     (r"ort-inference", r".*_time(?:_[\d.]+)?", _MS),

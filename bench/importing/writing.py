@@ -22,6 +22,8 @@ def write(made: Made, results: Path) -> Path:
     Raises `InfraError` where that cannot be written or the disk is too full.
     """
     rows = len(made.columns)
+    # Whoever looks before the last row is there must not take it for whole.
+    made.header.state = "running"
     journal = Journal.create(results, made.header, rows=rows)
     try:
         reasons = sorted(made.columns.reasons.items())
@@ -42,7 +44,10 @@ def write(made: Made, results: Path) -> Path:
         for case, group, repeat, calls, seconds in made.samples:
             one = Samples(case=case, group=group, repeat=repeat, calls=calls, seconds=seconds)
             journal.write(Page(samples=[msgspec.Raw(encoder.encode(one))]))
-        journal.save()
+        made.header.state = "complete"
+    except BaseException as error:
+        made.header.state = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
+        raise
     finally:
         journal.close()
     return journal.folder

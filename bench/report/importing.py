@@ -21,24 +21,16 @@ SHOWN = 5
 _INVALID = STATUSES.index("invalid")
 
 
-class Unread(Protocol):
-    """A line that was not understood, and where it stands."""
-
-    @property
-    def where(self) -> str: ...
-    @property
-    def text(self) -> str: ...
-
-
 class Read(Protocol):
-    """What was read of a file."""
+    """What was read of a file: lines that were understood, how many were not, the first of those as
+    ``file:line: text``."""
 
-    name: str
     lines: int
     strange: int
 
-    @property
-    def unread(self) -> Sequence[Unread]: ...
+    def shown(self) -> Sequence[str]:
+        """Lines that were not understood."""
+        ...
 
 
 class Imported(msgspec.Struct, kw_only=True, frozen=True):
@@ -70,7 +62,7 @@ def imported(folder: Path, header: Header, columns: Columns, files: Sequence[Rea
     inventory = Inventory(header.nodes)
     bad = set(np.flatnonzero(columns.status == _INVALID).tolist())
     reasons = Counter(why for row, why in columns.reasons.items() if row in bad)
-    unread = [f"{one.where}: {one.text}" for file in files for one in file.unread]
+    unread = [text for file in files for text in file.shown()]
     return Imported(
         run=header.id,
         path=str(folder),
@@ -110,8 +102,9 @@ def print_imported(made: Console, runs: Sequence[Imported]) -> None:
             for text in one.unread[:SHOWN]:
                 made.print(Text(plain(f"    {text}"), style="dim"), soft_wrap=True)
             if one.strange > SHOWN:
-                made.print(Text(f"    and {one.strange - SHOWN:,} more (--json shows some)",
-                                style="dim"))
+                made.print(
+                    Text(f"    and {one.strange - SHOWN:,} more (--json shows some)", style="dim")
+                )
     if runs:
         last = runs[-1].path
         for text in (f"results show {last}", f"score {last}", f"certify --from {last}"):

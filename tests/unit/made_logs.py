@@ -65,8 +65,12 @@ def nccl(nodes, op="all_reduce", each=8, rows=None, *, version=True, kind="float
     ranks = each * len(nodes)
     if rows is None:
         rows = [(1 << power, *times(1 << power)) for power in range(10, 31, 4)]
-    text = f"# nccl-tests version 2.17.1\n# Collective test starting: {op}_perf\n" if version else ""
-    text += f"# nThread 1 nGpus {each} minBytes {rows[0][0]} maxBytes {rows[-1][0]} step: 16(factor)"
+    text = (
+        f"# nccl-tests version 2.17.1\n# Collective test starting: {op}_perf\n" if version else ""
+    )
+    text += (
+        f"# nThread 1 nGpus {each} minBytes {rows[0][0]} maxBytes {rows[-1][0]} step: 16(factor)"
+    )
     text += " warmup iters: 5 iters: 20 agg iters: 1 validation: 1 graph: 0\n#\n# Using devices\n"
     text += devices(nodes, each) + "#\n" + HEAD
     for size, out, into, *wrong in rows:
