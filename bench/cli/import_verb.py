@@ -197,7 +197,7 @@ def _op(name: str | None) -> str:
     if not name:
         return ""
     from ..errors import unknown
-    from ..importing.nccl_table import OPS
+    from ..importing.nccl_names import OPS
 
     key = name.lower().replace("-", "_").removesuffix("_perf")
     if key not in OPS:

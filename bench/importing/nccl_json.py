@@ -13,7 +13,8 @@ from typing import Any
 
 from ..errors import UsageError
 from .found import Asked, Log
-from .nccl_table import OPS, Batch, named, placed
+from .nccl_names import OPS, named, placed
+from .nccl_table import Batch
 from .source import Source
 
 _START = re.compile(r'\s*\{\s*"version"\s*:\s*\d+\s*,\s*"start_time"')

@@ -1,6 +1,6 @@
 """nccl-tests, and the tools that print as it does: tables of times and bandwidths by size.
 
-Written from its sources and documentation (github.com/NVIDIA/nccl-tests: src/util.cu and
+Written from its sources and documentation (nccl-tests on GitHub: src/util.cu and
 src/common.cu of 2.0 to 2.17, doc/PERFORMANCE.md). Columns are read by the names in the table's
 head, for versions differ: ``error`` before 2.12 and ``#wrong`` since, with or without ``redop``
 and ``root``, with per-iteration columns (``i_min``, ``i_max``, ``i_p99``), with a timestamp. Which
@@ -19,7 +19,8 @@ from typing import NamedTuple
 from ..errors import UsageError
 from . import nccl_json
 from .found import Asked, Log, Place, spread
-from .nccl_table import MOST, OPS, Batch, by_figures, looks_like, named, placed
+from .nccl_names import OPS, by_figures, looks_like, named, placed
+from .nccl_table import MOST, Batch
 from .source import Lines, Source
 
 EXPECTED = (

@@ -1,33 +1,26 @@
-"""From logs to a run: its nodes and devices, its cases, the groups that they are of, its rows.
+"""From logs to a run: which logs are of one, its header, its rows.
 
 A node is what logs call it; nothing identifies its hardware, so that an imported run certifies
 nobody by certificate and is held against no node's own past. Cases of our own benchmarks have the
-axes, titles and expectations that a measured run has. Groups of equal extent share a schedule: each
-node, all devices, or the groups listed one by one.
+axes, titles and expectations that a measured run has.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timezone
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..backends.registry import match_chip
-from ..cluster.expectation import facts_of
-from ..configs import Chip, datasheet
-from ..inventory import Inventory
-from ..records import PROVENANCES, Case, Device, Header, Node, ScheduleSpec, Scope
+from ..configs import Chip
+from ..records import PROVENANCES, Header
 from ..results import Columns
-from ..rounds import schedule_for
-from ..units import format_size
-from ..workloads.base import Benchmark, Facts, axes_of, make, title_of
-from .found import Ints, Log, Part, Place, Rows, What
+from .cases import Cases
+from .found import Ints, Log, Rows, What
+from .layout import Layout
 
 _IMPORTED = PROVENANCES.index("imported")
-_DIGITS = re.compile(r"(\d+)")
 
 
 class Made(NamedTuple):
@@ -77,7 +70,7 @@ def assemble(
         command: The command line, for the record.
         environment: For the record: files, versions.
     """
-    layout = _Layout(logs, chips)
+    layout = Layout(logs, chips)
     began = min(times[log.name] for log in logs)
     ended = max(times[log.name] for log in logs)
     which: dict[What, int] = {}
@@ -88,7 +81,10 @@ def assemble(
         )
         parts += [(log, numbers, layout.groups(log, rows), rows) for rows in log.rows]
     whats = list(which)
-    cases = _Cases(layout, whats, tool, chips)
+    cases = Cases(layout, whats, tool, chips)
+    for _, numbers, groups, rows in parts:
+        cases.meet(numbers[rows.what], groups)
+    cases.settle()
     case, group, first = [], [], 0
     reasons: dict[int, str] = {}
     for _, numbers, groups, rows in parts:
@@ -178,213 +174,3 @@ def _samples(
             found.append((int(case[row]), int(group[row]), int(repeat[row]), calls, seconds))
         first += rows.value.size
     return found
-
-
-class _Layout:
-    """The nodes of some logs, and their groups as ranks."""
-
-    def __init__(self, logs: Sequence[Log], chips: Mapping[str, Chip]) -> None:
-        devices: dict[str, dict[str, Part]] = {}
-        for log in logs:
-            for place, part in log.devices.items():
-                devices.setdefault(place.node, {}).setdefault(place.device, part)
-        nodes = [_node(name, devices[name], chips) for name in sorted(devices, key=_natural)]
-        self.inventory = Inventory(nodes)
-        self._ranks: dict[Place, int] = {}
-        for node in nodes:
-            for device, _ in _ordered(devices[node.name]):
-                self._ranks[Place(node.name, device)] = len(self._ranks)
-        self.members: dict[tuple[int, ...], int] = {}
-        """Groups by their ranks, ascending."""
-        self._known: dict[int, Ints] = {}
-
-    def groups(self, log: Log, rows: Rows) -> Ints:
-        """int64[rows]: the number of each row's group."""
-        known = self._known.get(id(log))
-        if known is None:
-            found = [tuple(sorted(self._ranks[place] for place in group)) for group in log.groups]
-            known = np.array(
-                [self.members.setdefault(ranks, len(self.members)) for ranks in found],
-                dtype=np.int64,
-            )
-            self._known[id(log)] = known
-        return np.asarray(known[rows.group])
-
-    def extent(self, ranks: Sequence[int]) -> tuple[int, int]:
-        """(ranks, nodes) of a group."""
-        return len(ranks), len(set(self.inventory.node_of(list(ranks)).tolist()))
-
-
-class _Cases:
-    """Cases as they are met: a figure's meaning, on groups of one schedule."""
-
-    def __init__(
-        self,
-        layout: _Layout,
-        whats: Sequence[What],
-        tool: str,
-        chips: Mapping[str, Chip],
-    ) -> None:
-        self._layout, self._whats, self._tool, self._chips = layout, whats, tool, chips
-        self._made: dict[tuple[Any, ...], Benchmark] = {}
-        self._facts: dict[int, Facts | None] = {}
-        self._scopes = scopes = [
-            what.scope if what.unit else self._bench(what).scope for what in whats
-        ]
-        self.specs: list[ScheduleSpec] = []
-        self._groups: list[tuple[int, ...]] = list(layout.members)
-        self._extents = [layout.extent(ranks) for ranks in self._groups]
-        kinds = sorted({*scopes})
-        self._scope = np.array([kinds.index(one) for one in scopes], dtype=np.int64)
-        self._spec = np.full((len(kinds), len(self._groups)), -1, dtype=np.int64)
-        self._id = np.zeros((len(kinds), len(self._groups)), dtype=np.int64)
-        for number, scope in enumerate(kinds):
-            wanted = {ranks: place for place, ranks in enumerate(self._groups)}
-            for spec, members in _schedules(layout, scope, wanted):
-                self.specs.append(spec)
-                for ranks, group in members.items():
-                    self._spec[number, wanted[ranks]] = len(self.specs) - 1
-                    self._id[number, wanted[ranks]] = group
-        self._cases: dict[tuple[int, int], int] = {}
-
-    def of(self, what: Ints, group: Ints) -> tuple[Ints, Ints]:
-        """(case, group) of rows by what they are of and the number of their group."""
-        scope = self._scope[what]
-        spec = self._spec[scope, group]
-        key = what * max(1, len(self.specs)) + spec
-        used, which = np.unique(key, return_inverse=True)
-        numbers = [
-            self._cases.setdefault(divmod(one, max(1, len(self.specs))), len(self._cases))
-            for one in used.tolist()
-        ]
-        return np.array(numbers, dtype=np.int64)[which.reshape(-1)], self._id[scope, group]
-
-    def made(self) -> list[Case]:
-        """All of them, in the order in which they were met."""
-        return [
-            self._case(number, self._whats[what], self._scopes[what], spec)
-            for (what, spec), number in self._cases.items()
-        ]
-
-    def _case(self, number: int, what: What, scope: Scope, schedule: int) -> Case:
-        stage = what.stage or self._tool
-        common: dict[str, Any] = {
-            "id": number,
-            "stage": stage,
-            "metric": what.metric,
-            "scope": scope,
-            "benchmark": what.benchmark,
-            "source": self._tool,
-            "schedule": schedule,
-        }
-        if what.unit:
-            axes = {key: format_size(value) if key == "size" else value for key, value in what.axes}
-            said = " ".join(str(value) for value in axes.values())
-            title = f"{what.benchmark} {said}".strip()
-            return Case(**common, axes=axes, unit=what.unit, better=what.better, title=title)
-        bench = self._bench(what)
-        measure = next(one for one in bench.measures if one.name == what.metric)
-        return Case(
-            **common,
-            axes=axes_of(bench),
-            unit=measure.unit,
-            better=measure.better,
-            expected=self._expected(bench, schedule).get(what.metric),
-            title=title_of(bench),
-        )
-
-    def _bench(self, what: What) -> Benchmark:
-        """Our benchmark that a figure is of."""
-        key = what.benchmark, what.axes
-        if key not in self._made:
-            self._made[key] = make(what.benchmark, dict(what.axes))
-        return self._made[key]
-
-    def _expected(self, bench: Benchmark, schedule: int) -> dict[str, float]:
-        """What datasheet and topology predict; all groups of a schedule are alike."""
-        if schedule not in self._facts:
-            self._facts[schedule] = self._known(self.specs[schedule])
-        facts = self._facts[schedule]
-        return bench.expected(facts) if facts is not None else {}
-
-    def _known(self, spec: ScheduleSpec) -> Facts | None:
-        inventory = self._layout.inventory
-        if len(inventory.kinds()[1]) > 1:
-            return None  # no single datasheet
-        walked = schedule_for(spec, inventory)
-        first = walked.first()
-        ranks, nodes = self._layout.extent(first)
-        chip = datasheet(inventory.device(first[0]), self._chips)
-        return facts_of(spec, walked, inventory, chip, ranks=ranks, nodes=nodes)
-
-
-def _schedules(
-    layout: _Layout, scope: Scope, wanted: Iterable[tuple[int, ...]]
-) -> Iterable[tuple[ScheduleSpec, dict[tuple[int, ...], int]]]:
-    """Schedules that together have these groups, where each lies, and under which id."""
-    inventory = layout.inventory
-    groups = list(wanted)
-    counts = np.diff(inventory.starts)
-    if scope == "device":
-        alone: dict[tuple[int, ...], int] = {ranks: ranks[0] for ranks in groups if len(ranks) == 1}
-        if alone:
-            yield ScheduleSpec(kind="devices", scope=scope, groups=inventory.size), alone
-        return
-    extents: dict[tuple[int, int], list[tuple[int, ...]]] = {}
-    for ranks in groups:
-        extents.setdefault(layout.extent(ranks), []).append(ranks)
-    for (size, nodes), alike in sorted(extents.items()):
-        found: dict[tuple[int, ...], int]
-        firsts = [int(inventory.node_of(ranks[0])) for ranks in alike]
-        whole = all(len(ranks) == counts[node] for ranks, node in zip(alike, firsts, strict=True))
-        if scope != "pair" and nodes == 1 and whole and (counts == size).all():
-            found = dict(zip(alike, firsts, strict=True))
-            spec = ScheduleSpec(kind="nodes", scope=scope, groups=inventory.node_count)
-        elif scope == "group" and size == inventory.size:
-            found = {alike[0]: 0}
-            spec = ScheduleSpec(kind="all", scope=scope, groups=1)
-        else:
-            found = {ranks: place for place, ranks in enumerate(alike)}
-            spec = _listed(scope, size, nodes, alike)
-        yield spec, found
-
-
-def _listed(scope: Scope, size: int, nodes: int, groups: Sequence[tuple[int, ...]]) -> ScheduleSpec:
-    """Groups that no rule yields, one by one; all of one extent."""
-    arguments: dict[str, Any] = {"groups": [list(ranks) for ranks in groups]}
-    if scope == "pair":
-        arguments |= {"of": "device", "within" if nodes == 1 else "across": "node"}
-    else:
-        where = "one node" if nodes == 1 else f"{nodes} nodes"
-        arguments["key"] = f"{size} device{'s'[: size > 1]} of {where}"
-    return ScheduleSpec(kind="listed", scope=scope, arguments=arguments, groups=len(groups))
-
-
-def _node(name: str, devices: Mapping[str, Part], chips: Mapping[str, Chip]) -> Node:
-    """A node with its devices in the order of their indices, then of their bus ids."""
-    ordered = _ordered(devices)
-    indices = [part.number for _, part in ordered]
-    own = len(set(indices)) == len(indices)
-    made = []
-    for place, (_, part) in enumerate(ordered):
-        chip = match_chip(part.name, chips.values()) if part.name else None
-        # Without a datasheet devices are of one kind that call themselves alike.
-        backend = "imported" if chip is not None else part.name or "unknown"
-        made.append(
-            Device(
-                index=part.number if own else place,
-                backend=backend,
-                name=part.name or "unknown",
-                chip=chip.name if chip is not None else None,
-            )
-        )
-    return Node(id=name, name=name, devices=tuple(made))
-
-
-def _ordered(devices: Mapping[str, Part]) -> list[tuple[str, Part]]:
-    return sorted(devices.items(), key=lambda one: (one[1].number, _natural(one[0])))
-
-
-def _natural(text: str) -> list[tuple[int, str]]:
-    """Orders ``gpu-2`` before ``gpu-10``."""
-    return [(int(part), "") if part.isdecimal() else (-1, part) for part in _DIGITS.split(text)]

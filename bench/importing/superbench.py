@@ -19,7 +19,7 @@ from ..errors import UsageError
 from ..kernels.messages import bus_factor
 from .collectives import axes
 from .found import INVALID, OK, Asked, Log, Part, Place, What
-from .nccl_table import OPS
+from .nccl_names import OPS
 from .source import Source
 from .superbench_units import unit_of
 
