@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     help="A node that took part, or a list as gpu-[01-04]; in the order of ranks.",
 )
 @click.option("--ranks", type=click.IntRange(1), help="How many ranks took part, in all.")
+@click.option("--device", metavar="NAME", help="What devices are, where no log says: h100-sxm, ...")
 @click.option("--op", metavar="NAME", help="Of which collective operation: all_reduce, ...")
 @click.option("--time", "moment", metavar="DATE", help="When it was measured.")
 @click.option("--suite", metavar="NAME", help="What runs are called after.  [default: FORMAT]")
@@ -44,6 +45,7 @@ def command(
     files: tuple[str, ...],
     nodes: tuple[str, ...],
     ranks: int | None,
+    device: str | None,
     op: str | None,
     moment: str | None,
     suite: str | None,
@@ -69,11 +71,13 @@ def command(
     from ..results import no_collection
 
     form = format_of(format_name)
-    said = {"node": nodes, "ranks": ranks, "op": op, "unchecked": unchecked}
+    said = {"node": nodes, "ranks": ranks, "device": device, "op": op, "unchecked": unchecked}
     for option in (one for one, value in said.items() if value and one not in form.takes):
         raise UsageError(f"--{option} does not go with {form.name}, whose files say it")
     name = _name(suite or form.name)
-    asked = Asked(nodes=_nodes(nodes), ranks=ranks, op=_op(op), unchecked=unchecked)
+    asked = Asked(
+        nodes=_nodes(nodes), ranks=ranks, device=device or "", op=_op(op), unchecked=unchecked
+    )
     given = _moment(moment) if moment else None
     made: list[Imported] = []
     with no_collection():
@@ -97,8 +101,9 @@ def _read(
     form: Format, files: tuple[str, ...], asked: Asked, given: datetime | None
 ) -> tuple[list[Log], dict[str, datetime], list[HengsuanError]]:
     """What is in the files, when each was measured, and why others were not read."""
-    from ..importing.source import Source
+    from ..importing.source import Source, room
 
+    room(files)
     logs, times = [], {}
     problems: list[HengsuanError] = []
     for file in dict.fromkeys(files):

@@ -30,12 +30,13 @@ class Asked(msgspec.Struct, kw_only=True, frozen=True):
     """What the user says that a log may leave open.
 
     ``nodes``: the nodes that took part, in the order of their ranks; ``ranks``: how many ranks
-    there were; ``op``: which collective operation; ``unchecked``: values count that the tool did
-    not check.
+    there were; ``device``: what devices are, as they call themselves or by the name of a datasheet;
+    ``op``: which collective operation; ``unchecked``: values count that the tool did not check.
     """
 
     nodes: tuple[str, ...] = ()
     ranks: int | None = None
+    device: str = ""
     op: str = ""
     unchecked: bool = False
 

@@ -58,7 +58,7 @@ def _node(name: str, devices: Mapping[str, Part], chips: Mapping[str, Chip]) -> 
     own = len(set(indices)) == len(indices)
     made = []
     for place, (_, part) in enumerate(ordered):
-        chip = match_chip(part.name, chips.values()) if part.name else None
+        chip = chips.get(part.name) or match_chip(part.name, chips.values())
         # Without a datasheet devices are of one kind that call themselves alike.
         backend = "imported" if chip is not None else part.name or "unknown"
         made.append(

@@ -27,7 +27,7 @@ EXPECTED = (
     "tables of nccl-tests (`# size count type redop root time algbw busbw #wrong ...`), "
     "or what it writes with -J"
 )
-TAKES = ("node", "ranks", "op", "unchecked")
+TAKES = ("node", "ranks", "device", "op", "unchecked")
 """Options that say what such a file may leave open."""
 _DEVICE = re.compile(
     r"#\s+Rank\s+(\d+)\s+(?:Group\s+(\d+)\s+)?Pid\s+\d+\s+on\s+(\S+)\s+device\s+(\d+)\s+"
@@ -279,7 +279,7 @@ class _Table:
                 where=where,
                 hint="say it with --node NAME (once for each node) and --ranks N",
             )
-        return spread(self.log, nodes, ranks, where)
+        return spread(self.log, nodes, ranks, where, self.asked.device)
 
     def _moment(self, words: Mapping[str, str]) -> None:
         """When the table was printed, by its first line; the clock's zone is not said."""

@@ -30,7 +30,7 @@ from .source import Lines, Source
 EXPECTED = (
     "tables of the OSU micro-benchmarks (`# OSU MPI Latency Test v7.4`, `# Size  Latency (us)`)"
 )
-TAKES = ("node", "ranks")
+TAKES = ("node", "ranks", "device")
 """Options that say what such a file may leave open."""
 _TITLE = re.compile(r"^#? ?OSU ([\w+]+?)(-[A-Z]+(?: MANAGED)?)? (.+?) Test(?: v(\S+))?\s*$")
 _HEAD = re.compile(r"^#? ?(?:Size\b|Avg Latency ?\(us\)|Overall ?\(us\))")
@@ -217,7 +217,7 @@ class _Tables:
                 hint="say it with --node NAME, once for each node in the order of ranks"
                 + ("" if pair else ", and --ranks N"),
             )
-        places = spread(self.log, nodes, ranks, where, "MPI process")
+        places = spread(self.log, nodes, ranks, where, self.asked.device or "MPI process")
         scope: Scope = "pair" if pair else "group"
         dtype = self.dtype or ("fp32" if _OPS.get(self.program) in SUMS else "uint8")
         return _Head(self.program, self.memory, dtype, columns, scope, tuple(places))

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import bz2
 import codecs
+import contextlib
 import gzip
 import lzma
 import re
@@ -21,11 +22,15 @@ from typing import IO, Any, NamedTuple
 
 from ..errors import UsageError
 from ..headers import unreadable
+from ..host.cores import memory_available
+from ..units import format_size
 
 STDIN = "-"
 _BLOCK = 4 << 20
 _LINE = 1 << 20
 """Characters beyond which a line is none: what follows up to its end is passed over."""
+_ROOM = 6
+"""Bytes of memory that a byte of printed tables takes as rows, about."""
 MOST = 1 << 30
 """Bytes of a document that has to be read as a whole."""
 _PACKED: dict[bytes, Callable[..., Any]] = {
@@ -51,6 +56,24 @@ _PREFIX = re.compile(rf"(?:{_TIME})?{_PROCESS}?")
 _PREFIXED = re.compile(rf"\n(?:{_TIME}|{_PROCESS})", re.MULTILINE)
 """A line with a prefix, behind the end of another: newlines are found fast, beginnings are not."""
 _ESCAPE = re.compile("\x1b\\[[0-9;?]*[A-Za-z]")
+
+
+def room(names: Sequence[str]) -> None:
+    """Raise `UsageError` where memory will not hold what is in these files.
+
+    Nothing is known of what compressed files hold but that it is more.
+    """
+    size = 0
+    for name in names:
+        with contextlib.suppress(OSError):  # said when it is read
+            size += Path(name).stat().st_size if name != STDIN else 0
+    free = memory_available()
+    if free and _ROOM * size > free:
+        raise UsageError(
+            f"{format_size(size)} of logs take about {format_size(_ROOM * size)} of memory, and "
+            f"{format_size(free)} are free here",
+            hint="import fewer files at a time, as those of a day",
+        )
 
 
 class Lines(NamedTuple):

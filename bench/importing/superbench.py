@@ -29,7 +29,7 @@ EXPECTED = (
 )
 FAILED = 1
 """Code of the status ``failed``."""
-TAKES = ("node", "ranks")
+TAKES = ("node", "ranks", "device")
 """Options that say what such a file may leave open."""
 _NAME = re.compile(
     r"^(?P<benchmark>[^/]+(?:/pytorch-[^/]+)?)/(?:(?P<run>\d+)/)?(?P<metric>.+?)"
@@ -146,7 +146,7 @@ def _node(log: Log, asked: Asked, node: str, found: dict[str, Any], number: int)
     count = asked.ranks or min(1 + max(ranks, default=0), 4096)
     places = [Place(node, str(index)) for index in range(count)]
     for index, place in enumerate(places):
-        log.devices.setdefault(place, Part("", index))
+        log.devices.setdefault(place, Part(asked.device, index))
     unknown: list[str] = []
     for text, name in names.items():
         value = found[text]

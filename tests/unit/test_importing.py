@@ -239,6 +239,16 @@ def test_what_is_no_log_is_said(tmp_path, data, told):
     assert not (tmp_path / "runs").exists()
 
 
+def test_a_gigantic_file_is_refused_before_it_is_read(tmp_path):
+    log = tmp_path / "log"
+    with log.open("wb") as file:
+        file.truncate(1 << 43)
+    code, _, err = run("import", "nccl-tests", log, "--out", tmp_path / "runs")
+    assert code == 2
+    assert "8TiB of logs take about 48TiB of memory" in err
+    assert "import fewer files at a time" in err
+
+
 def test_one_bad_file_loses_none_of_the_others(tmp_path):
     (tmp_path / "good.log").write_text(made_logs.nccl(["a"]))
     (tmp_path / "bad.log").write_text("nothing here\n")
@@ -350,6 +360,14 @@ def test_superbench_summaries(tmp_path):
     assert codes[1][2] == "gpu-burn ended with code 124"
     assert "monitor/gpu_temperature:0: nobody documents its unit" in said
     assert 'some-benchmark/score: "fast"' in said
+
+
+def test_devices_that_no_log_names_are_told(tmp_path):
+    log = LOGS / "superbench-results-summary.jsonl"
+    reader, _ = imported(tmp_path, "superbench", log, options=("--device", "h100-sxm"))
+    assert {d.chip for node in reader.header.nodes for d in node.devices} == {"h100-sxm"}
+    case = next(one for one in reader.header.cases if one.benchmark == "gemm")
+    assert case.expected == pytest.approx(9.89e14)  # the fp16 peak of its datasheet
 
 
 def test_superbench_raw_results_need_a_node(tmp_path):
