@@ -63,18 +63,17 @@ class Cases:
                 for ranks, group in members.items():
                     self._spec[number, wanted[ranks]] = len(self.specs) - 1
                     self._id[number, wanted[ranks]] = group
+        # A case is numbered when the first of its rows asks.
+        self._numbers = np.full((len(self._whats), len(self.specs)), -1, dtype=np.int64)
 
     def of(self, what: Ints, group: Ints) -> tuple[Ints, Ints]:
         """(case, group) of rows by what they are of and the number of their group."""
         scope = self._scope[what]
         spec = self._spec[scope, group]
-        key = what * max(1, len(self.specs)) + spec
-        used, which = np.unique(key, return_inverse=True)
-        numbers = [
-            self._cases.setdefault(divmod(one, max(1, len(self.specs))), len(self._cases))
-            for one in used.tolist()
-        ]
-        return np.array(numbers, dtype=np.int64)[which.reshape(-1)], self._id[scope, group]
+        new = np.flatnonzero(self._numbers[what, spec] < 0)
+        for pair in dict.fromkeys(zip(what[new].tolist(), spec[new].tolist(), strict=True)):
+            self._numbers[pair] = self._cases[pair] = len(self._cases)
+        return self._numbers[what, spec], self._id[scope, group]
 
     def made(self) -> list[Case]:
         """All of them, in the order in which they were met."""

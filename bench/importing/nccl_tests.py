@@ -14,7 +14,7 @@ import contextlib
 import re
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timezone
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 from ..errors import UsageError
 from . import nccl_json
@@ -56,8 +56,12 @@ _RESULTS = frozenset(
 )
 
 
-_INERT = 1000
-"""Different comments that are remembered as saying nothing: most come again with every table."""
+_KNOWN = 10_000
+"""Different lines that are remembered, as devices or as saying nothing: most come again with every
+table."""
+_Device: TypeAlias = tuple[int, int, str, int, str, str]
+"""Rank, group, host, index, bus id and name."""
+_NEW: _Device = (0, 0, "", 0, "", "")
 
 
 class Layout(NamedTuple):
@@ -129,16 +133,16 @@ class _Table:
     ) -> None:
         self.log, self.asked, self.batch = log, asked, batch
         self.host = stream if stream[:1].isalpha() and "," not in stream else ""
-        self.layout = _USUAL
+        self.layout, self.counts = _USUAL, _USUAL.counts()
         self.program = named(log.name)
         self.told = told
-        self.inert: set[str] = set()
-        self.known: dict[str, tuple[int, int, str, int, str, str]] = {}
+        self.known: dict[str, _Device | None] = {}
+        self.layouts: dict[str, tuple[Layout, frozenset[int]]] = {}
         self.placed: dict[tuple[tuple[str, int, str, str], ...], list[Place]] = {}
         self._begin()
 
     def _begin(self) -> None:
-        self.devices: list[tuple[int, int, str, int, str, str]] = []
+        self.devices: list[_Device] = []
         self.ranks: int | None = None
         self.rows: list[list[str]] = []
         self.numbers: list[int] = []
@@ -147,9 +151,12 @@ class _Table:
 
     def read(self, lines: Lines) -> None:
         """Some more lines."""
-        rows, numbers, layout = self.rows, self.numbers, self.layout
-        counts = layout.counts()
+        rows, numbers, layout, counts = self.rows, self.numbers, self.layout, self.counts
+        known, quiet = self.known, 0
         for text, number in zip(lines.text, lines.numbers, strict=True):
+            if known.get(text, _NEW) is None:
+                quiet += 1
+                continue
             words = text.split()
             if len(words) in counts and words[0].isdecimal():
                 rows.append(words)
@@ -157,8 +164,9 @@ class _Table:
             elif words:
                 self._other(text, number)
                 if self.rows is not rows or self.layout is not layout:
-                    rows, numbers, layout = self.rows, self.numbers, self.layout
-                    counts = layout.counts()
+                    rows, numbers = self.rows, self.numbers
+                    layout, counts = self.layout, self.counts
+        self.log.lines += quiet
         if len(rows) > MOST:
             self._flush()
 
@@ -185,8 +193,6 @@ class _Table:
             self.log.skip(number, text)
 
     def _comment(self, line: str) -> None:
-        if line in self.inert:
-            return
         text = line.strip()
         starts = text.startswith(
             ("# nThread", "# nccl-tests version", "# Collective test starting")
@@ -198,18 +204,23 @@ class _Table:
             self.ranks = int(found[1]) * int(found[2])
         elif found := _DEVICE.match(text):
             rank, group, host, index, bus, name = found.groups()
-            self.known[line] = (int(rank), int(group or 0), host, int(index), bus, name)
-            self.devices.append(self.known[line])
+            device = (int(rank), int(group or 0), host, int(index), bus, name)
+            self.devices.append(device)
+            if len(self.known) < _KNOWN:
+                self.known[line] = device
         elif found := _VERSION.match(text):
             self.log.versions.setdefault("nccl-tests", found[1])
         elif _HEAD.match(text):
             if self.rows:
                 self._flush()
-            self.layout = _layout(text.lstrip("# ").split())
+            if text not in self.layouts and len(self.layouts) < _KNOWN:
+                made = _layout(text.lstrip("# ").split())
+                self.layouts[text] = made, made.counts()
+            self.layout, self.counts = self.layouts.get(text, (_USUAL, _USUAL.counts()))
         elif (found := _OUT_OF_BOUNDS.match(text)) and found[1] != "0":
             self.log.note(f"{self.log.name}: {found[1]} values out of bounds, the tool says")
-        elif not starts and "Using devices" not in text and len(self.inert) < _INERT:
-            self.inert.add(line)
+        elif not starts and "Using devices" not in text and len(self.known) < _KNOWN:
+            self.known[line] = None
 
     def end(self) -> None:
         """Nothing follows."""
