@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ..errors import Exit, HengsuanError, UsageError
-from .json_output import JSON, print_json
+from .json_output import JSON, print_json, tell
 from .scoring import OUT
+from .verbs import Verb
 
 if TYPE_CHECKING:
     from ..importing.formats import Format
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from ..report.importing import Imported
 
 
-@click.command(name="import")
+@click.command(cls=Verb, name="import")
 @click.argument("format_name", metavar="FORMAT")
 @click.argument("files", nargs=-1, required=True, metavar="FILE...")
 @click.option(
@@ -93,7 +94,7 @@ def command(
         return int(code)
     print_imported(console(), made)
     for one in problems:
-        click.echo(f"error: {one}", err=True)
+        tell(f"error: {one}")
     return int(code)
 
 

@@ -15,7 +15,9 @@ from rich.text import Text
 from ..inventory import Inventory
 from ..records import STATUSES, Header
 from ..results import Columns
+from .amount import most
 from .plain import plain
+from .terminal import verdict
 
 SHOWN = 5
 _INVALID = STATUSES.index("invalid")
@@ -88,24 +90,31 @@ def print_imported(made: Console, runs: Sequence[Imported]) -> None:
             f"{one.nodes:,} node(s), {one.devices:,} device(s), {one.cases:,} cases, "
             f"{one.rows:,} values of {one.files:,} file(s), imported"
         )
-        made.print(Text(f"run {one.run}: {what}"), soft_wrap=True)
+        verdict(made, f"run {one.run}: {what}", "")
         if one.invalid:
-            said = f"  {one.invalid:,} of them are invalid, most of all: {one.why}"
-            made.print(Text(plain(said), style="yellow"), soft_wrap=True)
-        for note in one.notes[:SHOWN]:
-            made.print(Text(plain(f"  {note}"), style="dim"), soft_wrap=True)
-        if len(one.notes) > SHOWN:
-            made.print(Text(f"  and {len(one.notes) - SHOWN:,} notes more", style="dim"))
+            said = f"{one.invalid:,} of them are invalid, most of all: {one.why}"
+            _say(made, said, "yellow")
+        notes = one.notes[: most(SHOWN)]
+        for note in notes:
+            _say(made, note, "dim")
+        if rest := len(one.notes) - len(notes):
+            _say(made, f"and {rest:,} notes more", "dim")
         if one.strange:
-            said = f"  {one.strange:,} of {one.strange + one.lines:,} lines are not understood:"
-            made.print(Text(said, style="yellow"), soft_wrap=True)
-            for text in one.unread[:SHOWN]:
-                made.print(Text(plain(f"    {text}"), style="dim"), soft_wrap=True)
-            if one.strange > SHOWN:
-                made.print(
-                    Text(f"    and {one.strange - SHOWN:,} more (--json shows some)", style="dim")
-                )
+            _say(
+                made,
+                f"{one.strange:,} of {one.strange + one.lines:,} lines are not understood:",
+                "yellow",
+            )
+            unread = one.unread[: most(SHOWN)]
+            for text in unread:
+                _say(made, f"  {text}", "dim")
+            if rest := one.strange - len(unread):
+                _say(made, f"  and {rest:,} more", "dim")
     if runs:
         last = runs[-1].path
         for text in (f"results show {last}", f"score {last}", f"certify --from {last}"):
             made.print(Text(f"next: hengsuan {text}", style="dim"), soft_wrap=True)
+
+
+def _say(made: Console, text: str, style: str) -> None:
+    made.print(Text(plain(f"  {text}"), style=style), soft_wrap=True)
