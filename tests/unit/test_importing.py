@@ -380,6 +380,21 @@ def test_superbench_raw_results_need_a_node(tmp_path):
     assert [value for value, *_ in values] == pytest.approx([9031.23e9, 9030.2e9])
 
 
+def test_pytest_benchmark_keeps_intervals_and_samples(tmp_path):
+    reader, _ = imported(tmp_path, "pytest-benchmark", LOGS / "pytest-benchmark.json")
+    assert reader.header.started == "2026-03-04T05:06:07+00:00"
+    (node,) = reader.header.nodes
+    assert (node.name, node.devices[0].name) == ("ci-runner-3", "Example CPU @ 2.00GHz")
+    first = next(reader.rows())
+    assert (first.value, first.low, first.high, first.n) == (2.0e-6, 1.9e-6, 2.2e-6, 7)
+    assert (reader.path / "samples.jsonl").read_text().startswith("[0,0,0,10,[1.9e-6,2")
+    code, _, err = run(
+        "import", "pytest-benchmark", LOGS / "osu-5.6-pt2pt.log", "--out", tmp_path / "none"
+    )
+    assert code == 2
+    assert "is not the JSON of pytest-benchmark" in err
+
+
 def test_pytest_benchmark_as_it_is_written(tmp_path):
     tests = tmp_path / "test_it.py"
     tests.write_text(
@@ -595,7 +610,7 @@ FIXTURES = {
     ],
     "osu": ["osu-5.6-pt2pt.log", "osu-7.4-collectives.log"],
     "superbench": ["superbench-results-summary.jsonl", "superbench-results.json"],
-    "pytest-benchmark": ["superbench-results.json"],
+    "pytest-benchmark": ["pytest-benchmark.json"],
 }
 
 
