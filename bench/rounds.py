@@ -218,6 +218,26 @@ class Pairs(Schedule):
         return self._ranks(*self._pairs(number)[group - int(self._matching.starts[number])])
 
 
+class Listed(Schedule):
+    """Groups that no rule yields, one by one, as those that somebody else has measured.
+
+    Group id = place in the list. Each is a round by itself: who met when, nobody says.
+    """
+
+    def __init__(self, inventory: Inventory, groups: list[list[int]]) -> None:
+        super().__init__(inventory)
+        self._groups = groups
+        self.size = len(groups)
+        self.width = max(map(len, groups), default=0)
+
+    def rounds(self) -> Iterator[Round]:
+        for group in range(self.size):
+            yield by_size([(group, self.members(group))])
+
+    def members(self, group: int) -> tuple[int, ...]:
+        return tuple(self._groups[group])
+
+
 class Part(Schedule):
     """Another schedule over some kinds of chip of a mixed fleet (`Inventory.kinds`).
 
@@ -384,6 +404,8 @@ def _schedule(
         return Growing(inventory, **arguments)
     if kind == "all":
         return NodeSets(inventory, [list(range(inventory.node_count))])
+    if kind == "listed":
+        return Listed(inventory, arguments["groups"])
     if kind == "label":
         return NodeSets(inventory, list(inventory.by_label(arguments["key"]).values()))
     raise UsageError(f"unknown schedule kind {kind!r}")

@@ -12,7 +12,7 @@ from ..records import ScheduleSpec
 
 AGAIN = "+"
 """Stands between a stage's name and the number of its re-test."""
-_CHOICE = ("nodes", "ranks", "schedule", "matchings", "seed")
+_CHOICE = ("nodes", "ranks", "groups", "schedule", "matchings", "seed")
 """Arguments that say which groups are measured, and not what a group is."""
 
 

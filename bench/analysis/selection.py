@@ -62,6 +62,8 @@ class Spans:
         said = spec.arguments
         if self._nodes < 2 or spec.kind in ("devices", "nodes"):
             return "node"
+        if spec.kind == "listed":
+            return self._listed(said["groups"])
         if spec.kind == "growing":
             return "node" if said.get("devices", 0) <= self._most else "nodes"
         if spec.kind != "pairs" or said.get("of") == "node" or self._most < 2:
@@ -72,6 +74,12 @@ class Spans:
         # Devices of equal place are in different nodes, as are those of different labels.
         apart = within == "rail" or across not in (None, "rail")
         return "nodes" if apart else ""
+
+    def _listed(self, groups: Sequence[Sequence[int]]) -> str:
+        spread = {len(set(self._inventory.node_of(list(one)).tolist())) > 1 for one in groups}
+        if len(spread) != 1:
+            return ""
+        return "nodes" if True in spread else "node"
 
 
 def _matches(value: Any, wanted: Any) -> bool:

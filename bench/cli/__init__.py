@@ -35,6 +35,7 @@ VERBS = {
     "project": ("Planners", "Say what a model would take on a cluster, and what limits it."),
     "results": ("Everyone", "List, show, compare, prune and share runs."),
     "report": ("Everyone", "Write a run as one HTML page, or for another system."),
+    "import": ("Everyone", "Make runs of what other tools have measured."),
     "show": ("Everyone", "Show benchmarks, suites, chips, profiles, schemas."),
     "tokens": ("Everyone", "Write and verify the token sets that benchmarks read."),
     "completion": ("Everyone", "Print what completes commands in bash, zsh or fish."),

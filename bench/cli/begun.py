@@ -53,10 +53,11 @@ def repeating(header: Header, evidence: Evidence, node: str, asked: Mapping[str,
         node: Name of the node that it is about.
         asked: The profile and the baseline, as they were typed.
 
-    Returns an empty string for what is no measurement, and for a simulated fleet, which is
-    certified as a whole.
+    Returns an empty string for what is no measurement, for a simulated fleet, which is certified
+    as a whole, and for what another tool has measured.
     """
-    if not evidence.stage or not evidence.metric or header.fleet is not None:
+    unrepeatable = header.fleet is not None or header.provenance == "imported"
+    if not evidence.stage or not evidence.metric or unrepeatable:
         return ""
     typed = begun(header)
     words = ["hengsuan", "certify", str(typed.get("suite", header.suite))]

@@ -235,6 +235,11 @@ def _resumed(resume: str, out: Path) -> Work:
 
     folder = find_run(resume, out)
     reader = RunReader(folder)
+    if reader.header.provenance == "imported":
+        raise UsageError(
+            f"run {reader.header.id} was imported: another tool has measured it, and nothing of it "
+            "can be continued"
+        )
     verb, began = click.get_current_context().info_name, reader.header.command[1:2]
     if verb not in began and began in (["run"], ["certify"]):
         raise UsageError(

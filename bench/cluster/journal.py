@@ -301,6 +301,8 @@ def _backwards(file: IO[bytes]) -> Iterator[tuple[int, Row]]:
 
 def _floats(values: np.ndarray[Any, np.dtype[np.float64]]) -> list[float | None]:
     """Seven significant digits, which is more than any measurement knows; NaN becomes null."""
+    if np.isnan(values).all():  # as the ends of what was measured once
+        return [None] * len(values)
     with np.errstate(divide="ignore", invalid="ignore"):
         digits = 6 - np.floor(np.log10(np.abs(values)))
     usual = np.abs(digits) < 290  # neither zero, nor NaN, nor at the edge of what a float holds

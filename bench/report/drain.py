@@ -148,6 +148,8 @@ def _not_real(found: Certification) -> list[str]:
     """What whoever copies the commands must know first, as a comment of a shell."""
     if found.provenance == "simulated":
         return ["# a simulated fleet: these nodes do not exist"]
+    if found.provenance == "imported":
+        return ["# imported from logs of another tool: measured then, and not by this one"]
     if found.stands_for:
         chip = plain(found.stands_for)
         return [f"# stand-ins for {chip}: held against that chip, not against what they are"]

@@ -43,7 +43,8 @@ _TAIL = 1.645
 @dataclass(frozen=True)
 class Calibration:
     """``efficiency`` and ``measured`` for `Rates`; ``latency`` in s inside a node and beyond, None
-    where not measured; ``sources``: by what it is about, ``measured: ...`` or ``typical``."""
+    where not measured; ``sources``: by what it is about, ``measured: ...`` (``imported: ...`` where
+    another tool did) or ``typical``."""
 
     efficiency: Efficiency
     measured: Measured = field(default_factory=dict)
@@ -116,11 +117,11 @@ def calibrate(
     for name, what in (("gemm", "matrix products"), ("memory", "memory")):
         if parts[name]:
             changes[name] = min(1.0, geometric_mean(parts[name]))
-            said[what] = f"measured: {len(parts[name])} case(s) of {header.id}"
+            said[what] = f"{header.provenance}: {len(parts[name])} case(s) of {header.id}"
     if parts["causal"] and parts["causal_backward"]:
         both = (geometric_mean(parts["causal"]), geometric_mean(parts["causal_backward"]))
         changes["attention"] = both
-        said["attention"] = f"measured: {header.id}"
+        said["attention"] = f"{header.provenance}: {header.id}"
     near, far = made.latency
     for link, inside in _lines(header, columns, machine):
         share, alpha = link

@@ -115,6 +115,19 @@ PAGES = {
         RUNS,
         ("certify", "doctor"),
     ),
+    "import": Page(
+        {
+            "hengsuan import nccl-tests logs/gpu-01.log logs/gpu-02.log": "nodes as the logs name "
+            "them; of one day, one run",
+            "hengsuan import osu job.out --node gpu-[01-02] --ranks 16": "the log does not say who "
+            "took part",
+            "hengsuan import superbench results-summary.jsonl --device h100-sxm": "and held "
+            "against that datasheet",
+            "hengsuan import pytest-benchmark benchmark.json --time 2026-11-24": "of that day",
+        },
+        RUNS,
+        ("results show", "certify", "score"),
+    ),
     "expect": Page(
         {
             "hengsuan expect RUN": "is this normal?",

@@ -1,0 +1,318 @@
+"""nccl-tests, and the tools that print as it does: tables of times and bandwidths by size.
+
+Written from its sources and documentation (nccl-tests on GitHub: src/util.cu and
+src/common.cu of 2.0 to 2.17, doc/PERFORMANCE.md). Columns are read by the names in the table's
+head, for versions differ: ``error`` before 2.12 and ``#wrong`` since, with or without ``redop``
+and ``root``, with per-iteration columns (``i_min``, ``i_max``, ``i_p99``), with a timestamp. Which
+operation a table is of, the tool says since 2.17; before, a command line or the file's name does,
+or what is printed fits one operation only.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import re
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timezone
+from typing import NamedTuple, TypeAlias
+
+from ..errors import UsageError
+from . import nccl_json
+from .found import Asked, Log, Place, spread
+from .nccl_names import OPS, by_figures, looks_like, named, placed
+from .nccl_table import MOST, Batch
+from .source import Lines, Source
+
+EXPECTED = (
+    "tables of nccl-tests (`# size count type redop root time algbw busbw #wrong ...`), "
+    "or what it writes with -J"
+)
+TAKES = ("node", "ranks", "device", "op", "unchecked")
+"""Options that say what such a file may leave open."""
+_DEVICE = re.compile(
+    r"#\s+Rank\s+(\d+)\s+(?:Group\s+(\d+)\s+)?Pid\s+\d+\s+on\s+(\S+)\s+device\s+(\d+)\s+"
+    r"\[([^\]]*)\]\s+(.*\S)"
+)
+_HEAD = re.compile(r"#\s+(?:size|bytes)\s+(?:count|N)\s+type\b")
+_RUN = re.compile(r"# nThread\s+(\d+)\s+nGpus\s+(\d+)")
+_VERSION = re.compile(r"# nccl-tests version (\S+)")
+_LIBRARY = re.compile(r"\bNCCL version[ :]+([\w.+-]+)")
+_NOISE = re.compile(r"\bNCCL (?:INFO|WARN|TRACE|version)\b|^\s*\+? ?(?:mpirun|srun)\b")
+_OUT_OF_BOUNDS = re.compile(r"# Out of bounds values\s*:\s*(\d+)")
+_RESULTS = frozenset(
+    (
+        "time",
+        "cputime",
+        "algbw",
+        "busbw",
+        "#wrong",
+        "error",
+        "res",
+        "i_min",
+        "i_max",
+        "i_p99",
+        "i_cv%",
+    )
+)
+
+
+_KNOWN = 10_000
+"""Different lines that are remembered, as devices or as saying nothing: most come again with every
+table."""
+_Device: TypeAlias = tuple[int, int, str, int, str, str]
+"""Rank, group, host, index, bus id and name."""
+_NEW: _Device = (0, 0, "", 0, "", "")
+
+
+class Layout(NamedTuple):
+    """Where columns are: ``lead`` those before the first time, ``first`` and ``second`` those of
+    each form, ``tail`` what follows."""
+
+    lead: tuple[str, ...]
+    first: tuple[str, ...]
+    second: tuple[str, ...]
+    tail: tuple[str, ...]
+
+    def counts(self) -> frozenset[int]:
+        """How many words a line of the table may have.
+
+        Where there is nothing to reduce, some versions leave ``redop`` blank; a timestamp is two
+        words.
+        """
+        after = len(self.first) + len(self.second) + len(self.tail) + ("timestamp" in self.tail)
+        return frozenset(range(after + 3, after + len(self.lead) + 1))
+
+    def names(self, count: int) -> list[str]:
+        """What each word of a line of so many is; those of a form are called ``0 time``."""
+        rest = 3 + count - min(self.counts())
+        found = list(self.lead if rest == len(self.lead) else (*self.lead[:3], "root")[:rest])
+        for form, block in enumerate((self.first, self.second)):
+            found += [f"{form} {name}" for name in block]
+        for name in self.tail:
+            found += ["date", "clock"] if name == "timestamp" else [name]
+        return found
+
+
+_FORM = ("time", "algbw", "busbw", "#wrong")
+_USUAL = Layout(("size", "count", "type", "redop", "root"), _FORM, _FORM, ())
+"""What versions from 2.12 on print, where the head of the table is missing."""
+
+
+def read(source: Source, asked: Asked) -> Log:
+    """Read one file.
+
+    Raises:
+        UsageError: it is no text, or its tables do not say of which operation or devices they are.
+        InfraError: it cannot be read.
+    """
+    log = Log(source.name)
+    batch = Batch(log, asked)
+    streams: dict[str, _Table] = {}
+    told: dict[str, str] = {}
+    for lines in source.lines():
+        if not streams and nccl_json.begins(lines.text):
+            return nccl_json.read(source, asked)
+        table = streams.get(lines.stream)
+        if table is None:
+            table = streams[lines.stream] = _Table(log, asked, batch, told, lines.stream)
+        table.read(lines)
+    for table in streams.values():
+        table.end()
+    batch.end()
+    return log
+
+
+class _Table:
+    """What one process prints: tables one after the other, each behind its head.
+
+    ``told`` is shared by all processes of a file: what stands in command lines is for any of them.
+    """
+
+    def __init__(
+        self, log: Log, asked: Asked, batch: Batch, told: dict[str, str], stream: str
+    ) -> None:
+        self.log, self.asked, self.batch = log, asked, batch
+        self.host = stream if stream[:1].isalpha() and "," not in stream else ""
+        self.layout, self.counts = _USUAL, _USUAL.counts()
+        self.program = named(log.name)
+        self.told = told
+        self.known: dict[str, _Device | None] = {}
+        self.layouts: dict[str, tuple[Layout, frozenset[int]]] = {}
+        self.placed: dict[tuple[tuple[str, int, str, str], ...], list[Place]] = {}
+        self._begin()
+
+    def _begin(self) -> None:
+        self.devices: list[_Device] = []
+        self.ranks: int | None = None
+        self.rows: list[list[str]] = []
+        self.numbers: list[int] = []
+        self.op = ""
+        self.any = False
+
+    def read(self, lines: Lines) -> None:
+        """Some more lines."""
+        rows, numbers, layout, counts = self.rows, self.numbers, self.layout, self.counts
+        known, quiet = self.known, 0
+        for text, number in zip(lines.text, lines.numbers, strict=True):
+            if known.get(text, _NEW) is None:
+                quiet += 1
+                continue
+            words = text.split()
+            if len(words) in counts and words[0].isdecimal():
+                rows.append(words)
+                numbers.append(number)
+            elif words:
+                self._other(text, number)
+                if self.rows is not rows or self.layout is not layout:
+                    rows, numbers = self.rows, self.numbers
+                    layout, counts = self.layout, self.counts
+        self.log.lines += quiet
+        if len(rows) > MOST:
+            self._flush()
+
+    def _other(self, text: str, number: int) -> None:
+        """A line that is none of the table."""
+        if (device := self.known.get(text)) is not None:
+            if self.any or self.rows:
+                self._flush()
+                self._begin()
+            self.devices.append(device)
+            self.log.lines += 1
+            return
+        program = named(text) if "_perf" in text else ""
+        if program:
+            self.program = self.told["program"] = program
+        if text.lstrip().startswith("#"):
+            self._comment(text)
+            self.log.lines += 1
+        elif _NOISE.search(text) or program:
+            if found := _LIBRARY.search(text):
+                self.log.versions.setdefault("library", found[1])
+            self.log.lines += 1
+        else:
+            self.log.skip(number, text)
+
+    def _comment(self, line: str) -> None:
+        text = line.strip()
+        starts = text.startswith(
+            ("# nThread", "# nccl-tests version", "# Collective test starting")
+        )
+        if (starts or "Using devices" in text) and (self.rows or self.any):
+            self._flush()
+            self._begin()
+        if found := _RUN.search(text):
+            self.ranks = int(found[1]) * int(found[2])
+        elif found := _DEVICE.match(text):
+            rank, group, host, index, bus, name = found.groups()
+            device = (int(rank), int(group or 0), host, int(index), bus, name)
+            self.devices.append(device)
+            if len(self.known) < _KNOWN:
+                self.known[line] = device
+        elif found := _VERSION.match(text):
+            self.log.versions.setdefault("nccl-tests", found[1])
+        elif _HEAD.match(text):
+            if self.rows:
+                self._flush()
+            if text not in self.layouts and len(self.layouts) < _KNOWN:
+                made = _layout(text.lstrip("# ").split())
+                self.layouts[text] = made, made.counts()
+            self.layout, self.counts = self.layouts.get(text, (_USUAL, _USUAL.counts()))
+        elif (found := _OUT_OF_BOUNDS.match(text)) and found[1] != "0":
+            self.log.note(f"{self.log.name}: {found[1]} values out of bounds, the tool says")
+        elif not starts and "Using devices" not in text and len(self.known) < _KNOWN:
+            self.known[line] = None
+
+    def end(self) -> None:
+        """Nothing follows."""
+        self._flush()
+
+    def _flush(self) -> None:
+        """Hand on the lines that are held, once it is clear what they are of."""
+        rows, numbers, self.rows, self.numbers = self.rows, self.numbers, [], []
+        if not rows:
+            return
+        self.any = True
+        layout = self.layout
+        places = self._places(numbers[0])
+        counts = dict.fromkeys(map(len, rows))
+        for count in counts:
+            alike, at = rows, numbers
+            if len(counts) > 1:
+                chosen = [place for place, row in enumerate(rows) if len(row) == count]
+                alike, at = [rows[place] for place in chosen], [numbers[place] for place in chosen]
+            names = layout.names(count)
+            if not self.op:
+                self.op = self._operation(names, alike, len(places), at[0])
+            if "date" in names:
+                self._moment(dict(zip(names, alike[0], strict=True)))
+            self.batch.add(self.op, names, alike, at, places)
+
+    def _operation(
+        self, names: Sequence[str], rows: Sequence[Sequence[str]], ranks: int, line: int
+    ) -> str:
+        if self.asked.op:
+            return self.asked.op
+        # A command line may have been for another table than this.
+        told = (self.program, self.told.get("program", ""))
+        if known := next((op for op in told if op and looks_like(op, names, rows[0])), ""):
+            return known
+        fitting = by_figures(names, rows, ranks)
+        where = f"{self.log.name}:{line}"
+        if len(fitting) != 1:
+            which = f": {' or '.join(fitting)} fits" if fitting else ""
+            raise UsageError(
+                f"which operation this table is of, the log does not say{which}",
+                where=where,
+                hint=f"say it with --op; known: {', '.join(sorted({*OPS.values()}))}",
+            )
+        self.log.note(
+            f"{self.log.name}: the log does not say which operation it is of, and only "
+            f"{fitting[0]} fits its figures (--op says otherwise)"
+        )
+        return fitting[0]
+
+    def _places(self, line: int) -> list[Place]:
+        """The devices of the table, in the order of their ranks."""
+        where = f"{self.log.name}:{line}"
+        if self.devices:
+            # The groups of a split run their tables at a time, and the first prints its own.
+            first = min(self.devices)[1]
+            mine = tuple(one[2:] for one in sorted(self.devices) if one[1] == first)
+            if mine not in self.placed:
+                self.placed[mine] = placed(self.log, self.asked, mine, where)
+            return self.placed[mine]
+        nodes = self.asked.nodes or ((self.host,) if self.host else ())
+        ranks = self.asked.ranks or self.ranks
+        if not nodes or not ranks:
+            raise UsageError(
+                "the log does not say which devices took part: its head (`# Using devices`) is "
+                "missing",
+                where=where,
+                hint="say it with --node NAME (once for each node) and --ranks N",
+            )
+        return spread(self.log, nodes, ranks, where, self.asked.device)
+
+    def _moment(self, words: Mapping[str, str]) -> None:
+        """When the table was printed, by its first line; the clock's zone is not said."""
+        if self.log.when is None:
+            said = f"{words['date']} {words['clock']}"
+            with contextlib.suppress(ValueError):
+                moment = datetime.strptime(said, nccl_json.TIME)
+                self.log.when = moment.replace(tzinfo=timezone.utc)
+
+
+def _layout(names: list[str]) -> Layout:
+    """Where columns are, by the head of the table."""
+    times = [place for place, name in enumerate(names) if name in ("time", "cputime")]
+    if len(times) != 2:
+        return _USUAL
+    end = times[1]
+    while end < len(names) and names[end] in _RESULTS:
+        end += 1
+    lead = ("size", "count", "type", *names[3 : times[0]])
+    return Layout(
+        tuple("redop" if name == "op" else name for name in lead),
+        tuple(names[times[0] : times[1]]),
+        tuple(names[times[1] : end]),
+        tuple(names[end:]),
+    )

@@ -1,0 +1,213 @@
+"""The text of a log, whatever it went through: launchers' prefixes, encodings, compression.
+
+Several processes that print at a time are told apart by the prefix that their launcher gives to
+each line: ``[1,0]<stdout>:`` of mpirun, ``3: `` of srun, ``[3] `` of MPICH, ``host: `` of pdsh. A
+log with a time before each line (kubectl, docker, mpirun) is read without it. Bytes that are no
+UTF-8 become question marks of their own, and are no reason to leave a line unread.
+"""
+
+from __future__ import annotations
+
+import bz2
+import codecs
+import contextlib
+import gzip
+import lzma
+import re
+import sys
+import zlib
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import IO, Any, NamedTuple
+
+from ..errors import UsageError
+from ..headers import unreadable
+from ..host.cores import memory_available
+from ..units import format_size
+
+STDIN = "-"
+_BLOCK = 4 << 20
+_LINE = 1 << 20
+"""Characters beyond which a line is none: what follows up to its end is passed over."""
+_ROOM = 6
+"""Bytes of memory that a byte of printed tables takes as rows, about."""
+MOST = 1 << 30
+"""Bytes of a document that has to be read as a whole."""
+_PACKED: dict[bytes, Callable[..., Any]] = {
+    b"\x1f\x8b": gzip.open,
+    b"BZh": bz2.open,
+    b"\xfd7zXZ\x00": lzma.open,
+}
+_BROKEN = (EOFError, zlib.error, lzma.LZMAError, gzip.BadGzipFile)
+_MARKS = (
+    (codecs.BOM_UTF8, "utf-8-sig"),
+    (codecs.BOM_UTF16_LE, "utf-16"),
+    (codecs.BOM_UTF16_BE, "utf-16"),
+)
+_TIME = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d+)?(?:Z|[+-]\d\d:\d\d)[ \t]"
+_CTIME = r"[A-Z][a-z]{2} [A-Z][a-z]{2} [ \d]\d \d\d:\d\d:\d\d(?:\.\d+)? \d{4}"
+_PROCESS = (
+    rf"(?:(?:\[(?P<mpirun>[^\]\s]*\d,\d+)\])?(?:{_CTIME})?<std(?:out|err)>:[ ]?"
+    r"|[ ]*(?P<srun>\d+):[ ]"
+    r"|\[(?P<mpich>\d+)\][ ]?(?=#|[ \d]|$)"
+    r"|(?P<host>[A-Za-z][\w.-]*):[ ](?=#|[ ]*\d))"
+)
+_PREFIX = re.compile(rf"(?:{_TIME})?{_PROCESS}?")
+_PREFIXED = re.compile(rf"\n(?:{_TIME}|{_PROCESS})", re.MULTILINE)
+"""A line with a prefix, behind the end of another: newlines are found fast, beginnings are not."""
+_ESCAPE = re.compile("\x1b\\[[0-9;?]*[A-Za-z]")
+
+
+def room(names: Sequence[str]) -> None:
+    """Raise `UsageError` where memory will not hold what is in these files.
+
+    Nothing is known of what compressed files hold but that it is more.
+    """
+    size = 0
+    for name in names:
+        with contextlib.suppress(OSError):  # said when it is read
+            size += Path(name).stat().st_size if name != STDIN else 0
+    free = memory_available()
+    if free and _ROOM * size > free:
+        raise UsageError(
+            f"{format_size(size)} of logs take about {format_size(_ROOM * size)} of memory, and "
+            f"{format_size(free)} are free here",
+            hint="import fewer files at a time, as those of a day",
+        )
+
+
+class Lines(NamedTuple):
+    """Some lines of one process: ``numbers`` counts them from 1 within the file."""
+
+    stream: str
+    text: list[str]
+    numbers: Sequence[int]
+
+
+class Source:
+    """One file, or standard input.
+
+    Attributes:
+        name: As it was given.
+        problem: Why its end is missing, in a sentence, once it has been read; empty otherwise.
+    """
+
+    def __init__(self, name: str) -> None:
+        self.name, self.problem = name, ""
+
+    @property
+    def path(self) -> Path | None:
+        """Where it lies; None for standard input."""
+        return None if self.name == STDIN else Path(self.name)
+
+    def lines(self) -> Iterator[Lines]:
+        """Its lines in their order, block by block, those of each process together.
+
+        Raises:
+            UsageError: there is no such file, or it is no text.
+            InfraError: it cannot be read.
+        """
+        number, rest, inside = 1, "", False
+        for text in self._text():
+            text = rest + text
+            whole, newline, rest = text.rpartition("\n")
+            if newline:
+                listed = whole.split("\n")
+                if inside:  # the rest of a line that was too long
+                    listed[0], inside = "", False
+                yield from _by_stream(listed, number)
+                number += len(listed)
+            if len(rest) > _LINE:
+                if not inside:
+                    yield Lines(
+                        "", [f"{rest[:80]}... (a line of over {_LINE:,} characters)"], [number]
+                    )
+                rest, inside = "", True
+        if rest and not inside:
+            yield from _by_stream([rest], number)
+
+    def whole(self) -> str:
+        """All of it, for documents that are not read by the line. Raises as `lines` does."""
+        parts, size = [], 0
+        for text in self._text():
+            parts.append(text)
+            size += len(text)
+            if size > MOST:
+                raise UsageError(
+                    f"a document of more than {MOST >> 30} GiB is not read as a whole",
+                    where=self.name,
+                    hint="import the files that it was put together from",
+                )
+        return "".join(parts)
+
+    def _text(self) -> Iterator[str]:
+        try:
+            with self._opened() as file:
+                yield from self._decoded(file)
+        except FileNotFoundError:
+            raise UsageError("no such file", where=self.name) from None
+        except IsADirectoryError:
+            raise UsageError("is a folder", where=self.name, hint="name its files") from None
+        except OSError as error:
+            raise unreadable(Path(self.name), error) from None
+
+    def _opened(self) -> IO[bytes]:
+        path = self.path
+        if path is None:
+            return open(sys.stdin.fileno(), "rb", closefd=False)
+        with path.open("rb") as file:
+            head = file.read(8)
+        for magic, opened in _PACKED.items():
+            if head.startswith(magic):
+                packed: IO[bytes] = opened(path, "rb")
+                return packed
+        return path.open("rb")
+
+    def _decoded(self, file: IO[bytes]) -> Iterator[str]:
+        decoder = None
+        while block := self._read(file):
+            if decoder is None:
+                encoding = next((name for mark, name in _MARKS if block.startswith(mark)), "utf-8")
+                if encoding != "utf-16" and b"\0" in block:
+                    raise UsageError(
+                        "is no text: it holds zero bytes",
+                        where=self.name,
+                        hint="give the log that the tool printed",
+                    )
+                decoder = codecs.getincrementaldecoder(encoding)(errors="replace")
+            yield decoder.decode(block)
+        if decoder is not None:
+            yield decoder.decode(b"", final=True)
+
+    def _read(self, file: Any) -> bytes:
+        try:
+            # Not `read`, which gives nothing of a block whose end is missing.
+            block: bytes = file.read1(_BLOCK)
+            return block
+        except _BROKEN as error:
+            why = "it was cut off" if isinstance(error, EOFError) else str(error)
+            self.problem = f"{self.name}: its compression ends early ({why}): the rest is lost"
+            return b""
+
+
+def _by_stream(listed: list[str], first: int) -> Iterator[Lines]:
+    """Lines by the process that printed them, without what launchers put before them."""
+    text = "\n".join(listed)
+    if "\x1b" in text:
+        text = _ESCAPE.sub("", text)
+    if "\r" in text:
+        text = text.replace("\r\n", "\n").removesuffix("\r").replace("\r", " ")
+    listed = text.split("\n")
+    if not _PREFIXED.search(f"\n{text}"):
+        yield Lines("", listed, range(first, first + len(listed)))
+        return
+    found: dict[str, tuple[list[str], list[int]]] = {}
+    for number, line in enumerate(listed, first):
+        match = _PREFIX.match(line)
+        assert match is not None  # all of it may be missing
+        stream = match["host"] or match["mpirun"] or match["srun"] or match["mpich"] or ""
+        texts, numbers = found.setdefault(stream, ([], []))
+        texts.append(line[match.end() :])
+        numbers.append(number)
+    for stream, (texts, numbers) in found.items():
+        yield Lines(stream, texts, numbers)
