@@ -37,7 +37,9 @@ def command(
     from ..analysis.subject import separated
     from ..configs import load_chips
     from ..report.comparison import print_comparison
+    from ..report.language import speaker
     from ..report.terminal import console
+    from . import reader_may_leave
 
     if len(systems) < 2:
         raise UsageError("a comparison needs two systems or more", hint="compare RUN_A RUN_B")
@@ -64,10 +66,11 @@ def command(
     found = compare(scores(read, scored_by, chips), scored_by.weights)
     every = (found.overall, *found.categories, *found.metrics)
     code = Exit.OK if any(not one.unranked for one in every) else Exit.INCONCLUSIVE
-    if as_json:
-        print_json({"exit": int(code), "profile": profile, "comparison": found})
-        return int(code)
-    screen = console()
-    screen.print(f"{firsts[0].label}, {profile}")
-    print_comparison(screen, found, language)
+    with reader_may_leave():
+        if as_json:
+            print_json({"exit": int(code), "profile": profile, "comparison": found})
+            return int(code)
+        screen = console()
+        screen.print(f"{speaker(language)(firsts[0].label)}, {profile}")
+        print_comparison(screen, found, language)
     return int(code)

@@ -21,7 +21,7 @@ def print_comparison(made: Console, found: Comparison, language: Language = "en"
     ):
         said = "覆盖率" if language == "zh" else "coverage"
         made.print(
-            Text(f"{letter}: {plain(run)}, {', '.join(kinds)}, {said} {coverage:.0%}"),
+            Text(f"{letter}: {plain(run)}, {plain(', '.join(kinds))}, {said} {coverage:.0%}"),
             soft_wrap=True,
         )
     # What no system has a value of is no comparison; JSON has it.
@@ -44,7 +44,7 @@ def _row(one: Compared, language: Language) -> tuple[str, ...]:
     say = speaker(language)
     name = one.title_zh if language == "zh" and one.title_zh else say(one.name)
     cells = [_cell(entry, one.unit) for entry in one.entries]
-    return (plain(name), one.metric, *cells, _ranking(one, language))
+    return (plain(name), plain(say(one.metric)), *map(plain, cells), _ranking(one, language))
 
 
 def _cell(entry: Entry, unit: str) -> str:
