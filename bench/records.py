@@ -54,6 +54,8 @@ class Row(msgspec.Struct, array_like=True, frozen=True):
     reason: str
 
 
+THROTTLED = "the device throttled during every sample"
+"""How the reason of an invalid row begins that was lost to that, and to nothing that is wrong."""
 DIGEST = "digest"
 """Unit of values that are equal or not, integers below 2^53: no arithmetic is done on them."""
 

@@ -138,6 +138,25 @@ def mad(samples: npt.ArrayLike) -> float:
     return float(1.4826 * np.median(np.abs(values - np.median(values))))
 
 
+def share_interval(hits: float, total: float) -> tuple[float, float]:
+    """The 95 % interval of a share of which ``hits`` of ``total`` were seen.
+
+    (Wilson, Probable inference, the law of succession, and statistical inference, JASA 22, 1927.)
+    It holds for all and for none of few, too, and never leaves 0 to 1. ``total`` is above 0.
+    """
+    z2 = 1.959964**2
+    seen = hits / total
+    middle = (seen + z2 / (2 * total)) / (1 + z2 / total)
+    spread = seen * (1 - seen) / total + z2 / (4 * total**2)
+    half = math.sqrt(z2 * max(0.0, spread)) / (1 + z2 / total)
+    return max(0.0, min(middle - half, seen)), min(1.0, max(middle + half, seen))
+
+
+def relative(logarithm: float) -> float:
+    """e^x - 1, the relative change of which x is the logarithm; inf where no float holds it."""
+    return math.expm1(logarithm) if logarithm < 700 else math.inf
+
+
 def geometric_mean(values: npt.ArrayLike, weights: Array | None = None) -> float:
     """Weighted geometric mean of positive values; NaN where there is none."""
     array = np.asarray(values, dtype=np.float64)

@@ -15,6 +15,7 @@ on the metrics that all of them were scored by, with an interval of each.
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Sequence
 
 import msgspec
@@ -106,16 +107,22 @@ def ranks(entries: Sequence[tuple[float, float, float]], better: Better) -> list
     return found
 
 
-_Key = tuple[str, str, str, str]
+_Key = tuple[str, str, str, str, int]
 
 
 def _keyed(card: Scorecard) -> list[tuple[_Key, MetricScore]]:
-    """Metrics by category, title or name, metric, and what they are held against."""
-    return [
-        ((category.name, one.title or one.name, one.metric, _against(one)), one)
-        for category in card.categories
-        for one in category.metrics
-    ]
+    """Metrics by category, title or name, metric, and what they are held against.
+
+    What two stages of a run measured alike is told apart by its place among them.
+    """
+    found: list[tuple[_Key, MetricScore]] = []
+    alike: Counter[tuple[str, str, str, str]] = Counter()
+    for category in card.categories:
+        for one in category.metrics:
+            said = (category.name, one.title or one.name, one.metric, _against(one))
+            found.append(((*said, alike[said]), one))
+            alike[said] += 1
+    return found
 
 
 def _against(one: MetricScore) -> str:

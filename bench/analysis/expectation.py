@@ -8,14 +8,13 @@ how many lie further out than chance lets any group of a healthy fleet of this s
 from __future__ import annotations
 
 from collections.abc import Mapping
-from statistics import NormalDist
 
 import msgspec
 import numpy as np
 
 from ..configs import Chip
 from ..records import DIGEST, Provenance
-from ..stats import mad
+from ..stats import mad, student_quantile
 from .assumptions import Assumptions, Model
 from .finding import reached
 from .scores import TOLERANCE
@@ -26,7 +25,11 @@ QUANTILES = (5, 25, 50, 75, 95)
 FEWEST = 8
 """Groups from which it is asked who lies outside."""
 FAMILY = 0.01
-"""Share of healthy fleets, of normal scatter, in which any group lies outside."""
+"""Share of healthy fleets, of normal scatter, in which any group lies outside, at most."""
+KNOWN = 0.37
+"""Of the degrees of freedom of a standard deviation, what the MAD has: its efficiency (Rousseeuw
+and Croux, JASA 88, 1993). If the spread is taken as known exactly, one of nine healthy fleets of
+eight groups has one outside."""
 
 
 class Fleet(msgspec.Struct, kw_only=True, frozen=True):
@@ -71,6 +74,11 @@ class Expectation(msgspec.Struct, kw_only=True, frozen=True):
     models: list[Model]
     fleet: Fleet | None
     absent: str
+
+
+def farthest(groups: int) -> float:
+    """Scaled MADs from the median beyond which no group of a healthy fleet lies but for chance."""
+    return student_quantile(FAMILY / groups, KNOWN * (groups - 1))
 
 
 def expectations(run: Run, chips: Mapping[str, Chip]) -> list[Expectation]:
@@ -128,7 +136,7 @@ def _fleet(one: CaseSummary, medians: np.ndarray[tuple[int], np.dtype[np.float64
     scale = mad(medians)
     outside = None
     if medians.size >= FEWEST:
-        far = NormalDist().inv_cdf(1 - FAMILY / medians.size) * scale
+        far = farthest(medians.size) * scale
         worse = middle - medians if one.case.better == "higher" else medians - middle
         outside = int((worse > far).sum()) if scale > 0 else int((worse > 0).sum())
     return Fleet(

@@ -50,7 +50,8 @@ def compare(
             place, and are called as the baseline's.
 
     Raises:
-        InfraError: a side was lost, or the sides have other devices. Its blocks are in its run.
+        InfraError: a side was lost, or the sides have other devices or values of another kind. Its
+            blocks are in its run.
     """
     first, second = (side.devices() for side in sides)
     if first != second:
@@ -58,7 +59,11 @@ def compare(
             f"the baseline measures {_said(first)}, the candidate {_said(second)}",
             hint="both sides must measure the same devices",
         )
-    told: dict[str, Any] = {"kinds": sides[0].kinds(), "provenance": sides[0].provenance()}
+    values = [side.provenance() for side in sides]
+    if values[0] != values[1]:
+        said = [one or "of an unknown kind" for one in values]
+        raise InfraError(f"the baseline's values are {said[0]}, the candidate's {said[1]}")
+    told: dict[str, Any] = {"kinds": sides[0].kinds(), "provenance": values[0]}
     begin = time.monotonic()
     longest, block = 0.0, 0
     judged: list[Judged] = []

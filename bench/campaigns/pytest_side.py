@@ -6,8 +6,10 @@ each test gives is the median of its rounds.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import platform
+import signal
 import subprocess
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,21 +18,30 @@ import msgspec
 
 from ..analysis.gate.series import Series
 from ..errors import InfraError, UsageError
+from ..headers import UNDECODABLE
 from ..host import ended_by, fixed_places
 from ..records import Provenance
 from .sides import Started
 
 _ENDED = (0, 1)
 """Exit codes of pytest that leave results: all passed, some failed."""
-_ELSEWHERE = """
-import os, sys
+_PYTEST = """
+import json, os, sys
 import pytest
+
+file, elsewhere, *words = sys.argv[1:]
+failed = []
 
 def last():
     here = [one for one in sys.path if os.path.abspath(one) == os.getcwd()]
     sys.path[:] = [one for one in sys.path if one not in here] + here
 
-class Plugin:
+class Failed:
+    def pytest_runtest_logreport(self, report):
+        if report.failed:
+            failed.append(report.nodeid)
+
+class Elsewhere:
     @pytest.hookimpl(tryfirst=True)
     def pytest_load_initial_conftests(self, early_config):
         self.append(early_config.known_args_namespace)
@@ -41,11 +52,18 @@ class Plugin:
         if options.importmode == "prepend":
             options.importmode = "append"
 
-last()
-sys.exit(pytest.main(sys.argv[1:], plugins=[Plugin()]))
+plugins = [Failed()]
+if elsewhere == "elsewhere":
+    last()
+    plugins.append(Elsewhere())
+code = pytest.main(words, plugins=plugins)
+with open(file, "w", encoding="utf-8") as out:
+    json.dump(failed, out)
+sys.exit(code)
 """
-"""pytest, of which the working directory comes last: Python and pytest look there first, where the
-tests are and may be another version of what they time than the side's own."""
+"""pytest, and which tests failed: pytest-benchmark gives times of these too. In an environment
+``elsewhere`` the working directory comes last: Python and pytest look there first, where the tests
+are and may be another version of what they time than the side's own."""
 
 
 class _Stats(msgspec.Struct):
@@ -89,42 +107,59 @@ class PytestSide:
 
     def measure(self, stage: str, limit: float) -> None:
         """Run the tests once."""
-        file = self._folder / f"{stage}.json"
-        python = ("-m", "pytest") if self._started.directory is None else ("-c", _ELSEWHERE)
-        words = [*python, "-q", "--benchmark-only", f"--benchmark-json={file}"]
-        code, said = self._python([*words, *self._paths], limit)
+        file, failed = (self._folder / f"{stage}{end}.json" for end in ("", "-failed"))
+        for old in (file, failed):  # of a gate before, whose figures are not this one's
+            old.unlink(missing_ok=True)
+        where = "here" if self._started.directory is None else "elsewhere"
+        words = ["-c", _PYTEST, str(failed), where, "-q", "--benchmark-only"]
+        words += [f"--benchmark-json={file}", *self._paths]
+        code, said = self._python(words, limit)
         if code not in _ENDED:
             raise InfraError(f"the {self.name}: pytest {ended_by(code)}", hint=said)
         try:
-            found = msgspec.json.decode(file.read_bytes(), type=_Found)
-        except (OSError, msgspec.DecodeError) as error:
+            wrong = msgspec.json.decode(failed.read_bytes(), type=list[str])
+            # Without a benchmark that ran to its end there is no file, and pytest does not mind.
+            found = _Found([])
+            if file.exists() or not wrong:
+                found = msgspec.json.decode(file.read_bytes(), type=_Found)
+        except (OSError, *UNDECODABLE) as error:
             raise InfraError(f"the {self.name} left no results: {error}", hint=said) from None
         for test in found.benchmarks:
-            one = self._series.setdefault(
-                test.fullname,
-                Series(name=test.fullname, unit="s", better="lower", source="pytest", stages={}),
-            )
-            one.stages[stage] = {(0, 0): test.stats.median}
+            self._of(test.fullname).stages[stage] = {(0, 0): test.stats.median}
+        for name in wrong:
+            one = self._of(name)
+            one.why = one.wrong = one.wrong or f"failed: the test did not pass in {stage}"
+
+    def _of(self, test: str) -> Series:
+        made = Series(name=test, unit="s", better="lower", source="pytest", stages={})
+        return self._series.setdefault(test, made)
 
     def _python(self, words: Sequence[str], limit: float) -> tuple[int, str]:
         """Exit code, and what was said last."""
         started = self._started
         try:
             with fixed_places():
-                done = subprocess.run(
+                process = subprocess.Popen(
                     [started.words[0], *words],
                     env={**_inherited(), **started.environment},
-                    capture_output=True,
+                    stdout=subprocess.PIPE,
+                    stderr=subprocess.PIPE,
                     text=True,
                     errors="replace",
-                    timeout=limit,
-                    check=False,
+                    start_new_session=True,
                 )
-        except subprocess.TimeoutExpired:
-            raise InfraError(f"the {self.name} was not done after {limit:.0f} s") from None
         except OSError as error:
             raise InfraError(f"the {self.name} does not start: {error.strerror}") from None
-        return done.returncode, (done.stdout + done.stderr).strip()[-600:]
+        try:
+            out, err = process.communicate(timeout=limit)
+        except subprocess.TimeoutExpired:
+            raise InfraError(f"the {self.name} was not done after {limit:.0f} s") from None
+        finally:
+            # Whatever it has started would go on beside the other side, and hold our pipes.
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+        return process.returncode, (out + err).strip()[-600:]
 
     def series(self) -> dict[str, Series]:
         """Every test that was timed."""

@@ -20,7 +20,7 @@ from typing import Protocol
 import msgspec
 
 from ..analysis.gate.series import Series, series
-from ..errors import InfraError
+from ..errors import Exit, HengsuanError, InfraError, UsageError
 from ..headers import RUN, UNDECODABLE, read_header
 from ..host import ended_by, fixed_places
 from ..inventory import Inventory
@@ -86,7 +86,7 @@ class RunSide:
     """A side that runs a suite.
 
     Raises `InfraError` with what it said last, where it does not start, ends, hangs or speaks
-    another protocol.
+    another protocol, and `UsageError` where it refuses what it is asked.
     """
 
     def __init__(self, started: Started, arguments: Sequence[str]) -> None:
@@ -142,7 +142,7 @@ class RunSide:
             except queue.Empty:
                 raise self._lost(f"has not answered for {limit:.0f} s", 0) from None
             if not line:
-                raise self._lost(ended_by(self._process.wait()))
+                raise self._ended()
             try:
                 told = msgspec.json.decode(line, type=Told)
             except UNDECODABLE:
@@ -158,6 +158,19 @@ class RunSide:
                 self.folder = Path(told.folder)
                 self._see()
                 return
+
+    def _ended(self) -> HengsuanError:
+        """How it ended, where it says no more; one that goes on without a word is as lost.
+
+        One that refuses what it was asked (2) was asked by whoever started the gate.
+        """
+        try:
+            code = self._process.wait(timeout=END)
+            lost = self._lost(ended_by(code))
+            refused = code == Exit.USAGE
+            return UsageError(lost.message, hint=lost.hint) if refused else lost
+        except subprocess.TimeoutExpired:
+            return self._lost("has closed its output and goes on", 0)
 
     def _see(self) -> None:
         if not (self.folder / RUN).is_file():

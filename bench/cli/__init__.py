@@ -127,15 +127,21 @@ def _failed(error: Exception) -> int:
         import traceback
 
         traceback.print_exc()
+    from ..report.plain import plain, plain_lines
+
     if isinstance(error, HengsuanError):
-        tell(f"error: {error}")
+        # What programs of others said last may be in it.
+        where = f"{plain(error.where)}: " if error.where else ""
+        tell(f"error: {where}{plain_lines(error.message)}")
+        if error.hint:
+            tell(f"hint: {plain_lines(error.hint)}")
         return int(error.exit)
     if isinstance(error, OSError) and error.strerror:
         # A full disk, a folder without permission: the host's state, not our defect.
-        where = f"{error.filename}: " if error.filename else ""
+        where = f"{plain(str(error.filename))}: " if error.filename else ""
         tell(f"error: {where}{error.strerror}")
         return int(Exit.INFRASTRUCTURE)
-    text = " ".join(str(error).split())
+    text = plain(" ".join(str(error).split()))
     tell(f"error: {type(error).__name__}: {text}")
     tell("hint: a defect of ours; `hengsuan --debug ...` shows where")
     return int(Exit.INFRASTRUCTURE)

@@ -44,8 +44,10 @@ def command(
     from ..analysis.subject import separated
     from ..configs import load_chips
     from ..report.comparison import print_comparison
+    from ..report.language import speaker
     from ..report.pages.comparison import SideBySide
     from ..report.terminal import console
+    from . import reader_may_leave
 
     if len(systems) < 2:
         raise UsageError("a comparison needs two systems or more", hint="compare RUN_A RUN_B")
@@ -75,12 +77,13 @@ def command(
     told = SideBySide(exit=int(code), profile=profile, provenance=firsts[0].label, comparison=found)
     if html is not None:
         _page(html, told, systems, out, language)
-    if as_json:
-        print_json(told)
-        return int(code)
-    screen = console()
-    screen.print(f"{told.provenance}, {profile}")
-    print_comparison(screen, found, language)
+    with reader_may_leave():
+        if as_json:
+            print_json(told)
+            return int(code)
+        screen = console()
+        screen.print(f"{speaker(language)(told.provenance)}, {profile}")
+        print_comparison(screen, found, language)
     return int(code)
 
 

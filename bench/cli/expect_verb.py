@@ -4,21 +4,26 @@ from __future__ import annotations
 
 from fnmatch import fnmatchcase
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from ..errors import Exit
 from .json_output import JSON, print_json
-from .scoring import OUT, read_runs
+from .scoring import LANGUAGE, OUT, read_runs
 from .verbs import Verb
+
+if TYPE_CHECKING:
+    from ..report.language import Language
 
 
 @click.command(cls=Verb, name="expect")
 @click.argument("run")
 @click.option("--only", metavar="PATTERN", help="Only cases whose name and metric fit it ('*').")
+@LANGUAGE
 @OUT
 @JSON
-def command(run: str, only: str | None, out: Path, as_json: bool) -> int:
+def command(run: str, only: str | None, language: Language, out: Path, as_json: bool) -> int:
     """Say of each measurement of RUN what was to be expected, and what that rests on.
 
     Beside each median stands what datasheet and topology predict, with the assumption behind it;
@@ -31,7 +36,9 @@ def command(run: str, only: str | None, out: Path, as_json: bool) -> int:
     from ..configs import load_chips
     from ..errors import UsageError
     from ..report.expectation import print_expectations
+    from ..report.language import speaker
     from ..report.terminal import console, verdict
+    from . import reader_may_leave
 
     chips = load_chips()
     (read,) = read_runs([run], out, chips)
@@ -43,10 +50,13 @@ def command(run: str, only: str | None, out: Path, as_json: bool) -> int:
             named = "; ".join(f"{one.name} {one.metric}" for one in every[:3])
             raise UsageError(f"no case fits {only!r}", hint=f"of {len(every)}, for example {named}")
     code = Exit.OK if any(one.measured is not None for one in found) else Exit.INCONCLUSIVE
-    if as_json:
-        print_json({"run": read.header.id, "provenance": read.label, "expectations": found})
-        return int(code)
-    screen = console()
-    verdict(screen, f"run {read.header.id}: {read.label}, {', '.join(read.kinds)}", "")
-    print_expectations(screen, found)
+    say = speaker(language)
+    kinds = ", ".join(read.kinds)
+    with reader_may_leave():
+        if as_json:
+            print_json({"run": read.header.id, "provenance": read.label, "expectations": found})
+            return int(code)
+        screen = console()
+        verdict(screen, f"{say('run')} {read.header.id}: {say(read.label)}, {kinds}", "")
+        print_expectations(screen, found, language)
     return int(code)

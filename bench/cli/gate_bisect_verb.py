@@ -32,7 +32,9 @@ def command(good: str, bad: str, gate_name: str, out: Path, as_json: bool, **whe
     from ..campaigns.pair import compare
     from ..campaigns.revisions import between
     from ..configs import load_gate
+    from ..report.plain import plain_lines
     from ..report.terminal import console, verdict
+    from . import reader_may_leave
     from .gate_pair_verb import both
 
     gate = load_gate(gate_name)
@@ -45,7 +47,7 @@ def command(good: str, bad: str, gate_name: str, out: Path, as_json: bool, **whe
             with both(gate, [f"git:{good}"], [f"git:{revision}"], out / revision, where) as sides:
                 judged = compare(gate, sides).judged
         except (InfraError, UsageError) as error:
-            say(f"{revision[:12]} cannot be judged: {error.message}")
+            say(f"{revision[:12]} cannot be judged: {plain_lines(error.message)}")
             return "unknown"
         states = {one.state for one in judged}
         told: Told = "unknown"
@@ -61,16 +63,17 @@ def command(good: str, bad: str, gate_name: str, out: Path, as_json: bool, **whe
     if last == "bad":
         found = first_bad(good, revisions, judge)
     code = Exit.FINDING if found is not None and found.found else Exit.INCONCLUSIVE
-    if as_json:
-        print_json({"exit": int(code), "newest": last, "first": found})
-    elif found is None:
-        verdict(console(), f"{bad} is {last}: there is no slower revision to look for")
-    elif found.found:
-        verdict(console(), f"first slower revision: {found.bad}, after {found.good}")
-    else:
-        verdict(
-            console(),
-            f"the first slower revision is {found.bad} or one of {len(found.between)} before it "
-            f"that could not be judged, after {found.good}",
-        )
+    with reader_may_leave():
+        if as_json:
+            print_json({"exit": int(code), "newest": last, "first": found})
+        elif found is None:
+            verdict(console(), f"{bad} is {last}: there is no slower revision to look for")
+        elif found.found:
+            verdict(console(), f"first slower revision: {found.bad}, after {found.good}")
+        else:
+            verdict(
+                console(),
+                f"the first slower revision is {found.bad} or one of {len(found.between)} before "
+                f"it that could not be judged, after {found.good}",
+            )
     return int(code)

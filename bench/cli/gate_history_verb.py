@@ -32,15 +32,18 @@ from .verbs import Verb
 def command(folder: Path, last: int, least: float, as_json: bool) -> int:
     """Name the metrics that became slower in a FOLDER of runs, and the first bad run of each.
 
-    Exit code: 0 none is slower; 1 any is slower now; 3 no metric has runs enough.
+    Exit code: 0 none is slower; 1 any is slower now; 3 the newest run that was to measure a metric
+    has no value of it, or no metric has runs enough.
     """
     from ..analysis.gate.history import history as analysed
     from ..report.gate_history import print_history
     from ..report.terminal import console
+    from . import reader_may_leave
 
     found = analysed(folder, last=last, least=least)
-    if as_json:
-        print_json(found)
-    else:
-        print_history(console(), found)
+    with reader_may_leave():
+        if as_json:
+            print_json(found)
+        else:
+            print_history(console(), found)
     return int(found.exit)

@@ -60,7 +60,7 @@ def command(
     4 a side was lost, or what it measured is invalid.
     """
     from ..campaigns.pair import compare
-    from ..campaigns.selftests import refuse
+    from ..campaigns.selftests import known, refuse, untested
     from ..configs import load_gate
     from ..units import parse_duration
     from .gate_outputs import give, reported
@@ -82,7 +82,8 @@ def command(
             "both sides are the same", hint="give --baseline or --candidate, or `gate selftest`"
         )
     with both(gate, baseline, candidate, out, where, pytest) as sides:
-        note = refuse(gate, sides[0].devices())
+        noise = known(sides[0].devices())
+        refuse(gate, noise)
         found = compare(
             gate,
             sides,
@@ -90,9 +91,7 @@ def command(
             aligned=any(one.startswith("axis:") for one in (*baseline, *candidate)),
         )
     said = (" ".join(baseline) or "as it is", " ".join(candidate) or "as it is")
-    if found.judged and all(one.exact for one in found.judged):
-        note = ""  # counts have no noise that a selftest could have found
-    notes = [one for one in (found.stopped, note) if one]
+    notes = [one for one in (found.stopped, untested(noise, found.judged)) if one]
     made = reported(gate, "pair", said, found.judged, found.kinds, found.provenance, notes)
     return give(made, out, as_json)
 

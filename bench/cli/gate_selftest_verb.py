@@ -46,7 +46,9 @@ def command(
     from ..campaigns.pair import compare
     from ..campaigns.selftests import keep
     from ..configs import load_gate
+    from ..report.plain import plain
     from ..report.terminal import console, print_table, verdict
+    from . import reader_may_leave
     from .gate_pair_verb import both
 
     asked = load_gate(gate_name)
@@ -85,11 +87,12 @@ def command(
             )
         )
     code = Exit.worst(codes)
-    if as_json:
-        print_json({"exit": int(code), "blocks": found.blocks, "metrics": found.judged})
-        return int(code)
-    made = console()
     heads = ("metric", "noise of a block", "margin", f"held by {most}", "blocks for it", "")
-    print_table(made, heads, rows, right=(1, 2, 3, 4))
-    verdict(made, _SAID[code])
+    with reader_may_leave():
+        if as_json:
+            print_json({"exit": int(code), "blocks": found.blocks, "metrics": found.judged})
+            return int(code)
+        made = console()
+        print_table(made, heads, [list(map(plain, row)) for row in rows], right=(1, 2, 3, 4))
+        verdict(made, _SAID[code])
     return int(code)

@@ -90,6 +90,7 @@ def command(
     from ..kernels.model_costs import ModelShape
     from ..report.projection import print_projection
     from ..report.terminal import console
+    from . import reader_may_leave
 
     for name in ("batch", "tokens"):
         if wanted[name] is not None and not 0 < wanted[name] < float("inf"):
@@ -111,10 +112,11 @@ def command(
         where=where,
     )
     code = Exit.OK if made.fits else Exit.FINDING
-    if as_json:
-        print_json({"exit": int(code), "projection": made})
-    else:
-        print_projection(console(), made, searched=searched)
+    with reader_may_leave():
+        if as_json:
+            print_json({"exit": int(code), "projection": made})
+        else:
+            print_projection(console(), made, searched=searched)
     return int(code)
 
 
@@ -168,6 +170,7 @@ def _validate(tables: Path | None, as_json: bool) -> int:
     from ..analysis.projection.validate import missed, told, validate
     from ..report.projection import print_validation
     from ..report.terminal import console
+    from . import reader_may_leave
 
     built_in, notes = published()
     if tables is None:
@@ -177,8 +180,9 @@ def _validate(tables: Path | None, as_json: bool) -> int:
         found = validate(rows, notes, beside=built_in)
     problems = missed(found)
     code = Exit.FINDING if problems else Exit.OK
-    if as_json:
-        print_json({"exit": int(code), **told(found), "missed": problems})
-    else:
-        print_validation(console(), found, problems)
+    with reader_may_leave():
+        if as_json:
+            print_json({"exit": int(code), **told(found), "missed": problems})
+        else:
+            print_validation(console(), found, problems)
     return int(code)

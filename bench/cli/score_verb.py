@@ -48,8 +48,10 @@ def command(
     from ..analysis.lines import required_by
     from ..analysis.subject import separated
     from ..configs import load_chips, load_facility
+    from ..report.plain import plain
     from ..report.score import print_score
     from ..report.terminal import console
+    from . import reader_may_leave
 
     chips = load_chips()
     read = read_runs(runs, out, chips)
@@ -67,16 +69,17 @@ def command(
     codes = [card.exit for card in cards]
     codes += [Exit.INCONCLUSIVE for card in cards if card.overall is None]
     code = Exit.worst(codes)
-    if as_json:
-        print_json({"exit": int(code), "notes": notes, "scorecards": cards})
-        return int(code)
-    made = console()
-    for note in notes:
-        tell(f"note: {note}")
-    for number, card in enumerate(cards):
-        if number:
-            made.print()
-        print_score(made, card, language)
+    with reader_may_leave():
+        if as_json:
+            print_json({"exit": int(code), "notes": notes, "scorecards": cards})
+            return int(code)
+        made = console()
+        for note in notes:
+            tell(f"note: {plain(note)}")
+        for number, card in enumerate(cards):
+            if number:
+                made.print()
+            print_score(made, card, language)
     return int(code)
 
 
@@ -92,7 +95,8 @@ def _readiness(path: Path) -> Readiness:
         made = found.get("projection") if isinstance(found, dict) else None
         if not isinstance(made, dict):
             raise msgspec.ValidationError("it has no object `projection`")
-        training = made.get("training") or {}
+        training = made.get("training")
+        training = training if isinstance(training, dict) else {}
         return msgspec.convert({**made, **training, "devices": made.get("chips")}, Readiness)
     except FileNotFoundError:
         raise UsageError("no such file", where=str(path)) from None

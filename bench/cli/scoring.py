@@ -73,11 +73,16 @@ def scores(
     facility: Facility | None = None,
     readiness: Readiness | None = None,
 ) -> list[Scorecard]:
-    """A scorecard of each group of runs. Who is slow in it, `hengsuan certify` says."""
+    """A scorecard of each group of runs, with who pulls its categories down."""
+    from ..analysis.culprits import culprits
     from ..analysis.scorecard import score
     from ..analysis.subject import Subject
 
-    return [
-        score(Subject(group, chips, facility, readiness), profile, chain=True, culprits=False)
-        for group in groups
-    ]
+    cards = []
+    for group in groups:
+        subject = Subject(group, chips, facility, readiness)
+        # Who makes pairs slow takes as long as all the rest: `hengsuan certify` says it.
+        card = score(subject, profile, chain=True, culprits=False)
+        card.findings += culprits(subject.runs, card.categories)
+        cards.append(card)
+    return cards

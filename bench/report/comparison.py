@@ -21,7 +21,7 @@ def print_comparison(made: Console, found: Comparison, language: Language = "en"
     ):
         said = "覆盖率" if language == "zh" else "coverage"
         made.print(
-            Text(f"{name}: {plain(run)}, {', '.join(kinds)}, {said} {coverage:.0%}"),
+            Text(f"{name}: {plain(run)}, {plain(', '.join(kinds))}, {said} {coverage:.0%}"),
             soft_wrap=True,
         )
     # What no system has a value of is no comparison; JSON has it.
@@ -46,8 +46,14 @@ def rule(found: Comparison, language: Language = "en") -> str:
 
 
 def _row(one: Compared, language: Language) -> tuple[str, ...]:
+    say = speaker(language)
     cells = [cell(entry, one.unit) for entry in one.entries]
-    return (named(one, language), one.metric, *cells, ranking(one, language))
+    return (
+        named(one, language),
+        plain(say(one.metric)),
+        *map(plain, cells),
+        ranking(one, language),
+    )
 
 
 def named(one: Compared, language: Language) -> str:

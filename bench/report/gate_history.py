@@ -10,6 +10,7 @@ from rich.text import Text
 from ..analysis.gate.change_points import LASTING
 from ..analysis.gate.history import VERDICTS, History, MetricHistory
 from ..units import format_value
+from .plain import plain
 from .terminal import WORST, print_table, verdict
 
 _COLUMNS = ("metric", "on", "verdict", "worse by", "95 %", "before", "now", "since run", "runs")
@@ -20,16 +21,18 @@ def print_history(made: Console, found: History) -> None:
     """What changed as a table, worst first; a sentence for each regression; the rest is counted."""
     told = [one for one in found.metrics if one.now is not None]
     if told:
-        print_table(made, _COLUMNS, [_row(one) for one in told], right=(3, 4, 5, 6, 8))
+        print_table(
+            made, _COLUMNS, [tuple(map(plain, _row(one))) for one in told], right=(3, 4, 5, 6, 8)
+        )
     for one in told:
         for line in _sentences(one):
-            made.print(Text(line, style=_STYLES[one.verdict]), soft_wrap=True)
+            made.print(Text(plain(line), style=_STYLES[one.verdict]), soft_wrap=True)
     for line in _notes(found):
-        made.print(Text(f"note: {line}"), soft_wrap=True)
+        made.print(Text(f"note: {plain(line)}"), soft_wrap=True)
     for note in found.notes:
-        made.print(Text(f"note: {note}", style="yellow"), soft_wrap=True)
+        made.print(Text(f"note: {plain(note)}", style="yellow"), soft_wrap=True)
     if line := _caught(found):
-        made.print(Text(line), soft_wrap=True)
+        made.print(Text(plain(line)), soft_wrap=True)
     verdict(made, _summary(found))
 
 

@@ -10,6 +10,8 @@ import re
 from collections.abc import Callable
 from typing import Literal, TypeAlias
 
+from .language_models import MODEL_SENTENCES, MODEL_WORDS
+
 Language: TypeAlias = Literal["en", "zh"]
 Say: TypeAlias = Callable[[str], str]
 
@@ -24,6 +26,20 @@ WORDS = {
     "one point is worth": "提高1个百分点可得",
     "clause": "条款",
     "category": "类别",
+    "overall": "总分",
+    "compute": "计算",
+    "memory": "内存",
+    "host links": "主机链路",
+    "intra-node fabric": "节点内互连",
+    "inter-node fabric": "节点间互连",
+    "training": "训练",
+    "scaling": "扩展性",
+    "stability": "稳定性",
+    "reliability": "可靠性",
+    "energy": "能耗",
+    "software maturity": "软件成熟度",
+    "at least": "至少",
+    "at most": "至多",
     "score": "得分",
     "weight": "权重",
     "coverage": "覆盖率",
@@ -95,6 +111,7 @@ WORDS = {
     "parameters of the model that it trains, projected": "可训练的模型参数量(推算)",
     "kinds of chip that were measured together": "共同测量的芯片种类",
     "token/s of a pool of several kinds of chip over the sum of its parts": "异构算力池相对各部分之和的效率",
+    **MODEL_WORDS,
 }
 """Words of tables and findings, and what derived metrics are about."""
 
@@ -182,10 +199,10 @@ _SENTENCES = [
     (r"datasheet of (.+)", "{0} 数据手册"),
     (r"threshold (.+)", "阈值 {0}"),
     (r"measured (compute|memory) ceiling", "实测上限({0})"),
+    (r"measured (\S+) matrix product over peak", "实测 {0} 矩阵乘与峰值之比"),
     (r"stand-in for (.+)", "替代 {0}"),
     (r"(\d+) of (\d+) declared self-reliant(.*)", "申报 {1} 中 {0} 为自主可控{2}"),
     (r"token/s a device, (\d+) device\(s\) over (\d+)", "每设备 token/s,{0} 个设备对 {1} 个"),
-    (r"(.+) is required to reach a target: (.+)", "{0} 要求达标:{1}"),
     (r"(\d+) of (\d+) measurements (\w+): (.+)", "{1} 个测量值中 {0} 个{2}:{3}"),
     (
         r"no value of any of its cases counts, all were contended: (.+)",
@@ -195,8 +212,52 @@ _SENTENCES = [
     (r"nothing predicts it", "没有模型可预测"),
     (r"no Triton target on this device", "此设备没有 Triton 目标"),
     (r"the run is (\w+), not complete", "该次测量未完成({0})"),
+    (r"mfu \(causal-exact\) on (\d+) device\(s\): (.+)", "MFU(因果精确),{0} 个设备:{1}"),
+    (r"(\S+) of (\S+) device-hours, (.+)", "{1} 卡时中已分配 {0},{2}"),
+    (
+        r"over (\S+) W of IT \((.+)\) × PUE (\S+) \((.+)\), both declared",
+        "除以 IT 功率 {0} W({1})× PUE {2}({3}),均为申报值",
+    ),
+    (r"(\S+), (\d+) failure\(s\)", "{0},{1} 次故障"),
+    (
+        r"MFU of one device × η inside a node × η between nodes × goodput = (.+)",
+        "单卡 MFU × 节点内 η × 节点间 η × 有效训练时间占比 = {0}",
+    ),
+    (
+        r"MFU of one device × η inside a node × goodput = (.+); one node, nothing between nodes",
+        "单卡 MFU × 节点内 η × 有效训练时间占比 = {0};单节点,不存在节点间互连",
+    ),
+    (r"(\S+), efficiency", "{0}(效率)"),
+    (r"(.+) in all", "{0}(合计)"),
+    (
+        r"(\S+) (.+), (at least|at most) (.+) is required(?: \((.+)\))?",
+        "{0} 为 {1},要求{2} {3}({4})",
+    ),
+    (r"(\S+) (at least|at most) (.+) is required: (.+)", "{0} 要求{1} {2}:{3}"),
+    (
+        r"(\S+) (at least|at most) (.+) is required, and (\d+) of (\d+) groups have no value: (.+)",
+        "{0} 要求{1} {2},而 {4} 组中 {3} 组没有数值:{5}",
+    ),
+    (r"(.+) is required to reach a target: (.+)", "{0} 要求达标:{1}"),
+    (
+        r"(\S+) (.+) is (\S+) better than the (.+) that datasheet and topology allow: (.+)",
+        "{0} 为 {1},比数据手册与拓扑所允许的 {3} 高 {2}:{4}",
+    ),
+    (r"one of them is wrong", "两者必有一误"),
+    (r"what stands in for (.+) is faster, and counts as equal", "替代 {0} 的设备更快,按相等计"),
+    (
+        r"pulls (.+) down: (\S+) below the median device over (\d+) metric\(s\)",
+        "拉低类别 {0}:{2} 项指标合计比中位设备低 {1}",
+    ),
+    (
+        r"pulls (.+) down: (\S+) below the median device over (\d+) metric\(s\); (\d+) more do",
+        "拉低类别 {0}:{2} 项指标合计比中位设备低 {1};另有 {3} 项",
+    ),
 ]
-_KNOWN = [(re.compile(pattern, re.DOTALL), chinese) for pattern, chinese in _SENTENCES]
+_KNOWN = [
+    (re.compile(pattern, re.DOTALL), chinese)
+    for pattern, chinese in (*_SENTENCES, *MODEL_SENTENCES)
+]
 _SKIPPED = re.compile(r"(skipped|failed|invalid|missing|contended): (.*)", re.DOTALL)
 
 
@@ -213,7 +274,7 @@ def chinese(text: str) -> str:
         return f"{WORDS[status[1]]}:{chinese(status[2])}"
     for pattern, translated in _KNOWN:
         if found := pattern.fullmatch(text):
-            return translated.format(*map(_part, found.groups()))
+            return translated.format(*map(_part, found.groups(""))).replace("()", "")
     return text
 
 

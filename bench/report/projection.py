@@ -13,6 +13,7 @@ from ..analysis.projection.project import Projection
 from ..analysis.projection.search import NAMES
 from ..analysis.projection.validate import BOUNDS, SMALL, Comparison, Validation
 from ..units import format_duration
+from .plain import plain
 from .terminal import print_table, verdict
 
 _JOULE_OF_MWH = 3.6e9
@@ -233,4 +234,4 @@ def _markdown(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str
 
 
 def _say(made: Console, text: str, style: str = "") -> None:
-    made.print(Text(text, style=style), soft_wrap=True)
+    made.print(Text(plain(text), style=style), soft_wrap=True)

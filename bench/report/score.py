@@ -31,14 +31,14 @@ def print_score(made: Console, card: Scorecard, language: Language = "en") -> No
     if note := (card.note_zh if language == "zh" and card.note_zh else card.note):
         _line(made, f"{say('note')}: {note}")
     columns: tuple[str, ...] = ("category", "score", "95 % interval", "coverage", "weight")
-    rows = [_category(one, language) for one in card.categories]
+    rows = [tuple(map(plain, _category(one, language))) for one in card.categories]
     print_table(made, [say(name) for name in columns], rows, right=(1, 2, 3, 4))
     _metrics(made, card, language)
     _worth(made, card, language)
     if card.chain:
         columns = ("factor", "value", "95 % interval", "confidence", "provenance")
         columns += ("what it is made of",)
-        chain = [_factor(one, say) for one in card.chain]
+        chain = [[plain(cell) for cell in _factor(one, say)] for one in card.chain]
         print_table(made, [say(name) for name in columns], chain, right=(1, 2))
     absent = _absent(card, language)
     told = [(one.kind, one.name, one.text) for one in card.findings]
@@ -127,7 +127,7 @@ def _metrics(made: Console, card: Scorecard, language: Language) -> None:
             if more:
                 name += f" (最低,另有 {more} 项)" if language == "zh" else f" (lowest; {more} more)"
             row = [title_of(category, language), name, *_figures(one, say)]
-            rows.append([*row, one.clause] if clauses else row)
+            rows.append([plain(cell) for cell in ([*row, one.clause] if clauses else row)])
     if clauses:
         columns.append("clause")
     if rows:
@@ -205,4 +205,4 @@ def _absent(card: Scorecard, language: Language) -> list[tuple[str, str, str]]:
 
 
 def _line(made: Console, text: str, style: str = "") -> None:
-    made.print(Text(text, style=style), soft_wrap=True)
+    made.print(Text(plain(text), style=style), soft_wrap=True)

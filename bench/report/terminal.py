@@ -126,7 +126,7 @@ def _wide(made: Console, card: Scorecard) -> None:
         score, coverage = _standing(category)
         table.add_row(category.name, "", "", coverage, score, style="bold")
         for metric in _achieved(category):
-            case, *cells = _cells(metric)
+            case, *cells = map(plain, _cells(metric))
             # Indented as a block: the rest of a long name must not look like a category.
             table.add_row(Padding(Text(case), (0, 0, 0, 2)), *map(Text, cells))
     made.print(table)
@@ -180,7 +180,7 @@ def _merged(findings: Sequence[Finding]) -> list[str]:
 
 
 def _line(made: Console, text: str, style: str = "") -> None:
-    made.print(Text(text, style=style), soft_wrap=True)
+    made.print(Text(plain(text), style=style), soft_wrap=True)
 
 
 def _style(kind: str) -> str:

@@ -11,7 +11,7 @@ import msgspec
 import numpy as np
 
 from ..errors import Unmeasurable
-from ..records import Status
+from ..records import THROTTLED, Status
 from ..stats import median_interval
 from ..timing import EventTimer, HostTimer, Rule, Timer, Timing, measure
 from .base import Benchmark, Check, Context, Metric, axes_of
@@ -114,7 +114,7 @@ def run(
             return bad
         why = ", ".join(slowed)
         if anyone(context, timing.seconds.size == 0):
-            reason = f"the device throttled during every sample ({why})"
+            reason = f"{THROTTLED} ({why})"
             return Outcome(status="invalid", reason=reason, throttled=why)
         return _outcome(bench, timing, contention, why)
     finally:

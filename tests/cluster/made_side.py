@@ -16,7 +16,7 @@ from pathlib import Path
 import msgspec
 
 from bench.headers import RUN
-from bench.records import Case, Device, Header, Node, Row, ScheduleSpec
+from bench.records import Case, Device, Header, Node, Row, ScheduleSpec, Status
 from bench.results import ROWS
 
 
@@ -47,7 +47,7 @@ def header(way: str, stages: list[str]) -> Header:
         suite="spin",
         started="2026-01-01T00:00:00+00:00",
         executor="local",
-        provenance="stand-in",
+        provenance="simulated" if way == "simulated" else "stand-in",
         nodes=[node],
         cases=cases,
         schedules=[ScheduleSpec(kind="devices", scope="device", groups=1)],
@@ -59,6 +59,12 @@ def value(way: str, number: int) -> float | None:
     return {"zero": 0.0, "nan": None, "slow": 1.5 * usual}.get(way, usual)
 
 
+def statuses(way: str, number: int) -> Status:
+    if way == "flaky":
+        return "invalid" if number == 3 else "ok"
+    return {"invalid": "invalid", "skipped": "skipped"}.get(way, "ok")  # type: ignore[return-value]
+
+
 def write(way: str, folder: Path, stages: list[str]) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     one = header(way, stages)
@@ -66,11 +72,11 @@ def write(way: str, folder: Path, stages: list[str]) -> None:
     if stages:
         raw = {"damaged": b"{", "schema": b'{"schema": 99}'}.get(way, raw)
     (folder / RUN).write_bytes(raw)
-    status = {"invalid": "invalid", "skipped": "skipped"}.get(way, "ok")
     rows = [
         Row(case.id, 0, 0, 1.0, made, made, made, 9, status, -1, "stand-in", "a reason")
         for case in one.cases
         for made in [value(way, case.id)]
+        for status in [statuses(way, case.id)]
     ]
     (folder / ROWS).write_bytes(msgspec.json.Encoder().encode_lines(rows))
 
@@ -100,8 +106,13 @@ def main() -> None:
         if len(stages) == 3:
             if way == "crash":
                 sys.exit("out of memory on device 0")
+            if way == "shouting":
+                sys.exit("first\n  ::set-output name=x::y\n##[set-output name=x]y\n\x1b[31mred")
             if way == "killed":
                 os.kill(os.getpid(), signal.SIGKILL)
+            if way == "deaf":
+                os.close(1)
+                time.sleep(600)
             if way == "hang":
                 time.sleep(600)
         if way == "chatty":

@@ -120,13 +120,14 @@ def test_a_selftest_says_what_can_be_held(gate, tmp_path):
     assert one["noise"] >= 0
     # What it has found holds for a day.
     (file,) = (tmp_path / "hengsuan" / "selftests").iterdir()
-    told = json.loads(file.read_text())
-    file.write_text(json.dumps({**told, "noise": {"spin time": 0.5}}))
+    (at, noise) = json.loads(file.read_text())["spin time"]
+    assert noise == pytest.approx(one["noise"])
+    file.write_text(json.dumps({"spin time": [at, 0.5]}))
     words = ("--candidate", "var:SPIN_WORK=4", "--out", tmp_path / "out", *LOCAL)
     code, _, error = gate("pair", *words)
     assert code == 2
     assert "are below the noise here: spin time: 30.0% is asked for" in error
-    file.write_text(json.dumps({**told, "at": told["at"] - 90_000}))
+    file.write_text(json.dumps({"spin time": [at - 90_000, 0.5]}))
     code, said, error = gate("pair", *words)
     assert code == 1, error
     assert "no selftest of the last 24 hours" in said["report"]["notes"][0]

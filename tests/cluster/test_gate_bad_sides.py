@@ -36,6 +36,8 @@ def gate(tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.setenv("PYTHONPATH", str(HERE.parents[1]))
     monkeypatch.setattr(sides, "START", 5.0)
+    monkeypatch.setattr(sides, "END", 3.0)
+    monkeypatch.setattr(sides, "RUBBISH", 1000)
     monkeypatch.setattr(pair, "LEAST", 1.5)
     monkeypatch.setattr(pair, "PATIENCE", 0.0)
 
@@ -66,6 +68,7 @@ def made(way):
         ("zero", 4, ["INVALID"], "one side is zero and the other is not"),
         ("nan", 4, ["INVALID"], "its value is no number"),
         ("invalid", 4, ["INVALID"], "the candidate has no value of it: invalid: a reason"),
+        ("flaky", 4, ["INVALID"], "of the candidate one was invalid: a reason (device 0 of a)"),
         ("skipped", 3, ["MISSING"], "the candidate has no value of it: skipped: a reason"),
         ("changed", 3, ["CHANGED"], "the code that defines the measurement differs"),
         ("more", 3, ["NO_BASELINE", "PASS"], "the baseline does not measure it"),
@@ -95,6 +98,7 @@ def test_sides_without_any_number_are_invalid(gate):
         ("crash", 4, ("the candidate exited with code 1", "out of memory on device 0")),
         ("killed", 4, ("the candidate crashed with SIGKILL",)),
         ("hang", 4, ("the candidate has not answered for 2 s",)),
+        ("deaf", 4, ("the candidate has closed its output and goes on",)),
         ("mute", 4, ("the candidate has not answered for 5 s",)),
         ("rubbish", 4, ("the candidate says nothing that is understood, but 'loading",)),
         ("endless", 4, ("the candidate says nothing that is understood",)),
@@ -102,6 +106,7 @@ def test_sides_without_any_number_are_invalid(gate):
         ("unseen", 4, ("measures into /none, which is not seen here", "under the same path")),
         ("damaged", 4, ("run.json is damaged",)),
         ("schema", 2, ("results of schema 99; this hengsuan reads schema 1",)),
+        ("simulated", 4, ("the baseline's values are stand-in, the candidate's simulated",)),
         ("other", 4, ("the baseline measures cpu A on a, the candidate cpu B on a",)),
     ],
 )
@@ -139,7 +144,7 @@ def test_a_side_that_is_no_side_is_a_usage_error(gate, side, said):
 
 def test_a_side_that_refuses_what_it_is_asked_says_so_itself(gate):
     code, _, error = gate(made("fine"), "axis:nothing=1", "--suite", "gate")
-    assert code == 4
+    assert code == 2
     assert "the candidate exited with code 2" in error
     assert "nothing" in error
 
@@ -220,6 +225,63 @@ def test_no_thread_and_no_process_is_left(gate):
     assert threading.active_count() <= 3
 
 
+WRONG = """
+import os
+import subprocess
+import sys
+import time
+
+
+def test_right(benchmark):
+    benchmark.pedantic(sum, (range(20_000),), rounds=20)
+
+
+def test_checked(benchmark):
+    found = benchmark.pedantic(sum, (range(20_000),), rounds=20)
+    assert found == int(os.environ.get("WANTED", 199_990_000))
+
+
+def test_hung(benchmark):
+    if os.environ.get("HANG"):
+        subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)", "left-over"])
+        time.sleep(600)
+    benchmark.pedantic(sum, (range(20_000),), rounds=20)
+"""
+
+
+def test_a_test_that_fails_is_timed_and_does_not_pass(gate, tmp_path):
+    work = tmp_path / "work"
+    (work / "test_wrong.py").write_text(WRONG)
+    (work / "pytest.ini").write_text("[pytest]\n")
+    (tmp_path / "gate.yaml").write_text(GATE.replace("[6]", "[2]").replace("spin*", "*"))
+    pair.LEAST = 60.0  # undone with the fixture's patch
+    # What an earlier gate left in the same folder is not of this one.
+    old = tmp_path / "out" / "candidate" / "block-001a.json"
+    old.parent.mkdir(parents=True)
+    old.write_text('{"benchmarks": [{"fullname": "old", "stats": {"median": 1.0}}]}')
+    words = ("--budget", "1us", "--pytest")
+    code, report, error = gate(".", "var:WANTED=1", *words, "test_wrong.py")
+    states = {one["name"].partition("::")[2]: one for one in report["judged"]}
+    assert (code, set(states)) == (4, {"test_right", "test_checked", "test_hung"}), error
+    assert states["test_checked"]["state"] == "INVALID"
+    assert "the test did not pass in block-001a" in states["test_checked"]["reason"]
+    assert states["test_right"]["state"] != "INVALID"
+    code, report, error = gate(".", "var:WANTED=1", *words, "test_wrong.py::test_checked")
+    assert (code, [one["state"] for one in report["judged"]]) == (4, ["INVALID"]), error
+
+
+def test_a_test_that_hangs_leaves_no_process(gate, tmp_path):
+    (tmp_path / "work" / "test_wrong.py").write_text(WRONG)
+    (tmp_path / "work" / "pytest.ini").write_text("[pytest]\n")
+    (tmp_path / "gate.yaml").write_text(GATE.replace("spin*", "*"))
+    pair.LEAST = 4.0  # undone with the fixture's patch
+    words = ("--pytest", "test_wrong.py::test_hung")
+    code, _, error = gate("var:HANG=1", "var:HANG=1", *words)
+    assert (code, "the candidate was not done after 4 s" in error) == (4, True), error
+    done = subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True, check=True)
+    assert "left-over" not in done.stdout
+
+
 TIMED = """
 import made_package
 
@@ -252,3 +314,25 @@ def test_tests_of_another_revision_time_that_revision(gate, tmp_path):
     assert code in (1, 3), error
     (one,) = report["judged"]
     assert one["change"] > 3
+
+
+def test_a_verdict_is_said_where_its_folder_cannot_be_written(gate, tmp_path):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "gate.xml").mkdir()  # in the way of a file
+    code, report, error = gate(made("fine"), made("slow"))
+    assert (code, report["judged"][0]["state"]) == (4, "REGRESSED")
+    assert "gate.xml: cannot be written: Is a directory" in error
+
+
+def test_an_argument_that_is_no_text_costs_no_verdict(gate):
+    code, report, error = gate(made("fine"), made("fine") + " \udcff")
+    assert code == 0, error
+    assert report["candidate"].endswith("\\udcff")
+
+
+def test_what_a_side_says_last_is_obeyed_by_nobody(gate):
+    code, _, error = gate(made("fine"), made("shouting"))
+    assert code == 4
+    assert "\x1b" not in error
+    assert "\\x1b[31mred" in error
+    assert not any(line.lstrip().startswith("::") or "##[" in line for line in error.splitlines())

@@ -86,6 +86,24 @@ def test_systems_are_compared_on_what_all_have_with_an_interval(weights):
     assert "single value" in stream.unranked
 
 
+def test_what_two_stages_measured_alike_is_compared_stage_by_stage():
+    def twice(identity, *values):
+        cases = [case(number, expected=100.0, stage=f"s{number}") for number in range(2)]
+        made = header(*cases, id=identity, groups=len(values))
+        rows = columns(*((0, group, one) for group, one in enumerate(values)), (1, 0, 50.0))
+        profile = Profile(
+            name="p", categories={"a": [ProfileMetric(benchmark="gemm", metric="flops")]}
+        )
+        return scorecard(made, rows, profile, CHIPS)
+
+    found = compare([twice("fast", 80, 81, 82), twice("slow", 60, 61, 62)], {})
+    assert found.common == 1  # of the second stage a single value is known
+    assert found.overall.entries[0].value == pytest.approx(81)
+    first, second = found.metrics
+    assert [one.rank for one in first.entries] == [1, 2]
+    assert [one.value for one in second.entries] == [pytest.approx(0.5)] * 2
+
+
 def test_overlap_shares_a_rank():
     found = compare([card("x", 80, 81, 82), card("y", 81.5, 82, 83)], {})
     assert [one.rank for one in found.overall.entries] == [1, 1]

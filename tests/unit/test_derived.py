@@ -339,6 +339,25 @@ def test_reliability_counts_what_was_lost():
     assert value("reliability.availability", run).value == 0.5
 
 
+def test_a_share_has_an_interval_that_narrows_with_what_was_seen():
+    def answered(good, lost):
+        rows = [(0, group, 1.0) for group in range(good)]
+        rows += [(0, good + group, None, "failed") for group in range(lost)]
+        made = header(case(0), groups=good + lost)
+        made.fleet = DeviceGroup(count=1, devices=good + lost, chip="acme-1")
+        return value("reliability.answered", Run(made, columns(*rows), CHIPS))
+
+    few, many = answered(9, 1), answered(900, 100)
+    for one in (few, many):
+        assert one.value == pytest.approx(0.9)
+        assert 0 < one.low < one.value < one.high < 1
+    assert many.high - many.low < (few.high - few.low) / 5
+    # Where all of eight were good, one of three may yet be bad.
+    every = answered(8, 0)
+    assert (every.value, every.high, every.values) == (1.0, 1.0, 8)
+    assert every.low == pytest.approx(8 / (8 + 1.959964**2))
+
+
 def test_what_others_disturbed_is_no_sign_of_a_broken_device_or_compiler():
     axes = {"shape": "64x64x64", "dtype": "fp32", "layout": "nn", "impl": "triton"}
     made = header(case(0, axes=axes), groups=4)

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 from click.testing import CliRunner
 from hypothesis import given
@@ -25,6 +27,7 @@ from bench.kernels import messages
 from bench.kernels.layout import Layout
 from bench.kernels.model_costs import ModelShape, flops_per_token, optimizer_bytes, parameters
 from bench.records import DeviceGroup, ScheduleSpec
+from bench.report.language import chinese
 from bench.workloads.base import Benchmark, registry
 
 SHEET = {"source": "made up", "date": "2026-11-01", "status": "vendor"}
@@ -114,6 +117,14 @@ def test_a_measurement_stands_beside_its_prediction_and_its_fleet():
     assert "does not predict it" in unknown.absent
 
 
+def test_a_healthy_fleet_has_nobody_outside_however_small_it_is():
+    draw, told = np.random.default_rng(5), 0
+    for _ in range(300):
+        (one,) = expectations(fleet_run(draw.normal(80.0, 1.0, FEWEST).tolist()), CHIPS)
+        told += one.fleet.outside > 0
+    assert told <= 9  # a hundredth, and what chance adds to that
+
+
 def test_an_unknown_peak_is_said_and_nothing_is_invented():
     bare = {"acme-1": Chip(name="acme-1", vendor="Acme")}
     run = fleet_run([80.0], expected=None)
@@ -190,6 +201,13 @@ def test_the_verb_prints_and_gives_json(tmp_path):
     told = json.loads(runner.invoke(cli, ["expect", run, "--json", *out]).stdout)
     assert told["provenance"] == "simulated"
     assert {one["metric"] for one in told["expectations"]} > {"flops", "busbw", "mfu"}
+    translated = runner.invoke(cli, ["expect", run, "--lang", "zh", *out])
+    assert translated.exit_code == 0, translated.output
+    assert "预期所依据的假设" in translated.output
+    for one in told["expectations"]:
+        said = [one["assumption"], one["absent"], *(model["name"] for model in one["models"])]
+        left = [text for text in said if re.search(r"[a-z]{4,} [a-z]{3,} [a-z]{2,}", chinese(text))]
+        assert left == []
     only = runner.invoke(cli, ["expect", run, "--only", "gemm*flops", *out])
     assert "stream" not in only.output
     wrong = runner.invoke(cli, ["expect", run, "--only", "nothing", *out])

@@ -24,9 +24,11 @@ from bench.analysis.gate.sequential import (
 from bench.analysis.gate.series import series
 from bench.analysis.gate.signed_rank import estimate, least_blocks, limit_place
 from bench.analysis.gate.stored import check, unresolved
+from bench.campaigns.selftests import keep, known, place, refuse, untested
 from bench.configs import Gate, GateLine, load_gate
 from bench.errors import Exit, UsageError
 from bench.gates import GateReport, Judged, ordered, read_gate, write_gate
+from bench.records import THROTTLED, DeviceGroup, ScheduleSpec
 
 
 @pytest.mark.parametrize("n", [1, 5, 8, 10])
@@ -85,9 +87,10 @@ def side(name="gemm", metric="flops", source="0", blocks=10, value=100.0, drift=
             cases.append(case(number, name, metric=metric, source=source, stage=stage))
             for group in range(2):
                 told = value(block) if callable(value) else value
-                rows.append(
-                    (number, group, told * math.exp(drift * time), more.get("status", "ok"), "busy")
-                )
+                status = more.get("status", "ok")
+                status = status(block, group) if callable(status) else status
+                reason = more.get("reason", "busy")
+                rows.append((number, group, told * math.exp(drift * time), status, reason))
     return series(header(*cases), columns(*rows), contended=more.get("contended", True))
 
 
@@ -121,7 +124,29 @@ def test_an_even_drift_is_no_change():
         (
             side(value=lambda block: math.nan if block > 4 else 100.0, which=1),
             "INVALID",
+            "its value is no number (device 0 of node-00000)",
+        ),
+        (
+            side(status=lambda block, group: "missing" if block > 4 else "ok", which=1),
+            "INVALID",
             "6 of 10 blocks have no value",
+        ),
+        # One wrong result is not made good by those that were right.
+        (
+            side(status=lambda block, group: "invalid" if block == 3 and group else "ok", which=1),
+            "INVALID",
+            "of the candidate one was invalid: busy (device 1 of node-00000)",
+        ),
+        (
+            side(status=lambda block, group: "failed" if group else "ok", which=1),
+            "INVALID",
+            "of the candidate one was failed: busy",
+        ),
+        # Nor is a device that gives nothing by the others.
+        (
+            side(status=lambda block, group: "skipped" if group else "ok", which=1),
+            "MISSING",
+            "values of 1 of 2 groups only: skipped: busy",
         ),
     ],
 )
@@ -133,6 +158,19 @@ def test_what_is_not_sound_has_a_state_of_its_own(after, state, reason):
     assert judged(side(name="launch"), side(name="launch")) == []  # no line fits
 
 
+def test_what_a_throttled_device_did_not_give_is_a_lost_block_only():
+    why = f"node-00000/0: {THROTTLED} (power cap)"
+    lost = {"status": lambda block, group: "invalid" if block < 4 else "ok", "reason": why}
+    (one,) = judged(side(blocks=14), side(blocks=14, which=1, **lost), blocks=14)
+    assert (one.state, one.blocks) == ("PASS", 10)
+
+
+def test_a_baseline_that_was_wrong_once_loses_a_block():
+    before = side(status=lambda block, group: "invalid" if block == 3 else "ok", blocks=12)
+    (one,) = judged(before, side(blocks=12, which=1), blocks=12)
+    assert (one.state, one.blocks) == ("PASS", 10)
+
+
 def test_one_block_decides_nothing_and_two_zeros_are_equal():
     (one,) = judged(side(blocks=1), side(blocks=1, which=1), blocks=1)
     assert one.state == "INCONCLUSIVE"
@@ -140,9 +178,42 @@ def test_one_block_decides_nothing_and_two_zeros_are_equal():
     assert (one.state, one.change) == ("PASS", 0.0)
 
 
-def stored(*values, source="0"):
+def stored(*values, source="0", **changes):
     made = [case(number, metric="flops", source=source) for number in range(1)]
-    return series(header(*made), columns(*((0, group, one) for group, one in enumerate(values))))
+    rows = ((0, group, one) for group, one in enumerate(values))
+    return series(header(*made, **changes), columns(*rows))
+
+
+def test_runs_over_other_numbers_of_devices_are_no_baselines():
+    whole = {"schedules": [ScheduleSpec(kind="all", scope="group", groups=1)]}
+    few, many = (DeviceGroup(count=n, devices=2, chip="acme-1") for n in (1, 4))
+    before = stored(100.0, **whole, fleet=few)
+    gate = Gate(name="g", metrics=[GateLine(match="gemm*", margin=0.2)])
+    (one,) = check(gate, [before], stored(99.0, **whole, fleet=few))
+    assert one.state == "PASS"
+    (one,) = check(gate, [before], stored(300.0, **whole, fleet=many))
+    assert one.state == "NO_BASELINE"
+    assert "the baseline measured it over 2 devices, the candidate over 8" in one.reason
+    (one,) = check(
+        gate, [before, stored(299.0, **whole, fleet=many)], stored(300.0, **whole, fleet=many)
+    )
+    assert (one.state, one.blocks) == ("PASS", 1)
+
+
+def test_a_run_that_lost_a_device_does_not_pass():
+    gate = Gate(name="g", metrics=[GateLine(match="gemm*", margin=0.2)])
+    (one,) = check(gate, [stored(100.0, 101.0)], stored(100.0))
+    assert one.state == "MISSING"
+    assert "values of 1 of 2 groups only: no rows of the others" in one.reason
+    (one,) = check(gate, [stored(100.0)], stored(100.0, 101.0))
+    assert one.state == "PASS"
+
+
+def test_baselines_that_nothing_holds_together_are_no_crash():
+    gate = Gate(name="g", metrics=[GateLine(match="gemm*", margin=0.2)])
+    judged = check(gate, [stored(one, one) for one in (1e-300, 1.0, 1e300)], stored(1.0, 1.0))
+    assert [one.state for one in judged] == ["INCONCLUSIVE"]
+    assert unresolved(gate, judged) == ["gemm flops: 20.0% is asked for, none can be held"]
 
 
 def test_runs_of_their_own_have_the_sessions_in_their_limits():
@@ -256,3 +327,26 @@ def test_a_pytest_benchmark_waits_for_the_device_and_says_its_conditions(tmp_pat
     told = json.loads(out.read_text())["machine_info"]["hengsuan"]
     assert told["cores"]
     assert set(told) == {"cores", "nice", "governor", "omp_num_threads", "torch", "device"}
+
+
+def test_selftests_of_several_gates_are_remembered_side_by_side(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    devices = ["cpu A on a"]
+    assert known(devices) == {}
+    keep(devices, {"gemm flops": 0.5})
+    keep(devices, {"launch time": 0.001})
+    assert known(devices) == {"gemm flops": 0.5, "launch time": 0.001}
+    with pytest.raises(UsageError, match=r"gemm flops: 3\.0% is asked for"):
+        refuse(GATE, known(devices))
+    refuse(Gate(name="g", metrics=[GateLine(match="launch*", margin=0.03)]), known(devices))
+    two = [
+        Judged(name=name, state="PASS", unit="s", better="lower", margin=0.1, noise=0.01)
+        for name in ("launch time", "other")
+    ]
+    assert untested(known(devices), two[:1]) == ""
+    assert "of the last 24 hours of 1 of 2 metrics on these" in untested(known(devices), two)
+    assert "of the last 24 hours on these" in untested({}, two)
+    counted = [Judged(name="n", state="PASS", unit="", better="lower", margin=0.0, exact=True)]
+    assert untested({}, counted) == ""
+    place(devices).write_bytes(b"[1]")
+    assert known(devices) == {}

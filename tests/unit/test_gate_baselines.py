@@ -157,3 +157,28 @@ def test_values_that_have_no_ratio_are_invalid(runs, value, state, code):
     found, report, output = check(run, old)
     assert found == code, output
     assert report["judged"][0]["state"] == state
+
+
+def test_who_does_not_read_to_the_end_gets_the_verdict_all_the_same(runs):
+    old, run = runs("old", value=200.0), runs("now", day=10)
+    words = [
+        "gate",
+        "check",
+        str(run),
+        "--baseline",
+        str(old),
+        "--gate",
+        str(run.parents[1] / "g.yaml"),
+    ]
+    for options in ([], ["--json"]):
+        reads, writes = os.pipe()
+        os.close(reads)
+        done = subprocess.run(
+            [sys.executable, "-m", "bench", *words, *options],
+            env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
+            stdout=writes,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        os.close(writes)
+        assert (done.returncode, done.stderr) == (1, "")

@@ -367,6 +367,25 @@ def test_nothing_measured_is_a_gap_and_said_where_it_is_the_newest(made):
     assert made.metric(TIME).notes == []
 
 
+def test_what_the_newest_run_was_to_measure_and_did_not_is_missing(made):
+    made.runs(8)
+    # A suite that no longer asks for it loses nothing.
+    made.run(cases=[case(0, title="gemm")])
+    assert {one.verdict for one in made.said().metrics} == {"steady"}
+    made.run(status="failed")
+    found = made.said()
+    assert {one.verdict for one in found.metrics} == {"missing"}
+    assert found.exit == 3
+    made.run(cases=[case(0, title="gemm")])
+    verdicts = {one.metric: one.verdict for one in made.said().metrics}
+    assert verdicts == {FLOPS: "steady", TIME: "missing"}
+    # What is slower and then gone is slower.
+    made.runs(4, 1.2)
+    made.run(status="invalid")
+    verdicts = {one.metric: one.verdict for one in made.said().metrics}
+    assert verdicts == {FLOPS: "regressed", TIME: "regressed"}
+
+
 def test_damaged_and_foreign_folders_are_a_sentence_each(made):
     made.runs(8)
     (made.folder / "reference").mkdir()

@@ -1,5 +1,6 @@
 """The model of a step: FLOPs, operations, collectives, stages, memory, training."""
 
+import random
 from dataclasses import replace
 
 import pytest
@@ -262,3 +263,34 @@ def test_what_is_unknown_of_a_training_is_absent_and_said():
     assert (found.energy, found.goodput) == (None, None)
     assert len(found.absent) == 3
     assert found.tokens == 20 * model.parameters()
+
+
+def test_more_of_anything_never_makes_a_step_longer():
+    """What computes hides at most as much as it takes: faster chips do not lose by it."""
+    draw, counted = random.Random(7), 0
+    while counted < 60:
+        model = decoder(draw.choice(["llama-8b", "moe-1t"]))
+        plan = Plan(
+            batch=draw.choice([512, 1024, 2048]),
+            dp=draw.choice([8, 64, 512]),
+            ep=draw.choice([1, 16]),
+            recompute=draw.choice(["none", "selective", "full"]),
+            sharding=draw.choice(["none", "optimizer", "full"]),
+        )
+        try:
+            plan.check(model)
+        except ValueError:
+            continue
+        counted += 1
+        before = step(model, plan, rates(), SOFTWARE)
+        assert min(vars(before).values()) >= 0
+        wider = tuple(replace(one, bandwidth=one.bandwidth * 1.3) for one in MACHINE.levels)
+        nearer = tuple(replace(one, latency=one.latency / 2) for one in MACHINE.levels)
+        for more in (
+            {"flops": MACHINE.flops * 1.3},
+            {"bandwidth": MACHINE.bandwidth * 1.3},
+            {"levels": wider},
+            {"levels": nearer},
+        ):
+            after = step(model, plan, rates(replace(MACHINE, **more)), SOFTWARE)
+            assert after.seconds <= before.seconds * (1 + 1e-12), (plan, more)

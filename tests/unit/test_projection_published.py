@@ -100,6 +100,12 @@ def test_seconds_from_tflops_and_mfu_agree(tmp_path):
     assert first.seconds == pytest.approx(work / (400e12 * 8))
 
 
+def test_a_convention_of_flops_that_there_is_not_is_refused(tmp_path):
+    path = written(tmp_path, "tflops", "400", ("seq: 4096", "seq: 4096\n  flops: some"))
+    with pytest.raises(ConfigError, match="unknown flops 'some'"):
+        published(path)
+
+
 def test_tokens_and_memory_of_a_row(tmp_path):
     ((row,), _) = published(
         written(tmp_path, "tokens_per_second_per_chip, memory_gib", "32768, 20")
@@ -145,6 +151,8 @@ def test_other_tables_are_held_against_constants_of_all(tmp_path):
         (("  dtype: bf16\n", ""), "the key 'dtype' is missing"),
         (("recompute, seconds", "recompute, minutes"), "neither seconds nor any of"),
         (("2, none, 1.0", "2, some, 1.0"), "unknown recompute 'some'"),
+        (("seq: 4096", "seq: 4096\n  year: soon"), "of another kind than it should"),
+        (("seq: 4096", "seq: 4096\n  head_dim: [1]"), "of another kind than it should"),
     ],
 )
 def test_a_table_that_says_nonsense_is_refused_at_its_line(tmp_path, change, why):

@@ -1,11 +1,13 @@
 """The search of layouts, what limits them, and what a run says of a chip."""
 
+import math
 import sys
 import time
 from dataclasses import replace
 from pathlib import Path
 
 import msgspec
+import numpy as np
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -113,6 +115,7 @@ def test_a_layout_in_words():
         ("tp=3", "does not divide 1024"),
         ("tq=3", "unknown part of a layout 'tq'"),
         ("tp=x", "a whole number above 0, not 'x'"),
+        (f"tp={'9' * 5000}", "a whole number above 0, not '9999"),
         ("recompute=some", "unknown recompute 'some'"),
     ):
         with pytest.raises(UsageError, match=why):
@@ -191,6 +194,21 @@ def test_a_run_gives_efficiencies_and_shapes():
     assert found.sources["attention"] == "typical"
 
 
+def test_nothing_that_was_measured_is_faster_than_the_peak():
+    """A value above the peak is a finding of its run: what rests on it would be one too."""
+    head, cols = run()
+    cols.value[: len(cols)] = np.where(cols.value > 1e13, 1e18, cols.value)
+    found = calibrate(head, cols, load_chip("sim-a"), declared(), "bf16")
+    assert found.efficiency.gemm == 1.0
+    rates = Rates(declared(), found.efficiency, "bf16", measured=found.measured)
+    flops = 2 * math.prod(SHAPE)
+    assert rates.gemm(*SHAPE) == pytest.approx(flops / declared().flops)
+    heads = (1, 8, 8, 4096, 128)
+    quick = {("attention", heads, "causal", "bf16"): 1e-12}
+    rates = Rates(declared(), found.efficiency, "bf16", measured=quick)
+    assert rates.attention(4e12, shape=heads) == pytest.approx(4e12 / declared().flops)
+
+
 @pytest.mark.parametrize(
     ("changes", "why"),
     [
@@ -204,7 +222,7 @@ def test_runs_that_say_nothing_of_the_chip_are_refused(changes, why):
         calibrate(*run(**changes), load_chip("sim-a"), declared(), "bf16")
 
 
-def steps(*, provenance="stand-in", beta=1e9, **axes):
+def steps(*, provenance="stand-in", beta=1e9, name="core", **axes):
     """One rank's step, and reductions over two."""
     said = {"model": "tiny", "dp": "ddp", **axes}
     cases = [
@@ -217,7 +235,7 @@ def steps(*, provenance="stand-in", beta=1e9, **axes):
         axes = {"op": "all_reduce", "size": str(size), "dtype": "fp32"}
         cases.append(case(3 + index, "collectives", axes, "time", "s", schedule=2, scope="group"))
         rows.append((3 + index, 0, 1e-4 + size / beta))
-    device = Device(index=0, backend="cpu", name="core", weak=True)
+    device = Device(index=0, backend="cpu", name=name, weak=True)
     node = Node(id="n", name="n", devices=(device, replace_index(device, 1)))
     made = header(
         *cases,
@@ -255,6 +273,7 @@ def test_what_a_step_of_several_ranks_cannot_be_made_of():
         ([steps(provenance="simulated")], 2, "simulated"),
         ([steps(), steps(provenance="measured")], 2, "they never mix"),
         ([steps(tp=2)], 2, "no run has a step"),
+        ([steps(), steps(name="other core")], 2, "runs are of core and other core"),
     ):
         with pytest.raises(UsageError, match=why):
             from_one(pairs, ranks)

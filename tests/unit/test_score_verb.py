@@ -203,6 +203,13 @@ def test_every_derived_metric_is_called_something_in_chinese():
             "2 of 3 measurements contended: no Triton target on this device",
             "3 个测量值中 2 个受干扰:此设备没有 Triton 目标",
         ),
+        (
+            "flops 3 TFLOP/s, at least 5 TFLOP/s is required (a/0)",
+            "flops 为 3 TFLOP/s,要求至少 5 TFLOP/s(a/0)",
+        ),
+        ("pue 1.3, at most 1.25 is required", "pue 为 1.3,要求至多 1.25"),
+        ("flops at least 5 is required: not reached", "flops 要求至少 5:未执行到"),
+        ("flops, efficiency", "flops(效率)"),
         ("what nobody translated", "what nobody translated"),
     ],
 )

@@ -8,7 +8,7 @@ from ...records import STATUSES, Status
 from ..graph import Ints
 from ..subject import Run, Subject
 from ..summary import CaseSummary, group_medians, rows_by_case
-from .value import Derived, Table, Value, absent, quotient
+from .value import Derived, Table, Value, absent, quotient, shared
 
 _LOST: tuple[Status, ...] = ("failed", "missing", "invalid")
 
@@ -74,9 +74,10 @@ def _streams(subject: Subject) -> Value:
             still += int((stalls > 0).sum())
             total += int(stalls.size)
         asked = sum(one.expected_groups for one in watched)
-        return Value(
-            value=1 - still / total,
-            coverage=total / asked if asked else 1.0,
+        return shared(
+            total - still,
+            total,
+            total / asked if asked else 1.0,
             provenance=run.label,
             run=run.header.id,
             detail=f"{still} of {total} streams stood still",
@@ -94,8 +95,9 @@ def _answered(subject: Subject) -> Value:
     if not good + lost:
         return absent("no value was measured")
     run = subject.runs[0]
-    return Value(
-        value=good / (good + lost),
+    return shared(
+        good,
+        good + lost,
         provenance=run.label,
         run=", ".join(run.header.id for run in subject.runs),
         detail=f"{lost} of {good + lost} values failed, are missing or invalid",
@@ -125,9 +127,10 @@ def _available(subject: Subject) -> Value:
     busy = sum(len(node.busy) for node in run.header.nodes)
     if not known + busy:
         return absent("no device was measured by itself")
-    return Value(
-        value=answered.size / (known + busy),
-        coverage=(known + busy) / (run.inventory.size + busy),
+    return shared(
+        answered.size,
+        known + busy,
+        (known + busy) / (run.inventory.size + busy),
         provenance=run.label,
         run=run.header.id,
         detail=f"{answered.size} of {known + busy} devices",
@@ -160,8 +163,9 @@ def _uncorrupted(subject: Subject) -> Value:
                 used.append(run)
     if not total:
         return absent("no result was compared bit by bit")
-    return Value(
-        value=max(0.0, 1 - wrong / total),
+    return shared(
+        max(0.0, total - wrong),
+        total,
         provenance=used[0].label,
         run=", ".join(dict.fromkeys(run.header.id for run in used)),
         detail=f"{wrong:g} of {total:g} repetitions were wrong",

@@ -8,6 +8,7 @@ from typing import TypeAlias
 import msgspec
 
 from ...records import Better
+from ...stats import share_interval
 from ..subject import Subject
 from ..summary import CaseSummary
 
@@ -49,6 +50,21 @@ Table: TypeAlias = "dict[tuple[str, str], Derived]"
 def absent(why: str) -> Value:
     """Nothing, and why."""
     return Value(absent=why)
+
+
+def shared(hits: float, total: float, coverage: float = 1.0, **said: str) -> Value:
+    """A share, ``hits`` of ``total`` > 0, with its interval; ``said`` are further fields."""
+    low, high = share_interval(hits, total)
+    return Value(
+        value=hits / total,
+        low=low,
+        high=high,
+        values=int(total),
+        coverage=coverage,
+        provenance=said["provenance"],
+        run=said["run"],
+        detail=said["detail"],
+    )
 
 
 def quotient(over: CaseSummary, under: CaseSummary) -> tuple[float, float | None, float | None]:

@@ -46,8 +46,7 @@ class Key(msgspec.Struct, frozen=True):
 
 
 class Chosen(msgspec.Struct, kw_only=True, frozen=True):
-    """Runs to compare with, in the order of their age where they come from a folder, and what the
-    reader must know of the choice."""
+    """Runs to compare with, the oldest first, and what the reader must know of the choice."""
 
     paths: list[Path]
     notes: list[str]
@@ -86,8 +85,10 @@ def choose(given: Sequence[Path], run: Path, *, any_driver: bool = False) -> Cho
             found += chosen.paths
             notes += chosen.notes
     # A run that was given twice says no more of how much runs differ.
-    found = list({read_header(path).id: path for path in found}.values())
-    of = {key_of(read_header(path)).driver for path in found} - {wanted.driver}
+    headers = {one.id: (one, path) for path in found for one in [read_header(path)]}
+    known = sorted(headers.values(), key=lambda each: each[0].started)
+    found = [path for _, path in known]
+    of = {key_of(one).driver for one, _ in known} - {wanted.driver}
     if of:
         notes.append(f"baselines under {', '.join(sorted(of))}, the run under {wanted.driver}")
     return Chosen(paths=found, notes=notes)

@@ -39,7 +39,7 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from ...stats import student_quantile, student_tail
+from ...stats import relative, student_quantile, student_tail
 from ..graph import Floats
 
 PERSISTENCE = 2
@@ -158,9 +158,9 @@ def compared(
         index=start,
         before=math.exp(before),
         after=math.exp(before + shift),
-        change=math.expm1(shift),
-        low=math.expm1(shift - reach),
-        high=math.expm1(shift + reach),
+        change=relative(shift),
+        low=relative(shift - reach),
+        high=relative(shift + reach),
         chance=min(1.0, looked * 2 * student_tail(abs(shift) / error, degrees)),
     )
 
@@ -184,7 +184,7 @@ def smallest(runs: int, steady: int, noise: float, least: float, alpha: float) -
     apart = 2.2 / math.sqrt(steady + LASTING) if steady + LASTING >= _TOLD else 0.75
     wide = math.sqrt((1 + apart) / (1 - apart))
     needed = wide * student_quantile(tail, degrees) * error
-    return math.expm1(missed + max(needed, math.log1p(least)))
+    return relative(missed + max(needed, math.log1p(least)))
 
 
 def _shift(one: Floats, other: Floats, noise: float) -> tuple[float, float, float]:

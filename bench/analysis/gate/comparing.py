@@ -21,7 +21,7 @@ class Comparison:
     """A gating metric of one or more baselines and a candidate, and whether they compare at all.
 
     Attributes:
-        before: Baselines that do: the same code, with a value.
+        before: Baselines that do: the same code, unit and direction, with a value.
         margin: The relative change towards worse that is accepted.
         exact: It is a count.
         sign: 1 where lower is better, else -1.
@@ -38,10 +38,9 @@ class Comparison:
         self._better: Better = one.better if line.better == "declared" else line.better
         self.sign = 1.0 if self._better == "lower" else -1.0
         self.before = [
-            old for old in baselines if after and old.source and old.source == after.source
+            old for old in baselines if after and old.source and _defined(old) == _defined(after)
         ]
         self.problem = self._problem(baselines, after)
-        self.before = [old for old in self.before if old.value() is not None]
 
     def _problem(self, baselines: Sequence[Series], after: Series | None) -> Judged | None:
         if not baselines:
@@ -62,6 +61,28 @@ class Comparison:
                 lost = why.partition(":")[0] not in ("", "skipped", "missing")
                 text = f"the {side} has no value of it: {why or 'no rows'}"
                 return self.stated("INVALID" if lost else state, text)
+        return self._partly(after)
+
+    def _partly(self, after: Series) -> Judged | None:
+        """What both sides have values of, but not all that they should."""
+        self.before = [old for old in self.before if old.value() is not None]
+        if after.wrong:  # good values beside a wrong one make nothing good
+            return self.stated("INVALID", f"of the candidate one was {after.wrong}")
+        if not any(old.width == after.width for old in self.before):
+            widths = sorted({old.width for old in self.before})
+            said = " and ".join(map(str, widths))
+            return self.stated(
+                "NO_BASELINE",
+                f"the baseline measured it over {said} devices, the candidate over {after.width}",
+            )
+        self.before = [old for old in self.before if old.width == after.width]
+        # Of counts it is asked device by device.
+        if not self.exact and after.share() < min(old.share() for old in self.before):
+            return self.stated(
+                "MISSING",
+                f"the candidate has values of {len(after.answered)} of {after.asked} groups only: "
+                f"{after.why or 'no rows of the others'}",
+            )
         return None
 
     def stated(self, state: State, reason: str = "", **found: Any) -> Judged:
@@ -76,6 +97,10 @@ class Comparison:
             reason=reason,
             **found,
         )
+
+
+def _defined(one: Series) -> tuple[str, str, Better]:
+    return one.source, one.unit, one.better
 
 
 def log_ratio(before: float, after: float, sign: float) -> float:

@@ -3,7 +3,8 @@
 Registers, spills, bytes moved, launches, operations: a single value of each side decides, so a gate
 of these needs no accelerator, no second block and no selftest. A change for the worse above the
 margin, which is 0 unless the gate file says more, is REGRESSED; any for the better is IMPROVED.
-A count that differs between two measurements of one side is none, and INVALID.
+A count that differs between two measurements of one side is none, and INVALID. Of several baselines
+the newest that has a device says what it counted there.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from __future__ import annotations
 import math
 
 from ...gates import Judged, State
+from ...stats import relative
 from ...units import format_count
 from .comparing import Comparison, log_ratio
 from .series import Series
@@ -42,7 +44,7 @@ def judged_exactly(one: Comparison, after: Series) -> Judged:
     before, now = old[worst], new[worst]
     # From or to nothing there is no ratio, and of nothing no share that could be accepted.
     known = before == now or before * now > 0
-    change = math.expm1(log_ratio(before, now, one.sign)) if known else None
+    change = relative(log_ratio(before, now, one.sign)) if known else None
     moved = f"from {format_count(before, after.unit)} to {format_count(now, after.unit)}"
     state: State = "PASS"
     where = ""

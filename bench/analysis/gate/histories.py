@@ -18,7 +18,7 @@ import numpy as np
 from ...errors import InfraError, UsageError, unknown
 from ...headers import RUN
 from ...inventory import Inventory
-from ...records import DIGEST, PROVENANCES, Better, Case, Header, ScheduleSpec
+from ...records import DIGEST, PROVENANCES, Better, Case, Header
 from ...results import RunReader
 from ...rounds import schedule_for
 from ...runs import began, list_runs
@@ -46,8 +46,8 @@ class Series(msgspec.Struct, kw_only=True):
     ``metric`` is its label (``gemm 8192x8192x8192 bf16 flops``), ``chips`` the kinds of chip,
     ``where`` these with the size of a group (``8 x acme-1``), ``provenance`` as reports print it.
     ``runs``: int64[n], places in the list of runs, rising. ``values``: float64[n] in ``unit``,
-    positive. ``absent`` is how many newer runs of its suite on such chips have no value. ``notes``
-    are sentences.
+    positive. ``absent`` is how many newer runs of its suite on such chips have no value, ``lost``
+    whether any of these was to measure it. ``notes`` are sentences.
     """
 
     metric: str
@@ -59,15 +59,18 @@ class Series(msgspec.Struct, kw_only=True):
     runs: Ints
     values: Floats
     absent: int = 0
+    lost: bool = False
     notes: list[str] = []
 
 
 class _Measured(NamedTuple):
-    """What a run could have measured on."""
+    """What a run could have measured on, and what it was to measure: metrics and widths, as of
+    `_Key`."""
 
     suite: str
     provenance: str
     chips: set[str]
+    metrics: set[tuple[bytes, int]]
 
 
 class _Key(NamedTuple):
@@ -112,6 +115,7 @@ def read_series(
     headers: list[_Measured] = []
     without: Counter[str] = Counter()
     known: set[str] = set()
+    same: dict[bytes, bytes] = {}
     chosen = listed[-last:] if last else listed
     where = Where(wanted, [run.path for run in chosen])
     for run in chosen:
@@ -129,7 +133,8 @@ def read_series(
         runs.append(run)
         every.append(found)
         header = reader.header
-        headers.append(_Measured(header.suite, header.label, {*_chips(header)}))
+        due = {(same.setdefault(key, key), width) for key, width in _asked(header)}
+        headers.append(_Measured(header.suite, header.label, {*_chips(header)}, due))
         without.update(sorted(labels))
     if without:
         most = [f"{label} in {count} run(s)" for label, count in without.most_common(_SHOWN)]
@@ -193,8 +198,7 @@ def _found(reader: RunReader, asked: list[int], where: Where) -> tuple[list[_Fou
         positive = np.isfinite(medians) & (medians > 0)
         if not positive.all():
             without.add(_label(header, case))
-        # A source is compared below, not here: a changed one is to be said.
-        key = key_of(header, msgspec.structs.replace(case, source=""))
+        key = _metric(header, case)
         for width, chips, mine in kinds.split(case.schedule, groups[positive]):
             whole = _Key(key, width, chips, header.label)
             parts.setdefault(whole, []).append(medians[positive][mine])
@@ -211,6 +215,17 @@ def _found(reader: RunReader, asked: list[int], where: Where) -> tuple[list[_Fou
     return found, without
 
 
+def _asked(header: Header) -> Iterator[tuple[bytes, int]]:
+    kinds = _Kinds(header)
+    for case in header.cases:
+        yield _metric(header, case), kinds.width(case.schedule)
+
+
+def _metric(header: Header, case: Case) -> bytes:
+    # A source is compared where runs are joined, not here: a changed one is to be said.
+    return key_of(header, msgspec.structs.replace(case, source=""))
+
+
 def _label(header: Header, case: Case) -> str:
     return f"{case.short()}{members(what(header.schedules[case.schedule]))} {case.metric}"
 
@@ -223,6 +238,7 @@ class _Kinds:
         self.inventory = Inventory(header.nodes, header.fleet)
         self.chips = _chips(header)
         self.names = sorted(set(self.chips))
+        self._widths: dict[int, int] = {}
         self._known: dict[int, tuple[int, dict[int, tuple[str, ...]]]] = {}
 
     def split(self, schedule: int, groups: Ints) -> Iterator[tuple[int, tuple[str, ...], Ints]]:
@@ -230,7 +246,7 @@ class _Kinds:
         if not groups.size:
             return
         if schedule not in self._known:
-            self._known[schedule] = self._of(self.header.schedules[schedule])
+            self._known[schedule] = self._of(schedule)
         width, known = self._known[schedule]
         if len(self.names) < 2:
             yield width, tuple(self.names), np.arange(groups.size)
@@ -239,10 +255,17 @@ class _Kinds:
         for chips in sorted(set(of)):
             yield width, chips, np.flatnonzero([one == chips for one in of])
 
-    def _of(self, spec: ScheduleSpec) -> tuple[int, dict[int, tuple[str, ...]]]:
+    def width(self, schedule: int) -> int:
+        """Ranks in a group; of single ranks, of the group that each is in."""
+        if schedule not in self._widths:
+            spec = self.header.schedules[schedule]
+            whole = spec if spec.scope != "rank" else msgspec.structs.replace(spec, scope="group")
+            self._widths[schedule] = schedule_for(whole, self.inventory).width
+        return self._widths[schedule]
+
+    def _of(self, schedule: int) -> tuple[int, dict[int, tuple[str, ...]]]:
         """Ranks in a group; where there are several kinds, those of every group."""
-        whole = spec if spec.scope != "rank" else msgspec.structs.replace(spec, scope="group")
-        width = schedule_for(whole, self.inventory).width
+        spec, width = self.header.schedules[schedule], self.width(schedule)
         if len(self.names) < 2:
             return width, {}
         return width, {
@@ -286,12 +309,13 @@ def _one(
             f"its code changed: {others} run(s) of another source are not compared, its history "
             f"begins with {runs[kept[0][0]].id}"
         )
-    absent = sum(
-        (one.suite, one.provenance) == (headers[last].suite, key.provenance)
-        and one.chips.issuperset(key.chips)
+    without = [
+        one
         for one in headers[last + 1 :]
-    )
-    if absent:
+        if (one.suite, one.provenance) == (headers[last].suite, key.provenance)
+        and one.chips.issuperset(key.chips)
+    ]
+    if absent := len(without):
         notes.append(f"not measured in the newest {absent} run(s), last in {runs[last].id}")
     many = f"{key.width} x " if key.width > 1 else ""
     return Series(
@@ -304,5 +328,6 @@ def _one(
         runs=np.array([place for place, _ in kept], dtype=np.int64),
         values=np.array([one.value for _, one in kept]),
         absent=absent,
+        lost=any((key.metric, key.width) in one.metrics for one in without),
         notes=notes,
     )

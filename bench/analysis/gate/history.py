@@ -3,7 +3,9 @@
 Every series (`series`) has its change points (`change_points`). What is said of the newest run is
 of its segment: *regressed* where it is worse than before the last change towards worse, and by the
 least change at least, so that half a repair is none; *improved* where the last change was for the
-better and undid that. Changes are towards worse, as everywhere in the gate: 0.05 is 5 % slower.
+better and undid that. A metric of which the newest run that was to measure it has no value is
+*missing*, unless it had regressed before. Changes are towards worse, as everywhere in the gate:
+0.05 is 5 % slower.
 """
 
 from __future__ import annotations
@@ -18,14 +20,15 @@ import msgspec
 from ...errors import Exit
 from ...headers import read_header
 from ...records import Better
+from ...stats import relative
 from ..graph import Floats
 from . import change_points as points
 from .differences import differences
 from .histories import Run, Series, read_series
 from .wanted import Wanted
 
-Verdict: TypeAlias = Literal["regressed", "too few runs", "improved", "steady"]
-VERDICTS: tuple[Verdict, ...] = ("regressed", "too few runs", "improved", "steady")
+Verdict: TypeAlias = Literal["regressed", "missing", "too few runs", "improved", "steady"]
+VERDICTS: tuple[Verdict, ...] = ("regressed", "missing", "too few runs", "improved", "steady")
 """Worst first."""
 FAMILY = 0.01
 """Probability that any of all steady metrics has a change point."""
@@ -94,10 +97,12 @@ class History(msgspec.Struct, kw_only=True, frozen=True):
 
     @property
     def exit(self) -> Exit:
-        """1 where any metric regressed, 3 where no metric has runs enough, else 0."""
+        """1 where any metric regressed, 3 where one is missing or none has runs enough, else 0."""
         said = {one.verdict for one in self.metrics}
         if "regressed" in said:
             return Exit.FINDING
+        if "missing" in said:
+            return Exit.INCONCLUSIVE
         return Exit.OK if said - {"too few runs"} else Exit.INCONCLUSIVE
 
 
@@ -162,13 +167,15 @@ def _of(runs: list[Run], series: Series, least: float, alpha: float) -> MetricHi
         caught = points.smallest(logs.size, logs.size - begin, noise, least, alpha)
         off = sign * (float(logs[-1]) - math.log(level))
         if abs(off) >= max(points.REACH * noise, math.log1p(least)):
-            pending = math.expm1(off)
+            pending = relative(off)
             notes.append(
                 f"its newest run alone, {ids[-1]}, is {abs(pending):.1%} "
                 f"{'worse' if pending > 0 else 'better'}: not yet persistent, run again"
             )
     else:
         notes.append(f"{logs.size} run(s): at least {points.FEWEST} are needed")
+    if series.lost and verdict != "regressed":
+        verdict, now = "missing", None
     return MetricHistory(
         metric=series.metric,
         where=series.where,
@@ -214,17 +221,24 @@ def _verdict(
 
 def _change(ids: list[str], one: points.ChangePoint, index: int, sign: float) -> Change:
     """A change with its direction: 1 where more is worse, -1 where less is."""
-    low, high = sorted(math.expm1(sign * math.log1p(edge)) for edge in (one.low, one.high))
+    low, high = sorted(_worse(edge, sign) for edge in (one.low, one.high))
     return Change(
         last=ids[index - 1],
         first=ids[index],
-        change=math.expm1(sign * math.log1p(one.change)),
+        change=_worse(one.change, sign),
         low=low,
         high=high,
         before=one.before,
         after=one.after,
         chance=one.chance,
     )
+
+
+def _worse(change: float, sign: float) -> float:
+    """A relative change of a value, as one towards worse."""
+    if change <= -1:
+        return -1.0 if sign > 0 else math.inf
+    return relative(sign * math.log1p(change))
 
 
 def _differs(runs: list[Run], now: Change | None) -> list[str]:

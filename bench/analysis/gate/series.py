@@ -12,12 +12,13 @@ import numpy as np
 
 from ...groups import Schedule
 from ...inventory import Inventory
-from ...records import STATUSES, Better, Case, Header
+from ...records import STATUSES, THROTTLED, Better, Case, Header
 from ...results import Columns
 from ...rounds import schedule_for
 from ..summary import members, rows_by_case
 
 _OK, _CONTENDED = STATUSES.index("ok"), STATUSES.index("contended")
+_INVALID, _FAILED = STATUSES.index("invalid"), STATUSES.index("failed")
 Values: TypeAlias = dict[tuple[int, int], float]
 """(group, repeat) → median of the rows of it, in the metric's unit."""
 NAMED = 4
@@ -29,9 +30,13 @@ class Series(msgspec.Struct, kw_only=True):
 
     ``name`` is its label, equal in all runs of the same; ``source`` the hash of the code that
     defines it. ``stages``: stage → its values that count. ``why``: the most frequent reason of
-    those that do not, with the status. ``beside``: share of those that count which were measured
-    beside other work on their cores. ``exact``: a count without noise, see `records.Measure`.
-    ``place`` says of a group on which node and device it is.
+    those that do not, with the status. ``wrong``: what is wrong with one that was invalid or
+    failed, however many were good; empty where none was, and of what a throttled device merely did
+    not give. ``beside``: share of those that count which were measured beside other work on their
+    cores. ``exact``: a count without noise, see `records.Measure`. ``width``: ranks of a group.
+    ``asked`` is how many groups there are, None where nobody counted; ``answered`` are those that
+    have given a value, beside other work or not. ``place`` says of a group on which node and
+    device it is.
     """
 
     name: str
@@ -40,14 +45,22 @@ class Series(msgspec.Struct, kw_only=True):
     source: str
     stages: dict[str, Values]
     why: str = ""
+    wrong: str = ""
     beside: float = 0.0
     exact: bool = False
+    width: int = 1
+    asked: int | None = None
+    answered: set[int] = msgspec.field(default_factory=set)
     place: Callable[[int], str] = "group {}".format
 
     def value(self) -> float | None:
         """The median over groups and repeats of all stages; None without any."""
         values = [value for stage in self.stages.values() for value in stage.values()]
         return float(np.median(values)) if values else None
+
+    def share(self) -> float:
+        """Of its groups, how many have given a value."""
+        return len(self.answered) / self.asked if self.asked else 1.0
 
     def by_group(self) -> dict[int, list[float]]:
         """By group all its values, of all stages and repeats."""
@@ -87,6 +100,8 @@ def series(header: Header, columns: Columns, *, contended: bool = False) -> dict
                 source=case.source,
                 stages={},
                 exact=case.exact,
+                width=places.width(case.schedule),
+                asked=header.schedules[case.schedule].groups,
                 place=partial(places.of, case.schedule),
             ),
         )
@@ -101,6 +116,13 @@ def series(header: Header, columns: Columns, *, contended: bool = False) -> dict
         beside = beside_of.setdefault(name, [0, 0])
         beside[0] += int(np.count_nonzero(good & (status == _CONTENDED)))
         beside[1] += int(np.count_nonzero(good))
+        answered = (status == _OK) | (status == _CONTENDED)
+        answered &= np.isfinite(columns.value[rows])
+        one.answered.update(columns.group[rows[answered]].tolist())
+        wrong = (status == _INVALID) | (status == _FAILED) | (counts & ~good)
+        for row in rows[wrong].tolist():
+            if not one.wrong and THROTTLED not in columns.reasons.get(row, ""):
+                one.wrong = f"{_why(columns, row)} ({one.place(int(columns.group[row]))})"
         reasons = bad.setdefault(name, Counter())
         for row in rows[~good].tolist():
             reasons[_why(columns, row)] += 1
@@ -131,6 +153,14 @@ class _Places:
             return " and ".join(f"device {index} of {node}" for node, index in names)
         nodes = list(dict.fromkeys(node for node, _ in names))
         return " and ".join(nodes) if len(nodes) <= 2 else f"{len(nodes)} nodes from {nodes[0]} on"
+
+    def width(self, schedule: int) -> int:
+        """Ranks of a group; of single ranks, of the group that each is in."""
+        spec = self._header.schedules[schedule]
+        if spec.scope == "rank":
+            whole = msgspec.structs.replace(spec, scope="group")
+            return schedule_for(whole, self._inventory).width
+        return self._made(schedule).width
 
     def _schedule(self, number: int) -> Schedule:
         return schedule_for(self._header.schedules[number], self._inventory)

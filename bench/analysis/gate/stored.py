@@ -18,7 +18,7 @@ import numpy as np
 
 from ...configs import Gate
 from ...gates import Judged, State, ordered
-from ...stats import student_quantile
+from ...stats import relative, student_quantile
 from .comparing import Comparison, is_exact, log_ratio
 from .exact import judged_exactly
 from .judging import NO_RATIO
@@ -97,12 +97,12 @@ def _judged(
     return one.stated(
         state,
         reason,
-        change=math.expm1(change),
-        low=math.expm1(change - half),
-        high=math.expm1(change + half),
+        change=relative(change),
+        low=relative(change - half),
+        high=relative(change + half),
         blocks=len(known),
         noise=sigma,
-        caught=math.expm1(tau + half + _POWER * sigma * math.sqrt(1 + 1 / len(known))),
+        caught=relative(tau + half + _POWER * sigma * math.sqrt(1 + 1 / len(known))),
         baseline=float(np.exp(np.mean(np.log(known)))) if min(known) > 0 else float(np.mean(known)),
         candidate=value,
     )
@@ -115,7 +115,7 @@ def _state(change: float, half: float, tau: float, margin: float) -> tuple[State
         return "IMPROVED", ""
     if change + half < tau:
         return "PASS", ""
-    low, high = math.expm1(change - half), math.expm1(change + half)
+    low, high = relative(change - half), relative(change + half)
     return "INCONCLUSIVE", (
         f"runs of their own leave it between {low:+.1%} and {high:+.1%}, and {margin:.1%} are "
         f"accepted: `hengsuan gate pair` resolves more"
@@ -131,9 +131,10 @@ def unresolved(gate: Gate, judged: Sequence[Judged]) -> list[str]:
     for one in judged:
         if one.low is None or one.high is None or one.exact:
             continue
-        half = (math.log1p(one.high) - math.log1p(one.low)) / 2
+        half = math.inf
+        if one.low > -1 and math.isfinite(one.high):
+            half = (math.log1p(one.high) - math.log1p(one.low)) / 2
         if half >= math.log1p(one.margin):
-            found.append(
-                f"{one.name}: {one.margin:.1%} is asked for, {math.expm1(half):.1%} can be held"
-            )
+            held = f"{relative(half):.1%}" if math.isfinite(half) else "none"
+            found.append(f"{one.name}: {one.margin:.1%} is asked for, {held} can be held")
     return found

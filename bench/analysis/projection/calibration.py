@@ -120,7 +120,7 @@ def calibrate(
             said[what] = f"{header.provenance}: {len(parts[name])} case(s) of {header.id}"
     if parts["causal"] and parts["causal_backward"]:
         both = (geometric_mean(parts["causal"]), geometric_mean(parts["causal_backward"]))
-        changes["attention"] = both
+        changes["attention"] = tuple(min(1.0, share) for share in both)
         said["attention"] = f"{header.provenance}: {header.id}"
     near, far = made.latency
     for link, inside in _lines(header, columns, machine):
@@ -130,7 +130,7 @@ def calibrate(
         said[what] = f"measured: collectives of {header.id}"
         near, far = (alpha, far) if inside else (near, alpha)
     if (hidden := _median(header, columns, "overlap", "efficiency")) is not None:
-        changes["overlap"] = hidden
+        changes["overlap"] = min(max(hidden, 0.0), 1.0)
         said["overlap"] = f"measured: overlap of {header.id}"
     if (spread := _spread(header, columns)) is not None:
         changes["jitter"] = spread

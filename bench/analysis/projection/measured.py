@@ -63,13 +63,17 @@ def from_one(runs: Sequence[tuple[Header, Columns]], ranks: int) -> list[FromOne
 
     Raises:
         UsageError: no step of one rank, or no line of all_reduce over so many ranks; simulated
-            runs, and runs whose provenance differs.
+            runs, and runs whose provenance or kind of chip differs.
     """
     provenances = {header.provenance for header, _ in runs}
     if "simulated" in provenances:
         raise UsageError("a simulated run tells nothing of a step that somebody could measure")
     if len(provenances) > 1:
         raise UsageError(f"runs are {' and '.join(sorted(provenances))}: they never mix")
+    kinds = {tuple(sorted(_chips(header))) for header, _ in runs}
+    if len(kinds) > 1:
+        said = " and ".join(sorted(", ".join(one) or "no device" for one in kinds))
+        raise UsageError(f"runs are of {said}: a step and its collectives are of one kind of chip")
     lines = [link for header, columns in runs for link in links(header, columns)]
     fitting = [one for one in lines if one.op == "all_reduce" and one.ranks == ranks and one.line]
     if not fitting:
@@ -94,6 +98,10 @@ def from_one(runs: Sequence[tuple[Header, Columns]], ranks: int) -> list[FromOne
     if not found:
         raise UsageError("no run has a step of `train` on one rank, without a layout")
     return found
+
+
+def _chips(header: Header) -> set[str]:
+    return {d.judged_as or d.name for node in header.nodes for d in node.devices}
 
 
 def _steps(header: Header, columns: Columns) -> list[tuple[str, float, float, float, float]]:

@@ -22,6 +22,8 @@ from .training import Training, training
 from .validate import WIDTH
 from .workload import Decoder
 
+DIGITS = 9
+"""Of a degree of a layout, at most."""
 MEASURED_DOUBT = 0.03
 """Relative standard deviation of a constant that a run of this very chip gives."""
 
@@ -169,8 +171,8 @@ def layout_of(text: str, batch: int, chips: int) -> Plan:
             given[key] = value
         elif key not in degrees:
             raise unknown("part of a layout", key, (*degrees, *choices))
-        elif not value.isdecimal() or int(value) < 1:
-            raise UsageError(f"layout: {key} must be a whole number above 0, not {value!r}")
+        elif not value.isdecimal() or len(value) > DIGITS or int(value) < 1:
+            raise UsageError(f"layout: {key} must be a whole number above 0, not {value[:40]!r}")
         else:
             given[key] = int(value)
     plan = replace(Plan(batch), **given)  # type: ignore[arg-type]

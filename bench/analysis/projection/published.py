@@ -14,7 +14,7 @@ import re
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import msgspec
 
@@ -45,6 +45,7 @@ _SHARDING: dict[str, Sharding] = {
     **dict.fromkeys(("optimizer", "zero1", "zero-1"), "optimizer"),
     **dict.fromkeys(("full", "fsdp", "zero3", "zero-3"), "full"),
 }
+_CONVENTIONS: tuple[Convention, ...] = get_args(Convention)
 _FIRST_SEQUENCE_PARALLEL, _FIRST_SHARED_OPTIMIZER = 2022, 2023
 
 
@@ -91,15 +92,24 @@ def published(path: str | Path | None = None) -> tuple[list[Published], list[str
     systems: dict[str, Any] = read_document(FILE).data["systems"] if path is not None else {}
     tables, inside = data, place
     if isinstance(data, dict):
-        systems = {**systems, **data.get("systems", {})}
+        more = data.get("systems", {})
+        if not isinstance(more, dict) or not all(isinstance(one, dict) for one in more.values()):
+            raise document.error(
+                ("systems",), "must be names of systems, each with keys and values"
+            )
+        systems = {**systems, **more}
         tables, inside = data.get("tables"), ("tables",)  # type: ignore[assignment]
     if not isinstance(tables, list) or not tables:
         raise document.error(inside, "must be a list of tables, each with columns and rows")
     found: list[Published] = []
     notes: list[str] = []
     for index, table in enumerate(tables):
-        reader = _Table(document, table, (*inside, index), systems)
-        found += reader.rows()
+        try:
+            reader = _Table(document, table, (*inside, index), systems)
+            found += reader.rows()
+        except (TypeError, ValueError, KeyError, AttributeError, OverflowError) as error:
+            why = f"a value of it is of another kind than it should be: {error}"
+            raise document.error((*inside, index), why) from None
         notes += reader.notes
     return found, notes
 
@@ -116,6 +126,9 @@ class _Table:
         for key in ("table", "chip", "dtype", "columns", "rows"):
             if key not in table:
                 raise document.error(place, f"the key {key!r} is missing")
+        for key in ("columns", "rows"):
+            if not isinstance(table[key], list):
+                raise document.error((*place, key), "must be a list")
         self.name = str(table["table"])
         self.columns: list[str] = list(map(str, table["columns"]))
         years = re.findall(r"(?:19|20)\d\d", self.name)
@@ -266,7 +279,8 @@ class _Table:
             yield "", plan.batch * model.shape.seq / rate, recompute, usual
         elif "tflops" in row or "mfu_percent" in row:
             before = recompute == "full" and self.year <= 2022
-            convention: Convention = row.get("flops", "hardware" if before else "full")
+            default = "hardware" if before else "full"
+            convention: Convention = self._word(row, "flops", place, _CONVENTIONS, default)  # type: ignore[assignment]
             if "tflops" in row:
                 rate = self._number(row, "tflops", place) * 1e12
             else:

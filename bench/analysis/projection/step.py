@@ -136,29 +136,33 @@ def weights(model: Decoder, plan: Plan) -> tuple[float, float]:
 
 
 def _gradients(layers: Layers, slowest: Times) -> float:
-    """What reducing gradients and gathering weights adds to a step."""
+    """What reducing gradients and gathering weights adds to a step.
+
+    Gradients are reduced beside the last backward pass, weights of an optimizer that is shared
+    gathered beside the first forward pass. Where weights are shared too, each microbatch gathers
+    them twice. What computes hides at most as much as it takes, whoever else hides behind it.
+    """
     plan, software, rates = layers.plan, layers.software, layers.rates
-    found = 0.0
+    reduce = gather = 0.0
     shared, experts = weights(layers.model, plan)
     spread = max(1, plan.shards * plan.tp // plan.ep)
     groups = ((shared, plan.shards, plan.tp), (experts, spread, plan.ep))
-    m, hidden = plan.microbatches, rates.efficiency.overlap
     for count, ranks, stride in groups:
         grads, parts = software.gradient_width * count, layers.wide * count
         if plan.sharding == "none":
-            reduce = rates.machine.seconds("all_reduce", grads, ranks, stride)
-            gather = 0.0
+            reduce += rates.machine.seconds("all_reduce", grads, ranks, stride)
         else:
-            reduce = rates.machine.seconds("reduce_scatter", grads, ranks, stride)
-            gather = rates.machine.seconds("all_gather", parts, ranks, stride)
-        passes = 1
-        if plan.sharding == "full":
-            passes, gather = m, 2 * gather  # for the forward and the backward pass of each
-        if software.gradient_overlap or plan.sharding == "full":
-            reduce -= hidden * min(reduce, slowest.backward)
-            gather -= hidden * min(gather, slowest.forward * (3 if passes > 1 else 1))
-        found += reduce + passes * gather
-    return found
+            reduce += rates.machine.seconds("reduce_scatter", grads, ranks, stride)
+            gather += rates.machine.seconds("all_gather", parts, ranks, stride)
+    m, hidden = plan.microbatches, rates.efficiency.overlap
+    forward, backward = slowest.forward, slowest.backward
+    if plan.sharding == "full":
+        both = forward + backward
+        beside = (m - 1) * min(2 * gather, both) + min(2 * gather + min(reduce, backward), both)
+        return 2 * m * gather + reduce - hidden * beside
+    if software.gradient_overlap:
+        return reduce + gather - hidden * (min(reduce, backward) + min(gather, forward))
+    return reduce + gather
 
 
 def _optimizer(layers: Layers) -> float:
