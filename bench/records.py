@@ -64,7 +64,8 @@ class Measure(msgspec.Struct, frozen=True):
     ``each``: every rank of a group has a value of its own, which is a row of its own. ``slack``
     names the metric of each rank's time, where this is what the rank waits for the slowest in it.
     ``exact``: a count that the same code gives again to the last digit, so that two are compared
-    without statistics.
+    without statistics. ``about`` says in a sentence what it is, ``formula`` how it is computed (in
+    words of axes and other metrics), ``source`` who defined it so; empty: the benchmark itself.
     """
 
     name: str
@@ -73,6 +74,9 @@ class Measure(msgspec.Struct, frozen=True):
     each: bool = False
     slack: str = ""
     exact: bool = False
+    about: str = ""
+    formula: str = ""
+    source: str = ""
 
 
 class Case(msgspec.Struct, frozen=True):

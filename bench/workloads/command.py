@@ -22,7 +22,7 @@ from .launched import TICK, Launched
 from .rendezvous import KINDS, check, filled, inherited, meet, told
 from .reports import Come, Reports, compiled
 from .runner import all_or_none
-from .steps import TIMES, times, utilisation
+from .steps import TIMES, UTILISATION, times, utilisation
 
 LEAST = 3
 """Steps without which there is no figure, however long they take."""
@@ -59,13 +59,25 @@ class Command(Benchmark):
     """
 
     measures = (
-        Measure("tokens_per_second", "token/s", "higher"),
+        Measure(
+            "tokens_per_second",
+            "token/s",
+            "higher",
+            about="tokens of the whole job in a second",
+            formula="tokens of a step / its seconds",
+        ),
         *TIMES,
-        Measure("mfu", "ratio", "higher"),
-        Measure("mfu_palm", "ratio", "higher"),
-        Measure("tokens", "token", "higher"),
-        Measure("claimed", "s", "lower"),
-        Measure("start", "s", "lower"),
+        *UTILISATION,
+        Measure(
+            "tokens",
+            "token",
+            "higher",
+            about="tokens of the whole job in one step, as given or as the program says",
+        ),
+        Measure("claimed", "s", "lower", about="seconds of a step as the program itself says"),
+        Measure(
+            "start", "s", "lower", about="from starting the program until its first step is done"
+        ),
     )
     worded = {"launch": {"device": "", "node": "by node"}}
     titled = ("label", "launch", "model", "dtype")

@@ -21,7 +21,15 @@ from .runner import all_or_none
 if TYPE_CHECKING:
     from ..kernels.codegen import Built, Kernel
 
-_COUNTED = ("launches", "kernels", "flops", "bytes", "registers", "spills", "shared")
+_COUNTED = {
+    "launches": "kernels that one call launches",
+    "kernels": "different kernels that are compiled for one call",
+    "flops": "floating-point operations of one call, by the cost model",
+    "bytes": "least bytes that one call moves, by the cost model",
+    "registers": "registers of a thread, of the kernel that takes most",
+    "spills": "registers kept in memory, of all kernels, in what the compiler counts them in",
+    "shared": "shared memory of a program, of the kernel that takes most",
+}
 _UNITS = {"flops": "FLOP", "bytes": "B", "shared": "B"}
 
 
@@ -40,7 +48,8 @@ class Counts(Benchmark):
     """
 
     measures = tuple(
-        Measure(name, _UNITS.get(name, "count"), "lower", exact=True) for name in _COUNTED
+        Measure(name, _UNITS.get(name, "count"), "lower", exact=True, about=about)
+        for name, about in _COUNTED.items()
     )
     timed = False
     of_device = False

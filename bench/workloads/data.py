@@ -39,8 +39,20 @@ class Data(Benchmark):
     """
 
     measures = (
-        Measure("tokens_per_second", "token/s", "higher"),
-        Measure("bandwidth", "B/s", "higher"),
+        Measure(
+            "tokens_per_second",
+            "token/s",
+            "higher",
+            about="tokens that a node's ranks get onto their devices in a second",
+            formula="sum over the ranks of tokens of a step / the rank's own seconds",
+        ),
+        Measure(
+            "bandwidth",
+            "B/s",
+            "higher",
+            about="bytes of tokens that a node's ranks read in a second",
+            formula="tokens_per_second × bytes of a token (2 or 4)",
+        ),
     )
     per_sample = True
     fitting = {"size": ("8GiB", "64MiB")}

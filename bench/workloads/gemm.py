@@ -21,7 +21,22 @@ class Gemm(Operation):
     the format before and after timing. `compute` has cold single calls and more variants.
     """
 
-    measures = (Measure("flops", "FLOP/s", "higher"), Measure("error", "", "lower"))
+    measures = (
+        Measure(
+            "flops",
+            "FLOP/s",
+            "higher",
+            about="arithmetic of matrix products",
+            formula="2·M·N·K / seconds of a product",
+        ),
+        Measure(
+            "error",
+            "",
+            "lower",
+            about="relative error of the result on random rows",
+            formula="‖C - C₆₄‖ / ‖C₆₄‖ (Frobenius), C₆₄ computed in fp64",
+        ),
+    )
     worded = {"layout": {"nn": ""}}
     fitting = {"shape": ("8192x8192x8192", "512x512x512")}
 

@@ -21,7 +21,7 @@ class Launch(Benchmark):
     host's pace where the host is the slower of the two.
     """
 
-    measures = (Measure("time", "s", "lower"),)
+    measures = (Measure("time", "s", "lower", about="seconds a launch"),)
     asynchronous = True
 
     op: Literal["empty", "add"] = "empty"

@@ -254,9 +254,21 @@ class Compute(Chosen):
     """
 
     measures = (
-        Measure("flops", "FLOP/s", "higher"),
-        Measure("time", "s", "lower"),
-        Measure("error", "", "lower"),
+        Measure(
+            "flops",
+            "FLOP/s",
+            "higher",
+            about="arithmetic of the operation",
+            formula="FLOPs of the cost model / time",
+        ),
+        Measure("time", "s", "lower", about="seconds of a call"),
+        Measure(
+            "error",
+            "",
+            "lower",
+            about="relative error of the worst result of a call",
+            formula="‖x - x₆₄‖ / ‖x₆₄‖, x₆₄ computed in fp64",
+        ),
     )
 
     def metrics(self, timing: Timing) -> Iterator[Metric]:
@@ -284,9 +296,21 @@ class Memory(Chosen):
     """
 
     measures = (
-        Measure("bandwidth", "B/s", "higher"),
-        Measure("time", "s", "lower"),
-        Measure("error", "", "lower"),
+        Measure(
+            "bandwidth",
+            "B/s",
+            "higher",
+            about="bytes that the operation moves in a second",
+            formula="least bytes of the cost model / time",
+        ),
+        Measure("time", "s", "lower", about="seconds of a call"),
+        Measure(
+            "error",
+            "",
+            "lower",
+            about="relative error of the worst result of a call",
+            formula="‖x - x₆₄‖ / ‖x₆₄‖, x₆₄ computed in fp64",
+        ),
     )
 
     op: str = "rmsnorm"

@@ -62,13 +62,44 @@ class Overlap(Benchmark):
     """
 
     measures = (
-        Measure("efficiency", "ratio", "higher"),
-        Measure("exposed", "s", "lower"),
-        Measure("compute_slowdown", "", "lower"),
-        Measure("communication_slowdown", "", "lower"),
-        Measure("compute_time", "s", "lower"),
-        Measure("communication_time", "s", "lower"),
-        Measure("together_time", "s", "lower"),
+        Measure(
+            "efficiency",
+            "ratio",
+            "higher",
+            about="share of the shorter of both that the other hides",
+            formula="max(0, min(1, (t_p + t_c - t) / min(t_p, t_c)))",
+            source="Intel MPI Benchmarks user guide, IMB-NBC",
+        ),
+        Measure(
+            "exposed",
+            "s",
+            "lower",
+            about="communication that computing does not hide",
+            formula="max(0, t - t_p)",
+        ),
+        Measure(
+            "compute_slowdown",
+            "",
+            "lower",
+            about="time of the products beside the collective over that alone",
+        ),
+        Measure(
+            "communication_slowdown",
+            "",
+            "lower",
+            about="time of the collective beside the products over that alone",
+        ),
+        Measure("compute_time", "s", "lower", about="time of the products alone", formula="t_p"),
+        Measure(
+            "communication_time", "s", "lower", about="time of the collective alone", formula="t_c"
+        ),
+        Measure(
+            "together_time",
+            "s",
+            "lower",
+            about="time of both at once, until the later one ends",
+            formula="t",
+        ),
     )
     per_sample = True
     fitting = {"shape": ("4096x4096x4096", "512x512x512")}

@@ -126,8 +126,12 @@ def _hidden(trip: float, seconds: Any) -> float:
     return trip / whole if trip > whole / 2 else 0.0
 
 
-def _times(name: str) -> tuple[Measure, ...]:
-    return tuple(Measure(f"{name}{end}", "s", "lower") for end in ("", "_p95", "_p99", "_max"))
+def _times(name: str, about: str, formula: str = "") -> tuple[Measure, ...]:
+    ends = {"": "median", "_p95": "95th percentile", "_p99": "99th percentile", "_max": "longest"}
+    return tuple(
+        Measure(f"{name}{end}", "s", "lower", about=f"{about}: {which}", formula=formula)
+        for end, which in ends.items()
+    )
 
 
 @benchmark(scope="pair")
@@ -143,8 +147,14 @@ class Pairs(_Pair):
     """
 
     measures: ClassVar[tuple[Measure, ...]] = (
-        Measure("bandwidth", "B/s", "higher"),
-        *_times("latency"),
+        Measure(
+            "bandwidth",
+            "B/s",
+            "higher",
+            about="payload that the link carries, in both directions together where both send",
+            formula="2 · size / seconds there and back, or of the exchange",
+        ),
+        *_times("latency", "one way of eight bytes", "round trip / 2"),
     )
 
     direction: Literal["unidirectional", "bidirectional"] = "unidirectional"
@@ -241,7 +251,16 @@ class Link(_Pair):
     and back. Many of these at the same time (``together: true``) add up to what sites share.
     """
 
-    measures = (Measure("bandwidth", "bit/s", "higher"), *_times("round_trip"))
+    measures = (
+        Measure(
+            "bandwidth",
+            "bit/s",
+            "higher",
+            about="payload that the link carries one way",
+            formula="8 · size / (seconds - median round_trip), as long as that is at most half",
+        ),
+        *_times("round_trip", "there and back of eight bytes"),
+    )
 
     size: Bytes = Bytes(256 << 20)
     direction: Literal["there", "back"] = "there"

@@ -52,17 +52,49 @@ class Resumable(Saved):
     """
 
     measures = (
-        Measure("goodput", "ratio", "higher"),
-        Measure("step_time", "s", "lower"),
-        Measure("save_time", "s", "lower"),
-        Measure("total", "s", "lower"),
-        Measure("productive", "s", "higher"),
-        Measure("saving", "s", "lower"),
-        Measure("lost_work", "s", "lower"),
-        Measure("detection", "s", "lower"),
-        Measure("relaunch", "s", "lower"),
-        Measure("restoring", "s", "lower"),
-        Measure("failures", "count", "lower"),
+        Measure(
+            "goodput",
+            "ratio",
+            "higher",
+            about="share of the time in which steps were made that count",
+            formula="productive / total",
+        ),
+        Measure("step_time", "s", "lower", about="seconds of a step that counts"),
+        Measure("save_time", "s", "lower", about="seconds of a checkpoint that was completed"),
+        Measure(
+            "total",
+            "s",
+            "lower",
+            about="from the first step's begin to the last one's end, restarts included",
+            formula="productive + saving + lost_work + detection + relaunch + restoring",
+        ),
+        Measure("productive", "s", "higher", about="seconds of steps that count"),
+        Measure("saving", "s", "lower", about="seconds of checkpoints that were completed"),
+        Measure(
+            "lost_work",
+            "s",
+            "lower",
+            about="seconds of steps and of parts of checkpoints that a failure undid",
+        ),
+        Measure(
+            "detection",
+            "s",
+            "lower",
+            about="seconds from a kill until the engine has started a new process of rank 0",
+        ),
+        Measure(
+            "relaunch",
+            "s",
+            "lower",
+            about="seconds from there until the benchmark begins: imports, the group",
+        ),
+        Measure(
+            "restoring",
+            "s",
+            "lower",
+            about="seconds of building the model and reading the checkpoint",
+        ),
+        Measure("failures", "count", "lower", about="how often ranks were killed"),
     )
     timed = False  # minutes, restarts included: what others do in them cannot be told apart
     worded = {"kill_after": {0.0: ""}, "attempt": {0: ""}}

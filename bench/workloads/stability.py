@@ -42,10 +42,28 @@ class Stability(Pairs):
     """
 
     measures = (
-        Measure("bandwidth", "B/s", "higher"),
-        Measure("stalls", "count", "lower"),
-        Measure("longest_gap", "s", "lower"),
-        Measure("low_share", "ratio", "lower"),
+        Measure(
+            "bandwidth",
+            "B/s",
+            "higher",
+            about="payload over windows of equally many steps, a fiftieth of the stream each",
+            formula="2 · size · messages of a window / its seconds",
+        ),
+        Measure(
+            "stalls",
+            "count",
+            "lower",
+            about="steps in which the stream stood still",
+            formula="steps longer than stall × their median",
+        ),
+        Measure("longest_gap", "s", "lower", about="longest step"),
+        Measure(
+            "low_share",
+            "ratio",
+            "lower",
+            about="share of the time in which the stream was slow",
+            formula="time in windows below low × median bandwidth / all of it",
+        ),
     )
 
     worded = {

@@ -86,11 +86,33 @@ class Storage(_OnOneRank):
     """
 
     measures = (
-        Measure("bandwidth", "B/s", "higher"),
-        Measure("iops", "op/s", "higher"),
-        Measure("latency_p50", "s", "lower"),
-        Measure("latency_p99", "s", "lower"),
-        Measure("latency_p999", "s", "lower"),
+        Measure(
+            "bandwidth",
+            "B/s",
+            "higher",
+            about="bytes read or written in a second",
+            formula="as fio reports it",
+            source="fio, bw",
+        ),
+        Measure(
+            "iops",
+            "op/s",
+            "higher",
+            about="operations in a second",
+            formula="as fio reports it",
+            source="fio, iops",
+        ),
+        Measure(
+            "latency_p50",
+            "s",
+            "lower",
+            about="median time from submitting an operation until it is complete",
+            source="fio, lat_ns",
+        ),
+        Measure("latency_p99", "s", "lower", about="99th percentile of it", source="fio, lat_ns"),
+        Measure(
+            "latency_p999", "s", "lower", about="99.9th percentile of it", source="fio, lat_ns"
+        ),
     )
     per_sample = True
     fitting = {"size": ("16GiB", "256MiB")}
@@ -216,9 +238,27 @@ class Metadata(_OnOneRank):
     """
 
     measures = (
-        Measure("create_rate", "op/s", "higher"),
-        Measure("stat_rate", "op/s", "higher"),
-        Measure("remove_rate", "op/s", "higher"),
+        Measure(
+            "create_rate",
+            "op/s",
+            "higher",
+            about="empty files created in a second",
+            formula="files / seconds",
+        ),
+        Measure(
+            "stat_rate",
+            "op/s",
+            "higher",
+            about="files looked up in a second",
+            formula="files / seconds",
+        ),
+        Measure(
+            "remove_rate",
+            "op/s",
+            "higher",
+            about="files removed in a second",
+            formula="files / seconds",
+        ),
     )
     per_sample = True
 

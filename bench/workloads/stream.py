@@ -23,7 +23,16 @@ class Stream(Operation):
     ones are refused. They may take an eighth of the memory each.
     """
 
-    measures = (Measure("bandwidth", "B/s", "higher"),)
+    measures = (
+        Measure(
+            "bandwidth",
+            "B/s",
+            "higher",
+            about="sustained memory bandwidth",
+            formula="arrays that the operation reads and writes × size / seconds",
+            source="McCalpin, Memory Bandwidth and Machine Balance, 1995",
+        ),
+    )
     fitting = {"size": ("1GiB", "64MiB")}
 
     op: Literal["copy", "scale", "add", "triad", "dot", "read"] = "triad"

@@ -39,7 +39,15 @@ class Transfer(Benchmark):
     rank's own cores are.
     """
 
-    measures = (Measure("bandwidth", "B/s", "higher"),)
+    measures = (
+        Measure(
+            "bandwidth",
+            "B/s",
+            "higher",
+            about="payload of copies over the host link, of both directions where both run",
+            formula="directions × size / seconds until all are done",
+        ),
+    )
     fitting = {"size": ("256MiB", "64MiB")}
 
     direction: Literal["h2d", "d2h", "both"] = "h2d"
