@@ -82,7 +82,10 @@ class Checkpoint(Saved):
     worded = {"threads": {1: ""}}
 
     mode: Literal["sync", "async"] = "sync"
+    """``sync``: training stands still until the storage has all; ``async``: it is copied first,
+    then written while training would go on."""
     threads: int = 1
+    """Threads with which each rank writes."""
 
     def __post_init__(self) -> None:
         """Raise `UsageError` for what cannot be, before anything is started."""

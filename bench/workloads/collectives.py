@@ -4,10 +4,6 @@
 and send_recv, what all ranks' parts add up to for all_gather, reduce_scatter, scatter, gather and
 all_to_all. algbw = S / t; busbw = algbw × k (`bench.kernels.messages`). Bandwidths are
 unidirectional. In a skewed all_to_all the rank that receives most gets 2n/(n+1) times the mean.
-
-``in_flight`` is how many calls are issued before the first is waited for, each on buffers of its
-own; without it a call blocks until its result is there. Time is then that of one call: the span
-over all of them, divided by their number.
 """
 
 from __future__ import annotations
@@ -124,10 +120,17 @@ class Collectives(Benchmark):
     fitting = {"size": ("256MiB", "16MiB")}
 
     op: Op = "all_reduce"
+    """The collective; ``send_recv`` passes to the next rank and takes from the one before."""
     size: Bytes = Bytes(16 << 20)
+    """S: bytes of the whole array, what one rank holds or what all ranks' parts add up to."""
     dtype: Literal["fp32", "bf16", "fp16", "int32", "int64", "uint8"] = "fp32"
+    """Of the elements."""
     buffers: Literal["", "in_place", "out_of_place"] = ""
+    """Whether the result takes the place of what is given; empty: as the operation usually has
+    it."""
     in_flight: int | None = None
+    """Calls that are issued before the first is waited for, each on buffers of its own; without it
+    a call blocks until its result is there."""
 
     def __post_init__(self) -> None:
         """Raise `UsageError` for what cannot be, before anything is started."""

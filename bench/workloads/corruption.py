@@ -104,9 +104,15 @@ class Corruption(Repeated):
     fitting = {"shape": ("typical", "small")}
 
     op: Literal["gemm", "softmax", "local_reduce", "train", "copy"] = "gemm"
+    """``softmax`` reduces rows, ``local_reduce`` sums buffers, ``train`` is a step of a small
+    decoder, ``copy`` is there and back."""
     shape: str = "typical"
+    """``typical``, ``small``, extents of the operation or bytes of the copy; in a suite,
+    ``fitting`` is the former on an accelerator, the latter on a weak device."""
     dtype: str = ""
+    """Number format; empty: the operation's first."""
     impl: Impl = "torch"
+    """Who computes, as of `compute`."""
 
     def __post_init__(self) -> None:
         """Fill in the operation's default dtype. Raise `UsageError` for bad axes."""

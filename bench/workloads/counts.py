@@ -37,14 +37,7 @@ _UNITS = {"flops": "FLOP", "bytes": "B", "shared": "B"}
 class Counts(Benchmark):
     """What the Triton implementation of an operation takes on an architecture, cross-compiled.
 
-    ``launches`` of one call and the different ``kernels`` that are compiled for it; ``flops`` and
-    ``bytes`` as its cost model says; ``registers`` of a thread and ``shared`` bytes of a program,
-    of the kernel that takes most; ``spills`` of all kernels, in what the compiler counts them in.
     The same code gives the same figures, so that the gate compares them exactly.
-
-    ``arch`` is one of the compiler's targets; empty: that of the device. ``shape`` is as operations
-    name it; empty: the one that is worth measuring on an accelerator. ``variant`` and ``dtype``
-    are the operation's first where they are empty.
     """
 
     measures = tuple(
@@ -55,10 +48,15 @@ class Counts(Benchmark):
     of_device = False
 
     op: str = "gemm"
+    """The operation."""
     variant: str = ""
+    """Empty: the operation's first."""
     dtype: str = ""
+    """Empty: the operation's first."""
     shape: Shape | None = None
+    """Extents; empty: those that are worth measuring on an accelerator."""
     arch: str = ""
+    """A target of the compiler, as ``sm_90``; empty: that of the device."""
 
     def __post_init__(self) -> None:
         """Fill in what is empty; raise `UsageError` for what there is not."""

@@ -41,9 +41,13 @@ class Gemm(Operation):
     fitting = {"shape": ("8192x8192x8192", "512x512x512")}
 
     shape: Shape = Shape((4096, 4096, 4096))
+    """M×N×K."""
     dtype: Literal["fp32", "tf32", "fp16", "bf16", "fp8_e4m3", "fp8_e5m2", "int8"] = "bf16"
+    """Number format of the operands."""
     layout: Literal["nn", "nt", "tn"] = "nn"
+    """Which operands are transposed: ``n`` as it is, ``t`` transposed."""
     impl: Impl = "torch"
+    """Who computes, as of `compute`."""
 
     def __post_init__(self) -> None:
         """Raise `UsageError` unless the shape is M×N×K."""

@@ -113,10 +113,15 @@ class Generate(OnModel):
     worded = {**OnModel.worded, "page": {0: ""}}
 
     batch: int = 1
+    """Requests at a time."""
     dtype: Literal["fp32", "bf16"] = "fp32"
+    """Of weights and cache."""
     context: int = 64
+    """Tokens of a prompt."""
     output: int = 32
+    """Tokens that are written for each."""
     page: int = 0
+    """Tokens of a page of the cache; 0: one piece a sequence."""
 
     def __post_init__(self) -> None:
         """Raise `UsageError` for what cannot be, before anything is started."""

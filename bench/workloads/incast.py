@@ -74,7 +74,9 @@ class Incast(Benchmark):
     per_sample = True
 
     size: Bytes = Bytes(16 << 20)
+    """Bytes of each sender."""
     receiver: int | None = None
+    """The rank that receives; without it each in turn."""
 
     def __post_init__(self) -> None:
         """Raise `UsageError` for what cannot be, before anything is started."""

@@ -25,7 +25,9 @@ class Launch(Benchmark):
     asynchronous = True
 
     op: Literal["empty", "add"] = "empty"
+    """``empty`` negates one element in place; ``add`` sums two vectors of 1024."""
     view: Literal["host", "device"] = "host"
+    """Whose clock: the host's until the call returns, or the device's."""
 
     def setup(self, context: Context) -> None:
         """Allocate the operands."""

@@ -68,7 +68,7 @@ class Overlap(Benchmark):
             "higher",
             about="share of the shorter of both that the other hides",
             formula="max(0, min(1, (t_p + t_c - t) / min(t_p, t_c)))",
-            source="Intel MPI Benchmarks user guide, IMB-NBC",
+            source="MPI Benchmarks, user guide, IMB-NBC",
         ),
         Measure(
             "exposed",
@@ -105,11 +105,17 @@ class Overlap(Benchmark):
     fitting = {"shape": ("4096x4096x4096", "512x512x512")}
 
     op: Literal["all_reduce", "all_gather", "reduce_scatter", "all_to_all"] = "all_reduce"
+    """The collective."""
     size: Bytes = Bytes(64 << 20)
+    """Bytes of its whole array."""
     dtype: Literal["fp32", "bf16"] = "bf16"
+    """Of both."""
     shape: Shape = Shape((4096, 4096, 4096))
+    """M×N×K of the products."""
     impl: Impl = "torch"
+    """Who computes the products."""
     calls: int | None = None
+    """Products beside a collective; without it as many as take about as long."""
 
     def __post_init__(self) -> None:
         """Raise `UsageError` for what cannot be, before anything is started."""

@@ -38,8 +38,12 @@ class _Pair(Benchmark):
     worded = {"memory": {"device": "", "host": "host-memory"}, "direction": {"unidirectional": ""}}
 
     size: Bytes = Bytes(16 << 20)
+    """Bytes of the payload."""
     direction: str = ""
+    """One way at a time, or both at once."""
     memory: Literal["device", "host"] = "device"
+    """Where the payload lies: on the device, over its collective library, or in host memory, over
+    the hosts' network."""
 
     def _join(self, context: Context) -> None:
         """Find the other rank.
@@ -158,6 +162,7 @@ class Pairs(_Pair):
     )
 
     direction: Literal["unidirectional", "bidirectional"] = "unidirectional"
+    """One way at a time, or both at once."""
 
     def setup(self, context: Context) -> None:
         """Allocate random payloads that both ranks can compute, and room for what arrives.
@@ -263,7 +268,9 @@ class Link(_Pair):
     )
 
     size: Bytes = Bytes(256 << 20)
+    """Bytes of the payload."""
     direction: Literal["there", "back"] = "there"
+    """``there``: from the lower rank to the other; ``back``: the other way."""
 
     def setup(self, context: Context) -> None:
         """Allocate what is sent, or what arrives beside what should.

@@ -76,9 +76,13 @@ class Precision(Operation):
     fitting = {"shape": ("4096x4096x4096", "512x512x512")}
 
     shape: Shape = Shape((2048, 2048, 2048))
+    """M×N×K."""
     dtype: Literal["fp32", "tf32", "fp16", "bf16", "fp8_e4m3", "fp8_e5m2", "int8"] = "bf16"
+    """Number format of the operands."""
     distribution: Distribution = "normal"
+    """Of the operands' values."""
     impl: Impl = "torch"
+    """Who computes, as of `compute`."""
 
     def __post_init__(self) -> None:
         """Raise `UsageError` unless the shape is M×N×K."""

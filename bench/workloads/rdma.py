@@ -52,8 +52,11 @@ class Rdma(Benchmark):
     worded = {"iterations": {2000: ""}}
 
     size: Bytes = Bytes(1 << 20)
+    """Bytes of a message."""
     iterations: int = 2000
+    """Messages of a run."""
     card: str = ""
+    """Empty: the card nearest to the device."""
 
     def setup(self, context: Context) -> None:
         """Choose a card. Raises `Unmeasurable` where there is none, or nothing to drive it with."""

@@ -100,12 +100,19 @@ class Resumable(Saved):
     worded = {"kill_after": {0.0: ""}, "attempt": {0: ""}}
 
     batch: int = 4
+    """Sequences of a rank in a step."""
     steps: int = 20
+    """Steps of the whole training."""
     every: int = 10
+    """Steps from one checkpoint to the next."""
     key: str = ""
+    """Names the training that attempts belong to; empty: there is one attempt."""
     attempt: int = 0
+    """Number of this attempt."""
     kill_after: float = 0.0
+    """Seconds after which ranks kill themselves; 0: none does."""
     victims: str = ""
+    """Which ranks do, as ``0-3,7``."""
 
     def __post_init__(self) -> None:
         """Raise `UsageError` for what cannot be, before anything is started."""

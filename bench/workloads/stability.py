@@ -74,9 +74,13 @@ class Stability(Pairs):
     }
 
     direction: Literal["unidirectional", "bidirectional"] = "bidirectional"
+    """As of `pairs`; both ways, so that either end and either direction can stall them."""
     duration: Seconds = Seconds(10.0)
+    """Of the stream."""
     stall: float = 10.0
+    """Medians of a step from which one is a stall."""
     low: float = 0.9
+    """Share of the median bandwidth below which a window is slow."""
 
     def __post_init__(self) -> None:
         """Raise `UsageError` for what cannot be, before anything is started."""

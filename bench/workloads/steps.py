@@ -154,6 +154,8 @@ class Steps(Modelled):
     }
 
     recompute: Literal["none", "selective", "full"] = "none"
+    """What the backward pass computes again: nothing, all but products and attention, or whole
+    blocks."""
 
     def reported(self) -> tuple[Measure, ...]:
         """A bubble is of pipelines, and what is computed again is not always known."""

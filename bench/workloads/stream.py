@@ -36,9 +36,13 @@ class Stream(Operation):
     fitting = {"size": ("1GiB", "64MiB")}
 
     op: Literal["copy", "scale", "add", "triad", "dot", "read"] = "triad"
+    """Of STREAM; ``dot`` and ``read`` write nothing."""
     size: Bytes = Bytes(1 << 30)
+    """Bytes of each array."""
     dtype: Literal["fp64", "fp32", "fp16", "bf16"] = "fp32"
+    """Number format."""
     impl: Impl = "torch"
+    """Who computes, as of `compute`."""
 
     def what(self) -> tuple[str, Sizes, str, str]:
         """Operation, shape, dtype and variant."""
