@@ -20,16 +20,6 @@ GATE_SCHEMA = 1
 GATE = "gate.json"
 
 State: TypeAlias = Literal[
-    "REGRESSED",  # slower (or more) than the margin allows, beyond doubt
-    "INVALID",  # a check did not hold, throttled, contended, other devices, no ratio to zero
-    "MISSING",  # the baseline has it, the candidate has not
-    "NO_BASELINE",  # the candidate has it, the baseline has not
-    "CHANGED",  # the code that defines the measurement differs: figures cannot be compared
-    "INCONCLUSIVE",  # not sure within the blocks or the budget that were allowed
-    "IMPROVED",  # faster than the margin, beyond doubt
-    "PASS",  # not slower than the margin allows, beyond doubt
-]
-STATES: tuple[State, ...] = (
     "REGRESSED",
     "INVALID",
     "MISSING",
@@ -38,7 +28,18 @@ STATES: tuple[State, ...] = (
     "INCONCLUSIVE",
     "IMPROVED",
     "PASS",
-)
+]
+STATE_MEANING: dict[State, str] = {
+    "REGRESSED": "slower (or more) than the margin allows, beyond doubt",
+    "INVALID": "a check did not hold, throttled, contended, other devices, no ratio to zero",
+    "MISSING": "the baseline has it, the candidate has not",
+    "NO_BASELINE": "the candidate has it, the baseline has not",
+    "CHANGED": "the code that defines the measurement differs: figures cannot be compared",
+    "INCONCLUSIVE": "not sure within the blocks or the budget that were allowed",
+    "IMPROVED": "faster than the margin, beyond doubt",
+    "PASS": "not slower than the margin allows, beyond doubt",
+}
+STATES: tuple[State, ...] = tuple(STATE_MEANING)
 """Worst first."""
 PASSING = frozenset({"PASS", "IMPROVED"})
 Inconclusive: TypeAlias = Literal["fail", "warn"]
@@ -63,6 +64,7 @@ class Judged(msgspec.Struct, kw_only=True, frozen=True):
     state: State
     unit: str
     better: Better
+    """Which way is better."""
     margin: float
     where: str = ""
     change: float | None = None
@@ -88,6 +90,7 @@ class GateReport(msgspec.Struct, kw_only=True, frozen=True):
     """
 
     schema: int = GATE_SCHEMA
+    """Version of this form."""
     gate: str
     how: Literal["pair", "check"]
     baseline: str
@@ -95,9 +98,12 @@ class GateReport(msgspec.Struct, kw_only=True, frozen=True):
     created: str
     alpha: float
     inconclusive: Inconclusive = "fail"
+    """Whether INCONCLUSIVE fails or is a warning."""
     provenance: Provenance | None = None
+    """Of both sides' measurements."""
     devices: list[str] = []
     judged: list[Judged] = []
+    """The metrics."""
     notes: list[str] = []
 
     def count(self, state: State) -> int:

@@ -19,8 +19,6 @@ Status: TypeAlias = Literal["ok", "failed", "invalid", "contended", "skipped", "
 RunState: TypeAlias = Literal["running", "complete", "interrupted", "failed"]
 Provenance: TypeAlias = Literal["measured", "stand-in", "simulated", "imported"]
 
-STATUSES: tuple[Status, ...] = ("ok", "failed", "invalid", "contended", "skipped", "missing")
-PROVENANCES: tuple[Provenance, ...] = ("measured", "stand-in", "simulated", "imported")
 STATUS_MEANING: dict[Status, str] = {
     "ok": "measured, its sanity check held, the host was quiet",
     "failed": "the benchmark raised, crashed, ran out of memory or out of time",
@@ -29,6 +27,20 @@ STATUS_MEANING: dict[Status, str] = {
     "contended": "measured while other work ran on its cores: the value does not count",
     "skipped": "cannot be measured on this device, for the reason given",
     "missing": "nobody answered: a node or agent was lost before it could report",
+}
+STATUSES: tuple[Status, ...] = tuple(STATUS_MEANING)
+PROVENANCE_MEANING: dict[Provenance, str] = {
+    "measured": "on an accelerator, by its own datasheet",
+    "stand-in": "on devices that stand in for an accelerator: CPU cores, or a chip for another",
+    "simulated": "computed from a datasheet, with noise and faults that a file declares",
+    "imported": "read from what another tool has written",
+}
+PROVENANCES: tuple[Provenance, ...] = tuple(PROVENANCE_MEANING)
+RUN_STATE_MEANING: dict[RunState, str] = {
+    "running": "not ended: its driver works, or died (`hengsuan run --resume`)",
+    "complete": "all that was planned was measured, or says why not",
+    "interrupted": "somebody stopped it; what was measured is kept",
+    "failed": "it could not go on; what was measured is kept",
 }
 
 
@@ -41,17 +53,29 @@ class Row(msgspec.Struct, array_like=True, frozen=True):
     """
 
     case: int
+    """Id of the case in the header."""
     group: int
+    """Which of its schedule's groups; of scope ``rank`` the rank."""
     repeat: int
+    """Which repeat of its stage."""
     time: float
+    """Seconds since the run began."""
     value: float | None
+    """Median, in the case's unit."""
     low: float | None
+    """Lower end of its 95 % interval."""
     high: float | None
+    """Upper end of it."""
     n: int
+    """Samples behind it."""
     status: Status
+    """What became of it."""
     conditions: int
+    """Line of ``conditions.jsonl``; -1: unknown."""
     provenance: Provenance
+    """Where it comes from."""
     reason: str
+    """A sentence: why it is not ``ok``, or what a reader of a good value must know."""
 
 
 DIGEST = "digest"
@@ -91,14 +115,17 @@ class Case(msgspec.Struct, frozen=True):
 
     id: int
     stage: str
+    """Of the suite."""
     benchmark: str
     axes: dict[str, Any]
     scope: Scope
     metric: str
     unit: str
     better: Better
+    """Which way is better."""
     source: str
     schedule: int
+    """Index in `Header.schedules`."""
     expected: float | None = None
     title: str = ""
     exact: bool = False
@@ -126,18 +153,24 @@ class Device(msgspec.Struct, kw_only=True, frozen=True):
     """
 
     index: int
+    """Its place in the node."""
     backend: str
     name: str
+    """As its backend reports it."""
     chip: str | None = None
     serial: str = ""
+    """Serial number or UUID."""
     memory: int = 0
+    """Bytes."""
     firmware: str = ""
+    """Version."""
     lane: str = ""
     dies: int = 1
     stand_in: bool = False
     stands_for: str = ""
     weak: bool = False
     facts: dict[str, Any] = {}
+    """What else is known of it."""
 
     @property
     def judged_as(self) -> str | None:
@@ -154,14 +187,19 @@ class Node(msgspec.Struct, kw_only=True, frozen=True):
 
     id: str
     name: str
+    """Host name."""
     machine: str = ""
     address: str = ""
+    """Where other nodes reach it."""
     backend: str = ""
     collectives: str = ""
     devices: tuple[Device, ...] = ()
     labels: dict[str, str] = {}
+    """Site, rack, ..."""
     facts: dict[str, Any] = {}
+    """What it states of itself: interfaces, links, versions."""
     problem: str = ""
+    """Why it could not be asked; empty if it could."""
     busy: tuple[str, ...] = ()
 
 
@@ -176,8 +214,11 @@ class DeviceGroup(msgspec.Struct, kw_only=True, frozen=True):
     count: int
     devices: int
     chip: str
+    """Datasheet of all devices."""
     backend: str = "sim"
+    """What reaches them."""
     prefix: str = "node"
+    """What node names begin with."""
     labels: dict[str, int] = {}
     facts: dict[str, Any] = {}
     exceptions: dict[int, dict[str, Any]] = {}
@@ -202,18 +243,25 @@ class Conditions(msgspec.Struct, kw_only=True, frozen=True):
     """
 
     nice: int | None = None
+    """Priority of the rank's process."""
     affinity: str = ""
+    """Cores that it may run on."""
     threads: int | None = None
+    """Threads that libraries use."""
     governor: str = ""
+    """Of the cores' frequency."""
     frequency: tuple[float | None, float | None] = (None, None)
+    """MHz, before and after."""
     temperature: tuple[float | None, float | None] = (None, None)
     power: tuple[float | None, float | None] = (None, None)
     throttled: str = ""
     capped: bool = False
     timer: str = ""
+    """Which clock took the samples."""
     tables: str = ""
     library: str = ""
     shared: bool = False
+    """Whether others used the device (``--share``)."""
 
 
 class ScheduleSpec(msgspec.Struct, kw_only=True, frozen=True):
@@ -227,8 +275,10 @@ class ScheduleSpec(msgspec.Struct, kw_only=True, frozen=True):
     """
 
     kind: str
+    """The rule's name."""
     scope: Scope
     arguments: dict[str, Any] = {}
+    """What the rule takes."""
     groups: int | None = None
     library: str = ""
 
@@ -237,23 +287,41 @@ class Header(msgspec.Struct, kw_only=True):
     """``run.json``: everything that rows refer to by id, but the conditions, which have a file."""
 
     schema: int = SCHEMA
+    """Version of this form."""
     id: str
+    """Name of the run and its folder."""
     suite: str
+    """Name of what was measured."""
     suite_text: str = ""
-    started: str  # ISO 8601, UTC
+    """All of its file."""
+    started: str
+    """UTC, ISO 8601."""
     finished: str | None = None
+    """UTC, ISO 8601; None until it ends."""
     state: RunState = "running"
+    """What became of the run."""
     executor: str
+    """``ray``, ``local`` or ``sim``."""
     command: list[str] = []
+    """The words that started it."""
     provenance: Provenance
+    """Of every row."""
     environment: dict[str, Any] = {}
+    """Versions, digests of plugins, variables that change what libraries do; never a secret."""
     nodes: list[Node] = []
+    """Nodes that were asked."""
     fleet: DeviceGroup | None = None
+    """Alike nodes in one line, of a simulated run."""
     cases: list[Case] = []
+    """All cases, by id."""
     schedules: list[ScheduleSpec] = []
+    """Rules that yield the cases' groups."""
     conditions: list[Conditions] = []
+    """In memory only: their file is ``conditions.jsonl``."""
     stages: list[dict[str, Any]] = []
+    """When each began and ended."""
     events: list[dict[str, Any]] = []
+    """What happened besides: nodes lost, ranks replaced, errors counted."""
 
     @property
     def stands_for(self) -> str:
@@ -279,8 +347,11 @@ class Samples(msgspec.Struct, array_like=True, frozen=True):
     """
 
     case: int
+    """Id of the case."""
     group: int
+    """As of `Row`."""
     repeat: int
+    """As of `Row`."""
     calls: int
     seconds: list[float]
 

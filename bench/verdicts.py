@@ -22,21 +22,39 @@ VERDICT_SCHEMA = 1
 VERDICT = "verdict.json"
 
 Word: TypeAlias = Literal["accept", "reject", "inconclusive"]
-WORDS: tuple[Word, ...] = ("accept", "reject", "inconclusive")
+WORD_MEANING: dict[Word, str] = {
+    "accept": "everything that had to be measured on it was, and nothing was found",
+    "reject": "something was found that re-testing did not take back",
+    "inconclusive": "something is missing, contended, skipped or not yet sure",
+}
+WORDS: tuple[Word, ...] = tuple(WORD_MEANING)
 
 Against: TypeAlias = Literal[
-    "sanity",  # a check of the result did not hold
-    "fault",  # the node, a rank or a benchmark was lost; hardware errors were counted
-    "corruption",  # equal work gave unequal bits
-    "floor",  # a limit that the profile states
-    "datasheet",  # what datasheet and topology predict
-    "fleet",  # the nodes of the same chip that were measured with it
-    "baseline",  # the nodes of an already proven run
-    "history",  # the node itself, in earlier runs
-    "fabric",  # the other nodes' links (the fabric model)
-    "drift",  # what the majority says of itself
-    "coverage",  # what had to be measured and was not
+    "sanity",
+    "fault",
+    "corruption",
+    "floor",
+    "datasheet",
+    "fleet",
+    "baseline",
+    "history",
+    "fabric",
+    "drift",
+    "coverage",
 ]
+AGAINST_MEANING: dict[Against, str] = {
+    "sanity": "a check of the result did not hold",
+    "fault": "the node, a rank or a benchmark was lost; hardware errors were counted",
+    "corruption": "equal work gave unequal bits",
+    "floor": "a limit that the profile states",
+    "datasheet": "what datasheet and topology predict",
+    "fleet": "the nodes of the same chip that were measured with it",
+    "baseline": "the nodes of an already proven run",
+    "history": "the node itself, in earlier runs",
+    "fabric": "the other nodes' links (the fabric model)",
+    "drift": "what the majority says of itself",
+    "coverage": "what had to be measured and was not",
+}
 
 
 class Evidence(msgspec.Struct, kw_only=True, frozen=True):
@@ -53,12 +71,16 @@ class Evidence(msgspec.Struct, kw_only=True, frozen=True):
 
     verdict: Word
     against: Against
+    """What it was held against."""
     text: str
+    """The finding as a sentence."""
     stage: str = ""
+    """Of the suite."""
     metric: str = ""
     device: str = ""
     unit: str = ""
     better: Better = "higher"
+    """Which way is better."""
     value: float | None = None
     expected: float | None = None
     effect: float | None = None
@@ -69,6 +91,7 @@ class Evidence(msgspec.Struct, kw_only=True, frozen=True):
     repeats: int = 0
     conditions: dict[str, Any] = {}
     cause: str = ""
+    """What it is likely due to."""
     command: str = ""
 
 
@@ -81,6 +104,7 @@ class Waived(msgspec.Struct, kw_only=True, frozen=True):
     metric: str
     finding: Evidence
     reason: str
+    """Why it does not count."""
     until: str
 
 
@@ -93,10 +117,13 @@ class NodeVerdict(msgspec.Struct, kw_only=True, frozen=True):
 
     node: str
     verdict: Word
+    """Of the node."""
     chip: str = ""
+    """Datasheet of its devices."""
     identity: Identity = Identity()
     evidence: list[Evidence] = []
     waived: list[Waived] = []
+    """Findings that somebody answers for."""
     checks: dict[str, int] = {}
 
 
@@ -109,14 +136,22 @@ class Certification(msgspec.Struct, kw_only=True):
     """
 
     schema: int = VERDICT_SCHEMA
+    """Version of this form."""
     run: str
     suite: str
+    """What was measured."""
     profile: str
+    """By which limits."""
     provenance: Provenance
+    """Of the run."""
     stands_for: str = ""
+    """Chips that were stood in for."""
     began: str
+    """UTC, ISO 8601."""
     finished: str
+    """UTC, ISO 8601."""
     version: str = ""
+    """Of hengsuan."""
     results: str = ""
     nodes: list[NodeVerdict] = []
     measured: int = 0

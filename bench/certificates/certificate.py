@@ -37,9 +37,13 @@ class WaivedFinding(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fi
     """A finding that did not count, who says why, and until which day."""
 
     finding: str
+    """The sentence."""
     metric: str
+    """The waiver's pattern."""
     reason: str
+    """Why it does not count."""
     until: str
+    """Last day."""
 
 
 class Certificate(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
@@ -54,18 +58,29 @@ class Certificate(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fiel
     """
 
     schema: int = CERTIFICATE_SCHEMA
+    """Version of this form."""
     use: Use = "certify"
     node: str
+    """Its name."""
     chip: str
+    """Datasheet of its devices."""
     labels: dict[str, str]
+    """Site, rack, ..."""
     identity: Identity
+    """Which hardware it is."""
     verdict: Word
     provenance: Provenance
+    """Of the run."""
     findings: list[str]
+    """What was found, in sentences."""
     waived: list[WaivedFinding]
+    """What was found and did not count."""
     run: str
+    """Its id."""
     suite: str
+    """What was measured."""
     profile: str
+    """By which limits."""
     cases: int
     cases_hash: str
     checks: dict[str, int]
@@ -73,9 +88,13 @@ class Certificate(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fiel
     versions: dict[str, str]
     results: dict[str, str]
     began: str
+    """Of the run."""
     finished: str
+    """Of the run."""
     issued: str
+    """Of the certificate."""
     valid_until: str
+    """Until when it holds."""
     signer: str
 
     def signed_bytes(self) -> bytes:

@@ -28,9 +28,13 @@ class Noise(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=Tru
     """What differs from a cluster's own noise for some metrics; None: nothing."""
 
     between: float | list[float] | None = None
+    """Of devices around the chip's mean."""
     within: float | list[float] | None = None
+    """Of repeats around the device's own mean."""
     tails: float | None = None
+    """Share of measurements whose noise is five times as large."""
     sessions: float | None = None
+    """Of a stage as a whole."""
 
 
 class Fault(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
@@ -196,11 +200,17 @@ class Cluster(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=T
     """
 
     name: str
+    """As the file is called."""
     description: str = ""
+    """A sentence."""
     chip: str
+    """Datasheet of all devices."""
     nodes: int
+    """How many."""
     devices: int
+    """Of each node."""
     seed: int = 0
+    """Of everything that is drawn."""
     between: float | list[float] = 0.01
     within: float | list[float] = 0.005
     tails: float = 0.0
@@ -211,10 +221,13 @@ class Cluster(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=T
     labels: dict[str, int] = {}
     facts: dict[str, Any] = {}
     link_latency: float = 2e-6
+    """Seconds of a hop inside a node."""
     network_latency: float = 5e-6
+    """Seconds of a hop between nodes."""
     network: dict[str, NetworkLevel] = {}
     operation: Operation = Operation()
     faults: list[Fault] = []
+    """What is wrong with some."""
 
 
 Problem = tuple[Place, str]

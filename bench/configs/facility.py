@@ -37,23 +37,31 @@ class Stated(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=Tr
     """A declared figure, and what it rests on."""
 
     value: float
+    """The figure."""
     source: str
+    """What it rests on."""
 
 
 class ItPower(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
     """Watts of all IT equipment while ``devices`` devices trained."""
 
     value: float
+    """Watts."""
     devices: int
+    """That trained meanwhile."""
     source: str
+    """What it rests on."""
 
 
 class DeviceHours(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
     """Hours of devices that were allocated to jobs, of those that were available."""
 
     allocated: float
+    """Hours."""
     available: float
+    """Hours."""
     source: str
+    """What it rests on."""
 
 
 class Item(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
@@ -64,9 +72,12 @@ class Item(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=True
     """
 
     name: str
+    """The product; of a chip, its datasheet."""
     count: int
     origin: Origin
+    """Whose it is."""
     source: str = ""
+    """What that rests on; a self-reliant one needs it."""
     carries: dict[str, int] = {}
 
 
@@ -78,16 +89,23 @@ class Facility(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=
     """
 
     name: str
+    """Of the system."""
     dtype: str = "bf16"
     pue: Stated | None = None
     it_power: ItPower | None = None
+    """Of all IT equipment."""
     device_hours: DeviceHours | None = None
+    """From the scheduler."""
     storage: Stated | None = None
     chips: list[Item] = []
+    """Kinds of chip."""
     frameworks: list[Item] = []
+    """What trains on them."""
     switches: list[Item] = []
+    """What nodes meet over."""
     thresholds: dict[str, float] = {}
     note: str = ""
+    """What a reader must know."""
 
 
 def load_facility(path: Path, chips: Mapping[str, Chip], thresholds: Collection[str]) -> Facility:

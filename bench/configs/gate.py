@@ -36,13 +36,16 @@ class Gate(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=True
     """
 
     name: str
+    """As the file is called."""
     description: str = ""
+    """A sentence."""
     suite: str = "gate"
     blocks: list[int] = msgspec.field(default_factory=lambda: [10, 20, 40])
     alpha: float = 0.01
     budget: float = 1200.0
     inconclusive: Literal["fail", "warn"] = "fail"
     metrics: list[GateLine]
+    """The lines; the first that fits a metric counts."""
 
     def line(self, label: str) -> GateLine | None:
         """The first line that fits a metric's label; None: it does not gate."""

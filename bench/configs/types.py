@@ -13,9 +13,13 @@ class Claim(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=Tru
     """What another source says that a figure is."""
 
     value: float
+    """In the figure's unit."""
     source: str
+    """Who says so."""
     date: str
+    """Of the source, ``YYYY-MM-DD``."""
     note: str = ""
+    """What a reader must know."""
 
 
 class Figure(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
@@ -26,11 +30,17 @@ class Figure(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=Tr
     """
 
     value: float
+    """In the unit that the chip's key says."""
     dtype: str | None = None
+    """Number format that it is about, where not the key's."""
     source: str
+    """Where it is written."""
     date: str
+    """Of the source, ``YYYY-MM-DD``."""
     status: FigureStatus
+    """How far it can be relied on."""
     note: str = ""
+    """What a reader must know."""
     claims: list[Claim] = []
 
 
@@ -45,14 +55,17 @@ class Chip(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=True
 
     name: str
     vendor: str
+    """Who makes it."""
     match: list[str] = []
     simulated: bool = False
+    """No such product exists: it is there for simulated fleets."""
     flops: dict[str, Figure] = {}
     memory: Figure | None = None
     memory_bandwidth: Figure | None = None
     link: Figure | None = None
     host_link: Figure | None = None
     network: Figure | None = None
+    """B/s of one node into the network, one direction."""
     tdp: Figure | None = None
     units: Figure | None = None
 
@@ -82,10 +95,14 @@ class StageConfig(msgspec.Struct, kw_only=True, frozen=True):
     """A stage of a suite; it starts when the stages in ``needs`` have ended."""
 
     name: str
+    """What ``needs`` of later stages refers to."""
     needs: list[str] = []
     entries: list[Entry] = []
+    """``benchmarks`` of the file."""
     repeats: int = 1
+    """How often the stage is gone through."""
     where: str = ""
+    """``file:line``."""
 
 
 class Suite(msgspec.Struct, kw_only=True, frozen=True):
@@ -95,7 +112,9 @@ class Suite(msgspec.Struct, kw_only=True, frozen=True):
     """
 
     name: str
+    """As the file is called."""
     description: str = ""
+    """A sentence."""
     stages: list[StageConfig] = []
     rule: dict[str, float] = {}
     text: str = ""
@@ -111,9 +130,12 @@ class ModelConfig(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fiel
     """
 
     name: str
+    """As the file is called."""
     description: str = ""
+    """A sentence."""
     dim: int
     layers: int
+    """Blocks."""
     heads: int
     kv_heads: int
     ffn: int
@@ -147,6 +169,7 @@ class ProfileMetric(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fi
     metric: str
     where: dict[str, Any] = {}
     weight: float = 1.0
+    """Of the line in its category."""
     reference: Literal["datasheet", "ceiling", "target", "threshold", "none"] = "datasheet"
     target: float | None = None
     threshold: str = ""
@@ -169,7 +192,9 @@ class Profile(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=T
     """
 
     name: str
+    """As the file is called."""
     description: str = ""
+    """A sentence."""
     description_zh: str = ""
     note: str = ""
     note_zh: str = ""

@@ -52,7 +52,9 @@ class Optional(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=
     """What may be skipped, by chips that cannot do it; ``where`` limits it to values of axes."""
 
     benchmark: str
+    """Its name."""
     reason: str
+    """Why that is fair."""
     where: dict[str, Any] = {}
 
 
@@ -60,13 +62,21 @@ class Edition(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=T
     """The rules of one edition."""
 
     name: str
+    """As the file is called."""
     description: str = ""
+    """A sentence."""
     suite: str
+    """That must be measured."""
     sha256: str
+    """Of the suite's file."""
     provenance: list[Provenance]
+    """That a submission may have."""
     samples: int = 10
+    """At least, behind every value that is measured over time."""
     changes: list[Change] = []
+    """What may be measured instead."""
     optional: list[Optional] = []
+    """What may be skipped."""
 
 
 class Requirement(msgspec.Struct, frozen=True):

@@ -35,8 +35,11 @@ class RunSaid(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=T
     id: str
     suite: str
     started: str
+    """UTC, ISO 8601."""
     finished: str
+    """UTC, ISO 8601."""
     hengsuan: str
+    """Version that measured."""
 
 
 def run_said(header: Header) -> RunSaid:
@@ -87,19 +90,28 @@ class Manifest(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=
     """
 
     schema: int = MANIFEST_SCHEMA
+    """Version of this form."""
     use: Literal["submission"] = "submission"
+    """What kind of statement it is."""
     edition: str
+    """Which rules it is held against."""
     system: str
+    """Name of the system."""
     submitter: str
+    """Who hands it in."""
     provenance: Provenance
+    """Of the runs."""
     stands_for: str
     redacted: bool
     runs: list[RunSaid]
+    """In ``runs/``, by place."""
     chip_names: list[str]
     site_names: list[str]
     plugins: list[Plugin]
+    """Distributions whose code took part."""
     members: dict[str, Member]
     packed_by: str
+    """Version of hengsuan."""
     key: str = ""
     signer: str = ""
     issued: str = ""

@@ -31,11 +31,15 @@ class Part(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=True
     """
 
     product: str
+    """Name."""
     vendor: str
+    """Who sells it."""
     origin: str
     version: str = ""
+    """Of software."""
     source: str = ""
     note: str = ""
+    """What a reader must know."""
 
 
 class System(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
@@ -46,15 +50,23 @@ class System(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=Tr
     """
 
     name: str
+    """Of the system."""
     submitter: str
+    """Who hands it in."""
     edition: str
+    """Which rules it is for."""
     chip: Part
+    """What computes."""
     framework: Part
+    """What trains."""
     switch: Part
     host: Part | None = None
+    """What the chips sit in."""
     cooling: str = ""
+    """In words."""
     packages: list[str] = []
     note: str = ""
+    """What a reader must know."""
 
 
 def load_system(path: Path) -> System:
