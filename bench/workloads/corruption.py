@@ -107,8 +107,7 @@ class Corruption(Repeated):
     """``softmax`` reduces rows, ``local_reduce`` sums buffers, ``train`` is a step of a small
     decoder, ``copy`` is there and back."""
     shape: str = "typical"
-    """``typical``, ``small``, extents of the operation or bytes of the copy; in a suite,
-    ``fitting`` is the former on an accelerator, the latter on a weak device."""
+    """``typical``, ``small``, extents of the operation or bytes of the copy."""
     dtype: str = ""
     """Number format; empty: the operation's first."""
     impl: Impl = "torch"

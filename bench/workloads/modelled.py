@@ -19,8 +19,7 @@ class OnModel(Benchmark):
     worded = {"ops": {"torch": ""}}
 
     model: str = "tiny"
-    """A file of ``configs/models``, or its slice: ``llama-70b@4`` has four layers. In a suite,
-    ``fitting`` is ``small`` on an accelerator and ``tiny`` on a weak device."""
+    """A file of ``configs/models``, or its slice: ``llama-70b@4`` has four layers."""
     batch: int = 4
     """Sequences at a time."""
     dtype: Literal["fp32", "bf16", "fp8"] = "fp32"

@@ -177,8 +177,8 @@ class Chosen(Operation):
     """The operation."""
     shape: str = "typical"
     """``typical``, ``small``, extents such as ``4096x4096x4096``, or a model's use such as
-    ``llama-8b/tp2/qkv``; in a suite ``llama-8b/tp2`` is all uses, ``fitting`` is ``typical`` on an
-    accelerator and ``small`` on a weak device."""
+    ``llama-8b/tp2/qkv``; in a suite,
+    ``llama-8b/tp2`` is all its uses."""
     variant: str = ""
     """Of the operation, as its layout or ``backward``; empty: its first."""
     dtype: str = ""

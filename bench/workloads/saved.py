@@ -40,8 +40,7 @@ class Saved(Benchmark):
     fitting = {"model": ("small", "tiny")}
 
     model: str = "tiny"
-    """Whose state it is: a file of ``configs/models``, or its slice, as ``llama-8b@4``. In a suite,
-    ``fitting`` is ``small`` on an accelerator and ``tiny`` on a weak device."""
+    """Whose state it is: a file of ``configs/models``, or its slice, as ``llama-8b@4``."""
     dp: DataParallel = "ddp"
     """``ddp``: every rank holds all of the state; ``fsdp``: they share it."""
     path: str = ""
