@@ -45,12 +45,7 @@ RUN_STATE_MEANING: dict[RunState, str] = {
 
 
 class Row(msgspec.Struct, array_like=True, frozen=True):
-    """One measured metric of one case on one group.
-
-    ``value``, ``low`` and ``high`` are in the case's unit: median and 95 % order-statistic
-    interval over ``n`` samples of this repeat (None where nothing was measured). ``time`` is
-    seconds since the run began. ``conditions`` indexes `Header.conditions`; -1 where unknown.
-    """
+    """One measured metric of one case on one group; nothing was measured where values are None."""
 
     case: int
     """Id of the case in the header."""
@@ -61,9 +56,9 @@ class Row(msgspec.Struct, array_like=True, frozen=True):
     time: float
     """Seconds since the run began."""
     value: float | None
-    """Median, in the case's unit."""
+    """Median over the samples of this repeat, in the case's unit."""
     low: float | None
-    """Lower end of its 95 % interval."""
+    """Lower end of its 95 % order-statistic interval."""
     high: float | None
     """Upper end of it."""
     n: int
@@ -71,7 +66,7 @@ class Row(msgspec.Struct, array_like=True, frozen=True):
     status: Status
     """What became of it."""
     conditions: int
-    """Line of ``conditions.jsonl``; -1: unknown."""
+    """Index into `Header.conditions`, a line of ``conditions.jsonl``; -1: unknown."""
     provenance: Provenance
     """Where it comes from."""
     reason: str
@@ -104,31 +99,35 @@ class Measure(msgspec.Struct, frozen=True):
 
 
 class Case(msgspec.Struct, frozen=True):
-    """A benchmark with fixed axes and one metric. ``id`` is its index in `Header.cases`.
-
-    ``source`` is the hash of the code that defines the measurement: figures of different
-    sources are never compared. ``expected`` is the value that datasheet and topology predict, in
-    ``unit``; None where it is unknown. ``title`` is what reports call it, the metric left out.
-    ``scope`` is the benchmark's; ``rank`` where every rank of its groups has a row of its own.
-    ``exact`` is the metric's, see `Measure`.
-    """
+    """A benchmark with fixed axes and one metric."""
 
     id: int
+    """Its index in `Header.cases`."""
     stage: str
     """Of the suite."""
     benchmark: str
+    """Its name."""
     axes: dict[str, Any]
+    """Their values, defaults included."""
     scope: Scope
+    """The benchmark's; ``rank`` where every rank of its groups has a row of its own."""
     metric: str
+    """Its name."""
     unit: str
+    """SI; bytes are B."""
     better: Better
     """Which way is better."""
     source: str
+    """Hash of the code that defines the measurement: figures of different sources are never
+    compared."""
     schedule: int
     """Index in `Header.schedules`."""
     expected: float | None = None
+    """What datasheet and topology predict, in ``unit``; None where it is unknown."""
     title: str = ""
+    """What reports call it, the metric left out."""
     exact: bool = False
+    """The metric's, see `Measure`."""
 
     def label(self) -> str:
         """``gemm[shape=1024x1024x1024,dtype=fp32]``, without the metric."""
@@ -143,21 +142,16 @@ class Case(msgspec.Struct, frozen=True):
 
 
 class Device(msgspec.Struct, kw_only=True, frozen=True):
-    """What a backend says of one device. Memory in bytes; ``chip`` names a datasheet if one fits.
-
-    ``lane`` names the physical resource that the device lives on: devices that share a lane
-    (cores of one NUMA node, say) are measured one after the other. ``dies``: how many devices its
-    card shows itself as; datasheets speak of cards. ``stand_in``: it only stands in for an
-    accelerator, for the chip that ``stands_for`` names where somebody chose one (``--stand-in``).
-    ``weak``: it is far slower than an accelerator, and gets small shapes.
-    """
+    """What a backend says of one device."""
 
     index: int
     """Its place in the node."""
     backend: str
+    """That reaches it."""
     name: str
     """As its backend reports it."""
     chip: str | None = None
+    """Its datasheet, if one fits."""
     serial: str = ""
     """Serial number or UUID."""
     memory: int = 0
@@ -165,10 +159,16 @@ class Device(msgspec.Struct, kw_only=True, frozen=True):
     firmware: str = ""
     """Version."""
     lane: str = ""
+    """The physical resource that it lives on: devices that share one (cores of one NUMA node, say)
+    are measured one after the other."""
     dies: int = 1
+    """How many devices its card shows itself as; datasheets speak of cards."""
     stand_in: bool = False
+    """It only stands in for an accelerator."""
     stands_for: str = ""
+    """The chip that it stands in for, where somebody chose one (``--stand-in``)."""
     weak: bool = False
+    """It is far slower than an accelerator, and gets small shapes."""
     facts: dict[str, Any] = {}
     """What else is known of it."""
 
@@ -179,21 +179,22 @@ class Device(msgspec.Struct, kw_only=True, frozen=True):
 
 
 class Node(msgspec.Struct, kw_only=True, frozen=True):
-    """One node: identity (machine id, boot id), how to reach it, and what it carries.
-
-    ``collectives`` is the ``torch.distributed`` backend in which its devices meet their kind.
-    ``busy``: of devices that others use, and that are therefore not measured, who uses them.
-    """
+    """One node: which it is, how to reach it, and what it carries."""
 
     id: str
+    """Of the machine, whatever it is called."""
     name: str
     """Host name."""
     machine: str = ""
+    """Machine id of its operating system."""
     address: str = ""
     """Where other nodes reach it."""
     backend: str = ""
+    """That reaches its devices."""
     collectives: str = ""
+    """The ``torch.distributed`` backend in which its devices meet their kind."""
     devices: tuple[Device, ...] = ()
+    """In the order of their ranks."""
     labels: dict[str, str] = {}
     """Site, rack, ..."""
     facts: dict[str, Any] = {}
@@ -201,18 +202,16 @@ class Node(msgspec.Struct, kw_only=True, frozen=True):
     problem: str = ""
     """Why it could not be asked; empty if it could."""
     busy: tuple[str, ...] = ()
+    """Of devices that others use, and that are therefore not measured, who uses them."""
 
 
 class DeviceGroup(msgspec.Struct, kw_only=True, frozen=True):
-    """Many alike nodes in one line: ``count`` of ``devices`` devices each (simulated fleets).
-
-    ``labels``: by label how many nodes in a row share each of its values (``rack: 16``).
-    ``facts`` is what every node states of itself, ``exceptions`` what some state otherwise, by
-    index.
-    """
+    """Many alike nodes in one line (simulated fleets)."""
 
     count: int
+    """How many."""
     devices: int
+    """Of each."""
     chip: str
     """Datasheet of all devices."""
     backend: str = "sim"
@@ -220,8 +219,11 @@ class DeviceGroup(msgspec.Struct, kw_only=True, frozen=True):
     prefix: str = "node"
     """What node names begin with."""
     labels: dict[str, int] = {}
+    """By label how many nodes in a row share each of its values (``rack: 16``)."""
     facts: dict[str, Any] = {}
+    """What every node states of itself."""
     exceptions: dict[int, dict[str, Any]] = {}
+    """What some state otherwise, by index."""
 
     def name(self, node: int) -> str:
         """What a node is called."""
@@ -235,11 +237,7 @@ class DeviceGroup(msgspec.Struct, kw_only=True, frozen=True):
 class Conditions(msgspec.Struct, kw_only=True, frozen=True):
     """Under which conditions a value was taken (``conditions.jsonl``); equal ones are stored once.
 
-    Frequencies in MHz, temperature in °C, power in W; None where the host does not say. What may
-    change while measuring is noted before and after; ``throttled`` names every reason that was seen
-    then or between two blocks of samples, ``capped`` says whether it was at its power limit.
-    ``tables``: the files that the kernels took their configurations from, with digests.
-    ``library``: the ``torch.distributed`` backend in which a group met; empty for a device alone.
+    None where the host does not say. What may change while measuring is noted before and after.
     """
 
     nice: int | None = None
@@ -253,13 +251,19 @@ class Conditions(msgspec.Struct, kw_only=True, frozen=True):
     frequency: tuple[float | None, float | None] = (None, None)
     """MHz, before and after."""
     temperature: tuple[float | None, float | None] = (None, None)
+    """°C, before and after."""
     power: tuple[float | None, float | None] = (None, None)
+    """W, before and after."""
     throttled: str = ""
+    """Every reason that was seen then or between two blocks of samples."""
     capped: bool = False
+    """Whether it was at its power limit."""
     timer: str = ""
     """Which clock took the samples."""
     tables: str = ""
+    """The files that the kernels took their configurations from, with digests."""
     library: str = ""
+    """The ``torch.distributed`` backend in which a group met; empty for a device alone."""
     shared: bool = False
     """Whether others used the device (``--share``)."""
 
@@ -267,20 +271,21 @@ class Conditions(msgspec.Struct, kw_only=True, frozen=True):
 class ScheduleSpec(msgspec.Struct, kw_only=True, frozen=True):
     """A rule that yields the groups of a case; `bench.rounds` interprets it.
 
-    ``groups`` is how many it yields on the run's inventory (None: not counted yet): what is
-    reported about a case is a share of this, not of the groups that happened to answer. Of scope
-    ``rank`` it yields the members of those groups, each by itself and under its rank.
-    ``library`` is the ``torch.distributed`` backend in which its groups meet; empty where devices
-    are alone or simulated.
+    Of scope ``rank`` it yields the members of those groups, each by itself and under its rank.
     """
 
     kind: str
     """The rule's name."""
     scope: Scope
+    """Of the groups."""
     arguments: dict[str, Any] = {}
     """What the rule takes."""
     groups: int | None = None
+    """How many it yields on the run's inventory (None: not counted yet): what is reported about a
+    case is a share of this, not of the groups that happened to answer."""
     library: str = ""
+    """The ``torch.distributed`` backend in which they meet; empty where devices are alone or
+    simulated."""
 
 
 class Header(msgspec.Struct, kw_only=True):
@@ -341,10 +346,7 @@ def labelled(provenance: Provenance, stands_for: str) -> str:
 
 
 class Samples(msgspec.Struct, array_like=True, frozen=True):
-    """Samples behind a row (``samples.jsonl``): seconds per call, ``calls`` calls a sample.
-
-    Many samples take several lines, in their order.
-    """
+    """Samples behind a row (``samples.jsonl``). Many samples take several lines, in their order."""
 
     case: int
     """Id of the case."""
@@ -353,7 +355,9 @@ class Samples(msgspec.Struct, array_like=True, frozen=True):
     repeat: int
     """As of `Row`."""
     calls: int
+    """Calls of a sample."""
     seconds: list[float]
+    """Per call."""
 
 
 def merged(usual: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:

@@ -41,21 +41,25 @@ _NAME = re.compile(r"[0-9A-Za-z][0-9A-Za-z.-]{0,40}(?<!\.yaml)(?<!\.yml)")
 
 
 class Change(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
-    """What may be measured instead: of a benchmark, other values of axes, and why that is fair."""
+    """What may be measured instead."""
 
     benchmark: str
+    """Of this one."""
     axes: dict[str, Any]
+    """Other values of these axes; ``larger``: every value above the required one."""
     reason: str
+    """Why that is fair."""
 
 
 class Optional(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
-    """What may be skipped, by chips that cannot do it; ``where`` limits it to values of axes."""
+    """What may be skipped, by chips that cannot do it."""
 
     benchmark: str
     """Its name."""
     reason: str
     """Why that is fair."""
     where: dict[str, Any] = {}
+    """Limits it to values of axes."""
 
 
 class Edition(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
