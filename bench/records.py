@@ -182,7 +182,7 @@ class Node(msgspec.Struct, kw_only=True, frozen=True):
     """One node: which it is, how to reach it, and what it carries."""
 
     id: str
-    """Of the machine, whatever it is called."""
+    """Machine id; of a node that could not be asked, Ray's."""
     name: str
     """Host name."""
     machine: str = ""
