@@ -21,7 +21,14 @@ class Launch(Benchmark):
     host's pace where the host is the slower of the two.
     """
 
-    measures = (Measure("time", "s", "lower", about="seconds a launch"),)
+    measures = (
+        Measure(
+            "time",
+            "s",
+            "lower",
+            about="until the call returns (host), or from one kernel to the next (device)",
+        ),
+    )
     asynchronous = True
 
     op: Literal["empty", "add"] = "empty"

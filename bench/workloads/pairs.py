@@ -262,7 +262,7 @@ class Link(_Pair):
             "bit/s",
             "higher",
             about="payload that the link carries one way",
-            formula="8 · size / (seconds - median round_trip), as long as that is at most half",
+            formula="8 · size / (seconds - round_trip); / seconds where that is more than half",
         ),
         *_times("round_trip", "there and back of eight bytes"),
     )
