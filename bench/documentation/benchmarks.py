@@ -74,7 +74,7 @@ def _axes(cls: type[Benchmark]) -> Iterator[tuple[str, str, str, str]]:
 
 def _default(field: msgspec.structs.FieldInfo) -> str:
     if field.default_factory is not msgspec.NODEFAULT:
-        return value(field.default_factory())  # type: ignore[operator]
+        return value(field.default_factory())
     return value(field.default)
 
 

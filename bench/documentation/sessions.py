@@ -8,8 +8,9 @@ behind them:
   with this code, and with these words in what it prints (``says`` several times).
   ``<!-- run slow ... -->``: tests leave it out;
 - ``<!-- output -->`` up to ``<!-- end -->``: what the last one printed stands there: on standard
-  output, or where that is nothing, as of an error, on the other.
-  ``<!-- output docs/some.svg -->``: as a picture in this file, which the text in between shows.
+  output, and of errors, or where that is nothing, on the other. ``<!-- output first=9 -->``: the
+  first lines of it. ``<!-- output docs/some.svg -->``: as a picture in this file, which the text in
+  between shows.
 
 All of a document happens in one folder, which is empty at first and is the home as well.
 """
@@ -25,6 +26,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from ..errors import Exit
+
 WIDTH = 110
 """Columns of what is shown."""
 _MARK = re.compile(
@@ -34,6 +37,8 @@ _MARK = re.compile(
 )
 _FENCE = re.compile(r"```[a-z]*\n(?P<code>.*?)```", re.DOTALL)
 _END = "<!-- end -->"
+ERRORS = {int(Exit.USAGE), int(Exit.INFRASTRUCTURE)}
+"""Exit codes of which the reason is what is to be seen."""
 
 
 @dataclass(frozen=True)
@@ -98,7 +103,7 @@ def play(
     colour: bool = False,
     done: Callable[[Step, int, str], None] = lambda *_: None,
 ) -> dict[int, str]:
-    """Do what a document says, in ``folder``; by mark's place, what stands behind outputs.
+    """Do what a document says, in ``folder``; by an output's place, what was printed.
 
     Args:
         text: The document.
@@ -107,16 +112,20 @@ def play(
         colour: Whether commands print in colour.
         done: Is told of each step, its exit code and what it printed.
     """
-    printed, outputs = "", {}
+    printed: str | None = None
+    outputs = {}
     for found, step in steps(text):
-        if step is not None and (slow or not step.slow):
+        if step is not None:
+            if step.slow and not slow:
+                printed = None
+                continue
             code, printed = _run(step.code, folder, colour)
             done(step, code, printed)
         elif found["what"] == "file:":
             path = folder / found["words"].strip()
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(_code(found), encoding="utf-8")
-        elif found["what"] == "output":
+        elif found["what"] == "output" and printed is not None:
             outputs[found.start()] = printed
     return outputs
 
@@ -142,16 +151,18 @@ def _run(code: str, folder: Path, colour: bool) -> tuple[int, str]:
         capture_output=True,
         text=True,
     )
-    return done.returncode, (done.stdout.strip() or done.stderr).replace(str(folder), ".")
+    errors = done.stderr if done.returncode in ERRORS or not done.stdout.strip() else ""
+    return done.returncode, (done.stdout + errors).replace(str(folder), ".")
 
 
-def filled(text: str, folder: Path, root: Path) -> str:
+def filled(text: str, folder: Path, root: Path, *, slow: bool = True) -> str:
     """A document with its outputs anew.
 
     Args:
         text: The document.
         folder: An empty folder, in which its commands run.
         root: Where pictures are, by the paths that it names.
+        slow: Whether slow steps are run; else their outputs stay.
 
     Raises:
         SystemExit: a command did not do what the document says of it.
@@ -161,16 +172,19 @@ def filled(text: str, folder: Path, root: Path) -> str:
         if problem := step.problem(code, output):
             raise SystemExit(problem)
 
-    pictures = any(found["words"].strip() for found, _ in _outputs(text))
-    outputs = play(text, folder, colour=pictures, done=done)
+    pictures = any(found["words"].strip().endswith(".svg") for found, _ in _outputs(text))
+    outputs = play(text, folder, slow=slow, colour=pictures, done=done)
     parts, last = [], 0
     for found, _ in _outputs(text):
         end = text.index(_END, found.start("body"))
-        printed, file = outputs[found.start()], found["words"].strip()
-        if file:
-            draw(printed, root / file)
+        if found.start() not in outputs:
             continue
-        parts += [text[last : found.start("body")], _fenced(plain(printed))]
+        printed, words = outputs[found.start()], found["words"].strip()
+        if words.endswith(".svg"):
+            draw(printed, root / words)
+            continue
+        first = int(words.removeprefix("first=")) if words else None
+        parts += [text[last : found.start("body")], _fenced(plain(printed), first)]
         last = end
     return "".join((*parts, text[last:]))
 
@@ -184,9 +198,10 @@ def plain(output: str) -> str:
     return re.sub(r"\x1b\[[0-9;]*m", "", output)
 
 
-def _fenced(output: str) -> str:
+def _fenced(output: str, first: int | None) -> str:
     lines = [line.rstrip() for line in output.strip("\n").splitlines()]
-    return "```text\n" + "\n".join(lines).strip("\n") + "\n```\n"
+    shown = "\n".join(lines[:first]).strip("\n")
+    return f"```text\n{shown}\n{'...' + chr(10) if lines[len(lines[:first]) :] else ''}```\n"
 
 
 def draw(output: str, path: Path) -> None:

@@ -44,7 +44,7 @@ def fields_table(struct: type) -> str:
     for field in msgspec.structs.fields(struct):
         default = field.default
         if field.default_factory is not msgspec.NODEFAULT:
-            default = field.default_factory()  # type: ignore[operator]
+            default = field.default_factory()
         if isinstance(default, msgspec.Struct):
             default = {}
         usual = "required" if field.required else value(default)

@@ -75,6 +75,7 @@ def _options(command: click.Command, context: click.Context) -> str:
     found = []
     for parameter in command.get_params(context):
         record = parameter.get_help_record(context)
-        if record is not None and record[1] and "--help" not in parameter.opts:
+        told = record is not None and (record[1] or isinstance(parameter, click.Option))
+        if record is not None and told and "--help" not in parameter.opts:
             found.append((code(record[0]), inline(record[1])))
     return table(("option", "meaning"), found)

@@ -5,7 +5,7 @@
     name: two nodes, eight cards each
     submitter: Acme Silicon
     edition: "2026.1"
-    chip: {product: Acme One, vendor: Acme Silicon, origin: designed in A, made in B}
+    chip: {product: Acme One, vendor: Acme Silicon, origin: "designed in A, made in B"}
     framework: {product: PyTorch, vendor: PyTorch Foundation, origin: open source, version: 2.13.0}
     switch: {product: none, vendor: none, origin: none}
     packages: [acme-ops]

@@ -118,7 +118,7 @@ def test_a_session_sees_what_is_not_so(tmp_path):
     assert (code, output.strip()) == (3, "here")
     assert not step.problem(code, output)
     assert "exit code 0 instead of 3" in step.problem(0, output)
-    assert "does not say ['here']" in step.problem(3, "there")
+    assert "does not say ['here']" in step.problem(3, "gone")
     assert list(outputs.values()) == [output]
     (tmp_path / "other").mkdir()
     filled = sessions.filled(text, tmp_path / "other", tmp_path)
