@@ -20,18 +20,11 @@ GATE_SCHEMA = 1
 GATE = "gate.json"
 
 State: TypeAlias = Literal[
-    "REGRESSED",
-    "INVALID",
-    "MISSING",
-    "NO_BASELINE",
-    "CHANGED",
-    "INCONCLUSIVE",
-    "IMPROVED",
-    "PASS",
+    "REGRESSED", "INVALID", "MISSING", "NO_BASELINE", "CHANGED", "INCONCLUSIVE", "IMPROVED", "PASS"
 ]
 STATE_MEANING: dict[State, str] = {
     "REGRESSED": "slower (or more) than the margin allows, beyond doubt",
-    "INVALID": "a check did not hold, throttled, contended, other devices, no ratio to zero",
+    "INVALID": "a check did not hold, throttled, contended, other devices, or no ratio to zero",
     "MISSING": "the baseline has it, the candidate has not",
     "NO_BASELINE": "the candidate has it, the baseline has not",
     "CHANGED": "the code that defines the measurement differs: figures cannot be compared",
