@@ -172,18 +172,18 @@ def filled(text: str, folder: Path, root: Path, *, slow: bool = True) -> str:
         if problem := step.problem(code, output):
             raise SystemExit(problem)
 
-    pictures = any(found["words"].strip().endswith(".svg") for found, _ in _outputs(text))
+    pictures = any(_shown(found)[0] for found, _ in _outputs(text))
     outputs = play(text, folder, slow=slow, colour=pictures, done=done)
     parts, last = [], 0
     for found, _ in _outputs(text):
         end = text.index(_END, found.start("body"))
         if found.start() not in outputs:
             continue
-        printed, words = outputs[found.start()], found["words"].strip()
-        if words.endswith(".svg"):
-            draw(printed, root / words)
+        printed = outputs[found.start()]
+        picture, first = _shown(found)
+        if picture:
+            draw("\n".join(printed.splitlines()[:first]), root / picture)
             continue
-        first = int(words.removeprefix("first=")) if words else None
         parts += [text[last : found.start("body")], _fenced(plain(printed), first)]
         last = end
     return "".join((*parts, text[last:]))
@@ -191,6 +191,17 @@ def filled(text: str, folder: Path, root: Path, *, slow: bool = True) -> str:
 
 def _outputs(text: str) -> Iterator[tuple[re.Match[str], None]]:
     return ((found, None) for found, _ in steps(text) if found["what"] == "output")
+
+
+def _shown(found: re.Match[str]) -> tuple[str, int | None]:
+    """The picture that an output is drawn into, if it is, and how many of its lines are shown."""
+    picture, first = "", None
+    for word in found["words"].split():
+        if word.startswith("first="):
+            first = int(word.removeprefix("first="))
+        else:
+            picture = word
+    return picture, first
 
 
 def plain(output: str) -> str:

@@ -101,12 +101,15 @@ def test_what_is_shown_was_printed(path):
     step, shown = None, 0
     for found, one in sessions.steps(text_of(path)):
         step = one or step
-        if found["what"] == "output" and not found["words"].strip():
+        if found["what"] == "output" and ".svg" not in found["words"]:
             shown += 1
             assert found["body"].startswith("```text\n"), step
             for words in step.says:
                 assert words in found["body"], f"{name_of(path)}:{step.line} lacks {words!r}"
-    assert shown == text_of(path).count("<!-- output -->")
+    pictures = re.findall(r"<!-- output (\S+\.svg)", text_of(path))
+    assert shown + len(pictures) == len(re.findall(r"^<!-- output", text_of(path), re.MULTILINE))
+    for picture in pictures:
+        assert "hengsuan-matrix" in text_of(ROOT / picture)
 
 
 def test_a_session_sees_what_is_not_so(tmp_path):
