@@ -99,7 +99,7 @@ def value(given: Any) -> str:
     if isinstance(given, bool):
         return code(str(given).lower())
     if isinstance(given, (list, tuple)) and not isinstance(given, Shape):
-        return code(f"[{', '.join(map(str, given))}]")
+        return code(f"[{', '.join(str(getattr(one, 'name', one)) for one in given)}]")
     return code(str(given)) if str(given) else "empty"
 
 
