@@ -80,6 +80,7 @@ def test_commands_are_ones_that_there_are(line):
 SESSIONS = [path for path in WRITTEN if list(sessions.steps(text_of(path)))]
 
 
+@pytest.mark.timeout(600)  # dozens of processes, on cores that others use as well
 @pytest.mark.parametrize("path", SESSIONS, ids=name_of)
 def test_what_is_shown_happens(path, tmp_path, monkeypatch):
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]))
