@@ -46,7 +46,7 @@ def commands():
         for one in (*inline, *shell):
             for part in re.split(r"; (?:do )?|\$\(|\|", one):
                 if re.match(r"hengsuan \S", part.strip()):
-                    found[re.split(r" > |;", part.strip())[0].strip()] = path
+                    found[re.split(r" > |[;)]", part.strip())[0].strip()] = path
     return sorted(found)
 
 
