@@ -13,6 +13,8 @@ OURS: dict[str, str] = {
     "what gives it the devices",
     "HENGSUAN_KEY_PASSPHRASE": "passphrase of a private key, where nobody is there to be asked",
     "HENGSUAN_CONFORMANCE_BACKEND": "the backend that ``pytest --pyargs bench.conformance`` tries",
+    "HENGSUAN_STORE": "where runs are pushed when they end, and ``results push`` and ``pull`` go: "
+    "``postgresql://...`` or ``sqlite:///...``",
     "HENGSUAN_DEBUG": "1: errors show their traceback, as by ``--debug``",
 }
 """What users set."""
