@@ -14,7 +14,7 @@ ALL     :=
 comma   := ,
 
 .PHONY: help bench test test-full lint perf hosts hosts-down device codegen certify-table gate-table \
-        gate project-table readme clean
+        gate project-table docs clean
 
 help:
 	@echo "make bench      set up, run the suite 'quick' here, print the scorecard"
@@ -30,7 +30,7 @@ help:
 	@echo "make gate       do this tree's kernels take more, is it slower than an earlier one? [REV=HEAD~1] [ONLY=counts,overheads,default]"
 	@echo "make gate-table  judge thousands of simulated gates, write how often they are right [GATES=2000]"
 	@echo "make project-table  hold projections against published runs, write the table"
-	@echo "make readme     write the README's figures anew"
+	@echo "make docs       write the reference from the code, and what documents show their commands print [FILE=docs/ci.md] [QUICK=1]"
 	@echo "make clean      remove what make made"
 
 $(READY): pyproject.toml constraints.txt .ci/venv
@@ -103,8 +103,9 @@ gate-table: $(READY)
 project-table: $(READY)
 	@$(BIN)/python .ci/projection.py
 
-readme: $(READY)
-	@$(BIN)/python .ci/readme.py
+# Runs every command that a document shows; minutes, for some measure this machine.
+docs: $(READY)
+	@$(BIN)/python .ci/documents.py $(FILE) $(if $(QUICK),--quick)
 
 clean:
 	rm -rf .venv build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .benchmarks .import_linter_cache

@@ -15,11 +15,17 @@ class Exit(IntEnum):
     """Exit codes of every command."""
 
     OK = 0
-    FINDING = 1  # a rejected node, a regression, a failed sanity check
-    USAGE = 2  # bad arguments or configuration
-    INCONCLUSIVE = 3  # inconclusive, missing, or nothing to compare with
-    INFRASTRUCTURE = 4  # a node, rank or agent was lost, or we crashed
+    """Measured, accepted, passed."""
+    FINDING = 1
+    """A rejected node, a regression, a failed sanity check, a criterion that was missed."""
+    USAGE = 2
+    """Bad arguments or configuration."""
+    INCONCLUSIVE = 3
+    """Inconclusive, missing, nothing that counts, or nothing to compare with."""
+    INFRASTRUCTURE = 4
+    """A node, rank or agent was lost, or we crashed."""
     INTERRUPTED = 130
+    """Somebody stopped it; what was measured is kept."""
 
     @staticmethod
     def worst(codes: Iterable[int]) -> Exit:

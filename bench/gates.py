@@ -39,60 +39,72 @@ Inconclusive: TypeAlias = Literal["fail", "warn"]
 
 
 class Judged(msgspec.Struct, kw_only=True, frozen=True):
-    """One metric.
-
-    ``name`` is its label (``gemm 8192x8192x8192 bf16 flops``, or a test's full name), equal on both
-    sides. ``where`` names the node and device that changed most towards worse, of a metric that
-    regressed on one of several; empty elsewhere. ``margin`` is the
-    relative change towards worse that is accepted. ``change`` is that of the candidate (0.05: 5 %
-    worse), ``low`` to ``high`` its limits; ``noise`` the relative standard deviation of one of the
-    ``blocks``; ``caught`` the smallest slowdown that they catch 95 times of 100. All are None where
-    nothing could be compared. ``baseline`` and ``candidate`` are medians in ``unit``. ``exact``: it
-    is a count without noise, and was compared as such: its limits are its change. ``reason`` says
-    why the state is none of REGRESSED, IMPROVED and PASS, as a sentence; of a count also from what
-    to what it went.
-    """
+    """One metric. Figures are None where nothing could be compared."""
 
     name: str
+    """Its label (``gemm 8192x8192x8192 bf16 flops``, or a test's full name), equal on both
+    sides."""
     state: State
+    """What it is judged."""
     unit: str
+    """Of ``baseline`` and ``candidate``."""
     better: Better
+    """Which way is better."""
     margin: float
+    """Relative change towards worse that is accepted."""
     where: str = ""
+    """Node and device that changed most towards worse, of a metric that regressed on one of
+    several; empty elsewhere."""
     change: float | None = None
+    """Of the candidate (0.05: 5 % worse)."""
     low: float | None = None
+    """Lower limit of ``change``; of a count it is the change."""
     high: float | None = None
+    """Upper limit."""
     blocks: int = 0
+    """That were compared."""
     noise: float | None = None
+    """Relative standard deviation of one of them."""
     caught: float | None = None
+    """The smallest slowdown that they catch 95 times of 100."""
     baseline: float | None = None
+    """Median."""
     candidate: float | None = None
+    """Median."""
     exact: bool = False
+    """It is a count without noise, and was compared as such."""
     reason: str = ""
+    """Why the state is none of REGRESSED, IMPROVED and PASS, as a sentence; of a count also from
+    what to what it went."""
 
 
 class GateReport(msgspec.Struct, kw_only=True, frozen=True):
-    """All metrics, worst first, and what was compared.
-
-    ``gate`` names the gate file; ``how`` says whether sides were measured in turn (``pair``) or in
-    runs of their own (``check``). ``baseline`` and ``candidate`` say in words what they are.
-    ``created`` is UTC, ISO 8601. ``devices`` are the kinds of chip that were measured on. ``alpha``
-    is the probability of an error of one direction over all metrics. ``notes`` are sentences for
-    the reader.
-    """
+    """All metrics, worst first, and what was compared."""
 
     schema: int = GATE_SCHEMA
+    """Version of this form."""
     gate: str
+    """The gate file."""
     how: Literal["pair", "check"]
+    """Whether sides were measured in turn (``pair``) or in runs of their own (``check``)."""
     baseline: str
+    """What it is, in words."""
     candidate: str
+    """What it is, in words."""
     created: str
+    """UTC, ISO 8601."""
     alpha: float
+    """Probability of an error of one direction over all metrics."""
     inconclusive: Inconclusive = "fail"
+    """Whether INCONCLUSIVE fails or is a warning."""
     provenance: Provenance | None = None
+    """Of both sides' measurements."""
     devices: list[str] = []
+    """Kinds of chip that were measured on."""
     judged: list[Judged] = []
+    """The metrics."""
     notes: list[str] = []
+    """Sentences for the reader."""
 
     def count(self, state: State) -> int:
         """How many metrics have it."""

@@ -28,18 +28,20 @@ UNSETTLED = 4
 
 
 class Rule(msgspec.Struct, kw_only=True, frozen=True):
-    """When to stop: the median is known to ``precision``, or ``budget`` seconds are over.
-
-    ``precision`` is the relative half-width of the 95 % interval of the median. ``warmup`` and
-    ``budget`` are seconds; ``block`` is how long to measure between two looks.
-    """
+    """When to stop: the median is known to ``precision``, or ``budget`` seconds are over."""
 
     precision: float = 0.01
+    """Relative half-width of the 95 % interval of the median."""
     budget: float = 1.0
+    """Seconds, or a duration."""
     warmup: float = 0.1
+    """Seconds before the first sample."""
     block: float = 0.05
+    """Seconds of measuring between two looks."""
     min_samples: int = 10
+    """At least."""
     max_samples: int = 5_000
+    """At most."""
     sustained: float = 0.0
     """Run back to back for at least this many seconds and keep the second half (0: burst)."""
     again: int = 0

@@ -22,109 +22,154 @@ VERDICT_SCHEMA = 1
 VERDICT = "verdict.json"
 
 Word: TypeAlias = Literal["accept", "reject", "inconclusive"]
-WORDS: tuple[Word, ...] = ("accept", "reject", "inconclusive")
+WORD_MEANING: dict[Word, str] = {
+    "accept": "everything that had to be measured on it was, and nothing was found",
+    "reject": "something was found that re-testing did not take back",
+    "inconclusive": "something is missing, contended, skipped or not yet sure",
+}
+WORDS: tuple[Word, ...] = tuple(WORD_MEANING)
 
 Against: TypeAlias = Literal[
-    "sanity",  # a check of the result did not hold
-    "fault",  # the node, a rank or a benchmark was lost; hardware errors were counted
-    "corruption",  # equal work gave unequal bits
-    "floor",  # a limit that the profile states
-    "datasheet",  # what datasheet and topology predict
-    "fleet",  # the nodes of the same chip that were measured with it
-    "baseline",  # the nodes of an already proven run
-    "history",  # the node itself, in earlier runs
-    "fabric",  # the other nodes' links (the fabric model)
-    "drift",  # what the majority says of itself
-    "coverage",  # what had to be measured and was not
+    "sanity",
+    "fault",
+    "corruption",
+    "floor",
+    "datasheet",
+    "fleet",
+    "baseline",
+    "history",
+    "fabric",
+    "drift",
+    "coverage",
 ]
+AGAINST_MEANING: dict[Against, str] = {
+    "sanity": "a check of the result did not hold",
+    "fault": "the node, a rank or a benchmark was lost; hardware errors were counted",
+    "corruption": "equal work gave unequal bits",
+    "floor": "a limit that the profile states",
+    "datasheet": "what datasheet and topology predict",
+    "fleet": "the nodes of the same chip that were measured with it",
+    "baseline": "the nodes of an already proven run",
+    "history": "the node itself, in earlier runs",
+    "fabric": "the other nodes' links (the fabric model)",
+    "drift": "what the majority says of itself",
+    "coverage": "what had to be measured and was not",
+}
 
 
 class Evidence(msgspec.Struct, kw_only=True, frozen=True):
-    """One thing that was found about a node, and all that a reader needs to check it.
-
-    ``verdict``: what it alone makes of the node. ``metric`` is the case's short name and metric
-    (``gemm 8192x8192x8192 bf16 flops``), empty for what is no measurement; ``device`` the
-    ``node/index`` that it is of, empty for the node as a whole. ``value`` and ``expected`` are in
-    ``unit``; ``effect`` is the relative deviation towards worse (0.1: a tenth worse), ``low`` to
-    ``high`` its 95 % interval. ``percentile`` is the share of ``peers`` compared units that are
-    worse or equal, 0 to 100. ``repeats`` is how often it was measured. ``conditions``: temperature
-    (°C), power (W), clock (MHz), throttled. ``command`` repeats this one check.
-    """
+    """One thing that was found about a node, and all that a reader needs to check it."""
 
     verdict: Word
+    """What it alone makes of the node."""
     against: Against
+    """What it was held against."""
     text: str
+    """The finding as a sentence."""
     stage: str = ""
+    """Of the suite."""
     metric: str = ""
+    """The case's short name and metric (``gemm 8192x8192x8192 bf16 flops``), empty for what is no
+    measurement."""
     device: str = ""
+    """The ``node/index`` that it is of, empty for the node as a whole."""
     unit: str = ""
+    """Of ``value`` and ``expected``."""
     better: Better = "higher"
+    """Which way is better."""
     value: float | None = None
+    """That was measured."""
     expected: float | None = None
+    """What it is held against."""
     effect: float | None = None
+    """Relative deviation towards worse (0.1: a tenth worse)."""
     low: float | None = None
+    """Lower end of its 95 % interval."""
     high: float | None = None
+    """Upper end of it."""
     percentile: float | None = None
+    """Share of ``peers`` that are worse or equal, 0 to 100."""
     peers: int = 0
+    """Units that were compared."""
     repeats: int = 0
+    """How often it was measured."""
     conditions: dict[str, Any] = {}
+    """Temperature (°C), power (W), clock (MHz), throttled."""
     cause: str = ""
+    """What it is likely due to."""
     command: str = ""
+    """Repeats this one check."""
 
 
 class Waived(msgspec.Struct, kw_only=True, frozen=True):
-    """A finding that somebody answers for until a day (``YYYY-MM-DD``).
-
-    ``metric`` is the waiver's pattern, ``finding`` what it keeps from counting.
-    """
+    """A finding that somebody answers for until a day."""
 
     metric: str
+    """The waiver's pattern."""
     finding: Evidence
+    """What it keeps from counting."""
     reason: str
+    """Why it does not count."""
     until: str
+    """``YYYY-MM-DD``."""
 
 
 class NodeVerdict(msgspec.Struct, kw_only=True, frozen=True):
-    """One node. ``identity`` says which hardware this is (`identity.identities`).
-
-    ``evidence`` has what speaks most against it first. ``checks`` counts what was measured by
-    status.
-    """
+    """One node."""
 
     node: str
+    """Its name."""
     verdict: Word
+    """Of the node."""
     chip: str = ""
+    """Datasheet of its devices."""
     identity: Identity = Identity()
+    """Which hardware this is (`identity.identities`)."""
     evidence: list[Evidence] = []
+    """What speaks most against it first."""
     waived: list[Waived] = []
+    """Findings that somebody answers for."""
     checks: dict[str, int] = {}
+    """How much was measured, by status."""
 
 
 class Certification(msgspec.Struct, kw_only=True):
-    """``verdict.json``: all nodes of a run, and how they were judged.
-
-    ``results`` is the SHA-256 of the run's rows, ``measured`` and ``retested`` count cells (a
-    metric of a unit, once). ``notes``: what a reader must know, in sentences. ``stopped``: why it
-    ended early, empty if it did not. ``drain`` and ``undrain`` are commands by scheduler.
-    """
+    """``verdict.json``: all nodes of a run, and how they were judged."""
 
     schema: int = VERDICT_SCHEMA
+    """Version of this form."""
     run: str
+    """Its id."""
     suite: str
+    """What was measured."""
     profile: str
+    """By which limits."""
     provenance: Provenance
+    """Of the run."""
     stands_for: str = ""
+    """Chips that were stood in for."""
     began: str
+    """UTC, ISO 8601."""
     finished: str
+    """UTC, ISO 8601."""
     version: str = ""
+    """Of hengsuan."""
     results: str = ""
+    """SHA-256 of the run's rows."""
     nodes: list[NodeVerdict] = []
+    """Their verdicts."""
     measured: int = 0
+    """Cells: a metric of a unit, once."""
     retested: int = 0
+    """Cells that were measured again."""
     notes: list[str] = []
+    """What a reader must know, in sentences."""
     stopped: str = ""
+    """Why it ended early, empty if it did not."""
     drain: dict[str, list[str]] = {}
+    """Commands by scheduler."""
     undrain: dict[str, list[str]] = {}
+    """Likewise."""
 
     def count(self, word: Word) -> int:
         """How many nodes have this verdict."""

@@ -49,6 +49,7 @@ class Cuda(TorchBackend):
     ray_resource = "GPU"
     kubernetes_resource = "nvidia.com/gpu"
     slurm_gres = "gpu"
+    tested = "one H200: kernels and training (results/reference/h200-sxm)"
     kernel_patterns = {
         "driver": r"NVRM: (?:Xid|.*(?:fallen off the bus|failed|error))|nvidia.*: probe .*failed",
         "link": r"nvidia-nvswitch|nvidia-nvlink.*(?:error|fatal)|NVRM: .*nvlink.*error",

@@ -37,46 +37,66 @@ class WaivedFinding(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fi
     """A finding that did not count, who says why, and until which day."""
 
     finding: str
+    """The sentence."""
     metric: str
+    """The waiver's pattern."""
     reason: str
+    """Why it does not count."""
     until: str
+    """Last day."""
 
 
 class Certificate(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
-    """What is signed about one node.
-
-    ``use``: what kind of statement it is; a key must be trusted for it. ``verdict``: only
-    ``accept`` is a certificate of acceptance. ``cases`` is how many were measured and
-    ``cases_hash`` the SHA-256 of what they are; ``checks`` counts this node's rows by status;
-    ``nodes`` is how many were judged together. ``versions``: of the software that measured, and of
-    the node's own. ``results`` has the SHA-256 of the run's files by name. Times are ISO 8601, UTC;
-    ``signer`` is the id of the key.
-    """
+    """What is signed about one node. Times are ISO 8601, UTC."""
 
     schema: int = CERTIFICATE_SCHEMA
+    """Version of this form."""
     use: Use = "certify"
+    """What kind of statement it is; a key must be trusted for it."""
     node: str
+    """Its name."""
     chip: str
+    """Datasheet of its devices."""
     labels: dict[str, str]
+    """Site, rack, ..."""
     identity: Identity
+    """Which hardware it is."""
     verdict: Word
+    """Only ``accept`` is a certificate of acceptance."""
     provenance: Provenance
+    """Of the run."""
     findings: list[str]
+    """What was found, in sentences."""
     waived: list[WaivedFinding]
+    """What was found and did not count."""
     run: str
+    """Its id."""
     suite: str
+    """What was measured."""
     profile: str
+    """By which limits."""
     cases: int
+    """How many were measured."""
     cases_hash: str
+    """SHA-256 of what they are."""
     checks: dict[str, int]
+    """This node's rows by status."""
     nodes: int
+    """How many were judged together."""
     versions: dict[str, str]
+    """Of the software that measured, and of the node's own."""
     results: dict[str, str]
+    """SHA-256 of the run's files, by name."""
     began: str
+    """Of the run."""
     finished: str
+    """Of the run."""
     issued: str
+    """Of the certificate."""
     valid_until: str
+    """Until when it holds."""
     signer: str
+    """Id of the key."""
 
     def signed_bytes(self) -> bytes:
         """What the signature is over."""
@@ -96,10 +116,12 @@ class Certificate(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fiel
 
 
 class Signed(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
-    """A certificate's file: what is said, and its Ed25519 signature in base64."""
+    """A certificate's file."""
 
     certificate: Certificate
+    """What is said."""
     signature: str
+    """Ed25519, in base64."""
 
     def file_bytes(self) -> bytes:
         """The one form of the file."""

@@ -47,6 +47,7 @@ def benchmarks(as_json: bool) -> int:
                     + (" (of each rank)" if m.each else "")
                     for m in cls.measures
                 ),
+                "measures": cls.measures,
                 "about": inspect.getdoc(cls)
                 if as_json
                 else (inspect.getdoc(cls) or "").split("\n")[0],
@@ -71,6 +72,8 @@ def derived(as_json: bool) -> int:
             "unit": kind.unit,
             "better": kind.better,
             "about": kind.about,
+            "formula": kind.formula,
+            "source": kind.source,
         }
         for (benchmark, metric), kind in DERIVED.items()
     ]

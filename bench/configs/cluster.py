@@ -28,50 +28,60 @@ class Noise(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=Tru
     """What differs from a cluster's own noise for some metrics; None: nothing."""
 
     between: float | list[float] | None = None
+    """Of devices around the chip's mean."""
     within: float | list[float] | None = None
+    """Of repeats around the device's own mean."""
     tails: float | None = None
+    """Share of measurements whose noise is five times as large."""
     sessions: float | None = None
+    """Of a stage as a whole."""
 
 
 class Fault(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
-    """An injected fault of a simulated fleet. None: as its ``kind`` says (`KINDS`).
-
-    Who: ``node`` (an index or several), or so many drawn by the cluster's seed: a ``count``, or a
-    ``share`` of all. ``device`` is its place in the node; a fault of devices draws one where none
-    is given. ``peer`` is the other end of a link. ``of`` is what is hit and counted.
-
-    Which: cases of a ``benchmark`` and a ``metric`` (one or several) with these ``axes`` (a case
-    that has no such axis fits); with ``cases``, of those that are measured on devices or nodes
-    alone, so many drawn for each that is hit.
-
-    What: rates times ``factor``, times divided by it; a range draws one for each that is hit.
-    ``status`` of the rows; ``temperature`` (°C), ``power`` (W), ``clock`` (MHz) and ``throttled``
-    (a reason) as their conditions; ``facts`` that the node states.
-
-    When: from ``stage`` on, or after so many jobs of the run (``after``); in a share of the
-    ``repeats``.
+    """An injected fault of a simulated fleet: whom it hits, which cases show it, what it does to
+    them, and when. None: as its ``kind`` says (`KINDS`).
     """
 
     kind: str
+    """One of those that ``hengsuan show clusters`` lists."""
     node: int | list[int] | None = None
+    """Who: an index, or several."""
     count: int | None = None
+    """Who: so many, drawn by the cluster's seed."""
     share: float | None = None
+    """Who: this share of all, drawn."""
     device: int | None = None
+    """Its place in the node; a fault of devices draws one where none is given."""
     peer: int | None = None
+    """The other end of a link."""
     of: Literal["node", "device"] | None = None
+    """What is hit and counted."""
     benchmark: str | list[str] | None = None
+    """Which cases: of this benchmark, or several."""
     metric: str | list[str] | None = None
+    """Which cases: with this metric, or several."""
     axes: dict[str, Any] | None = None
+    """Which cases: with these values; one that has no such axis fits."""
     cases: int | None = None
+    """Of those that are measured on devices or nodes alone, so many drawn for each that is hit."""
     factor: float | list[float] | None = None
+    """What: rates times this, times divided by it; a range draws one for each that is hit."""
     temperature: float | None = None
+    """°C, as a condition of the rows."""
     power: float | None = None
+    """W, likewise."""
     clock: float | None = None
+    """MHz, likewise."""
     throttled: str | None = None
+    """A reason, likewise."""
     facts: dict[str, Any] | None = None
+    """That the node states."""
     stage: str | None = None
+    """When: from this one on."""
     after: int | None = None
+    """When: after so many jobs of the run."""
     repeats: float | None = None
+    """When: in this share of the repeats."""
 
     @property
     def filled(self) -> Fault:
@@ -182,39 +192,50 @@ KINDS: dict[str, FaultKind] = {
 class Cluster(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
     """A simulated fleet (``configs/clusters/*.yaml``).
 
-    ``efficiency`` scales what the datasheet predicts to what is achieved. Noise is relative
-    standard deviations: ``between`` of devices around the chip's mean (fixed for a device and
-    metric), ``within`` of repeats around the device's own mean, ``sessions`` of a stage as a
-    whole; a range draws one for each metric, evenly on a log scale. ``tails`` is the share of
-    measurements whose noise is five times as large. ``noise`` says otherwise for some metrics and
-    ``typical`` gives values where the datasheet predicts none, by ``benchmark``,
-    ``benchmark.metric`` or ``*.metric``; the last that fits counts.
-
-    ``labels`` says by label how many nodes in a row share each of its values (``rack: 16``),
-    ``facts`` what every node states of itself. ``network`` and ``operation`` are what a projection
-    needs to know of it (`hengsuan project`).
+    Noise is relative standard deviations; a range draws one for each metric, evenly on a log scale.
     """
 
     name: str
+    """As the file is called."""
     description: str = ""
+    """A sentence."""
     chip: str
+    """Datasheet of all devices."""
     nodes: int
+    """How many."""
     devices: int
+    """Of each node."""
     seed: int = 0
+    """Of everything that is drawn."""
     between: float | list[float] = 0.01
+    """Of devices around the chip's mean, fixed for a device and metric."""
     within: float | list[float] = 0.005
+    """Of repeats around the device's own mean."""
     tails: float = 0.0
+    """Share of measurements whose noise is five times as large."""
     sessions: float = 0.0
+    """Of a stage as a whole."""
     noise: dict[str, Noise] = {}
+    """Says otherwise for some metrics, by ``benchmark``, ``benchmark.metric`` or ``*.metric``; the
+    last that fits counts."""
     typical: dict[str, float] = {}
+    """Values where the datasheet predicts none, by the same keys."""
     efficiency: float = 0.85
+    """Scales what the datasheet predicts to what is achieved."""
     labels: dict[str, int] = {}
+    """By label how many nodes in a row share each of its values (``rack: 16``)."""
     facts: dict[str, Any] = {}
+    """What every node states of itself."""
     link_latency: float = 2e-6
+    """Seconds of a hop inside a node."""
     network_latency: float = 5e-6
+    """Seconds of a hop between nodes."""
     network: dict[str, NetworkLevel] = {}
+    """Of a projection: by level (``node``, a label, ``cluster``)."""
     operation: Operation = Operation()
+    """Of a projection: how the cluster is run."""
     faults: list[Fault] = []
+    """What is wrong with some."""
 
 
 Problem = tuple[Place, str]

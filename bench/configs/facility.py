@@ -37,57 +37,74 @@ class Stated(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=Tr
     """A declared figure, and what it rests on."""
 
     value: float
+    """The figure."""
     source: str
+    """What it rests on."""
 
 
 class ItPower(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
-    """Watts of all IT equipment while ``devices`` devices trained."""
+    """Power of all IT equipment while devices trained."""
 
     value: float
+    """Watts."""
     devices: int
+    """That trained meanwhile."""
     source: str
+    """What it rests on."""
 
 
 class DeviceHours(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
     """Hours of devices that were allocated to jobs, of those that were available."""
 
     allocated: float
+    """Hours."""
     available: float
+    """Hours."""
     source: str
+    """What it rests on."""
 
 
 class Item(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
-    """One product of a system, how many, and whose.
-
-    ``carries``: by chip, the devices that run on it (a framework) or meet over it (a switch); of a
-    chip it is its own count.
-    """
+    """One product of a system."""
 
     name: str
+    """The product; of a chip, its datasheet."""
     count: int
+    """How many."""
     origin: Origin
+    """Whose it is."""
     source: str = ""
+    """What that rests on; a self-reliant one needs it."""
     carries: dict[str, int] = {}
+    """By chip, the devices that run on it (a framework) or meet over it (a switch); of a chip it is
+    its own count."""
 
 
 class Facility(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
-    """What is declared of a system. ``dtype`` is the format that its scale is counted in.
-
-    ``pue``: facility energy over IT energy (ISO/IEC 30134-2); ``storage`` in bytes; ``thresholds``
-    by the name that a profile gives them, in that metric's unit.
-    """
+    """What is declared of a system."""
 
     name: str
+    """Of the system."""
     dtype: str = "bf16"
+    """The format that its scale is counted in."""
     pue: Stated | None = None
+    """Facility energy over IT energy (ISO/IEC 30134-2)."""
     it_power: ItPower | None = None
+    """Of all IT equipment."""
     device_hours: DeviceHours | None = None
+    """From the scheduler."""
     storage: Stated | None = None
+    """Bytes."""
     chips: list[Item] = []
+    """Kinds of chip."""
     frameworks: list[Item] = []
+    """What trains on them."""
     switches: list[Item] = []
+    """What nodes meet over."""
     thresholds: dict[str, float] = {}
+    """By the name that a profile gives them, in that metric's unit."""
     note: str = ""
+    """What a reader must know."""
 
 
 def load_facility(path: Path, chips: Mapping[str, Chip], thresholds: Collection[str]) -> Facility:

@@ -14,35 +14,38 @@ from .typed import convert_value, unknown_key, wrong
 
 
 class GateLine(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
-    """One line: metrics whose label fits ``match``, and the relative change that is accepted.
-
-    ``exact``: they are counts without noise, whatever their benchmark declares: every rise above
-    the margin, which may be 0 then, is one. ``better``: which direction is better, where not as the
-    benchmark declares it.
-    """
+    """One line: metrics whose label fits, and the relative change that is accepted."""
 
     match: str
+    """The label, ``gemm 512x512x512 fp32 torch flops``; ``*`` stands for anything."""
     margin: float
+    """Towards worse, as 5%."""
     exact: bool = False
+    """They are counts without noise, whatever their benchmark declares: every rise above the
+    margin, which may be 0 then, is one."""
     better: Literal["higher", "lower", "declared"] = "declared"
+    """Which direction is better, where not as the benchmark declares it."""
 
 
 class Gate(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
-    """A gate (``configs/gates/*.yaml``).
-
-    ``suite`` is what a block measures. ``blocks``: after how many it is looked, rising; the last is
-    the most. ``alpha``: probability of a false alarm over all metrics, and of a false pass.
-    ``budget`` in seconds. ``inconclusive``: whether it fails or is a warning.
-    """
+    """A gate (``configs/gates/*.yaml``)."""
 
     name: str
+    """As the file is called."""
     description: str = ""
+    """A sentence."""
     suite: str = "gate"
+    """What a block measures."""
     blocks: list[int] = msgspec.field(default_factory=lambda: [10, 20, 40])
+    """After how many it is looked, rising; the last is the most."""
     alpha: float = 0.01
+    """Probability of a false alarm over all metrics, and of a false pass."""
     budget: float = 1200.0
+    """Seconds, or a duration."""
     inconclusive: Literal["fail", "warn"] = "fail"
+    """Whether it fails or is a warning."""
     metrics: list[GateLine]
+    """The lines; the first that fits a metric counts."""
 
     def line(self, label: str) -> GateLine | None:
         """The first line that fits a metric's label; None: it does not gate."""

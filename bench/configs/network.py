@@ -13,33 +13,32 @@ from .document import Place
 
 
 class NetworkLevel(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
-    """The network that connects the devices of a node, a label's value, or the whole cluster.
-
-    ``bandwidth`` is that of one device in one direction, B/s; None: of a node the datasheet's
-    ``link``, of others what the level below has (at first the datasheet's ``network`` over the
-    node's devices). ``latency`` in s. ``oversubscription`` divides the bandwidth: 2 is 2:1.
-    ``reconfiguration``: seconds in which optical circuits take another pattern; 0: switched.
-    """
+    """The network that connects the devices of a node, a label's value, or the whole cluster."""
 
     bandwidth: float | None = None
+    """Of one device in one direction, B/s; None: of a node the datasheet's ``link``, of others what
+    the level below has (at first the datasheet's ``network`` over the node's devices)."""
     latency: float | None = None
+    """Seconds."""
     oversubscription: float = 1.0
+    """Divides the bandwidth: 2 is 2:1."""
     reconfiguration: float = 0.0
+    """Seconds in which optical circuits take another pattern; 0: switched."""
 
 
 class Operation(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
-    """How a planned cluster is run. What is None is unknown, and what rests on it is left out.
-
-    ``node_mtbf``: mean seconds between two failures of one node. ``recovery``: seconds from a
-    failure until the training goes on. ``checkpoint_bandwidth``: B/s at which one node saves.
-    ``node_power``: W of a node beside its devices. ``pue``: power usage effectiveness.
-    """
+    """How a planned cluster is run. What is None is unknown, and what rests on it is left out."""
 
     node_mtbf: float | None = None
+    """Mean seconds between two failures of one node."""
     recovery: float = 600.0
+    """Seconds from a failure until the training goes on."""
     checkpoint_bandwidth: float | None = None
+    """B/s at which one node saves."""
     node_power: float | None = None
+    """W of a node beside its devices."""
     pue: float | None = None
+    """Power usage effectiveness: all energy over that of computing."""
 
 
 def network_problems(

@@ -23,9 +23,13 @@ from .typed import convert
 
 class _Line(msgspec.Struct, kw_only=True, frozen=True):
     node: str
+    """Name of the node."""
     metric: str
+    """Metrics whose label fits; ``*`` stands for anything."""
     reason: str
+    """Who answers for it, and why."""
     until: str
+    """Last day, ``YYYY-MM-DD``."""
     corruption: bool = False
 
 

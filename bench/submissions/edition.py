@@ -41,32 +41,46 @@ _NAME = re.compile(r"[0-9A-Za-z][0-9A-Za-z.-]{0,40}(?<!\.yaml)(?<!\.yml)")
 
 
 class Change(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
-    """What may be measured instead: of a benchmark, other values of axes, and why that is fair."""
+    """What may be measured instead."""
 
     benchmark: str
+    """Of this one."""
     axes: dict[str, Any]
+    """Other values of these axes; ``larger``: every value above the required one."""
     reason: str
+    """Why that is fair."""
 
 
 class Optional(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
-    """What may be skipped, by chips that cannot do it; ``where`` limits it to values of axes."""
+    """What may be skipped, by chips that cannot do it."""
 
     benchmark: str
+    """Its name."""
     reason: str
+    """Why that is fair."""
     where: dict[str, Any] = {}
+    """Limits it to values of axes."""
 
 
 class Edition(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
     """The rules of one edition."""
 
     name: str
+    """As the file is called."""
     description: str = ""
+    """A sentence."""
     suite: str
+    """That must be measured."""
     sha256: str
+    """Of the suite's file."""
     provenance: list[Provenance]
+    """That a submission may have."""
     samples: int = 10
+    """At least, behind every value that is measured over time."""
     changes: list[Change] = []
+    """What may be measured instead."""
     optional: list[Optional] = []
+    """What may be skipped."""
 
 
 class Requirement(msgspec.Struct, frozen=True):

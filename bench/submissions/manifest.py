@@ -23,20 +23,27 @@ _DOMAIN = b"hengsuan submission 1\n"
 
 
 class Member(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
-    """A member of the archive: SHA-256 in hexadecimal, and size in bytes."""
+    """A member of the archive."""
 
     sha256: str
+    """In hexadecimal."""
     size: int
+    """Bytes."""
 
 
 class RunSaid(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
-    """A run in ``runs/<its place>/``: id, suite, when, and the version that measured it."""
+    """A run in ``runs/<its place>/``."""
 
     id: str
+    """Of the run."""
     suite: str
+    """What was measured."""
     started: str
+    """UTC, ISO 8601."""
     finished: str
+    """UTC, ISO 8601."""
     hengsuan: str
+    """Version that measured."""
 
 
 def run_said(header: Header) -> RunSaid:
@@ -63,47 +70,59 @@ def version_of(header: Header) -> str:
 
 
 class Plugin(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
-    """A distribution whose code took part: a backend, benchmarks, or a vendor's operations.
-
-    ``provides``: what it is here for (``backend acme``, ``benchmark norm``, ``package``).
-    ``sha256`` is over the names and digests of its ``files``, whose source need not be open.
-    """
+    """A distribution whose code took part: a backend, benchmarks, or a vendor's operations."""
 
     distribution: str
+    """Its name."""
     version: str
+    """Of it."""
     provides: list[str]
+    """What it is here for (``backend acme``, ``benchmark norm``, ``package``)."""
     files: int
+    """How many."""
     sha256: str
+    """Over their names and digests; their source need not be open."""
 
 
 class Manifest(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
-    """What is signed.
-
-    ``stands_for``: the chips that were stood in for, where somebody chose some.
-    ``members``: all others but the signature, by name. ``redacted``: serials, names of hosts and
-    addresses were replaced by pseudonyms. ``chip_names`` and ``site_names`` are those of the runs'
-    devices and nodes. ``key`` is the raw public key in base64 and ``signer`` its id; with
-    ``issued`` and ``valid_until`` (ISO 8601, UTC) they are empty where nobody signs.
-    """
+    """What is signed. ``key`` and what follows are empty where nobody signs."""
 
     schema: int = MANIFEST_SCHEMA
+    """Version of this form."""
     use: Literal["submission"] = "submission"
+    """What kind of statement it is."""
     edition: str
+    """Which rules it is held against."""
     system: str
+    """Name of the system."""
     submitter: str
+    """Who hands it in."""
     provenance: Provenance
+    """Of the runs."""
     stands_for: str
+    """The chips that were stood in for, where somebody chose some."""
     redacted: bool
+    """Serials, names of hosts and addresses were replaced by pseudonyms."""
     runs: list[RunSaid]
+    """In ``runs/``, by place."""
     chip_names: list[str]
+    """Of the runs' devices."""
     site_names: list[str]
+    """Of the runs' nodes."""
     plugins: list[Plugin]
+    """Distributions whose code took part."""
     members: dict[str, Member]
+    """All others but the signature, by name."""
     packed_by: str
+    """Version of hengsuan."""
     key: str = ""
+    """The raw public key, in base64."""
     signer: str = ""
+    """Its id."""
     issued: str = ""
+    """UTC, ISO 8601."""
     valid_until: str = ""
+    """Likewise."""
 
     @property
     def label(self) -> str:

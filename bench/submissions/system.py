@@ -5,7 +5,7 @@
     name: two nodes, eight cards each
     submitter: Acme Silicon
     edition: "2026.1"
-    chip: {product: Acme One, vendor: Acme Silicon, origin: designed in A, made in B}
+    chip: {product: Acme One, vendor: Acme Silicon, origin: "designed in A, made in B"}
     framework: {product: PyTorch, vendor: PyTorch Foundation, origin: open source, version: 2.13.0}
     switch: {product: none, vendor: none, origin: none}
     packages: [acme-ops]
@@ -25,36 +25,46 @@ from ..headers import UNDECODABLE
 
 
 class Part(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
-    """A part of the system and where it comes from; what is not known is written ``unknown``.
-
-    ``origin``: who designed and made it, and where. ``source``: what this rests on.
-    """
+    """A part of the system and where it comes from; what is not known is written ``unknown``."""
 
     product: str
+    """Name."""
     vendor: str
+    """Who sells it."""
     origin: str
+    """Who designed and made it, and where."""
     version: str = ""
+    """Of software."""
     source: str = ""
+    """What this rests on."""
     note: str = ""
+    """What a reader must know."""
 
 
 class System(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
-    """What is declared of a system. ``switch``: what its nodes meet over.
-
-    ``packages``: distributions that hold the vendor's own operations, whose source need not be
-    open; they are named and hashed where the submission is packed.
-    """
+    """What is declared of a system."""
 
     name: str
+    """Of the system."""
     submitter: str
+    """Who hands it in."""
     edition: str
+    """Which rules it is for."""
     chip: Part
+    """What computes."""
     framework: Part
+    """What trains."""
     switch: Part
+    """What its nodes meet over."""
     host: Part | None = None
+    """What the chips sit in."""
     cooling: str = ""
+    """In words."""
     packages: list[str] = []
+    """Distributions that hold the vendor's own operations, whose source need not be open; they are
+    named and hashed where the submission is packed."""
     note: str = ""
+    """What a reader must know."""
 
 
 def load_system(path: Path) -> System:

@@ -43,17 +43,49 @@ class Checkpoint(Saved):
     """
 
     measures = (
-        Measure("save_bandwidth", "B/s", "higher"),
-        Measure("restore_bandwidth", "B/s", "higher"),
-        Measure("save_time", "s", "lower"),
-        Measure("restore_time", "s", "lower"),
-        Measure("blocked", "s", "lower"),
+        Measure(
+            "save_bandwidth",
+            "B/s",
+            "higher",
+            about="how fast a checkpoint is written",
+            formula="state / save_time; state = 12 B × weights, counted once",
+        ),
+        Measure(
+            "restore_bandwidth",
+            "B/s",
+            "higher",
+            about="how fast a checkpoint is read back",
+            formula="state / restore_time; state = 12 B × weights, counted once",
+        ),
+        Measure(
+            "save_time",
+            "s",
+            "lower",
+            about="from the common start until the storage has the whole checkpoint",
+            formula="of the slowest rank",
+        ),
+        Measure(
+            "restore_time",
+            "s",
+            "lower",
+            about="from the common start until every rank has its state again",
+            formula="of the slowest rank",
+        ),
+        Measure(
+            "blocked",
+            "s",
+            "lower",
+            about="how long training stands still for an asynchronous save: the time of the copy",
+        ),
     )
     per_sample = True
     worded = {"threads": {1: ""}}
 
     mode: Literal["sync", "async"] = "sync"
+    """``sync``: training stands still until the storage has all; ``async``: it is copied first,
+    then written while training would go on."""
     threads: int = 1
+    """Threads with which each rank writes."""
 
     def __post_init__(self) -> None:
         """Raise `UsageError` for what cannot be, before anything is started."""

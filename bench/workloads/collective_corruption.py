@@ -36,7 +36,9 @@ class CollectiveCorruption(Repeated):
     fitting = {"size": ("64MiB", "1MiB")}
 
     op: Literal["all_reduce", "all_gather", "all_to_all"] = "all_reduce"
+    """The collective."""
     size: Bytes = Bytes(4 << 20)
+    """Bytes that each rank gives."""
 
     def setup(self, context: Context) -> None:
         """Fill buffers; compute what every rank must find from the ranks' numbers alone.

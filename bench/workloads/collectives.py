@@ -4,10 +4,6 @@
 and send_recv, what all ranks' parts add up to for all_gather, reduce_scatter, scatter, gather and
 all_to_all. algbw = S / t; busbw = algbw × k (`bench.kernels.messages`). Bandwidths are
 unidirectional. In a skewed all_to_all the rank that receives most gets 2n/(n+1) times the mean.
-
-``in_flight`` is how many calls are issued before the first is waited for, each on buffers of its
-own; without it a call blocks until its result is there. Time is then that of one call: the span
-over all of them, divided by their number.
 """
 
 from __future__ import annotations
@@ -69,11 +65,23 @@ TWO_BUFFERS = ("all_to_all", "all_to_all_skewed", "send_recv")
 _HEADROOM = {"fp32": 120, "bf16": 120, "fp16": 12}
 """Doublings of a value around one that stay finite, with room to spare; integers wrap around."""
 _TIMES = (
-    Measure("time", "s", "lower"),
-    Measure("time_p95", "s", "lower"),
-    Measure("time_p99", "s", "lower"),
-    Measure("time_max", "s", "lower"),
-    Measure("skew", "s", "lower"),
+    Measure(
+        "time",
+        "s",
+        "lower",
+        about="duration of a call on rank 0",
+        formula="span of the calls in flight / their number",
+    ),
+    Measure("time_p95", "s", "lower", about="95th percentile of the calls' durations"),
+    Measure("time_p99", "s", "lower", about="99th percentile of the calls' durations"),
+    Measure("time_max", "s", "lower", about="longest call"),
+    Measure(
+        "skew",
+        "s",
+        "lower",
+        about="by how much ranks differ in the duration of the same call",
+        formula="longest - shortest duration of a call over the ranks",
+    ),
 )
 
 
@@ -88,15 +96,41 @@ class Collectives(Benchmark):
     to an all_reduce has the shortest duration, a root that is done early likewise.
     """
 
-    measures = (Measure("busbw", "B/s", "higher"), Measure("algbw", "B/s", "higher"), *_TIMES)
+    measures = (
+        Measure(
+            "busbw",
+            "B/s",
+            "higher",
+            about="bandwidth that the hardware between ranks carries, whatever the group's size",
+            formula="algbw × k; k = 2(n-1)/n for all_reduce, (n-1)/n for all_gather, "
+            "reduce_scatter, all_to_all, scatter and gather, 1 for broadcast, reduce and send_recv",
+            source="nccl-tests, doc/PERFORMANCE.md",
+        ),
+        Measure(
+            "algbw",
+            "B/s",
+            "higher",
+            about="size of the array over the time of a call",
+            formula="size / time",
+            source="nccl-tests, doc/PERFORMANCE.md",
+        ),
+        *_TIMES,
+    )
     per_sample = True
     fitting = {"size": ("256MiB", "16MiB")}
 
     op: Op = "all_reduce"
+    """The collective; ``send_recv`` passes to the next rank and takes from the one before."""
     size: Bytes = Bytes(16 << 20)
+    """S: bytes of the whole array, what one rank holds or what all ranks' parts add up to."""
     dtype: Literal["fp32", "bf16", "fp16", "int32", "int64", "uint8"] = "fp32"
+    """Of the elements."""
     buffers: Literal["", "in_place", "out_of_place"] = ""
+    """Whether the result takes the place of what is given; empty: as the operation usually has
+    it."""
     in_flight: int | None = None
+    """Calls that are issued before the first is waited for, each on buffers of its own; without it
+    a call blocks until its result is there."""
 
     def __post_init__(self) -> None:
         """Raise `UsageError` for what cannot be, before anything is started."""

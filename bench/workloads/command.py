@@ -22,7 +22,7 @@ from .launched import TICK, Launched
 from .rendezvous import KINDS, check, filled, inherited, meet, told
 from .reports import Come, Reports, compiled
 from .runner import all_or_none
-from .steps import TIMES, times, utilisation
+from .steps import TIMES, UTILISATION, times, utilisation
 
 LEAST = 3
 """Steps without which there is no figure, however long they take."""
@@ -59,31 +59,59 @@ class Command(Benchmark):
     """
 
     measures = (
-        Measure("tokens_per_second", "token/s", "higher"),
+        Measure(
+            "tokens_per_second",
+            "token/s",
+            "higher",
+            about="tokens of the whole job in a second",
+            formula="tokens of a step / its seconds",
+        ),
         *TIMES,
-        Measure("mfu", "ratio", "higher"),
-        Measure("mfu_palm", "ratio", "higher"),
-        Measure("tokens", "token", "higher"),
-        Measure("claimed", "s", "lower"),
-        Measure("start", "s", "lower"),
+        *UTILISATION,
+        Measure(
+            "tokens",
+            "token",
+            "higher",
+            about="tokens of the whole job in one step, as given or as the program says",
+        ),
+        Measure("claimed", "s", "lower", about="seconds of a step as the program itself says"),
+        Measure(
+            "start", "s", "lower", about="from starting the program until its first step is done"
+        ),
     )
     worded = {"launch": {"device": "", "node": "by node"}}
     titled = ("label", "launch", "model", "dtype")
 
     label: str = ""
+    """What rows and reports call it; empty: the program."""
     program: str = "{python} {commands}/torch_decoder.py"
+    """The whole command line, split into words as a shell would, without one; names in braces, as
+    ``{python}`` or ``{local_rank}``, are filled in."""
     kind: Literal["torch", "paddle", "mindspore", "mpi"] = "torch"
+    """By which variables ranks find each other: those of this launcher."""
     launch: Literal["device", "node"] = "device"
+    """A process for each device, or one launcher on each node."""
     directory: str = ""
+    """Where it runs; empty: a folder for temporary files."""
     environment: str = ""
+    """``NAME=VALUE`` words, added to the rank's environment."""
     pattern: str = ""
+    """A regular expression that reads steps from the program's own lines; empty: it writes lines of
+    JSON."""
     counted: Literal["first", "last"] = "first"
+    """Whose steps are measured: those of the first or of the last rank."""
     tokens: int = 0
+    """Tokens of the whole job in one step; 0: see ``tokens_per_device``."""
     tokens_per_device: int = 0
+    """Tokens of one device in one step; 0 for both: the program says it."""
     warmup_steps: int = 3
+    """Steps that come first and do not count."""
     deadline: Seconds = Seconds(120)
+    """Time after which the program is ended."""
     model: str = ""
+    """The shape that it trains, a file of ``configs/models``: then there is ``mfu``."""
     dtype: str = ""
+    """In which it multiplies matrices, given with ``model``."""
 
     def __post_init__(self) -> None:
         """Raise `UsageError` for what cannot be, before anything is started."""

@@ -32,9 +32,19 @@ TRIES = 3
 COPIES = {"typical": 256 << 20, "small": 4 << 20}
 """Bytes of a copy by its shape in words."""
 WRONG = (
-    Measure("wrong_elements", "count", "lower"),
-    Measure("wrong_repetitions", "count", "lower"),
-    Measure("repetitions", "count", "higher"),
+    Measure(
+        "wrong_elements",
+        "count",
+        "lower",
+        about="elements that differ in any bit from what they must be",
+        formula="summed over all repetitions",
+    ),
+    Measure(
+        "wrong_repetitions", "count", "lower", about="repetitions with at least one wrong element"
+    ),
+    Measure(
+        "repetitions", "count", "higher", about="how often the work was repeated, warm-up included"
+    ),
 )
 """What is counted of every kind of corruption."""
 
@@ -79,14 +89,29 @@ class Corruption(Repeated):
     must have the same (`bench.analysis.corruption`), which finds those that are always wrong.
     """
 
-    measures = (*WRONG, Measure("digest", DIGEST, "higher"))
+    measures = (
+        *WRONG,
+        Measure(
+            "digest",
+            DIGEST,
+            "higher",
+            about="what all bits of the result come to: equal on equal chips with equal software",
+            formula="first 48 bits of SHA-256 of the output",
+            source="FIPS 180-4",
+        ),
+    )
 
     fitting = {"shape": ("typical", "small")}
 
     op: Literal["gemm", "softmax", "local_reduce", "train", "copy"] = "gemm"
+    """``softmax`` reduces rows, ``local_reduce`` sums buffers, ``train`` is a step of a small
+    decoder, ``copy`` is there and back."""
     shape: str = "typical"
+    """``typical``, ``small``, extents of the operation or bytes of the copy."""
     dtype: str = ""
+    """Number format; empty: the operation's first."""
     impl: Impl = "torch"
+    """Who computes, as of `compute`."""
 
     def __post_init__(self) -> None:
         """Fill in the operation's default dtype. Raise `UsageError` for bad axes."""

@@ -21,7 +21,15 @@ from .runner import all_or_none
 if TYPE_CHECKING:
     from ..kernels.codegen import Built, Kernel
 
-_COUNTED = ("launches", "kernels", "flops", "bytes", "registers", "spills", "shared")
+_COUNTED = {
+    "launches": "kernels that one call launches",
+    "kernels": "different kernels that are compiled for one call",
+    "flops": "floating-point operations of one call, by the cost model",
+    "bytes": "least bytes that one call moves, by the cost model",
+    "registers": "registers of a thread, of the kernel that takes most",
+    "spills": "registers kept in memory, of all kernels, in what the compiler counts them in",
+    "shared": "shared memory of a program, of the kernel that takes most",
+}
 _UNITS = {"flops": "FLOP", "bytes": "B", "shared": "B"}
 
 
@@ -29,27 +37,26 @@ _UNITS = {"flops": "FLOP", "bytes": "B", "shared": "B"}
 class Counts(Benchmark):
     """What the Triton implementation of an operation takes on an architecture, cross-compiled.
 
-    ``launches`` of one call and the different ``kernels`` that are compiled for it; ``flops`` and
-    ``bytes`` as its cost model says; ``registers`` of a thread and ``shared`` bytes of a program,
-    of the kernel that takes most; ``spills`` of all kernels, in what the compiler counts them in.
     The same code gives the same figures, so that the gate compares them exactly.
-
-    ``arch`` is one of the compiler's targets; empty: that of the device. ``shape`` is as operations
-    name it; empty: the one that is worth measuring on an accelerator. ``variant`` and ``dtype``
-    are the operation's first where they are empty.
     """
 
     measures = tuple(
-        Measure(name, _UNITS.get(name, "count"), "lower", exact=True) for name in _COUNTED
+        Measure(name, _UNITS.get(name, "count"), "lower", exact=True, about=about)
+        for name, about in _COUNTED.items()
     )
     timed = False
     of_device = False
 
     op: str = "gemm"
+    """The operation."""
     variant: str = ""
+    """Empty: the operation's first."""
     dtype: str = ""
+    """Empty: the operation's first."""
     shape: Shape | None = None
+    """Extents; empty: those that are worth measuring on an accelerator."""
     arch: str = ""
+    """A target of the compiler, as ``sm_90``; empty: that of the device."""
 
     def __post_init__(self) -> None:
         """Fill in what is empty; raise `UsageError` for what there is not."""

@@ -28,33 +28,52 @@ WINDOW = 16
 class Data(Benchmark):
     """Tokens that a node's ranks read from a packed set, each its own sequences, to their devices.
 
-    ``path`` is a set that ``hengsuan tokens new`` wrote, or a directory in which one of ``size`` is
-    written and removed; empty: the folder for temporary files, which may lie in memory. Every rank
-    has ``workers`` threads that read ``ahead`` batches before they are wanted. ``cache`` cold: the
-    host's page cache forgets what a step is going to read, as far as it can; how much it kept is
-    said. Tokens count in the sum of all ranks, each at its own pace; every token of the first and
-    the last step is compared with what must be there.
+    Every rank has ``workers`` threads that read ``ahead`` batches before they are wanted. Of a cold
+    page cache it is said how much it kept. Tokens count in the sum of all ranks, each at its own
+    pace; every token of the first and the last step is compared with what must be there.
 
     A step is many batches, and begins with an empty pipeline: nothing is read beside the clock.
     """
 
     measures = (
-        Measure("tokens_per_second", "token/s", "higher"),
-        Measure("bandwidth", "B/s", "higher"),
+        Measure(
+            "tokens_per_second",
+            "token/s",
+            "higher",
+            about="tokens that a node's ranks get onto their devices in a second",
+            formula="sum over the ranks of tokens of a step / the rank's own seconds",
+        ),
+        Measure(
+            "bandwidth",
+            "B/s",
+            "higher",
+            about="bytes of tokens that a node's ranks read in a second",
+            formula="tokens_per_second × bytes of a token (2 or 4)",
+        ),
     )
     per_sample = True
     fitting = {"size": ("8GiB", "64MiB")}
     worded = {"cache": {"cold": ""}, "order": {"shuffled": ""}, "vocab": {32000: ""}}
 
     path: str = ""
+    """A set that ``hengsuan tokens new`` wrote, or a directory in which one of ``size`` is written
+    and removed; empty: the folder for temporary files, which may lie in memory."""
     size: Bytes = Bytes(64 << 20)
+    """Bytes of the set that is written."""
     seq: int = 2048
+    """Tokens of a sequence."""
     batch: int = 8
+    """Sequences of a batch."""
     workers: int = 2
+    """Threads of each rank that read."""
     ahead: int = 4
+    """Batches that are read before they are wanted."""
     order: Literal["shuffled", "sequential"] = "shuffled"
+    """In which sequences are read."""
     cache: Literal["cold", "warm"] = "cold"
+    """``cold``: the host's page cache forgets what a step is going to read, as far as it can."""
     vocab: int = 32_000
+    """Different tokens: above 65,536 they take four bytes each, else two."""
 
     def __post_init__(self) -> None:
         """Raise `UsageError` for what cannot be, before anything is started."""

@@ -21,14 +21,33 @@ class Gemm(Operation):
     the format before and after timing. `compute` has cold single calls and more variants.
     """
 
-    measures = (Measure("flops", "FLOP/s", "higher"), Measure("error", "", "lower"))
+    measures = (
+        Measure(
+            "flops",
+            "FLOP/s",
+            "higher",
+            about="arithmetic of matrix products",
+            formula="2·M·N·K / seconds of a product",
+        ),
+        Measure(
+            "error",
+            "",
+            "lower",
+            about="relative error of the result on random rows",
+            formula="‖C - C₆₄‖ / ‖C₆₄‖ (Frobenius), C₆₄ computed in fp64",
+        ),
+    )
     worded = {"layout": {"nn": ""}}
     fitting = {"shape": ("8192x8192x8192", "512x512x512")}
 
     shape: Shape = Shape((4096, 4096, 4096))
+    """M×N×K."""
     dtype: Literal["fp32", "tf32", "fp16", "bf16", "fp8_e4m3", "fp8_e5m2", "int8"] = "bf16"
+    """Number format of the operands."""
     layout: Literal["nn", "nt", "tn"] = "nn"
+    """Which operands are transposed: ``n`` as it is, ``t`` transposed."""
     impl: Impl = "torch"
+    """Who computes, as of `compute`."""
 
     def __post_init__(self) -> None:
         """Raise `UsageError` unless the shape is M×N×K."""

@@ -56,25 +56,72 @@ class Generate(OnModel):
     """
 
     measures = (
-        Measure("decode_tokens_per_second", "token/s", "higher"),
-        Measure("prefill_tokens_per_second", "token/s", "higher"),
-        Measure("tokens_per_second", "token/s", "higher"),
-        Measure("ttft", "s", "lower"),
-        Measure("token_p50", "s", "lower"),
-        Measure("token_p99", "s", "lower"),
-        Measure("mfu", "ratio", "higher"),
-        Measure("mbu", "ratio", "higher"),
-        Measure("peak_memory", "B", "lower"),
+        Measure(
+            "decode_tokens_per_second",
+            "token/s",
+            "higher",
+            about="tokens behind the first one in a second, over all sequences of a batch",
+            formula="batch · (output - 1) / seconds from the first token to the last",
+        ),
+        Measure(
+            "prefill_tokens_per_second",
+            "token/s",
+            "higher",
+            about="tokens of prompts in a second",
+            formula="batch · context / ttft",
+        ),
+        Measure(
+            "tokens_per_second",
+            "token/s",
+            "higher",
+            about="tokens that are written in a second of a whole request",
+            formula="batch · output / seconds of the request",
+        ),
+        Measure(
+            "ttft",
+            "s",
+            "lower",
+            about="time to the first token, for all prompts of the batch together",
+        ),
+        Measure("token_p50", "s", "lower", about="median time from one token to the next"),
+        Measure(
+            "token_p99",
+            "s",
+            "lower",
+            about="99th percentile of the times from one token to the next",
+        ),
+        Measure(
+            "mfu",
+            "ratio",
+            "higher",
+            about="model FLOPs utilisation of the prefill, causal-exact",
+            formula="FLOPs of the prefill / (ttft × peak)",
+            source="Chowdhery et al., PaLM, 2022, appendix B, with the causal mask",
+        ),
+        Measure(
+            "mbu",
+            "ratio",
+            "higher",
+            about="model bandwidth utilisation of decoding",
+            formula="least bytes of weights and cache / (seconds × the datasheet's bandwidth)",
+            source="Agarwal et al., LLM Inference Performance Engineering, 2023",
+        ),
+        Measure("peak_memory", "B", "lower", about="most memory that was allocated on the device"),
     )
     per_sample = True
     fitting = {**OnModel.fitting, "context": (2048, 64)}
     worded = {**OnModel.worded, "page": {0: ""}}
 
     batch: int = 1
+    """Requests at a time."""
     dtype: Literal["fp32", "bf16"] = "fp32"
+    """Of weights and cache."""
     context: int = 64
+    """Tokens of a prompt."""
     output: int = 32
+    """Tokens that are written for each."""
     page: int = 0
+    """Tokens of a page of the cache; 0: one piece a sequence."""
 
     def __post_init__(self) -> None:
         """Raise `UsageError` for what cannot be, before anything is started."""

@@ -41,15 +41,42 @@ class Incast(Benchmark):
     """
 
     measures = (
-        Measure("bandwidth", "B/s", "higher"),
-        Measure("slowest_receiver", "B/s", "higher"),
-        Measure("fairness", "ratio", "higher"),
-        Measure("least_share", "ratio", "higher"),
+        Measure(
+            "bandwidth",
+            "B/s",
+            "higher",
+            about="what a receiver gets from all senders together",
+            formula="(n-1) · size / seconds from the common start to the last byte",
+        ),
+        Measure(
+            "slowest_receiver",
+            "B/s",
+            "higher",
+            about="the same of the rank that gets least, over its own turns",
+        ),
+        Measure(
+            "fairness",
+            "ratio",
+            "higher",
+            about="how evenly a receiver is shared: 1 if all senders get the same, 1/k if one gets "
+            "all",
+            formula="(Σx)² / (k Σx²), x the rates of the k senders of a call",
+            source="Jain, Chiu and Hawe, DEC-TR-301, 1984",
+        ),
+        Measure(
+            "least_share",
+            "ratio",
+            "higher",
+            about="what the slowest sender gets of the usual",
+            formula="min x / mean x over the senders of a call",
+        ),
     )
     per_sample = True
 
     size: Bytes = Bytes(16 << 20)
+    """Bytes of each sender."""
     receiver: int | None = None
+    """The rank that receives; without it each in turn."""
 
     def __post_init__(self) -> None:
         """Raise `UsageError` for what cannot be, before anything is started."""

@@ -21,11 +21,20 @@ class Launch(Benchmark):
     host's pace where the host is the slower of the two.
     """
 
-    measures = (Measure("time", "s", "lower"),)
+    measures = (
+        Measure(
+            "time",
+            "s",
+            "lower",
+            about="until the call returns (host), or from one kernel to the next (device)",
+        ),
+    )
     asynchronous = True
 
     op: Literal["empty", "add"] = "empty"
+    """``empty`` negates one element in place; ``add`` sums two vectors of 1024."""
     view: Literal["host", "device"] = "host"
+    """Whose clock: the host's until the call returns, or the device's."""
 
     def setup(self, context: Context) -> None:
         """Allocate the operands."""

@@ -13,20 +13,20 @@ from .runner import all_or_none
 
 
 class OnModel(Benchmark):
-    """A model, in which format and by which operations it computes.
-
-    ``model`` may be a slice: ``llama-70b@4`` has four layers. ``batch`` is sequences at a time.
-    ``dtype`` is that of matrix products; fp8 leaves head and router in bf16. ``ops`` is a choice of
-    `bench.workloads.ops`.
-    """
+    """A model, in which format and by which operations (`bench.workloads.ops`) it computes."""
 
     fitting = {"model": ("small", "tiny")}
     worded = {"ops": {"torch": ""}}
 
     model: str = "tiny"
+    """A file of ``configs/models``, or its slice: ``llama-70b@4`` has four layers."""
     batch: int = 4
+    """Sequences at a time."""
     dtype: Literal["fp32", "bf16", "fp8"] = "fp32"
+    """Of matrix products; ``fp8`` leaves head and router in bf16."""
     ops: Literal["torch", "triton", "compile", "vendor"] = "torch"
+    """How the model computes: PyTorch's operations, the Triton kernels, ``torch.compile``, or what
+    the backend brings."""
 
     def __post_init__(self) -> None:
         """Raise `UsageError` for what cannot be, before anything is started."""
@@ -73,11 +73,7 @@ class OnModel(Benchmark):
 
 
 class Modelled(OnModel):
-    """A model that is spread over a group, by a `bench.kernels.layout.Layout`.
-
-    ``batch`` is sequences of a data-parallel ``rank``, or with ``batch_of: group`` of all of them
-    together, whose number it does not depend on then.
-    """
+    """A model that is spread over a group, by a `bench.kernels.layout.Layout`."""
 
     worded = {
         **OnModel.worded,
@@ -88,14 +84,25 @@ class Modelled(OnModel):
     }
 
     batch_of: Literal["rank", "group"] = "rank"
+    """Whose ``batch`` it is: a data-parallel rank's, or that of all of them together (strong
+    scaling)."""
     dp: Literal["ddp", "fsdp", "hsdp"] = "ddp"
+    """Ranks that see different sequences: ``ddp`` holds all weights, ``fsdp`` shares them, ``hsdp``
+    shares them within each of ``replicas`` groups."""
     replicas: int = 1
+    """Groups of ``dp: hsdp``, each with its own copy."""
     tp: int = 1
+    """Ranks that share every matrix, and between matrices the sequence."""
     cp: int = 1
+    """Ranks that share a sequence."""
     pp: int = 1
+    """Stages of layers in a row."""
     schedule: Literal["gpipe", "1f1b", "interleaved"] = "1f1b"
+    """In which order stages work on the parts of a batch."""
     microbatches: int = 1
+    """Parts of a batch: stages work on them, without stages gradients add up."""
     ep: int = 1
+    """Ranks that share the experts of a layer."""
 
     def __post_init__(self) -> None:
         """Raise `UsageError` for what cannot be, before anything is started."""

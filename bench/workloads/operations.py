@@ -174,12 +174,22 @@ class Chosen(Operation):
     fitting = {"shape": ("typical", "small")}
 
     op: str = "gemm"
+    """The operation."""
     shape: str = "typical"
+    """``typical``, ``small``, extents such as ``4096x4096x4096``, or a model's use such as
+    ``llama-8b/tp2/qkv``; in a suite,
+    ``llama-8b/tp2`` is all its uses."""
     variant: str = ""
+    """Of the operation, as its layout or ``backward``; empty: its first."""
     dtype: str = ""
+    """Number format; empty: the operation's first."""
     impl: Impl = "torch"
+    """Who computes: PyTorch, the Triton kernels, ``torch.compile``, or what the backend brings."""
     mode: Mode = "burst"
+    """``burst``: single calls on a cold cache; ``sustained``: back to back for two seconds."""
     config: str = ""
+    """A kernel configuration instead of the table's, such as ``gemm block_m=128 block_n=128
+    block_k=64 group_m=8 num_warps=8 num_stages=3``; with ``impl: triton`` only."""
 
     def __post_init__(self) -> None:
         """Fill in the operation's default variant and dtype. Raise `UsageError` for bad axes."""
@@ -243,20 +253,24 @@ class Chosen(Operation):
 
 @benchmark(scope="device")
 class Compute(Chosen):
-    """FLOP/s of an operation that arithmetic limits: products, attention, fused losses.
-
-    ``shape``: ``typical`` or ``small`` (the operation's own), extents such as 4096x4096x4096, or
-    a model's use such as ``llama-8b/tp2/qkv``. In a suite, ``llama-8b/tp2`` stands for all its
-    uses, and ``fitting`` for ``typical`` on an accelerator, ``small`` on a weak device.
-    ``burst``: single calls on a cold cache; ``sustained``: back to back for two seconds.
-    ``config``: a configuration instead of the table's, such as ``gemm block_m=128 block_n=128
-    block_k=64 group_m=8 num_warps=8 num_stages=3``; with ``impl: triton`` only.
-    """
+    """FLOP/s of an operation that arithmetic limits: products, attention, fused losses."""
 
     measures = (
-        Measure("flops", "FLOP/s", "higher"),
-        Measure("time", "s", "lower"),
-        Measure("error", "", "lower"),
+        Measure(
+            "flops",
+            "FLOP/s",
+            "higher",
+            about="arithmetic of the operation",
+            formula="FLOPs of the cost model / time",
+        ),
+        Measure("time", "s", "lower", about="seconds of a call"),
+        Measure(
+            "error",
+            "",
+            "lower",
+            about="relative error of the worst result of a call",
+            formula="‖x - x₆₄‖ / ‖x₆₄‖, x₆₄ computed in fp64",
+        ),
     )
 
     def metrics(self, timing: Timing) -> Iterator[Metric]:
@@ -280,16 +294,28 @@ class Memory(Chosen):
     """B/s of an operation that memory limits: norms, activations, losses, the optimizer.
 
     Bytes are the least that the operation must move, so a pass too many shows as bandwidth lost.
-    Axes as of `compute`.
     """
 
     measures = (
-        Measure("bandwidth", "B/s", "higher"),
-        Measure("time", "s", "lower"),
-        Measure("error", "", "lower"),
+        Measure(
+            "bandwidth",
+            "B/s",
+            "higher",
+            about="bytes that the operation moves in a second",
+            formula="least bytes of the cost model / time",
+        ),
+        Measure("time", "s", "lower", about="seconds of a call"),
+        Measure(
+            "error",
+            "",
+            "lower",
+            about="relative error of the worst result of a call",
+            formula="‖x - x₆₄‖ / ‖x₆₄‖, x₆₄ computed in fp64",
+        ),
     )
 
     op: str = "rmsnorm"
+    """The operation."""
 
     def metrics(self, timing: Timing) -> Iterator[Metric]:
         """Bytes of the cost model over time, and the error of the check."""

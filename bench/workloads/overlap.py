@@ -62,23 +62,60 @@ class Overlap(Benchmark):
     """
 
     measures = (
-        Measure("efficiency", "ratio", "higher"),
-        Measure("exposed", "s", "lower"),
-        Measure("compute_slowdown", "", "lower"),
-        Measure("communication_slowdown", "", "lower"),
-        Measure("compute_time", "s", "lower"),
-        Measure("communication_time", "s", "lower"),
-        Measure("together_time", "s", "lower"),
+        Measure(
+            "efficiency",
+            "ratio",
+            "higher",
+            about="share of the shorter of both that the other hides",
+            formula="max(0, min(1, (t_p + t_c - t) / min(t_p, t_c)))",
+            source="MPI Benchmarks, user guide, IMB-NBC",
+        ),
+        Measure(
+            "exposed",
+            "s",
+            "lower",
+            about="communication that computing does not hide",
+            formula="max(0, t - t_p)",
+        ),
+        Measure(
+            "compute_slowdown",
+            "",
+            "lower",
+            about="time of the products beside the collective over that alone",
+        ),
+        Measure(
+            "communication_slowdown",
+            "",
+            "lower",
+            about="time of the collective beside the products over that alone",
+        ),
+        Measure("compute_time", "s", "lower", about="time of the products alone", formula="t_p"),
+        Measure(
+            "communication_time", "s", "lower", about="time of the collective alone", formula="t_c"
+        ),
+        Measure(
+            "together_time",
+            "s",
+            "lower",
+            about="time of both at once, until the later one ends",
+            formula="t",
+        ),
     )
     per_sample = True
     fitting = {"shape": ("4096x4096x4096", "512x512x512")}
 
     op: Literal["all_reduce", "all_gather", "reduce_scatter", "all_to_all"] = "all_reduce"
+    """The collective."""
     size: Bytes = Bytes(64 << 20)
+    """Bytes of its whole array."""
     dtype: Literal["fp32", "bf16"] = "bf16"
+    """Of both."""
     shape: Shape = Shape((4096, 4096, 4096))
+    """M×N×K of the products."""
     impl: Impl = "torch"
+    """Who computes the products."""
     calls: int | None = None
+    """Products beside a collective; without it as many as take about as long."""
 
     def __post_init__(self) -> None:
         """Raise `UsageError` for what cannot be, before anything is started."""

@@ -38,8 +38,12 @@ class _Pair(Benchmark):
     worded = {"memory": {"device": "", "host": "host-memory"}, "direction": {"unidirectional": ""}}
 
     size: Bytes = Bytes(16 << 20)
+    """Bytes of the payload."""
     direction: str = ""
+    """One way at a time, or both at once."""
     memory: Literal["device", "host"] = "device"
+    """Where the payload lies: on the device, over its collective library, or in host memory, over
+    the hosts' network."""
 
     def _join(self, context: Context) -> None:
         """Find the other rank.
@@ -126,8 +130,12 @@ def _hidden(trip: float, seconds: Any) -> float:
     return trip / whole if trip > whole / 2 else 0.0
 
 
-def _times(name: str) -> tuple[Measure, ...]:
-    return tuple(Measure(f"{name}{end}", "s", "lower") for end in ("", "_p95", "_p99", "_max"))
+def _times(name: str, about: str, formula: str = "") -> tuple[Measure, ...]:
+    ends = {"": "median", "_p95": "95th percentile", "_p99": "99th percentile", "_max": "longest"}
+    return tuple(
+        Measure(f"{name}{end}", "s", "lower", about=f"{about}: {which}", formula=formula)
+        for end, which in ends.items()
+    )
 
 
 @benchmark(scope="pair")
@@ -143,11 +151,18 @@ class Pairs(_Pair):
     """
 
     measures: ClassVar[tuple[Measure, ...]] = (
-        Measure("bandwidth", "B/s", "higher"),
-        *_times("latency"),
+        Measure(
+            "bandwidth",
+            "B/s",
+            "higher",
+            about="payload that the link carries, in both directions together where both send",
+            formula="2 · size / seconds there and back, or of the exchange",
+        ),
+        *_times("latency", "one way of eight bytes", "round trip / 2"),
     )
 
     direction: Literal["unidirectional", "bidirectional"] = "unidirectional"
+    """One way at a time, or both at once."""
 
     def setup(self, context: Context) -> None:
         """Allocate random payloads that both ranks can compute, and room for what arrives.
@@ -241,10 +256,21 @@ class Link(_Pair):
     and back. Many of these at the same time (``together: true``) add up to what sites share.
     """
 
-    measures = (Measure("bandwidth", "bit/s", "higher"), *_times("round_trip"))
+    measures = (
+        Measure(
+            "bandwidth",
+            "bit/s",
+            "higher",
+            about="payload that the link carries one way",
+            formula="8 · size / (seconds - round_trip); / seconds where that is more than half",
+        ),
+        *_times("round_trip", "there and back of eight bytes"),
+    )
 
     size: Bytes = Bytes(256 << 20)
+    """Bytes of the payload."""
     direction: Literal["there", "back"] = "there"
+    """``there``: from the lower rank to the other; ``back``: the other way."""
 
     def setup(self, context: Context) -> None:
         """Allocate what is sent, or what arrives beside what should.

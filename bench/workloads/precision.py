@@ -35,19 +35,54 @@ class Precision(Operation):
     """
 
     measures = (
-        Measure("effective_bits", "bit", "higher"),
-        Measure("accuracy", "ratio", "higher"),
-        Measure("error", "", "lower"),
-        Measure("flops", "FLOP/s", "higher"),
-        Measure("effective_flops", "FLOP/s", "higher"),
+        Measure(
+            "effective_bits",
+            "bit",
+            "higher",
+            about="bits of the result that are right",
+            formula="-log₂(‖C - C₆₄‖ / ‖C₆₄‖) on random rows; of int8 at most its own",
+        ),
+        Measure(
+            "accuracy",
+            "ratio",
+            "higher",
+            about="effective bits over those that the format allows",
+            formula="effective_bits / `bench.kernels.formats.product_bits`",
+        ),
+        Measure(
+            "error",
+            "",
+            "lower",
+            about="relative error of the result on random rows",
+            formula="‖C - C₆₄‖ / ‖C₆₄‖ (Frobenius), C₆₄ computed in fp64",
+        ),
+        Measure(
+            "flops",
+            "FLOP/s",
+            "higher",
+            about="arithmetic of the same products",
+            formula="2·M·N·K / seconds of a product",
+        ),
+        Measure(
+            "effective_flops",
+            "FLOP/s",
+            "higher",
+            about="arithmetic, credited by the bits that it keeps",
+            formula="flops × min(1, accuracy)",
+            source="after Hartley, Transmission of Information, 1928",
+        ),
     )
     worded = {"distribution": {"normal": ""}}
     fitting = {"shape": ("4096x4096x4096", "512x512x512")}
 
     shape: Shape = Shape((2048, 2048, 2048))
+    """M×N×K."""
     dtype: Literal["fp32", "tf32", "fp16", "bf16", "fp8_e4m3", "fp8_e5m2", "int8"] = "bf16"
+    """Number format of the operands."""
     distribution: Distribution = "normal"
+    """Of the operands' values."""
     impl: Impl = "torch"
+    """Who computes, as of `compute`."""
 
     def __post_init__(self) -> None:
         """Raise `UsageError` unless the shape is M×N×K."""

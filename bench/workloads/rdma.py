@@ -30,13 +30,33 @@ class Rdma(Benchmark):
     themselves: a step is one run of ``iterations`` messages, and its duration is not used.
     """
 
-    measures = (Measure("bandwidth", "B/s", "higher"), Measure("latency", "s", "lower"))
+    measures = (
+        Measure(
+            "bandwidth",
+            "B/s",
+            "higher",
+            about="payload of RDMA writes in one direction",
+            formula="average of ib_write_bw",
+            source="linux-rdma/perftest",
+        ),
+        Measure(
+            "latency",
+            "s",
+            "lower",
+            about="half the typical round trip of eight bytes",
+            formula="t_typical of ib_write_lat",
+            source="linux-rdma/perftest",
+        ),
+    )
     per_sample = True
     worded = {"iterations": {2000: ""}}
 
     size: Bytes = Bytes(1 << 20)
+    """Bytes of a message."""
     iterations: int = 2000
+    """Messages of a run."""
     card: str = ""
+    """Empty: the card nearest to the device."""
 
     def setup(self, context: Context) -> None:
         """Choose a card. Raises `Unmeasurable` where there is none, or nothing to drive it with."""

@@ -52,28 +52,67 @@ class Resumable(Saved):
     """
 
     measures = (
-        Measure("goodput", "ratio", "higher"),
-        Measure("step_time", "s", "lower"),
-        Measure("save_time", "s", "lower"),
-        Measure("total", "s", "lower"),
-        Measure("productive", "s", "higher"),
-        Measure("saving", "s", "lower"),
-        Measure("lost_work", "s", "lower"),
-        Measure("detection", "s", "lower"),
-        Measure("relaunch", "s", "lower"),
-        Measure("restoring", "s", "lower"),
-        Measure("failures", "count", "lower"),
+        Measure(
+            "goodput",
+            "ratio",
+            "higher",
+            about="share of the time in which steps were made that count",
+            formula="productive / total",
+        ),
+        Measure("step_time", "s", "lower", about="seconds of a step that counts"),
+        Measure("save_time", "s", "lower", about="seconds of a checkpoint that was completed"),
+        Measure(
+            "total",
+            "s",
+            "lower",
+            about="from the first step's begin to the last one's end, restarts included",
+            formula="productive + saving + lost_work + detection + relaunch + restoring",
+        ),
+        Measure("productive", "s", "higher", about="seconds of steps that count"),
+        Measure("saving", "s", "lower", about="seconds of checkpoints that were completed"),
+        Measure(
+            "lost_work",
+            "s",
+            "lower",
+            about="seconds of steps and of parts of checkpoints that a failure undid",
+        ),
+        Measure(
+            "detection",
+            "s",
+            "lower",
+            about="seconds from a kill until the engine has started a new process of rank 0",
+        ),
+        Measure(
+            "relaunch",
+            "s",
+            "lower",
+            about="seconds from there until the benchmark begins: imports, the group",
+        ),
+        Measure(
+            "restoring",
+            "s",
+            "lower",
+            about="seconds of building the model and reading the checkpoint",
+        ),
+        Measure("failures", "count", "lower", about="how often ranks were killed"),
     )
     timed = False  # minutes, restarts included: what others do in them cannot be told apart
     worded = {"kill_after": {0.0: ""}, "attempt": {0: ""}}
 
     batch: int = 4
+    """Sequences of a rank in a step."""
     steps: int = 20
+    """Steps of the whole training."""
     every: int = 10
+    """Steps from one checkpoint to the next."""
     key: str = ""
+    """Names the training that attempts belong to; empty: there is one attempt."""
     attempt: int = 0
+    """Number of this attempt."""
     kill_after: float = 0.0
+    """Seconds after which ranks kill themselves; 0: none does."""
     victims: str = ""
+    """Which ranks do, as ``0-3,7``."""
 
     def __post_init__(self) -> None:
         """Raise `UsageError` for what cannot be, before anything is started."""

@@ -40,8 +40,12 @@ class Saved(Benchmark):
     fitting = {"model": ("small", "tiny")}
 
     model: str = "tiny"
+    """Whose state it is: a file of ``configs/models``, or its slice, as ``llama-8b@4``."""
     dp: DataParallel = "ddp"
+    """``ddp``: every rank holds all of the state; ``fsdp``: they share it."""
     path: str = ""
+    """A directory that all ranks of the group see, in some benchmarks a URL that fsspec knows;
+    empty: the folder for temporary files, which may lie in memory."""
 
     def __post_init__(self) -> None:
         """Raise `UsageError` for what cannot be, before anything is started."""

@@ -42,10 +42,28 @@ class Stability(Pairs):
     """
 
     measures = (
-        Measure("bandwidth", "B/s", "higher"),
-        Measure("stalls", "count", "lower"),
-        Measure("longest_gap", "s", "lower"),
-        Measure("low_share", "ratio", "lower"),
+        Measure(
+            "bandwidth",
+            "B/s",
+            "higher",
+            about="payload over windows of equally many steps, a fiftieth of the stream each",
+            formula="2 · size · messages of a window / its seconds",
+        ),
+        Measure(
+            "stalls",
+            "count",
+            "lower",
+            about="steps in which the stream stood still",
+            formula="steps longer than stall × their median",
+        ),
+        Measure("longest_gap", "s", "lower", about="longest step"),
+        Measure(
+            "low_share",
+            "ratio",
+            "lower",
+            about="share of the time in which the stream was slow",
+            formula="time in windows below low × median bandwidth / all of it",
+        ),
     )
 
     worded = {
@@ -56,9 +74,13 @@ class Stability(Pairs):
     }
 
     direction: Literal["unidirectional", "bidirectional"] = "bidirectional"
+    """As of `pairs`; both ways, so that either end and either direction can stall them."""
     duration: Seconds = Seconds(10.0)
+    """Of the stream."""
     stall: float = 10.0
+    """Medians of a step from which one is a stall."""
     low: float = 0.9
+    """Share of the median bandwidth below which a window is slow."""
 
     def __post_init__(self) -> None:
         """Raise `UsageError` for what cannot be, before anything is started."""

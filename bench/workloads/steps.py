@@ -19,12 +19,44 @@ from .collectives import Collectives
 from .modelled import Modelled
 
 TIMES = (
-    Measure("step_p50", "s", "lower"),
-    Measure("step_p95", "s", "lower"),
-    Measure("step_p99", "s", "lower"),
-    Measure("jitter", "ratio", "lower"),
+    Measure("step_p50", "s", "lower", about="median seconds of a step"),
+    Measure("step_p95", "s", "lower", about="95th percentile of the steps"),
+    Measure("step_p99", "s", "lower", about="99th percentile of the steps"),
+    Measure(
+        "jitter",
+        "ratio",
+        "lower",
+        about="how uneven steps are: 1 where all are alike",
+        formula="step_p95 / step_p50",
+    ),
 )
-PHASES = ("data", "forward", "backward", "optimizer", "bubble")
+UTILISATION = (
+    Measure(
+        "mfu",
+        "ratio",
+        "higher",
+        about="model FLOPs utilisation, causal-exact",
+        formula="token/s × F / (peak × ranks); F = 3 · (2 · weights that a token meets "
+        "+ 2 · T · heads · head_dim · layers)",
+        source="counted as Megatron-LM's num_floating_point_operations",
+    ),
+    Measure(
+        "mfu_palm",
+        "ratio",
+        "higher",
+        about="model FLOPs utilisation by the convention of PaLM, in which attention is not halved",
+        formula="token/s × (6N + 12LHQT) / (peak × ranks)",
+        source="Chowdhery et al., PaLM, 2022, appendix B",
+    ),
+)
+"""Shares of the datasheet's peak; ranks, T tokens a sequence, N, L, H, Q as in PaLM."""
+PHASES = {
+    "data": "seconds of a step until its tokens are on the device, mean over the ranks",
+    "forward": "seconds of the forward pass, waits left out, mean over the ranks",
+    "backward": "seconds of the backward pass, waits left out, mean over the ranks",
+    "optimizer": "seconds of the optimizer, mean over the ranks",
+    "bubble": "seconds in which a stage of a pipeline waits for others, mean over the ranks",
+}
 """Of a step, besides ``wait``, which every rank has for itself."""
 
 
@@ -63,17 +95,58 @@ class Steps(Modelled):
     """Steps of a model that is spread over a group, and what is computed again in them."""
 
     measures = (
-        Measure("tokens_per_second", "token/s", "higher"),
+        Measure(
+            "tokens_per_second",
+            "token/s",
+            "higher",
+            about="tokens of the whole group in a second",
+            formula="sequences of a rank × T × data-parallel ranks / seconds of a step",
+        ),
         *TIMES,
-        *(Measure(name, "s", "lower") for name in PHASES),
-        Measure("mfu", "ratio", "higher"),
-        Measure("mfu_palm", "ratio", "higher"),
-        Measure("hfu", "ratio", "higher"),
-        Measure("energy_per_token", "J/token", "lower"),
-        Measure("peak_memory", "B", "lower"),
-        Measure("memory_estimate", "B", "lower"),
-        Measure("compute", "s", "lower", each=True),
-        Measure("wait", "s", "lower", each=True, slack="compute"),
+        *(Measure(name, "s", "lower", about=about) for name, about in PHASES.items()),
+        *UTILISATION,
+        Measure(
+            "hfu",
+            "ratio",
+            "higher",
+            about="hardware FLOPs utilisation: as mfu, with what the backward pass computes again",
+            formula="mfu × (F + FLOPs of the layers computed again) / F",
+            source="Chowdhery et al., 2022; Korthikanti et al., 2022",
+        ),
+        Measure(
+            "energy_per_token",
+            "J/token",
+            "lower",
+            about="energy that all devices took, by their own counters",
+            formula="joule from before the first step to after the last / tokens",
+        ),
+        Measure(
+            "peak_memory", "B", "lower", about="most memory that was allocated on rank 0's device"
+        ),
+        Measure(
+            "memory_estimate",
+            "B",
+            "lower",
+            about="what the same was estimated at before the run",
+            formula="`bench.kernels.model_memory.estimate`",
+        ),
+        Measure(
+            "compute",
+            "s",
+            "lower",
+            each=True,
+            about="seconds of a step that need no other rank, of each rank",
+            formula="data + forward + backward + optimizer",
+        ),
+        Measure(
+            "wait",
+            "s",
+            "lower",
+            each=True,
+            slack="compute",
+            about="seconds of a step for what other ranks give, of each rank",
+            formula="exposed communication + waiting for who comes later",
+        ),
     )
     worded = {
         **Modelled.worded,
@@ -81,6 +154,8 @@ class Steps(Modelled):
     }
 
     recompute: Literal["none", "selective", "full"] = "none"
+    """What the backward pass computes again: nothing, all but products and attention, or whole
+    blocks."""
 
     def reported(self) -> tuple[Measure, ...]:
         """A bubble is of pipelines, and what is computed again is not always known."""

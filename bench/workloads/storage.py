@@ -32,6 +32,7 @@ class _OnOneRank(Benchmark):
     """What rank 0 does for its node, on its own cores, while the others wait."""
 
     path: str = ""
+    """A directory; empty: the folder for temporary files, which may lie in memory."""
 
     def __post_init__(self) -> None:
         """Raise `UsageError` for what cannot be, before anything is started."""
@@ -74,34 +75,59 @@ class _OnOneRank(Benchmark):
 class Storage(_OnOneRank):
     """Bandwidth, operations/s and latency of one file at ``path``, by fio.
 
-    ``path`` is a directory; empty: the folder for temporary files, which may lie in memory. ``op``
-    is sequential or random, reading or writing, of ``block`` bytes (1 MiB sequentially, 4 KiB at
-    random), ``depth`` operations at a time (16, 32) in each of ``jobs`` threads, for ``duration``
-    a run. Direct, past the page cache, where the file system allows it; else the row says that it
-    does not, reading begins with a page cache that has forgotten the file, and writing ends when
-    everything is on the storage. Latency is from submitting an operation until it is complete.
+    Direct, past the page cache, where the file system allows it; else the row says that it does
+    not, reading begins with a page cache that has forgotten the file, and writing ends when
+    everything is on the storage.
 
     Checked by fio itself: what was written with checksums is read back, before and after. fio runs
     on the cores of the node's first device and times itself.
     """
 
     measures = (
-        Measure("bandwidth", "B/s", "higher"),
-        Measure("iops", "op/s", "higher"),
-        Measure("latency_p50", "s", "lower"),
-        Measure("latency_p99", "s", "lower"),
-        Measure("latency_p999", "s", "lower"),
+        Measure(
+            "bandwidth",
+            "B/s",
+            "higher",
+            about="bytes read or written in a second",
+            formula="as fio reports it",
+            source="fio, bw",
+        ),
+        Measure(
+            "iops",
+            "op/s",
+            "higher",
+            about="operations in a second",
+            formula="as fio reports it",
+            source="fio, iops",
+        ),
+        Measure(
+            "latency_p50",
+            "s",
+            "lower",
+            about="median time from submitting an operation until it is complete",
+            source="fio, lat_ns",
+        ),
+        Measure("latency_p99", "s", "lower", about="99th percentile of it", source="fio, lat_ns"),
+        Measure(
+            "latency_p999", "s", "lower", about="99.9th percentile of it", source="fio, lat_ns"
+        ),
     )
     per_sample = True
     fitting = {"size": ("16GiB", "256MiB")}
     worded = {"duration": {"1s": ""}, "jobs": {1: ""}}
 
     op: Literal["seq_read", "seq_write", "rand_read", "rand_write"] = "seq_read"
+    """Sequential or random, reading or writing."""
     size: Bytes = Bytes(256 << 20)
+    """Bytes of the file."""
     block: Bytes | None = None
+    """Bytes of an operation; without it 1 MiB sequentially, 4 KiB at random."""
     depth: int | None = None
+    """Operations at a time in each thread; without it 16 sequentially, 32 at random."""
     jobs: int = 1
+    """Threads."""
     duration: Seconds = Seconds(1.0)
+    """Of a run."""
 
     def __post_init__(self) -> None:
         """Raise `UsageError` for what cannot be, before anything is started."""
@@ -211,18 +237,37 @@ class Storage(_OnOneRank):
 class Metadata(_OnOneRank):
     """How many empty files a second are created, looked up and removed in a directory at ``path``.
 
-    One process does one after the other, as an untarred data set does; ``path`` as of `storage`.
+    One process does one after the other, as an untarred data set does.
     Nothing is synced: a file system answers as soon as it likes, local ones from memory.
     """
 
     measures = (
-        Measure("create_rate", "op/s", "higher"),
-        Measure("stat_rate", "op/s", "higher"),
-        Measure("remove_rate", "op/s", "higher"),
+        Measure(
+            "create_rate",
+            "op/s",
+            "higher",
+            about="empty files created in a second",
+            formula="files / seconds",
+        ),
+        Measure(
+            "stat_rate",
+            "op/s",
+            "higher",
+            about="files looked up in a second",
+            formula="files / seconds",
+        ),
+        Measure(
+            "remove_rate",
+            "op/s",
+            "higher",
+            about="files removed in a second",
+            formula="files / seconds",
+        ),
     )
     per_sample = True
 
     files: int = 1000
+    """Files in the directory."""
 
     def __post_init__(self) -> None:
         """Raise `UsageError` for what cannot be, before anything is started."""

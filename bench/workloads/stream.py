@@ -23,13 +23,26 @@ class Stream(Operation):
     ones are refused. They may take an eighth of the memory each.
     """
 
-    measures = (Measure("bandwidth", "B/s", "higher"),)
+    measures = (
+        Measure(
+            "bandwidth",
+            "B/s",
+            "higher",
+            about="sustained memory bandwidth",
+            formula="arrays that the operation reads and writes × size / seconds",
+            source="McCalpin, Memory Bandwidth and Machine Balance, 1995",
+        ),
+    )
     fitting = {"size": ("1GiB", "64MiB")}
 
     op: Literal["copy", "scale", "add", "triad", "dot", "read"] = "triad"
+    """Of STREAM; ``dot`` and ``read`` write nothing."""
     size: Bytes = Bytes(1 << 30)
+    """Bytes of each array."""
     dtype: Literal["fp64", "fp32", "fp16", "bf16"] = "fp32"
+    """Number format."""
     impl: Impl = "torch"
+    """Who computes, as of `compute`."""
 
     def what(self) -> tuple[str, Sizes, str, str]:
         """Operation, shape, dtype and variant."""

@@ -83,6 +83,8 @@ class Train(Steps):
     }
 
     token_set: str = ""
+    """A packed set at this path on every node (``hengsuan tokens new``), read ahead; empty:
+    synthetic text."""
 
     def check_ranks(self, ranks: int, memory: int | None = None) -> None:
         """Raise `UsageError` for a group that the layout does not divide, and for devices whose

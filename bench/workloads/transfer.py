@@ -33,19 +33,29 @@ class Transfer(Benchmark):
     over the time until both are done, at most twice that of one. Pinned memory lets the device's
     copy engine read the host directly; pageable memory is staged by the driver, which is what a
     careless data loader gets. Every byte of a copy is compared before and after.
-
-    ``numa``: the NUMA node of the host on which the host's memory lies; in a suite, ``each``
-    stands for every node that any host of the fleet has. Without it, memory lies where the
-    rank's own cores are.
     """
 
-    measures = (Measure("bandwidth", "B/s", "higher"),)
+    measures = (
+        Measure(
+            "bandwidth",
+            "B/s",
+            "higher",
+            about="payload of copies over the host link, of both directions where both run",
+            formula="directions × size / seconds until all are done",
+        ),
+    )
     fitting = {"size": ("256MiB", "64MiB")}
 
     direction: Literal["h2d", "d2h", "both"] = "h2d"
+    """To the device, from it, or both at the same time."""
     memory: Literal["pageable", "pinned"] = "pinned"
+    """``pinned`` lets the device's copy engine read the host directly; ``pageable`` is staged by
+    the driver."""
     size: Bytes = Bytes(256 << 20)
+    """Bytes of a copy."""
     numa: int | None = None
+    """NUMA node on which the host's memory lies; in a suite, ``each`` is one case for every node;
+    without it, where the rank's own cores are."""
 
     @classmethod
     def spread(

@@ -1,4 +1,4 @@
-"""A vendor's walk, as the README has it: from an empty folder to a submission that holds.
+"""A vendor's walk, as docs/vendor.md has it: from an empty folder to a submission that holds.
 
 The chip is that of `tests/plugin/nuomi`, whose PyTorch extension is there before; its package for
 this project is written, filled in, checked, measured, packed and verified in an environment of its

@@ -144,13 +144,13 @@ def test_a_slice_has_the_widths_of_the_whole():
     assert (part.name, part.dim, part.ffn) == ("llama-70b@4", whole.dim, whole.ffn)
 
 
-def test_the_readme_shows_layouts_that_there_are():
+def test_the_documents_show_layouts_that_there_are():
     import yaml
 
     from bench.workloads.expansion import expand
     from bench.workloads.train import Train
 
-    text = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+    text = (Path(__file__).parents[2] / "docs" / "training.md").read_text(encoding="utf-8")
     shown = yaml.safe_load("\n".join(re.findall(r"^- train: .*$", text, re.MULTILINE)))
     assert len(shown) >= 3
     for line in shown:

@@ -258,42 +258,57 @@ def _flops_per_token(case: Case) -> float | None:
 
 CHAIN: Table = {
     ("cluster", "mfu_device"): Derived(
-        unit="ratio", about="MFU of one device", find=lambda s: Factors(s).device
+        unit="ratio",
+        about="MFU of one device",
+        formula="`train` mfu on one device",
+        find=lambda s: Factors(s).device,
     ),
     ("cluster", "eta_intra"): Derived(
         unit="ratio",
         about="token/s a device on one node over that on one device",
+        formula="(token/s of a node / its devices) / token/s of one device",
         find=lambda s: Factors(s).inside,
     ),
     ("cluster", "eta_inter"): Derived(
         unit="ratio",
         about="token/s a device on all nodes over that on one node",
+        formula="(token/s of all / their devices) / (token/s of a node / its devices)",
         find=lambda s: Factors(s).between,
     ),
     ("cluster", "goodput"): Derived(
         unit="ratio",
         about="share of an interrupted training's time that was productive and kept",
+        formula="`resumable` goodput of the last training that failures struck",
         find=_goodput,
     ),
     ("cluster", "end_to_end"): Derived(
         unit="ratio",
         about="MFU of one device × η inside a node × η between nodes × goodput",
+        formula="mfu_device × eta_intra × eta_inter × goodput; on one node without eta_inter",
         find=lambda s: Factors(s).whole(),
     ),
     ("cluster", "flops_utilization"): Derived(
-        unit="ratio", about="achieved over peak FLOP/s of the largest training", find=_of_peak
+        unit="ratio",
+        about="achieved over peak FLOP/s of the largest training",
+        formula="`train` mfu on the most devices that were measured",
+        find=_of_peak,
     ),
     ("cluster", "device_hours_utilization"): Derived(
-        unit="ratio", about="allocated over available device-hours, declared", find=_of_hours
+        unit="ratio",
+        about="allocated over available device-hours, declared",
+        formula="allocated / available, of SYSTEM.yaml",
+        find=_of_hours,
     ),
     ("cluster", "facility_flops_per_watt"): Derived(
         unit="FLOP/s/W",
         about="achieved FLOP/s over IT power × PUE, these two declared",
+        formula="token/s × FLOPs of a token / (IT power × PUE)",
         find=_per_watt,
     ),
     ("cluster", "device_flops_per_watt"): Derived(
         unit="FLOP/s/W",
         about="FLOPs of a joule that devices took while training",
+        formula="FLOPs of a token / energy_per_token",
         find=_device_per_watt,
     ),
 }

@@ -221,10 +221,16 @@ def _ready(subject: Subject) -> Value:
 
 DECLARED: Table = {
     ("system", "peak_flops"): Derived(
-        unit="FLOP/s", about="declared devices × datasheet peak", find=_peak
+        unit="FLOP/s",
+        about="declared devices × datasheet peak",
+        formula="Σ count × peak in the declared dtype",
+        find=_peak,
     ),
     ("system", "measured_flops"): Derived(
-        unit="FLOP/s", about="declared devices × measured matrix product", find=_measured
+        unit="FLOP/s",
+        about="declared devices × measured matrix product",
+        formula="Σ count × median FLOP/s of the best matrix product in the declared dtype",
+        find=_measured,
     ),
     ("system", "devices"): Derived(unit="count", about="devices", find=_devices),
     ("system", "nodes"): Derived(unit="count", about="nodes that were measured", find=_nodes),
@@ -232,7 +238,12 @@ DECLARED: Table = {
         unit="B", about="storage capacity, declared", find=_storage
     ),
     ("system", "pue"): Derived(
-        unit="", better="lower", about="facility energy over IT energy, declared", find=_pue
+        unit="",
+        better="lower",
+        about="facility energy over IT energy, declared",
+        formula="facility energy / IT energy",
+        source="ISO/IEC 30134-2",
+        find=_pue,
     ),
     ("system", "trainable_parameters"): Derived(
         unit="parameters", about="parameters of the model that it trains, projected", find=_ready

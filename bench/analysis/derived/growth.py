@@ -48,11 +48,13 @@ GROWTH: Table = {
     ("scaling", "weak_efficiency"): Derived(
         unit="ratio",
         about="weak scaling at the largest size that was measured",
+        formula="step of the smallest size / step of the largest, the batch of a rank fixed",
         find=lambda s: _scaled(s, "weak"),
     ),
     ("scaling", "strong_efficiency"): Derived(
         unit="ratio",
         about="strong scaling at the largest size that was measured",
+        formula="t₀ · n₀ / (t · n), steps t and devices n of both sizes, the whole batch fixed",
         find=lambda s: _scaled(s, "strong"),
     ),
 }

@@ -81,6 +81,7 @@ POOL: Table = {
     ("pool", "efficiency"): Derived(
         unit="ratio",
         about="token/s of a pool of several kinds of chip over the sum of its parts",
+        formula="token/s over all kinds / sum of the token/s of each kind alone",
         find=_efficiency,
     ),
 }

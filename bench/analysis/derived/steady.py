@@ -174,13 +174,22 @@ def _uncorrupted(subject: Subject) -> Value:
 
 STEADY: Table = {
     ("stability", "slowest_device"): Derived(
-        unit="ratio", about="FLOP/s of the slowest device over the median one", find=_slowest
+        unit="ratio",
+        about="FLOP/s of the slowest device over the median one",
+        formula="least / median FLOP/s of the largest matrix product on several devices",
+        find=_slowest,
     ),
     ("stability", "step_steadiness"): Derived(
-        unit="ratio", about="median training step over the 99th percentile", find=_steps
+        unit="ratio",
+        about="median training step over the 99th percentile",
+        formula="step_p50 / step_p99 of the largest training",
+        find=_steps,
     ),
     ("stability", "steady_streams"): Derived(
-        unit="ratio", about="share of streams that never stood still", find=_streams
+        unit="ratio",
+        about="share of streams that never stood still",
+        formula="1 - streams with stalls / streams",
+        find=_streams,
     ),
     ("reliability", "answered"): Derived(
         unit="ratio",

@@ -35,11 +35,16 @@ class Value(msgspec.Struct, kw_only=True, frozen=True):
 
 
 class Derived(msgspec.Struct, kw_only=True, frozen=True):
-    """A derived metric: unit, which way is better, what it means, and how it is found."""
+    """A derived metric: unit, which way is better, what it means, and how it is found.
+
+    ``formula`` and ``source`` as of `records.Measure`.
+    """
 
     unit: str
     better: Better = "higher"
     about: str
+    formula: str = ""
+    source: str = ""
     find: Callable[[Subject], Value]
 
 
