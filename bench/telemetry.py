@@ -62,12 +62,16 @@ DEVICE = (
 
 
 class TelemetryHeader(msgspec.Struct, kw_only=True, frozen=True):
-    """The line before the rows; ``period`` is seconds between two looks, as asked for."""
+    """The line before the rows."""
 
     schema: int = SCHEMA
+    """Version of this form."""
     period: float
+    """Seconds between two looks, as asked for."""
     node: tuple[Quantity, ...] = NODE
+    """What ``values`` of a row hold, in this order."""
     device: tuple[Quantity, ...] = DEVICE
+    """What each of ``devices`` of a row holds, in this order."""
 
 
 Values = list[float | None]
@@ -77,9 +81,13 @@ class TelemetryRow(msgspec.Struct, array_like=True, frozen=True):
     """One look at one node, see the module."""
 
     node: int
+    """Its index in the run."""
     time: float
+    """Seconds since the run began."""
     values: Values
+    """Of the node."""
     devices: list[Values] = []
+    """Of each of its devices."""
 
 
 class Series(msgspec.Struct, kw_only=True):

@@ -9,6 +9,7 @@ from ..gates import GATE, GateReport
 from ..records import Conditions, Header, Row, Samples
 from ..submissions.manifest import Manifest
 from ..submissions.system import System
+from ..telemetry import TELEMETRY, TelemetryHeader, TelemetryRow
 from ..verdicts import VERDICT, Certification
 from .markdown import kind, sections
 from .structs import described
@@ -32,6 +33,11 @@ FILES: dict[str, tuple[str, tuple[type, ...]]] = {
     "samples.jsonl": (
         "In a run's folder: the samples behind rows, arrays as below (`--samples` says of which).",
         (Samples,),
+    ),
+    TELEMETRY: (
+        "In a run's folder: what nodes and devices said of themselves meanwhile; a header, then a "
+        "short row a look.",
+        (TelemetryHeader, TelemetryRow),
     ),
     VERDICT: (
         "In a run's folder, by `hengsuan certify`: all nodes and how they were judged.",

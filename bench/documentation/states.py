@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..conformance.outcome import MEANING
+from ..conformity import MEANING
 from ..errors import Exit
 from ..gates import PASSING, STATE_MEANING
 from ..records import PROVENANCE_MEANING, RUN_STATE_MEANING, STATUS_MEANING
