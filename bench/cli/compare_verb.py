@@ -10,12 +10,13 @@ import click
 from ..errors import Exit, UsageError
 from .json_output import JSON, print_json
 from .scoring import LANGUAGE, OUT, PROFILE, checked_profile, read_runs, scores
+from .verbs import Verb
 
 if TYPE_CHECKING:
     from ..report.language import Language
 
 
-@click.command(name="compare")
+@click.command(cls=Verb, name="compare")
 @click.argument("systems", nargs=-1, required=True, metavar="RUN...")
 @PROFILE
 @LANGUAGE
@@ -66,6 +67,7 @@ def command(
     if as_json:
         print_json({"exit": int(code), "profile": profile, "comparison": found})
         return int(code)
-    click.echo(f"{firsts[0].label}, {profile}")
-    print_comparison(console(), found, language)
+    screen = console()
+    screen.print(f"{firsts[0].label}, {profile}")
+    print_comparison(screen, found, language)
     return int(code)

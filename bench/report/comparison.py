@@ -9,11 +9,12 @@ from ..analysis.comparison import Compared, Comparison, Entry
 from ..units import format_value
 from .language import Language, speaker
 from .plain import plain
-from .terminal import print_table
+from .terminal import print_table, verdict
 
 
 def print_comparison(made: Console, found: Comparison, language: Language = "en") -> None:
     """Who each system is, the whole, categories and metrics; ranks only where there are any."""
+    say = speaker(language)
     letters = [_letter(index) for index in range(len(found.systems))]
     for letter, run, kinds, coverage in zip(
         letters, found.systems, found.kinds, found.coverages, strict=True
@@ -36,6 +37,7 @@ def print_comparison(made: Console, found: Comparison, language: Language = "en"
         "every system has with an interval; where intervals overlap nobody is ahead"
     )
     made.print(Text(text), soft_wrap=True)
+    verdict(made, f"{say(found.overall.name)}: {_ranking(found.overall, language)}")
 
 
 def _row(one: Compared, language: Language) -> tuple[str, ...]:
