@@ -77,6 +77,7 @@ def report(folder, *options):
 
 
 def page_of(folder, *options):
+    pytest.importorskip("plotly", reason="plotly is not installed (extra report)")
     report(folder, "--output", str(folder / "page.html"), *options)
     return Parsed((folder / "page.html").read_text(encoding="utf-8"))
 
@@ -261,6 +262,7 @@ def test_without_plotly_the_extra_is_named(tmp_path, monkeypatch):
 
 
 def test_what_cannot_be_written_is_a_sentence(tmp_path):
+    pytest.importorskip("plotly", reason="plotly is not installed (extra report)")
     folder = written(tmp_path, ["a"])
     (tmp_path / "file").write_text("")
     with pytest.raises(HengsuanError, match="cannot write") as caught:
@@ -326,6 +328,7 @@ def test_markdown_shows_names_as_they_are(tmp_path):
 
 
 def test_which_file_was_written_is_told(tmp_path):
+    pytest.importorskip("plotly", reason="plotly is not installed (extra report)")
     folder = written(tmp_path, ["a"])
     told = json.loads(report(folder, "--json"))
     assert told["file"] == str(folder / "report.html")
