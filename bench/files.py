@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import os
 from pathlib import Path
+from typing import IO
 
 _BLOCK = 1 << 20
 
@@ -36,6 +37,16 @@ def create_file(path: Path, data: bytes, mode: int = 0o644) -> None:
     with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "wb") as file:
         os.fchmod(file.fileno(), mode)  # whatever the umask says
         file.write(data)
+
+
+def silence(stream: IO[str]) -> None:
+    """Let what is written to a stream, and what it still holds, go nowhere from now on.
+
+    For one whose reader has left, or whose disk is full: Python would complain once more at exit.
+    """
+    nobody = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nobody, stream.fileno())
+    os.close(nobody)
 
 
 def sha256(path: Path) -> str:

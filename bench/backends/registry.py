@@ -84,6 +84,11 @@ def _origins() -> dict[str, tuple[str, str, str]]:
     return {name: found.get(name, nobody) for name in allowed} if allowed else found
 
 
+def names() -> list[str]:
+    """The names that can be given, in the order of the list; nothing is imported for it."""
+    return list(_origins())
+
+
 @functools.cache
 def here(name: str) -> Backend | str:
     """The backend, imported in this process, or in a sentence why it cannot be used."""

@@ -8,33 +8,33 @@ from typing import TYPE_CHECKING
 import click
 
 from ..errors import Exit, UsageError
-from .json_output import JSON, print_json
+from .json_output import JSON, print_json, say
+from .verbs import Verb
 
 if TYPE_CHECKING:
     from ..conformity import Conformity, Result, Verdict
     from ..report.junit import Case, Kind
 
 
-@click.command(name="check")
-@click.argument("name")
+@click.command(cls=Verb, name="check")
+@click.argument("name", metavar="BACKEND")
 @click.option("--only", multiple=True, metavar="CHECK", help="Only these; * fits all.  [repeat]")
 @click.option("--list", "listed", is_flag=True, help="Say which checks there are, run none.")
 @JSON
 @click.option(
     "--junit", type=click.Path(path_type=Path, dir_okay=False), help="Also write JUnit XML here."
 )
-@click.option("--quiet", "-q", is_flag=True, help="No progress on stderr.")
 def command(
-    name: str, only: tuple[str, ...], listed: bool, as_json: bool, junit: Path | None, quiet: bool
+    name: str, only: tuple[str, ...], listed: bool, as_json: bool, junit: Path | None
 ) -> int:
-    """Check the backend NAME on this node's devices, each check in a process of its own.
+    """Check a BACKEND on this node's devices, each check in a process of its own.
 
     Exit code: 0 all passed or are declared not supported; 1 something failed; 2 usage;
     3 something could not be tried here, which is no pass; 4 we crashed.
     """
     from ..conformance.suite import Conformance
     from ..conformity import WORDS, Conformity
-    from ..report.terminal import console, print_table
+    from ..report.terminal import console, print_list
 
     if listed and (as_json or junit):
         raise UsageError("--list goes without --json and --junit: nothing is run")
@@ -42,14 +42,13 @@ def command(
     checks = suite.chosen(only)
     if listed:
         about = {one.name: one.about for one in suite.listing()}
-        print_table(console(), ("check", "about"), [(one, about[one]) for one in checks])
+        print_list(console(), ("check", "about"), [(one, about[one]) for one in checks])
         return int(Exit.OK)
     results = []
     for result in suite.run(checks):
         results.append(result)
-        if not quiet:
-            said = f" {result.reason}" if result.verdict in ("fail", "skipped") else ""
-            click.echo(f"{result.check}: {WORDS[result.verdict]}{said}", err=True)
+        said = f" {result.reason}" if result.verdict in ("fail", "skipped") else ""
+        say(f"{result.check}: {WORDS[result.verdict]}{said}")
     found = Conformity.of(name, [device.name for device in suite.devices], results)
     if junit is not None:
         from ..report.junit import write
@@ -80,7 +79,7 @@ def _junit(one: Result) -> Case:
 
 def _print(found: Conformity) -> None:
     from ..conformity import WORDS
-    from ..report.terminal import console, print_table
+    from ..report.terminal import console, print_table, verdict
 
     screen = console()
     rows = [
@@ -91,6 +90,6 @@ def _print(found: Conformity) -> None:
     for one in found.results:
         if one.hint:
             screen.print(f"{one.check}: {one.hint}", soft_wrap=True)
-    screen.print(f"backend {found.backend}: {found.said()}", soft_wrap=True)
+    verdict(screen, f"backend {found.backend}: {found.said()}", "")
     if found.counts["skipped"]:
         screen.print("what was skipped is no pass: nobody knows whether it holds", soft_wrap=True)

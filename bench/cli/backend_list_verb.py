@@ -6,23 +6,24 @@ from typing import Any
 
 import click
 
+from .json_output import JSON, print_json
+from .verbs import Verb
 
-@click.command(name="list")
-@click.option("--json", "as_json", is_flag=True, help="JSON on stdout.")
+
+@click.command(cls=Verb, name="list")
+@JSON
 def command(as_json: bool) -> int:
     """List every backend: from where, usable or why not, its devices, on what it was tested.
 
     In the order in which they are asked for devices: the first that has some is used, where no
     --backend is given. HENGSUAN_BACKENDS=a,b leaves only those.
     """
-    import msgspec
-
     from ..backends.registry import listing
-    from ..report.terminal import console, print_table
+    from ..report.terminal import console, print_list
 
     found = [_entry(one) for one in listing()]
     if as_json:
-        click.echo(msgspec.json.format(msgspec.json.encode(found), indent=1).decode())
+        print_json(found)
         return 0
     rows = [
         (
@@ -43,7 +44,7 @@ def command(as_json: bool) -> int:
         "tested on",
         "priority",
     )
-    print_table(console(), columns, rows)
+    print_list(console(), columns, rows)
     return 0
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from . import Verbs
+from .verbs import Verbs
 
 VERBS = {
     "list": ("Commands", "Every backend: usable or why not, its devices, on what it was tested."),

@@ -12,7 +12,8 @@ from ..analysis.joining import base, what
 from ..analysis.summary import members
 from ..records import Case, Header
 from ..verdicts import Evidence
-from . import VERBS, Verbs
+from . import VERBS
+from .verbs import Verbs
 
 _WHERE = ("address", "labels", "backend", "out", "stand_in", "impose")
 """Options that a repetition needs as well."""

@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ..errors import Exit, UsageError
-from .json_output import JSON, print_json
+from ..report.amount import quiet
+from .json_output import JSON, print_json, tell
 from .trust import PATH, STORE, USES, date_of, read_file, revoke, trust
+from .verbs import Commands
 
 if TYPE_CHECKING:
     from ..certificates.certificate import Certificate
@@ -21,7 +23,7 @@ _RESULTS = click.option(
 )
 
 
-@click.group(name="certificate")
+@click.group(name="certificate", cls=Commands)
 def command() -> None:
     """Sign what was found about nodes, and say whether a certificate counts.
 
@@ -37,15 +39,22 @@ command.add_command(revoke)
 @command.command()
 @click.argument("path", type=PATH)
 @click.option("--passphrase", is_flag=True, help="Encrypt it: asks, or HENGSUAN_KEY_PASSPHRASE.")
-def keygen(path: Path, passphrase: bool) -> int:
+@JSON
+def keygen(path: Path, passphrase: bool, as_json: bool) -> int:
     """Make a key pair: PATH, for you alone, and PATH.pub."""
     from ..certificates import keys
 
     keys.need_cryptography()
     public = keys.generate(path, passphrase_of(confirm=True) if passphrase else None)
+    beside, number = f"{path}{keys.PUBLIC_SUFFIX}", keys.key_id(public)
+    if as_json:
+        print_json({"private": str(path), "public": beside, "id": number})
+        return 0
+    click.echo(f"public key {beside}, {number}")
+    if quiet():
+        return 0
     click.echo(f"private key {path}: whoever has it can sign as you")
-    click.echo(f"public key {path}{keys.PUBLIC_SUFFIX}, {keys.key_id(public)}")
-    click.echo(f"trusted by: hengsuan certificate trust {path}{keys.PUBLIC_SUFFIX} --name NAME")
+    click.echo(f"trusted by: hengsuan certificate trust {beside} --name NAME")
     return 0
 
 
@@ -60,7 +69,10 @@ def keygen(path: Path, passphrase: bool) -> int:
 def sign(
     run: str, path: Path, out: Path, valid: str, every: bool, results: Path, as_json: bool
 ) -> int:
-    """Sign a certificate for every node that RUN accepts."""
+    """Sign a certificate for every node that RUN accepts.
+
+    Exit code: 0 signed; 1 no node has one.
+    """
     from ..certificates import keys, times
     from ..certificates.issue import issue, write
     from ..report.plain import plain
@@ -76,9 +88,9 @@ def sign(
         print_json({"certificates": files, "left": made.left})
     else:
         for sentence in made.left[:WORST]:
-            click.echo(plain(sentence), err=True)
+            tell(plain(sentence))
         if len(made.left) > WORST:
-            click.echo(f"and {len(made.left) - WORST} more without one", err=True)
+            tell(f"and {len(made.left) - WORST} more without one")
         click.echo(f"{len(files)} certificate(s) in {out}")
     return int(Exit.OK if files else Exit.FINDING)
 
@@ -111,7 +123,7 @@ def verify(
 ) -> int:
     """Say whether certificates count. FILES may be folders.
 
-    Exit code 0: every one is valid. 1: one is not. Clocks may differ by five minutes.
+    Exit code: 0 every one is valid; 1 one is not. Clocks may differ by five minutes.
     """
     from ..certificates import keys, times, verify
     from ..certificates.certificate import results_digests
@@ -165,7 +177,7 @@ def show(file: Path, as_json: bool) -> int:
         print_json({"id": certificate.id(), "certificate": certificate})
     else:
         print_certificate(console(), certificate)
-        click.echo("not verified: `hengsuan certificate verify` says whether it counts", err=True)
+        tell("not verified: `hengsuan certificate verify` says whether it counts")
     return 0
 
 

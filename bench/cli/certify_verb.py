@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from .json_output import JSON, say
 from .measuring import (
     ONLY,
     TELEMETRY,
@@ -21,6 +22,7 @@ from .metrics import exported, metrics
 from .parameters import Duration, Share
 from .place import given
 from .schedule import check_measures, scheduled, scheduling
+from .verbs import Verb
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -32,7 +34,7 @@ if TYPE_CHECKING:
     from .verdict import Judged
 
 
-@click.command(name="certify")
+@click.command(cls=Verb, name="certify")
 @click.argument("suite", default="certify")
 @click.option("--from", "run", metavar="RUN", help="Judge a run that is there; measure nothing.")
 @click.option("--baseline", metavar="RUN", help="A proven fleet, to compare with as well.")
@@ -64,8 +66,7 @@ if TYPE_CHECKING:
 @click.option("--resume", metavar="RUN", help="Continue a certification whose driver died.")
 @ONLY
 @click.option("--dry-run", is_flag=True, help="Print the plan and how long it takes at most.")
-@click.option("--json", "as_json", is_flag=True, help="verdict.json on stdout.")
-@click.option("--quiet", "-q", is_flag=True, help="No progress on stderr.")
+@JSON
 def command(
     suite: str,
     run: str | None,
@@ -82,7 +83,6 @@ def command(
     only: str | None,
     dry_run: bool,
     as_json: bool,
-    quiet: bool,
     metrics_file: Path | None,
     metrics_port: str | None,
     every: float | None,
@@ -139,10 +139,7 @@ def command(
             work.suite,
             judged_by,
             {"budget": budget, "soak": options["soak"]},
-            lambda campaign: measured(
-                work, chips, quiet=quiet, campaign=campaign, also=also, **where
-            ),
-            quiet,
+            lambda campaign: measured(work, chips, campaign=campaign, also=also, **where),
         )
 
 
@@ -162,7 +159,6 @@ def _certify(
     judged_by: Judged,
     limits: dict[str, Any],
     measure: Callable[[Certify], Finished],
-    quiet: bool,
 ) -> int:
     """Measure and judge."""
     from ..campaigns.certify import Certify
@@ -174,7 +170,7 @@ def _certify(
         judged_by.rules,
         baseline=judged_by.baseline,
         waivers=judged_by.waivers,
-        say=lambda line: None if quiet else click.echo(line, err=True),
+        say=say,
         **limits,
     )
     finished = measure(campaign)

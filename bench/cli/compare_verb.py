@@ -10,13 +10,14 @@ import click
 from ..errors import Exit, UsageError
 from .json_output import JSON, print_json
 from .scoring import LANGUAGE, OUT, PROFILE, checked_profile, read_runs, scores
+from .verbs import Verb
 
 if TYPE_CHECKING:
     from ..report.language import Language
     from ..report.pages.comparison import SideBySide
 
 
-@click.command(name="compare")
+@click.command(cls=Verb, name="compare")
 @click.argument("systems", nargs=-1, required=True, metavar="RUN...")
 @PROFILE
 @LANGUAGE
@@ -77,8 +78,9 @@ def command(
     if as_json:
         print_json(told)
         return int(code)
-    click.echo(f"{told.provenance}, {profile}")
-    print_comparison(console(), found, language)
+    screen = console()
+    screen.print(f"{told.provenance}, {profile}")
+    print_comparison(screen, found, language)
     return int(code)
 
 

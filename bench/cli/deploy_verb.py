@@ -10,6 +10,7 @@ import click
 
 from ..errors import UsageError
 from .parameters import Duration
+from .verbs import Commands
 
 if TYPE_CHECKING:
     from ..deploy.manifests import Deployment
@@ -77,7 +78,7 @@ _PORT = click.option(
 )
 
 
-@click.group(name="deploy")
+@click.group(name="deploy", cls=Commands)
 def command() -> None:
     """Print what runs Hengsuan elsewhere, or watches what it finds.
 

@@ -10,6 +10,7 @@ import click
 
 from ..errors import BackendError, Exit, UsageError
 from .json_output import JSON, print_json
+from .verbs import Verb
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -19,14 +20,15 @@ if TYPE_CHECKING:
     from ..records import Node
 
 
-@click.command(name="doctor")
+@click.command(cls=Verb, name="doctor")
 @click.option("--address", metavar="HOST:PORT", help="Also ask every node of this Ray cluster.")
 @click.option("--labels", metavar="FILE", help="Labels of that cluster's nodes, beside Ray's.")
 @JSON
 def command(address: str | None, labels: str | None, as_json: bool) -> int:
     """Say what this node carries and whether it is fit to be measured.
 
-    Exit code 0 if some backend has a device, else 4. A host that is not quiet is said, not failed.
+    Exit code: 0 some backend has a device; 4 none has. A host that is not quiet is said, not
+    failed.
     """
 
     from .. import host
@@ -128,7 +130,7 @@ def _warnings(address: str | None) -> list[str]:
 
 
 def _print(report: dict[str, Any]) -> None:
-    from ..report.terminal import console, print_table
+    from ..report.terminal import console, print_table, verdict
     from ..units import format_value
 
     screen = console()
@@ -178,7 +180,7 @@ def _print(report: dict[str, Any]) -> None:
                 for one in report["cluster"]
             ],
         )
-    verdict = "quiet enough to measure" if report["quiet"] else "not quiet"
-    screen.print(f"this host is {verdict}")
+    found = "quiet enough to measure" if report["quiet"] else "not quiet"
+    verdict(screen, f"this host is {found}", "")
     for text in (*report["reasons"], *report["warnings"]):
         screen.print(f"  {text}", soft_wrap=True)

@@ -10,9 +10,10 @@ import click
 from ..errors import Exit
 from .json_output import JSON, print_json
 from .scoring import OUT, read_runs
+from .verbs import Verb
 
 
-@click.command(name="expect")
+@click.command(cls=Verb, name="expect")
 @click.argument("run")
 @click.option("--only", metavar="PATTERN", help="Only cases whose name and metric fit it ('*').")
 @OUT
@@ -30,7 +31,7 @@ def command(run: str, only: str | None, out: Path, as_json: bool) -> int:
     from ..configs import load_chips
     from ..errors import UsageError
     from ..report.expectation import print_expectations
-    from ..report.terminal import console
+    from ..report.terminal import console, verdict
 
     chips = load_chips()
     (read,) = read_runs([run], out, chips)
@@ -45,6 +46,7 @@ def command(run: str, only: str | None, out: Path, as_json: bool) -> int:
     if as_json:
         print_json({"run": read.header.id, "provenance": read.label, "expectations": found})
         return int(code)
-    click.echo(f"run {read.header.id}: {read.label}, {', '.join(read.kinds)}")
-    print_expectations(console(), found)
+    screen = console()
+    verdict(screen, f"run {read.header.id}: {read.label}, {', '.join(read.kinds)}", "")
+    print_expectations(screen, found)
     return int(code)

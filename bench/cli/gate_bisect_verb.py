@@ -8,20 +8,18 @@ from typing import Any
 import click
 
 from ..errors import Exit, InfraError, UsageError
-from .json_output import JSON, print_json
+from .json_output import JSON, print_json, say
 from .measuring import places
+from .verbs import Verb
 
 
-@click.command()
+@click.command(cls=Verb)
 @click.argument("good")
 @click.argument("bad")
 @click.option("--gate", "gate_name", default="default", show_default=True, metavar="NAME|FILE")
 @places
 @JSON
-@click.option("-q", "--quiet", is_flag=True, help="No progress on stderr.")
-def command(
-    good: str, bad: str, gate_name: str, out: Path, as_json: bool, quiet: bool, **where: Any
-) -> int:
+def command(good: str, bad: str, gate_name: str, out: Path, as_json: bool, **where: Any) -> int:
     """Find the first revision after GOOD, up to BAD, that `gate pair` calls REGRESSED.
 
     Every revision is installed into a folder of its own and measured against GOOD in turn; the
@@ -34,7 +32,7 @@ def command(
     from ..campaigns.pair import compare
     from ..campaigns.revisions import between
     from ..configs import load_gate
-    from ..report.terminal import console
+    from ..report.terminal import console, verdict
     from .gate_pair_verb import both
 
     gate = load_gate(gate_name)
@@ -47,8 +45,7 @@ def command(
             with both(gate, [f"git:{good}"], [f"git:{revision}"], out / revision, where) as sides:
                 judged = compare(gate, sides).judged
         except (InfraError, UsageError) as error:
-            if not quiet:
-                click.echo(f"{revision[:12]} cannot be judged: {error.message}", err=True)
+            say(f"{revision[:12]} cannot be judged: {error.message}")
             return "unknown"
         states = {one.state for one in judged}
         told: Told = "unknown"
@@ -56,8 +53,7 @@ def command(
             told = "bad"
         elif states and states <= {"PASS", "IMPROVED"}:
             told = "good"
-        if not quiet:
-            click.echo(f"{revision[:12]} is {told}", err=True)
+        say(f"{revision[:12]} is {told}")
         return told
 
     last = judge(revisions[-1])
@@ -68,12 +64,13 @@ def command(
     if as_json:
         print_json({"exit": int(code), "newest": last, "first": found})
     elif found is None:
-        console().print(f"{bad} is {last}: there is no slower revision to look for")
+        verdict(console(), f"{bad} is {last}: there is no slower revision to look for")
     elif found.found:
-        console().print(f"first slower revision: {found.bad}, after {found.good}")
+        verdict(console(), f"first slower revision: {found.bad}, after {found.good}")
     else:
-        console().print(
+        verdict(
+            console(),
             f"the first slower revision is {found.bad} or one of {len(found.between)} before it "
-            f"that could not be judged, after {found.good}"
+            f"that could not be judged, after {found.good}",
         )
     return int(code)

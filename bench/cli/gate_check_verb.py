@@ -8,9 +8,10 @@ import click
 
 from ..errors import UsageError
 from .json_output import JSON
+from .verbs import Verb
 
 
-@click.command()
+@click.command(cls=Verb)
 @click.argument("run", type=click.Path(path_type=Path))
 @click.option(
     "--baseline",

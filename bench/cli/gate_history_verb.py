@@ -8,9 +8,10 @@ import click
 
 from .json_output import JSON, print_json
 from .parameters import Share
+from .verbs import Verb
 
 
-@click.command()
+@click.command(cls=Verb)
 @click.argument("folder", type=click.Path(path_type=Path), default=Path("results"))
 @click.option(
     "--last",
@@ -31,7 +32,7 @@ from .parameters import Share
 def command(folder: Path, last: int, least: float, as_json: bool) -> int:
     """Name the metrics that became slower in a FOLDER of runs, and the first bad run of each.
 
-    Ends with 1 where any is slower now, 3 where no metric has runs enough.
+    Exit code: 0 none is slower; 1 any is slower now; 3 no metric has runs enough.
     """
     from ..analysis.gate.history import history as analysed
     from ..report.gate_history import print_history

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Literal
 import click
 
 from ..gates import GateReport
-from .json_output import print_json
+from ..report.amount import quiet
+from .json_output import print_json, tell
 
 if TYPE_CHECKING:
     from ..configs import Gate
@@ -51,11 +52,13 @@ def give(report: GateReport, out: Path, as_json: bool) -> int:
     out.mkdir(parents=True, exist_ok=True)
     said = write_outputs(out, report)
     for line in said.warnings:
-        click.echo(line, err=True)
+        tell(line)
     if as_json:
         print_json({"exit": int(report.exit), "folder": str(out), "report": report})
         return int(report.exit)
     print_gate(console(), report)
-    for line in said.annotations:  # at the beginning of lines, where they are looked for
+    for line in (
+        () if quiet() else said.annotations
+    ):  # at the beginning of lines, where they are looked for
         click.echo(line)
     return int(report.exit)

@@ -11,8 +11,9 @@ import click
 import msgspec
 
 from ..errors import UsageError
-from .json_output import JSON
+from .json_output import JSON, say
 from .measuring import places
+from .verbs import Verb
 
 if TYPE_CHECKING:
     from ..campaigns.sides import Side
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 SIDE = "env:FOLDER|git:REVISION|image:IMAGE|run:COMMAND|var:NAME=VALUE|lib:FOLDER|axis:AXIS=VALUE"
 
 
-@click.command()
+@click.command(cls=Verb)
 @click.option("--baseline", multiple=True, metavar="SIDE", help=f"What was: {SIDE}.")
 @click.option("--candidate", multiple=True, metavar="SIDE", help="What is to be judged.")
 @click.option("--gate", "gate_name", default="default", show_default=True, metavar="NAME|FILE")
@@ -35,7 +36,6 @@ SIDE = "env:FOLDER|git:REVISION|image:IMAGE|run:COMMAND|var:NAME=VALUE|lib:FOLDE
 )
 @places
 @JSON
-@click.option("-q", "--quiet", is_flag=True, help="No progress on stderr.")
 def command(
     baseline: tuple[str, ...],
     candidate: tuple[str, ...],
@@ -45,7 +45,6 @@ def command(
     pytest: tuple[str, ...],
     out: Path,
     as_json: bool,
-    quiet: bool,
     **where: Any,
 ) -> int:
     """Measure baseline and candidate in turn, and say whether the candidate is slower.
@@ -87,7 +86,7 @@ def command(
         found = compare(
             gate,
             sides,
-            say=lambda line: None if quiet else click.echo(line, err=True),
+            say=say,
             aligned=any(one.startswith("axis:") for one in (*baseline, *candidate)),
         )
     said = (" ".join(baseline) or "as it is", " ".join(candidate) or "as it is")

@@ -8,24 +8,29 @@ from typing import Any
 import click
 
 from ..errors import Exit, UsageError
-from .json_output import JSON, print_json
+from .json_output import JSON, print_json, say, tell
 from .measuring import places
+from .verbs import Verb
+
+_SAID = {
+    Exit.OK: "every margin is held here",
+    Exit.FINDING: "a metric is slower than itself: something here changes as time goes on",
+    Exit.INCONCLUSIVE: "margins below what is held cannot be told from noise here: widen them",
+}
 
 
-@click.command()
+@click.command(cls=Verb)
 @click.option("--gate", "gate_name", default="default", show_default=True, metavar="NAME|FILE")
 @click.option("--suite", metavar="NAME|FILE", help="What a block measures.  [default: the gate's]")
 @click.option("--blocks", type=click.IntRange(4), default=10, show_default=True)
 @places
 @JSON
-@click.option("-q", "--quiet", is_flag=True, help="No progress on stderr.")
 def command(
     gate_name: str,
     suite: str | None,
     blocks: int,
     out: Path,
     as_json: bool,
-    quiet: bool,
     **where: Any,
 ) -> int:
     """Measure the same code as both sides, and say which margins the gate can hold on this machine.
@@ -41,20 +46,19 @@ def command(
     from ..campaigns.pair import compare
     from ..campaigns.selftests import keep
     from ..configs import load_gate
-    from ..report.terminal import console, print_table
+    from ..report.terminal import console, print_table, verdict
     from .gate_pair_verb import both
 
     asked = load_gate(gate_name)
     most = asked.blocks[-1]
     gate = msgspec.structs.replace(asked, suite=suite or asked.suite, blocks=[blocks])
     with both(gate, (), (), out, where) as sides:
-        say = None if quiet else lambda line: click.echo(line, err=True)
-        found = compare(gate, sides, say=say or (lambda line: None))
+        found = compare(gate, sides, say=say)
         noise = {one.name: one.noise for one in found.judged if one.noise is not None}
         try:
             keep(sides[0].devices(), noise)
         except OSError as error:
-            click.echo(f"warning: this cannot be kept: {error.strerror}", err=True)
+            tell(f"warning: this cannot be kept: {error.strerror}")
     if not found.judged:
         raise UsageError(f"no line of gate {gate.name} fits a metric of suite {gate.suite}")
     rows = []
@@ -87,6 +91,5 @@ def command(
     made = console()
     heads = ("metric", "noise of a block", "margin", f"held by {most}", "blocks for it", "")
     print_table(made, heads, rows, right=(1, 2, 3, 4))
-    if code == Exit.INCONCLUSIVE:
-        made.print("margins below what is held cannot be told from noise here: widen them")
+    verdict(made, _SAID[code])
     return int(code)

@@ -9,9 +9,10 @@ from typing import Any
 import click
 
 from .measuring import SET, Work, chosen_suite, measured, places
+from .verbs import Verb
 
 
-@click.command(hidden=True)
+@click.command(cls=Verb, hidden=True)
 @click.argument("suite")
 @SET
 @places
@@ -27,4 +28,4 @@ def command(suite: str, axes: tuple[str, ...], out: Path, **where: Any) -> int:
     where["share"] = True
     # What executors print goes elsewhere (`bench.cluster`); the pipe is for the protocol alone.
     campaign = GateSide(chosen, sys.stdin, sys.stdout)
-    return int(measured(work, load_chips(), quiet=True, campaign=campaign, **where).exit)
+    return int(measured(work, load_chips(), unseen=True, campaign=campaign, **where).exit)

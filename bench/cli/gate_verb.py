@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from . import Verbs
+from .verbs import Verbs
 
 VERBS = {
     "pair": ("Commands", "Measure baseline and candidate in turn; judge the candidate."),

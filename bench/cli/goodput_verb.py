@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ..errors import Exit, UsageError
-from .json_output import JSON, print_json
+from .json_output import JSON, print_json, say, tell
 from .measuring import TELEMETRY, Work, measured, places
 from .parameters import Duration, Share
+from .verbs import Verb
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from ..cluster.engine import Finished
 
 
-@click.command(name="goodput")
+@click.command(cls=Verb, name="goodput")
 @click.option("--path", default="", help="Directory of checkpoints that all ranks see.")
 @click.option("--model", default="fitting", show_default=True, help="What is trained.")
 @click.option("--batch", default=4, show_default=True, help="Sequences of a rank's step.")
@@ -48,7 +49,6 @@ if TYPE_CHECKING:
 @places
 @TELEMETRY
 @JSON
-@click.option("--quiet", "-q", is_flag=True, help="No progress on stderr.")
 def command(
     path: str,
     model: str,
@@ -61,7 +61,6 @@ def command(
     seed: int,
     out: Path,
     as_json: bool,
-    quiet: bool,
     **where: Any,
 ) -> int:
     """Train while ranks and nodes are killed, from checkpoint to checkpoint.
@@ -95,9 +94,9 @@ def command(
         node_share=node_share,
         seed=seed,
     )
-    campaign = Goodput(wanted, say=lambda line: None if quiet else click.echo(line, err=True))
+    campaign = Goodput(wanted, say=say)
     task = Work(campaign.suite, new_run_id("goodput"), out)
-    finished = measured(task, load_chips(), quiet=quiet, campaign=campaign, **where)
+    finished = measured(task, load_chips(), campaign=campaign, **where)
     return _report(finished, campaign, mtbf, as_json)
 
 
@@ -139,9 +138,9 @@ def _report(finished: Finished, campaign: Campaign, mtbf: float, as_json: bool) 
     if found is not None:
         print_goodput(out, found)
     if found is not None and not found.failures:
-        click.echo("no failure struck: ask for more --work, or a shorter --mtbf", err=True)
+        tell("no failure struck: ask for more --work, or a shorter --mtbf")
     if problem:
-        click.echo(f"error: {plain(problem)}", err=True)
-    click.echo(f"results in {finished.folder}; every attempt: hengsuan results show "
-               f"{finished.folder}")  # fmt: skip
+        tell(f"error: {plain(problem)}")
+    where = finished.folder
+    out.print(f"results in {where}; every attempt: hengsuan results show {where}", soft_wrap=True)
     return int(code)

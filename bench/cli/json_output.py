@@ -1,12 +1,55 @@
-"""``--json``, which most verbs have, and what they print with it."""
+"""``--json``, ``--quiet`` and ``--verbose``, which verbs have together."""
 
 from __future__ import annotations
 
-from typing import Any
+import sys
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 import click
 
-JSON = click.option("--json", "as_json", is_flag=True, help="JSON on stdout.")
+from ..report.amount import AMOUNT, Amount, quiet
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def JSON(command: F) -> F:  # noqa: N802 - stands among constants that are options
+    """A verb's ``as_json``, and how much it says (`bench.report.amount`)."""
+    command = _how_much("verdict", "-q", "--quiet", "Only the verdict, or names of a list.")(
+        command
+    )
+    command = _how_much("all", "-v", "--verbose", "Whole lists, every event.")(command)
+    return click.option("--json", "as_json", is_flag=True, help="JSON on stdout.")(command)
+
+
+def _how_much(amount: Amount, short: str, name: str, text: str) -> Callable[[F], F]:
+    def set_amount(context: click.Context, _: click.Parameter, value: bool) -> None:
+        # What a run was begun with is parsed as well (`begun`), and nobody asks for that now.
+        if value and not context.resilient_parsing:
+            if AMOUNT.get() not in ("usual", amount):
+                raise click.UsageError("--quiet and --verbose do not go together")
+            before = AMOUNT.set(amount)
+            context.call_on_close(lambda: AMOUNT.reset(before))
+
+    return click.option(
+        name, short, is_flag=True, expose_value=False, callback=set_amount, help=text
+    )
+
+
+def say(text: str) -> None:
+    """A line on stderr about what goes on, unless only the verdict is wanted."""
+    if not quiet():
+        tell(text)
+
+
+def tell(text: str) -> None:
+    """A line on stderr. Where it cannot be written nobody is told, and all goes on."""
+    try:
+        click.echo(text, err=True)
+    except OSError:
+        from ..files import silence
+
+        silence(sys.stderr)
 
 
 def print_json(found: Any) -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 import click
 
 from ..errors import Exit, UsageError
-from .json_output import print_json
+from .json_output import print_json, tell
 from .parameters import Duration
 from .place import check_stand_in, executor_of, given, make_executor, spelled, stood_in_for
 
@@ -180,17 +180,17 @@ def measured(
     work: Work,
     chips: dict[str, Chip],
     *,
-    quiet: bool,
+    unseen: bool = False,
     campaign: Campaign | None = None,
     also: Observer | None = None,
     **where: Any,
 ) -> Finished:
-    """Execute a suite as the options say, watched on the terminal unless ``quiet``.
+    """Execute a suite as the options say, on the terminal unless only the verdict is wanted.
 
     Args:
         work: What to measure.
         chips: Datasheets by name.
-        quiet: Show nothing while measuring.
+        unseen: Show nothing while measuring.
         campaign: Asked for further stages.
         also: Told of everything, as the terminal is.
         where: The options of `places`; a continued run keeps its own executor and stand-in.
@@ -202,12 +202,12 @@ def measured(
     from .live import watching
 
     for problem in broken_chips():
-        click.echo(f"warning: {problem}", err=True)
+        tell(f"warning: {problem}")
     if work.again is not None:
         where["executor_name"] = executor_of(work.again[0], where)
         where |= stood_in_for(work.again[0], where)
     executor = make_executor(chips, **where)
-    with watching(quiet) as screen:
+    with watching(unseen) as screen:
         observer = Several([one for one in (screen, also) if one is not None])
         return execute(
             work.suite,

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ..errors import UsageError, unknown
+from .json_output import tell
 
 if TYPE_CHECKING:
     from ..cluster.agents import Hub
@@ -51,7 +52,7 @@ def make_executor(
     if kind == "ray" and executor_name is None and importlib.util.find_spec("ray") is None:
         if address != "local":
             raise UsageError("--address needs Ray", hint="pip install 'hengsuan[run]'")
-        click.echo("note: Ray is not installed; measuring this machine without it", err=True)
+        tell("note: Ray is not installed; measuring this machine without it")
         kind = "local"
     _check_options(kind, backend)
     check_stand_in(chips, stand_in, impose)

@@ -9,6 +9,7 @@ import click
 
 from ..errors import Exit, UsageError
 from .json_output import JSON, print_json
+from .verbs import Verb
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from ..configs import Chip, Cluster
 
 
-@click.command(name="project")
+@click.command(cls=Verb, name="project")
 @click.argument("model", required=False)
 @click.option("--cluster", metavar="NAME|FILE", help="Nodes, networks and how they are run.")
 @click.option(

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from .json_output import JSON, print_json
+from .json_output import JSON, print_json, tell
+from .verbs import Commands
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -25,7 +26,7 @@ _OUT = click.option(
 )
 
 
-@click.group(name="results")
+@click.group(name="results", cls=Commands)
 def command() -> None:
     """List and show runs. RUN is an id, the beginning of one, or a path."""
 
@@ -36,7 +37,7 @@ def command() -> None:
 def list_(out: Path, as_json: bool) -> int:
     """List the runs of a folder, oldest first."""
 
-    from ..report.terminal import console, print_table
+    from ..report.terminal import console, print_list
     from ..runs import list_runs
 
     runs = list_runs(out)
@@ -44,13 +45,13 @@ def list_(out: Path, as_json: bool) -> int:
         print_json(runs)
         return 0
     if not runs:
-        click.echo(f"no runs in {out}", err=True)
+        tell(f"no runs in {out}")
         return 0
     rows = [
         (run.id, run.started, run.state, run.executor, run.provenance, run.problem) for run in runs
     ]
     columns = ("run", "started", "state", "executor", "provenance", "problem")
-    print_table(console(), columns, rows)
+    print_list(console(), columns, rows)
     return 0
 
 
@@ -65,7 +66,7 @@ def show(run: str, out: Path, as_json: bool, rows: bool) -> int:
     from ..analysis.finding import reached
     from ..analysis.summary import summary
     from ..inventory import Inventory
-    from ..report.terminal import console, print_labels, print_table
+    from ..report.terminal import console, print_labels, print_table, verdict
     from ..results import RunReader
     from ..runs import find_run
     from ..units import format_value
@@ -80,9 +81,11 @@ def show(run: str, out: Path, as_json: bool, rows: bool) -> int:
         return 0
     header = reader.header
     screen = console()
-    screen.print(
+    verdict(
+        screen,
         f"run {header.id}: suite {header.suite}, {header.state}, {header.executor}, "
-        f"{header.label}, started {header.started}"
+        f"{header.label}, started {header.started}",
+        "",
     )
     print_labels(screen, Inventory(header.nodes, header.fleet))
     table = []
@@ -340,13 +343,16 @@ def _analysis(
 ) -> int:
     """Print what was found of a run, under its one name: JSON, what ``show`` draws, or which values
     are ``lacking``."""
-    from ..report.terminal import console
+    from ..report.terminal import console, verdict
 
     run = reader.header.id
     if as_json:
         print_json({"run": run, **found})
     elif any(found.values()):
-        show(console())
+        screen = console()
+        said = ", ".join(f"{len(parts)} {name}" for name, parts in found.items())
+        verdict(screen, f"run {run}, {reader.header.label}: {said}", "")
+        show(screen)
     else:
-        click.echo(f"run {run} has no good value of {lacking}", err=True)
+        tell(f"run {run} has no good value of {lacking}")
     return 0

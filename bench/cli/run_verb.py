@@ -22,13 +22,14 @@ from .measuring import (
 )
 from .metrics import exported, metrics
 from .schedule import check_measures, scheduled, scheduling
+from .verbs import Verb
 
 if TYPE_CHECKING:
     from ..cluster.engine import Finished
     from ..configs import Chip
 
 
-@click.command(name="run")
+@click.command(cls=Verb, name="run")
 @click.argument("suite", default="quick")
 @places
 @click.option("--resume", metavar="RUN", help="Continue a run whose driver died.")
@@ -40,7 +41,6 @@ if TYPE_CHECKING:
 @SET
 @click.option("--dry-run", is_flag=True, help="Print the plan, with --address for a cluster.")
 @JSON
-@click.option("--quiet", "-q", is_flag=True, help="No progress on stderr.")
 def command(
     suite: str,
     resume: str | None,
@@ -50,7 +50,6 @@ def command(
     dry_run: bool,
     profile: str,
     as_json: bool,
-    quiet: bool,
     metrics_file: Path | None,
     metrics_port: str | None,
     every: float | None,
@@ -75,7 +74,7 @@ def command(
         return scheduled(every, idle_only, out, where)
     with exported(metrics_file, metrics_port) as also:
         work = work_of(suite, only, resume, out, axes)
-        finished = measured(work, chips, quiet=quiet, also=also, **where)
+        finished = measured(work, chips, also=also, **where)
         return _report(finished, scored_by, chips, as_json)
 
 
@@ -86,6 +85,7 @@ def _report(finished: Finished, profile: Any, chips: dict[str, Chip], as_json: b
     from ..report.terminal import console, print_outcome, print_scorecard
     from ..results import RunReader
     from . import reader_may_leave
+    from .ending import next_after_run, print_end, verdict_of
 
     reader = RunReader(finished.folder)
     columns = reader.columns()
@@ -94,6 +94,8 @@ def _report(finished: Finished, profile: Any, chips: dict[str, Chip], as_json: b
     numbers = ((columns.status == index).sum() for index in range(len(STATUSES)))
     finished.counts = {s: int(n) for s, n in zip(STATUSES, numbers, strict=True) if n}
     code = Exit.worst([finished.exit, card.exit])
+    said = verdict_of(finished.header, code, card)
+    following = next_after_run(finished.header, finished.folder, finished.counts, card)
     with reader_may_leave():
         if as_json:
             found = {
@@ -101,13 +103,16 @@ def _report(finished: Finished, profile: Any, chips: dict[str, Chip], as_json: b
                 "folder": str(finished.folder),
                 "state": finished.header.state,
                 "exit": int(code),
+                "verdict": said,
                 "rows": finished.counts,
                 "lost": finished.lost,
                 "scorecard": card,
+                "next": [command for command, _ in following],
             }
             print_json(found)
         else:
             out, folder = console(), str(finished.folder)
             print_scorecard(out, card)
             print_outcome(out, finished.header, folder, finished.counts, finished.lost)
+            print_end(out, said, following)
     return int(code)

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 import click
 
 from ..errors import Exit, UsageError
-from .json_output import JSON, print_json
+from .json_output import JSON, print_json, tell
 from .scoring import LANGUAGE, OUT, PROFILE, checked_profile, read_runs, scores
+from .verbs import Verb
 
 if TYPE_CHECKING:
     from ..analysis.subject import Readiness
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 _FILE = click.Path(path_type=Path)
 
 
-@click.command(name="score")
+@click.command(cls=Verb, name="score")
 @click.argument("runs", nargs=-1, required=True, metavar="RUN...")
 @PROFILE
 @click.option("--system", type=_FILE, help="What is declared of the system (YAML).")
@@ -71,7 +72,7 @@ def command(
         return int(code)
     made = console()
     for note in notes:
-        click.echo(f"note: {note}", err=True)
+        tell(f"note: {note}")
     for number, card in enumerate(cards):
         if number:
             made.print()

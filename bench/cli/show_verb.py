@@ -6,22 +6,24 @@ from typing import Any
 
 import click
 
-from .json_output import JSON, print_json
+from ..report.amount import quiet
+from .json_output import JSON, print_json, tell
+from .verbs import Commands
 
 
-@click.group(name="show")
+@click.group(name="show", cls=Commands)
 def command() -> None:
     """Show what can be measured, against what, and from which files."""
 
 
 def _print(found: Any, as_json: bool, columns: tuple[str, ...]) -> int:
 
-    from ..report.terminal import console, print_table
+    from ..report.terminal import console, print_list
 
     if as_json:
         print_json(found)
     else:
-        print_table(console(), columns, [[str(one[key]) for key in columns] for one in found])
+        print_list(console(), columns, [[str(one[key]) for key in columns] for one in found])
     return 0
 
 
@@ -52,7 +54,7 @@ def benchmarks(as_json: bool) -> int:
         )
     _print(found, as_json, ("benchmark", "scope", "axes", "metrics", "about"))
     for name, problem in problems().items():
-        click.echo(f"plugin {name} cannot be loaded: {problem}", err=True)
+        tell(f"plugin {name} cannot be loaded: {problem}")
     return 0
 
 
@@ -98,7 +100,7 @@ def chips(as_json: bool) -> int:
 
     loaded = load_chips()
     for problem in broken_chips():
-        click.echo(f"warning: {problem}", err=True)
+        tell(f"warning: {problem}")
     if as_json:
         return _print(list(loaded.values()), True, ())
 
@@ -189,7 +191,7 @@ def clusters(as_json: bool) -> int:
     if as_json:
         return _print({"clusters": found, "faults": kinds}, True, ())
     _print(found, False, ("cluster", "nodes", "devices", "chip", "faults", "about"))
-    return _print(kinds, False, ("fault", "hits", "needs", "usually", "about"))
+    return 0 if quiet() else _print(kinds, False, ("fault", "hits", "needs", "usually", "about"))
 
 
 def _said(usual: dict[str, Any]) -> str:
@@ -215,10 +217,11 @@ def config(as_json: bool) -> int:
     searched = [{"folder": str(folder), "exists": folder.is_dir()} for folder in folders()]
     if as_json:
         return _print({"searched": searched, "files": files}, True, ())
-    click.echo("searched, the first that has a name wins:")
-    for one in searched:
-        click.echo(f"  {one['folder']}{'' if one['exists'] else ' (not there)'}")
-    return _print(files, False, ("kind", "name", "file"))
+    if not quiet():
+        click.echo("searched, the first that has a name wins:")
+        for one in searched:
+            click.echo(f"  {one['folder']}{'' if one['exists'] else ' (not there)'}")
+    return _print(files, False, ("file", "kind", "name") if quiet() else ("kind", "name", "file"))
 
 
 @command.command()

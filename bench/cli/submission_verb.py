@@ -12,8 +12,9 @@ import click
 
 from ..errors import Exit, UsageError
 from .certificate_verb import passphrase_of, validity
-from .json_output import JSON, print_json
+from .json_output import JSON, print_json, tell
 from .trust import PATH, date_of
+from .verbs import Commands
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -24,7 +25,7 @@ EPOCH = "SOURCE_DATE_EPOCH"
 """Seconds since 1970 that stand for now (reproducible-builds.org): equal input, equal bytes."""
 
 
-@click.group(name="submission")
+@click.group(name="submission", cls=Commands)
 def command() -> None:
     """Pack runs into one archive, signed; say whether such an archive holds by every rule.
 
@@ -119,8 +120,8 @@ def pack(
 def verify(file: Path, store: Path | None, at: str | None, as_json: bool) -> int:
     """Say whether the submission FILE holds by every rule, and which it breaks.
 
-    Exit code 0: all rules hold. 1: one does not. 3: one cannot be judged here, as of an unknown
-    key or edition. The rules: bench/submissions/README.md.
+    Exit code: 0 all rules hold; 1 one does not; 3 one cannot be judged here, as of an unknown key
+    or edition. The rules: bench/submissions/README.md.
     """
     from ..certificates.trust import Store
     from ..configs import load_chips
@@ -156,7 +157,7 @@ def show(file: Path, as_json: bool) -> int:
         print_json(_as_json(checked))
     else:
         print_submission(console(), checked.manifest, checked.system)
-        click.echo("not verified: `hengsuan submission verify` says whether it counts", err=True)
+        tell("not verified: `hengsuan submission verify` says whether it counts")
     return int(Exit.OK)
 
 

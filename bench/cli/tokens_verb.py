@@ -8,9 +8,12 @@ from pathlib import Path
 import click
 
 from ..errors import Exit, UsageError
+from ..report.amount import quiet
+from .json_output import JSON, print_json, tell
+from .verbs import Commands
 
 
-@click.group(name="tokens")
+@click.group(name="tokens", cls=Commands)
 def command() -> None:
     """Write, describe and verify packed token sets, which the benchmark `data` reads."""
 
@@ -21,7 +24,8 @@ def command() -> None:
 @click.option("--vocab", default=32_000, show_default=True, help="Tokens are below it.")
 @click.option("--seed", default=0, show_default=True, help="Of the content.")
 @click.option("--force", is_flag=True, help="Replace a file that is there.")
-def new(file: Path, size: str, vocab: int, seed: int, force: bool) -> int:
+@JSON
+def new(file: Path, size: str, vocab: int, seed: int, force: bool, as_json: bool) -> int:
     """Write FILE: synthetic tokens of two bytes (a vocabulary up to 65,536) or four.
 
     The file has its name when it is whole and on the disk.
@@ -37,7 +41,7 @@ def new(file: Path, size: str, vocab: int, seed: int, force: bool) -> int:
         count = parse_size(size) // (2 if vocab <= 1 << 16 else 4)
     except ValueError as error:
         raise UsageError(f"--size: {error}") from None
-    with click.progressbar(length=count, label=str(file), file=sys.stderr) as bar:
+    with click.progressbar(length=count, label=str(file), file=sys.stderr, hidden=quiet()) as bar:
         done = 0
 
         def say(now: int) -> None:
@@ -46,19 +50,30 @@ def new(file: Path, size: str, vocab: int, seed: int, force: bool) -> int:
             done = now
 
         made = write_set(file.absolute(), count, vocab, seed, say)
+    if as_json:
+        print_json({"file": str(file), "count": made.count, "vocab": made.vocab})
+        return int(Exit.OK)
     click.echo(f"{file}: {made.count} tokens below {made.vocab}, {made.bytes} bytes")
     return int(Exit.OK)
 
 
 @command.command()
 @click.argument("file", type=click.Path(path_type=Path))
-def verify(file: Path) -> int:
-    """Compare every token of FILE with what was written. Exit code 1 where one differs."""
+@JSON
+def verify(file: Path, as_json: bool) -> int:
+    """Compare every token of FILE with what was written.
+
+    Exit code: 0 all are the same; 1 one differs.
+    """
     from ..workloads.tokens import open_set
 
     found = open_set(file)
-    if wrong := found.verify():
-        click.echo(f"{file}: {wrong}", err=True)
+    wrong = found.verify()
+    if as_json:
+        print_json({"file": str(file), "count": found.count, "wrong": wrong})
+        return int(Exit.FINDING if wrong else Exit.OK)
+    if wrong:
+        tell(f"{file}: {wrong}")
         return int(Exit.FINDING)
     click.echo(
         f"{file}: {found.count} tokens of {found.width} bytes below {found.vocab}, "

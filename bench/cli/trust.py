@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ..errors import UsageError
-from .json_output import JSON, print_json
+from .json_output import JSON, print_json, tell
+from .verbs import Verb
 
 if TYPE_CHECKING:
     from ..certificates.trust import Store
@@ -18,10 +19,11 @@ PATH = click.Path(path_type=Path)
 STORE = click.option(
     "--store", "folder", type=PATH, help="Trust store.  [default: trust/ in your configuration]"
 )
+
 USES = ("certify", "submission")
 
 
-@click.command()
+@click.command(cls=Verb)
 @click.argument("public_key", type=PATH, required=False)
 @click.option("--name", help="What to call whose key it is.")
 @click.option("--for", "uses", type=click.Choice(USES), multiple=True, help="  [default: certify]")
@@ -65,12 +67,15 @@ def trust(
     )
     path = store.trust(one)
     if taken := store.revoked.get(one.id):
-        click.echo(f"warning: this key was revoked: {taken.reason or 'no reason given'}", err=True)
+        tell(f"warning: this key was revoked: {taken.reason or 'no reason given'}")
+    if as_json:
+        print_json({"key": one, "id": one.id, "file": str(path)})
+        return 0
     click.echo(f"{one.id} counts as {name} for {', '.join(one.uses)}: {path}")
     return 0
 
 
-@click.command()
+@click.command(cls=Verb)
 @click.argument("what")
 @click.option("--reason", default="", help="Why; shown to whoever verifies.")
 @click.option(
@@ -80,7 +85,8 @@ def trust(
     help="Of a key: spare what was issued before; who has the key can back-date.",
 )
 @STORE
-def revoke(what: str, reason: str, since: str, folder: Path | None) -> int:
+@JSON
+def revoke(what: str, reason: str, since: str, folder: Path | None, as_json: bool) -> int:
     """Let a key or one certificate count no more.
 
     WHAT is the name of a trusted key, a .pub file, a certificate's file, or an id.
@@ -94,18 +100,21 @@ def revoke(what: str, reason: str, since: str, folder: Path | None) -> int:
         if found.startswith("sha256:"):
             raise UsageError("--since goes with a key; a certificate is revoked as a whole")
     path = store.revoke(Revocation(what=found, since=since, reason=reason))
+    if as_json:
+        print_json({"revoked": found, "since": since, "reason": reason, "file": str(path)})
+        return 0
     click.echo(f"{found} is revoked{f' from {since} on' if since else ''}: {path}")
     return 0
 
 
 def _list(store: Store, as_json: bool) -> int:
-    from ..report.terminal import console, print_table
+    from ..report.terminal import console, print_list
 
     if as_json:
         print_json({"keys": list(store.keys.values()), "revoked": list(store.revoked.values())})
         return 0
     if not store.keys and not store.revoked:
-        click.echo(f"no key counts yet: {store.folder} is empty", err=True)
+        tell(f"no key counts yet: {store.folder} is empty")
         return 0
     rows = []
     for number, one in store.keys.items():
@@ -115,7 +124,7 @@ def _list(store: Store, as_json: bool) -> int:
         revoked = f"{taken.since or 'all'}: {taken.reason}" if taken is not None else ""
         rows.append((one.name, number[:20], ", ".join(one.uses), ", ".join(limits), times, revoked))
     if rows:
-        print_table(console(), ("name", "key", "for", "only", "trusted", "revoked"), rows)
+        print_list(console(), ("name", "key", "for", "only", "trusted", "revoked"), rows)
     for number, given in store.revoked.items():
         if number not in store.keys:
             click.echo(f"revoked: {number} {given.reason}")

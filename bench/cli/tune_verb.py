@@ -11,15 +11,18 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ..errors import Exit, UsageError, unknown
-from .json_output import JSON, print_json
+from .json_output import JSON, print_json, say, tell
+from .verbs import Verb
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from ..campaigns.entries import Tuned
     from ..campaigns.halving import Ratio
     from ..campaigns.tune import Found, OneDevice
 
 
-@click.command(name="tune")
+@click.command(cls=Verb, name="tune")
 @click.argument("ops", nargs=-1, metavar="[OP]...")
 @click.option("--dtype", "dtypes", multiple=True, help="Only these; an operation's first if none.")
 @click.option(
@@ -47,7 +50,6 @@ if TYPE_CHECKING:
 @click.option("--share", is_flag=True, help="Measure a device that others use too.")
 @click.option("--dry-run", is_flag=True, help="Print the candidates and measure nothing.")
 @JSON
-@click.option("--quiet", "-q", is_flag=True, help="No progress on stderr.")
 def command(
     ops: tuple[str, ...],
     dtypes: tuple[str, ...],
@@ -61,7 +63,6 @@ def command(
     share: bool,
     dry_run: bool,
     as_json: bool,
-    quiet: bool,
 ) -> int:
     """Search kernel configurations for OPs (all of them if none is named) on a device.
 
@@ -88,22 +89,18 @@ def command(
     if arch is None:
         name, arch, weak = _target(backend)
         if arch is None:
-            click.echo("error: nothing to tune: no Triton target on this device", err=True)
+            tell("error: nothing to tune: no Triton target on this device")
             return int(Exit.INCONCLUSIVE)
     missing = _missing()
     if missing:
-        click.echo(f"error: nothing to tune: {missing}", err=True)
+        tell(f"error: nothing to tune: {missing}")
         return int(Exit.INCONCLUSIVE)
     entries = _entries(arch, ops, dtypes, shapes, only, place, weak)
     if not entries:
-        click.echo(f"error: nothing to tune: {arch} runs none of these in Triton", err=True)
+        tell(f"error: nothing to tune: {arch} runs none of these in Triton")
         return int(Exit.INCONCLUSIVE)
     if dry_run:
         return _dry_run(arch, entries, as_json)
-
-    def say(text: str) -> None:
-        if not quiet:
-            click.echo(text, err=True)
 
     from ..campaigns.tune import OneDevice
 
@@ -257,7 +254,7 @@ def _tune(
 
 def _report(found: Sequence[Found], arch: str, path: Path, folder: Path, as_json: bool) -> None:
 
-    from ..report.terminal import console, print_table
+    from ..report.terminal import console, print_table, verdict
     from . import reader_may_leave
 
     wrote = any(one.new for one in found)
@@ -281,11 +278,12 @@ def _report(found: Sequence[Found], arch: str, path: Path, folder: Path, as_json
             )
             outcome = one.verdict.why if one.complete else "interrupted; nothing is changed"
             rows.append([one.entry.label, one.verdict.chosen, share, outcome])
-        print_table(console(), ("entry", "configuration", "time of present", "outcome"), rows)
-        click.echo(f"table {path}" if wrote else "no entry changed; no table was written")
+        made = console()
+        print_table(made, ("entry", "configuration", "time of present", "outcome"), rows)
+        verdict(made, f"table {path}" if wrote else "no entry changed; no table was written", "")
         if wrote:
-            _say_where(arch, path)
-        click.echo(f"runs in {folder}")
+            _say_where(made, arch, path)
+        made.print(f"runs in {folder}", soft_wrap=True)
 
 
 def _percent(against: Ratio | None) -> str:
@@ -294,7 +292,7 @@ def _percent(against: Ratio | None) -> str:
     return f"{against.median:.1%} ({against.low:.1%} to {against.high:.1%})"
 
 
-def _say_where(arch: str, path: Path) -> None:
+def _say_where(made: Console, arch: str, path: Path) -> None:
     """Whether kernels find the table where it lies."""
     from ..kernels import tuning
     from ..workloads.configured import use_tables
@@ -303,9 +301,10 @@ def _say_where(arch: str, path: Path) -> None:
     tuning.forget()
     used = tuning.path_of(arch)
     if used is None or used.resolve() != path.resolve():
-        click.echo(
+        made.print(
             "kernels do not look there: put it into tuned/ of a folder in HENGSUAN_CONFIG_PATH, "
-            "or send it in for kernels/tuned"
+            "or send it in for kernels/tuned",
+            soft_wrap=True,
         )
 
 

@@ -23,6 +23,7 @@ from ..results import ROWS, RunReader
 from ..runs import list_runs
 from ..verdicts import Certification, Evidence, read_verdict, write_verdict
 from .begun import begun, repeating
+from .ending import next_after_certify
 from .json_output import print_json
 
 
@@ -81,7 +82,7 @@ def judge(
     made.results = results_digests(folder).get(ROWS, "")
     _schedulers(made, header, folder, how.max_drain)
     write_verdict(folder, made)
-    _say(made, how)
+    _say(made, how, next_after_certify(made, header, folder))
     held = [Exit.INTERRUPTED] if interrupted else []
     if made.count("reject"):
         held.append(Exit.FINDING)
@@ -134,10 +135,10 @@ def _earlier(made: Certification, folder: Path) -> list[Certification]:
     return found
 
 
-def _say(made: Certification, how: Judged) -> None:
+def _say(made: Certification, how: Judged, following: Sequence[tuple[str, str]]) -> None:
     from ..report.certification import print_certification
     from ..report.markdown import certification_markdown
-    from ..report.terminal import console
+    from ..report.terminal import console, print_next
     from . import reader_may_leave
 
     if how.markdown is not None:
@@ -151,4 +152,6 @@ def _say(made: Certification, how: Judged) -> None:
         if how.as_json:
             print_json(made)
         else:
-            print_certification(console(), made)
+            screen = console()
+            print_certification(screen, made)
+            print_next(screen, following)

@@ -35,6 +35,9 @@ _BLOCK = 200_000
 _REST = 20
 """Times what saving ``run.json`` took, for which it is not saved again because of events alone."""
 
+_TRIES, _MOMENT = 3, 0.05
+"""How often a lock that somebody has is tried before, and seconds between."""
+
 
 class Journal:
     """The open folder of one run."""
@@ -305,6 +308,12 @@ def _claim(file: IO[bytes], folder: Path) -> None:
     Raises `UsageError` if somebody else holds it.
     """
     try:
+        # Who watches a run tries its lock now and then, and has it for a moment (`bench.growing`).
+        for _ in range(_TRIES):
+            with contextlib.suppress(BlockingIOError):
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                return
+            time.sleep(_MOMENT)
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         file.close()

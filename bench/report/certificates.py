@@ -7,12 +7,13 @@ from rich.text import Text
 
 from ..certificates.certificate import Certificate
 from .plain import plain
+from .terminal import verdict
 
 
 def print_certificate(made: Console, one: Certificate) -> None:
     """Everything that a certificate says; what it is, and what it is not, comes first."""
     kind = "acceptance" if one.verdict == "accept" else f"verdict {one.verdict}: no acceptance"
-    _line(made, f"certificate of {one.node}: {kind}, {one.provenance}", "bold")
+    verdict(made, f"certificate of {one.node}: {kind}, {one.provenance}")
     lines = {
         "id": one.id(),
         "for": one.use,

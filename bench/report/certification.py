@@ -9,6 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from ..verdicts import Certification, NodeVerdict
+from .amount import most
 from .evidence import (
     UNEXPLAINED,
     Alike,
@@ -23,7 +24,7 @@ from .evidence import (
     waived,
 )
 from .plain import plain
-from .terminal import NARROW, WORST, box_of
+from .terminal import NARROW, WORST, box_of, verdict
 
 FEW = 6
 """Commands for one scheduler that are shown; all are in ``verdict.json``."""
@@ -33,17 +34,17 @@ def print_certification(made: Console, found: Certification) -> None:
     """The verdict, counts, rejected nodes with their worst evidence, and what else was found."""
     bad, unsure = found.count("reject"), found.count("inconclusive")
     style = "red" if bad else "yellow" if unsure or not found.nodes else "green"
-    _line(made, verdict_line(found), f"bold {style}")
+    verdict(made, verdict_line(found), f"bold {style}")
     for text in circumstances(found):
         _line(made, text)
     worst = rejected(found)
     if worst:
         made.print()
         if made.width >= NARROW:
-            _overview(made, worst[:WORST])
-        for node in worst[:WORST]:
+            _overview(made, worst[: most(WORST)])
+        for node in worst[: most(WORST)]:
             _reasons(made, node)
-        if rest := worst[WORST:]:
+        if rest := worst[most(WORST) :]:
             _line(
                 made, f"and {len(rest)} more rejected: {named([node.node for node in rest])}", "red"
             )
@@ -52,10 +53,10 @@ def print_certification(made: Console, found: Certification) -> None:
     for kind, commands in (("drain", found.drain), ("bring back", found.undrain)):
         for scheduler, lines in commands.items():
             _line(made, f"\n{kind} ({scheduler}):")
-            for text in lines[:FEW]:
+            for text in lines[: most(FEW)]:
                 _line(made, f"  {text}")
-            if len(lines) > FEW:
-                _line(made, f"  and {len(lines) - FEW} more, in verdict.json")
+            if more := lines[most(FEW) :]:
+                _line(made, f"  and {len(more)} more, in verdict.json")
     for note in found.notes:
         _line(made, f"note: {note}", "yellow")
 
@@ -96,9 +97,9 @@ def _reasons(made: Console, node: NodeVerdict) -> None:
 
 
 def _alike(made: Console, kind: str, groups: list[Alike], style: str) -> None:
-    for one in groups[:WORST]:
+    for one in groups[: most(WORST)]:
         _line(made, f"{kind}: {one.line()}" if kind else one.line(), style)
-    if rest := groups[WORST:]:
+    if rest := groups[most(WORST) :]:
         nodes = sum(len(one.nodes) for one in rest)
         _line(made, f"and {nodes} more {kind or 'waived'}, in verdict.json", style)
 

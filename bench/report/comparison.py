@@ -9,11 +9,12 @@ from ..analysis.comparison import Compared, Comparison, Entry
 from ..units import format_value
 from .language import Language, speaker
 from .plain import plain
-from .terminal import print_table
+from .terminal import print_table, verdict
 
 
 def print_comparison(made: Console, found: Comparison, language: Language = "en") -> None:
     """Who each system is, the whole, categories and metrics; ranks only where there are any."""
+    say = speaker(language)
     letters = [letter(index) for index in range(len(found.systems))]
     for name, run, kinds, coverage in zip(
         letters, found.systems, found.kinds, found.coverages, strict=True
@@ -30,6 +31,7 @@ def print_comparison(made: Console, found: Comparison, language: Language = "en"
     right = tuple(range(2, 2 + len(letters)))
     print_table(made, (words[0], words[1], *letters, words[2]), rows, right=right)
     made.print(Text(rule(found, language)), soft_wrap=True)
+    verdict(made, f"{say(found.overall.name)}: {ranking(found.overall, language)}")
 
 
 def rule(found: Comparison, language: Language = "en") -> str:

@@ -10,7 +10,7 @@ from rich.text import Text
 from ..analysis.gate.change_points import LASTING
 from ..analysis.gate.history import VERDICTS, History, MetricHistory
 from ..units import format_value
-from .terminal import WORST, print_table
+from .terminal import WORST, print_table, verdict
 
 _COLUMNS = ("metric", "on", "verdict", "worse by", "95 %", "before", "now", "since run", "runs")
 _STYLES = {"regressed": "red", "improved": "green"}
@@ -30,7 +30,7 @@ def print_history(made: Console, found: History) -> None:
         made.print(Text(f"note: {note}", style="yellow"), soft_wrap=True)
     if line := _caught(found):
         made.print(Text(line), soft_wrap=True)
-    made.print(Text(_summary(found), style="bold"), soft_wrap=True)
+    verdict(made, _summary(found))
 
 
 def _summary(found: History) -> str:

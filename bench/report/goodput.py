@@ -7,7 +7,7 @@ from rich.text import Text
 
 from ..analysis.goodput import Goodput
 from ..units import format_duration
-from .terminal import print_table
+from .terminal import print_table, verdict
 
 _WORDS = {
     "productive": "steps that count",
@@ -30,12 +30,10 @@ def print_goodput(made: Console, found: Goodput) -> None:
         rows.append((_WORDS[name], format_duration(seconds), share, once))
     columns = ("time went to", "seconds", "share", "each failure")
     print_table(made, columns, rows, right=(1, 2, 3))
-    made.print(
-        Text(
-            f"goodput {found.goodput:.1%} of {format_duration(found.total)}, "
-            f"{found.failures} failure(s), one in {format_duration(found.mtbf)} on average",
-            style="bold",
-        )
+    verdict(
+        made,
+        f"goodput {found.goodput:.1%} of {format_duration(found.total)}, "
+        f"{found.failures} failure(s), one in {format_duration(found.mtbf)} on average",
     )
     for line in _interval(found):
         made.print(Text(line), soft_wrap=True)

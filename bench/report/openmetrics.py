@@ -188,19 +188,22 @@ class _Units:
             if case.scope != "pair" and case.unit != DIGEST:
                 last.setdefault(key_of(self._header, case), []).append(case)
         labels = {_identity(self._header, cases[-1]): cases for cases in last.values()}
-        told: dict[tuple[str, ...], dict[int, float]] = {}
+        told: dict[tuple[str, ...], list[tuple[Ints, Any]]] = {}
         for identity, cases in labels.items():
-            of: dict[int, float] = {}
-            for case in cases:  # those of re-tests come last, and count
+            told[identity] = []
+            for case in cases:
                 groups, medians = group_medians(self._columns, self._rows[case.id])
                 units = self._units(case, groups)
                 known = units >= 0
-                of.update(zip(units[known].tolist(), medians[known].tolist(), strict=True))
-            told[identity] = of
-        count = sum(map(len, told.values()))
+                told[identity].append((units[known], medians[known]))
+        # A re-test has some of those that its stage had.
+        count = sum(max(units.size for units, _ in parts) for parts in told.values())
         if count > most:
             return family, count
-        for identity, of in told.items():
+        for identity, parts in told.items():
+            of: dict[int, float] = {}
+            for units, medians in parts:  # re-tests come last, and count
+                of.update(zip(units.tolist(), medians.tolist(), strict=True))
             for place, value in zip(self._places(list(of)), of.values(), strict=True):
                 family.add_metric([*place, *identity], value)
         return family, 0
@@ -210,7 +213,7 @@ class _Units:
         family = gauge(
             "node_rows", "Rows of a node that have no value to count.", ("node", "status")
         )
-        counts: dict[tuple[int, int], int] = {}
+        counts = np.zeros((self._inventory.node_count, len(STATUSES)), dtype=np.int64)
         for case, rows in zip(self._header.cases, self._rows, strict=True):
             bad = rows[self._columns.status[rows] != STATUSES.index("ok")]
             bad = bad[self._columns.status[bad] != STATUSES.index("skipped")]
@@ -218,11 +221,10 @@ class _Units:
                 continue
             units = self._units(case, self._columns.group[bad])
             known = units >= 0
-            nodes = nodes_of(self._inventory, units[known]).tolist()
-            for one in zip(nodes, self._columns.status[bad[known]].tolist(), strict=True):
-                counts[one] = counts.get(one, 0) + 1
-        for (node, status), count in sorted(counts.items())[:most]:
-            family.add_metric([self._names[node], STATUSES[status]], count)
+            nodes = nodes_of(self._inventory, units[known])
+            np.add.at(counts, (nodes, self._columns.status[bad[known]]), 1)
+        for node, status in np.argwhere(counts)[:most].tolist():
+            family.add_metric([self._names[node], STATUSES[status]], int(counts[node, status]))
         return family
 
     def _units(self, case: Case, groups: Ints) -> Ints:

@@ -1,28 +1,32 @@
-"""The live picture of a run.
-
-What it shows is small and drawing it takes the same time for one node as for ten thousand.
-Without a terminal the picture becomes one plain line a stage and one an event.
-"""
+"""What a live display shows of a run: small, whatever the size of the fleet."""
 
 from __future__ import annotations
 
 import time
-from collections import Counter
-from typing import Any
-
-from rich.console import Console, Group
-from rich.live import Live
-from rich.padding import Padding
-from rich.progress_bar import ProgressBar
-from rich.text import Text
+from collections import Counter, deque
+from collections.abc import Mapping
 
 from ..records import Status
 from ..units import format_duration
-from .terminal import WORST, said_counts
+from .terminal import WORST
+
+_KNOWN = 0.05
+"""Share of a stage from which on its own pace says how long it takes."""
+_WINDOW = 10.0
+"""Seconds over which the present rate of rows is taken."""
 
 
 class Picture:
-    """What the live display shows: small, whatever the size of the fleet."""
+    """The state of a run: stages, work done, what came in, who is worst.
+
+    Attributes:
+        usual: Seconds that stages take, by name, as far as that is known.
+        basis: Where ``usual`` comes from, as it is said behind a time: ``, as in 3 earlier runs``.
+        bound: ``usual`` is what stages take at most.
+        unit: What ``done`` and ``total`` count.
+        rates: What is being measured now and what it gives, in lines.
+        slow: Who is slower than others, the slowest first, in lines.
+    """
 
     def __init__(self) -> None:
         self.stages: list[str] = []
@@ -31,14 +35,25 @@ class Picture:
         self.total = 0
         self.share = 0.0
         self.current = ""
+        self.unit = "jobs"
         self.lost: list[str] = []
         self.worst: dict[str, int] = {}
+        self.rates: list[str] = []
+        self.slow: list[str] = []
+        self.usual: Mapping[str, float] = {}
+        self.basis = ""
+        self.bound = False
         self._bad: Counter[str] = Counter()
         self.counts: Counter[str] = Counter()
         self.began = time.monotonic()
+        self._seen: deque[tuple[float, int]] = deque()
 
     def begin(self, name: str, total: int) -> None:
-        """A new stage of ``total`` jobs."""
+        """A new stage of ``total`` jobs; one that nobody planned follows the present one."""
+        if name not in self.stages:
+            known = self.name in self.stages
+            place = self.stages.index(self.name) + 1 if known else len(self.stages)
+            self.stages.insert(place, name)
         self.name, self.total, self.done, self.share, self.current = name, total, 0, 0.0, ""
         self.began = time.monotonic()
 
@@ -47,108 +62,48 @@ class Picture:
         if number:
             self.counts[status] += number
 
-    def blame(self, node: str) -> None:
-        """A value of a node is missing or wrong; `worst` keeps the nodes with most of them."""
-        self._bad[node] += 1
+    def blame(self, node: str, number: int = 1) -> None:
+        """Values of a node are missing or wrong; `worst` keeps the nodes with most of them."""
+        self._bad[node] += number
         self.worst[node] = self._bad[node]
         if len(self.worst) > WORST:
             del self.worst[min(self.worst, key=self.worst.__getitem__)]
 
+    def rate(self) -> float | None:
+        """Rows a second, of the last seconds; None before there are some."""
+        now, rows = time.monotonic(), sum(dict(self.counts).values())
+        self._seen.append((now, rows))
+        while len(self._seen) > 2 and now - self._seen[0][0] > _WINDOW:
+            self._seen.popleft()
+        began, before = self._seen[0]
+        return (rows - before) / (now - began) if now - began > 1 and rows > before else None
+
     @property
     def left(self) -> float | None:
-        """Estimated seconds until the stage ends, from its pace so far."""
+        """Estimated seconds until the stage ends: by its pace, before there is one by `usual`."""
         spent = time.monotonic() - self.began
-        return spent / self.share * (1 - self.share) if 0.05 < self.share < 1 else None
+        if self.share >= 1:
+            return None
+        if self.share > _KNOWN:
+            return spent / self.share * (1 - self.share)
+        usual = self.usual.get(self.name)
+        return max(usual - spent, 0.0) if usual is not None else None
 
-
-class Screen:
-    """Draws a picture: live on a terminal, as lines elsewhere."""
-
-    def __init__(self, made: Console) -> None:
-        self._console = made
-        self._live: Live | None = None
-        self._picture: Picture | None = None
-        self._stage = ("", 0.0)
-        self._said: Counter[str] = Counter()
-
-    def __enter__(self) -> Screen:
-        if self._console.is_terminal:
-            self._live = Live(
-                console=self._console,
-                refresh_per_second=3,
-                transient=True,
-                get_renderable=self._draw,
+    def said_left(self) -> str:
+        """``about 3m left, as in 4 earlier runs``: of all stages, where theirs are known."""
+        now = self.left
+        place = self.stages.index(self.name) if self.name in self.stages else len(self.stages)
+        later = [self.usual.get(name) for name in self.stages[place + 1 :]]
+        known = [one for one in later if one is not None]
+        if now is None and not known:
+            return ""
+        if len(known) < len(later):
+            return (
+                f"about {format_duration(max(now, 1.0))} left of this stage"
+                if now is not None
+                else ""
             )
-            self._live.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self._live is not None:
-            self._live.stop()
-            self._live = None
-
-    def begin(self, text: str) -> None:
-        """What is about to be measured."""
-        self._say(text)
-
-    def stage(self, picture: Picture) -> None:
-        """A stage begins."""
-        self._finish_line()
-        self._picture = picture
-        self._stage = (picture.name, time.monotonic())
-        if self._live is None:
-            place = picture.stages.index(picture.name) + 1
-            total = len(picture.stages)
-            self._say(f"stage {place}/{total} {picture.name}: {picture.total} jobs")
-
-    def update(self, picture: Picture) -> None:
-        """The picture has changed; it is drawn at the next refresh."""
-        self._picture = picture
-
-    def event(self, kind: str, text: str) -> None:
-        """Something that must not be missed."""
-        self._say(f"{kind}: {text}", style="yellow")
-
-    def end(self, picture: Picture) -> None:
-        """The run has ended."""
-        self._finish_line()
-
-    def _finish_line(self) -> None:
-        name, began = self._stage
-        if name and self._picture is not None and self._live is None:
-            spent = format_duration(time.monotonic() - began)
-            counts = self._picture.counts
-            self._say(f"stage {name} ended after {spent}: {said_counts(counts - self._said)}")
-            self._said = counts.copy()
-        self._stage = ("", 0.0)
-
-    def _say(self, text: str, style: str = "") -> None:
-        self._console.print(Text(text, style=style), soft_wrap=True)
-
-    def _draw(self) -> Group:
-        picture = self._picture
-        if picture is None or not picture.name:
-            return Group(Text("starting ..."))
-        left = picture.left
-        stages = Text()
-        for name in picture.stages:
-            stages.append(f" {name} ", style="reverse" if name == picture.name else "dim")
-        head = Text(f"{picture.current or '...'}  ")
-        head.append(f"{format_duration(left)} left" if left is not None else "", style="dim")
-        width = min(60, self._console.width)
-        # Copied at once: the picture may change while another thread draws it.
-        counts = dict(picture.counts)
-        lines: list[Any] = [
-            stages,
-            # A bar ends without a newline; padding gives it a line of its own.
-            Padding(ProgressBar(total=1.0, completed=picture.share, width=width), 0),
-            head,
-            Text(said_counts(counts)),
-        ]
-        ranked = sorted(picture.worst.items(), key=lambda one: -one[1])
-        worst = [f"{node}: values missing or wrong: {number}" for node, number in ranked]
-        lines.extend(
-            Text(text, style="red", overflow="ellipsis", no_wrap=True)
-            for text in [*picture.lost[-WORST:], *worst][:WORST]
-        )
-        return Group(*lines)
+        much = "at most" if self.bound else "about"
+        paced = not later and self.share > _KNOWN  # then it rests on nothing else
+        total = format_duration(max((now or 0.0) + sum(known), 1.0))
+        return f"about {total} left" if paced else f"{much} {total} left{self.basis}"

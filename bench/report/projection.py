@@ -13,7 +13,7 @@ from ..analysis.projection.project import Projection
 from ..analysis.projection.search import NAMES
 from ..analysis.projection.validate import BOUNDS, SMALL, Comparison, Validation
 from ..units import format_duration
-from .terminal import print_table
+from .terminal import print_table, verdict
 
 _JOULE_OF_MWH = 3.6e9
 
@@ -28,7 +28,7 @@ def print_projection(made: Console, found: Projection, *, searched: bool = False
         if seconds > 0
     ]
     print_table(made, ("a step's", "seconds", "share"), rows, right=(1, 2))
-    _say(made, step_line(found), "bold")
+    verdict(made, step_line(found))
     held = found.memory
     _say(
         made,
@@ -131,7 +131,7 @@ def print_from_one(made: Console, found: Sequence[FromOne], label: str) -> None:
     ]
     columns = ("model", "ranks", "step", "alone", "gradients", "copies", "waiting")
     print_table(made, columns, rows, right=(1, 2, 3, 4, 5, 6))
-    _say(made, f"from measured steps and collectives ({label})")
+    verdict(made, f"from measured steps and collectives ({label})", "")
 
 
 def print_validation(made: Console, found: Validation, problems: Sequence[str]) -> None:
@@ -146,6 +146,7 @@ def print_validation(made: Console, found: Validation, problems: Sequence[str]) 
         _say(made, f"note: {note}", "yellow")
     for problem in problems:
         _say(made, f"missed: {problem}", "red")
+    verdict(made, f"{len(problems)} bound(s) missed" if problems else "every bound is kept")
 
 
 def validation_markdown(found: Validation, problems: Sequence[str]) -> str:

@@ -16,7 +16,7 @@ from ..units import format_value
 from .evidence import FIGURE
 from .language import Language, Say, speaker
 from .plain import plain
-from .terminal import print_table
+from .terminal import print_table, verdict
 
 GAINS = 3
 """Metrics that are named as worth most."""
@@ -27,7 +27,7 @@ SHOWN = 8
 def print_score(made: Console, card: Scorecard, language: Language = "en") -> None:
     """One system's scores."""
     say = speaker(language)
-    _line(made, headline(card, language), "bold")
+    verdict(made, headline(card, language))
     if note := (card.note_zh if language == "zh" and card.note_zh else card.note):
         _line(made, f"{say('note')}: {note}")
     columns: tuple[str, ...] = ("category", "score", "95 % interval", "coverage", "weight")

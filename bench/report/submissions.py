@@ -9,6 +9,7 @@ from ..submissions.findings import RULES, Checked
 from ..submissions.manifest import Manifest
 from ..submissions.system import Part, System
 from .plain import plain
+from .terminal import verdict
 
 _STYLES = {"finding": "red", "undecided": "yellow", "note": "dim"}
 
@@ -21,7 +22,7 @@ def print_checked(made: Console, name: str, checked: Checked) -> None:
         said = "is undecided"
     what = f", {manifest.label}, edition {manifest.edition}" if manifest is not None else ""
     who = f", says {checked.signer}" if checked.signer else ""
-    _line(made, f"{name}: {said}{what}{who}", "bold")
+    verdict(made, f"{name}: {said}{what}{who}")
     if manifest is not None and manifest.provenance == "stand-in":
         _line(made, "a stand-in was measured: these are no figures of an accelerator", "bold")
     if (counts := checked.recomputed) is not None:
@@ -42,7 +43,7 @@ def print_checked(made: Console, name: str, checked: Checked) -> None:
 def print_submission(made: Console, manifest: Manifest, system: System | None) -> None:
     """What a submission says of itself: what was measured apart from what is declared."""
     head = f"submission {manifest.system}: edition {manifest.edition}, {manifest.label}"
-    _line(made, head, "bold")
+    verdict(made, head)
     lines = {
         "id": manifest.id(),
         "chips": ", ".join(manifest.chip_names) or "none with a datasheet",

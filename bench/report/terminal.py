@@ -20,10 +20,13 @@ from rich.text import Text
 
 from ..analysis.finding import Finding
 from ..analysis.scores import Category, MetricScore, Scorecard
+from ..files import silence
 from ..inventory import Inventory
 from ..records import Header, Status, labelled
 from ..units import format_duration, format_value
+from .amount import most, quiet
 from .evidence import FIGURE
+from .plain import plain
 
 STYLES: dict[str, str] = {
     "ok": "green",
@@ -41,13 +44,38 @@ NARROW = 72
 """Columns below which tables become lines."""
 
 
+class Terminal(Console):
+    """A console whose reader may leave: what nobody reads any more is no reason to end."""
+
+    def on_broken_pipe(self) -> None:
+        """Write on, to nobody; whoever measures measures on."""
+        silence(self.file)
+
+
 def console(*, stderr: bool = False) -> Console:
-    """A console that respects ``NO_COLOR`` and draws plain lines where UTF-8 is missing."""
+    """A console that respects ``NO_COLOR`` and draws plain lines where UTF-8 is missing.
+
+    On stdout it prints nothing but the `verdict` where only that is wanted.
+    """
     stream = sys.stderr if stderr else sys.stdout
-    made = Console(stderr=stderr, highlight=False, soft_wrap=False, markup=False, emoji=False)
+    made = Terminal(
+        stderr=stderr,
+        highlight=False,
+        soft_wrap=False,
+        markup=False,
+        emoji=False,
+        quiet=quiet() and not stderr,
+    )
     if not stream.isatty() and "COLUMNS" not in os.environ:
         made.width = 120
     return made
+
+
+def verdict(made: Console, text: str, style: str = "bold") -> None:
+    """The line that says what was found: with ``--quiet`` it is the only one."""
+    usual, made.quiet = made.quiet, False
+    made.print(Text(plain(text), style=style), soft_wrap=True)
+    made.quiet = usual
 
 
 def box_of(made: Console) -> box.Box:
@@ -63,20 +91,22 @@ def said_counts(counts: Mapping[Any, int]) -> str:
 def print_scorecard(made: Console, card: Scorecard) -> None:
     """The scorecard: what has a value as a table by category, what has none with its reason."""
     (_narrow if made.width < NARROW else _wide)(made, card)
-    overall = f"{card.overall:.0f}/100" if card.overall is not None else "none"
-    made.print(
-        Text(
-            f"overall score {overall}, coverage {card.coverage:.0%} "
-            f"({labelled(card.provenance, card.stands_for)}; profile {card.profile})",
-            style="bold",
-        )
-    )
+    _line(made, overall_line(card), "bold")
     absent = _absent(card)
     for line in _merged(absent):
         _line(made, line, "dim")
     said = tuple(one.text for one in absent)
     rest = [f for f in card.findings if f.kind != "skipped" or not f.text.endswith(said)]
     print_findings(made, rest)
+
+
+def overall_line(card: Scorecard) -> str:
+    """``overall score 82/100, coverage 93% (simulated; profile default)``."""
+    overall = f"{card.overall:.0f}/100" if card.overall is not None else "none"
+    return (
+        f"overall score {overall}, coverage {card.coverage:.0%} "
+        f"({labelled(card.provenance, card.stands_for)}; profile {card.profile})"
+    )
 
 
 def print_findings(made: Console, findings: Sequence[Finding]) -> None:
@@ -185,12 +215,23 @@ def print_outcome(
             soft_wrap=True,
         )
     unique = list(dict.fromkeys(lost))
-    for text in unique[:WORST]:
+    for text in unique[: most(WORST)]:
         _line(made, f"lost: {text}", "red")
-    if len(unique) > WORST:
-        _line(made, f"lost: {len(unique) - WORST} more; see `hengsuan results show`", "red")
+    if rest := unique[most(WORST) :]:
+        _line(made, f"lost: {len(rest)} more; see `hengsuan results show`", "red")
     made.print(Text(f"run {header.id} {header.state}: {said_counts(counts)}"), soft_wrap=True)
-    _line(made, f"results in {folder}; every case: hengsuan results show {folder}")
+    _line(made, f"results in {folder}")
+
+
+def print_next(made: Console, commands: Sequence[tuple[str, str]]) -> None:
+    """Commands to go on with, and what each is for: on lines of their own, to be copied."""
+    if not commands:
+        return
+    _line(made, "next:")
+    wide = made.width >= NARROW
+    width = max(len(command) for command, _ in commands) if wide else 0
+    for command, why in commands:
+        _line(made, f"  {command.ljust(width)}  # {why}")
 
 
 def print_plan(
@@ -228,8 +269,8 @@ def print_plan(
 
 def _listed(items: list[str]) -> str:
     """``a, b and 638 more``."""
-    rest = len(items) - WORST
-    return ", ".join(items[:WORST]) + (f" and {rest} more" if rest > 0 else "")
+    rest = len(items) - most(WORST)
+    return ", ".join(items[: most(WORST)]) + (f" and {rest} more" if rest > 0 else "")
 
 
 def print_labels(made: Console, inventory: Inventory) -> None:
@@ -237,6 +278,13 @@ def print_labels(made: Console, inventory: Inventory) -> None:
     for label, counts in inventory.label_counts().items():
         said = _listed([f"{value} on {count}" for value, count in counts.items()])
         _line(made, f"label {label}: {said} node(s)")
+
+
+def print_list(made: Console, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """A table of what there is; with ``--quiet`` the names in its first column."""
+    for row in rows if made.quiet else ():
+        verdict(made, row[0], "")
+    print_table(made, columns, rows)
 
 
 def print_table(
@@ -247,6 +295,8 @@ def print_table(
     right: Sequence[int] = (),
 ) -> None:
     """A plain table; columns whose index is in ``right`` are right-aligned."""
+    if made.quiet:
+        return
     if made.width < NARROW:
         for row in rows:
             for name, cell in zip(columns, row, strict=True):

@@ -325,6 +325,16 @@ def test_markdown_shows_names_as_they_are(tmp_path):
     assert "| gemm" in text
 
 
+def test_which_file_was_written_is_told(tmp_path):
+    folder = written(tmp_path, ["a"])
+    told = json.loads(report(folder, "--json"))
+    assert told["file"] == str(folder / "report.html")
+    assert told["bytes"] == (folder / "report.html").stat().st_size
+    assert report(folder, "--quiet").strip() == told["file"]
+    with pytest.raises(HengsuanError, match="which file was written"):
+        report(folder, "--json", "--format", "md")
+
+
 def test_a_run_is_given_as_openmetrics(tmp_path):
     text = report(written(tmp_path, ["a", "b"]), "--format", "openmetrics")
     assert text.endswith("# EOF\n")

@@ -2,14 +2,18 @@
 
 import io
 import os
-import pty
 import re
 import subprocess
 import sys
 import threading
+from pathlib import Path
 
 import pytest
 from rich.console import Console
+
+sys.path.insert(0, str(Path(__file__).parent))
+from made_runs import case, columns
+from terminals import Terminal
 
 from bench.analysis.finding import Finding
 from bench.analysis.scorecard import Category, MetricScore, Scorecard
@@ -20,9 +24,11 @@ from bench.cluster.plan import plan
 from bench.cluster.simulated import SimulatedExecutor
 from bench.configs import load_chips, load_cluster, load_suite, suite_from_text
 from bench.inventory import Inventory
-from bench.records import Device, Header, Node, Row
-from bench.report.picture import Picture, Screen
-from bench.report.terminal import WORST, print_outcome, print_scorecard, print_table
+from bench.records import Device, DeviceGroup, Header, Node, Row
+from bench.report.picture import Picture
+from bench.report.screen import Screen
+from bench.report.slowest import Slowest
+from bench.report.terminal import WORST, print_next, print_outcome, print_scorecard, print_table
 from bench.rounds import schedule_for
 
 LONG = "20261124-101530-a-run-with-a-name-that-is-longer-than-the-line"
@@ -79,8 +85,9 @@ def test_a_picture_shows_stage_work_counts_and_losses():
     lines = drawn(picture)
     assert "device" in lines[0]
     assert "fabric" in lines[0]
-    assert "collectives[op=all_reduce]" in lines[2]
-    assert lines[3:] == [
+    assert lines[2:] == [
+        "0%, 0 of 10 jobs",
+        "collectives[op=all_reduce]",
         "7 ok, 1 failed",
         "node-3: its agent was lost",
         "node-7: values missing or wrong: 1",
@@ -96,8 +103,8 @@ def test_a_picture_is_as_large_for_ten_thousand_nodes():
             picture.blame(f"node-{node}")
     assert len(picture.worst) == WORST
     lines = drawn(picture)
-    assert len(lines) == 4 + WORST
-    assert {line.split(":")[0] for line in lines[4:6]} == {"node-17", "node-4711"}
+    assert len(lines) == 5 + WORST
+    assert {line.split(":")[0] for line in lines[5:7]} == {"node-17", "node-4711"}
 
 
 def test_the_worst_are_those_with_most_whatever_the_order():
@@ -194,6 +201,15 @@ def row(case, group, status, reason=""):
     return Row(case, group, 0, 1.0, None, None, None, 0, status, -1, "stand-in", reason)
 
 
+def made_case(number, benchmark, better="higher", **changes):
+    unit = "s" if better == "lower" else "FLOP/s"
+    return case(number, benchmark, unit=unit, better=better, **changes)
+
+
+def valued(number, group, value):
+    return Row(number, group, 0, 1.0, value, value, value, 3, "ok", -1, "stand-in", "")
+
+
 def watched():
     """An observer of a run on two nodes of two devices, its console, and cases by benchmark."""
     nodes = [
@@ -219,7 +235,7 @@ def watched():
     )
     console, written = screen_of(120)
     watching = Watching(Screen(console))
-    watching.begin(header, made, inventory, "results/r")
+    watching.begin(header, made, inventory, Path("nowhere/r"))
     watching.stage(made.stages[0], 10)
     cases = {case.benchmark: case.id for case in reversed(made.cases)}
     return watching, written, cases
@@ -230,22 +246,25 @@ def test_a_bad_value_is_blamed_on_its_node():
     bad = [row(cases["gemm"], 3, status) for status in ("failed", "invalid", "missing")]
     good = [row(cases["gemm"], group, "ok") for group in range(3)]
     watching.page(Page(rows=[*good, *bad, row(cases["gemm"], 0, "skipped")]))
-    assert watching._picture.worst == {"right": 3}
-    assert watching._picture.counts["ok"] == 3
+    watching.look()
+    assert watching.watched.picture.worst == {"right": 3}
+    assert watching.watched.picture.counts["ok"] == 3
 
 
 def test_nobody_is_blamed_for_a_pair_across_nodes():
     watching, _, cases = watched()
-    header, inventory = watching._header, watching._inventory
+    header, inventory = watching.watched.header, watching.watched.inventory
     spec = header.schedules[header.cases[cases["pairs"]].schedule]
     schedule = schedule_for(spec, inventory)
     across = [g for g in range(schedule.size) if {m // 2 for m in schedule.members(g)} == {0, 1}]
     inside = [g for g in range(schedule.size) if g not in across]
     assert len(across) == 4
     watching.page(Page(rows=[row(cases["pairs"], group, "failed") for group in across]))
-    assert watching._picture.worst == {}
+    watching.look()
+    assert watching.watched.picture.worst == {}
     watching.page(Page(rows=[row(cases["pairs"], group, "failed") for group in inside]))
-    assert watching._picture.worst == {"left": 1, "right": 1}
+    watching.look()
+    assert watching.watched.picture.worst == {"left": 1, "right": 1}
 
 
 def test_events_are_said_at_once_and_progress_moves():
@@ -254,9 +273,111 @@ def test_events_are_said_at_once_and_progress_moves():
     half = Progress(node="right", done=5, total=10, current="gemm")
     watching.page(Page(events=[lost], progress=[half]))
     assert "agent-lost: left: its agent was lost" in written()
-    assert watching._picture.lost == ["left: its agent was lost"]
-    assert watching._picture.share == 0.5
-    assert watching._picture.current == "gemm"
+    picture = watching.watched.picture
+    assert picture.lost == ["left: its agent was lost"]
+    assert picture.share == 0.5
+    assert picture.current == "gemm"
+
+
+def test_a_fault_is_said_when_it_comes_and_once():
+    watching, written, cases = watched()
+    bad = [row(cases["gemm"], 3, "failed", "out of memory") for _ in range(5)]
+    watching.page(Page(rows=bad))
+    watching.look()
+    assert written().count("failed: right: gemm 64x64x64 fp32 torch: out of memory") == 1
+    many = [row(cases["gemm"], 0, "missing", f"reason {number}") for number in range(50)]
+    watching.page(Page(rows=many))
+    watching.look()
+    assert written().count("missing: left") == WORST - 1  # a stage's faults are not the screen
+    assert watching.watched.picture.worst == {"right": 5, "left": 50}
+
+
+def test_pages_are_looked_at_together_but_events_at_once():
+    watching, written, cases = watched()
+    watching.look()
+    for group in range(4):
+        watching.page(Page(rows=[row(cases["gemm"], group, "ok")]))
+    assert watching.watched.picture.counts["ok"] == 0
+    watching.page(Page(events=[Event(time=1.0, kind="rank-lost", node="left", text="hung")]))
+    assert watching.watched.picture.counts["ok"] == 4
+    assert "rank-lost: left: hung" in written()
+
+
+def test_who_is_slower_than_others_is_named_by_case_and_direction():
+    nodes = Inventory(fleet=DeviceGroup(count=4, devices=4, chip="sim-a"))
+    cases = [made_case(0, "gemm", title="gemm"), made_case(1, "launch", "lower", title="launch")]
+    found = Slowest(cases.__getitem__, lambda _, group: nodes.rank_name(group))
+    values = [[100.0] * 16, [1e-6] * 16]
+    values[0][5], values[0][6], values[1][9], values[1][3] = 70.0, 130.0, 3e-6, 0.2e-6
+    for number, column in enumerate(values):
+        found.rows([valued(number, group, value) for group, value in enumerate(column)])
+    rates, slow = found.said()
+    assert rates == ["gemm flops: 100 FLOP/s, median of 16", "launch flops: 1 µs, median of 16"]
+    assert slow == [
+        "node-00002/1: launch flops 200% worse than usual",
+        "node-00001/1: gemm flops 30% worse than usual",
+    ]
+    found.begin()
+    assert found.said() == ([], slow)  # of the stage before, who was slow
+    found.rows([valued(0, group, 100.0 - 50 * (group == 2)) for group in range(4)])
+    assert found.said()[1] == slow  # of four, nobody is slow
+
+
+def test_columns_say_what_rows_say():
+    cases = [made_case(0, "gemm", title="gemm")]
+    rows = [valued(0, group, 100.0 - 5 * group) for group in range(12)]
+    rows.append(row(0, 12, "failed", "oops"))
+    made = columns(*((one.case, one.group, one.value, one.status, one.reason) for one in rows))
+    told = []
+    for feed in ("rows", "columns"):
+        found = Slowest(cases.__getitem__, lambda _, group: f"d{group}")
+        getattr(found, feed)(rows if feed == "rows" else made)
+        told.append(found.said())
+    assert told[0] == told[1]
+    assert told[0][1][0] == "d11: gemm flops 38% worse than usual"
+
+
+def test_half_a_minute_is_a_line_where_nothing_is_drawn(monkeypatch):
+    made, written = screen_of(80)
+    picture = Picture()
+    picture.stages = ["device"]
+    with Screen(made) as screen:
+        picture.begin("device", 10)
+        screen.stage(picture)
+        picture.done, picture.share = 4, 0.4
+        screen.update(picture)
+        assert len(written().splitlines()) == 1
+        screen._last -= 31
+        screen.update(picture)
+        screen.update(picture)
+    assert written().splitlines()[1:] == [
+        "stage device: 40%, 4 of 10 jobs; about 1 s left; no rows yet"
+    ]
+
+
+def test_a_stage_that_nobody_planned_follows_the_present_one():
+    picture = Picture()
+    picture.stages = ["device", "fabric"]
+    for name in ("device", "device+1", "fabric"):
+        picture.begin(name, 1)
+    assert picture.stages == ["device", "device+1", "fabric"]
+
+
+def test_stages_that_do_not_fit_are_the_present_one_and_its_number():
+    picture = Picture()
+    picture.stages = [f"a-stage-with-a-name-{number}" for number in range(5)]
+    picture.begin("a-stage-with-a-name-2", 10)
+    assert drawn(picture, 40)[0].strip() == "3/5 a-stage-with-a-name-2"
+    assert "a-stage-with-a-name-4" in drawn(picture, 200)[0]
+
+
+def test_a_screen_that_cannot_be_written_says_nothing_more():
+    with open("/dev/full", "w") as full:
+        made = Console(file=full, width=80)
+        with Screen(made) as screen:
+            screen.event("warning", "x" * 10_000)
+            screen.event("warning", "again")
+        made.print("goes nowhere")
 
 
 def test_a_live_display_cleans_up_behind_itself(tmp_path):
@@ -344,7 +465,17 @@ def test_the_outcome_counts_what_it_does_not_list():
     assert text.count("lost: node-") == WORST
     assert "lost: 3 more" in text
     assert "warning: 1 of 4 values were measured while other" in text
-    assert text.endswith("results in results/r; every case: hengsuan results show results/r\n")
+    assert text.endswith("results in results/r\n")
+
+
+def test_what_to_do_next_can_be_copied_however_narrow_it_is():
+    long = f"hengsuan results show {LONG}"
+    for width, lines in ((40, ["next:", f"  {long}  # every case"]), (100, None)):
+        made, written = screen_of(width)
+        print_next(made, [(long, "every case"), ("hengsuan doctor", "is it quiet?")])
+        found = written().splitlines()
+        assert found[:2] == (lines or ["next:", f"  {long}  # every case"])
+        assert len(found) == 3
 
 
 @pytest.mark.parametrize(
@@ -366,26 +497,11 @@ def test_units_survive_a_locale_without_their_characters(encoding, wanted):
 
 
 def test_a_run_on_a_real_terminal(tmp_path):
-    """A pseudo-terminal of 50 columns: the picture is drawn, the results stay."""
-    child, terminal = pty.fork()
-    if child == 0:
-        os.chdir(tmp_path)
-        os.environ.update(COLUMNS="50", LINES="24", TERM="xterm")
-        words = [sys.executable, "-m", "bench", "run", "quick", "--cluster", "small"]
-        os.execv(sys.executable, words)
-    text = b""
-    while True:
-        try:
-            part = os.read(terminal, 65536)
-        except OSError:  # the other end has been closed
-            break
-        if not part:
-            break
-        text += part
-    _, status = os.waitpid(child, 0)
-    os.close(terminal)
-    assert os.waitstatus_to_exitcode(status) == 0
-    assert b"\x1b[?25l" in text
-    assert b"\x1b[?25h" in text
-    assert b"stage 1/3" not in text  # those lines are for logs
-    assert "results in results/" in text.decode()
+    """The picture is drawn and taken away, the results stay."""
+    seen = Terminal(["run", "quick", "--cluster", "small"], tmp_path, columns=50, rows=24)
+    assert seen.end() == 0
+    assert b"\x1b[?25l" in seen.raw
+    assert seen.screen.cursor.hidden is False
+    assert "stage 1/3" not in seen.text  # those lines are for logs
+    assert "results in results/" in seen.text
+    assert "next:" in seen.lines

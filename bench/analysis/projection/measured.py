@@ -8,8 +8,9 @@ Of a model that one rank trains alone, n ranks that exchange gradients only (DDP
 (`bench.analysis.alphabeta`), buckets are those of PyTorch (Li et al., PyTorch Distributed, 2020,
 §3.2.3). Gradients are copied into the buckets, divided by n on the way, and back: each time read
 and written once. How fast memory is for that the same step tells: AdamW reads four vectors of the
-weights' size and writes three. Where the device is the host's own core, nothing runs beside computing; elsewhere part of
-the reduction does. All wait for the last of n, which is late by the largest of n normal delays.
+weights' size and writes three. Where the device is the host's own core, nothing runs beside
+computing; elsewhere part of the reduction does. All wait for the last of n, which is late by the
+largest of n normal delays.
 """
 
 from __future__ import annotations

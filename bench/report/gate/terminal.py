@@ -8,8 +8,9 @@ from rich.console import Console
 from rich.text import Text
 
 from ...gates import GateReport, Judged
+from ..amount import most
 from ..plain import plain
-from ..terminal import WORST, print_table
+from ..terminal import WORST, print_table, verdict
 from .words import (
     FIGURES,
     HEADS,
@@ -36,18 +37,18 @@ def print_gate(made: Console, report: GateReport) -> None:
     bad, good = split(report)
     unsure = any(not fails(report, one) for one in bad)
     style = "yellow" if report.passed and unsure else "green" if report.passed else "red"
-    _line(made, verdict_line(report), f"bold {style}")
+    verdict(made, verdict_line(report), f"bold {style}")
     for text in circumstances(report):
         _line(made, text)
-    shown = bad[:ROWS] + (good if len(good) <= FEW else [])
+    shown = bad[: most(ROWS)] + (good if len(good) <= most(FEW) else [])
     if shown:
         made.print()
         rows = [[plain(cell) for cell in cells(one)] for one in shown]
         print_table(made, HEADS, rows, right=FIGURES)
-    if rest := bad[ROWS:]:
+    if rest := bad[most(ROWS) :]:
         _line(made, f"and {counted(rest)} more, in gate.json", "red")
     _reasons(made, bad)
-    if len(good) > FEW:
+    if len(good) > most(FEW):
         _line(made, f"{len(good)} metrics pass ({counted(good)}); each is in gate.json")
     if said := overall(report):
         _line(made, said)

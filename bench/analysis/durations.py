@@ -1,0 +1,85 @@
+"""How long the stages of a suite took in earlier runs."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import msgspec
+
+from ..errors import HengsuanError
+from ..headers import UNDECODABLE, checked
+from ..records import Header
+
+_RUNS = 5
+"""Runs that are taken, the newest."""
+_LOOKED = 50
+"""Folders that are looked into for them at most."""
+
+
+class Durations(msgspec.Struct, frozen=True):
+    """``seconds`` by stage, medians over ``runs`` runs."""
+
+    seconds: dict[str, float]
+    runs: int
+
+
+class _Told(msgspec.Struct):
+    """What is asked of a header: the rest of ``run.json``, nodes above all, is passed over."""
+
+    id: str
+    suite: str
+    suite_text: str
+    state: str
+    executor: str
+    stages: list[dict[str, Any]] = []
+
+
+def durations(folder: Path, header: Header) -> Durations:
+    """Wall time of stages in complete runs of the same suite in a folder, as far as there are some.
+
+    A simulated fleet has none: its time is not ours. Neither have runs that were resumed, whose
+    stages are there in parts.
+    """
+    found: dict[str, list[float]] = {}
+    runs = 0
+    if header.fleet is None:
+        for path in _newest(folder, header):
+            told = _read(path)
+            if told is None or not _alike(told, header):
+                continue
+            for stage in told.stages:
+                found.setdefault(stage["name"], []).append(float(stage["seconds"]))
+            runs += 1
+            if runs == _RUNS:
+                break
+    return Durations({name: median(each) for name, each in found.items()}, runs)
+
+
+def _newest(folder: Path, header: Header) -> list[Path]:
+    """Folders that may hold such runs: their names are the time and the suite."""
+    try:
+        names = sorted(os.listdir(folder), reverse=True)
+    except OSError:
+        return []
+    return [folder / name for name in names if header.suite in name and name != header.id][:_LOOKED]
+
+
+def _read(path: Path) -> _Told | None:
+    """None for what is no run, or none that can be read: then nothing is known of it."""
+    try:
+        return msgspec.json.decode(checked(path), type=_Told)
+    except (HengsuanError, *UNDECODABLE):
+        return None
+
+
+def _alike(told: _Told, header: Header) -> bool:
+    names = [stage.get("name") for stage in told.stages]
+    return (
+        told.state == "complete"
+        and (told.suite, told.executor) == (header.suite, header.executor)
+        and told.suite_text == header.suite_text
+        and len(set(names)) == len(names)
+    )

@@ -1,0 +1,114 @@
+"""A run's folder while somebody writes it: new rows, a newer header, and whether anybody does.
+
+It is read only, from this host or another that shares its file system. `bench.cluster.journal`
+writes it: rows by whole pages, ``run.json`` replaced at once, a lock held on the rows meanwhile.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import time
+from pathlib import Path
+
+import msgspec
+
+from .errors import HengsuanError, InfraError
+from .headers import RUN, UNDECODABLE, read_header, unreadable
+from .records import Row
+from .results import ROWS
+
+_BLOCK = 1 << 20
+"""Bytes of rows that are read at once."""
+
+
+class Growing:
+    """One run.
+
+    Attributes:
+        path: Its folder.
+        header: ``run.json`` as it was last read.
+
+    Raises:
+        UsageError: there is no run at this path, or it is of another schema version.
+        InfraError: it cannot be read or is damaged.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._stamp = self._now()
+        self.header = read_header(path)
+        self._place = 0
+        self._line = 0
+
+    def _now(self) -> tuple[int, int, int]:
+        """What changes when ``run.json`` is replaced; zeros while it cannot be seen."""
+        try:
+            found = (self.path / RUN).stat()
+        except OSError:  # as on NFS, in the moment in which it is replaced
+            return 0, 0, 0
+        return found.st_mtime_ns, found.st_size, found.st_ino
+
+    def renewed(self) -> bool:
+        """Read the header again if it was replaced; whether it was.
+
+        One that cannot be read at this moment is read the next time.
+        """
+        stamp = self._now()
+        if stamp == self._stamp:
+            return False
+        try:
+            self.header = read_header(self.path)
+        except HengsuanError:
+            if not self.path.is_dir():
+                raise
+            return False
+        self._stamp = stamp
+        return True
+
+    def rows(self) -> list[Row]:
+        """Rows that have come since the last call, of whole lines, a block of them at most.
+
+        Where the file became shorter, a resumed run cut off what was torn: what comes now is new.
+        Raises `InfraError` for a line that is no row.
+        """
+        path = self.path / ROWS
+        try:
+            with path.open("rb") as file:
+                self._place = min(self._place, file.seek(0, os.SEEK_END))
+                file.seek(self._place)
+                data = file.read(_BLOCK)
+        except FileNotFoundError:
+            return []
+        except OSError as error:
+            raise unreadable(path, error) from None
+        whole = data[: data.rfind(b"\n") + 1]
+        try:
+            found = msgspec.json.Decoder(Row).decode_lines(whole)
+        except UNDECODABLE as error:
+            raise InfraError(
+                f"this is no measurement: {error}", where=f"{path}:{self._line + 1}"
+            ) from None
+        self._place += len(whole)
+        self._line += len(found)
+        return found
+
+    def age(self) -> float:
+        """Seconds since a row was written; 0 where that is not known, or clocks of hosts differ."""
+        try:
+            return max(0.0, time.time() - (self.path / ROWS).stat().st_mtime)
+        except OSError:
+            return 0.0
+
+    def held(self) -> bool:
+        """Whether a driver holds the run; so it seems, where a file system has no locks."""
+        try:
+            with (self.path / ROWS).open("rb") as file:
+                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        except FileNotFoundError:
+            return False
+        except OSError:
+            return True
+        return False
