@@ -41,7 +41,7 @@ bench: $(READY)
 
 # What computes runs on all cores; what measures real processes runs alone, one after the other.
 ALONE    := tests/cluster tests/hosts $(wildcard tests/plugin/test_device*.py) tests/plugin/test_mixed_cluster.py
-TOGETHER := tests/unit tests/kernels tests/stats tests/overheads $(filter-out $(ALONE),$(wildcard tests/plugin/test_*.py))
+TOGETHER := tests/unit tests/browser tests/kernels tests/stats tests/overheads $(filter-out $(ALONE),$(wildcard tests/plugin/test_*.py))
 
 test test-full: $(READY)
 	@found=0; \

@@ -20,25 +20,19 @@ GATE_SCHEMA = 1
 GATE = "gate.json"
 
 State: TypeAlias = Literal[
-    "REGRESSED",  # slower (or more) than the margin allows, beyond doubt
-    "INVALID",  # a check did not hold, throttled, contended, other devices, no ratio to zero
-    "MISSING",  # the baseline has it, the candidate has not
-    "NO_BASELINE",  # the candidate has it, the baseline has not
-    "CHANGED",  # the code that defines the measurement differs: figures cannot be compared
-    "INCONCLUSIVE",  # not sure within the blocks or the budget that were allowed
-    "IMPROVED",  # faster than the margin, beyond doubt
-    "PASS",  # not slower than the margin allows, beyond doubt
+    "REGRESSED", "INVALID", "MISSING", "NO_BASELINE", "CHANGED", "INCONCLUSIVE", "IMPROVED", "PASS"
 ]
-STATES: tuple[State, ...] = (
-    "REGRESSED",
-    "INVALID",
-    "MISSING",
-    "NO_BASELINE",
-    "CHANGED",
-    "INCONCLUSIVE",
-    "IMPROVED",
-    "PASS",
-)
+STATE_MEANING: dict[State, str] = {
+    "REGRESSED": "slower (or more) than the margin allows, beyond doubt",
+    "INVALID": "a check did not hold, throttled, contended, other devices, or no ratio to zero",
+    "MISSING": "the baseline has it, the candidate has not",
+    "NO_BASELINE": "the candidate has it, the baseline has not",
+    "CHANGED": "the code that defines the measurement differs: figures cannot be compared",
+    "INCONCLUSIVE": "not sure within the blocks or the budget that were allowed",
+    "IMPROVED": "faster than the margin, beyond doubt",
+    "PASS": "not slower than the margin allows, beyond doubt",
+}
+STATES: tuple[State, ...] = tuple(STATE_MEANING)
 """Worst first."""
 PASSING = frozenset({"PASS", "IMPROVED"})
 Inconclusive: TypeAlias = Literal["fail", "warn"]

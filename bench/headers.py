@@ -74,14 +74,19 @@ def read_versioned(file: Path, schema: int) -> bytes:
         version = msgspec.json.decode(raw, type=_Version).schema
     except UNDECODABLE as error:
         raise InfraError(f"{file.name} is damaged: {error}", where=str(file)) from None
+    check_schema(version, schema, str(file))
+    return raw
+
+
+def check_schema(version: int, schema: int, where: str) -> None:
+    """Raise `UsageError` for a file of another schema than ours."""
     if version != schema:
         which = "newer" if version > schema else "older"
         raise UsageError(
             f"results of schema {version}; this hengsuan reads schema {schema}",
-            where=str(file),
+            where=where,
             hint=f"read it with the {which} hengsuan that wrote it",
         )
-    return raw
 
 
 def _incoherent(header: Header) -> str:

@@ -12,7 +12,7 @@ from .json_output import JSON, print_json, say
 from .verbs import Verb
 
 if TYPE_CHECKING:
-    from ..conformance.outcome import Result, Verdict
+    from ..conformity import Conformity, Result, Verdict
     from ..report.junit import Case, Kind
 
 
@@ -32,8 +32,8 @@ def command(
     Exit code: 0 all passed or are declared not supported; 1 something failed; 2 usage;
     3 something could not be tried here, which is no pass; 4 we crashed.
     """
-    from ..conformance.outcome import exit_of
     from ..conformance.suite import Conformance
+    from ..conformity import WORDS, Conformity
     from ..report.terminal import console, print_list
 
     if listed and (as_json or junit):
@@ -48,24 +48,17 @@ def command(
     for result in suite.run(checks):
         results.append(result)
         said = f" {result.reason}" if result.verdict in ("fail", "skipped") else ""
-        say(f"{result.check}: {_WORDS[result.verdict]}{said}")
-    code = exit_of(results)
+        say(f"{result.check}: {WORDS[result.verdict]}{said}")
+    found = Conformity.of(name, [device.name for device in suite.devices], results)
     if junit is not None:
         from ..report.junit import write
 
         write(junit, f"backend check {name}", [_junit(one) for one in results])
     if as_json:
-        found = {
-            "backend": name,
-            "exit": int(code),
-            "devices": [device.name for device in suite.devices],
-            "counts": _counts(results),
-            "results": results,
-        }
         print_json(found)
     else:
-        _print(name, results)
-    return int(code)
+        _print(found)
+    return found.exit
 
 
 _KINDS: dict[Verdict, Kind] = {
@@ -74,19 +67,6 @@ _KINDS: dict[Verdict, Kind] = {
     "unsupported": "skipped",
     "skipped": "error",
 }
-_WORDS: dict[Verdict, str] = {
-    "pass": "pass",
-    "fail": "FAIL",
-    "unsupported": "not supported",
-    "skipped": "skipped",
-}
-
-
-def _counts(results: list[Result]) -> dict[Verdict, int]:
-    found = dict.fromkeys(_WORDS, 0)
-    for one in results:
-        found[one.verdict] += 1
-    return found
 
 
 def _junit(one: Result) -> Case:
@@ -97,21 +77,19 @@ def _junit(one: Result) -> Case:
     return Case(one.check, one.seconds, _KINDS[one.verdict], text)
 
 
-def _print(name: str, results: list[Result]) -> None:
+def _print(found: Conformity) -> None:
+    from ..conformity import WORDS
     from ..report.terminal import console, print_table, verdict
 
     screen = console()
     rows = [
-        (one.check, _WORDS[one.verdict], f"{one.seconds:.1f} s" if one.seconds else "", one.reason)
-        for one in results
+        (one.check, WORDS[one.verdict], f"{one.seconds:.1f} s" if one.seconds else "", one.reason)
+        for one in found.results
     ]
     print_table(screen, ("check", "result", "time", "found"), rows, right=(2,))
-    for one in results:
+    for one in found.results:
         if one.hint:
             screen.print(f"{one.check}: {one.hint}", soft_wrap=True)
-    counts = _counts(results)
-    said = ", ".join(f"{number} {_WORDS[v].lower()}" for v, number in counts.items() if number)
-    took = sum(one.seconds for one in results)
-    verdict(screen, f"backend {name}: {said}, in {took:.0f} s", "")
-    if counts["skipped"]:
+    verdict(screen, f"backend {found.backend}: {found.said()}", "")
+    if found.counts["skipped"]:
         screen.print("what was skipped is no pass: nobody knows whether it holds", soft_wrap=True)

@@ -14,6 +14,7 @@ from .verbs import Verb
 
 if TYPE_CHECKING:
     from ..report.language import Language
+    from ..report.pages.comparison import SideBySide
 
 
 @click.command(cls=Verb, name="compare")
@@ -21,9 +22,15 @@ if TYPE_CHECKING:
 @PROFILE
 @LANGUAGE
 @OUT
+@click.option("--html", type=click.Path(path_type=Path), help="Also write a page to this file.")
 @JSON
 def command(
-    systems: tuple[str, ...], profile: str, language: Language, out: Path, as_json: bool
+    systems: tuple[str, ...],
+    profile: str,
+    language: Language,
+    out: Path,
+    html: Path | None,
+    as_json: bool,
 ) -> int:
     """Put systems side by side: each RUN is one, or several runs of one, joined with '+'.
 
@@ -37,6 +44,7 @@ def command(
     from ..analysis.subject import separated
     from ..configs import load_chips
     from ..report.comparison import print_comparison
+    from ..report.pages.comparison import SideBySide
     from ..report.terminal import console
 
     if len(systems) < 2:
@@ -64,10 +72,34 @@ def command(
     found = compare(scores(read, scored_by, chips), scored_by.weights)
     every = (found.overall, *found.categories, *found.metrics)
     code = Exit.OK if any(not one.unranked for one in every) else Exit.INCONCLUSIVE
+    told = SideBySide(exit=int(code), profile=profile, provenance=firsts[0].label, comparison=found)
+    if html is not None:
+        _page(html, told, systems, out, language)
     if as_json:
-        print_json({"exit": int(code), "profile": profile, "comparison": found})
+        print_json(told)
         return int(code)
     screen = console()
-    screen.print(f"{firsts[0].label}, {profile}")
+    screen.print(f"{told.provenance}, {profile}")
     print_comparison(screen, found, language)
     return int(code)
+
+
+def _page(
+    path: Path, told: SideBySide, systems: tuple[str, ...], out: Path, language: Language
+) -> None:
+    """The comparison with what the runs' own pages show, beside each other."""
+    from ..configs import load_chips
+    from ..report.html.render import require_plotly, write
+    from ..report.html.source import Source
+    from ..report.pages.beside import beside
+    from ..report.pages.comparison import comparison_page
+    from ..results import RunReader
+    from ..runs import find_run
+
+    require_plotly()
+    chips = load_chips()
+    sources = [
+        [Source(RunReader(find_run(run, out)), chips, language=language) for run in one.split("+")]
+        for one in systems
+    ]
+    write(comparison_page(told, language, beside(sources)), path)

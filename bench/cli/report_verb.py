@@ -53,6 +53,9 @@ def command(
 ) -> int:
     """Write RUN as one HTML file that opens without a network, or for another system.
 
+    In the place of a run, the page of a file: gate.json, verdict.json, or what score, project,
+    compare and backend check print with --json (- for standard input).
+
     The page begins with the verdict and the score, says why, and shows every measurement beside
     what was to be expected of it. `hengsuan certify --from RUN` gives it its verdict. With --json,
     which file was written, of how many bytes.
@@ -62,18 +65,25 @@ def command(
     from ..errors import UsageError
     from ..results import RunReader
     from ..runs import find_run
+    from .report_document import document, document_page
 
     if show and (kind != "html" or str(output) == "-"):
         raise UsageError("--open shows an HTML file", hint="leave out --format and --output -")
-    reader = RunReader(find_run(run, out))
     if as_json and (str(output) == "-" or (output is None and kind != "html")):
         raise UsageError("--json says which file was written", hint="give --output FILE")
-    if kind == "html":
-        path, size = _html(reader, output, profile, language)
+    if (file := document(run)) is not None:
+        of = {"document": str(file)}
+        text, place = document_page(file, kind, output, language)
+        path, size = _put([text], place)
     else:
-        path, size = _put(_text(reader, kind, profile, language), output)
+        reader = RunReader(find_run(run, out))
+        of = {"run": reader.header.id}
+        if kind == "html":
+            path, size = _html(reader, output, profile, language)
+        else:
+            path, size = _put(_text(reader, kind, profile, language), output)
     if as_json:
-        print_json({"run": reader.header.id, "format": kind, "file": str(path), "bytes": size})
+        print_json({**of, "format": kind, "file": str(path), "bytes": size})
     elif path is not None:
         click.echo(str(path))
         say(f"{size / 1e6:.1f} MB")

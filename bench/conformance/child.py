@@ -14,9 +14,10 @@ import msgspec
 from .. import host
 from ..backends.registry import get
 from ..cluster.ranks import cpus_of
+from ..conformity import Result
 from ..errors import HengsuanError
 from .checks import Subject, Task, device_checks
-from .outcome import Outcome, Result
+from .outcome import Outcome
 
 
 def main() -> None:

@@ -17,6 +17,7 @@ from pathlib import Path
 
 from ..backends.base import Backend
 from ..cluster.ranks import rank_environment
+from ..conformity import WORST, Result
 from ..errors import HengsuanError
 from ..host import ended_by
 from ..records import Case, Row
@@ -24,7 +25,6 @@ from ..results import RunReader
 from ..runs import list_runs
 from ..workloads.lacking import declared
 from .cases import Stages, suite
-from .outcome import WORST, Result
 
 LIMIT = 1800.0
 """Seconds that a part may take in all."""

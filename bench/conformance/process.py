@@ -17,11 +17,11 @@ import msgspec
 
 from .. import host
 from ..cluster.ranks import rank_environment
+from ..conformity import WORST, Result
 from ..host.files import read
 from ..records import Device
 from .checks import Check, Task
 from .child import outcome_file
-from .outcome import WORST, Result
 
 MARK = "HENGSUAN_CONFORMANCE"
 """Environment variable by which every process that a check started is found, whoever owns it."""

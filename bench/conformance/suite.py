@@ -11,12 +11,12 @@ import msgspec
 from ..backends.base import Backend
 from ..backends.probe import Probe, architecture, probe
 from ..backends.registry import get
+from ..conformity import Result
 from ..errors import BackendError, unknown
 from ..records import Device
 from .cases import Stages, parts
 from .checks import device_checks
 from .measured import run_part
-from .outcome import Result
 from .process import run_check
 
 

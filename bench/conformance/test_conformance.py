@@ -12,7 +12,7 @@ from collections.abc import Callable
 
 import pytest
 
-from .outcome import Result
+from ..conformity import Result
 from .suite import Conformance
 
 VARIABLE = "HENGSUAN_CONFORMANCE_BACKEND"

@@ -15,13 +15,13 @@ from .terminal import print_table, verdict
 def print_comparison(made: Console, found: Comparison, language: Language = "en") -> None:
     """Who each system is, the whole, categories and metrics; ranks only where there are any."""
     say = speaker(language)
-    letters = [_letter(index) for index in range(len(found.systems))]
-    for letter, run, kinds, coverage in zip(
+    letters = [letter(index) for index in range(len(found.systems))]
+    for name, run, kinds, coverage in zip(
         letters, found.systems, found.kinds, found.coverages, strict=True
     ):
         said = "覆盖率" if language == "zh" else "coverage"
         made.print(
-            Text(f"{letter}: {plain(run)}, {', '.join(kinds)}, {said} {coverage:.0%}"),
+            Text(f"{name}: {plain(run)}, {', '.join(kinds)}, {said} {coverage:.0%}"),
             soft_wrap=True,
         )
     # What no system has a value of is no comparison; JSON has it.
@@ -30,24 +30,34 @@ def print_comparison(made: Console, found: Comparison, language: Language = "en"
     words = ("", "指标", "排名") if language == "zh" else ("", "metric", "ranking")
     right = tuple(range(2, 2 + len(letters)))
     print_table(made, (words[0], words[1], *letters, words[2]), rows, right=right)
-    text = (
-        f"总分与类别得分只按各系统共有且有区间的 {found.common} 项指标计算;区间重叠者并列,不分先后"
-        if language == "zh"
-        else f"the whole and its categories are compared on the {found.common} metric(s) that "
-        "every system has with an interval; where intervals overlap nobody is ahead"
+    made.print(Text(rule(found, language)), soft_wrap=True)
+    verdict(made, f"{say(found.overall.name)}: {ranking(found.overall, language)}")
+
+
+def rule(found: Comparison, language: Language = "en") -> str:
+    """On what the whole is compared, and when somebody is ahead."""
+    if language == "zh":
+        of = f"总分与类别得分只按各系统共有且有区间的 {found.common} 项指标计算"
+        return f"{of};区间重叠者并列,不分先后"
+    return (
+        f"the whole and its categories are compared on the {found.common} metric(s) that every "
+        "system has with an interval; where intervals overlap nobody is ahead"
     )
-    made.print(Text(text), soft_wrap=True)
-    verdict(made, f"{say(found.overall.name)}: {_ranking(found.overall, language)}")
 
 
 def _row(one: Compared, language: Language) -> tuple[str, ...]:
-    say = speaker(language)
-    name = one.title_zh if language == "zh" and one.title_zh else say(one.name)
-    cells = [_cell(entry, one.unit) for entry in one.entries]
-    return (plain(name), one.metric, *cells, _ranking(one, language))
+    cells = [cell(entry, one.unit) for entry in one.entries]
+    return (named(one, language), one.metric, *cells, ranking(one, language))
 
 
-def _cell(entry: Entry, unit: str) -> str:
+def named(one: Compared, language: Language) -> str:
+    """What is compared, by name."""
+    title = one.title_zh if language == "zh" and one.title_zh else speaker(language)(one.name)
+    return plain(title)
+
+
+def cell(entry: Entry, unit: str) -> str:
+    """A system's value with its interval."""
     if entry.value is None:
         return "–"
     if not unit:
@@ -59,12 +69,13 @@ def _cell(entry: Entry, unit: str) -> str:
     return f"{format_value(entry.value, unit)} ({low} – {high})"
 
 
-def _ranking(one: Compared, language: Language) -> str:
+def ranking(one: Compared, language: Language) -> str:
+    """``A > B = C``, or why nobody is ahead."""
     if one.unranked:
         return f"{'无' if language == 'zh' else 'none'}: {_why(one.unranked, language)}"
     by_rank: dict[int, list[str]] = {}
     for index, entry in enumerate(one.entries):
-        by_rank.setdefault(entry.rank or 0, []).append(_letter(index))
+        by_rank.setdefault(entry.rank or 0, []).append(letter(index))
     if len(by_rank) == 1:
         return "区间重叠" if language == "zh" else "intervals overlap"
     return " > ".join(" = ".join(by_rank[rank]) for rank in sorted(by_rank))
@@ -81,7 +92,7 @@ def _why(text: str, language: Language) -> str:
     }.get(text, text)
 
 
-def _letter(index: int) -> str:
+def letter(index: int) -> str:
     """A, B, ..., Z, A1, ..."""
     turn, place = divmod(index, 26)
     return chr(ord("A") + place) + (str(turn) if turn else "")

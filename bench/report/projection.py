@@ -20,26 +20,15 @@ _JOULE_OF_MWH = 3.6e9
 
 def print_projection(made: Console, found: Projection, *, searched: bool = False) -> None:
     """The layout, where a step's time goes, memory, the training, and what it all rests on."""
-    _say(
-        made,
-        f"{found.model}: {found.parameters / 1e9:.4g} billion weights"
-        + (f", {found.active / 1e9:.4g} active" if found.active != found.parameters else "")
-        + f", on {found.chips} × {found.chip} ({found.cluster}), {found.dtype}",
-        "bold",
-    )
-    _say(made, f"layout: {found.plan.said()}; {found.microbatches} microbatch(es) of a step")
+    _say(made, headline(found), "bold")
+    _say(made, layout_line(found))
     rows = [
         (NAMES[name], format_duration(seconds), f"{seconds / found.seconds:.1%}")
         for name, seconds in asdict(found.step).items()
         if seconds > 0
     ]
     print_table(made, ("a step's", "seconds", "share"), rows, right=(1, 2))
-    training = found.training
-    verdict(
-        made,
-        f"step {format_duration(found.seconds)} ± {found.doubt:.0%} (one standard deviation), "
-        f"mfu {training.mfu:.1%} (causal-exact), mfu_palm {training.mfu_palm:.1%}",
-    )
+    verdict(made, step_line(found))
     held = found.memory
     _say(
         made,
@@ -53,10 +42,10 @@ def print_projection(made: Console, found: Projection, *, searched: bool = False
     if found.harness is not None:
         own = found.harness.total / 1e9
         _say(made, f"memory of this project's own trainer in this layout: {own:.1f} GB")
-    for line in _training(found):
+    for line in training_lines(found):
         _say(made, line)
     if searched and found.found is not None:
-        for line in _searched(found):
+        for line in searched_lines(found):
             _say(made, line)
     if found.gains:
         gains = [
@@ -71,7 +60,31 @@ def print_projection(made: Console, found: Projection, *, searched: bool = False
         _say(made, f"worth measuring, for --calibrate: gemm {found.dtype} {shapes}", "dim")
 
 
-def _training(found: Projection) -> list[str]:
+def headline(found: Projection) -> str:
+    """The model, and on what."""
+    active = f", {found.active / 1e9:.4g} active" if found.active != found.parameters else ""
+    return (
+        f"{found.model}: {found.parameters / 1e9:.4g} billion weights{active}, on {found.chips} × "
+        f"{found.chip} ({found.cluster}), {found.dtype}"
+    )
+
+
+def layout_line(found: Projection) -> str:
+    """How a step is spread."""
+    return f"layout: {found.plan.said()}; {found.microbatches} microbatch(es) of a step"
+
+
+def step_line(found: Projection) -> str:
+    """How long a step takes, how sure that is, and the share of the peak that it reaches."""
+    training = found.training
+    return (
+        f"step {format_duration(found.seconds)} ± {found.doubt:.0%} (one standard deviation), "
+        f"mfu {training.mfu:.1%} (causal-exact), mfu_palm {training.mfu_palm:.1%}"
+    )
+
+
+def training_lines(found: Projection) -> list[str]:
+    """Rate, days, energy and goodput of the training, and what is absent of them."""
     training = found.training
     lines = [
         f"{training.tokens_per_second:.4g} token/s while it trains; "
@@ -92,7 +105,8 @@ def _training(found: Projection) -> list[str]:
     return [*lines, *(f"absent: {why}" for why in training.absent)]
 
 
-def _searched(found: Projection) -> list[str]:
+def searched_lines(found: Projection) -> list[str]:
+    """How many layouts were looked at, and why the next best is not the best."""
     assert found.found is not None
     looked = found.found
     lines = [f"looked at {looked.looked_at} layouts, of which {looked.fitting} fit"]

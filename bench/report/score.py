@@ -27,7 +27,7 @@ SHOWN = 8
 def print_score(made: Console, card: Scorecard, language: Language = "en") -> None:
     """One system's scores."""
     say = speaker(language)
-    verdict(made, _headline(card, language))
+    verdict(made, headline(card, language))
     if note := (card.note_zh if language == "zh" and card.note_zh else card.note):
         _line(made, f"{say('note')}: {note}")
     columns: tuple[str, ...] = ("category", "score", "95 % interval", "coverage", "weight")
@@ -69,7 +69,8 @@ def merged(told: Sequence[tuple[str, str, str]], language: Language) -> list[str
     return lines
 
 
-def _headline(card: Scorecard, language: Language) -> str:
+def headline(card: Scorecard, language: Language) -> str:
+    """The whole in a line: score, interval, coverage, provenance, of what and by what."""
     label = speaker(language)(labelled(card.provenance, card.stands_for))
     kinds = ", ".join(card.kinds)
     if language == "zh":

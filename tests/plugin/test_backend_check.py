@@ -12,7 +12,7 @@ from xml.etree import ElementTree
 import pytest
 
 from bench.conformance import cases
-from bench.conformance.outcome import Result, exit_of
+from bench.conformity import Result, exit_of
 
 FILLED = {
     'module = "torch_acme"  # TODO: whose import makes the device type known; None: built in': (

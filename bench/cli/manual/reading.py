@@ -71,6 +71,7 @@ PAGES = {
             "hengsuan report RUN --output page.html --lang zh": "elsewhere, in Chinese",
             "hengsuan report RUN --format csv --output rows.csv": "every row in full words",
             "hengsuan report RUN --format junit --output run.xml": "a test case a case",
+            "hengsuan report gate.json": "the page of a gate, beside its file",
         },
         {"results/RUN/report.html": "the page: one file that asks no network for anything"},
         ("certify", "results show", "score", "expect"),
@@ -92,7 +93,10 @@ PAGES = {
         ("compare", "expect", "project"),
     ),
     "compare": Page(
-        {"hengsuan compare RUN_A RUN_B+RUN_C": "two systems, the second measured in two runs"},
+        {
+            "hengsuan compare RUN_A RUN_B+RUN_C": "two systems, the second measured in two runs",
+            "hengsuan compare RUN_A RUN_B --html both.html": "and a page of it",
+        },
         RUNS,
         ("score", "gate check"),
     ),

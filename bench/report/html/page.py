@@ -106,7 +106,8 @@ class Row(msgspec.Struct, array_like=True, frozen=True):
 class Table(msgspec.Struct, frozen=True):
     """Rows that can be sorted and filtered; the first `STATIC` of them stand without scripts.
 
-    ``empty`` is said where there are no rows.
+    ``empty`` is said where there are no rows. ``nodes``: each row is a node, found by what it says;
+    who asks for a node is shown its row.
     """
 
     kind: ClassVar[str] = "table"
@@ -115,6 +116,7 @@ class Table(msgspec.Struct, frozen=True):
     rows: Sequence[Row]
     caption: str = ""
     empty: str = ""
+    nodes: bool = False
 
 
 class Figure(msgspec.Struct, frozen=True):
@@ -156,6 +158,14 @@ class Fold(msgspec.Struct, frozen=True):
     tone: Tone = ""
 
 
+class Columns(msgspec.Struct, frozen=True):
+    """Blocks beside each other, each column under its title; below each other where narrow."""
+
+    kind: ClassVar[str] = "columns"
+
+    columns: Sequence[tuple[str, Sequence[Block]]]
+
+
 class Custom(msgspec.Struct, frozen=True):
     """A template of this room with what it shows, for what no other block can."""
 
@@ -165,7 +175,7 @@ class Custom(msgspec.Struct, frozen=True):
     data: Mapping[str, Any]
 
 
-Block: TypeAlias = "Verdict | Text | Facts | Commands | Table | Chart | Fold | Custom"
+Block: TypeAlias = "Verdict | Text | Facts | Commands | Table | Chart | Fold | Columns | Custom"
 
 
 class Section(msgspec.Struct, frozen=True):

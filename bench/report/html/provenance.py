@@ -29,7 +29,7 @@ def provenance(source: Source) -> Section:
         ("command", shlex.join(header.command)),
         ("rows", f"{len(source.columns):,}"),
         ("cases", f"{len(header.cases):,}"),
-        *_environment(header.environment, ""),
+        *flattened(header.environment),
         *((f"SHA-256 {name}", digest) for name, digest in source.digests.items()),
     ]
     blocks: list[Any] = [Facts([(key, value) for key, value in facts if value])]
@@ -60,10 +60,11 @@ def provenance(source: Source) -> Section:
     return Section("provenance", "Provenance", blocks)
 
 
-def _environment(found: dict[str, Any], start: str) -> Iterator[tuple[str, str]]:
+def flattened(found: dict[str, Any], start: str = "") -> Iterator[tuple[str, str]]:
+    """(path, value) of all that an environment says, in words."""
     for key, value in found.items():
         if isinstance(value, dict):
-            yield from _environment(value, f"{start}{key}.")
+            yield from flattened(value, f"{start}{key}.")
         elif value not in (None, "", [], ()):
             said = ", ".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value)
             yield f"{start}{key}", said

@@ -16,7 +16,7 @@ from ...errors import InfraError, UsageError
 from ...files import replace_file
 from ..language import Say
 from ..plain import plain
-from .page import Block, Cell, Chart, Figure, Fold, Page, Row, Table
+from .page import Block, Cell, Chart, Columns, Figure, Fold, Page, Row, Table
 from .words import SCRIPTED, speaker
 
 STATIC = 60
@@ -164,3 +164,6 @@ def _all(blocks: Sequence[Block]) -> Iterator[Block]:
         yield block
         if isinstance(block, Fold):
             yield from _all(block.blocks)
+        elif isinstance(block, Columns):
+            for _, blocks in block.columns:
+                yield from _all(blocks)

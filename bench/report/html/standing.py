@@ -14,9 +14,10 @@ from ...units import format_value
 from ...verdicts import Certification
 from ..evidence import circumstances, verdict_line
 from ..score import named, title_of
-from .page import Cell, Column, Figure, Fold, Row, Section, Table, Text, Tone, Verdict, cells
-from .page import Chart as Drawing
+from .intervals import Line, Mark, shares
+from .page import Cell, Column, Custom, Fold, Row, Section, Table, Text, Tone, Verdict, cells
 from .source import Source
+from .words import Speaks
 
 WORTH = 5
 """Metrics that are named as worth most."""
@@ -40,7 +41,7 @@ def standing(source: Source) -> Section:
     if source.verdict is not None and source.verdict.results != source.digests.get(ROWS, ""):
         blocks.append(Text([OTHERS], tone="warn"))
     for card in source.cards:
-        blocks += _card(source, card)
+        blocks += card_blocks(source, card)
     return Section("verdict", "Verdict and score", blocks)
 
 
@@ -81,7 +82,8 @@ def _figures(source: Source) -> Iterator[tuple[str, str, str]]:
     yield "values", f"{sum(counts.values()):,}", said
 
 
-def _card(source: Source, card: Scorecard) -> Iterator[Any]:
+def card_blocks(source: Speaks, card: Scorecard) -> Iterator[Any]:
+    """Categories with their scores, what is worth most, every metric, and the chain."""
     language, say = source.language, source.say
     if note := (card.note_zh if language == "zh" and card.note_zh else card.note):
         yield Text([note], tone="dim", own=False)
@@ -119,37 +121,21 @@ def _card(source: Source, card: Scorecard) -> Iterator[Any]:
         yield Fold("the chain of efficiencies", [_chain(source, card.chain)])
 
 
-def _bars(source: Source, scored: list[Category]) -> Drawing:
-    names = [title_of(one, source.language) for one in scored]
-    value = [one.score or 0.0 for one in scored]
-    high = [(one.high if one.high is not None else v) - v
-            for one, v in zip(scored, value, strict=True)]  # fmt: skip
-    low = [v - (one.low if one.low is not None else v)
-           for one, v in zip(scored, value, strict=True)]  # fmt: skip
-    bar = {
-        "type": "bar",
-        "orientation": "h",
-        "y": names,
-        "x": value,
-        "text": [f"{one:.0f}" for one in value],
-        "textposition": "inside",
-        "insidetextanchor": "start",
-        "marker": {"color": "$s0"},
-        "error_x": {"type": "data", "symmetric": False, "array": high, "arrayminus": low,
-                    "color": "$dim", "thickness": 1.2},
-        "hovertemplate": "%{y}: %{x:.1f}<extra></extra>",
-    }  # fmt: skip
-    layout = {
-        "xaxis": {"range": [0, 100]},
-        "yaxis": {"autorange": "reversed"},
-        "margin": {"t": 5, "b": 30},
-        "bargap": 0.35,
-    }
+def _bars(source: Speaks, scored: list[Category]) -> Custom:
+    lines = [
+        Line(
+            title_of(one, source.language),
+            [Mark(one.score, one.low, one.high)],
+            f"{one.score:.0f}",
+        )
+        for one in scored
+        if one.score is not None
+    ]
     says = "The score of each category out of 100, with its 95 % interval."
-    return Drawing([Figure([bar], layout)], says, height=60 + 34 * len(scored))
+    return shares(lines, says, whole=100.0, unit="")
 
 
-def _metrics(source: Source, every: list[tuple[Category, MetricScore]]) -> Table:
+def _metrics(source: Speaks, every: list[tuple[Category, MetricScore]]) -> Table:
     say, language = source.say, source.language
     columns = [
         Column("metric"),
@@ -184,7 +170,7 @@ def _metrics(source: Source, every: list[tuple[Category, MetricScore]]) -> Table
     return Table(columns, rows, empty="the profile asks for nothing that was measured")
 
 
-def _chain(source: Source, chain: list[MetricScore]) -> Table:
+def _chain(source: Speaks, chain: list[MetricScore]) -> Table:
     say = source.say
     columns = [Column("factor"), Column("value", number=True), Column("confidence")]
     columns += [Column("provenance"), Column("what it is made of")]

@@ -21,6 +21,7 @@ from ..evidence import (
 from ..score import merged
 from .page import Cell, Column, Commands, Fold, Row, Section, Table, Text
 from .source import Source
+from .words import Speaks
 
 CARDS = 12
 """Rejected nodes that have a card each; all are in the table."""
@@ -34,9 +35,9 @@ def why(source: Source) -> Section | None:
     """The section; None where nothing is to be said."""
     blocks: list[Any] = []
     if source.verdict is not None:
-        blocks += _certified(source, source.verdict)
+        blocks += certified(source, source.verdict)
     findings = [one for card in source.cards for one in card.findings]
-    blocks += _findings(source, findings)
+    blocks += findings_by_kind(source, findings)
     lost = [
         f"{event['kind']}: {event['node']}: {event['text']}"
         for event in source.header.events
@@ -53,7 +54,8 @@ def why(source: Source) -> Section | None:
     return Section("why", "Why", blocks, lead="The worst first, each with what it rests on.")
 
 
-def _certified(source: Source, found: Certification) -> Iterator[Any]:
+def certified(source: Speaks, found: Certification) -> Iterator[Any]:
+    """Rejected nodes, the worst first, the others' reasons, what to type, and notes."""
     worst = rejected(found)
     for number, node in enumerate(worst[:CARDS]):
         yield _card(source, node, number < 3)
@@ -72,7 +74,7 @@ def _certified(source: Source, found: Certification) -> Iterator[Any]:
         yield Fold("notes", [Text(found.notes, own=False)])
 
 
-def _card(source: Source, node: NodeVerdict, opened: bool) -> Fold:
+def _card(source: Speaks, node: NodeVerdict, opened: bool) -> Fold:
     if not node.evidence:
         return Fold(node.node, [Text([UNEXPLAINED])], tone="bad")
     first = node.evidence[0]
@@ -97,7 +99,7 @@ def _card(source: Source, node: NodeVerdict, opened: bool) -> Fold:
     return Fold(title, blocks, open=opened, tone="bad")
 
 
-def _table(source: Source, worst: list[NodeVerdict]) -> Table:
+def _table(source: Speaks, worst: list[NodeVerdict]) -> Table:
     columns = [Column("rejected"), Column("found"), Column("value", number=True)]
     columns += [Column("expected", number=True), Column("worse by", number=True)]
     columns += [Column("findings", number=True)]
@@ -137,7 +139,7 @@ def _alike(groups: list[Alike]) -> Table:
     return Table([Column("nodes"), Column("number", number=True), Column("why")], rows)
 
 
-def _findings(source: Source, findings: list[Finding]) -> Iterator[Any]:
+def findings_by_kind(source: Speaks, findings: list[Finding]) -> Iterator[Any]:
     """What the score's reader must know: a fold a kind, those that say the same in one line."""
     for kind in dict.fromkeys(one.kind for one in findings):
         told = [(one.kind, one.name, one.text) for one in findings if one.kind == kind]

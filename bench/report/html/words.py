@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from functools import cache
+from typing import Protocol
 
 from ..language import Language, Say, english
 from ..language import chinese as analysed
+from .document_words import WORDS as DOCUMENTS
 
 SCRIPTED = (
     "accept",
@@ -256,6 +258,28 @@ WORDS: dict[str, str] = {
 }
 
 
+class Speaks(Protocol):
+    """What says words in a page's language."""
+
+    @property
+    def language(self) -> Language:
+        """The page's."""
+        ...
+
+    @property
+    def say(self) -> Say:
+        """A text in it."""
+        ...
+
+
+class Voice:
+    """Speaks a language, where there is no run that does."""
+
+    def __init__(self, language: Language) -> None:
+        self.language = language
+        self.say = speaker(language)
+
+
 def speaker(language: Language) -> Say:
     """What says a text of a page in a language."""
     return chinese if language == "zh" else english
@@ -264,4 +288,4 @@ def speaker(language: Language) -> Say:
 @cache
 def chinese(text: str) -> str:
     """The text in Chinese where it is known, else itself."""
-    return WORDS.get(text) or analysed(text)
+    return WORDS.get(text) or DOCUMENTS.get(text) or analysed(text)

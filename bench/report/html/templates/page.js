@@ -3,6 +3,7 @@
   const words = JSON.parse(document.getElementById("words").textContent);
   const say = (text) => words[text] || text;
   const PAGE = 200;
+  const SHORT = 20; // characters that are never broken, as in blocks.html.j2
   const root = document.documentElement;
 
   function element(tag, attributes, ...children) {
@@ -61,7 +62,7 @@
       const made = element("tr", {});
       cells.forEach((cell, index) => {
         const [text, , tone, node] = typeof cell === "string" ? [cell] : cell;
-        const td = element("td", { class: numbers[index] ? "number" : "", "data-tone": tone });
+        const td = element("td", { class: numbers[index] ? "number" : text.length <= SHORT ? "short" : "", "data-tone": tone });
         if (index === 0 && ((more && more.length) || again)) {
           td.append(element("button", { type: "button", class: "more", "aria-expanded": "false", "aria-label": say("details"), text: "▸", onclick: (event) => open(made, row, event.currentTarget) }));
         }
@@ -131,6 +132,13 @@
         }
       }
       controls.append(element("span", { class: "count" }));
+    }
+    if (box.hasAttribute("data-of-nodes")) {
+      document.addEventListener("show-node", (event) => {
+        const input = controls.querySelector("input");
+        if (input) { input.value = event.detail; wanted = event.detail; choose(); }
+        box.scrollIntoView({ block: "center" });
+      });
     }
     choose();
   }
