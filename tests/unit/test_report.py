@@ -189,6 +189,7 @@ def test_a_verdict_is_said_in_chinese(count, told):
         version="1", nodes=nodes, measured=10, retested=1, stopped="no time",
     )  # fmt: skip
     assert chinese(verdict_line(made)) == told
+    assert next(map(chinese, circumstances(made))).startswith("实测;套件 s")
     assert all("套件" in line or "复测" in line or "提前" in line
                for line in map(chinese, circumstances(made)))  # fmt: skip
 

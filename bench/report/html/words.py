@@ -316,7 +316,8 @@ def chinese(text: str) -> str:
     for pattern, told in _SENTENCES:
         if parts := pattern.fullmatch(text):
             said = [_COUNTED.sub(_counted, part or "") for part in parts.groups()]
-            return told.format(*said)
+            # What stands first is a number or a provenance; suites and runs keep their names.
+            return told.format(analysed(said[0]), *said[1:])
     return analysed(text)
 
 
