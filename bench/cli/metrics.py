@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 import click
 
 from ..errors import HengsuanError, InfraError, UsageError
+from .json_output import tell
 
 if TYPE_CHECKING:
     from ..cluster.executor import Page
@@ -150,7 +151,7 @@ class Exported:
                     hint="name a file in a folder that is there and can be written",
                 ) from None
             if problem != self._problem:  # said once: no reason to lose a measurement
-                click.echo(f"warning: {self._file}: {problem}", err=True)
+                tell(f"warning: {self._file}: {problem}")
             self._problem = problem
         self._written = time.monotonic()
 
@@ -167,7 +168,7 @@ def exported(file: Path | None, port: str | None) -> Iterator[Exported | None]:
         yield None
         return
     if file is not None and file.suffix != ".prom":
-        click.echo(f"note: {file}: node_exporter reads files named *.prom alone", err=True)
+        tell(f"note: {file}: node_exporter reads files named *.prom alone")
     if file is not None and not file.parent.is_dir():
         raise UsageError(f"--metrics-file {file}: there is no folder {file.parent}")
     if file is not None and file.exists() and not file.is_file():
@@ -198,7 +199,7 @@ def _serve(place: Place, kept: Exported) -> Callable[[], None]:
             hint="choose another port" if taken else "choose an address of this host",
         ) from None
     host = f"[{place.address}]" if ":" in place.address else place.address
-    click.echo(f"metrics at http://{host}:{server.server_port}/metrics", err=True)
+    tell(f"metrics at http://{host}:{server.server_port}/metrics")
     return server.shutdown
 
 

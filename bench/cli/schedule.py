@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from ..errors import Exit, HengsuanError, UsageError
+from .json_output import tell
 from .parameters import Duration
 from .place import given, spelled
 
@@ -101,7 +102,7 @@ def scheduled(every: float | None, idle_only: bool, out: Path, where: Mapping[st
         out,
         every,
         idle,
-        lambda line: click.echo(line, err=True),
+        tell,
     )
     return rounds.run()
 
@@ -115,7 +116,7 @@ def words(ctx: click.Context, leave: tuple[str, ...]) -> list[str]:
         name = str(param.name)
         if name in leave or ctx.get_parameter_source(name) is not typed:
             continue
-        value = ctx.params[name]
+        value: Any = ctx.params.get(name)  # of some flags it is kept elsewhere
         if not isinstance(param, click.Option):
             arguments.append(str(value))
         elif param.is_flag:

@@ -23,7 +23,7 @@ from bench.report.amount import AMOUNT
 from bench.report.terminal import WORST, print_outcome
 
 EVERY = {path: (command, context) for path, command, context in walked()}
-TEXT_ALONE = {"completion", "deploy slurm", "deploy kubernetes", "deploy ssh"}
+TEXT_ALONE = {"completion"} | {path for path in EVERY if path.startswith("deploy ")}
 """What these print is a script or a manifest, for another program already."""
 NAMES = ("results list", "show suites", "show chips", "show profiles", "backend list")
 

@@ -13,6 +13,7 @@ PAGES = {
             "hengsuan run my-suite.yaml --dry-run": "the plan, measuring nothing",
             "hengsuan run standard --only 'stream *' --set size=4GiB": "a part, with another axis",
             "hengsuan run --resume RUN": "go on after the driver died",
+            "hengsuan run quick --metrics-port 9464": "scraped by Prometheus while it measures",
         },
         {**RUNS, **CONFIGURATION},
         ("watch", "results show", "score", "show suites"),
@@ -34,6 +35,8 @@ PAGES = {
             "hengsuan certify --address HEAD:6379 --soak 24h --budget 30h": "with a day of load",
             "hengsuan certify --from RUN --markdown verdict.md": "judge a run that is there",
             "hengsuan certify --resume RUN": "go on after the driver died",
+            "hengsuan certify --executor local --every 24h --idle-only": "this machine, daily, "
+            "only while nobody else works on it",
         },
         {**RUNS, "results/RUN/verdict.json": "what was found of each node, with evidence"},
         ("certificate sign", "watch", "results facts", "results fabric"),
@@ -77,6 +80,28 @@ PAGES = {
     "deploy ssh": Page(
         {"hengsuan deploy ssh --nodes 2 --hosts a,b > start.sh": "a script for two hosts"},
         see=("run", "certify"),
+    ),
+    "deploy systemd": Page(
+        {
+            "hengsuan deploy systemd --every 24h --idle-only > hengsuan.service": "daily, where "
+            "nobody works",
+            "hengsuan deploy systemd --metrics-file /var/lib/metrics/hengsuan.prom": "for "
+            "node_exporter as well",
+        },
+        {"/etc/systemd/system/hengsuan.service": "where to put it"},
+        ("certify", "deploy alerts"),
+    ),
+    "deploy cronjob": Page(
+        {"hengsuan deploy cronjob --nodes 40 --image NAME > cronjob.yaml": "every night at three"},
+        see=("certify", "deploy kubernetes"),
+    ),
+    "deploy dashboard": Page(
+        {"hengsuan deploy dashboard > hengsuan.json": "to import into Grafana"},
+        see=("run", "deploy alerts"),
+    ),
+    "deploy alerts": Page(
+        {"hengsuan deploy alerts > hengsuan.yaml": "to be named in rule_files of Prometheus"},
+        see=("certify", "deploy dashboard"),
     ),
     "backend list": Page(
         {
