@@ -34,7 +34,7 @@ VERBS = {
     "compare": ("Planners", "Put systems side by side; rank them where intervals allow."),
     "project": ("Planners", "Say what a model would take on a cluster, and what limits it."),
     "results": ("Everyone", "List, show, compare, prune and share runs."),
-    "report": ("Everyone", "Write a run as one HTML page, or for another system."),
+    "report": ("Everyone", "Write a run as one page, or for another system."),
     "import": ("Everyone", "Make runs of what other tools have measured."),
     "show": ("Everyone", "Show benchmarks, suites, chips, profiles, schemas."),
     "tokens": ("Everyone", "Write and verify the token sets that benchmarks read."),

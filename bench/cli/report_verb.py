@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from .json_output import JSON, print_json, say, tell
 from .scoring import LANGUAGE, OUT, PROFILE
 from .verbs import Verb
 
@@ -39,6 +40,7 @@ FORMATS = ("html", "md", "csv", "junit", "openmetrics")
 @PROFILE
 @LANGUAGE
 @OUT
+@JSON
 def command(
     run: str,
     kind: str,
@@ -47,6 +49,7 @@ def command(
     profile: str,
     language: Language,
     out: Path,
+    as_json: bool,
 ) -> int:
     """Write RUN as one HTML file that opens without a network, or for another system.
 
@@ -54,23 +57,39 @@ def command(
     compare and backend check print with --json (- for standard input).
 
     The page begins with the verdict and the score, says why, and shows every measurement beside
-    what was to be expected of it. `hengsuan certify --from RUN` gives it its verdict.
+    what was to be expected of it. `hengsuan certify --from RUN` gives it its verdict. With --json,
+    which file was written, of how many bytes.
 
     Exit code: 0 written; 2 usage; 4 it cannot be written.
     """
     from ..errors import UsageError
     from ..results import RunReader
     from ..runs import find_run
-    from .report_document import document, report_document
+    from .report_document import document, document_page
 
     if show and (kind != "html" or str(output) == "-"):
         raise UsageError("--open shows an HTML file", hint="leave out --format and --output -")
+    if as_json and (str(output) == "-" or (output is None and kind != "html")):
+        raise UsageError("--json says which file was written", hint="give --output FILE")
     if (file := document(run)) is not None:
-        return report_document(file, kind, output, show, language)
-    reader = RunReader(find_run(run, out))
-    if kind == "html":
-        return _html(reader, output, show, profile, language)
-    return _put(_text(reader, kind, profile, language), output)
+        of = {"document": str(file)}
+        text, place = document_page(file, kind, output, language)
+        path, size = _put([text], place)
+    else:
+        reader = RunReader(find_run(run, out))
+        of = {"run": reader.header.id}
+        if kind == "html":
+            path, size = _html(reader, output, profile, language)
+        else:
+            path, size = _put(_text(reader, kind, profile, language), output)
+    if as_json:
+        print_json({**of, "format": kind, "file": str(path), "bytes": size})
+    elif path is not None:
+        click.echo(str(path))
+        say(f"{size / 1e6:.1f} MB")
+    if show and click.launch(str(path)) != 0:
+        tell(f"no browser could be started: open {path}")
+    return 0
 
 
 def _text(reader: RunReader, kind: str, profile: str, language: Language) -> Iterable[str]:
@@ -91,15 +110,15 @@ def _text(reader: RunReader, kind: str, profile: str, language: Language) -> Ite
 
 
 def _html(
-    reader: RunReader, output: Path | None, show: bool, profile: str, language: Language
-) -> int:
-    from ..report.html.render import require_plotly
+    reader: RunReader, output: Path | None, profile: str, language: Language
+) -> tuple[Path | None, int]:
+    """Write the page; its file and bytes, no file where it went to stdout."""
+    from ..report.html.render import render, require_plotly
     from ..report.html.run import run_page
-    from .report_document import give
 
     require_plotly()  # before minutes may go into reading
     page = run_page(_source(reader, profile, language))
-    return give(page, output or reader.path / "report.html", show)
+    return _put([render(page)], output or reader.path / "report.html")
 
 
 def _source(reader: RunReader, profile: str, language: Language) -> Source:
@@ -122,12 +141,12 @@ def _source(reader: RunReader, profile: str, language: Language) -> Source:
     return source
 
 
-def _put(pieces: Iterable[str], output: Path | None) -> int:
+def _put(pieces: Iterable[str], output: Path | None) -> tuple[Path | None, int]:
+    """Where the text went, and how many bytes it has there."""
     from ..report.html.render import write_text
 
-    if output is None or str(output) == "-":
-        for piece in pieces:
-            click.echo(piece, nl=False)
-    else:
-        write_text(output, "".join(pieces))
-    return 0
+    if output is not None and str(output) != "-":
+        return output, write_text(output, "".join(pieces))
+    for piece in pieces:
+        click.echo(piece, nl=False)
+    return None, 0

@@ -21,6 +21,7 @@ from bench.cli import cli
 from bench.configs import load_chips
 from bench.errors import HengsuanError
 from bench.records import Samples
+from bench.report.evidence import circumstances, verdict_line
 from bench.report.html import render
 from bench.report.html.conditions import conditions
 from bench.report.html.nodes import Grid
@@ -30,6 +31,7 @@ from bench.report.html.source import Source
 from bench.report.html.words import chinese
 from bench.results import RunReader
 from bench.telemetry import TelemetryHeader, TelemetryRow
+from bench.verdicts import Certification, NodeVerdict
 
 SLOW = {"kind": "slow", "node": 3, "of": "node", "factor": 0.7}
 
@@ -77,6 +79,7 @@ def report(folder, *options):
 
 
 def page_of(folder, *options):
+    pytest.importorskip("plotly", reason="plotly is not installed (extra report)")
     report(folder, "--output", str(folder / "page.html"), *options)
     return Parsed((folder / "page.html").read_text(encoding="utf-8"))
 
@@ -166,6 +169,29 @@ def test_own_words_are_all_known_in_chinese(fleet):
     same = {"", "α", "β", "n½", "FLOP/B", "p5 – p95"}
     assert {text for text in said if chinese(text) == text} <= same
     assert Column("case").title in said
+
+
+@pytest.mark.parametrize(
+    ("count", "told"),
+    [
+        (
+            {"reject": 2, "inconclusive": 1, "accept": 3},
+            "6 个节点中 2 个被拒,1 个无法判定,3 个通过",
+        ),
+        ({"accept": 1}, "1 个节点中 1 个通过"),
+        ({}, "没有节点被评判"),
+    ],
+)
+def test_a_verdict_is_said_in_chinese(count, told):
+    nodes = [NodeVerdict(node="n", verdict=word) for word, n in count.items() for _ in range(n)]
+    made = Certification(
+        run="r", suite="s", profile="p", provenance="measured", began="a", finished="b",
+        version="1", nodes=nodes, measured=10, retested=1, stopped="no time",
+    )  # fmt: skip
+    assert chinese(verdict_line(made)) == told
+    assert next(map(chinese, circumstances(made))).startswith("实测;套件 s")
+    assert all("套件" in line or "复测" in line or "提前" in line
+               for line in map(chinese, circumstances(made)))  # fmt: skip
 
 
 def test_chinese_page_says_so(fleet):
@@ -261,6 +287,7 @@ def test_without_plotly_the_extra_is_named(tmp_path, monkeypatch):
 
 
 def test_what_cannot_be_written_is_a_sentence(tmp_path):
+    pytest.importorskip("plotly", reason="plotly is not installed (extra report)")
     folder = written(tmp_path, ["a"])
     (tmp_path / "file").write_text("")
     with pytest.raises(HengsuanError, match="cannot write") as caught:
@@ -323,6 +350,17 @@ def test_markdown_shows_names_as_they_are(tmp_path):
     assert r"&lt;b&gt;\|\`x\`/0" in text
     assert "# 20260101-000000-made" in text
     assert "| gemm" in text
+
+
+def test_which_file_was_written_is_told(tmp_path):
+    pytest.importorskip("plotly", reason="plotly is not installed (extra report)")
+    folder = written(tmp_path, ["a"])
+    told = json.loads(report(folder, "--json"))
+    assert told["file"] == str(folder / "report.html")
+    assert told["bytes"] == (folder / "report.html").stat().st_size
+    assert report(folder, "--quiet").strip() == told["file"]
+    with pytest.raises(HengsuanError, match="which file was written"):
+        report(folder, "--json", "--format", "md")
 
 
 def test_a_run_is_given_as_openmetrics(tmp_path):

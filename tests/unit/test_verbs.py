@@ -24,8 +24,8 @@ from bench.report.terminal import WORST, print_outcome
 
 EVERY = {path: (command, context) for path, command, context in walked()}
 DEPLOYED = ("slurm", "kubernetes", "ssh", "systemd", "cronjob", "dashboard", "alerts")
-TEXT_ALONE = {"completion", "report", *(f"deploy {name}" for name in DEPLOYED)}
-"""What these print is a script, a manifest or a page, for another program already."""
+TEXT_ALONE = {"completion", *(f"deploy {name}" for name in DEPLOYED)}
+"""What these print is a script or a manifest, for another program already."""
 NAMES = ("results list", "show suites", "show chips", "show profiles", "backend list")
 
 

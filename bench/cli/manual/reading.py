@@ -128,6 +128,17 @@ PAGES = {
         RUNS,
         ("results show", "certify", "score"),
     ),
+    "report": Page(
+        {
+            "hengsuan report RUN --open": "write report.html beside the run, and show it",
+            "hengsuan report RUN --output page.html --lang zh": "elsewhere, in Chinese",
+            "hengsuan report RUN --format csv --output rows.csv": "every row in full words",
+            "hengsuan report RUN --format junit --output run.xml": "a test case a case",
+            "hengsuan report gate.json": "the page of a gate, beside its file",
+        },
+        {"results/RUN/report.html": "the page: one file that asks no network for anything"},
+        ("certify", "results show", "score", "expect"),
+    ),
     "expect": Page(
         {
             "hengsuan expect RUN": "is this normal?",
@@ -143,16 +154,6 @@ PAGES = {
         },
         {**RUNS, **CONFIGURATION},
         ("compare", "expect", "project"),
-    ),
-    "report": Page(
-        {
-            "hengsuan report RUN --open": "one page of all that was found, in a browser",
-            "hengsuan report RUN --format md": "a summary for a ticket or a pull request",
-            "hengsuan report results/gate/gate.json": "the page of a gate",
-            "hengsuan report RUN --format openmetrics": "for Prometheus",
-        },
-        {**RUNS, "results/RUN/report.html": "the page, unless --output says otherwise"},
-        ("results show", "watch", "compare"),
     ),
     "compare": Page(
         {

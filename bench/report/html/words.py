@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from functools import cache
 from typing import Protocol
 
@@ -257,6 +258,28 @@ WORDS: dict[str, str] = {
     "contended": "受干扰",
 }
 
+_STANDS = {"rejected": "被拒", "inconclusive": "无法判定", "accepted": "通过"}
+_COUNTED = re.compile(r"(?:, (\d+) )?\b(rejected|inconclusive|accepted)\b")
+_SENTENCES = [
+    (re.compile(pattern, re.DOTALL), told)
+    for pattern, told in (
+        (
+            r"(\d+) of (\d+) nodes? (rejected|inconclusive|accepted)((?:, \d+ [a-z]+)*)",
+            "{1} 个节点中 {0} 个{2}{3}",
+        ),
+        (
+            r"(\S+(?: for .+?)?); suite (.+), profile (.+), run (.+), (\S+) to (\S+) by hengsuan (\S+)",
+            "{0};套件 {1},评价档案 {2},测量 {3},{4} 至 {5},hengsuan {6}",
+        ),
+        (
+            r"(\d+) values measured, (\d+) of them again \((.+)\)",
+            "测量 {0} 个值,其中 {1} 个复测({2})",
+        ),
+        (r"stopped early: (.*)", "提前停止:{0}"),
+    )
+]
+"""Sentences of a verdict (`bench.report.evidence`), in which figures and names stand."""
+
 
 class Speaks(Protocol):
     """What says words in a page's language."""
@@ -288,4 +311,16 @@ def speaker(language: Language) -> Say:
 @cache
 def chinese(text: str) -> str:
     """The text in Chinese where it is known, else itself."""
-    return WORDS.get(text) or DOCUMENTS.get(text) or analysed(text)
+    if found := WORDS.get(text) or DOCUMENTS.get(text):
+        return found
+    for pattern, told in _SENTENCES:
+        if parts := pattern.fullmatch(text):
+            said = [_COUNTED.sub(_counted, part or "") for part in parts.groups()]
+            # What stands first is a number or a provenance; suites and runs keep their names.
+            return told.format(analysed(said[0]), *said[1:])
+    return analysed(text)
+
+
+def _counted(found: re.Match[str]) -> str:
+    """``, 5 inconclusive`` of a verdict, and the words that stand alone in it."""
+    return f",{found[1]} 个{_STANDS[found[2]]}" if found[1] else _STANDS[found[2]]
