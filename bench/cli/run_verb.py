@@ -22,10 +22,7 @@ from .measuring import (
 )
 from .metrics import exported, metrics
 from .schedule import check_measures, scheduled, scheduling
-<<<<<<< HEAD
 from .storing import THEN_STORE, stored
-=======
->>>>>>> 61956747964f1bba21632a2d84df014a13a6961b
 from .verbs import Verb
 
 if TYPE_CHECKING:
@@ -79,7 +76,6 @@ def command(
         return print_planned(chosen_suite(suite, only, axes), chips, as_json, **where)
     if every is not None or idle_only:
         return scheduled(every, idle_only, out, where)
-<<<<<<< HEAD
     work = work_of(suite, only, resume, out, axes)
 
     def measure() -> tuple[int, Path]:
@@ -88,12 +84,6 @@ def command(
             return _report(finished, scored_by, chips, as_json), finished.folder
 
     return stored(url, measure)
-=======
-    with exported(metrics_file, metrics_port) as also:
-        work = work_of(suite, only, resume, out, axes)
-        finished = measured(work, chips, also=also, **where)
-        return _report(finished, scored_by, chips, as_json)
->>>>>>> 61956747964f1bba21632a2d84df014a13a6961b
 
 
 def _report(finished: Finished, profile: Any, chips: dict[str, Chip], as_json: bool) -> int:
