@@ -35,6 +35,7 @@ def command(
     from ..conformance.suite import Conformance
     from ..conformity import WORDS, Conformity
     from ..report.terminal import console, print_list
+    from . import reader_may_leave
 
     if listed and (as_json or junit):
         raise UsageError("--list goes without --json and --junit: nothing is run")
@@ -54,10 +55,11 @@ def command(
         from ..report.junit import write
 
         write(junit, f"backend check {name}", [_junit(one) for one in results])
-    if as_json:
-        print_json(found)
-    else:
-        _print(found)
+    with reader_may_leave():
+        if as_json:
+            print_json(found)
+        else:
+            _print(found)
     return found.exit
 
 

@@ -131,6 +131,7 @@ def verify(
     from ..certificates.certificate import results_digests
     from ..certificates.trust import Store
     from ..runs import find_run
+    from . import reader_may_leave
 
     keys.need_cryptography()
     store = Store(folder)
@@ -144,21 +145,22 @@ def verify(
         answers[str(file)] = verify.verify(
             raw, store, moment=moment, here=identity, results=digests, **asked
         )
-    if as_json:
-        print_json(
-            {
-                name: {
-                    "valid": one.valid,
-                    "problems": one.problems,
-                    "signer": one.signer,
-                    "certificate": one.certificate,
+    with reader_may_leave():
+        if as_json:
+            print_json(
+                {
+                    name: {
+                        "valid": one.valid,
+                        "problems": one.problems,
+                        "signer": one.signer,
+                        "certificate": one.certificate,
+                    }
+                    for name, one in answers.items()
                 }
-                for name, one in answers.items()
-            }
-        )
-    else:
-        for name, one in answers.items():
-            _print_answer(name, one)
+            )
+        else:
+            for name, one in answers.items():
+                _print_answer(name, one)
     return int(Exit.OK if all(one.valid for one in answers.values()) else Exit.FINDING)
 
 

@@ -131,14 +131,16 @@ def verify(file: Path, store: Path | None, at: str | None, as_json: bool) -> int
     from ..report.submissions import print_checked
     from ..report.terminal import console
     from ..submissions.verify import verify
+    from . import reader_may_leave
 
     moment = _now() if at is None else date_of("--at", at)
     with _open(file) as raw:
         checked = verify(raw, Store(store), load_chips(), moment)
-    if as_json:
-        print_json(_as_json(checked))
-    else:
-        print_checked(console(), str(file), checked)
+    with reader_may_leave():
+        if as_json:
+            print_json(_as_json(checked))
+        else:
+            print_checked(console(), str(file), checked)
     return int(checked.exit)
 
 

@@ -249,6 +249,15 @@ def test_a_reader_that_leaves_does_not_change_the_exit_code_of_a_run(how, tmp_pa
     assert left_by_its_reader(words, tmp_path) == (3, "")
 
 
+def test_a_reader_that_leaves_does_not_change_what_was_verified(tmp_path):
+    for verb, name in (("certificate", "a.json"), ("submission", "a.tar")):
+        (tmp_path / name).write_text("{}")
+        words = [verb, "verify", name, "--quiet"]
+        code = hengsuan(*words, cwd=tmp_path).returncode
+        assert code != 0
+        assert left_by_its_reader(words, tmp_path)[0] == code
+
+
 def test_an_exit_by_somebody_elses_signal_handler_is_an_interruption(tmp_path):
     script = (
         "import sys\nfrom bench import cli\n"
