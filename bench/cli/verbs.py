@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from ..report.amount import AMOUNT
 from .completing import complete
 
 if TYPE_CHECKING:
@@ -35,6 +36,15 @@ class Verb(click.Command):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         complete(self.params)
+
+    def make_context(self, *args: Any, **kwargs: Any) -> click.Context:
+        """As click has it; a line that is refused leaves nothing behind of how much it wanted."""
+        before = AMOUNT.get()
+        try:
+            return super().make_context(*args, **kwargs)
+        except BaseException:
+            AMOUNT.set(before)
+            raise
 
     def format_help_text(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """The purpose; exit codes have a section of their own."""

@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from ..records import labelled
 from ..verdicts import Certification, NodeVerdict
 from .amount import most
 from .evidence import (
@@ -34,7 +35,8 @@ def print_certification(made: Console, found: Certification) -> None:
     """The verdict, counts, rejected nodes with their worst evidence, and what else was found."""
     bad, unsure = found.count("reject"), found.count("inconclusive")
     style = "red" if bad else "yellow" if unsure or not found.nodes else "green"
-    verdict(made, verdict_line(found), f"bold {style}")
+    label = labelled(found.provenance, found.stands_for)
+    verdict(made, verdict_line(found), f"bold {style}", label)
     for text in circumstances(found):
         _line(made, text)
     worst = rejected(found)

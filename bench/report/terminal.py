@@ -71,8 +71,13 @@ def console(*, stderr: bool = False) -> Console:
     return made
 
 
-def verdict(made: Console, text: str, style: str = "bold") -> None:
-    """The line that says what was found: with ``--quiet`` it is the only one."""
+def verdict(made: Console, text: str, style: str = "bold", label: str = "") -> None:
+    """The line that says what was found: with ``--quiet`` it is the only one.
+
+    ``label`` is what the values are, for where no further line says so.
+    """
+    if label and quiet():
+        text = f"{text} ({label})"
     usual, made.quiet = made.quiet, False
     made.print(Text(plain(text), style=style), soft_wrap=True)
     made.quiet = usual

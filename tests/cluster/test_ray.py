@@ -20,7 +20,7 @@ ray = pytest.importorskip("ray", reason="Ray is not installed")
 from bench.cluster.agent import AgentSpec, new_token  # noqa: E402
 from bench.cluster.agents import AgentExecutor  # noqa: E402
 from bench.cluster.executor import Page  # noqa: E402
-from bench.cluster.observer import Silent  # noqa: E402
+from bench.cluster.observer import Several  # noqa: E402
 from bench.cluster.orders import Order  # noqa: E402
 from bench.cluster.ray_hub import RayHub  # noqa: E402
 from bench.errors import Exit, InfraError, UsageError  # noqa: E402
@@ -80,7 +80,7 @@ class Counting:
         self._hub.start(node, order)
 
 
-class Watch(Silent):
+class Watch(Several):
     """A slow observer: how many pages were asked for while it had one in hand, at most."""
 
     pages = most = 0

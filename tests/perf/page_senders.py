@@ -25,7 +25,7 @@ import msgspec
 
 from bench.cluster.agents import AgentExecutor, Arrived, Hub
 from bench.cluster.executor import Page
-from bench.cluster.observer import Silent
+from bench.cluster.observer import Several
 from bench.cluster.orders import Order
 from bench.cluster.outbox import Outbox
 from bench.cluster.wire import LIMIT, Link, LinkLost, Message
@@ -237,10 +237,11 @@ class SocketHub(Hub):
         self._loop.call_soon_threadsafe(self._loop.stop)
 
 
-class Stopwatch(Silent):
+class Stopwatch(Several):
     """When the last page was in the journal, and what else ran since the first came."""
 
     def __init__(self, hub):
+        super().__init__()
         self.hub = hub
 
     def end(self, state, counts):

@@ -17,7 +17,7 @@ SHOWN = """
     import numpy as np
     from bench.cli.live import Watching
     from bench.cluster.executor import Page, Progress
-    from bench.cluster.observer import Silent
+    from bench.cluster.observer import Several
     from bench.cluster.plan import plan
     from bench.configs import load_chips, load_suite
     from bench.inventory import Inventory
@@ -63,7 +63,7 @@ SHOWN = """
         used = time.process_time() - used
         return used, time.monotonic() - began
 
-    alone, _ = fed(Silent())
+    alone, _ = fed(Several())
     with Screen(console(stderr=True)) as screen:
         assert screen._live is not None
         shown, wall = fed(Watching(screen))

@@ -29,6 +29,8 @@ class Terminal:
         self.child, self._terminal = pty.fork()
         if self.child == 0:
             os.chdir(cwd)
+            # Whoever runs tests in the background has it ignored, and children would inherit that.
+            signal.signal(signal.SIGINT, signal.SIG_DFL)
             for name in ("COLUMNS", "LINES", "NO_COLOR"):
                 os.environ.pop(name, None)
             os.environ.update({"TERM": "xterm-256color", "LC_ALL": "C.UTF-8", **environment})

@@ -228,7 +228,7 @@ def test_a_run_that_stands_in_is_labelled_everywhere(tmp_path):
         "name: mini\nrule: {budget: 50ms, warmup: 10ms, min_samples: 3}\nstages:\n"
         "  - name: device\n    benchmarks:\n      - gemm: {shape: 64x64x64, dtype: fp32}\n"
     )
-    words = ["run", str(suite), "--executor", "local", "--stand-in", "h20", "-q"]
+    words = ["run", str(suite), "--executor", "local", "--stand-in", "h20"]
     done = subprocess.run(
         [sys.executable, "-m", "bench", *words, "--out", str(tmp_path / "runs")],
         capture_output=True,
@@ -264,13 +264,16 @@ def test_a_certification_of_a_stand_in_is_labelled_to_the_end(tmp_path, monkeypa
         "name: mini\nrule: {budget: 50ms, warmup: 10ms, min_samples: 3}\nstages:\n"
         "  - name: device\n    benchmarks:\n      - gemm: {shape: 256x256x256, dtype: fp32}\n"
     )
-    words = ("mini.yaml", "--stand-in", "h20", "--executor", "local", "--markdown", "v.md", "-q")
+    words = ("mini.yaml", "--stand-in", "h20", "--executor", "local", "--markdown", "v.md")
     done = hengsuan("certify", *words)
     # Cores are far below that chip's datasheet; where others use them, nobody knows.
     assert done.returncode in (1, 3), done.stderr
     assert "stand-in for h20; suite mini" in done.stdout
     assert "stand-in for h20; suite mini" in Path("v.md").read_text()
-    (run,) = Path("results").iterdir()
+    (run,) = (path for path in Path("results").iterdir() if path.is_dir())
+    alone = hengsuan("certify", "--from", run, "-q").stdout.splitlines()
+    assert len(alone) == 1
+    assert alone[0].endswith("(stand-in for h20)")
     verdict = json.loads((run / "verdict.json").read_text())
     assert (verdict["provenance"], verdict["stands_for"]) == ("stand-in", "h20")
     assert verdict["nodes"][0]["chip"].startswith("stand-in for h20 (")

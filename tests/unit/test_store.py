@@ -380,8 +380,8 @@ def test_a_folder_that_cannot_be_written_is_a_sentence(made, store, disk):
     assert push(store, disk / "run-000") in ("new", "there")
 
 
-def test_the_readme_tells_the_tables():
-    text = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+def test_the_documents_tell_the_tables():
+    text = (Path(__file__).parents[2] / "docs" / "history.md").read_text(encoding="utf-8")
     for name, table in METADATA.tables.items():
         (line,) = (line for line in text.splitlines() if line.startswith(f"| `{name}` |"))
         told = re.findall(r"`(\w+)`", line.rpartition(" | ")[2])

@@ -37,7 +37,7 @@ def print_gate(made: Console, report: GateReport) -> None:
     bad, good = split(report)
     unsure = any(not fails(report, one) for one in bad)
     style = "yellow" if report.passed and unsure else "green" if report.passed else "red"
-    verdict(made, verdict_line(report), f"bold {style}")
+    verdict(made, verdict_line(report), f"bold {style}", report.provenance or "")
     for text in circumstances(report):
         _line(made, text)
     shown = bad[: most(ROWS)] + (good if len(good) <= most(FEW) else [])
