@@ -108,12 +108,13 @@ def server(tmp_path_factory):
         started.append(subprocess.Popen(command, cwd=folder, text=True, **options))
         return started[-1]
 
+    paths = (METER, os.environ.get("PYTHONPATH"))
     try:
         driver = start(
             [*hengsuan(), *run, "--telemetry", "200ms", "--metrics-port", "0"],
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
-            env={**os.environ, "PYTHONPATH": f"{METER}{os.pathsep}{os.environ['PYTHONPATH']}"},
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths))},
         )
         said = driver.stderr.readline()
         assert "metrics at http://" in said
