@@ -52,7 +52,7 @@ class Running:
         self._began = time.monotonic()
         where = ("--address", cluster.ray, "--backend", "cpu", "--out", self.folder)
         self.process = cluster[0].start(
-            [HENGSUAN, "run", path, *where, "--quiet", *more],
+            [HENGSUAN, "run", path, *where, *more],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
         )
