@@ -11,6 +11,7 @@ import fcntl
 import os
 import shutil
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -78,10 +79,17 @@ class Opened:
     def settle(self) -> None:
         """Wait until what was asked to be drawn is, and the layout has followed."""
         self.page.evaluate(SETTLED)
-        self.page.wait_for_function(
+        self.until(
             "[...document.querySelectorAll('[data-chart] .plot')]"
             ".every((one) => one.querySelector('.main-svg') || !one.offsetParent)"
         )
+
+    def until(self, holds: str) -> None:
+        """Ask from here until an expression holds: the page lets no text be run as code in it."""
+        end = time.monotonic() + PATIENCE / 1e3
+        while not self.page.evaluate(holds):
+            assert time.monotonic() < end, holds
+            self.page.wait_for_timeout(20)
 
 
 @pytest.fixture

@@ -124,7 +124,7 @@ def test_charts_are_drawn_when_seen_and_drawn_again_in_the_dark(opened, pages):
     ink = "getComputedStyle(document.querySelector('[data-chart] .xtick text')).fill"
     before = one.page.evaluate(ink)
     one.page.locator("[data-theme-toggle]").click()
-    one.page.wait_for_function(f"{ink} !== {before!r}")
+    one.until(f"{ink} !== {before!r}")
     assert one.complaints == []
 
 
