@@ -11,19 +11,25 @@ from typing import IO
 _BLOCK = 1 << 20
 
 
-def replace_file(path: Path, data: bytes) -> None:
+def replace_file(path: Path, data: bytes, mode: int | None = None) -> None:
     """Put ``data`` in the place of a file at once, on the disk before it has the name.
 
-    Raises OSError; then the file is what it was before.
+    ``mode`` are its permissions; None: as the umask says. Raises OSError; then the file is what it
+    was before.
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        with temporary.open("wb") as file:
+        temporary.unlink(missing_ok=True)  # of one who died
+        # The name can be guessed: a link that somebody laid there is not followed.
+        made = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
+        with open(made, "wb") as file:
+            if mode is not None:
+                os.fchmod(file.fileno(), mode)
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
-    except OSError:
+    except BaseException:  # whoever interrupts it finds nothing left behind either
         with contextlib.suppress(OSError):  # a full disk has no room for the half of it
             temporary.unlink()
         raise
