@@ -13,6 +13,9 @@ time; those of different nodes are mixed. A last line without its newline was cu
 
 from __future__ import annotations
 
+import os
+from collections import Counter
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -124,10 +127,16 @@ class Telemetry(msgspec.Struct, kw_only=True):
     nodes: Series
     devices: Series
     units: dict[str, str]
+    every: int = 1
+    """Of how many looks at a node one is here."""
 
 
-def read_telemetry(folder: str | Path) -> Telemetry | None:
+def read_telemetry(folder: str | Path, most: int | None = None) -> Telemetry | None:
     """The telemetry in a run's folder; None where there is none.
+
+    Args:
+        folder: The run's.
+        most: Bytes of rows that are read, about; of a longer file some of each node's, evenly.
 
     Raises:
         UsageError: it is of another schema.
@@ -135,15 +144,23 @@ def read_telemetry(folder: str | Path) -> Telemetry | None:
     """
     path = Path(folder) / TELEMETRY
     try:
-        raw = path.read_bytes()
+        with path.open("rb") as file:
+            size = os.fstat(file.fileno()).st_size
+            return _read(file, path, 1 if most is None else max(1, -(-size // most)))
     except FileNotFoundError:
         return None
     except OSError as error:
         raise unreadable(path, error) from None
+
+
+def _read(lines: Iterable[bytes], path: Path, every: int) -> Telemetry | None:
     header: TelemetryHeader | None = None
     nodes, devices = _Gathered(), _Gathered()
+    seen: Counter[bytes] = Counter()
     decoder = msgspec.json.Decoder(TelemetryRow)
-    for number, line in enumerate(raw[: raw.rfind(b"\n") + 1].splitlines(), 1):
+    for number, line in enumerate(lines, 1):
+        if not line.endswith(b"\n"):
+            break  # it was cut off
         where = f"{path}:{number}"
         try:
             if line.startswith(b"{"):
@@ -151,6 +168,11 @@ def read_telemetry(folder: str | Path) -> Telemetry | None:
                 nodes.quantities = [one.name for one in header.node]
                 devices.quantities = [one.name for one in header.device]
                 continue
+            if every > 1:
+                node = line.partition(b",")[0]
+                seen[node] += 1
+                if seen[node] % every != 1:
+                    continue
             row = decoder.decode(line)
         except UNDECODABLE as error:
             raise _damaged(str(error), where) from None
@@ -165,7 +187,11 @@ def read_telemetry(folder: str | Path) -> Telemetry | None:
         return None
     units = {one.name: one.unit for one in (*header.node, *header.device)}
     return Telemetry(
-        period=header.period, nodes=nodes.series(), devices=devices.series(), units=units
+        period=header.period,
+        nodes=nodes.series(),
+        devices=devices.series(),
+        units=units,
+        every=every,
     )
 
 
@@ -178,6 +204,10 @@ def _header(line: bytes, where: str) -> TelemetryHeader:
             where=where,
             hint=f"read it with the {which} hengsuan that wrote it",
         )
+    for quantities in (found.node, found.device):
+        names = [one.name for one in quantities]
+        if len(set(names)) < len(names):
+            raise _damaged("it names a quantity twice", where)
     return found
 
 

@@ -85,6 +85,7 @@ def test_a_resumed_run_goes_on_behind_another_header_and_quantities_may_come(tmp
         (b'{"period":1}\n[0,"soon",[1]]\n', InfraError, f"{TELEMETRY}:2"),
         (b'{"period":1}\n[-1,1.0,[1]]\n', InfraError, "place of no node"),
         (b'{"period":1}\nnonsense\n', InfraError, "no telemetry"),
+        (b'{"period":1,"node":[["cpu","ratio"],["cpu","ratio"]]}\n', InfraError, "twice"),
         (b'{"period":1,"schema":9}\n', UsageError, "newer hengsuan"),
         (b'{"period":1}\n\xff\xfe\n', InfraError, "no telemetry"),
     ],
@@ -267,3 +268,25 @@ def test_periods_that_make_no_sense(period):
     words = ["run", "quick", "--dry-run", "--backend", "cpu", "--telemetry", period]
     with pytest.raises(click.BadParameter, match="or off"):
         cli.main(words, standalone_mode=False)
+
+
+def test_who_says_nothing_of_its_devices_does_not_say_that_they_run_freely(monkeypatch):
+    class Silent(Backend):
+        name = "made"
+
+    rows = sampled(monkeypatch, Silent(), 1, 0.05)
+    assert rows[-1].devices == [[None] * len(DEVICE)] * 2
+
+
+def test_of_a_long_file_some_looks_of_each_node_are_read_evenly(tmp_path):
+    file = TelemetryFile(tmp_path, 1.0)
+    for second in range(100):
+        file.write([raw(node, float(second), 1) for node in (0, 1)])
+    file.close()
+    size = (tmp_path / TELEMETRY).stat().st_size
+    found = read_telemetry(tmp_path, most=size // 4)
+    assert found.every == 5
+    for node in (0, 1):
+        assert found.nodes.of(node).time.tolist() == [float(second) for second in range(0, 100, 5)]
+    assert len(found.devices) == 40
+    assert read_telemetry(tmp_path, most=size).every == 1
