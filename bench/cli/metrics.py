@@ -23,7 +23,9 @@ if TYPE_CHECKING:
 
 F = TypeVar("F", bound=Callable[..., Any])
 REST = 5.0
-"""Seconds between two times that the file is written."""
+"""Seconds between two times that the file is written, at least."""
+_SHARE = 0.02
+"""Of the driver's time, that writing may take: of a large fleet it is written less often."""
 
 _OPTIONS = (
     click.option(
@@ -57,7 +59,7 @@ class Place(NamedTuple):
     def of(cls, text: str) -> Place:
         """``9464`` or ``0.0.0.0:9464``. Raises `UsageError`."""
         address, _, port = text.rpartition(":")
-        if not port.isdigit() or int(port) > 65535:
+        if not (port.isascii() and port.isdigit() and len(port) < 6) or int(port) > 65535:
             raise UsageError(f"--metrics-port {text}: write PORT or ADDRESS:PORT, as 9464")
         return cls(address.strip("[]") or "127.0.0.1", int(port))
 
@@ -76,7 +78,7 @@ class Exported:
         self._folder: Path | None = None
         self._done: dict[str, int] = {}
         self._jobs = 0
-        self._written = 0.0
+        self._written, self._rest = 0.0, REST
         self._problem = ""
 
     def begin(self, header: Header, made: Plan, inventory: Inventory, folder: Path) -> None:
@@ -103,7 +105,7 @@ class Exported:
         looks = [msgspec.json.decode(raw, type=TelemetryRow) for raw in page.telemetry]
         lost = sum(event.kind.endswith("-lost") for event in page.events)
         self._live.page(rows, self._progress(page), lost, looks)
-        if time.monotonic() - self._written > REST:
+        if time.monotonic() - self._written > self._rest:
             self._write()
 
     def _progress(self, page: Page) -> int | None:
@@ -121,6 +123,7 @@ class Exported:
 
     def finish(self) -> None:
         """Write the file for the last time, with the results, and the verdict if there is one."""
+        self._live.end()  # nobody has said so where the run never began, or broke
         self._write(results=True)
 
     def collect(self) -> Iterator[Any]:
@@ -135,25 +138,27 @@ class Exported:
         from ..report.openmetrics import text
         from ..results import RunReader
 
+        began = time.monotonic()
         families = self._live.families()
         with contextlib.suppress(HengsuanError):  # whoever reads the run says what is wrong there
             families += of_run(RunReader(self._folder)) if results else []
         try:
-            replace_file(self._file, text(families, classic=True).encode())
-            self._file.chmod(0o644)  # node_exporter is another user
+            # node_exporter is another user.
+            replace_file(self._file, text(families, classic=True).encode(), mode=0o644)
         except OSError as error:
             problem = f"cannot write metrics: {error.strerror or error}"
             if first:
-                self._file = None
+                file, self._file = self._file, None
                 raise InfraError(
                     problem,
-                    where=str(self._file),
+                    where=str(file),
                     hint="name a file in a folder that is there and can be written",
                 ) from None
             if problem != self._problem:  # said once: no reason to lose a measurement
                 tell(f"warning: {self._file}: {problem}")
             self._problem = problem
         self._written = time.monotonic()
+        self._rest = max(REST, (self._written - began) / _SHARE)
 
 
 @contextlib.contextmanager
@@ -185,22 +190,21 @@ def exported(file: Path | None, port: str | None) -> Iterator[Exported | None]:
 
 def _serve(place: Place, kept: Exported) -> Callable[[], None]:
     """Serve in a thread; what ends that."""
-    from prometheus_client.exposition import start_wsgi_server
-
-    from ..report.openmetrics import Served
+    from ..report.metrics_server import MetricsServer
 
     try:
-        server, _ = start_wsgi_server(place.port, place.address, Served(kept.collect))
-    except OSError as error:
-        taken = error.errno == errno.EADDRINUSE
+        server = MetricsServer(place.address, place.port, kept.collect)
+    except (OSError, UnicodeError) as error:
+        taken = isinstance(error, OSError) and error.errno == errno.EADDRINUSE
+        why = "somebody else does" if taken else getattr(error, "strerror", None) or error
         raise UsageError(
-            f"--metrics-port: cannot serve at {place.address}:{place.port}: "
-            f"{'somebody else does' if taken else error.strerror or error}",
+            f"--metrics-port: cannot serve at {place.address}:{place.port}: {why}",
             hint="choose another port" if taken else "choose an address of this host",
         ) from None
     host = f"[{place.address}]" if ":" in place.address else place.address
     tell(f"metrics at http://{host}:{server.server_port}/metrics")
-    return server.shutdown
+    server.start()
+    return server.stop
 
 
 def _by_status(columns: Any) -> dict[Status, int]:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from prometheus_client.metrics_core import Metric
 
 from ..records import Header, Status
 from ..telemetry import DEVICE, NODE, Quantity, TelemetryRow, Values
-from .openmetrics import MOST, gauge, label, places
+from .openmetrics import MOST, gauge, label, left_out, places
 
 _UNITS = {
     "MHz": ("hertz", 1e6),
@@ -23,10 +24,20 @@ _UNITS = {
 """Units of telemetry as metrics name them, and what one of ours is of theirs."""
 
 
-class Live:
-    """What is known of a run while it goes on. Threads may ask while another tells."""
+STALE = 300.0
+"""Seconds after which a look at a node is not of now: as long as Prometheus takes a value for it.
+What was lost looks at itself no more."""
 
-    def __init__(self) -> None:
+
+class Live:
+    """What is known of a run while it goes on. Threads may ask while another tells.
+
+    Args:
+        now: A clock in seconds that never goes back.
+    """
+
+    def __init__(self, now: Callable[[], float] = time.monotonic) -> None:
+        self._now = now
         self._lock = threading.Lock()
         self._run: tuple[str, ...] | None = None
         self._nodes: list[str] = []
@@ -34,7 +45,7 @@ class Live:
         self._rows: Counter[Status] = Counter()
         self._lost = 0
         self._running = False
-        self._latest: dict[int, TelemetryRow] = {}
+        self._latest: dict[int, tuple[float, TelemetryRow]] = {}
 
     def begin(self, header: Header) -> None:
         """Measuring begins."""
@@ -60,7 +71,8 @@ class Live:
             self._rows.update(rows)
             self._done = self._done if done is None else done
             self._lost += lost
-            self._latest.update((row.node, row) for row in telemetry)
+            came = self._now()
+            self._latest.update((row.node, (came, row)) for row in telemetry)
 
     def end(self) -> None:
         """Nothing is measured any more: telemetry is not of now."""
@@ -87,18 +99,24 @@ class Live:
             lost = gauge("lost", "Nodes and ranks that were lost so far.")
             lost.add_metric([], self._lost)
             found += [running, stage, done, rows, lost]
-            looks = list(self._latest.values())[:most]
-        return [*found, *self._telemetry(looks, most)]
+            since = self._now() - STALE
+            looks = [row for came, row in self._latest.values() if came >= since]
+            ended = not self._running
+        # Once it has ended, its results say how many of theirs are not told.
+        return found if ended else [*found, *self._telemetry(looks, most)]
 
     def _telemetry(self, looks: Sequence[TelemetryRow], most: int) -> list[Metric]:
         found: list[Metric] = []
+        left = 0
         for place, one in enumerate(NODE):
             unit, factor = _UNITS[one.unit]
             family = gauge(f"node_{one.name}", f"{_said(one)} of a node, now.", ("node",), unit)
             for row in looks:
                 value = _at(row.values, place)
-                if value is not None:
+                if value is not None and len(family.samples) < most:
                     family.add_metric([self._name(row.node)], value * factor)
+                else:
+                    left += value is not None
             found.append(family)
         for place, one in enumerate(DEVICE):
             unit, factor = _UNITS[one.unit]
@@ -110,8 +128,10 @@ class Live:
                     value = _at(values, place)
                     if value is not None and len(family.samples) < most:
                         family.add_metric([self._name(row.node), str(device)], value * factor)
+                    else:
+                        left += value is not None
             found.append(family)
-        return found
+        return [*found, left_out(left)]
 
     def _name(self, node: int) -> str:
         return self._nodes[node] if node < len(self._nodes) else str(node)

@@ -48,6 +48,16 @@ class Served(Collector):
         """Families of metrics."""
         return self._give()
 
+    def restricted_registry(self, names: Iterable[str]) -> Served:
+        """Those of these names alone: what a request asks for by ``name[]``."""
+        wanted = set(names)
+        return Served(lambda: [one for one in self._give() if wanted & _names(one)])
+
+
+def _names(family: Metric) -> set[str]:
+    """What a family is called, and its samples."""
+    return {family.name, *(one.name for one in family.samples[:1])}
+
 
 def exposition(reader: RunReader) -> str:
     """A run in OpenMetrics' text format, ending in ``# EOF``.
@@ -79,7 +89,17 @@ def places(names: Iterable[str]) -> list[str]:
     """Labels of nodes, in their order; those that share a name are told apart by their place."""
     labels = [label(name) for name in names]
     shared = {one for one, count in Counter(labels).items() if count > 1}
-    return [f"{one}#{place}" if one in shared else one for place, one in enumerate(labels)]
+    told = [f"{one}#{place}" if one in shared else one for place, one in enumerate(labels)]
+    if len(set(told)) < len(told):  # somebody is called as another one and its place
+        told = [f"{one}#{place}" for place, one in enumerate(labels)]
+    return told
+
+
+def left_out(count: int) -> Metric:
+    """How many values had no room."""
+    family = gauge("left_out_series", "Values of devices and nodes that are not told: too many.")
+    family.add_metric([], count)
+    return family
 
 
 def results(reader: RunReader, most: int = MOST) -> list[Metric]:
@@ -90,16 +110,21 @@ def results(reader: RunReader, most: int = MOST) -> list[Metric]:
     found.append(_benchmarks(header, columns))
     units = _Units(header, columns, rows)
     values, left = units.values(most)
-    found += [values, units.spoilt(most)]
+    spoilt, more = units.spoilt(most)
+    found += [values, spoilt]
+    left += more
     with contextlib.suppress(HengsuanError):  # it was not certified
-        verdicts = gauge("node_verdict", "What was said of a node: 1.", ("node", "verdict"))
-        said = read_verdict(reader.path).nodes[:most]
-        for name, node in zip(places(one.node for one in said), said, strict=True):
-            verdicts.add_metric([name, node.verdict], 1)
+        labels = ("node", "verdict", "provenance")
+        verdicts = gauge("node_verdict", "What was said of a node: 1.", labels)
+        said = read_verdict(reader.path)
+        named = zip(places(one.node for one in said.nodes), said.nodes, strict=True)
+        # Whoever is not accepted must be told, however many there are.
+        worst = sorted(named, key=lambda one: one[1].verdict == "accept")
+        for name, node in worst[:most]:
+            verdicts.add_metric([name, node.verdict, said.provenance], 1)
+        left += len(worst[most:])
         found.append(verdicts)
-    told = gauge("left_out_series", "Values of devices and nodes that are not told: too many.")
-    told.add_metric([], left)
-    return [*found, told]
+    return [*found, left_out(left)]
 
 
 def _run(header: Header) -> Metric:
@@ -118,7 +143,8 @@ def _run(header: Header) -> Metric:
 def _times(header: Header) -> Iterator[Metric]:
     for name, at in (("started", header.started), ("finished", header.finished)):
         family = gauge(f"run_{name}_timestamp", f"When it {name}, since 1970.", unit="seconds")
-        with contextlib.suppress(ValueError, TypeError):  # it has not, or is of somebody's hand
+        # It has not, or is of somebody's hand.
+        with contextlib.suppress(ValueError, TypeError, OverflowError):
             family.add_metric([], datetime.fromisoformat(at or "").timestamp())
         yield family
 
@@ -208,11 +234,10 @@ class _Units:
                 family.add_metric([*place, *identity], value)
         return family, 0
 
-    def spoilt(self, most: int) -> Metric:
-        """Rows of each node that do not count, by status."""
-        family = gauge(
-            "node_rows", "Rows of a node that have no value to count.", ("node", "status")
-        )
+    def spoilt(self, most: int) -> tuple[Metric, int]:
+        """Rows of each node that do not count, by status; how many series had no room."""
+        labels = ("node", "status", "provenance")
+        family = gauge("node_rows", "Rows of a node that have no value to count.", labels)
         counts = np.zeros((self._inventory.node_count, len(STATUSES)), dtype=np.int64)
         for case, rows in zip(self._header.cases, self._rows, strict=True):
             bad = rows[self._columns.status[rows] != STATUSES.index("ok")]
@@ -223,9 +248,11 @@ class _Units:
             known = units >= 0
             nodes = nodes_of(self._inventory, units[known])
             np.add.at(counts, (nodes, self._columns.status[bad[known]]), 1)
-        for node, status in np.argwhere(counts)[:most].tolist():
-            family.add_metric([self._names[node], STATUSES[status]], int(counts[node, status]))
-        return family
+        every = np.argwhere(counts)
+        for node, status in every[:most].tolist():
+            said = [self._names[node], STATUSES[status], self._header.provenance]
+            family.add_metric(said, int(counts[node, status]))
+        return family, len(every[most:])
 
     def _units(self, case: Case, groups: Ints) -> Ints:
         """int64[groups]: the unit of each group, -1 where it has none."""

@@ -1,7 +1,13 @@
 """Runs as metrics: what parsers of both formats read of them, however hostile their names."""
 
+import contextlib
+import select
+import socket
+import struct
 import subprocess
 import sys
+import threading
+import time
 import urllib.request
 from pathlib import Path
 
@@ -12,6 +18,7 @@ from prometheus_client.parser import text_string_to_metric_families as parse_cla
 
 sys.path.insert(0, str(Path(__file__).parent))
 from certified import certify
+from judged_runs import judged_run
 from made_runs import case, columns, header
 
 from bench.cli.metrics import Exported, Place, exported
@@ -20,7 +27,9 @@ from bench.cluster.plan import Stage
 from bench.configs import Cluster, Fault, load_suite
 from bench.errors import InfraError, UsageError
 from bench.records import Device, Node, Row, ScheduleSpec
-from bench.report.openmetrics import LONGEST, exposition, results, text
+from bench.report.live_metrics import STALE, Live
+from bench.report.metrics_server import CONNECTIONS
+from bench.report.openmetrics import LONGEST, exposition, places, results, text
 from bench.results import RunReader
 from bench.telemetry import TelemetryRow
 
@@ -145,9 +154,9 @@ class Made:
 def test_names_may_hold_anything(tmp_path):
     rows = columns((0, 0, 1.0), (0, 2, 3.0), (0, 4, 2.0), (0, 5, 0.0, "failed", "why"))
     found = series(exposition(Made(hostile(), rows, tmp_path)))
-    places = {dict(labels).get("node") for name, labels in found if name == "hengsuan_measurement"}
-    assert HOSTILE in places
-    assert {len(place) for place in places} == {len(HOSTILE), LONGEST, 1}
+    told = {dict(labels).get("node") for name, labels in found if name == "hengsuan_measurement"}
+    assert HOSTILE in told
+    assert {len(place) for place in told} == {len(HOSTILE), LONGEST, 1}
     assert of(found, "hengsuan_measurement", node=HOSTILE) == [1.0]
     assert of(found, "hengsuan_node_rows", status="failed") == [1]
     assert of(found, "hengsuan_run_finished_timestamp_seconds") == []
@@ -248,7 +257,7 @@ def test_a_file_that_can_be_written_no_more_ends_nothing(tmp_path, capsys):
     assert capsys.readouterr().err.count("cannot write metrics") == 1
 
 
-@pytest.mark.parametrize("port", ["", "x", "99999", "-1", "host:", "1.5"])
+@pytest.mark.parametrize("port", ["", "x", "99999", "-1", "host:", "1.5", "²", "9" * 5000])
 def test_ports_that_are_none(port):
     with pytest.raises(UsageError, match="write PORT or ADDRESS:PORT"):
         Place.of(port)
@@ -285,3 +294,103 @@ def test_the_command_keeps_the_file_with_its_results(tmp_path):
     assert of(found, "hengsuan_run_info", suite="quick", state="complete") == [1]
     assert of(found, "hengsuan_running", suite="quick") == [0]
     assert len(of(found, "hengsuan_measurement", metric="flops")) >= 64
+
+
+def test_the_file_that_cannot_be_written_is_named(tmp_path):
+    (tmp_path / "run.prom").mkdir()
+    with pytest.raises(InfraError) as told:
+        live(tmp_path / "run.prom")
+    assert str(tmp_path / "run.prom") in str(told.value)
+
+
+def test_a_run_that_broke_runs_no_more(tmp_path):
+    kept = live(tmp_path / "run.prom")
+    kept.finish()  # nobody came to say that it has ended
+    found = series((tmp_path / "run.prom").read_text(), parse_classic)
+    assert of(found, "hengsuan_running") == [0]
+
+
+def test_what_a_lost_node_said_last_is_not_of_now():
+    clock = [1000.0]
+    kept = Live(lambda: clock[0])
+    kept.begin(hostile())
+    values = [0.5, 0, 1000, 1.0, 2.0, None, None, 0.001]
+    kept.page({}, None, 0, [TelemetryRow(0, 1.0, values), TelemetryRow(1, 1.0, values)])
+    clock[0] += STALE
+    kept.page({}, None, 1, [TelemetryRow(1, 300.0, values)])
+    assert len(of(series(text(kept.families())), "hengsuan_node_cpu_ratio")) == 2
+    clock[0] += 1
+    found = series(text(kept.families()))
+    assert len(of(found, "hengsuan_node_cpu_ratio")) == 1
+    assert of(found, "hengsuan_node_cpu_ratio", node=HOSTILE) == []
+
+
+def test_what_has_no_room_is_counted_while_a_run_goes_on():
+    kept = Live()
+    kept.begin(hostile())
+    device = [1500, 61, None, None, None, None, None]
+    kept.page({}, None, 0, [TelemetryRow(node, 1.0, [0.5], [device] * 2) for node in (0, 1)])
+    found = series(text(kept.families(3)))
+    assert len(of(found, "hengsuan_device_clock_hertz")) == 3
+    assert of(found, "hengsuan_left_out_series") == [2], "a clock and a temperature"
+
+
+def test_who_is_rejected_is_told_first_and_who_has_no_room_is_counted(tmp_path):
+    words = [("a", "accept"), ("b", "accept"), ("c", "reject")]
+    folder = judged_run(tmp_path / "run", *words, provenance="simulated")
+    found = series(text(results(RunReader(folder), most=2)))
+    told = of(found, "hengsuan_node_verdict", provenance="simulated")
+    assert len(told) == 2
+    assert of(found, "hengsuan_node_verdict", node="c", verdict="reject") == [1]
+    assert of(found, "hengsuan_left_out_series") == [1]
+
+
+def test_an_address_that_no_host_can_have():
+    with pytest.raises(UsageError, match="cannot serve"), exported(None, f"{'a' * 70}:0"):
+        pass
+
+
+def until(condition):
+    stop = time.monotonic() + 30
+    while not condition():
+        assert time.monotonic() < stop, "not in time"
+        time.sleep(0.05)
+
+
+def test_whatever_a_port_is_asked_it_answers_on_and_says_nothing(capfd):
+    with exported(None, "0") as kept:
+        kept.begin(hostile(), None, None, Path("no such run"))
+        address = capfd.readouterr().err.split()[-1]
+        where = "127.0.0.1", int(address.rpartition(":")[2].partition("/")[0])
+        asked = urllib.request.urlopen(f"{address}?name[]=hengsuan_running").read().decode()
+        assert {name for name, _ in series(asked, parse_classic)} == {"hengsuan_running"}
+        accept = b"Accept: application/openmetrics-text; version=x\r\n"
+        for raw in (
+            b"\x00\xff\r\n\r\n",
+            b"GET /" + b"a" * 70_000 + b"\r\n\r\n",
+            b"GET /metrics HTTP/1.1\r\n" + accept + b"\r\n",
+            b"POST /metrics HTTP/1.1\r\nContent-Length: 99999999\r\n\r\n",
+        ):
+            with socket.create_connection(where) as one, contextlib.suppress(ConnectionError):
+                one.sendall(raw)
+                while one.recv(1 << 16):
+                    pass
+        with socket.create_connection(where) as gone:
+            gone.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        many = 40
+        with contextlib.ExitStack() as stack:
+            idle = [stack.enter_context(socket.create_connection(where)) for _ in range(many)]
+            until(lambda: len(select.select(idle, [], [], 0.1)[0]) >= many - CONNECTIONS)
+            serving = [one for one in threading.enumerate() if "process_request" in one.name]
+            assert len(serving) <= CONNECTIONS
+
+        def answers():
+            with contextlib.suppress(OSError):
+                return b"hengsuan_running" in urllib.request.urlopen(address).read()
+
+        until(answers)
+        assert capfd.readouterr().err == ""
+
+
+def test_a_name_that_is_another_and_its_place_is_told_apart():
+    assert len(set(places(["a", "a", "a#0"]))) == 3
