@@ -49,4 +49,5 @@ def document_page(
         return render(page), output or path.with_suffix(".html")
     if output is None:
         raise UsageError("say by --output where the page of standard input goes")
-    return render(page_of(sys.stdin.buffer.read(), "standard input", language)), output
+    given = sys.stdin.buffer.read() if sys.stdin else b""  # it was closed (`<&-`)
+    return render(page_of(given, "standard input", language)), output

@@ -177,11 +177,7 @@ def hostile(folder: Path) -> dict[str, Path]:
     write_gate(folder / "gate.json", gate(HOSTILE))
     (folder / "check.json").write_bytes(msgspec.json.encode(check(HOSTILE)))
     (folder / "score.json").write_bytes(msgspec.json.encode(Scores(exit=0, scorecards=[card()])))
-    cards = [card("one"), card("two")]
-    made = SideBySide(
-        exit=0, profile=HOSTILE[0], provenance=HOSTILE[1], comparison=compare(cards, {})
-    )
-    (folder / "compare.json").write_bytes(msgspec.json.encode(made))
+    (folder / "compare.json").write_bytes(msgspec.json.encode(compared()))
     verdicts = [(name.replace("/", "|"), "reject") for name in HOSTILE]
     _, found = judged(*verdicts)
     said = {"text": HOSTILE[0], "cause": HOSTILE[1], "command": HOSTILE[2], "metric": HOSTILE[3]}
@@ -196,6 +192,12 @@ def hostile(folder: Path) -> dict[str, Path]:
     pages["verdict"] = page(run / "verdict.json", folder / "verdict.html")
     pages["run"] = page(run, folder / "run.html")
     return pages
+
+
+def compared() -> SideBySide:
+    """Two systems whose every text is hostile."""
+    found = compare([card("one"), card("two")], {})
+    return SideBySide(exit=0, profile=HOSTILE[0], provenance=HOSTILE[1], comparison=found)
 
 
 def card(run: str = HOSTILE[2]) -> Scorecard:

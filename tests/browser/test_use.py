@@ -9,7 +9,9 @@ from pathlib import Path
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
+sys.path.insert(0, str(Path(__file__).parents[1] / "unit"))
 import made_pages
+from judged_runs import judged_run
 
 
 def rows(page, section: str):
@@ -151,3 +153,19 @@ def test_hostile_names_are_shown_and_never_obeyed(opened, hostile, screenshot, n
     assert "49" not in page.title()
     assert page.locator("h1").is_visible()
     screenshot(page, f"hostile-{name}")
+
+
+def test_names_that_scripts_know_are_names(opened, tmp_path):
+    """What every object of JavaScript has is no colour, no word and no verdict."""
+    names = ("constructor", "toString", "__proto__")
+    run = judged_run(tmp_path / "run", *((name, "accept") for name in names))
+    one = opened(made_pages.page(run, tmp_path / "run.html"))
+    one.walk()
+    page, panel = one.page, one.page.locator("[data-panel]")
+    for name in names:
+        page.locator("[data-find]").fill(name)
+        assert name in panel.locator("[data-name]").inner_text()
+    shown = page.locator("main").inner_text()
+    assert "constructor" in shown
+    assert "[native code]" not in page.locator("body").inner_text()
+    assert one.complaints == []

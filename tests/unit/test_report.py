@@ -15,12 +15,13 @@ import pytest
 from click.testing import CliRunner
 
 sys.path.insert(0, str(Path(__file__).parent))
+from judged_runs import judged, judged_run
 from report_runs import HOSTILE, simulated, written
 
 from bench.cli import cli
 from bench.configs import load_chips
 from bench.errors import HengsuanError
-from bench.records import Samples
+from bench.records import Case, Row, Samples
 from bench.report.evidence import circumstances, verdict_line
 from bench.report.html import render
 from bench.report.html.conditions import conditions
@@ -28,6 +29,7 @@ from bench.report.html.nodes import Grid
 from bench.report.html.page import Chart, Column, Fold, Section, Table, Text
 from bench.report.html.run import run_page
 from bench.report.html.source import Source
+from bench.report.html.training import training
 from bench.report.html.words import chinese
 from bench.results import RunReader
 from bench.telemetry import TelemetryHeader, TelemetryRow
@@ -373,3 +375,86 @@ def test_open_is_of_a_page(tmp_path):
     folder = written(tmp_path, ["a"])
     with pytest.raises(HengsuanError, match="--open shows an HTML file"):
         report(folder, "--open", "--format", "csv")
+
+
+def test_telemetry_behind_the_last_row_has_its_own_place_in_time(tmp_path):
+    """As of a job that never ended: the rest of the run is not what its last moment was."""
+    folder = written(tmp_path, ["a"])
+    looks = [
+        TelemetryRow(0, float(second), [0.1 if second < 3 else 0.9] + [None] * 7)
+        for second in range(100)
+    ]
+    lines = msgspec.json.Encoder().encode_lines([TelemetryHeader(period=1.0), *looks])
+    (folder / "telemetry.jsonl").write_bytes(lines)
+
+    def times():
+        made = conditions(Source(RunReader(folder), load_chips()))
+        (chart,) = (b for b in made.blocks if isinstance(b, Chart) and "conditions" in b.title)
+        (figure,) = (one for one in chart.figures if "cpu" in one.name)
+        return np.frombuffer(base64.b64decode(figure.data[-1]["x"]["bdata"]), "<f4")
+
+    assert times()[-1] == pytest.approx(99, rel=0.01)
+    (folder / "measurements.jsonl").write_bytes(b"")
+    assert times()[-1] == pytest.approx(99, rel=0.01), "of a run without a row as well"
+    assert "Conditions over time" in page_of(folder).text
+
+
+def test_a_verdict_of_other_rows_is_no_good_one(tmp_path):
+    folder = judged_run(tmp_path / "run", ("gpu-01", "accept"), ("gpu-02", "accept"))
+    rows = folder / "measurements.jsonl"
+
+    def told():
+        (tone,) = (
+            attributes["data-tone"]
+            for _, attributes in page_of(folder).elements
+            if attributes.get("class") == "verdict"
+        )
+        return tone, "certify the run again" in report(folder, "--format", "md")
+
+    assert told() == ("good", False)
+    rows.write_bytes(rows.read_bytes() + rows.read_bytes().splitlines(keepends=True)[-1])
+    assert told() == ("warn", True)
+
+
+def test_a_verdict_that_cannot_be_read_is_said_in_markdown(tmp_path):
+    folder = written(tmp_path, ["a", "b"])
+    (folder / "verdict.json").write_text("{")
+    assert "verdict.json is damaged" in report(folder, "--format", "md").replace("\\", "")
+
+
+def test_a_rejected_node_shows_the_device_that_ails(tmp_path):
+    folder = written(tmp_path, ["a", "b"])
+    devices = [[clock, heat, *[None] * 5] for clock, heat in ((1400.0, 50.0), (900.0, 90.0))]
+    looks = [TelemetryRow(0, float(second), [None] * 8, devices) for second in range(2)]
+    lines = msgspec.json.Encoder().encode_lines([TelemetryHeader(period=1.0), *looks])
+    (folder / "telemetry.jsonl").write_bytes(lines)
+    _, verdict = judged(("a", "reject"))
+    made = conditions(Source(RunReader(folder), load_chips(), verdict=verdict))
+    (chart,) = (b for b in made.blocks if isinstance(b, Chart) and "conditions" in b.title)
+    for quantity, worst in (("clock", 900.0), ("temperature", 90.0)):
+        (figure,) = (one for one in chart.figures if quantity in one.name)
+        line = next(one for one in figure.data if one.get("name") == "a")
+        assert set(np.frombuffer(base64.b64decode(line["y"]["bdata"]), "<f4")) == {worst}
+
+
+def test_a_retest_is_no_training_of_the_fleet(tmp_path):
+    cases = [
+        Case(id=place, stage=stage, benchmark="train", axes={}, scope="device", metric="step_p50",
+             unit="s", better="lower", source="0", schedule=0)
+        for place, stage in enumerate(("train", "train+1"))
+    ]  # fmt: skip
+    folder = written(tmp_path, ["a", "b"], cases=cases)
+    values = [(0, rank, 1.0) for rank in range(4)] + [(1, 3, 9.0)]
+    rows = [
+        Row(case, rank, 0, 1.0, value, None, None, 1, "ok", -1, "measured", "")
+        for case, rank, value in values
+    ]
+    (folder / "measurements.jsonl").write_bytes(msgspec.json.Encoder().encode_lines(rows))
+    made = training(Source(RunReader(folder), load_chips()))
+    (row,) = next(one.rows for one in made.blocks if isinstance(one, Table))
+    assert row.cells[1].sort == 1.0
+
+
+def test_a_command_to_copy_holds_the_run_and_nothing_else(tmp_path):
+    folder = written(tmp_path, ["a"], id="x; touch y")
+    assert "hengsuan certify --from 'x; touch y'" in page_of(folder).text

@@ -23,6 +23,7 @@ from bench.gates import GateReport, write_gate
 from bench.report.html.intervals import Line, Mark, changes, shares
 from bench.report.html.parts import Part, parts
 from bench.report.pages.documents import KINDS, page_of
+from bench.report.pages.score import Scores
 from bench.verdicts import VERDICT, Certification, write_verdict
 
 
@@ -215,3 +216,17 @@ def test_parts_fill_their_whole_and_no_more():
     assert sum(one["width"] for one in over["parts"]) == pytest.approx(100)
     assert over["limit"] == 50
     assert over["rest"] == ""
+
+
+def test_values_that_do_not_go_together_are_said(tmp_path):
+    """Each has its type: only who makes the page finds out."""
+    compared = msgspec.to_builtins(made_pages.compared())
+    compared["comparison"]["kinds"].pop()
+    score = msgspec.to_builtins(Scores(exit=0, scorecards=[made_pages.card()]))
+    score["scorecards"][0] |= {"low": 1.0, "high": None}
+    for name, found in {"compare": compared, "score": score}.items():
+        (tmp_path / f"{name}.json").write_bytes(msgspec.json.encode(found))
+        done = report(tmp_path / f"{name}.json")
+        assert isinstance(done.exception, HengsuanError), done.exception
+        assert "is damaged" in str(done.exception)
+        assert done.exit_code == 4

@@ -20,8 +20,12 @@ BINS = 240
 """Points of a curve: each stands for all that was seen in its share of the time."""
 STAGES = 12
 """Stages that are named at most."""
+FALLS = ("clock",)
+"""Quantities of which the lowest of a node's devices is the one that ails."""
 SUSPECTS = 4
 """Rejected nodes that have a curve of their own."""
+MOST_BYTES = 1 << 25
+"""Of telemetry that is drawn: of a day of many nodes each look would take gigabytes."""
 STATUS_COLOURS = ("$s2", "$bad", "$s3", "$warn", "$s7", "$s6")
 
 Floats = npt.NDArray[np.float64]
@@ -43,20 +47,27 @@ CONDITIONS = (
 
 
 def conditions(source: Source) -> Section | None:
-    """The section; None of a run without a row."""
-    time = source.columns.time
-    if not len(time) or not np.isfinite(time).any():
-        return None
-    end = max(float(np.nanmax(time)), 1e-3)
-    blocks: list[Any] = [_states(source, end)]
-    figures = list(_met(source, end))
+    """The section; None of a run without a row and without telemetry."""
+    told: list[Text] = []
+    telemetry = None
     try:
-        telemetry = read_telemetry(source.folder)
+        telemetry = read_telemetry(source.folder, MOST_BYTES)
     except HengsuanError as error:
-        telemetry = None
-        blocks.append(Text([f"{error.where}: {error.message}"], tone="warn", own=False))
+        told.append(Text([f"{error.where}: {error.message}"], tone="warn", own=False))
+    # What goes on behind the last row, as in a job that never ended, has its own place in time.
+    looked = telemetry.nodes.time if telemetry is not None else np.empty(0)
+    known = np.concatenate([source.columns.time, looked])
+    known = known[np.isfinite(known)]
+    if not known.size:
+        return None
+    end = max(float(known.max()), 1e-3)
+    blocks: list[Any] = [*([_states(source, end)] if len(source.columns) else []), *told]
+    figures = list(_met(source, end))
     if telemetry is not None:
         figures += _telemetry(source, telemetry, end)
+        if telemetry.every > 1:
+            said = source.say("so many looks at a node are one that is shown")
+            blocks.append(Text([f"{said}: {telemetry.every}"], tone="dim", own=False))
     if figures:
         says = (
             "Over all devices or nodes: the line is the median, the band reaches from the lowest "
@@ -65,8 +76,8 @@ def conditions(source: Source) -> Section | None:
         blocks.append(Chart(figures, says, height=380, title="conditions over time"))
     else:
         blocks.append(Text(["No temperature, power or clock is known of this run."], tone="dim"))
-    if told := _throttled(source):
-        blocks.append(Text([told], tone="warn", own=False))
+    if said := _throttled(source):
+        blocks.append(Text([said], tone="warn", own=False))
     return Section("conditions", "Conditions over time", blocks)
 
 
@@ -189,13 +200,14 @@ def _bands(time: Floats, values: Floats, end: float) -> Bands:
 def _of(name: str, series: Series, quantity: str, node: int, end: float) -> dict[str, Any]:
     mine = series.node == node
     bands = _bands(series.time[mine], series.values[quantity][mine], end)
-    some = np.isfinite(bands.high)
+    seen = bands.low if quantity in FALLS else bands.high
+    some = np.isfinite(seen)
     return {
         "type": "scatter",
         "mode": "lines",
         "name": name,
         "x": numbers(bands.time[some]),
-        "y": numbers(bands.high[some]),
+        "y": numbers(seen[some]),
         "line": {"width": 1.2},
         "hovertemplate": hover(f"{name}: %{{y:.4~g}}"),
     }

@@ -20,7 +20,7 @@ from ...errors import HengsuanError
 from ...groups import Schedule
 from ...inventory import Ints
 from ...records import Case, Header
-from ...results import Columns, RunReader
+from ...results import ROWS, Columns, RunReader
 from ...rounds import schedule_for
 from ...verdicts import Certification
 from ..language import Language
@@ -79,6 +79,11 @@ class Source:
             return results_digests(self.folder)
         except HengsuanError:
             return {}
+
+    @property
+    def outdated(self) -> bool:
+        """Whether the verdict is of other rows than these."""
+        return self.verdict is not None and self.verdict.results != self.digests.get(ROWS, "")
 
     @cached_property
     def rows(self) -> list[npt.NDArray[np.intp]]:

@@ -9,7 +9,6 @@ import numpy as np
 
 from ...analysis.scores import Category, MetricScore, Scorecard
 from ...records import STATUSES, Status
-from ...results import ROWS
 from ...units import format_value
 from ...verdicts import Certification
 from ..evidence import circumstances, verdict_line
@@ -38,7 +37,7 @@ def standing(source: Source) -> Section:
         blocks.append(Text([STATES[source.header.state]], tone="warn"))
     if source.notes:
         blocks.append(Text(source.notes, tone="warn", own=False))
-    if source.verdict is not None and source.verdict.results != source.digests.get(ROWS, ""):
+    if source.outdated:
         blocks.append(Text([OTHERS], tone="warn"))
     for card in source.cards:
         blocks += card_blocks(source, card)
@@ -49,7 +48,7 @@ def _verdict(source: Source) -> Verdict:
     found, figures = source.verdict, list(_figures(source))
     if found is not None and found.nodes:
         bad, unsure = found.count("reject"), found.count("inconclusive")
-        tone: Tone = "bad" if bad else "warn" if unsure else "good"
+        tone: Tone = "bad" if bad else "warn" if unsure or source.outdated else "good"
         return Verdict(verdict_line(found), tone, list(circumstances(found)), figures)
     counts = _counts(source)
     wrong = sum(counts.get(status, 0) for status in BAD)

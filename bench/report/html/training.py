@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from ...analysis.joining import number_of
 from ...analysis.scaling import Scaling
 from ...analysis.summary import CaseSummary
 from ...units import format_value
@@ -55,7 +56,9 @@ def _steps(source: Source) -> dict[str, dict[str, CaseSummary]]:
     """Of each case of training its metrics with a value."""
     found: dict[str, dict[str, CaseSummary]] = {}
     for one in source.run.summaries:
-        if one.case.benchmark == "train" and one.median is not None:
+        # A re-test is of few nodes, most of which are slow: it is no training of the fleet.
+        again = number_of(one.case.stage)
+        if one.case.benchmark == "train" and one.median is not None and not again:
             found.setdefault(one.name, {})[one.case.metric] = one
     return {name: metrics for name, metrics in found.items() if "step_p50" in metrics}
 

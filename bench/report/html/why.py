@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator
 from typing import Any
 
@@ -47,7 +48,10 @@ def why(source: Source) -> Section | None:
         blocks.append(Fold("lost while measuring", [Text(lost[:LISTED], own=False)], tone="bad"))
     if source.verdict is None and source.run.inventory.size:
         blocks.append(
-            Commands([f"hengsuan certify --from {source.header.id}"], "which nodes may join:")
+            Commands(
+                [shlex.join(["hengsuan", "certify", "--from", source.header.id])],
+                "which nodes may join:",
+            )
         )
     if not blocks:
         return None

@@ -116,6 +116,7 @@ WORDS: dict[str, str] = {
     "usual pair": "通常配对",
     "number": "数量",
     "noise": "噪声",
+    "so many looks at a node are one that is shown": "对一个节点每多少次观测显示一次",
     "of a pair around its ends": "配对相对其两端",
     "spread of the ends": "两端离散",
     "slow": "慢",

@@ -28,6 +28,10 @@ MOST_BYTES = 1 << 30
 """Of a file that is looked into: a verdict on 10,000 nodes has a few per cent of it."""
 
 
+_DAMAGED = (msgspec.ValidationError, ArithmeticError, LookupError, TypeError, ValueError)
+"""What a document raises whose values have their types, and do not go together."""
+
+
 class Kind(NamedTuple):
     """A kind of document: ``said`` names what writes it, ``keys`` are ones that only it has all of.
 
@@ -141,8 +145,9 @@ def page_of(raw: bytes, where: str, language: Language = "en") -> Page:
         _check(held, kind, where)
     try:
         return kind.page(msgspec.convert(held, kind.holds), language)
-    except msgspec.ValidationError as error:
-        raise InfraError(f"looks like {kind.said}, and is damaged: {error}", where=where) from None
+    except _DAMAGED as error:
+        why = f"looks like {kind.said}, and is damaged: {error}"
+        raise InfraError(why, where=where) from error
 
 
 def _check(held: Any, kind: Kind, where: str) -> None:

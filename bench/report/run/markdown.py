@@ -15,6 +15,7 @@ from ...analysis.summary import CaseSummary
 from ...records import Status
 from ...units import format_value
 from ..html.source import Source
+from ..html.standing import OTHERS
 from ..markdown import certification_markdown, escape
 from ..room import MOST_BYTES, Room
 from ..score import merged, title_of
@@ -33,6 +34,8 @@ def run_markdown(source: Source, most: int = MOST_BYTES) -> str:
     kinds = ", ".join(source.run.kinds)
     about = [source.run.label, header.suite, kinds, header.started, header.state]
     room.add(f"# {escape(header.id)}\n\n{escape(' · '.join(filter(None, about)))}\n\n")
+    for note in (*source.notes, *([say(OTHERS)] if source.outdated else [])):
+        room.add(f"**{escape(note)}**\n\n")
     if source.verdict is not None:
         room.add(certification_markdown(source.verdict, most // 2) + "\n")
     for card in source.cards:

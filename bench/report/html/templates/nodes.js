@@ -100,7 +100,7 @@ document.addEventListener("page-ready", () => {
     const name = found.names[item], node = found.node ? found.nodes[found.node[item]] : name;
     panel.hidden = false;
     panel.querySelector("[data-name]").textContent = name;
-    const said = found.said[node], inside = panel.querySelector("[data-inside]");
+    const said = Object.hasOwn(found.said, node) ? found.said[node] : null, inside = panel.querySelector("[data-inside]");
     inside.replaceChildren();
     if (said) {
       inside.append(element("p", { class: "text", "data-tone": { accept: "good", reject: "bad" }[said.verdict] || "warn", text: say(said.verdict) }));

@@ -1,7 +1,7 @@
 "use strict";
 (() => {
   const words = JSON.parse(document.getElementById("words").textContent);
-  const say = (text) => words[text] || text;
+  const say = (text) => (Object.hasOwn(words, text) ? words[text] : text);
   const PAGE = 200;
   const SHORT = 20; // characters that are never broken, as in blocks.html.j2
   const root = document.documentElement;
@@ -165,7 +165,7 @@
   }
   /* The page's colours for their names; and of what plotly.js takes for tags only line breaks stay. */
   function themed(value, known) {
-    if (typeof value === "string") return known[value] || value.replace(/<(?!br>|extra><|\/extra>)/g, "‹");
+    if (typeof value === "string") return Object.hasOwn(known, value) ? known[value] : value.replace(/<(?!br>|extra><|\/extra>)/g, "‹");
     if (Array.isArray(value)) return value.map((one) => themed(one, known));
     if (value && typeof value === "object") return Object.fromEntries(Object.entries(value).map(([key, one]) => [key, key === "bdata" ? one : themed(one, known)]));
     return value;
