@@ -5,10 +5,11 @@ from __future__ import annotations
 import time
 from itertools import groupby
 
-from ..errors import UsageError
+from ..errors import InfraError, UsageError
 from ..growing import Growing
 from ..records import Row
 from ..report.watched import Watched
+from ..results import ROWS
 
 _PAUSE = 0.5
 """Seconds between two looks."""
@@ -67,8 +68,15 @@ class Stages:
         events, self._events = header.events[self._events :], len(header.events)
         for event in events:
             watched.event(event["kind"], event["node"], event["text"], event.get("changes", {}))
-        for stage, part in groupby(rows, key=lambda row: header.cases[row.case].stage):
-            self._stage(stage, list(part))
+        try:
+            for stage, part in groupby(rows, key=lambda row: header.cases[row.case].stage):
+                self._stage(stage, list(part))
+        except (IndexError, OverflowError):  # which line it is, `RunReader` says
+            raise InfraError(
+                "rows are of groups or cases that there are not: the file is damaged",
+                where=str(growing.path / ROWS),
+                hint=f"hengsuan results show {growing.path} names the line",
+            ) from None
         return bool(rows or events)
 
     def _stage(self, name: str, rows: list[Row]) -> None:
