@@ -49,7 +49,7 @@ class Stages:
         self._growing, self._watched = growing, watched
         self._events = 0
         self._repeats = _repeats(growing)
-        self._first = 0.0
+        self._first = self._last = 0.0
         self._early: list[Row] = []
         watched.picture.stages = list(self._repeats)
         if growing.header.cases:  # a certification has none before its first stage
@@ -83,12 +83,14 @@ class Stages:
         picture = self._watched.picture
         if name != picture.name:
             self._begin(name)
-            self._first = rows[0].time
+            # It began where the one before ended: its first row says when that was over.
+            self._first = self._last
         picture.done += len(rows)
         picture.share = min(1.0, picture.done / max(picture.total, 1))
         # Who looks on from the middle knows from the rows how long it has taken.
         picture.began = time.monotonic() - (rows[-1].time - self._first)
         picture.current = self._watched.header.cases[rows[-1].case].short()
+        self._last = rows[-1].time
         self._watched.rows(rows)
 
     def _begin(self, name: str) -> None:
