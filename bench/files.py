@@ -55,6 +55,12 @@ def silence(stream: IO[str]) -> None:
     os.close(nobody)
 
 
+def readable(text: str) -> str:
+    """Text that any file takes: bytes of a name or a command line that are no text are written out
+    (``\\xff``)."""
+    return text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+
+
 def sha256(path: Path) -> str:
     """SHA-256 of a file in hexadecimal. Raises OSError if it cannot be read."""
     digest = hashlib.sha256()

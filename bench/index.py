@@ -15,7 +15,7 @@ from pathlib import Path
 import msgspec
 
 from .errors import InfraError, UsageError
-from .files import replace_file
+from .files import readable, replace_file
 from .headers import RUN, UNDECODABLE, checked, unreadable
 from .hostlists import compress
 
@@ -99,7 +99,8 @@ def read_runs(folder: Path) -> tuple[list[RunInfo], list[str]]:
         if entry is None or (entry.modified, entry.size, entry.inode) != marks:
             anew += 1
             entry = _Entry(*marks, _read(Path(path)))
-        if not entry.info.problem:  # what a newer hengsuan reads must not stay unread
+        # What a newer hengsuan reads must not stay unread; no index holds names that are no text.
+        if not entry.info.problem and readable(name) == name:
             entries[name] = entry
         runs.append(msgspec.structs.replace(entry.info, path=str(Path(path))))
     if (anew >= _WORTH or (notes and anew)) and (why := _save(folder / INDEX, entries)):

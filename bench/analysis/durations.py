@@ -79,6 +79,8 @@ def _alike(told: _Told, header: Header) -> bool:
     names = [stage.get("name") for stage in told.stages]
     return (
         told.state == "complete"
+        and all(isinstance(name, str) for name in names)
+        and all(isinstance(stage.get("seconds"), int | float) for stage in told.stages)
         and (told.suite, told.executor) == (header.suite, header.executor)
         and told.suite_text == header.suite_text
         and len(set(names)) == len(names)

@@ -6,10 +6,12 @@ import os
 import platform
 import re
 import sys
+from collections.abc import Iterable
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from .. import __version__
+from ..files import readable
 
 PACKAGES = ("torch", "triton", "ray", "numpy", "msgspec")
 _VARIABLES = re.compile(r"(OMP|MKL|GLOO|TORCH|TRITON|RAY|HENGSUAN|[A-Z]+CCL)_|.*_VISIBLE_DEVICES$")
@@ -17,16 +19,21 @@ _SECRETS = ("TOKEN", "SECRET", "PASSWORD", "KEY", "HENGSUAN_STORE")
 
 
 def command_line() -> list[str]:
-    """The command as it was typed, for the record: without ``--store``, whose URL may hold a
-    password, and which changes nothing that is measured."""
-    words = ["hengsuan"]
-    given = iter(sys.argv[1:])
+    """The command as it was typed, for the record."""
+    return ["hengsuan", *recorded(sys.argv[1:])]
+
+
+def recorded(words: Iterable[str]) -> list[str]:
+    """Words of a command line as a run keeps them: without ``--store``, whose URL may hold a
+    password, and which changes nothing that is measured; bytes that are no text written out."""
+    kept = []
+    given = iter(words)
     for word in given:
         if word == "--store":
             next(given, None)
         elif not word.startswith("--store="):
-            words.append(word)
-    return words
+            kept.append(readable(word))
+    return kept
 
 
 def versions() -> dict[str, str]:
@@ -48,7 +55,7 @@ def environment() -> dict[str, Any]:
     from ..submissions.plugins import digests
 
     variables = {
-        name: value
+        name: readable(value)
         for name, value in sorted(os.environ.items())
         if _VARIABLES.match(name) and not any(word in name for word in _SECRETS)
     }

@@ -5,10 +5,11 @@ from __future__ import annotations
 import time
 from itertools import groupby
 
-from ..errors import UsageError
+from ..errors import InfraError, UsageError
 from ..growing import Growing
 from ..records import Row
 from ..report.watched import Watched
+from ..results import ROWS
 
 _PAUSE = 0.5
 """Seconds between two looks."""
@@ -48,7 +49,7 @@ class Stages:
         self._growing, self._watched = growing, watched
         self._events = 0
         self._repeats = _repeats(growing)
-        self._first = 0.0
+        self._first = self._last = 0.0
         self._early: list[Row] = []
         watched.picture.stages = list(self._repeats)
         if growing.header.cases:  # a certification has none before its first stage
@@ -67,20 +68,29 @@ class Stages:
         events, self._events = header.events[self._events :], len(header.events)
         for event in events:
             watched.event(event["kind"], event["node"], event["text"], event.get("changes", {}))
-        for stage, part in groupby(rows, key=lambda row: header.cases[row.case].stage):
-            self._stage(stage, list(part))
+        try:
+            for stage, part in groupby(rows, key=lambda row: header.cases[row.case].stage):
+                self._stage(stage, list(part))
+        except (IndexError, OverflowError):  # which line it is, `RunReader` says
+            raise InfraError(
+                "rows are of groups or cases that there are not: the file is damaged",
+                where=str(growing.path / ROWS),
+                hint=f"hengsuan results show {growing.path} names the line",
+            ) from None
         return bool(rows or events)
 
     def _stage(self, name: str, rows: list[Row]) -> None:
         picture = self._watched.picture
         if name != picture.name:
             self._begin(name)
-            self._first = rows[0].time
+            # It began where the one before ended: its first row says when that was over.
+            self._first = self._last
         picture.done += len(rows)
         picture.share = min(1.0, picture.done / max(picture.total, 1))
         # Who looks on from the middle knows from the rows how long it has taken.
         picture.began = time.monotonic() - (rows[-1].time - self._first)
         picture.current = self._watched.header.cases[rows[-1].case].short()
+        self._last = rows[-1].time
         self._watched.rows(rows)
 
     def _begin(self, name: str) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import sys
 from collections.abc import Iterator
 from datetime import datetime, timezone
 from pathlib import Path
@@ -32,7 +31,7 @@ if TYPE_CHECKING:
     metavar="NAME",
     help="A node that took part, or a list as gpu-[01-04]; in the order of ranks.",
 )
-@click.option("--ranks", type=click.IntRange(1), help="How many ranks took part, in all.")
+@click.option("--ranks", type=click.IntRange(1, 1 << 20), help="How many ranks took part, in all.")
 @click.option("--device", metavar="NAME", help="What devices are, where no log says: h100-sxm, ...")
 @click.option("--op", metavar="NAME", help="Of which collective operation: all_reduce, ...")
 @click.option("--time", "moment", metavar="DATE", help="When it was measured.")
@@ -84,7 +83,10 @@ def command(
     with no_collection():
         logs, times, problems = _read(form, files, asked, given)
         if logs:
-            made = list(_write(form, logs, times, name, each, load_chips(), out))
+            try:
+                made.extend(_write(form, logs, times, name, each, load_chips(), out))
+            except HengsuanError as error:  # a full disk: what was written before is there
+                problems.append(error)
     codes = [int(one.exit) for one in problems]
     codes += [int(Exit.FINDING) for one in made if one.invalid]
     code = Exit.worst(codes)
@@ -114,6 +116,10 @@ def _read(
         except HengsuanError as error:
             problems.append(error)
             continue
+        except (ValueError, OverflowError) as error:
+            # A number with thousands of digits; whatever else it is, the other files are read.
+            problems.append(UsageError(f"is damaged: {error}", where=source.name))
+            continue
         if source.problem:
             log.note(source.problem)
         if not log.rows:
@@ -121,13 +127,13 @@ def _read(
             problems.append(
                 UsageError(
                     f"{seen}: expected {form.expected}",
-                    where=file,
+                    where=source.name,
                     hint="is it of another format? see hengsuan import --help",
                 )
             )
             continue
         logs.append(log)
-        times[file] = given or log.when or _written(source.path)
+        times[log.name] = given or log.when or _written(source.path)
         log.dated = given is not None or log.when is not None
     return logs, times, problems
 
@@ -146,6 +152,7 @@ def _write(
     from ..importing.runs import assemble, together
     from ..importing.writing import write
     from ..report.importing import imported
+    from .environment import command_line
 
     for group in together(logs, times, each):
         versions = {key: value for log in group for key, value in log.versions.items()}
@@ -159,7 +166,7 @@ def _write(
             suite=suite,
             times=times,
             chips=chips,
-            command=["hengsuan", *sys.argv[1:]],
+            command=command_line(),
             environment=environment,
         )
         yield imported(write(made, out), made.header, made.columns, group)
@@ -179,11 +186,15 @@ def _written(path: Path | None) -> datetime:
 def _moment(text: str) -> datetime:
     try:
         moment = datetime.fromisoformat(text.replace("Z", "+00:00"))
-    except ValueError:
+        return (
+            moment.astimezone(timezone.utc)
+            if moment.tzinfo
+            else moment.replace(tzinfo=timezone.utc)
+        )
+    except (ValueError, OverflowError):
         raise UsageError(
             f"--time {text}: is no date", hint="write 2026-11-24 or 2026-11-24T10:15:00+08:00"
         ) from None
-    return moment if moment.tzinfo else moment.replace(tzinfo=timezone.utc)
 
 
 def _nodes(texts: tuple[str, ...]) -> tuple[str, ...]:

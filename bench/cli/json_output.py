@@ -56,4 +56,10 @@ def print_json(found: Any) -> None:
     """An object or a list on stdout, indented."""
     import msgspec
 
-    click.echo(msgspec.json.format(msgspec.json.encode(found), indent=1).decode())
+    try:
+        text = msgspec.json.format(msgspec.json.encode(found), indent=1).decode()
+    except UnicodeEncodeError:  # names of files may be no text: they are escaped, and stay names
+        import json
+
+        text = json.dumps(msgspec.to_builtins(found), indent=1)
+    click.echo(text)

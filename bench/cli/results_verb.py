@@ -41,6 +41,7 @@ def show(run: str, out: Path, as_json: bool, rows: bool) -> int:
     from ..analysis.finding import reached
     from ..analysis.summary import summary
     from ..inventory import Inventory
+    from ..report.plain import plain
     from ..report.terminal import console, print_labels, print_table, verdict
     from ..results import RunReader
     from ..runs import find_run
@@ -84,9 +85,10 @@ def show(run: str, out: Path, as_json: bool, rows: bool) -> int:
     for one in cases:
         for who, total in one.totals.items():
             said = f"{one.case.metric} {format_value(total, one.case.unit)} in all"
-            screen.print(f"{one.name}, {who}: {said}", soft_wrap=True)
+            screen.print(plain(f"{one.name}, {who}: {said}"), soft_wrap=True)
     for event in header.events:
-        screen.print(f"{event['kind']}: {event['node']}: {event['text']}", soft_wrap=True)
+        said = f"{event['kind']}: {event['node']}: {event['text']}"
+        screen.print(plain(said), soft_wrap=True)
     return 0
 
 
@@ -270,6 +272,7 @@ def _rows(reader: object, as_json: bool) -> int:
     import msgspec
 
     from ..inventory import Inventory
+    from ..report.plain import plain
     from ..results import RunReader
     from ..rounds import schedule_for
     from ..units import format_value
@@ -302,10 +305,11 @@ def _rows(reader: object, as_json: bool) -> int:
             low, high = format_value(row.low, case.unit), format_value(row.high, case.unit)
             spread = f" ({low} to {high}, n={row.n})"
         reason = f": {row.reason}" if row.reason else ""
-        click.echo(
+        said = (
             f"{row.time:9.3f} s  {case.label()} {case.metric} on {', '.join(names)}{more}, "
             f"repeat {row.repeat}: {value}{spread} {row.status}, {row.provenance}{reason}"
         )
+        click.echo(plain(said))
     return 0
 
 

@@ -234,13 +234,14 @@ class Rounds:
     def _left(self, before: set[str], command: list[str]) -> Path | None:
         """The folder of the run that was just interrupted, to be continued."""
         from ..headers import read_header
+        from .environment import recorded
 
         if "--resume" in command:
             return Path(command[command.index("--resume") + 1])
         for name in sorted(set(_folders(self._out)) - before):
             with contextlib.suppress(HengsuanError):
                 header = read_header(self._out / name)
-                if header.state == "interrupted" and header.command[1:] == command:
+                if header.state == "interrupted" and header.command[1:] == recorded(command):
                     return self._out / name
         return None
 

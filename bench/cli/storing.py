@@ -84,6 +84,7 @@ def push(runs: tuple[str, ...], url: str | None, out: Path, as_json: bool) -> in
 
     Exit code: 0 all of them are there; 4 the store or a run cannot be used.
     """
+    from ..report.plain import plain_lines
     from ..runs import find_run, list_runs
 
     store = opened(url)
@@ -112,7 +113,7 @@ def push(runs: tuple[str, ...], url: str | None, out: Path, as_json: bool) -> in
         print_json({"store": store.name, "runs": done, "problems": said, "exit": int(code)})
         return int(code)
     for path, why in problems.items():
-        tell(f"not pushed: {path}: {why}")
+        tell(plain_lines(f"not pushed: {path}: {why}"))
     count = {how: list(done.values()).count(how) for how in ("new", "newer", "there")}
     click.echo(
         f"{store.name}: {count['new']} new, {count['newer']} brought up to date, "
@@ -132,12 +133,14 @@ def pull(runs: tuple[str, ...], url: str | None, out: Path, as_json: bool, **ask
 
     A run that is here is left as it is. RUN is an id or a uid, or the beginning of one.
 
-    Exit code: 0 all of them are here; 4 the store cannot be used, or the folder not written.
+    Exit code: 0 all of them are here; 2 a run is of another schema; 4 the store or a run cannot be
+    used, or the folder not written.
     """
+    from ..report.plain import plain, plain_lines
     from ..runs import chosen
 
     store = opened(url)
-    from ..store.pull import held, here, named
+    from ..store.pull import Damaged, held, here, named
     from ..store.pull import pull as pulled
 
     every = held(store)
@@ -146,14 +149,29 @@ def pull(runs: tuple[str, ...], url: str | None, out: Path, as_json: bool, **ask
     wanted = [one for one in wanted if any(one.info is info for info in kept)]
     known = here(out)
     there = [str(known[one.uid]) for one in wanted if one.uid in known]
-    brought = [str(pulled(store, one, out)) for one in wanted if one.uid not in known]
+    brought: list[str] = []
+    problems: dict[str, HengsuanError] = {}
+    for one in wanted:
+        if one.uid not in known:
+            try:
+                known[one.uid] = pulled(store, one, out)
+                brought.append(str(known[one.uid]))
+            except HengsuanError as error:
+                problems[one.uid] = error
+                if not isinstance(error, UsageError | Damaged):
+                    break  # the store is away, or the folder full: so it is for the next
+    code = Exit.worst([error.exit for error in problems.values()])
     if as_json:
-        print_json({"store": store.name, "pulled": brought, "there": there})
-        return 0
+        why = {uid: str(error) for uid, error in problems.items()}
+        found = {"store": store.name, "pulled": brought, "there": there}
+        print_json({**found, "problems": why, "exit": int(code)})
+        return int(code)
+    for problem in problems.values():
+        tell(plain_lines(f"not pulled: {problem}"))
     for path in brought:
-        click.echo(path)
+        click.echo(plain(path))
     say(f"{store.name}: {len(brought)} pulled, {len(there)} were here")
-    return 0
+    return int(code)
 
 
 @click.command(cls=Verb)
@@ -185,9 +203,10 @@ def prune(
     A run that has not ended, has a certificate, or is the baseline of a run or verdict that stays,
     is never deleted.
 
-    Exit code: 0 deleted, or nothing to delete.
+    Exit code: 0 deleted, or nothing to delete; 4 a run cannot be deleted.
     """
     from ..report.amount import quiet
+    from ..report.plain import plain, plain_lines
     from ..runs import find_run
     from ..store.prune import delete, plan, sweep
     from ..units import format_size
@@ -203,12 +222,13 @@ def prune(
         protect=[find_run(run, out).name for run in protect],
     )
     ids = [run.id for run in made.going]
+    problems: dict[str, HengsuanError] = {}
     if not as_json:
         for run in made.going:
             more = "" if quiet() else f"  {run.suite}, {run.state}, {run.provenance}, {run.started}"
-            click.echo(f"{run.id}{more}")
+            click.echo(plain(f"{run.id}{more}"))
         for name, why in made.staying.items():
-            say(f"stays: {name}: {why}")
+            say(plain(f"stays: {name}: {why}"))
         say(f"{len(ids)} run(s), {format_size(made.size) if made.size else '0B'}")
     if not dry_run and ids:
         if not yes and not as_json:
@@ -217,13 +237,22 @@ def prune(
             raise UsageError("--json asks nothing", hint="add --yes or --dry-run")
         sweep(out)
         for run in made.going:
-            delete(run)
+            try:
+                delete(run)
+            except HengsuanError as error:  # of one run; the others go all the same
+                problems[Path(run.path).name] = error
+    code = Exit.worst([error.exit for error in problems.values()])
+    done = [run.id for run in made.going if Path(run.path).name not in problems]
     if as_json:
-        found = {"deleted" if not dry_run else "would_delete": ids, "stay": made.staying}
-        print_json({**found, "bytes": made.size})
-    elif ids and not dry_run:
-        say(f"{len(ids)} deleted")
-    return 0
+        found = {"deleted" if not dry_run else "would_delete": done, "stay": made.staying}
+        why_not = {name: str(error) for name, error in problems.items()}
+        print_json({**found, "bytes": made.size, "problems": why_not, "exit": int(code)})
+        return int(code)
+    for problem in problems.values():
+        tell(plain_lines(f"not deleted: {problem}"))
+    if ids and not dry_run:
+        say(f"{len(done)} deleted")
+    return int(code)
 
 
 @click.command(cls=Verb)
@@ -241,7 +270,9 @@ def export(runs: tuple[str, ...], file: Path, out: Path, as_json: bool) -> int:
     from ..runs import find_run
     from ..store.export import export as exported
 
-    folders = list(dict.fromkeys(find_run(run, out) for run in runs))
+    # Whole paths: `.` has no name that it could be unpacked under.
+    folders = [Path(os.path.abspath(find_run(run, out))) for run in runs]
+    folders = list(dict.fromkeys(folders))
     notes = exported(folders, file)
     for note in notes:
         tell(f"note: {note}")

@@ -19,6 +19,8 @@ from ..records import STATUSES, Better, Scope, Status
 
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
+MOST_RANKS = 1 << 20
+"""Of one measurement: a log that says more is damaged, and they would not fit into memory."""
 KEPT = 100
 """Lines of a file that were not understood and are kept; all are counted."""
 _LONGEST = 160
@@ -219,8 +221,14 @@ class Log:
 def spread(log: Log, nodes: Sequence[str], ranks: int, where: str, called: str = "") -> list[Place]:
     """The devices of so many ranks, evenly over nodes in their order; declared in the log.
 
-    Raises `UsageError` where they do not divide evenly.
+    Raises `UsageError` where they do not divide evenly, or are more than any machine has.
     """
+    if ranks > MOST_RANKS:
+        raise UsageError(
+            f"{ranks} ranks are more than any machine has",
+            where=where,
+            hint="say how many there were with --ranks",
+        )
     if ranks < len(nodes) or ranks % len(nodes):
         raise UsageError(
             f"{ranks} ranks do not divide evenly over {len(nodes)} nodes",

@@ -41,6 +41,8 @@ _PLACES = re.compile(r"\s([DHM]) ([DHM])\s*$")
 _RANKS = re.compile(r"\b(?:mpirun|mpiexec|srun|jsrun|aprun)\b.*?\s(?:-n|-np|--ntasks)[ =]?(\d+)\b")
 _HOSTS = re.compile(r"\s(?:-H|-host|-hosts|--host|-w|--nodelist)[ =](\S+)")
 _NUMBER = re.compile(r"^-?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?$")
+_DIGITS = 15
+"""Of a size in bytes at most: what has more is none, and fits into no integer."""
 _TWO = re.compile(r"^osu_(?:latency(?:_m[pt])?|bw|bibw)$|_(?:get|put|acc|fop|cas)_")
 """Programs of two ranks."""
 _ONE_WAY = "osu_latency"
@@ -284,7 +286,10 @@ def _ours(head: _Head, size: int | None, seconds: float) -> Mapping[What, float]
 
 
 def _size(head: _Head, words: list[str]) -> bool:
-    return "size" not in head.columns or words[head.columns.index("size")].isdecimal()
+    if "size" not in head.columns:
+        return True
+    word = words[head.columns.index("size")]
+    return word.isdecimal() and len(word) <= _DIGITS
 
 
 def _column(name: str) -> str:

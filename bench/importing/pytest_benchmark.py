@@ -99,7 +99,7 @@ def _machine(log: Log, info: dict[str, Any], asked: Asked) -> Place:
 def _take(log: Log, place: Place, test: _Test) -> None:
     stats = test.stats
     times = [one for one in stats.data if math.isfinite(one) and one > 0]
-    value, interval, n = stats.median, (math.nan, math.nan), max(1, stats.rounds)
+    value, interval, n = stats.median, (math.nan, math.nan), max(1, min(stats.rounds, 1 << 30))
     if times:
         middle, low, high = median_interval(np.asarray(times))
         value, n = middle if value is None else value, len(times)
@@ -123,6 +123,10 @@ def _take(log: Log, place: Place, test: _Test) -> None:
 def _moment(text: str) -> datetime | None:
     try:
         moment = datetime.fromisoformat(text)
-    except ValueError:
+        return (
+            moment.astimezone(timezone.utc)
+            if moment.tzinfo
+            else moment.replace(tzinfo=timezone.utc)
+        )
+    except (ValueError, OverflowError):  # as the first day of year 1, east of Greenwich
         return None
-    return moment if moment.tzinfo else moment.replace(tzinfo=timezone.utc)

@@ -12,6 +12,7 @@ import bz2
 import codecs
 import contextlib
 import gzip
+import io
 import lzma
 import re
 import sys
@@ -21,6 +22,7 @@ from pathlib import Path
 from typing import IO, Any, NamedTuple
 
 from ..errors import UsageError
+from ..files import readable
 from ..headers import unreadable
 from ..host.cores import memory_available
 from ..units import format_size
@@ -32,7 +34,7 @@ _LINE = 1 << 20
 _ROOM = 6
 """Bytes of memory that a byte of printed tables takes as rows, about."""
 MOST = 1 << 30
-"""Bytes of a document that has to be read as a whole."""
+"""Bytes of a document that has to be read as a whole, or comes through a pipe."""
 _PACKED: dict[bytes, Callable[..., Any]] = {
     b"\x1f\x8b": gzip.open,
     b"BZh": bz2.open,
@@ -88,17 +90,19 @@ class Source:
     """One file, or standard input.
 
     Attributes:
-        name: As it was given.
+        name: As it was given, with bytes that are no text written out.
         problem: Why its end is missing, in a sentence, once it has been read; empty otherwise.
     """
 
     def __init__(self, name: str) -> None:
-        self.name, self.problem = name, ""
+        self.name, self.problem = readable(name), ""
+        self._given = name
+        self._kept: bytes | None = None
 
     @property
     def path(self) -> Path | None:
         """Where it lies; None for standard input."""
-        return None if self.name == STDIN else Path(self.name)
+        return None if self._given == STDIN else Path(self._given)
 
     def lines(self) -> Iterator[Lines]:
         """Its lines in their order, block by block, those of each process together.
@@ -151,17 +155,42 @@ class Source:
         except OSError as error:
             raise unreadable(Path(self.name), error) from None
 
-    def _opened(self) -> IO[bytes]:
-        path = self.path
-        if path is None:
-            return open(sys.stdin.fileno(), "rb", closefd=False)
-        with path.open("rb") as file:
+    @contextlib.contextmanager
+    def _opened(self) -> Iterator[IO[bytes]]:
+        with self._plain() as file:
             head = file.read(8)
-        for magic, opened in _PACKED.items():
-            if head.startswith(magic):
-                packed: IO[bytes] = opened(path, "rb")
-                return packed
-        return path.open("rb")
+            file.seek(0)
+            opened = next((one for magic, one in _PACKED.items() if head.startswith(magic)), None)
+            if opened is None:
+                yield file
+            else:
+                with opened(file, "rb") as packed:
+                    yield packed
+
+    def _plain(self) -> IO[bytes]:
+        """Its bytes from the first one on, however often they are asked for.
+
+        What comes through a pipe comes once, and a format is told by a look at its beginning.
+        """
+        path = self.path
+        if self._kept is None:
+            if path is not None:
+                file: IO[bytes] = path.open("rb")
+                if file.seekable():
+                    return file
+            elif sys.stdin is None:
+                raise UsageError("standard input is closed", where=self.name)
+            else:
+                file = open(sys.stdin.fileno(), "rb", closefd=False)  # noqa: SIM115 - closed below
+            with file:
+                self._kept = file.read(MOST + 1)
+            if len(self._kept) > MOST:
+                raise UsageError(
+                    f"more than {MOST >> 30} GiB come through a pipe",
+                    where=self.name,
+                    hint="write them into a file, and import that",
+                )
+        return io.BytesIO(self._kept)
 
     def _decoded(self, file: IO[bytes]) -> Iterator[str]:
         decoder = None

@@ -35,11 +35,11 @@ _NAME = re.compile(
     r"^(?P<benchmark>[^/]+(?:/pytorch-[^/]+)?)/(?:(?P<run>\d+)/)?(?P<metric>.+?)"
     r"(?::(?P<rank>\d+))?$"
 )
-_COLLECTIVE = re.compile(r"^([a-z]+)_(\d+)_(time|algbw|busbw)$")
-_GEMM = re.compile(r"^(\w+?)_(\d+)_(\d+)_(\d+)_(\d+)_flops$")
+_COLLECTIVE = re.compile(r"^([a-z]+)_(\d{1,15})_(time|algbw|busbw)$")
+_GEMM = re.compile(r"^(\w+?)_(\d{1,9})_(\d{1,9})_(\d{1,9})_(\d{1,9})_flops$")
 _STREAM = re.compile(
     r"^STREAM_(COPY|SCALE|MUL|ADD|TRIAD|DOT)_(float|double)_"
-    r"(?:gpu_\d+_buffer_(\d+)_block_(\d+)|array_(\d+))_bw$"
+    r"(?:gpu_\d+_buffer_(\d{1,15})_block_(\d+)|array_(\d{1,15}))_bw$"
 )
 _DTYPES = {
     "fp32": "fp32",

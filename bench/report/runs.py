@@ -82,7 +82,7 @@ def print_difference(made: Console, found: RunDifference) -> None:
 
     for title, lines in (("changed", found.environment), ("hardware", found.hardware)):
         for line in lines:
-            made.print(Text(f"{title}: {line}"), soft_wrap=True)
+            made.print(Text(plain(f"{title}: {line}")), soft_wrap=True)
     if not (found.environment or found.hardware):
         made.print(Text("changed: nothing that their headers tell"), soft_wrap=True)
     if found.unlike:

@@ -37,7 +37,7 @@ class Screen:
         self._console = made
         self._live: Live | None = None
         self._picture: Picture | None = None
-        self._stage = ("", 0.0)
+        self._stage = ""
         self._said: Counter[str] = Counter()
         self._last = time.monotonic()
         self._every = _VERBOSE if verbose() else _SILENT
@@ -67,7 +67,7 @@ class Screen:
         """A stage begins."""
         self._finish_line()
         self._picture = picture
-        self._stage = (picture.name, time.monotonic())
+        self._stage = picture.name
         if self._live is None:
             self._say(f"stage {_place(picture)} {picture.name}: {picture.total} {picture.unit}")
 
@@ -88,17 +88,17 @@ class Screen:
         self._say(f"{kind}: {text}", style="yellow")
 
     def end(self, picture: Picture) -> None:
-        """The run has ended."""
+        """The stage has ended, and with the last one the run."""
         self._finish_line()
 
     def _finish_line(self) -> None:
-        name, began = self._stage
+        name = self._stage
         if name and self._picture is not None and self._live is None:
-            spent = format_duration(time.monotonic() - began)
+            spent = format_duration(time.monotonic() - self._picture.began)
             counts = self._picture.counts
             self._say(f"stage {name} ended after {spent}: {said_counts(counts - self._said)}")
             self._said = counts.copy()
-        self._stage = ("", 0.0)
+        self._stage = ""
 
     def _say(self, text: str, style: str = "") -> None:
         self._last = time.monotonic()

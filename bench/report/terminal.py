@@ -224,7 +224,7 @@ def print_outcome(
         _line(made, f"lost: {text}", "red")
     if rest := unique[most(WORST) :]:
         _line(made, f"lost: {len(rest)} more; see `hengsuan results show`", "red")
-    made.print(Text(f"run {header.id} {header.state}: {said_counts(counts)}"), soft_wrap=True)
+    _line(made, f"run {header.id} {header.state}: {said_counts(counts)}")
     _line(made, f"results in {folder}")
 
 
@@ -313,7 +313,7 @@ def print_table(
     for index, name in enumerate(columns):
         table.add_column(name, justify="right" if index in right else "left", overflow="fold")
     for row in rows:
-        table.add_row(*(Text(cell) for cell in row))
+        table.add_row(*(Text("\n".join(map(plain, cell.split("\n")))) for cell in row))
     if not made.is_terminal and "COLUMNS" not in os.environ:
         # A file or a pipe has no width, and who searches it finds no sentence that is folded.
         usual, made.width = made.width, UNFOLDED

@@ -42,6 +42,7 @@ class Watched:
 
     def stage(self, name: str, total: int) -> None:
         """A new stage: its jobs are counted from zero."""
+        self.screen.end(self.picture)
         self.picture.begin(name, total)
         self._slowest.begin()
         self._told.clear()

@@ -59,9 +59,16 @@ class Store:
             if "PGCONNECT_TIMEOUT" in os.environ:
                 arguments.pop("connect_timeout", None)
         # Parameters of statements are whole files: errors must not print them.
-        self._engine = sa.create_engine(
-            parsed, poolclass=NullPool, hide_parameters=True, connect_args=arguments
-        )
+        try:
+            self._engine = sa.create_engine(
+                parsed, poolclass=NullPool, hide_parameters=True, connect_args=arguments
+            )
+        except (ArgumentError, TypeError, ValueError) as error:  # parameters of the URL
+            raise UsageError(
+                f"the store's URL cannot be used: {self._plain(str(error))}",
+                where=self.name,
+                hint=f"write {FORMS}",
+            ) from None
         if self._file is not None:
             sa.event.listen(self._engine, "connect", _prepare)
             sa.event.listen(self._engine, "begin", _begin)
@@ -146,6 +153,13 @@ def _parse(url: str) -> URL:
     if parsed.drivername not in _DRIVERS:
         raise refused
     parsed = parsed.set(drivername=_DRIVERS[parsed.drivername])
+    if parsed.drivername != "sqlite" and "@" in f"{parsed.host}{parsed.database}":
+        # The rest of a password, which the name of the store would show.
+        raise UsageError(
+            "a password in the store's URL holds a sign that URLs give another meaning",
+            where="--store",
+            hint="write @ as %40 and / as %2F, or leave it to PGPASSWORD or ~/.pgpass",
+        )
     if not parsed.database or (parsed.drivername == "sqlite" and parsed.database == ":memory:"):
         raise UsageError(
             "the store's URL names no database", where="--store", hint=f"write {FORMS}"

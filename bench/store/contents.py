@@ -21,8 +21,10 @@ from ..records import Header
 from ..results import ROWS
 from ..runs import claim
 
-NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,199}")
-"""Names that files of runs, and runs themselves, may have."""
+NAME = re.compile(r"\w[\w.-]{0,199}")
+"""Names that files of runs, and runs themselves, may have: those of suites, in any script."""
+PULLED = ".pulled-"
+"""Begins the name of a folder that is being pulled: it is no run yet."""
 
 
 class File(msgspec.Struct, kw_only=True, frozen=True):

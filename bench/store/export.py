@@ -6,9 +6,11 @@ is unpacked into a folder of runs. A table has a line for each row, with all tha
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import gzip
 import io
+import os
 import tarfile
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -41,21 +43,36 @@ def export(folders: Sequence[Path], file: Path) -> list[str]:
         raise UsageError(f"two runs are called {', '.join(sorted(twice))}")
     for folder in folders:
         RunReader(folder)  # a damaged one is said before there is a file
+    exists = UsageError(f"{file} exists", hint="name another file")
+    if os.path.lexists(file):
+        raise exists
+    # Whoever is killed leaves nothing that has the name and only half of the runs.
+    until = file.with_name(f".{file.name}.{os.getpid()}")
     try:
-        whole = file.open("xb")
+        until.unlink(missing_ok=True)  # of a process of our number, long dead
+        with until.open("xb") as whole:
+            notes = write(folders, whole)
+            whole.flush()
+            os.fsync(whole.fileno())
+        _call(until, file)
     except FileExistsError:
-        raise UsageError(f"{file} exists", hint="name another file") from None
+        raise exists from None
     except OSError as error:
         raise _unwritable(file, error) from None
+    finally:
+        with contextlib.suppress(OSError):
+            until.unlink(missing_ok=True)
+    return notes
+
+
+def _call(until: Path, file: Path) -> None:
+    """Give a file its name. Raises FileExistsError where somebody else has it by now."""
     try:
-        with whole:
-            return write(folders, whole)
-    except OSError as error:
-        file.unlink(missing_ok=True)
-        raise _unwritable(file, error) from None
-    except BaseException:
-        file.unlink(missing_ok=True)
+        os.link(until, file)
+    except FileExistsError:
         raise
+    except OSError:  # a file system without links
+        until.rename(file)
 
 
 def _unwritable(file: Path, error: OSError) -> InfraError:

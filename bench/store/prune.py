@@ -7,8 +7,11 @@ baseline of a run or of a gate's verdict that stays.
 
 from __future__ import annotations
 
+import contextlib
+import math
 import os
 import shutil
+import time
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -22,7 +25,7 @@ from ..gates import GATE, read_gate
 from ..headers import RUN, UNDECODABLE
 from ..index import RunInfo
 from ..runs import began, list_runs
-from .contents import check_ended
+from .contents import PULLED, check_ended
 
 _GOING = ".pruned-"
 """Begins the name of a folder that is being deleted: it is no run any more."""
@@ -57,8 +60,12 @@ def plan(
         certificates: Folders or files of certificates, beside those in ``folder``.
         protect: Runs that stay, by id.
 
-    Raises `InfraError` if the folder, a verdict of a gate or a certificate cannot be read.
+    Raises:
+        UsageError: ``older`` is no number of days.
+        InfraError: the folder, a verdict of a gate or a certificate cannot be read.
     """
+    if older is not None and math.isnan(older):  # nothing is younger than that: all would go
+        raise UsageError("--older nan: is no number of days", hint="write --older 90")
     # By time, not by its text: clocks write their zones differently.
     runs = sorted(list_runs(folder), key=lambda run: (began(run) or 0.0, run.id))
     why: dict[str, str] = {}
@@ -199,6 +206,10 @@ def delete(run: RunInfo) -> None:
 
 
 def sweep(folder: Path) -> None:
-    """Finish what a pruning that was killed had begun."""
+    """Finish what a pruning that was killed had begun, and take away what pulls left long ago."""
     for path in folder.glob(f"{_GOING}*"):
         shutil.rmtree(path, ignore_errors=True)
+    for path in folder.glob(f"{PULLED}*"):
+        with contextlib.suppress(OSError):
+            if time.time() - path.lstat().st_mtime > _DAY:
+                shutil.rmtree(path)

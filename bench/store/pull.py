@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
+import secrets
 import shutil
 import zlib
 from collections.abc import Sequence
@@ -15,16 +16,18 @@ import msgspec
 import sqlalchemy as sa
 
 from ..errors import HengsuanError, InfraError, UsageError, unknown
-from ..headers import RUN, read_header
+from ..headers import RUN, check_schema, read_header
 from ..index import RunInfo
+from ..records import SCHEMA
 from ..runs import list_runs
 from .connection import Store
-from .contents import NAME, uid_of
+from .contents import NAME, PULLED, uid_of
 from .push import PART
 from .tables import FILES, PARTS, RUNS
 
-_UNTIL = ".pulled-"
-"""Begins the name of a folder that is no run yet."""
+
+class Damaged(InfraError):
+    """A run that a store does not hold as it was pushed: others may be whole."""
 
 
 class Held(msgspec.Struct, kw_only=True, frozen=True):
@@ -100,12 +103,17 @@ def pull(store: Store, run: Held, folder: Path) -> Path:
 
     Of two runs with one id the later one gets a number behind its folder's name.
 
-    Raises `InfraError` if the store cannot be reached, what it holds is damaged, or the folder
-    cannot be written.
+    Raises:
+        UsageError: the run is of another schema than ours.
+        Damaged: what the store holds of it is no run.
+        InfraError: the store cannot be reached, or the folder cannot be written.
     """
+    # Who cannot read it could not tell either that it is here, and would bring it again and again.
+    check_schema(run.info.schema, SCHEMA, f"{store.name}, run {run.info.id}")
     if not NAME.fullmatch(run.info.id):
         raise _damaged(store, run, f"{run.info.id!r} is no name of a run")
-    until = folder / f"{_UNTIL}{os.getpid()}-{run.info.id}"
+    # Not by our number: in containers one that was killed had the same.
+    until = folder / f"{PULLED}{secrets.token_hex(8)}"
     try:
         folder.mkdir(parents=True, exist_ok=True)
         until.mkdir()
@@ -168,8 +176,8 @@ def _plain(part: bytes) -> bytes | None:
     return data if unpack.eof and not unpack.unused_data else None
 
 
-def _damaged(store: Store, run: Held, why: str) -> InfraError:
-    return InfraError(
+def _damaged(store: Store, run: Held, why: str) -> Damaged:
+    return Damaged(
         f"run {run.uid[:12]} is damaged: {why}",
         where=store.name,
         hint="push it again from where it was measured",

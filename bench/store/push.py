@@ -27,7 +27,7 @@ from ..results import Columns, RunReader
 from ..rounds import schedule_for
 from ..verdicts import VERDICT, read_verdict
 from .connection import Store
-from .contents import Contents, check_ended, contents
+from .contents import NAME, Contents, check_ended, contents
 from .tables import FILES, METRICS, NODE_METRICS, NODES, OF_A_RUN, PARTS, RUNS
 
 PART = 4 << 20
@@ -54,6 +54,10 @@ def push(store: Store, folder: Path) -> How:
     found = contents(folder)
     if _known(store, found.uid) == found.digest:
         return "there"
+    if not NAME.fullmatch(found.header.id):
+        raise InfraError(
+            f"{found.header.id!r} is no name of a run: nobody could pull it", where=str(folder)
+        )
     columns = RunReader(folder).columns()
     for _ in range(2):
         # It fails once where somebody else pushed the same run in this moment.
@@ -224,6 +228,6 @@ def _moment(text: str) -> datetime | None:
     """A time in UTC, None where it is none: what the run says stays in its files."""
     try:
         when = datetime.fromisoformat(text.replace("Z", "+00:00"))
-    except ValueError:
+        return when.astimezone(timezone.utc) if when.tzinfo else when.replace(tzinfo=timezone.utc)
+    except (ValueError, OverflowError):  # as the first day of year 1, east of Greenwich
         return None
-    return when.astimezone(timezone.utc) if when.tzinfo else when.replace(tzinfo=timezone.utc)

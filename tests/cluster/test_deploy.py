@@ -339,6 +339,7 @@ def test_the_cronjob_certifies_every_host_by_itself():
     job = found["spec"]["jobTemplate"]["spec"]
     assert job["completions"] == job["parallelism"] == 4
     assert job["backoffLimit"] == 0
+    assert job["activeDeadlineSeconds"] == 24 * 3600
     pod = job["template"]["spec"]
     assert pod["restartPolicy"] == "Never"
     (term,) = pod["affinity"]["podAntiAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"]

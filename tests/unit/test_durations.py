@@ -43,6 +43,8 @@ def test_only_runs_alike_are_asked(tmp_path):
     stored(tmp_path, 4, [("device", 10), ("device", 5)])  # it was resumed
     (tmp_path / "20260105-000000-quick").mkdir()
     (tmp_path / "20260105-000000-quick" / "run.json").write_text("{")
+    stored(tmp_path, 7, [("device", "long")])
+    stored(tmp_path, 8, [(None, 10)])
     assert durations(tmp_path, NOW).runs == 0
     stored(tmp_path, 6, [("device", 7)])
     assert durations(tmp_path, NOW).seconds == {"device": 7.0}

@@ -11,6 +11,9 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent))
 from stored_runs import Runs, hengsuan, same
 
+from bench.store.export import FORMS
+from bench.store.export import export as exported
+
 
 @pytest.fixture
 def made(tmp_path):
@@ -90,3 +93,29 @@ def test_what_cannot_be_is_a_sentence_and_no_file(
     assert message in str(done.exception)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["results", "there.csv"]
     assert Path("there.csv").read_text() == "mine"
+
+
+def test_a_run_that_is_named_by_a_dot_has_its_name(made, tmp_path, monkeypatch):
+    path = made.run()
+    monkeypatch.chdir(path)
+    done = hengsuan("results", "export", ".", "--", tmp_path / "x.tar.gz")
+    assert done.exit_code == 0, done.output
+    with tarfile.open(tmp_path / "x.tar.gz") as archive:
+        assert {name.partition("/")[0] for name in archive.getnames()} == {"run-000"}
+
+
+def test_half_a_file_never_has_the_name(made, tmp_path, monkeypatch):
+    file = tmp_path / "x.csv"
+    seen = []
+
+    def killed(folders, whole):
+        whole.write(b"half")
+        whole.flush()
+        seen.append(file.exists())
+        raise KeyboardInterrupt
+
+    monkeypatch.setitem(FORMS, ".csv", killed)
+    with pytest.raises(KeyboardInterrupt):
+        exported([made.run()], file)
+    assert seen == [False]
+    assert [path.name for path in tmp_path.iterdir()] == ["results"]

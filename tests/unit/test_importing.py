@@ -21,7 +21,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 import made_logs
 
 from bench.cli import cli
-from bench.errors import HengsuanError, UsageError
+from bench.errors import HengsuanError, InfraError, UsageError
 from bench.importing.formats import FORMATS, format_of
 from bench.importing.found import Asked
 from bench.importing.source import Source
@@ -691,3 +691,110 @@ def test_formats_and_bad_options_are_sentences(tmp_path):
         assert told in err
     with pytest.raises(UsageError, match="unknown format"):
         format_of("x")
+
+
+OSU = "# OSU MPI Allreduce Latency Test v7.4\n# Size       Avg Latency(us)\n"
+
+
+@pytest.mark.parametrize(
+    ("form", "text", "told"),
+    [
+        ("osu", f"mpirun -np 99999999999 -H a,b osu_allreduce\n{OSU}8 1.0\n", "more than any"),
+        ("osu", f"mpirun -np {'9' * 5000} -H a,b osu_allreduce\n{OSU}8 1.0\n", "is damaged"),
+        ("superbench", f'{{"node": "n", "gemm-flops/fp16_flops:0": 1{"0" * 400}}}\n', "is damaged"),
+    ],
+    ids=["ranks", "digits", "value"],
+)
+def test_numbers_that_no_machine_has_lose_none_of_the_other_files(tmp_path, form, text, told):
+    bad = tmp_path / "bad.log"
+    bad.write_text(text)
+    good = tmp_path / "good.log"
+    good.write_text(text.replace("9" * 5000, "4").replace("99999999999", "4").replace("0" * 99, ""))
+    code, out, err = run("import", form, bad, good, "--out", tmp_path / "runs", "--json")
+    found = json.loads(out)
+    assert code == 2, err
+    assert told in found["problems"][0]
+    assert len(found["runs"]) == 1
+
+
+def test_a_size_that_no_message_has_is_a_line_that_is_not_understood(tmp_path):
+    log = tmp_path / "osu.log"
+    log.write_text(f"{OSU}8 1.0\n{'9' * 30} 1.0\n")
+    _, said = imported(tmp_path, "osu", log, options=("--node", "a", "--ranks", "2"))
+    assert "1 of 4 lines are not understood" in said
+
+
+def test_files_whose_names_are_no_text(tmp_path):
+    log = tmp_path / os.fsdecode(b"all_reduce\xff.log")
+    log.write_bytes((LOGS / "nccl-tests-2.17.json").read_bytes())
+    reader, _ = imported(tmp_path, "nccl-tests", log, code=1)
+    (name,) = reader.header.environment["imported"]["files"]
+    assert name.endswith(r"all_reduce\xff.log")
+
+
+def test_the_first_day_of_all_is_no_date_or_unknown(tmp_path):
+    text = json.dumps(
+        {
+            "machine_info": {"node": "n"},
+            "datetime": "0001-01-01T00:00:00+14:00",
+            "benchmarks": [{"fullname": "t", "stats": {"median": 1.0}}],
+        }
+    )
+    (tmp_path / "b.json").write_text(text)
+    reader, _ = imported(tmp_path, "pytest-benchmark", tmp_path / "b.json")
+    assert reader.header.started > "2000"
+    time = ("--time", "0001-01-01T00:00+14:00")
+    code, _, err = run("import", "osu", tmp_path / "b.json", *time, "--out", tmp_path / "runs")
+    assert code == 2
+    assert "is no date" in err
+
+
+def test_what_was_written_before_the_disk_was_full_is_told(tmp_path, monkeypatch):
+    from bench.importing import writing
+
+    write, written = writing.write, []
+
+    def full(made, results):
+        if written:
+            raise InfraError("cannot write: No space left on device")
+        written.append(write(made, results))
+        return written[0]
+
+    monkeypatch.setattr(writing, "write", full)
+    logs = [tmp_path / f"{name}.json" for name in "ab"]
+    for log in logs:
+        log.write_bytes((LOGS / "nccl-tests-2.17.json").read_bytes())
+    options = ("--each", "--op", "all_reduce", "--json", "--out", tmp_path / "runs")
+    code, out, _ = run("import", "nccl-tests", *logs, *options)
+    assert code == 4
+    found = json.loads(out)
+    assert [one["path"] for one in found["runs"]] == [str(written[0])]
+    assert "No space left" in found["problems"][0]
+
+
+def test_a_standard_input_that_was_closed_is_a_sentence(tmp_path):
+    command = f"{sys.executable} -m bench import osu - --out {tmp_path} <&-"
+    done = subprocess.run(["sh", "-c", command], capture_output=True, text=True)
+    assert done.returncode == 2
+    assert "standard input is closed" in done.stderr
+
+
+@pytest.mark.parametrize("name", ["nccl-tests-2.17.json", "superbench-results.json"])
+@pytest.mark.parametrize("how", ["-", "<(cat)", "compressed"])
+def test_what_comes_through_a_pipe_is_read_whole(tmp_path, name, how):
+    form = name[: name.index("-2.17") if "2.17" in name else name.index("-results")]
+    data = (LOGS / name).read_bytes()
+    ask = "--op all_reduce" if form == "nccl-tests" else "--node n"
+    where = {"compressed": "-"}.get(how, how)
+    command = f"{sys.executable} -m bench import {form} {where} {ask} --json --out {tmp_path}/piped"
+    done = subprocess.run(
+        ["bash", "-c", command],
+        input=gzip.compress(data) if how == "compressed" else data,
+        capture_output=True,
+    )
+    assert done.returncode in (0, 1), done.stderr
+    imported(tmp_path, form, LOGS / name, code=done.returncode, options=ask.split())
+    piped, plain = (list_runs(tmp_path / one)[0].path for one in ("piped", "runs"))
+    assert RunReader(piped).columns().value.tolist() == pytest.approx(
+        RunReader(plain).columns().value.tolist(), nan_ok=True
+    )

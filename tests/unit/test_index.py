@@ -1,20 +1,23 @@
 """Lists of runs: what is asked for, and the index that spares reading every run."""
 
 import json
+import os
 import sys
 import time
 from pathlib import Path
 
+import msgspec
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 from stored_runs import Runs, changed, hengsuan
 
 from bench.index import INDEX
-from bench.records import DeviceGroup
+from bench.records import DeviceGroup, Row
 from bench.runs import Asked, chosen, list_runs, listed, names
 
 MANY = 20
+LIST = "results", "list", "--json", "--out"
 
 
 @pytest.fixture
@@ -187,3 +190,27 @@ def test_escape_sequences_of_strangers_are_inert(made):
     done = hengsuan("results", "list", "--out", made.folder)
     assert "\x1b" not in done.stdout
     assert len(done.stdout.splitlines()) == 3
+
+
+def test_what_strangers_wrote_into_a_run_is_inert(made):
+    path = made.run(events=[{"time": 0.0, "kind": "warning", "node": "a", "text": "\x1b[2J"}])
+    row = Row(0, 1, 1, 1.0, None, None, None, 0, "failed", -1, "measured", "\x1b]0;x\x07")
+    with (path / "measurements.jsonl").open("ab") as file:
+        file.write(msgspec.json.Encoder().encode_lines([row]))
+    for more in ((), ("--rows",)):
+        done = hengsuan("results", "show", "run-000", *more, "--out", made.folder)
+        assert done.exit_code == 0
+        assert r"\x1b" in done.stdout
+        assert "\x1b" not in done.stdout
+
+
+def test_folders_whose_names_are_no_text_are_listed(made):
+    made.runs(MANY)
+    odd = made.folder / os.fsdecode(b"\xff")
+    (made.folder / "run-000").rename(odd)
+    done = hengsuan("results", "list", "--out", made.folder)
+    assert done.exit_code == 0, done.exception
+    assert "run-000" in done.stdout
+    assert len(json.loads((made.folder / INDEX).read_text())["runs"]) == MANY - 1
+    paths = [one["path"] for one in json.loads(hengsuan(*LIST, made.folder).stdout)]
+    assert str(odd) in paths

@@ -2,8 +2,10 @@
 
 import fcntl
 import json
+import os
 import subprocess
 import sys
+import time
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
@@ -77,7 +79,7 @@ def test_what_is_being_resumed_stays(made):
         fcntl.flock(rows, fcntl.LOCK_EX)
         done = hengsuan("results", "prune", "--keep", 0, "--yes", "--out", made.folder)
         assert done.exit_code == 2
-        assert "is being measured" in str(done.exception)
+        assert "is being measured" in done.stderr
     assert left(made) == ["run-000"]
     prune.delete(run)
     assert left(made) == []
@@ -209,3 +211,33 @@ def test_a_link_is_not_followed(made, tmp_path):
     made.folder.mkdir()
     (made.folder / "link").symlink_to(elsewhere)
     assert plan(made).staying == {"link": "it is a link"}
+
+
+def test_no_number_of_days_deletes_nothing(made):
+    made.run()
+    done = hengsuan("results", "prune", "--older", "nan", "--yes", "--out", made.folder)
+    assert done.exit_code == 2
+    assert "no number of days" in str(done.exception)
+    assert left(made) == ["run-000"]
+
+
+def test_one_that_cannot_be_deleted_keeps_none_of_the_others(made):
+    first, _ = made.runs(2)
+    words = ("results", "prune", "--keep", 0, "--yes", "--json", "--out", made.folder)
+    with (first / "measurements.jsonl").open("rb") as rows:
+        fcntl.flock(rows, fcntl.LOCK_EX)
+        found = json.loads(hengsuan(*words).stdout)
+    assert found["deleted"] == ["run-001"]
+    assert "is being measured" in found["problems"]["run-000"]
+    assert found["exit"] == 2
+    assert left(made) == ["run-000"]
+
+
+def test_what_pulls_left_long_ago_is_swept(made):
+    made.run()
+    for name, days in ((".pulled-old", 2), (".pulled-now", 0)):
+        path = made.folder / name
+        path.mkdir()
+        os.utime(path, (time.time() - days * 86400,) * 2)
+    assert hengsuan("results", "prune", "--keep", 0, "--yes", "--out", made.folder).exit_code == 0
+    assert left(made) == [".pulled-now"]

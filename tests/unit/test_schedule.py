@@ -6,12 +6,16 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import click
 import pytest
 
+sys.path.insert(0, str(Path(__file__).parent))
+from stored_runs import Runs
+
 from bench.cli import cli
-from bench.cli.schedule import words
+from bench.cli.schedule import Rounds, words
 from bench.errors import UsageError
 from bench.host import process_tree
 from bench.runs import list_runs
@@ -144,3 +148,13 @@ def test_a_round_is_told_what_was_typed():
     left = {"every": None, "idle_only": False}
     assert again.params == {**context.params, **left}
     assert words(context, ("every", "idle_only", "suite"))[-1] != "my suite.yaml"
+
+
+def test_a_run_that_gave_way_is_found_also_where_it_is_pushed(tmp_path):
+    """What is recorded is not all that was typed: the URL of a store is left out."""
+    path = Runs(tmp_path).run(state="interrupted", command=["hengsuan", "run", "quick", "--quiet"])
+    command = ["run", "quick", "--store", "sqlite:///x.db", "--quiet"]
+    rounds = Rounds(command, lambda folder: [], tmp_path, None, None, lambda text: None)
+    assert rounds._left(set(), command) == path
+    assert rounds._left({path.name}, command) is None
+    assert rounds._left(set(), ["run", "standard", "--quiet"]) is None

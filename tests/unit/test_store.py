@@ -198,6 +198,66 @@ def test_names_may_hold_anything(made, store, file):
     assert held(store)[0].info.suite == "\u5e73\ufffd"
 
 
+def test_runs_of_suites_in_any_script_come_back(made, store, tmp_path):
+    path = made.run(id="20260101-000000-\u5feb\u901f")
+    assert push(store, path) == "new"
+    (found,) = back(store, tmp_path / "other")
+    assert same(path, found)
+
+
+def test_what_nobody_could_pull_is_not_pushed(made, store):
+    with pytest.raises(InfraError, match="no name of a run"):
+        push(store, made.run(id="a run"))
+    assert held(store) == []
+
+
+def test_a_run_of_the_first_day_of_all_is_a_run(made, store):
+    assert push(store, made.run(started="0001-01-01T00:00:00+14:00")) == "new"
+    assert held(store)[0].info.started == ""
+
+
+def test_one_damaged_run_keeps_none_of_the_others_away(made, file, tmp_path):
+    made.runs(3)
+    url = f"sqlite:///{file}"
+    hengsuan("results", "push", "--store", url, "--out", made.folder)
+    with sqlite3.connect(file) as connection:
+        connection.execute(
+            "DELETE FROM hengsuan_parts WHERE uid IN "
+            "(SELECT uid FROM hengsuan_runs WHERE id = 'run-000')"
+        )
+        connection.execute("UPDATE hengsuan_runs SET schema_version = 99 WHERE id = 'run-001'")
+    words = ("results", "pull", "--store", url, "--out", tmp_path / "other")
+    for times in range(2):
+        found = json.loads(hengsuan(*words, "--json").stdout)
+        assert (len(found["pulled"]), len(found["there"])) == (1 - times, times)
+        assert found["exit"] == 2
+        said = " ".join(found["problems"].values())
+        assert "is damaged" in said
+        assert "results of schema 99" in said
+    assert [path.name for path in (tmp_path / "other").iterdir()] == ["run-002"]
+    done = hengsuan(*words)
+    assert done.exit_code == 2
+    assert done.stderr.count("not pulled: ") == 2
+
+
+def test_a_run_that_is_named_twice_is_brought_once(made, file, tmp_path):
+    made.run()
+    url = f"sqlite:///{file}"
+    hengsuan("results", "push", "--store", url, "--out", made.folder)
+    other = tmp_path / "other"
+    done = hengsuan("results", "pull", "run-000", "run-00", "--store", url, "--out", other)
+    assert done.exit_code == 0
+    assert [path.name for path in other.iterdir()] == ["run-000"]
+
+
+def test_what_a_killed_pull_left_is_in_nobodys_way(made, store, tmp_path):
+    """In a container the next one has the same number."""
+    push(store, made.run())
+    left = tmp_path / "other" / f".pulled-{os.getpid()}-run-000"
+    left.mkdir(parents=True)
+    assert [path.name for path in back(store, tmp_path / "other")] == ["run-000"]
+
+
 def test_what_is_here_is_not_brought_again(made, file, tmp_path):
     made.runs(3)
     url = f"sqlite:///{file}"
@@ -284,6 +344,9 @@ def test_writers_of_one_file_wait_for_each_other(made, file):
         ("sqlite://", "names no database"),
         ("sqlite:///no/such/folder/x.db", "unable to open database file"),
         ("sqlite:///README.md", "file is not a database"),
+        ("sqlite:///nothing.db?timeout=long", "URL cannot be used"),
+        ("postgresql://u:p@s3cret@h/d", "a sign that URLs give another meaning"),
+        ("postgresql://u:p@x/s3cret@h/d", "a sign that URLs give another meaning"),
     ],
 )
 def test_what_is_no_store_is_a_sentence(made, url, message, monkeypatch):
@@ -337,6 +400,14 @@ def test_records_keep_no_url(monkeypatch):
     assert "s3cret" not in str(environment())
 
 
+def test_bytes_that_are_no_text_end_no_run(monkeypatch):
+    odd = os.fsdecode(b"\xff.log")
+    monkeypatch.setattr(sys, "argv", ["hengsuan", "import", "osu", odd])
+    monkeypatch.setenv("HENGSUAN_OTHER", odd)
+    found = msgspec.json.decode(msgspec.json.encode([command_line(), environment()["variables"]]))
+    assert found[0][-1] == found[1]["HENGSUAN_OTHER"] == r"\xff.log"
+
+
 @pytest.fixture
 def disk(tmp_path):
     """A file system of half a megabyte."""
@@ -374,7 +445,8 @@ def test_a_folder_that_cannot_be_written_is_a_sentence(made, store, disk):
         back(store, disk)
     done = hengsuan("results", "prune", "--keep", 0, "--yes", "--out", disk)
     assert done.exit_code == 4
-    assert "cannot delete: Read-only file system" in str(done.exception)
+    assert "not deleted: " in done.stderr
+    assert "cannot delete: Read-only file system" in done.stderr
     assert hengsuan("results", "list", "--out", disk).stdout.count("run-000") == 1
     # What lies there can be pushed all the same.
     assert push(store, disk / "run-000") in ("new", "there")

@@ -9,12 +9,14 @@ import sys
 import textwrap
 from pathlib import Path
 
+import msgspec
 import pytest
 from rich.console import Console
 
 sys.path.insert(0, str(Path(__file__).parent))
 from growing_run import DEVICES, NODES, complete, going, lost, row, write
 from made_runs import case
+from stored_runs import Runs
 from terminals import Terminal
 
 from bench.cli.following import Stages
@@ -198,6 +200,25 @@ def test_rows_wait_for_the_header_that_declares_them(tmp_path):
     assert watched.picture.current == "again"
     assert not stages.look()
     journal.close()
+
+
+def test_a_stage_that_was_over_is_told_with_its_own_time(tmp_path):
+    journal = going(tmp_path / "results")
+    write(journal, row(0, 0, time=1.0), row(0, 1, time=121.0), row(1, 0, time=131.0))
+    complete(journal)
+    done = watch(journal.folder.name, cwd=tmp_path)
+    assert "stage device ended after 2m 01s: 2 ok" in done.stderr
+    assert re.search(r"stage fabric ended after 1\d(\.\d)? s: 1 ok", done.stderr)
+
+
+def test_rows_of_groups_that_there_are_not_are_a_sentence(tmp_path):
+    path = Runs(tmp_path).run(state="running")
+    with (path / "measurements.jsonl").open("ab") as file:
+        file.write(msgspec.json.Encoder().encode_lines([row(0, 10**6, status="failed")]))
+    done = watch(path.name, "--out", ".", cwd=tmp_path)
+    assert done.returncode == 4
+    assert "measurements.jsonl" in done.stderr
+    assert "defect" not in done.stderr
 
 
 @pytest.mark.parametrize(
