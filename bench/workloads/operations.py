@@ -251,6 +251,18 @@ class Chosen(Operation):
         return msgspec.structs.replace(rule, sustained=max(rule.sustained, SUSTAINED))
 
 
+_TIME_AND_ERROR = (
+    Measure("time", "s", "lower", about="seconds of a call"),
+    Measure(
+        "error",
+        "",
+        "lower",
+        about="relative error of the worst result of a call",
+        formula="‖x - x₆₄‖ / ‖x₆₄‖, x₆₄ computed in fp64",
+    ),
+)
+
+
 @benchmark(scope="device")
 class Compute(Chosen):
     """FLOP/s of an operation that arithmetic limits: products, attention, fused losses."""
@@ -263,14 +275,7 @@ class Compute(Chosen):
             about="arithmetic of the operation",
             formula="FLOPs of the cost model / time",
         ),
-        Measure("time", "s", "lower", about="seconds of a call"),
-        Measure(
-            "error",
-            "",
-            "lower",
-            about="relative error of the worst result of a call",
-            formula="‖x - x₆₄‖ / ‖x₆₄‖, x₆₄ computed in fp64",
-        ),
+        *_TIME_AND_ERROR,
     )
 
     def metrics(self, timing: Timing) -> Iterator[Metric]:
@@ -304,14 +309,7 @@ class Memory(Chosen):
             about="bytes that the operation moves in a second",
             formula="least bytes of the cost model / time",
         ),
-        Measure("time", "s", "lower", about="seconds of a call"),
-        Measure(
-            "error",
-            "",
-            "lower",
-            about="relative error of the worst result of a call",
-            formula="‖x - x₆₄‖ / ‖x₆₄‖, x₆₄ computed in fp64",
-        ),
+        *_TIME_AND_ERROR,
     )
 
     op: str = "rmsnorm"
