@@ -23,7 +23,39 @@ from ..hostlists import compress
 from ..inventory import Inventory
 from ..results import RunReader
 from ..rounds import schedule_for
+from ..spreadsheets import inert
 from .contents import files_of
+
+
+COLUMNS = (
+    "schema",
+    "run",
+    "suite",
+    "started",
+    "provenance",
+    "stands_for",
+    "stage",
+    "benchmark",
+    "case",
+    "axes",
+    "metric",
+    "unit",
+    "better",
+    "scope",
+    "source",
+    "expected",
+    "nodes",
+    "ranks",
+    "repeat",
+    "time",
+    "value",
+    "low",
+    "high",
+    "n",
+    "status",
+    "reason",
+)
+"""Of a table, which has them also where no run has a row: the fields of `flat`."""
 
 
 def export(folders: Sequence[Path], file: Path) -> list[str]:
@@ -105,12 +137,12 @@ def _lines(folders: Sequence[Path], whole: IO[bytes]) -> list[str]:
 
 def _table(folders: Sequence[Path], whole: IO[bytes]) -> list[str]:
     text = io.TextIOWrapper(whole, encoding="utf-8", newline="", write_through=True)
-    writer: csv.DictWriter[str] | None = None
+    writer = csv.writer(text)
+    writer.writerow(COLUMNS)
     for row in _rows(folders):
-        if writer is None:
-            writer = csv.DictWriter(text, list(row))
-            writer.writeheader()
-        writer.writerow({**row, "axes": msgspec.json.encode(row["axes"]).decode()})
+        axes = msgspec.json.encode(row["axes"]).decode()
+        cells = ({**row, "axes": axes}[name] for name in COLUMNS)
+        writer.writerow([inert(cell) if isinstance(cell, str) else cell for cell in cells])
     text.detach()
     return []
 

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
-from stored_runs import Runs, hengsuan, same
+from judged_runs import node
+from stored_runs import Runs, changed, hengsuan, same
 
 from bench.store.export import FORMS
 from bench.store.export import export as exported
@@ -119,3 +120,37 @@ def test_half_a_file_never_has_the_name(made, tmp_path, monkeypatch):
         exported([made.run()], file)
     assert seen == [False]
     assert [path.name for path in tmp_path.iterdir()] == ["results"]
+
+
+def test_a_table_of_no_rows_has_its_columns(made, tmp_path):
+    made.run(rows=0)
+    made.run()
+    assert export(made, "run-000", tmp_path / "none.csv").exit_code == 0
+    assert export(made, "run-001", tmp_path / "some.csv").exit_code == 0
+    (head,) = (tmp_path / "none.csv").read_text().splitlines()
+    assert head == (tmp_path / "some.csv").read_text().splitlines()[0]
+    assert export(made, "run-001", tmp_path / "rows.jsonl").exit_code == 0
+    first = json.loads((tmp_path / "rows.jsonl").read_text().splitlines()[0])
+    assert head.split(",") == list(first)
+
+
+def test_no_spreadsheet_computes_what_a_run_says(made, tmp_path):
+    names = ['=HYPERLINK("http://x")', "+1", "-1", "@x", "\t=1", "\r=1", "\uff1d1", "plain=1"]
+    path = made.run(nodes=[node(name) for name in names], suite="=1+1")
+    row = json.loads((path / "measurements.jsonl").read_text().splitlines()[0])
+    row[4:7] = [-1.5, -2.0, -1.0]
+    (path / "measurements.jsonl").write_text(
+        "".join(json.dumps([0, 2 * index, *row[2:]]) + "\n" for index in range(len(names)))
+    )
+    changed(path, schedules=[{"kind": "devices", "scope": "device", "groups": 2 * len(names)}])
+    assert export(made, "run-000", tmp_path / "x.csv").exit_code == 0
+    with (tmp_path / "x.csv").open(newline="") as file:
+        table = list(csv.DictReader(file))
+    assert [one["nodes"] for one in table] == [*(f"'{name}" for name in names[:-1]), "plain=1"]
+    for one in table:
+        assert one["suite"] == "'=1+1"
+        assert (one["value"], one["low"], one["high"]) == ("-1.5", "-2.0", "-1.0")
+    # Programs read what the run says.
+    assert export(made, "run-000", tmp_path / "x.jsonl").exit_code == 0
+    lines = (tmp_path / "x.jsonl").read_text().splitlines()
+    assert [json.loads(one)["nodes"] for one in lines] == names

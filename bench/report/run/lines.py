@@ -11,6 +11,7 @@ from ...inventory import Inventory
 from ...records import Case, Conditions, Header
 from ...results import RunReader
 from ...rounds import schedule_for
+from ...spreadsheets import inert
 from ..plain import plain
 
 COLUMNS = (
@@ -44,8 +45,6 @@ NAMED = 8
 """Devices of a group that are named; the number of all stands beside them."""
 BLOCK = 4_096
 """Lines that are given at once."""
-_FORMULA = ("=", "+", "-", "@", "\t")
-"""With what a text begins that spreadsheets compute instead of showing it."""
 
 
 def run_lines(reader: RunReader) -> Iterator[str]:
@@ -95,5 +94,4 @@ def _conditions(one: Conditions) -> list[Any]:
 
 def _text(text: str) -> str:
     """One line that no spreadsheet computes."""
-    said = plain(text)
-    return f"'{said}" if said.startswith(_FORMULA) else said
+    return inert(plain(text))
