@@ -8,6 +8,7 @@ what it has measured is kept, and is continued with ``--resume``.
 from __future__ import annotations
 
 import contextlib
+import os
 import signal
 import subprocess
 import sys
@@ -103,18 +104,37 @@ def scheduled(every: float | None, idle_only: bool, out: Path, where: Mapping[st
         every,
         idle,
         tell,
+        environment_of(ctx),
     )
     return rounds.run()
 
 
+def environment_of(ctx: click.Context) -> dict[str, str]:
+    """What was typed of parameters that have a variable of their own, by that variable.
+
+    Everybody on a host can read the arguments of its processes, and a URL may hold a password; a
+    process's variables are read by who runs it.
+    """
+    return {
+        str(param.envvar): str(ctx.params[str(param.name)])
+        for param in ctx.command.params
+        if param.envvar and _typed(ctx, param)
+    }
+
+
+def _typed(ctx: click.Context, param: click.Parameter) -> bool:
+    source = ctx.get_parameter_source(str(param.name))
+    return source is click.core.ParameterSource.COMMANDLINE
+
+
 def words(ctx: click.Context, leave: tuple[str, ...]) -> list[str]:
-    """What stands on a command line behind its verb, but for some parameters."""
-    typed = click.core.ParameterSource.COMMANDLINE
+    """What stands on a command line behind its verb, but for some parameters, and for those that go
+    by `environment_of`."""
     options: list[str] = []
     arguments: list[str] = []
     for param in ctx.command.params:
         name = str(param.name)
-        if name in leave or ctx.get_parameter_source(name) is not typed:
+        if name in leave or param.envvar or not _typed(ctx, param):
             continue
         value: Any = ctx.params.get(name)  # of some flags it is kept elsewhere
         if not isinstance(param, click.Option):
@@ -139,6 +159,7 @@ class Rounds:
         every: Seconds from the beginning of one to that of the next; None: there is one.
         idle: Gives way to others; None: nobody is looked for.
         say: Told what happens, in lines.
+        variables: Of the environment of every round, beside ours.
     """
 
     def __init__(
@@ -149,9 +170,11 @@ class Rounds:
         every: float | None,
         idle: Idle | None,
         say: Callable[[str], None],
+        variables: Mapping[str, str],
     ) -> None:
         self._command, self._resuming, self._out = command, resuming, out
         self._every, self._idle, self._say = every, idle, say
+        self._environment = {**os.environ, **variables}
         self._stop = threading.Event()
 
     def run(self) -> int:
@@ -204,6 +227,7 @@ class Rounds:
 
         process = subprocess.Popen(
             [sys.executable, "-m", "bench", *command],
+            env=self._environment,
             stdin=subprocess.DEVNULL,
             # A terminal's Ctrl-C is for us, who pass it on, once.
             start_new_session=True,

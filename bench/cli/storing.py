@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -67,8 +68,16 @@ def stored(url: str | None, measure: Callable[[], tuple[int, Path]]) -> int:
             say(f"pushed to {store.name}")
         except HengsuanError as error:
             tell(f"not pushed: {error}")
-            tell(f"kept in {folder}; later: hengsuan results push {folder}")
+            tell(f"kept in {folder}; {_later(store, str(url), folder)}")
     return code
+
+
+def _later(store: Store, url: str, folder: Path) -> str:
+    """How to push a run once more: to be pasted into a shell, and without a password."""
+    words = ["hengsuan", "results", "push", str(folder)]
+    if store.secret:
+        return f"later, with the store's URL in {VARIABLE}: {shlex.join(words)}"
+    return f"later: {shlex.join([*words, '--store', url])}"
 
 
 @click.command(cls=Verb)

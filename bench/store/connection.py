@@ -40,6 +40,7 @@ class Store:
 
     Attributes:
         name: What it is called in sentences: its URL without password and parameters.
+        secret: Whether its URL holds a password, and must not be repeated.
 
     Raises `UsageError` for what is no URL of a store.
     """
@@ -51,6 +52,7 @@ class Store:
             kind, parsed.username, None, parsed.host, parsed.port, parsed.database
         ).render_as_string()
         self._secrets = _secrets(parsed)
+        self.secret = bool(self._secrets)
         self._ready = False
         self._file = parsed.database if kind == "sqlite" else None
         arguments: dict[str, Any] = {"timeout": _BUSY}

@@ -26,7 +26,6 @@ from ..rounds import schedule_for
 from ..spreadsheets import inert
 from .contents import files_of
 
-
 COLUMNS = (
     "schema",
     "run",

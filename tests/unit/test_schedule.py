@@ -109,6 +109,27 @@ def _zombie(pid):
         return file.read().rpartition(")")[2].split()[0] == "Z"
 
 
+def test_a_password_stands_in_no_arguments_of_a_round(tmp_path):
+    """Whoever lists processes reads arguments; the round has the URL all the same."""
+    url = "postgresql://u:s3cret@127.0.0.1:1/d"
+    process = start(tmp_path, "--every", "1h", "--store", url)
+    child = until(lambda: process_tree(process.pid)[1:])[0]
+    seen = until(lambda: _arguments(child))
+    assert b"s3cret" not in seen
+    lines = []
+    until(lambda: "the next is at" in (lines.append(process.stderr.readline()) or lines[-1]))
+    said = "".join(lines)
+    assert "not pushed: postgresql://u@127.0.0.1:1/d: the store cannot be used" in said
+    assert "later, with the store's URL in HENGSUAN_STORE: hengsuan results push results/" in said
+    assert "s3cret" not in said + "".join(end(process)[1:])
+
+
+def _arguments(pid):
+    """Those of a round: for a moment it has the arguments of who started it."""
+    seen = Path(f"/proc/{pid}/cmdline").read_bytes()
+    return seen if b"--every" not in seen else b""
+
+
 @pytest.mark.parametrize(
     ("more", "said"),
     [
@@ -154,7 +175,7 @@ def test_a_run_that_gave_way_is_found_also_where_it_is_pushed(tmp_path):
     """What is recorded is not all that was typed: the URL of a store is left out."""
     path = Runs(tmp_path).run(state="interrupted", command=["hengsuan", "run", "quick", "--quiet"])
     command = ["run", "quick", "--store", "sqlite:///x.db", "--quiet"]
-    rounds = Rounds(command, lambda folder: [], tmp_path, None, None, lambda text: None)
+    rounds = Rounds(command, lambda folder: [], tmp_path, None, None, lambda text: None, {})
     assert rounds._left(set(), command) == path
     assert rounds._left({path.name}, command) is None
     assert rounds._left(set(), ["run", "standard", "--quiet"]) is None

@@ -6,6 +6,7 @@ On SQLite, which needs no server; `tests/cluster/test_store.py` has PostgreSQL.
 import json
 import os
 import re
+import shlex
 import sqlite3
 import subprocess
 import sys
@@ -363,6 +364,39 @@ def test_a_bad_url_is_told_before_anything_is_measured(tmp_path):
     done = hengsuan(*words, "--store", "mysql://u:s3cret@h/d")
     assert done.exit_code == 2
     assert not (tmp_path / "results").exists()
+
+
+@pytest.mark.parametrize("given", ["option", "variable"])
+def test_how_to_push_later_can_be_pasted(tmp_path, monkeypatch, given):
+    """Into any shell, whatever folders are called; to the store that was meant."""
+    monkeypatch.chdir(tmp_path)
+    url = "sqlite:///no such/x.db?timeout=1"
+    words = ["run", "quick", "--cluster", "small", "--json", "--out", "my runs"]
+    if given == "variable":
+        monkeypatch.setenv("HENGSUAN_STORE", url)
+    else:
+        words += ["--store", url]
+    done = hengsuan(*words)
+    assert done.exit_code == 0
+    (line,) = (line for line in done.stderr.splitlines() if "; later: " in line)
+    monkeypatch.delenv("HENGSUAN_STORE", raising=False)
+    (tmp_path / "no such").mkdir()
+    verb, *rest = shlex.split(line.partition("; later: ")[2])
+    assert verb == "hengsuan"
+    assert ": 1 new, " in hengsuan(*rest).stdout
+
+
+@pytest.mark.parametrize(
+    "url", ["postgresql://u:s3cret@127.0.0.1:1/d", "postgresql://u@127.0.0.1:1/d?password=s3cret"]
+)
+def test_how_to_push_later_keeps_the_password(tmp_path, url):
+    words = ("run", "quick", "--cluster", "small", "--json", "--out", tmp_path)
+    done = hengsuan(*words, "--store", url)
+    assert done.exit_code == 0
+    run = json.loads(done.stdout)["run"]
+    said = f"later, with the store's URL in HENGSUAN_STORE: hengsuan results push {tmp_path / run}"
+    assert said in done.stderr
+    assert "s3cret" not in done.output
 
 
 @pytest.mark.parametrize("package", ["sqlalchemy", "psycopg"])
