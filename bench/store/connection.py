@@ -88,7 +88,7 @@ class Store:
         with self._transaction(write=False) as connection:
             found = migrations.version(connection)
             migrations.check(found, self.name)
-            if found < len(migrations.STEPS):
+            if found < migrations.READABLE:
                 why = f"the store is of schema {found}" if found else "there is no store yet"
                 raise UsageError(why, where=self.name, hint=_FILL)
             yield connection

@@ -7,7 +7,6 @@ steps that it has not had, in one transaction, while others wait.
 from __future__ import annotations
 
 from datetime import datetime, timezone
-from typing import Any
 
 import sqlalchemy as sa
 
@@ -57,8 +56,20 @@ FIRST = (
         case_id INTEGER NOT NULL, node INTEGER NOT NULL, value DOUBLE PRECISION NOT NULL,
         PRIMARY KEY (uid, case_id, node))""",
 )
-STEPS: list[tuple[str, ...]] = [FIRST]
-"""SQL that PostgreSQL and SQLite understand; ``{bytes}`` is their type of bytes."""
+OF_ANY_LENGTH = (
+    "DROP INDEX hengsuan_metrics_label",
+    "CREATE INDEX hengsuan_metrics_label ON hengsuan_metrics {hash} (label)",
+    "DROP INDEX hengsuan_nodes_name",
+    "CREATE INDEX hengsuan_nodes_name ON hengsuan_nodes {hash} (name)",
+)
+"""PostgreSQL's usual index takes 2.7 kB of a text, and refuses a row with a longer one: the label of
+a command, or what an imported log calls a node. One of hashes takes any, and finds what is equal.
+"""
+STEPS: list[tuple[str, ...]] = [FIRST, OF_ANY_LENGTH]
+"""SQL that PostgreSQL and SQLite understand; ``{bytes}`` is their type of bytes, ``{hash}`` asks
+for an index of hashes where there is one."""
+READABLE = 1
+"""The oldest schema version whose tables are read as ours: later steps changed only indices."""
 
 
 def version(connection: sa.Connection) -> int:
@@ -89,7 +100,10 @@ def upgrade(connection: sa.Connection, where: str) -> None:
         connection.execute(sa.text(f"SELECT pg_advisory_xact_lock({_LOCK})"))
     found = version(connection)
     check(found, where)
-    kinds: dict[str, Any] = {"bytes": "BYTEA" if postgresql else "BLOB"}
+    kinds = {
+        "bytes": "BYTEA" if postgresql else "BLOB",
+        "hash": "USING HASH" if postgresql else "",
+    }
     if not found:
         connection.execute(
             sa.text(f"CREATE TABLE {TABLE} (version INTEGER PRIMARY KEY, applied TEXT NOT NULL)")

@@ -2,6 +2,7 @@
 
 import json
 import os
+import random
 import signal
 import subprocess
 import sys
@@ -13,10 +14,19 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parents[1] / "unit"))
 sys.path.insert(0, str(Path(__file__).parent))
 import postgresql
+from judged_runs import node
+from made_runs import case
 from stored_runs import Runs, changed, same
 
 pytest.importorskip("sqlalchemy", reason="SQLAlchemy is not installed (extra 'store')")
-psycopg = pytest.importorskip("psycopg", reason="psycopg is not installed (extra 'store')")
+pytest.importorskip("psycopg", reason="psycopg is not installed (extra 'store')")
+
+import psycopg
+
+from bench.store import migrations
+from bench.store.connection import Store
+from bench.store.pull import held, pull
+from bench.store.push import push
 
 
 @pytest.fixture(scope="module")
@@ -127,7 +137,8 @@ def test_several_writers_at_once(made, database):
     assert all("0 brought up to date" in text for text in said)
     assert database.ask("SELECT count(*), count(DISTINCT id) FROM hengsuan_runs") == [(8, 8)]
     assert database.ask("SELECT count(*) FROM hengsuan_files") == [(24,)]
-    assert database.ask("SELECT count(*) FROM hengsuan_schema") == [(1,)]
+    made_once = [(number,) for number in range(1, len(migrations.STEPS) + 1)]
+    assert database.ask("SELECT version FROM hengsuan_schema ORDER BY 1") == made_once
 
 
 def test_one_killed_in_the_middle_leaves_nothing(made, database, tmp_path):
@@ -243,8 +254,50 @@ def test_a_store_of_a_newer_schema_is_left_alone(made, database, tmp_path):
         ("results", "list", "--store", database.url),
     ):
         _, err = hengsuan(*words, code=2)
-        assert "the store is of schema 99; this hengsuan knows schema 1" in err
+        known = len(migrations.STEPS)
+        assert f"the store is of schema 99; this hengsuan knows schema {known}" in err
     assert database.ask("SELECT count(*) FROM hengsuan_runs") == [(1,)]
+
+
+def long(made):
+    """A run whose labels and names of nodes are longer than an index of PostgreSQL takes."""
+    text = random.Random(7).randbytes(5_000).hex()  # hardly compresses
+    return made.run(cases=[case(0, title=f"command {text}")], nodes=[node(f"n{text}")])
+
+
+def test_labels_and_names_may_be_of_any_length(made, database, tmp_path):
+    path = long(made)
+    assert "1 new" in hengsuan(*results("push", made, database))[0]
+    hengsuan("results", "pull", "--store", database.url, "--out", tmp_path / "other")
+    assert same(path, tmp_path / "other" / path.name)
+    ((label,),) = database.ask("SELECT label FROM hengsuan_metrics")
+    assert len(label) > 10_000
+    found = "SELECT count(*) FROM hengsuan_metrics JOIN hengsuan_nodes USING (uid) WHERE label = %s"
+    assert database.ask(found, label) == [(1,)]
+
+
+def test_a_store_of_the_first_schema_is_read_and_brought_up_to_date(
+    made, database, tmp_path, monkeypatch
+):
+    made.run()
+    with monkeypatch.context() as before:
+        before.setattr(migrations, "STEPS", migrations.STEPS[:1])
+        push(Store(database.url), made.folder / "run-000")
+    (there,) = held(Store(database.url))
+    assert same(made.folder / "run-000", pull(Store(database.url), there, tmp_path / "other"))
+    assert database.ask("SELECT max(version) FROM hengsuan_schema") == [(1,)]
+    long(made)
+    writers = [started(*results("push", made, database)) for _ in range(2)]
+    said = [ended(one)[0] for one in writers]
+    assert sum(int(text.rpartition(": ")[2].split()[0]) for text in said) == 1
+    assert database.ask("SELECT version FROM hengsuan_schema ORDER BY 1") == [(1,), (2,)]
+    kinds = """
+        SELECT c.relname, a.amname FROM pg_class c JOIN pg_am a ON c.relam = a.oid
+        WHERE c.relname IN ('hengsuan_metrics_label', 'hengsuan_nodes_name') ORDER BY 1"""
+    assert database.ask(kinds) == [
+        ("hengsuan_metrics_label", "hash"),
+        ("hengsuan_nodes_name", "hash"),
+    ]
 
 
 def test_who_may_not_write_is_told_so(made, server, database):

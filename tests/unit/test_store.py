@@ -274,23 +274,27 @@ def test_what_is_here_is_not_brought_again(made, file, tmp_path):
     assert "unknown run in the store" in str(hengsuan(*words, "nope").exception)
 
 
-def test_an_older_store_is_brought_to_the_newer_schema(made, store, file, monkeypatch):
+def test_an_older_store_is_read_and_brought_to_the_newer_schema(made, store, file, monkeypatch):
     path = made.run()
     push(store, path)
     later = ("ALTER TABLE hengsuan_runs ADD COLUMN site TEXT",)
+    now = len(migrations.STEPS)
     monkeypatch.setattr(migrations, "STEPS", [*migrations.STEPS, later])
     newer = Store(store.name)
-    with pytest.raises(UsageError, match="the store is of schema 1"), newer.reading():
-        pass
+    assert [run.info.id for run in held(newer)] == ["run-000"]
+    with monkeypatch.context() as other:
+        other.setattr(migrations, "READABLE", now + 1)
+        with pytest.raises(UsageError, match=f"the store is of schema {now}"), newer.reading():
+            pass
     assert push(newer, path) == "there"
     assert [run.info.id for run in held(newer)] == ["run-000"]
-    assert ask(file, "SELECT version FROM hengsuan_schema ORDER BY 1") == [(1,), (2,)]
+    versions = ask(file, "SELECT version FROM hengsuan_schema ORDER BY 1")
+    assert versions == [(number,) for number in range(1, now + 2)]
     monkeypatch.undo()
     old = Store(store.name)
-    with pytest.raises(UsageError, match="schema 2; this hengsuan knows schema 1"):
-        push(old, path)
-    with pytest.raises(UsageError, match="schema 2; this hengsuan knows schema 1"):
-        held(old)
+    for use in (lambda: push(old, path), lambda: held(old)):
+        with pytest.raises(UsageError, match=f"schema {now + 1}; this hengsuan knows schema {now}"):
+            use()
 
 
 def test_a_step_that_fails_leaves_the_store_as_it_was(made, store, file, monkeypatch):
