@@ -6,7 +6,6 @@ writes it: rows by whole pages, ``run.json`` replaced at once, a lock held on th
 
 from __future__ import annotations
 
-import fcntl
 import os
 import time
 from pathlib import Path
@@ -17,6 +16,7 @@ from .errors import HengsuanError, InfraError
 from .headers import RUN, UNDECODABLE, read_header, unreadable
 from .records import Row
 from .results import ROWS
+from .runs import held
 
 _BLOCK = 1 << 20
 """Bytes of rows that are read at once."""
@@ -103,12 +103,6 @@ class Growing:
     def held(self) -> bool:
         """Whether a driver holds the run; so it seems, where a file system has no locks."""
         try:
-            with (self.path / ROWS).open("rb") as file:
-                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return True
-        except FileNotFoundError:
-            return False
+            return held(self.path / ROWS) is not False
         except OSError:
             return True
-        return False

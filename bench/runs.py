@@ -118,6 +118,37 @@ def find_run(run: str | Path, folder: str | Path) -> Path:
     raise unknown("run", run, ids.values())
 
 
+def held(rows: Path) -> bool | None:
+    """Whether somebody measures into the run with this file of rows: whoever does has its lock, and
+    loses it however it dies.
+
+    None where nobody can tell: a file system without locks. Raises OSError for a file that cannot
+    be read.
+    """
+    try:
+        file = rows.open("rb")
+    except FileNotFoundError:
+        return False  # it died before its first row
+    with file:
+        try:
+            # Shared: those who only ask are in nobody's way. A file on NFS that is open for reading
+            # takes no other.
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        except OSError:
+            return None
+    return False
+
+
+def being_measured(folder: Path) -> UsageError:
+    """The error for a run that somebody else writes."""
+    return UsageError(
+        f"run {folder.name} is being measured: another hengsuan writes {folder}",
+        hint="wait until it has ended, or stop it",
+    )
+
+
 def claim(rows: IO[bytes], folder: Path) -> None:
     """Hold the run until its file of rows is closed or we die: two would tear each other's lines.
 
@@ -134,9 +165,6 @@ def claim(rows: IO[bytes], folder: Path) -> None:
     except BlockingIOError:
         with contextlib.suppress(OSError):
             rows.close()
-        raise UsageError(
-            f"run {folder.name} is being measured: another hengsuan writes {folder}",
-            hint="wait until it has ended, or stop it",
-        ) from None
+        raise being_measured(folder) from None
     except OSError:
         pass  # a file system without locks

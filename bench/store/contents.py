@@ -14,12 +14,11 @@ from pathlib import Path
 
 import msgspec
 
-from ..errors import InfraError
 from ..files import sha256
 from ..headers import RUN, read_header, unreadable
 from ..records import Header
 from ..results import ROWS
-from ..runs import claim
+from ..runs import being_measured, held
 
 NAME = re.compile(r"\w[\w.-]{0,199}")
 """Names that files of runs, and runs themselves, may have: those of suites, in any script."""
@@ -102,11 +101,9 @@ def digest_of(files: list[File]) -> str:
 
 
 def check_ended(folder: Path) -> None:
-    """Raises `UsageError` where a run is being measured, `InfraError` where nobody can tell."""
+    """Raises `UsageError` where a run is being measured, `InfraError` if it cannot be read."""
     try:
-        with (folder / ROWS).open("rb") as rows:
-            claim(rows, folder)
-    except FileNotFoundError:
-        return
+        if held(folder / ROWS):
+            raise being_measured(folder)
     except OSError as error:
-        raise InfraError(f"cannot read: {error.strerror}", where=str(folder)) from None
+        raise unreadable(folder, error) from None

@@ -62,8 +62,8 @@ OF_ANY_LENGTH = (
     "DROP INDEX hengsuan_nodes_name",
     "CREATE INDEX hengsuan_nodes_name ON hengsuan_nodes {hash} (name)",
 )
-"""PostgreSQL's usual index takes 2.7 kB of a text, and refuses a row with a longer one: the label of
-a command, or what an imported log calls a node. One of hashes takes any, and finds what is equal.
+"""PostgreSQL's usual index takes 2.7 kB of a text, and refuses a row with a longer one: the label
+of a command, or what an imported log calls a node. One of hashes takes any, to find what is equal.
 """
 STEPS: list[tuple[str, ...]] = [FIRST, OF_ANY_LENGTH]
 """SQL that PostgreSQL and SQLite understand; ``{bytes}`` is their type of bytes, ``{hash}`` asks

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
+import itertools
 import os
 import secrets
 import shutil
@@ -93,15 +93,16 @@ def here(folder: Path) -> dict[str, Path]:
     """The runs in a folder by uid; those that cannot be read are not told apart, and left out."""
     found = {}
     for info in list_runs(folder):
-        with contextlib.suppress(HengsuanError):
-            found[uid_of(read_header(Path(info.path)))] = Path(info.path)
+        if uid := _uid(Path(info.path)):
+            found[uid] = Path(info.path)
     return found
 
 
 def pull(store: Store, run: Held, folder: Path) -> Path:
     """Bring a run into a folder of runs, all of it at once; where it lies then.
 
-    Of two runs with one id the later one gets a number behind its folder's name.
+    Of two runs with one id the later one gets a number behind its folder's name. Where another pull
+    brings the same run meanwhile, the first that is done stays, for both.
 
     Raises:
         UsageError: the run is of another schema than ours.
@@ -119,7 +120,7 @@ def pull(store: Store, run: Held, folder: Path) -> Path:
         until.mkdir()
         try:
             _files(store, run, until)
-            return _named(until, folder, run.info.id)
+            return _named(until, folder, run)
         finally:
             shutil.rmtree(until, ignore_errors=True)
     except OSError as error:
@@ -130,14 +131,27 @@ def pull(store: Store, run: Held, folder: Path) -> Path:
         ) from None
 
 
-def _named(until: Path, folder: Path, name: str) -> Path:
-    number = 0
-    while True:
-        target = folder / (f"{name}-{number}" if number else name)
+def _named(until: Path, folder: Path, run: Held) -> Path:
+    for number in itertools.count():
+        target = folder / (f"{run.info.id}-{number}" if number else run.info.id)
         # `rename` would put it in the place of an empty folder, which is of nobody.
-        if not target.exists():
-            return until.rename(target)
-        number += 1
+        if not os.path.lexists(target):
+            try:
+                return until.rename(target)
+            except OSError:
+                if not os.path.lexists(target):
+                    raise  # nobody was faster
+        if _uid(target) == run.uid:
+            break
+    return target
+
+
+def _uid(folder: Path) -> str:
+    """Which run a folder is; empty where it is none, or cannot be read."""
+    try:
+        return uid_of(read_header(folder))
+    except HengsuanError:
+        return ""
 
 
 def _files(store: Store, run: Held, folder: Path) -> None:

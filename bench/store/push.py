@@ -148,7 +148,9 @@ def _files(connection: sa.Connection, found: Contents) -> None:
             raise InfraError(f"cannot read: {error.strerror}", where=where) from None
         if digest.hexdigest() != one.sha256:
             raise InfraError(
-                "it changed while it was pushed", where=str(found.folder / one.name), hint="again"
+                "it changed while it was pushed",
+                where=str(found.folder / one.name),
+                hint="push it again when it has ended",
             )
 
 

@@ -162,6 +162,41 @@ def test_one_killed_in_the_middle_leaves_nothing(made, database, tmp_path):
     assert same(path, tmp_path / "other" / "run-001")
 
 
+def test_two_that_bring_one_run_at_once_make_one_folder(made, database, tmp_path):
+    path = made.run()
+    push(Store(database.url), path)
+    other = tmp_path / "other"
+    with psycopg.connect(**_as_test(database)) as holder:
+        holder.execute("LOCK TABLE hengsuan_parts IN ACCESS EXCLUSIVE MODE")
+        words = ("results", "pull", "--store", database.url, "--out", other)
+        both = [started(*words) for _ in range(2)]
+        database.blocked(2)  # to both it seemed that it was not here
+        holder.rollback()
+    assert [ended(one)[0] for one in both] == [f"{other / path.name}\n"] * 2
+    assert [one.name for one in other.iterdir()] == [path.name]
+    assert same(path, other / path.name)
+
+
+def test_a_run_that_goes_on_while_it_is_pushed_is_left_out(made, database):
+    path = made.run()
+    assert push(Store(database.url), path) == "new"
+    (path / "certificates.json").write_text("[]")
+    with psycopg.connect(**_as_test(database)) as holder:
+        holder.execute("LOCK TABLE hengsuan_parts IN SHARE MODE")
+        writer = started(*results("push", made, database, "run-000"))
+        database.blocked()
+        with (path / "measurements.jsonl").open("ab") as rows:
+            rows.write((path / "measurements.jsonl").read_bytes().splitlines()[0] + b"\n")
+        holder.rollback()
+    _, err = ended(writer, 4)
+    assert "it changed while it was pushed" in err
+    # The store has what it had, whole.
+    assert database.ask("SELECT row_count FROM hengsuan_runs") == [(8,)]
+    assert database.ask("SELECT count(*) FROM hengsuan_files") == [(3,)]
+    assert database.ask("SELECT count(*) FROM hengsuan_metrics") == [(2,)]
+    assert push(Store(database.url), path) == "newer"
+
+
 def _as_test(database):
     return {
         "host": "127.0.0.1",
