@@ -59,3 +59,24 @@ class Duration(click.ParamType[float]):
             if seconds and seconds % size == 0:
                 return f"{int(seconds // size)}{letter}"
         return f"{seconds:f}".rstrip("0").rstrip(".") + "s"
+
+
+class Days(click.ParamType[float]):
+    """``90`` days, or ``36h``; in days."""
+
+    name = "days"
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> float:
+        """Raise click's error for what is no length of time."""
+        from ..units import parse_duration
+
+        try:
+            days = float(value)
+        except ValueError:
+            try:
+                days = parse_duration(value) / 86400
+            except ValueError:
+                days = -1.0
+        if not days >= 0:
+            self.fail(f"{value} is no number of days; write for example 90, 12d or 36h", param, ctx)
+        return days

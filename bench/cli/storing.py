@@ -13,6 +13,7 @@ import click
 
 from ..errors import Exit, HengsuanError, InfraError, UsageError
 from .json_output import JSON, print_json, say, tell
+from .parameters import Days
 from .runs_asked import ASKED, asked_of
 from .scoring import OUT
 from .verbs import Verb
@@ -185,7 +186,7 @@ def pull(runs: tuple[str, ...], url: str | None, out: Path, as_json: bool, **ask
 
 @click.command(cls=Verb)
 @click.option("--keep", type=click.IntRange(0), metavar="N", help="Keep the newest N of a suite.")
-@click.option("--older", type=click.FloatRange(0), metavar="DAYS", help="Only what is older.")
+@click.option("--older", type=Days(), metavar="DAYS", help="Only what is older: 90, or 36h.")
 @click.option("--protect", multiple=True, metavar="RUN", help="Keep this run; may be repeated.")
 @click.option(
     "--certificates",
@@ -209,8 +210,8 @@ def prune(
 ) -> int:
     """Delete old runs: older than DAYS and not among the newest N of their suite.
 
-    A run that has not ended, has a certificate, or is the baseline of a run or verdict that stays,
-    is never deleted.
+    A run that is being measured, has a certificate, or is the baseline of a run or verdict that
+    stays, is never deleted. One whose driver died goes like others, once it was left for as long.
 
     Exit code: 0 deleted, or nothing to delete; 4 a run cannot be deleted.
     """
@@ -238,6 +239,8 @@ def prune(
             click.echo(plain(f"{run.id}{more}"))
         for name, why in made.staying.items():
             say(plain(f"stays: {name}: {why}"))
+        for note in made.notes:
+            tell(plain_lines(f"note: {note}"))
         say(f"{len(ids)} run(s), {format_size(made.size) if made.size else '0B'}")
     if not dry_run and ids:
         if not yes and not as_json:
@@ -253,9 +256,13 @@ def prune(
     code = Exit.worst([error.exit for error in problems.values()])
     done = [run.id for run in made.going if Path(run.path).name not in problems]
     if as_json:
-        found = {"deleted" if not dry_run else "would_delete": done, "stay": made.staying}
+        found: dict[str, Any] = {
+            "deleted" if not dry_run else "would_delete": done,
+            "stay": made.staying,
+        }
         why_not = {name: str(error) for name, error in problems.items()}
-        print_json({**found, "bytes": made.size, "problems": why_not, "exit": int(code)})
+        found |= {"notes": made.notes, "bytes": made.size, "problems": why_not}
+        print_json({**found, "exit": int(code)})
         return int(code)
     for problem in problems.values():
         tell(plain_lines(f"not deleted: {problem}"))

@@ -1,8 +1,9 @@
 """Which old runs may go, and taking them away.
 
 A run goes where it is older than was asked and not among the newest of its suite that are to be
-kept. One stays in any case that has not ended, cannot be read, has a certificate, or is the
-baseline of a run or of a gate's verdict that stays.
+kept. One stays in any case that is being measured, cannot be read, has a certificate, or is the
+baseline of a run or of a gate's verdict that stays. One whose driver died never ends: it goes as
+others do, once nothing has come for as long as well.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import math
 import os
+import shlex
 import shutil
 import time
 from collections import Counter
@@ -24,21 +26,27 @@ from ..errors import InfraError, UsageError
 from ..gates import GATE, read_gate
 from ..headers import RUN, UNDECODABLE
 from ..index import RunInfo
-from ..runs import began, list_runs
+from ..results import ROWS
+from ..runs import began, claim, held, list_runs
+from ..verdicts import VERDICT
 from .contents import PULLED, check_ended
 
 _GOING = ".pruned-"
 """Begins the name of a folder that is being deleted: it is no run any more."""
 _DAY = 86400.0
+_LEFT, _SILENT = _DAY, 30 * _DAY
+"""Seconds without anything new at least, before a run that has not ended is old: of one that nobody
+measures, which may be resumed; and where the file system has no locks, so that nobody can tell."""
 
 
 class Plan(msgspec.Struct, kw_only=True):
     """Runs that go, the oldest first, with their bytes, and of others that are as old why they
-    stay, by id."""
+    stay, by id; ``notes`` say what could not be looked at."""
 
     going: list[RunInfo]
     size: int
     staying: dict[str, str]
+    notes: list[str]
 
 
 def plan(
@@ -79,27 +87,43 @@ def plan(
         if young or (not run.problem and newer[kind] <= keep):
             continue
         asked.append(run)
-        if reason := _never(run, start, protect):
+        if reason := _never(run, start, protect, moment, (older or 0.0) * _DAY):
             why[run.path] = reason
-    signed = _certified([folder, *certificates]) if len(asked) > len(why) else {}
+    signed, closed = {}, {}
+    if len(asked) > len(why):
+        signed, closed = _certified([folder, *certificates])
     for run in asked:
-        if run.path not in why and (run.id in signed or (Path(run.path) / MARK).exists()):
+        if run.path in why:
+            continue
+        if run.id in signed or (Path(run.path) / MARK).exists():
             why[run.path] = f"it has a certificate{signed.get(run.id, '')}"
+        elif closed and (Path(run.path) / VERDICT).exists():
+            why[run.path] = (
+                "it was judged, and nobody can tell whether it has a certificate: "
+                f"{next(iter(closed))} cannot be read"
+            )
     _baselines(folder, runs, asked, why)
     going = [run for run in reversed(asked) if run.path not in why]
     return Plan(
         going=going,
         size=sum(_size(Path(run.path)) for run in going),
         staying={Path(run.path).name: why[run.path] for run in asked if run.path in why},
+        notes=[
+            f"{path} cannot be read ({reason}): runs that were judged stay, for a certificate of "
+            "theirs may lie there"
+            for path, reason in closed.items()
+        ],
     )
 
 
-def _never(run: RunInfo, start: float | None, protect: Sequence[str]) -> str:
-    """Why a run never goes, whatever names it; empty where it may."""
+def _never(
+    run: RunInfo, start: float | None, protect: Sequence[str], moment: float, older: float
+) -> str:
+    """Why a run never goes, whatever names it; empty where it may. ``older`` is in seconds."""
     if run.problem:
         return f"it cannot be read: {run.problem}"
-    if run.state == "running":
-        return f"it has not ended; `hengsuan run --resume {run.path}` goes on with it"
+    if run.state == "running" and (reason := _going_on(Path(run.path), moment, older)):
+        return reason
     if start is None:
         return f"nobody knows how old it is: {run.started!r} is no time"
     if Path(run.path).is_symlink():
@@ -109,11 +133,39 @@ def _never(run: RunInfo, start: float | None, protect: Sequence[str]) -> str:
     return ""
 
 
-def _certified(places: Iterable[Path]) -> dict[str, str]:
-    """Runs that certificates name, with where the first one is, in words."""
+def _going_on(folder: Path, moment: float, older: float) -> str:
+    """Why a run that has not ended stays; empty where its driver died long ago.
+
+    Whoever measures has a lock that the system takes back however he dies: it says more than his
+    host, his number and when he began, which no other host can ask about.
+    """
+    try:
+        lock = held(folder / ROWS)
+        silent = moment - max(path.lstat().st_mtime for path in folder.iterdir())
+    except OSError as error:
+        return f"it has not ended, and cannot be read: {error.strerror}"
+    if lock:
+        return "it is being measured"
+    if silent > max(older, _SILENT if lock is None else _LEFT):
+        return ""
+    return f"it has not ended; `hengsuan run --resume {shlex.quote(str(folder))}` goes on with it"
+
+
+def _certified(places: Iterable[Path]) -> tuple[dict[str, str], dict[str, str]]:
+    """Runs that certificates name, with where the first one is, in words; and folders that cannot
+    be looked into, with why."""
     found: dict[str, str] = {}
+    closed: dict[str, str] = {}
+
+    def refused(error: OSError) -> None:
+        closed[str(error.filename)] = str(error.strerror)
+
     for place in places:
-        files = [place] if place.is_file() else sorted(place.rglob("*.certificate.json"))
+        files = [place]
+        if not place.is_file():
+            every = os.walk(place, onerror=refused)
+            files = sorted(Path(top, name) for top, _, names in every for name in names)
+            files = [file for file in files if file.name.endswith(".certificate.json")]
         for file in files:
             try:
                 run = decode(file.read_bytes()).certificate.run
@@ -124,7 +176,7 @@ def _certified(places: Iterable[Path]) -> dict[str, str]:
                     hint="move it away, or mend it",
                 ) from None
             found.setdefault(run, f" ({file})")
-    return found
+    return found, closed
 
 
 def _baselines(
@@ -195,7 +247,11 @@ def delete(run: RunInfo) -> None:
     check_ended(folder)
     going = folder.with_name(f"{_GOING}{os.getpid()}-{folder.name}")
     try:
-        folder.rename(going)
+        with contextlib.ExitStack() as stack:
+            with contextlib.suppress(FileNotFoundError):
+                # Nobody resumes it between two steps.
+                claim(stack.enter_context((folder / ROWS).open("rb")), folder)
+            folder.rename(going)
         shutil.rmtree(going)
     except FileNotFoundError:
         raise UsageError("it is gone already", where=str(folder)) from None

@@ -1,14 +1,18 @@
 """Old runs that go, and those that never do."""
 
+import contextlib
+import errno
 import fcntl
 import json
 import os
 import subprocess
 import sys
+import tempfile
 import time
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
+import click
 import msgspec
 import pytest
 
@@ -17,7 +21,7 @@ from judged_runs import node
 from stored_runs import Runs, changed, hengsuan
 
 from bench.certificates.issue import MARK
-from bench.errors import InfraError
+from bench.errors import InfraError, UsageError
 from bench.gates import GATE, GateReport, write_gate
 from bench.store import prune
 
@@ -70,6 +74,95 @@ def test_what_has_not_ended_or_cannot_be_read_stays(made):
     assert "damaged" in why["run-001"]
     assert "schema 99" in why["run-002"]
     assert "nobody knows how old it is" in why["run-003"]
+
+
+def left_since(path, days):
+    """Nothing came into a run's folder for so many days before `NOW`."""
+    for file in path.iterdir():
+        os.utime(file, (NOW - days * 86400,) * 2)
+
+
+def test_what_a_dead_driver_left_goes_as_others_do(made):
+    """Once nothing came for as long as is asked, and for a day at least: it may be resumed."""
+    path = made.run(state="running")  # begun 30 days ago
+    for days, older, goes in ((0.5, None, False), (2, None, True), (5, 20, False), (25, 20, True)):
+        left_since(path, days)
+        found = plan(made, older=older)
+        assert [run.id for run in found.going] == (["run-000"] if goes else []), days
+        assert goes or "`hengsuan run --resume" in found.staying["run-000"]
+    # Whoever writes it has its lock, however long nothing comes, and whatever its header says.
+    writer = subprocess.Popen(
+        [sys.executable, "-c", HOLD, str(path / "measurements.jsonl")],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    )
+    with writer:
+        assert writer.stdout.readline() == b"held\n"
+        left_since(path, 29)
+        assert plan(made).staying == {"run-000": "it is being measured"}
+        writer.kill()
+    assert going(made) == ["run-000"]
+    prune.delete(plan(made).going[0])
+    assert left(made) == []
+
+
+HOLD = """
+import fcntl, sys
+file = open(sys.argv[1], "ab")
+fcntl.flock(file, fcntl.LOCK_EX)
+print("held", flush=True)
+sys.stdin.read()
+"""
+
+
+def test_without_locks_a_month_of_silence_is_needed(made, monkeypatch):
+    path = made.run(state="running", started="2025-01-01T00:00:00+00:00")
+
+    def no_locks(file, what):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", no_locks)
+    left_since(path, 29)
+    assert "has not ended" in plan(made, older=1).staying["run-000"]
+    left_since(path, 31)
+    assert going(made, older=1) == ["run-000"]
+
+
+@contextlib.contextmanager
+def nobody(folder):
+    """As a user whom permissions hold for; the folder and what is in it are his."""
+    if os.geteuid():
+        yield
+        return
+    for path in (folder, *folder.rglob("*")):
+        os.chown(path, 65534, 65534)
+    os.seteuid(65534)
+    try:
+        yield
+    finally:
+        os.seteuid(0)
+
+
+def test_folders_that_cannot_be_read_are_said_and_what_was_judged_stays():
+    """Certificates may lie there: a run without a verdict never had one."""
+    with tempfile.TemporaryDirectory() as place:  # one's own cannot be reached by others
+        made = Runs(Path(place) / "results")
+        judged, _ = made.runs(2)
+        (judged / "verdict.json").write_text("{}")
+        closed = made.folder / "signed" / "2025"
+        closed.mkdir(parents=True)
+        Path(place).chmod(0o755)
+        with nobody(Path(place)):
+            closed.chmod(0)
+            found = plan(made)
+            done = hengsuan("results", "prune", "--keep", 0, "--yes", "--out", made.folder)
+            closed.chmod(0o755)
+        assert [run.id for run in found.going] == ["run-001"]
+        assert found.staying["run-000"].endswith(f"{closed} cannot be read")
+        assert done.exit_code == 0
+        assert f"note: {closed} cannot be read (Permission denied)" in done.stderr
+        assert left(made) == ["run-000", "signed"]
+        assert going(made) == ["run-000"]  # now they are known
 
 
 def test_what_is_being_resumed_stays(made):
@@ -181,7 +274,7 @@ def test_the_verb_as_json(made):
     recent = datetime.now(timezone.utc) - timedelta(days=1)
     made.runs(2)
     made.run(started=recent.isoformat(), nodes=[node("gpu-9")])
-    words = ("results", "prune", "--older", 2, "--json", "--out", made.folder)
+    words = ("results", "prune", "--older", "48h", "--json", "--out", made.folder)
     assert "--json asks nothing" in str(hengsuan(*words).exception)
     found = json.loads(hengsuan(*words, "--dry-run", "--protect", "run-001").stdout)
     assert found["would_delete"] == ["run-000"]
@@ -215,9 +308,12 @@ def test_a_link_is_not_followed(made, tmp_path):
 
 def test_no_number_of_days_deletes_nothing(made):
     made.run()
-    done = hengsuan("results", "prune", "--older", "nan", "--yes", "--out", made.folder)
-    assert done.exit_code == 2
-    assert "no number of days" in str(done.exception)
+    for days in ("nan", "-1", "soon", "-inf"):
+        done = hengsuan("results", "prune", f"--older={days}", "--yes", "--out", made.folder)
+        assert isinstance(done.exception, click.BadParameter)
+        assert "is no number of days" in str(done.exception)
+    with pytest.raises(UsageError, match="no number of days"):
+        plan(made, older=float("nan"))
     assert left(made) == ["run-000"]
 
 
