@@ -108,7 +108,8 @@ def find_run(run: str | Path, folder: str | Path) -> Path:
             raise UsageError(f"no run here: {path} holds no {RUN}")
         return path
     ids = {info.path: info.id for info in list_runs(folder)}
-    exact = [Path(where) for where, name in ids.items() if run in (name, Path(where).name)]
+    exact = [Path(where) for where in ids if run == Path(where).name]
+    exact = exact or [Path(where) for where, name in ids.items() if run == name]
     begun = [Path(where) for where, name in ids.items() if run and name.startswith(run)]
     if len(exact) == 1 or len(begun) == 1:
         return (exact or begun)[0]

@@ -17,6 +17,7 @@ from bench.analysis.gate.history import history
 from bench.analysis.gate.wanted import Wanted
 from bench.errors import UsageError
 from bench.records import DeviceGroup
+from bench.runs import find_run
 
 
 @pytest.fixture
@@ -169,3 +170,21 @@ def test_without_utf_8_it_is_drawn_plainly(made, monkeypatch):
     text = raw.getvalue().decode("ascii")
     assert text.count("*") == 3
     assert all(len(line) <= 40 for line in text.splitlines())
+
+
+def test_two_clusters_that_began_at_once_are_two(made, tmp_path):
+    """As schedules let them: one id, two runs. One that was pulled has a number behind its name."""
+    noisy(made, 6)
+    there = Runs(tmp_path / "there")
+    noisy(there, 6, slow=1.5, nodes=[node("gpu-8"), node("gpu-9")])
+    for path in there.folder.iterdir():
+        path.rename(made.folder / f"{path.name}-1")
+    found = trend(made, metric="flops", node="gpu-9")
+    (one,) = found.metrics
+    assert one.runs == [f"run-00{number}-1" for number in range(6)]
+    assert not any("copy" in note for note in found.notes)
+    done = hengsuan("results", "trend", "flops", "--node", "gpu-9", "--out", made.folder)
+    assert (done.exit_code, done.stderr) == (0, "")
+    # Each is found by the name that it is told with.
+    assert find_run("run-000", made.folder) == made.folder / "run-000"
+    assert find_run("run-000-1", made.folder) == made.folder / "run-000-1"

@@ -33,7 +33,8 @@ _SHOWN = 3
 
 
 class Run(msgspec.Struct, kw_only=True, frozen=True):
-    """One run that was read; ``when`` is its start in seconds since 1970."""
+    """One run that was read, and no other of the folder has its ``id``; ``when`` is its start in
+    seconds since 1970."""
 
     id: str
     path: Path
@@ -159,19 +160,25 @@ def _listed(folder: Path) -> tuple[list[Run], list[str]]:
         if path.is_dir() and not path.name.startswith(".") and not (path / RUN).is_file()
     ]
     found: dict[str, Run] = {}
-    for info in list_runs(folder):
+    every = list_runs(folder)
+    same: dict[str, set[tuple[str, ...]]] = {}
+    for info in every:
+        same.setdefault(info.id, set()).add((info.started, info.suite, info.nodes))
+    for info in every:
         when = began(info)
+        # Clusters that begin on the hour share ids; their folders have names of their own.
+        name = info.id if len(same[info.id]) == 1 else Path(info.path).name
         problem = info.problem
         if not problem and when is None:
             problem = f"{info.started!r} is no time at which it began"
         if not problem and info.state == "running":
             problem = "it has not ended"
-        if not problem and info.id in found:
-            problem = f"it is a copy of {found[info.id].path}"
+        if not problem and name in found:
+            problem = f"it is a copy of {found[name].path}"
         if problem or when is None:
             notes.append(f"{info.path} is left out: {problem}")
             continue
-        found[info.id] = Run(id=info.id, path=Path(info.path), when=when)
+        found[name] = Run(id=name, path=Path(info.path), when=when)
     return sorted(found.values(), key=lambda run: (run.when, run.id)), notes
 
 
