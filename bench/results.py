@@ -29,8 +29,9 @@ from .records import (
     ScheduleSpec,
     Status,
 )
+from .runs import ROWS as ROWS
 
-ROWS, SAMPLES = "measurements.jsonl", "samples.jsonl"
+SAMPLES = "samples.jsonl"
 _UNCOUNTED = np.iinfo(np.int64).max
 _BLOCK = 1 << 20
 """Bytes that are decoded at once: about 12,000 rows, as objects too few to leave the caches."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import difflib
 import fcntl
 import os
 import time
@@ -14,11 +15,17 @@ from typing import IO
 
 import msgspec
 
-from .errors import UsageError, unknown
+from .errors import UsageError
 from .headers import RUN
 from .hostlists import SEPARATOR, expand
 from .index import RunInfo, read_runs
 
+ROWS = "measurements.jsonl"
+"""A run's rows; its driver holds a lock on them."""
+DIED = "died"
+"""What lists say instead of ``running`` of a run that its driver left."""
+_NAMED = 10
+"""Ids that a sentence names."""
 _TRIES, _MOMENT = 3, 0.05
 """How often a lock that somebody has is tried before, and seconds between."""
 
@@ -114,9 +121,30 @@ def find_run(run: str | Path, folder: str | Path) -> Path:
     if len(exact) == 1 or len(begun) == 1:
         return (exact or begun)[0]
     if begun:
-        several = ", ".join(sorted(path.name for path in begun))
+        several = newest([path.name for path in begun])
         raise UsageError(f"several runs begin with {run!r}", hint=f"which of {several}?")
-    raise unknown("run", run, ids.values())
+    raise unknown_run("run", run, list(ids.values()))
+
+
+def newest(ids: Sequence[str]) -> str:
+    """The last of some ids, for a sentence: who looks for a run hardly means the first of years."""
+    more = f" and {len(ids) - _NAMED} older ones" if len(ids) > _NAMED else ""
+    return f"{', '.join(ids[-_NAMED:])}{more}"
+
+
+def unknown_run(kind: str, name: str, ids: Sequence[str]) -> UsageError:
+    """The error for a name that no run answers to, of ids from the oldest on."""
+    near = difflib.get_close_matches(name, ids, n=3, cutoff=0.6)
+    meant = f"did you mean {' or '.join(near)}? " if near else ""
+    return UsageError(f"unknown {kind} {name!r}", hint=f"{meant}known: {newest(ids) or 'none'}")
+
+
+def died(info: RunInfo) -> bool:
+    """Whether a run will not end by itself: it has not, and nobody measures into it."""
+    try:
+        return info.state == "running" and held(Path(info.path) / ROWS) is False
+    except OSError:
+        return False
 
 
 def held(rows: Path) -> bool | None:

@@ -17,15 +17,20 @@ from .verbs import Verb
 @click.command(name="list", cls=Verb)
 @OUT
 @ASKED
+@click.option("--last", type=click.IntRange(1), metavar="N", help="Only so many, the newest.")
 @click.option("--store", "url", metavar="URL", help="The runs of a team's store instead.")
 @JSON
-def list_(out: Path, url: str | None, as_json: bool, **asked: Any) -> int:
+def list_(out: Path, url: str | None, last: int | None, as_json: bool, **asked: Any) -> int:
     """List the runs of a folder or a store, oldest first.
+
+    One that has not ended, and that nobody measures any more, is said to have died.
 
     Exit code: 0 listed.
     """
+    import msgspec
+
     from ..report.runs import print_runs
-    from ..runs import chosen, listed
+    from ..runs import DIED, chosen, died, listed
 
     wanted = asked_of(**asked)
     notes: list[str] = []
@@ -39,7 +44,9 @@ def list_(out: Path, url: str | None, as_json: bool, **asked: Any) -> int:
     else:
         where = str(out)
         every, notes = listed(out)
+        every = [msgspec.structs.replace(i, state=DIED) if died(i) else i for i in every]
     runs = chosen(every, wanted)
+    runs = runs[-last:] if last else runs
     for note in notes:
         tell(f"note: {note}")
     if as_json:

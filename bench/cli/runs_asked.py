@@ -16,7 +16,12 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 _OPTIONS = (
     click.option("--suite", default="", metavar="NAME", help="Of this suite; * fits any text."),
-    click.option("--state", default="", metavar="STATE", help="running, complete, ..."),
+    click.option(
+        "--state",
+        default="",
+        metavar="STATE",
+        help="running, complete, interrupted, failed or died.",
+    ),
     click.option("--provenance", default="", metavar="WORD", help="measured, stand-in, ..."),
     click.option("--node", default="", metavar="NAME", help="With this node."),
     click.option(
@@ -36,10 +41,10 @@ def asked_of(suite: str, state: str, provenance: str, node: str, since: str) -> 
     """What the options ask for. Raises `UsageError` for a word that no run has, and no time."""
     from ..errors import unknown
     from ..records import PROVENANCES, RunState
-    from ..runs import Asked
+    from ..runs import DIED, Asked
 
     for kind, word, known in (
-        ("state", state, get_args(RunState)),
+        ("state", state, (*get_args(RunState), DIED)),
         ("provenance", provenance, PROVENANCES),
     ):
         if word and word not in known:

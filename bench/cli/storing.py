@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 import shlex
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
@@ -21,7 +21,10 @@ from .verbs import Verb
 if TYPE_CHECKING:
     from ..store.connection import Store
 
+T = TypeVar("T")
 VARIABLE = "HENGSUAN_STORE"
+_PATIENCE = 10.0
+"""Seconds of silence that nobody wonders about."""
 _OF_A_TEAM = "Store of a team: postgresql://USER@HOST/DATABASE or sqlite:///FILE."
 STORE = click.option("--store", "url", metavar="URL", envvar=VARIABLE, help=_OF_A_TEAM)
 THEN_STORE = click.option(
@@ -90,7 +93,8 @@ def push(runs: tuple[str, ...], url: str | None, out: Path, as_json: bool) -> in
     """Write runs into a team's store; without RUN all of the folder that have ended.
 
     What the store has already is left as it is, and what went on since is brought up to date, so
-    it can be repeated at any time. Several may push at once.
+    it can be repeated at any time. Several may push at once. A run that its driver left is pushed
+    where it is named.
 
     Exit code: 0 all of them are there; 4 the store or a run cannot be used.
     """
@@ -98,29 +102,37 @@ def push(runs: tuple[str, ...], url: str | None, out: Path, as_json: bool) -> in
     from ..runs import find_run, list_runs
 
     store = opened(url)
+    from ..store.connection import Away
     from ..store.push import How
     from ..store.push import push as pushed
 
     folders = [find_run(run, out) for run in runs]
     problems: dict[str, HengsuanError] = {}
+    going = 0
     if not runs:
         for info in list_runs(out):
             if info.problem:
                 problems[info.path] = InfraError(info.problem)
             elif info.state != "running":
                 folders.append(Path(info.path))
+            else:
+                going += 1
     with store.writing():
         pass  # a store that cannot be used is said once, not of every run
     done: dict[str, How] = {}
-    for folder in folders:
+    for folder in _slowly(folders, "looked at"):
         try:
             done[str(folder)] = pushed(store, folder)
         except HengsuanError as error:
             problems[str(folder)] = error
+            if isinstance(error, Away):
+                break
+    left = len({*map(str, folders)} - {*done, *problems})
     code = Exit.worst([error.exit for error in problems.values()])
     if as_json:
         said = {path: str(error) for path, error in problems.items()}
-        print_json({"store": store.name, "runs": done, "problems": said, "exit": int(code)})
+        found = {"store": store.name, "runs": done, "problems": said, "left": left}
+        print_json({**found, "exit": int(code)})
         return int(code)
     for path, why in problems.items():
         tell(plain_lines(f"not pushed: {path}: {why}"))
@@ -129,6 +141,10 @@ def push(runs: tuple[str, ...], url: str | None, out: Path, as_json: bool) -> in
         f"{store.name}: {count['new']} new, {count['newer']} brought up to date, "
         f"{count['there']} were there"
     )
+    if going:
+        say(f"{going} run(s) that have not ended were left out")
+    if left:
+        say(f"{left} more run(s) were not tried: push again")
     return int(code)
 
 
@@ -161,7 +177,7 @@ def pull(runs: tuple[str, ...], url: str | None, out: Path, as_json: bool, **ask
     there = [str(known[one.uid]) for one in wanted if one.uid in known]
     brought: list[str] = []
     problems: dict[str, HengsuanError] = {}
-    for one in wanted:
+    for one in _slowly(wanted, "brought"):
         if one.uid not in known:
             try:
                 known[one.uid] = pulled(store, one, out)
@@ -170,18 +186,31 @@ def pull(runs: tuple[str, ...], url: str | None, out: Path, as_json: bool, **ask
                 problems[one.uid] = error
                 if not isinstance(error, UsageError | Damaged):
                     break  # the store is away, or the folder full: so it is for the next
+    left = len({one.uid for one in wanted} - {*known, *problems})
     code = Exit.worst([error.exit for error in problems.values()])
     if as_json:
         why = {uid: str(error) for uid, error in problems.items()}
         found = {"store": store.name, "pulled": brought, "there": there}
-        print_json({**found, "problems": why, "exit": int(code)})
+        print_json({**found, "problems": why, "left": left, "exit": int(code)})
         return int(code)
     for problem in problems.values():
         tell(plain_lines(f"not pulled: {problem}"))
     for path in brought:
         click.echo(plain(path))
     say(f"{store.name}: {len(brought)} pulled, {len(there)} were here")
+    if left:
+        say(f"{left} more run(s) were not tried: pull again")
     return int(code)
+
+
+def _slowly(things: Sequence[T], done: str) -> Iterator[T]:
+    """Every one of them; who waits for long is told how many are ``done``."""
+    told = time.monotonic()
+    for number, one in enumerate(things):
+        if time.monotonic() - told > _PATIENCE:
+            told = time.monotonic()
+            say(f"{number} of {len(things)} {done}")
+        yield one
 
 
 @click.command(cls=Verb)

@@ -11,7 +11,7 @@ from urllib.parse import quote, quote_plus
 
 import sqlalchemy as sa
 from sqlalchemy.engine import URL, make_url
-from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError, SQLAlchemyError
+from sqlalchemy.exc import ArgumentError, DataError, DBAPIError, IntegrityError, SQLAlchemyError
 from sqlalchemy.pool import NullPool
 
 from ..errors import InfraError, UsageError
@@ -33,6 +33,10 @@ _SERVER: dict[str, Any] = {
 """Parameters of libpq (seconds; the last in ms): a server that vanished must not hold us long."""
 _BUSY = 60
 """Seconds that a writer waits for others that write the same."""
+
+
+class Away(InfraError):
+    """A store that answers nobody, or takes nothing: with the next run it fails as with this."""
 
 
 class Store:
@@ -125,10 +129,11 @@ class Store:
             raise  # two wrote the same run: who writes knows what to do
         except DBAPIError as error:
             said = str(error.orig).strip() or type(error.orig).__name__
-            raise InfraError(
+            # Of what it is about, only values are those of one run.
+            raise (InfraError if isinstance(error, DataError) else Away)(
                 f"the store cannot be used: {self._plain(said)}",
                 where=self.name,
-                hint="is it running, may this user write, and is there room?",
+                hint=_hint(error.orig),
             ) from None
         except SQLAlchemyError as error:
             raise InfraError(
@@ -143,6 +148,25 @@ class Store:
 
 
 _FILL = "`hengsuan results push` makes and fills it"
+_LACKS = ("42P01", "42703", "no such table", "no such column")
+_HAS = ("42P07", "already exists")
+"""How PostgreSQL (by its codes) and SQLite (in words) say that a table is not there, or is."""
+
+
+def _hint(error: object) -> str:
+    """What to do about an error of a driver."""
+    code, text = str(getattr(error, "sqlstate", "") or ""), str(error)
+    if code in _LACKS or text.startswith(_LACKS):
+        return (
+            "somebody changed the store's tables: restore them from a backup, or give an empty "
+            "database and push every run again"
+        )
+    if code in _HAS or text.endswith(_HAS):
+        return (
+            f"its tables are there, but not {migrations.TABLE}, which says of which schema they "
+            "are: restore it from a backup, or give an empty database and push every run again"
+        )
+    return "is it running, may this user write, and is there room?"
 
 
 def _parse(url: str) -> URL:

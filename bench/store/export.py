@@ -121,7 +121,7 @@ def _archive(folders: Sequence[Path], whole: IO[bytes]) -> list[str]:
             for path in paths:
                 member = tarfile.TarInfo(f"{folder.name}/{path.name}")
                 with path.open("rb") as file:
-                    member.size = path.stat().st_size
+                    member.size = os.fstat(file.fileno()).st_size
                     archive.addfile(member, file)
             if left:
                 notes.append(f"{folder}: {', '.join(left)} is left out: no file of a run")

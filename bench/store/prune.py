@@ -89,7 +89,8 @@ def plan(
         asked.append(run)
         if reason := _never(run, start, protect, moment, (older or 0.0) * _DAY):
             why[run.path] = reason
-    signed, closed = {}, {}
+    signed: dict[str, str] = {}
+    closed: dict[str, str] = {}
     if len(asked) > len(why):
         signed, closed = _certified([folder, *certificates])
     for run in asked:
@@ -148,7 +149,9 @@ def _going_on(folder: Path, moment: float, older: float) -> str:
         return "it is being measured"
     if silent > max(older, _SILENT if lock is None else _LEFT):
         return ""
-    return f"it has not ended; `hengsuan run --resume {shlex.quote(str(folder))}` goes on with it"
+    verb = "certify" if _command(folder)[1:2] == ["certify"] else "run"
+    again = shlex.join(["hengsuan", verb, "--resume", str(folder)])
+    return f"it has not ended; `{again}` goes on with it"
 
 
 def _certified(places: Iterable[Path]) -> tuple[dict[str, str], dict[str, str]]:
@@ -216,13 +219,17 @@ class _Begun(msgspec.Struct):
 
 def _named(path: Path) -> list[str]:
     """What the command of a run, and the verdict of a gate in it, name as baselines."""
-    try:
-        words = msgspec.json.decode((path / RUN).read_bytes(), type=_Begun).command
-    except (OSError, *UNDECODABLE) as error:
-        raise InfraError(f"cannot be read: {error}", where=str(path / RUN)) from None
+    words = _command(path)
     found = [words[place] for place, word in enumerate(words[:-1], 1) if word == "--baseline"]
     found += [word.partition("=")[2] for word in words if word.startswith("--baseline=")]
     return found + (_gate(path / GATE) if (path / GATE).exists() else [])
+
+
+def _command(path: Path) -> list[str]:
+    try:
+        return msgspec.json.decode((path / RUN).read_bytes(), type=_Begun).command
+    except (OSError, *UNDECODABLE) as error:
+        raise InfraError(f"cannot be read: {error}", where=str(path / RUN)) from None
 
 
 def _gate(file: Path) -> list[str]:

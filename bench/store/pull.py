@@ -15,11 +15,11 @@ from pathlib import Path
 import msgspec
 import sqlalchemy as sa
 
-from ..errors import HengsuanError, InfraError, UsageError, unknown
+from ..errors import HengsuanError, InfraError, UsageError
 from ..headers import RUN, check_schema, read_header
 from ..index import RunInfo
 from ..records import SCHEMA
-from ..runs import list_runs
+from ..runs import list_runs, newest, unknown_run
 from .connection import Store
 from .contents import NAME, PULLED, uid_of
 from .push import PART
@@ -84,8 +84,8 @@ def named(runs: Sequence[Held], name: str) -> Held:
     if len(found) == 1:
         return found[0]
     if not found or not name:
-        raise unknown("run in the store", name, {one.info.id for one in runs})
-    which = ", ".join(f"{one.uid[:12]} ({one.info.id}, {one.info.nodes[:40]})" for one in found)
+        raise unknown_run("run in the store", name, [one.info.id for one in runs])
+    which = newest([f"{one.uid[:12]} ({one.info.id}, {one.info.nodes[:40]})" for one in found])
     raise UsageError(f"several runs in the store begin with {name!r}", hint=f"which of {which}?")
 
 

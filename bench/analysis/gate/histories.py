@@ -29,7 +29,7 @@ from ..table import key_of
 from .wanted import Wanted, Where
 
 _SHOWN = 3
-"""Metrics that one sentence names."""
+"""Metrics that one sentence names, and runs that have one of their own."""
 
 
 class Run(msgspec.Struct, kw_only=True, frozen=True):
@@ -118,6 +118,8 @@ def read_series(
     known: set[str] = set()
     same: dict[bytes, bytes] = {}
     chosen = listed[-last:] if last else listed
+    if len(chosen) < len(listed):
+        notes.append(f"of {len(listed)} runs, the newest {len(chosen)} are looked at (--last)")
     where = Where(wanted, [run.path for run in chosen])
     for run in chosen:
         try:
@@ -160,6 +162,7 @@ def _listed(folder: Path) -> tuple[list[Run], list[str]]:
         if path.is_dir() and not path.name.startswith(".") and not (path / RUN).is_file()
     ]
     found: dict[str, Run] = {}
+    going: list[str] = []
     every = list_runs(folder)
     same: dict[str, set[tuple[str, ...]]] = {}
     for info in every:
@@ -172,13 +175,18 @@ def _listed(folder: Path) -> tuple[list[Run], list[str]]:
         if not problem and when is None:
             problem = f"{info.started!r} is no time at which it began"
         if not problem and info.state == "running":
-            problem = "it has not ended"
+            going.append(info.path)
+            continue
         if not problem and name in found:
             problem = f"it is a copy of {found[name].path}"
         if problem or when is None:
             notes.append(f"{info.path} is left out: {problem}")
             continue
         found[name] = Run(id=name, path=Path(info.path), when=when)
+    if len(going) > _SHOWN:
+        notes.append(f"{len(going)} runs have not ended and are left out, the newest {going[-1]}")
+    else:
+        notes += [f"{path} is left out: it has not ended" for path in going]
     return sorted(found.values(), key=lambda run: (run.when, run.id)), notes
 
 
