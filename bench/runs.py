@@ -139,12 +139,14 @@ def unknown_run(kind: str, name: str, ids: Sequence[str]) -> UsageError:
     return UsageError(f"unknown {kind} {name!r}", hint=f"{meant}known: {newest(ids) or 'none'}")
 
 
-def died(info: RunInfo) -> bool:
-    """Whether a run will not end by itself: it has not, and nobody measures into it."""
+def shown_state(folder: str | Path, state: str) -> str:
+    """The state of a run as people are told it: `DIED` where it has not ended, and nobody measures
+    into it any more."""
     try:
-        return info.state == "running" and held(Path(info.path) / ROWS) is False
+        died = state == "running" and held(Path(folder) / ROWS) is False
     except OSError:
-        return False
+        died = False
+    return DIED if died else state
 
 
 def held(rows: Path) -> bool | None:

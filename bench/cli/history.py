@@ -27,10 +27,8 @@ def list_(out: Path, url: str | None, last: int | None, as_json: bool, **asked: 
 
     Exit code: 0 listed.
     """
-    import msgspec
-
     from ..report.runs import print_runs
-    from ..runs import DIED, chosen, died, listed
+    from ..runs import chosen, listed, shown_state
 
     wanted = asked_of(**asked)
     notes: list[str] = []
@@ -44,7 +42,8 @@ def list_(out: Path, url: str | None, last: int | None, as_json: bool, **asked: 
     else:
         where = str(out)
         every, notes = listed(out)
-        every = [msgspec.structs.replace(i, state=DIED) if died(i) else i for i in every]
+        for info in every:
+            info.state = shown_state(info.path, info.state)
     runs = chosen(every, wanted)
     runs = runs[-last:] if last else runs
     for note in notes:

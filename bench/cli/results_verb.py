@@ -44,7 +44,7 @@ def show(run: str, out: Path, as_json: bool, rows: bool) -> int:
     from ..report.plain import plain
     from ..report.terminal import console, print_labels, print_table, verdict
     from ..results import RunReader
-    from ..runs import find_run
+    from ..runs import find_run, shown_state
     from ..units import format_value
 
     reader = RunReader(find_run(run, out))
@@ -56,10 +56,11 @@ def show(run: str, out: Path, as_json: bool, rows: bool) -> int:
         print_json(found)
         return 0
     header = reader.header
+    state = shown_state(reader.path, header.state)
     screen = console()
     verdict(
         screen,
-        f"run {header.id}: suite {header.suite}, {header.state}, {header.executor}, "
+        f"run {header.id}: suite {header.suite}, {state}, {header.executor}, "
         f"{header.label}, started {header.started}",
         "",
     )

@@ -246,7 +246,7 @@ def prune(
     """
     from ..report.amount import quiet
     from ..report.plain import plain, plain_lines
-    from ..runs import find_run
+    from ..runs import find_run, shown_state
     from ..store.prune import delete, plan, sweep
     from ..units import format_size
 
@@ -264,7 +264,8 @@ def prune(
     problems: dict[str, HengsuanError] = {}
     if not as_json:
         for run in made.going:
-            more = "" if quiet() else f"  {run.suite}, {run.state}, {run.provenance}, {run.started}"
+            state = shown_state(run.path, run.state)
+            more = "" if quiet() else f"  {run.suite}, {state}, {run.provenance}, {run.started}"
             click.echo(plain(f"{run.id}{more}"))
         for name, why in made.staying.items():
             say(plain(f"stays: {name}: {why}"))

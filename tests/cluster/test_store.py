@@ -16,13 +16,14 @@ sys.path.insert(0, str(Path(__file__).parent))
 import postgresql
 from judged_runs import node
 from made_runs import case
-from stored_runs import Runs, changed, same
+from stored_runs import Runs, changed, same, small_disk
 
 pytest.importorskip("sqlalchemy", reason="SQLAlchemy is not installed (extra 'store')")
 pytest.importorskip("psycopg", reason="psycopg is not installed (extra 'store')")
 
 import psycopg
 
+from bench.errors import InfraError
 from bench.store import migrations
 from bench.store.connection import Store
 from bench.store.pull import held, pull
@@ -207,27 +208,71 @@ def _as_test(database):
     }
 
 
-def test_a_server_that_stops_in_the_middle(made, database):
-    made.runs(2)
-    hengsuan(*results("push", made, database, "run-000"))
+def test_a_server_that_stops_in_the_middle(made, database, tmp_path):
+    made.runs(3)
+    other = tmp_path / "other"
+    push(Store(database.url), made.folder / "run-000")
     holder = psycopg.connect(**_as_test(database))
-    holder.execute("LOCK TABLE hengsuan_parts IN SHARE MODE")
+    holder.execute("LOCK TABLE hengsuan_parts IN ACCESS EXCLUSIVE MODE")
     writer = started(*results("push", made, database))
-    database.blocked()
+    reader = started("results", "pull", "--store", database.url, "--out", other)
+    database.blocked(2)
     database.server.stop("immediate")
     try:
         _, err = ended(writer, 4)
-        assert "not pushed" in err
+        assert err.count("not pushed") == 1
         assert "the store cannot be used" in err
+        assert "1 more run(s) were not tried: push again" in err
+        _, err = ended(reader, 4)
+        assert "not pulled" in err
+        assert "the store cannot be used" in err
+        assert list(other.iterdir()) == []
         _, err = hengsuan(*results("push", made, database), code=4)
         assert f"postgresql://bench@127.0.0.1:{database.server.port}/{database.name}" in err
         assert "Connection refused" in err
-        hengsuan("results", "pull", "--store", database.url, "--out", made.folder, code=4)
     finally:
         database.server.start()
     holder.close()
     said, _ = hengsuan(*results("push", made, database))
-    assert "1 new, 0 brought up to date, 1 were there" in said
+    assert "2 new, 0 brought up to date, 1 were there" in said
+
+
+def test_a_disk_that_is_full_in_the_middle_of_a_pull(made, database, tmp_path):
+    if os.geteuid():
+        pytest.skip("mounting a small disk needs root")
+    store = Store(database.url)
+    made.run()
+    made.run(samples=os.urandom(1 << 20))
+    for path in made.folder.iterdir():
+        push(store, path)
+    small, big = held(store)
+    with small_disk(tmp_path / "disk") as disk:
+        assert same(made.folder / "run-000", pull(store, small, disk))
+        with pytest.raises(InfraError, match="No space left on device"):
+            pull(store, big, disk)
+        assert [path.name for path in disk.iterdir()] == ["run-000"]
+    assert same(made.folder / "run-001", pull(store, big, tmp_path / "room"))
+
+
+@pytest.mark.parametrize(
+    ("table", "use", "hint"),
+    [
+        ("hengsuan_parts", "pull", "somebody changed the store's tables"),
+        ("hengsuan_metrics", "push", "somebody changed the store's tables"),
+        ("hengsuan_schema", "push", "its tables are there, but not hengsuan_schema"),
+    ],
+)
+def test_a_table_that_is_missing_is_said(made, database, tmp_path, table, use, hint):
+    made.runs(2)
+    push(Store(database.url), made.folder / "run-000")
+    database.do(f"DROP TABLE {table}")
+    with pytest.raises(InfraError, match="the store cannot be used") as caught:
+        if use == "push":
+            push(Store(database.url), made.folder / "run-001")
+        else:
+            pull(Store(database.url), held(Store(database.url))[0], tmp_path / "other")
+    assert hint in caught.value.hint
+    assert database.ask("SELECT id FROM hengsuan_runs") == [("run-000",)]
 
 
 def test_a_run_is_pushed_at_its_end_or_later(server, database, tmp_path):

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+import subprocess
 import sys
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
 import msgspec
+import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 from judged_runs import node
@@ -78,6 +81,20 @@ def hengsuan(*words: object):
     done = CliRunner().invoke(cli, list(map(str, words)), standalone_mode=False)
     done.exit_code = getattr(done.exception, "exit", done.return_value)
     return done
+
+
+@contextlib.contextmanager
+def small_disk(folder: Path):
+    """A file system of half a megabyte; skips where none can be mounted."""
+    folder.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", "size=512k", "tmpfs", str(folder)]
+    mounted = subprocess.run(command, capture_output=True, text=True)
+    if mounted.returncode:
+        pytest.skip(f"cannot mount here: {mounted.stderr.strip()}")
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", "-l", str(folder)], check=True)
 
 
 def same(one: Path, other: Path) -> bool:

@@ -1,5 +1,6 @@
 """Lists of runs: what is asked for, and the index that spares reading every run."""
 
+import fcntl
 import json
 import os
 import sys
@@ -214,3 +215,27 @@ def test_folders_whose_names_are_no_text_are_listed(made):
     assert len(json.loads((made.folder / INDEX).read_text())["runs"]) == MANY - 1
     paths = [one["path"] for one in json.loads(hengsuan(*LIST, made.folder).stdout)]
     assert str(odd) in paths
+
+
+def test_a_run_that_its_driver_left_is_said_to_have_died(made):
+    living, dead, _ = made.run(state="running"), made.run(state="running"), made.run()
+    words = ("results", "list", "--out", made.folder)
+    with (living / "measurements.jsonl").open("ab") as rows:
+        fcntl.flock(rows, fcntl.LOCK_EX)
+        found = {one["id"]: one["state"] for one in json.loads(hengsuan(*words, "--json").stdout)}
+        assert found == {"run-000": "running", "run-001": "died", "run-002": "complete"}
+        for state, run in (("running", living), ("died", dead)):
+            assert hengsuan(*words, "--state", state, "-q").stdout == f"{run.name}\n"
+    shown = hengsuan("results", "show", dead, "--out", made.folder).stdout
+    assert "run run-001: suite quick, died, local" in shown
+
+
+def test_of_many_runs_the_newest_are_meant(made):
+    made.runs(12)
+    words = ("--out", made.folder)
+    assert hengsuan("results", "list", "--last", 2, "-q", *words).stdout == "run-010\nrun-011\n"
+    newest = f"{', '.join(f'run-{number:03d}' for number in range(2, 12))} and 2 older ones"
+    for name, hint in (("latest", f"known: {newest}"), ("run-0", f"which of {newest}?")):
+        assert hengsuan("results", "show", name, *words).exception.hint == hint
+    hint = hengsuan("results", "show", "run-00O", *words).exception.hint
+    assert hint.startswith("did you mean run-0")

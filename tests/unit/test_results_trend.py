@@ -188,3 +188,15 @@ def test_two_clusters_that_began_at_once_are_two(made, tmp_path):
     # Each is found by the name that it is told with.
     assert find_run("run-000", made.folder) == made.folder / "run-000"
     assert find_run("run-000-1", made.folder) == made.folder / "run-000-1"
+
+
+def test_what_is_left_out_is_counted(made):
+    noisy(made, 6)
+    for _ in range(4):
+        path = made.run(state="running")
+    noisy(made, 2)
+    notes = history(made.folder, last=7, wanted=Wanted(metric="flops")).notes
+    assert notes == [
+        f"4 runs have not ended and are left out, the newest {path}",
+        "of 8 runs, the newest 7 are looked at (--last)",
+    ]

@@ -18,7 +18,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 from judged_runs import node
-from stored_runs import Runs, changed, hengsuan, same
+from stored_runs import Runs, changed, hengsuan, same, small_disk
 
 pytest.importorskip("sqlalchemy", reason="SQLAlchemy is not installed (extra 'store')")
 
@@ -181,6 +181,32 @@ def test_what_a_store_damaged_is_not_brought(made, store, file, tmp_path, sql, w
         back(store, tmp_path / "there" / "other")
     found = [path for path in (tmp_path / "there").rglob("*") if path.name != "other"]
     assert found == []
+
+
+@pytest.mark.parametrize(
+    ("sql", "verb", "hint"),
+    [
+        ("DROP TABLE hengsuan_parts", "pull", "somebody changed the store's tables"),
+        ("DROP TABLE hengsuan_node_metrics", "push", "somebody changed the store's tables"),
+        ("ALTER TABLE hengsuan_runs DROP COLUMN chips", "pull", "somebody changed"),
+        ("DROP TABLE hengsuan_schema", "push", "its tables are there, but not hengsuan_schema"),
+    ],
+)
+def test_tables_that_are_missing_are_said_once(made, store, file, tmp_path, sql, verb, hint):
+    made.runs(3)
+    push(store, made.folder / "run-000")
+    with sqlite3.connect(file) as connection:
+        connection.execute(sql)
+    out = made.folder if verb == "push" else tmp_path / "other"
+    done = hengsuan("results", verb, "--store", f"sqlite:///{file}", "--out", out)
+    assert done.exit_code == 4
+    said = f"{done.stderr}{done.exception or ''}"
+    assert said.count("the store cannot be used") == 1
+    assert hint in said
+    if "node_metrics" in sql:
+        assert "1 more run(s) were not tried: push again" in said
+    assert [run for (run,) in ask(file, "SELECT id FROM hengsuan_runs")] == ["run-000"]
+    assert not (tmp_path / "other").exists() or not list((tmp_path / "other").iterdir())
 
 
 def test_a_part_that_unpacks_to_more_than_any_is_refused(made, store, file, tmp_path):
@@ -449,15 +475,8 @@ def test_bytes_that_are_no_text_end_no_run(monkeypatch):
 
 @pytest.fixture
 def disk(tmp_path):
-    """A file system of half a megabyte."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    command = ["mount", "-t", "tmpfs", "-o", "size=512k", "tmpfs", str(folder)]
-    mounted = subprocess.run(command, capture_output=True, text=True)
-    if mounted.returncode:
-        pytest.skip(f"cannot mount here: {mounted.stderr.strip()}")
-    yield folder
-    subprocess.run(["umount", "-l", str(folder)], check=True)
+    with small_disk(tmp_path / "disk") as folder:
+        yield folder
 
 
 @needs_root
