@@ -63,6 +63,8 @@ def stored(url: str | None, measure: Callable[[], tuple[int, Path]]) -> int:
     Raises `UsageError` before anything is measured where ``url`` is no URL of a store.
     """
     store = opened(url) if url else None
+    # Programs that are measured inherit our variables, and have no use for a password.
+    os.environ.pop(VARIABLE, None)
     code, folder = measure()
     if store is not None:
         from ..store.push import push

@@ -24,7 +24,9 @@ pytest.importorskip("sqlalchemy", reason="SQLAlchemy is not installed (extra 'st
 
 import sqlalchemy as sa
 
+from bench.cli import storing
 from bench.cli.environment import command_line, environment
+from bench.cli.storing import stored
 from bench.errors import InfraError, UsageError
 from bench.headers import read_header
 from bench.records import DeviceGroup
@@ -428,6 +430,31 @@ def test_how_to_push_later_keeps_the_password(tmp_path, url):
     said = f"later, with the store's URL in HENGSUAN_STORE: hengsuan results push {tmp_path / run}"
     assert said in done.stderr
     assert "s3cret" not in done.output
+
+
+def test_what_is_measured_inherits_no_password(tmp_path, monkeypatch):
+    monkeypatch.setenv("HENGSUAN_STORE", f"sqlite:///{tmp_path / 'x.db'}")
+
+    def measure():
+        seen.append(os.environ.get("HENGSUAN_STORE"))
+        return 0, Runs(tmp_path).run()
+
+    seen = []
+    assert stored(os.environ["HENGSUAN_STORE"], measure) == 0
+    assert seen == [None]
+    assert ask(tmp_path / "x.db", "SELECT id FROM hengsuan_runs") == [("run-000",)]
+
+
+def test_who_waits_for_long_is_told_how_far_it_is(made, file, tmp_path, monkeypatch):
+    made.runs(3)
+    url = f"sqlite:///{file}"
+    for patience, said in ((60.0, False), (-1.0, True)):
+        monkeypatch.setattr(storing, "_PATIENCE", patience)
+        done = hengsuan("results", "push", "--store", url, "--out", made.folder)
+        assert ("2 of 3 looked at" in done.stderr) == said
+        other = tmp_path / f"other{said}"
+        done = hengsuan("results", "pull", "--store", url, "--out", other)
+        assert ("2 of 3 brought" in done.stderr) == said
 
 
 @pytest.mark.parametrize("package", ["sqlalchemy", "psycopg"])
