@@ -16,6 +16,7 @@ from .verbs import Verb
 @click.option(
     "--last",
     type=click.IntRange(1),
+    metavar="N",
     default=200,
     show_default=True,
     help="Only so many runs, the newest.",

@@ -92,6 +92,7 @@ def diff(before: str, after: str, out: Path, as_json: bool) -> int:
 @click.option(
     "--last",
     type=click.IntRange(1),
+    metavar="N",
     default=200,
     show_default=True,
     help="Only so many runs, the newest.",
