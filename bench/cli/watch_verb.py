@@ -67,13 +67,17 @@ def command(run: str | None, out: Path, as_json: bool) -> int:
 
 
 def _newest(out: Path) -> Path:
-    """The newest run that has not ended. Raises `UsageError` where there is none."""
-    from ..runs import list_runs
+    """The newest run that has not ended, one that somebody measures before all that died.
+
+    Raises `UsageError` where there is none.
+    """
+    from ..runs import DIED, list_runs, shown_state
 
     runs = list_runs(out)
     going = [one for one in runs if one.state == "running" and not one.problem]
+    living = [one for one in going if shown_state(one.path, one.state) != DIED]
     if going:
-        return Path(going[-1].path)
+        return Path((living or going)[-1].path)
     last = f"the last was {runs[-1].id}; `hengsuan results list` has all" if runs else ""
     raise UsageError(f"no run in {out} is in progress", hint=last or "name its folder with --out")
 

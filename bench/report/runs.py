@@ -23,6 +23,14 @@ if TYPE_CHECKING:
     from ..analysis.run_difference import MetricChange, RunDifference, Value
 
 _COLUMNS = ("run", "suite", "started", "state", "executor", "provenance", "nodes", "problem")
+_LESS: tuple[tuple[str, ...], ...] = (
+    (),
+    ("executor",),
+    ("executor", "started"),
+    ("executor", "started", "suite"),
+    ("executor", "started", "suite", "nodes"),
+)
+"""Columns that are left out where there is no room: ids tell when a run began, and its suite."""
 SHOWN = 20
 """Metrics that a difference shows at most."""
 
@@ -30,27 +38,40 @@ SHOWN = 20
 def print_runs(runs: Sequence[RunInfo], echo: Callable[[str], None]) -> None:
     """One line a run, the columns in line; with ``--quiet`` ids alone.
 
-    Where the terminal is too narrow it folds them as other tables.
+    A terminal that is too narrow for all columns has those that say most; one that is too narrow
+    for these folds them as other tables.
     """
     if quiet():
         for run in runs:
             echo(plain(run.id))
         return
     rows = [_COLUMNS, *(_cells(run) for run in runs)]
-    used = [place for place in range(len(_COLUMNS)) if any(row[place] for row in rows[1:])]
-    rows = [tuple(row[place] for place in used) for row in rows]
-    widths = [max(map(_width, column)) for column in zip(*rows, strict=True)]
-    if sys.stdout.isatty() and sum(widths) + 2 * len(widths) > shutil.get_terminal_size().columns:
+    room = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+    for less in _LESS:
+        # Of a run with a problem nothing else is known: it need not stand in a column.
+        left = {*less, "problem"} if room is not None else {*less}
+        used = [
+            place
+            for place, name in enumerate(_COLUMNS)
+            if name not in left and any(row[place] for row in rows[1:])
+        ]
+        shown = [[row[place] for place in used] for row in rows]
+        widths = [max(map(_width, column)) for column in zip(*shown, strict=True)]
+        if room is None or sum(widths) + 2 * (len(widths) - 1) <= room:
+            break
+    else:
         from .terminal import console, print_table
 
         print_table(console(), rows[0], rows[1:])
         return
-    rule = tuple("-" * width for width in widths)
-    for row in (rows[0], rule, *rows[1:]):
-        cells = (
+    shown.insert(1, ["-" * width for width in widths])
+    problems = ["", "", *(run.problem for run in runs)] if room is not None else [""] * len(shown)
+    for row, problem in zip(shown, problems, strict=True):
+        cells = [
             text + " " * (width - _width(text)) for text, width in zip(row, widths, strict=True)
-        )
-        echo("  ".join(cells).rstrip())
+        ]
+        line = f"{cells[0]}  {plain(problem)}" if problem else "  ".join(cells)
+        echo(line.rstrip())
 
 
 def _cells(run: RunInfo) -> tuple[str, ...]:

@@ -1,9 +1,14 @@
 """Lists of runs: what is asked for, and the index that spares reading every run."""
 
+import contextlib
 import fcntl
 import json
 import os
+import pty
+import struct
+import subprocess
 import sys
+import termios
 import time
 from pathlib import Path
 
@@ -11,6 +16,7 @@ import msgspec
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
+from judged_runs import node
 from stored_runs import Runs, changed, hengsuan
 
 from bench.index import INDEX
@@ -239,3 +245,43 @@ def test_of_many_runs_the_newest_are_meant(made):
         assert hengsuan("results", "show", name, *words).exception.hint == hint
     hint = hengsuan("results", "show", "run-00O", *words).exception.hint
     assert hint.startswith("did you mean run-0")
+
+
+def on_terminal(columns, *words):
+    """The lines of a command on a real terminal of so many columns."""
+    ours, theirs = pty.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
+    known = {name: text for name, text in os.environ.items() if name not in ("COLUMNS", "LINES")}
+    command = [sys.executable, "-m", "bench", *map(str, words)]
+    with subprocess.Popen(command, stdout=theirs, env=known):
+        os.close(theirs)
+        said = b""
+        with contextlib.suppress(OSError):  # Linux says so when the other side is closed
+            while part := os.read(ours, 65536):
+                said += part
+    os.close(ours)
+    return said.decode().splitlines()
+
+
+@pytest.mark.parametrize(
+    ("columns", "head"),
+    [
+        (120, "run suite started state executor provenance nodes"),
+        (80, "run suite state provenance nodes"),
+        (50, "run state provenance"),
+    ],
+)
+def test_a_run_is_one_line_also_on_a_narrow_terminal(made, columns, head):
+    made.run(id="20260101-000000-certify", suite="certify")
+    made.run(id="20260102-000000-quick", nodes=[node(f"gpu-{number}") for number in (1, 2, 5)])
+    (made.run(id="20260103-000000-quick") / "run.json").write_text("{")
+    lines = on_terminal(columns, "results", "list", "--out", made.folder)
+    assert lines[0].split() == head.split()
+    assert len(lines) == 5
+    assert lines[2].startswith("20260103-000000-quick    run.json is damaged: ")
+    for line, run in zip(
+        lines[3:], ("20260101-000000-certify", "20260102-000000-quick"), strict=True
+    ):
+        assert len(line) <= columns
+        assert line.split()[0] == run
+        assert "measured" in line

@@ -1,5 +1,6 @@
 """`hengsuan watch`: a run of another process, on real terminals and without one."""
 
+import fcntl
 import io
 import json
 import re
@@ -20,6 +21,7 @@ from stored_runs import Runs
 from terminals import Terminal
 
 from bench.cli.following import Stages
+from bench.cli.watch_verb import _newest
 from bench.growing import Growing
 from bench.inventory import Inventory
 from bench.report.screen import Screen
@@ -234,3 +236,12 @@ def test_what_cannot_be_watched_is_a_sentence(tmp_path, words, said):
     assert done.returncode == 2
     assert said in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_what_somebody_measures_is_looked_at_before_what_died_since(tmp_path):
+    made = Runs(tmp_path / "results")
+    living, dead = made.runs(2, state="running")
+    with (living / "measurements.jsonl").open("ab") as rows:
+        fcntl.flock(rows, fcntl.LOCK_EX)
+        assert _newest(made.folder) == living
+    assert _newest(made.folder) == dead
