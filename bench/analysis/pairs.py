@@ -34,8 +34,9 @@ class Suspect(msgspec.Struct, kw_only=True, frozen=True):
 
     ``slow-node``: all of its measured devices are. ``slow-pair``: a device that met one other
     only, so that it, its partner or the link between them may be it. ``names`` are one node, one
-    ``node/device``, or two. The rest as in `fabric.Culprit`; ``pairs`` of a node are those of its
-    devices that are named each alone.
+    ``node/device``, or two; ``ranks`` are those of the devices that they speak of (of pairs of
+    nodes, the first device of each). The rest as in `fabric.Culprit`; ``pairs`` of a node are
+    those of its devices that are named each alone.
     """
 
     kind: Kind
@@ -45,6 +46,7 @@ class Suspect(msgspec.Struct, kw_only=True, frozen=True):
     high: float
     chance: float
     pairs: int
+    ranks: tuple[int, ...] = ()
 
     def text(self, metric: str) -> str:
         """``bandwidth -10.1% against the usual pair (95 %: -11.2% to -9.0%), from 3 pairs``."""
@@ -59,11 +61,15 @@ class Suspect(msgspec.Struct, kw_only=True, frozen=True):
 
 
 class Usual(msgspec.Struct, kw_only=True, frozen=True):
-    """The usual value of one class of pairs, in the case's unit; ``name`` is empty for all."""
+    """The usual value of one class of pairs, in the case's unit; ``name`` is empty for all.
+
+    ``same``: by label, and by ``rail``, whether both ends share it.
+    """
 
     name: str
     value: float
     pairs: int
+    same: dict[str, bool] = {}
 
 
 class PairFabric(msgspec.Struct, kw_only=True):
@@ -71,6 +77,9 @@ class PairFabric(msgspec.Struct, kw_only=True):
 
     ``nodes`` and ``items`` are how many took part, ``pairs`` how many have a value. ``noise`` and
     ``spread`` are relative standard deviations, of a pair around its items and of items.
+    ``ranks`` are the items, ascending, of pairs of nodes the first device of each; ``effect``,
+    ``low`` and ``high`` say how far off the usual pair each of them is (`fabric.Fabric`), NaN where
+    fewer than two pairs speak of it.
     """
 
     name: str
@@ -87,6 +96,15 @@ class PairFabric(msgspec.Struct, kw_only=True):
     spread: float
     suspects: list[Suspect]
     limits: list[str]
+    ranks: list[int]
+    effect: list[float]
+    low: list[float]
+    high: list[float]
+
+    @property
+    def single(self) -> bool:
+        """Whether no node takes part with two devices: then an item is a node."""
+        return self.nodes == self.items
 
 
 def pair_fabrics(
@@ -181,7 +199,7 @@ def _fabric(
 ) -> PairFabric:
     there, item = np.unique(ranks, return_inverse=True)
     item = item.reshape(ranks.shape)
-    codes, names = _classes(inventory, ranks, inside)
+    codes, kinds = _classes(inventory, ranks, inside)
     result = fit(
         item[:, 0],
         item[:, 1],
@@ -192,10 +210,17 @@ def _fabric(
     )
     node = inventory.node_of(there)
     good = np.isfinite(value) & (value > 0)
-    counts = np.bincount(codes[good], minlength=len(names))
+    counts = np.bincount(codes[good], minlength=len(kinds))
     usual = [
-        Usual(name=name, value=result.usual[index], pairs=int(counts[index]))
-        for index, name in enumerate(names)
+        Usual(
+            name=", ".join(
+                f"{'same' if shared else 'other'} {key}" for key, shared in same.items()
+            ),
+            value=result.usual[index],
+            pairs=int(counts[index]),
+            same=same,
+        )
+        for index, same in enumerate(kinds)
         if counts[index]
     ]
     return PairFabric(
@@ -213,13 +238,17 @@ def _fabric(
         spread=result.spread,
         suspects=list(_suspects(inventory, there, node, result)),
         limits=result.limits,
+        ranks=there.tolist(),
+        effect=result.effect.tolist(),
+        low=result.low.tolist(),
+        high=result.high.tolist(),
     )
 
 
-def _classes(inventory: Inventory, ranks: Ints, inside: bool) -> tuple[Ints, list[str]]:
-    """int64[pairs] and what each class is called: ``same rack, other rail``."""
+def _classes(inventory: Inventory, ranks: Ints, inside: bool) -> tuple[Ints, list[dict[str, bool]]]:
+    """int64[pairs], and of each class which labels both ends share: same rack, other rail."""
     if inside:
-        return np.zeros(len(ranks), dtype=np.int64), [""]
+        return np.zeros(len(ranks), dtype=np.int64), [{}]
     nodes = inventory.node_of(ranks)
     kinds: dict[str, Bools] = {}
     for key in inventory.labels():
@@ -236,14 +265,11 @@ def _classes(inventory: Inventory, ranks: Ints, inside: bool) -> tuple[Ints, lis
         code = 2 * code + same
     used, code = np.unique(code, return_inverse=True)
     bits = range(len(kinds) - 1, -1, -1)
-    names = [
-        ", ".join(
-            f"{'same' if one >> bit & 1 else 'other'} {key}"
-            for key, bit in zip(kinds, bits, strict=True)
-        )
+    found = [
+        {key: bool(one >> bit & 1) for key, bit in zip(kinds, bits, strict=True)}
         for one in used.tolist()
     ]
-    return code.astype(np.int64).reshape(-1), names
+    return code.astype(np.int64).reshape(-1), found
 
 
 def _suspects(inventory: Inventory, ranks: Ints, node: Ints, result: Fabric) -> Iterator[Suspect]:
@@ -258,7 +284,8 @@ def _suspects(inventory: Inventory, ranks: Ints, node: Ints, result: Fabric) -> 
                 inventory.name(int(node[end])) if single else inventory.rank_name(int(ranks[end]))
                 for end in one.items
             )
-            yield _suspect("slow-link" if one.kind == "link" else "slow-pair", names, one)
+            kind: Kind = "slow-link" if one.kind == "link" else "slow-pair"
+            yield _suspect(kind, names, one, ranks)
             continue
         (item,) = one.items
         name = inventory.name(int(node[item]))
@@ -267,9 +294,9 @@ def _suspects(inventory: Inventory, ranks: Ints, node: Ints, result: Fabric) -> 
         if (math.copysign(1.0, one.effect) * result.effect[whole] > MATERIAL).all():
             if name not in told:
                 told.add(name)
-                yield _suspect("slow-node", (name,), _together(result, whole, slow))
+                yield _suspect("slow-node", (name,), _together(result, whole, slow), ranks)
         else:
-            yield _suspect("slow-device", (inventory.rank_name(int(ranks[item])),), one)
+            yield _suspect("slow-device", (inventory.rank_name(int(ranks[item])),), one, ranks)
 
 
 def _together(result: Fabric, items: Ints, slow: dict[int, Culprit]) -> Culprit:
@@ -289,7 +316,7 @@ def _together(result: Fabric, items: Ints, slow: dict[int, Culprit]) -> Culprit:
     )
 
 
-def _suspect(kind: Kind, names: tuple[str, ...], one: Culprit) -> Suspect:
+def _suspect(kind: Kind, names: tuple[str, ...], one: Culprit, ranks: Ints) -> Suspect:
     return Suspect(
         kind=kind,
         names=names,
@@ -298,4 +325,5 @@ def _suspect(kind: Kind, names: tuple[str, ...], one: Culprit) -> Suspect:
         high=one.high,
         chance=one.chance,
         pairs=one.pairs,
+        ranks=tuple(ranks[list(one.items)].tolist()),
     )

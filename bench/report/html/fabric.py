@@ -9,15 +9,23 @@ import numpy as np
 from ...analysis.joining import number_of
 from ...analysis.pairs import PairFabric, pair_fabrics
 from ...analysis.summary import CaseSummary, group_medians
+from ...analysis.topology import Topology
+from ...inventory import Ints
 from ...units import format_value
+from ..plain import plain
 from .page import Cell, Chart, Column, Figure, Row, Section, Table, Text, cells
 from .plots import hover, numbers
 from .source import Source
+from .topology import topology, usual_name
 
 SIDE = 128
 """Rows and columns of the matrix at most: of more, several share one, which shows the slowest."""
 FIGURES = 24
 """Matrices at most."""
+FEW = 4
+"""Rows a group has at least where lines may be seen well without hiding what they part."""
+NAMED = 12
+"""Groups up to which each has its name above the matrix."""
 LISTED = 1_000
 """Suspects in the table at most."""
 
@@ -27,22 +35,22 @@ def fabric(source: Source) -> Section | None:
     pairs = [one for one in source.run.summaries if one.case.scope == "pair" and one.groups]
     if not pairs:
         return None
-    blocks: list[Any] = []
-    swept = [one for one in pairs if not number_of(one.case.stage)] or pairs
-    figures = [figure for one in swept[:FIGURES] if (figure := _matrix(source, one)) is not None]
-    if figures:
-        says = (
-            "Every pair against the usual (median) pair of its case: red is slower. Grey pairs "
-            "never met."
-        )
-        blocks.append(Chart(figures, says, height=560))
     metrics = dict.fromkeys(one.case.metric for one in pairs)
     found = [
         each
         for metric in metrics
         for each in pair_fabrics(source.header, source.columns, source.run.summaries, metric)
     ]
-    blocks.append(_usual(found))
+    blocks: list[Any] = [*topology(source, found)]
+    swept = [one for one in pairs if not number_of(one.case.stage)] or pairs
+    figures = [figure for one in swept[:FIGURES] if (figure := _matrix(source, one)) is not None]
+    if figures:
+        says = (
+            "Every pair against the usual (median) pair of its case: red is slower. Grey pairs "
+            "never met. Rows stand as the nodes are grouped, and lines part the groups."
+        )
+        blocks.append(Chart(figures, says, height=560))
+    blocks.append(_usual(source, found))
     blocks.append(_suspects(source, found))
     limits = list(dict.fromkeys(limit for one in found for limit in one.limits))
     if limits:
@@ -69,21 +77,22 @@ def _matrix(source: Source, one: CaseSummary) -> Figure | None:
     excess = worse * (medians - usual) / abs(usual)
     # Where no node takes part with two devices, a pair is one of nodes.
     there = np.unique(ends)
+    rows = Rows(source.topologies[0][0], inventory.node_of(there))
     nodes = inventory.node_of(there)
     single = np.unique(nodes).size == there.size
     names = [
         inventory.name(int(node)) if single else inventory.rank_name(int(rank))
         for node, rank in zip(nodes.tolist(), there.tolist(), strict=True)
     ]
-    block = -(-there.size // SIDE)
-    place = np.searchsorted(there, ends) // block
-    side = -(-there.size // block)
+    place = rows.of[np.searchsorted(there, ends)]
+    side = rows.first.size
     z = np.full((side, side), -np.inf)
     for a, b in ((0, 1), (1, 0)):
         np.maximum.at(z, (place[:, a], place[:, b]), excess)
     z[np.isneginf(z)] = np.nan
-    labels = names[::block]
-    limit = max(0.05, float(np.nanpercentile(np.abs(excess), 99)))
+    labels = _distinct([names[item] for item in rows.first.tolist()])
+    # Of the slower side: pairs of a faster kind of link would leave no colour to slow ones.
+    limit = max(0.05, float(np.percentile(np.maximum(excess, 0.0), 99)))
     data = {
         "type": "heatmap",
         "z": numbers(100 * z),
@@ -101,18 +110,96 @@ def _matrix(source: Source, one: CaseSummary) -> Figure | None:
     }  # fmt: skip
     axis = {"type": "category", "showgrid": False, "nticks": 16, "tickfont": {"size": 10}}
     caption = f"{one.name} {case.metric}: usual {format_value(usual, case.unit)}"
-    if block > 1:
-        caption += f"; {block} in a row, which shows the slowest pair of theirs"
+    if rows.block > 1:
+        caption += f"; {rows.block} in a row, which shows the slowest pair of theirs"
     layout = {
         "plot_bgcolor": "$grid",
         "xaxis": {**axis, "constrain": "domain"},
         "yaxis": {**axis, "autorange": "reversed", "scaleanchor": "x", "constrain": "domain"},
-        "margin": {"t": 10, "r": 10},
+        "margin": {"t": 24, "r": 10},
+        "shapes": rows.lines(),
+        "annotations": rows.names(),
     }
     return Figure([data], layout, name=f"{one.name} {case.metric}", caption=caption + ".")
 
 
-def _usual(found: list[PairFabric]) -> Table:
+class Rows:
+    """Rows of a matrix in the order of a topology, its groups one after the other.
+
+    Attributes:
+        of: int64[items], the row of each item.
+        first: int64[rows], the item that a row is called by.
+        block: Items that share a row, at most.
+    """
+
+    def __init__(self, topology: Topology, nodes: Ints) -> None:
+        place = np.empty(topology.order.size, dtype=np.int64)
+        place[topology.order] = np.arange(topology.order.size)
+        order = np.argsort(place[nodes], kind="stable")
+        every = [(level, level.codes[nodes[order]]) for level in topology.levels]
+        # Of more groups than rows, two would share one: only the outer ones are kept apart.
+        self._levels = [one for one in every if np.unique(one[1]).size <= SIDE]
+        group = self._levels[-1][1] if self._levels else np.zeros(nodes.size, dtype=np.int64)
+        _, starts, sizes = np.unique(group, return_index=True, return_counts=True)
+        self.block = -(-nodes.size // SIDE)
+        while (-(-sizes // self.block)).sum() > SIDE:
+            self.block += 1
+        lengths = -(-sizes // self.block)
+        within = (np.arange(nodes.size) - np.repeat(starts, sizes)) // self.block
+        row = np.repeat(np.cumsum(lengths) - lengths, sizes) + within
+        self.of = np.empty(nodes.size, dtype=np.int64)
+        self.of[order] = row
+        _, at = np.unique(row, return_index=True)
+        self.first = order[at]
+        self._levels = [(level, codes[at]) for level, codes in self._levels]
+
+    def lines(self) -> list[dict[str, Any]]:
+        """Lines between groups, those of the outermost thick, and pale where they are many."""
+        found = []
+        for depth, (_, codes) in enumerate(self._levels):
+            edges = np.flatnonzero(np.diff(codes)) + 1
+            if 2 * (edges.size + 1) > codes.size:
+                break  # groups of one row: lines would hide what they part
+            many = FEW * (edges.size + 1) > codes.size
+            look = ("$ink", 1.5) if depth == 0 else ("$line", 0.5) if many else ("$dim", 0.75)
+            line = dict(zip(("color", "width"), look, strict=True))
+            for edge in (edges - 0.5).tolist():
+                ends = {"x0": edge, "x1": edge, "y0": -0.5, "y1": codes.size - 0.5}
+                turned = {"x0": -0.5, "x1": codes.size - 0.5, "y0": edge, "y1": edge}
+                found += [{"type": "line", "line": line, **one} for one in (ends, turned)]
+        return found
+
+    def names(self) -> list[dict[str, Any]]:
+        """The groups of the outermost level above their columns, where there is room."""
+        if not self._levels:
+            return []
+        level, codes = self._levels[0]
+        groups, starts, counts = np.unique(codes, return_index=True, return_counts=True)
+        if groups.size > NAMED:
+            return []
+        usual = {"yref": "y domain", "y": 1, "yanchor": "bottom", "showarrow": False}
+        return [
+            {**usual, "x": start + (count - 1) / 2, "text": name, "font": {"size": 10}}
+            for start, count, code in zip(
+                starts.tolist(), counts.tolist(), groups.tolist(), strict=True
+            )
+            if (name := plain(level.groups[code] or ""))
+        ]
+
+
+def _distinct(names: list[str]) -> list[str]:
+    """Names of which no two are equal: plotly makes one row of equal ones."""
+    found: dict[str, None] = {}
+    for name in names:
+        called, count = name, 1
+        while called in found:
+            count += 1
+            called = f"{name} ({count})"
+        found[called] = None
+    return list(found)
+
+
+def _usual(source: Source, found: list[PairFabric]) -> Table:
     columns = [
         Column("pairs"),
         Column("where"),
@@ -127,7 +214,7 @@ def _usual(found: list[PairFabric]) -> Table:
             [
                 Cell(f"{one.name} {one.metric}"),
                 Cell(one.where),
-                Cell(usual.name or "–"),
+                Cell(usual_name(source, usual) or "–"),
                 Cell(format_value(usual.value, one.unit), usual.value),
                 Cell(f"{usual.pairs:,}", usual.pairs),
                 Cell(f"{one.noise:.2%}", one.noise),
@@ -173,8 +260,3 @@ def _suspects(source: Source, found: list[PairFabric]) -> Table:
     ]
     caption = "who is slow" if len(every) <= LISTED else f"the first {LISTED} of {len(every)}"
     return Table(columns, rows, caption=caption, empty="nobody stands out")
-
-
-def _node(name: str) -> str:
-    """The node of a ``node/device``, or of a node."""
-    return name.rpartition("/")[0] or name

@@ -14,6 +14,7 @@ from ...analysis.scores import Scorecard
 from ...analysis.subject import Run
 from ...analysis.summary import CaseSummary, rows_by_case
 from ...analysis.table import units_of
+from ...analysis.topology import Topology, topologies
 from ...certificates.certificate import results_digests
 from ...configs import Chip
 from ...errors import HengsuanError
@@ -94,6 +95,11 @@ class Source:
     def expectations(self) -> dict[int, Expectation]:
         """What was to be expected, by case."""
         return {one.case: one for one in expectations(self.run, self.chips)}
+
+    @cached_property
+    def topologies(self) -> tuple[list[Topology], list[str]]:
+        """How labels divide the nodes, the deepest first, and labels that were left out."""
+        return topologies(self.run.inventory)
 
     def summary(self, case: int) -> CaseSummary:
         """A case in one line."""

@@ -9,6 +9,9 @@ from typing import Protocol
 from ..language import Language, Say, english
 from ..language import chinese as analysed
 from .document_words import WORDS as DOCUMENTS
+from .topology_words import SCRIPTED as PICTURED
+from .topology_words import SENTENCES as TOLD
+from .topology_words import WORDS as TOPOLOGY
 
 SCRIPTED = (
     "accept",
@@ -31,6 +34,7 @@ SCRIPTED = (
     "usual",
     "value",
     "worse by",
+    *PICTURED,
 )
 """What the page's scripts say by themselves."""
 
@@ -104,7 +108,6 @@ WORDS: dict[str, str] = {
     "drift": "配置漂移",
     "incidents": "事件",
     "who is slow": "慢者",
-    "Every pair against the usual (median) pair of its case: red is slower. Grey pairs never met.": "每对与该算例的通常(中位)对比较:红色为较慢;灰色为未配对。",
     "Pairs and fabric": "配对与网络",
     "A slow pair does not say who is slow: pairs are taken apart into nodes, devices and links, and a culprit is named only beyond what chance explains.": "慢的配对并不说明谁慢:将配对分解为节点、设备与链路,只有超出偶然所能解释的才点名。",
     "the usual pair of each class of link": "各类链路的通常配对",
@@ -277,6 +280,7 @@ _SENTENCES = [
             "测量 {0} 个值,其中 {1} 个复测({2})",
         ),
         (r"stopped early: (.*)", "提前停止:{0}"),
+        *TOLD,
     )
 ]
 """Sentences of a verdict (`bench.report.evidence`), in which figures and names stand."""
@@ -312,7 +316,7 @@ def speaker(language: Language) -> Say:
 @cache
 def chinese(text: str) -> str:
     """The text in Chinese where it is known, else itself."""
-    if found := WORDS.get(text) or DOCUMENTS.get(text):
+    if found := WORDS.get(text) or DOCUMENTS.get(text) or TOPOLOGY.get(text):
         return found
     for pattern, told in _SENTENCES:
         if parts := pattern.fullmatch(text):

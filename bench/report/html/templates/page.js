@@ -241,7 +241,7 @@
   });
 
   window.hengsuan = {
-    element, say, command, paint, short,
+    element, say, command, paint, short, go,
     /* Have `draw` called when `box` comes into view, and again when the theme changes. */
     watch: (box, draw) => {
       let drawn = false;
