@@ -8,11 +8,14 @@ import tempfile
 from pathlib import Path
 
 import msgspec
+import numpy as np
 
 from bench.cluster.engine import execute
 from bench.cluster.simulated import SimulatedExecutor
 from bench.configs import Cluster, Fault, load_chips, load_suite, suite_from_text
+from bench.inventory import Inventory
 from bench.records import Case, Device, Header, Node, Row, ScheduleSpec
+from bench.rounds import schedule_for
 
 HOSTILE = "</script><script>alert(1)</script><img src=x onerror=alert(2)>"
 
@@ -89,3 +92,60 @@ def written(target: Path, names: list[str], **changes) -> Path:
     ]  # fmt: skip
     (folder / "measurements.jsonl").write_bytes(msgspec.json.Encoder().encode_lines(rows))
     return folder
+
+
+def paired(target: Path, labels: list[dict[str, str]], slow=None, links=None, **changes) -> Path:
+    """A run of pairs of nodes, a node for each dict of labels; what is slow is so by a factor.
+
+    Args:
+        target: Where its folder comes.
+        labels: Of the nodes, which are called n0, n1, ...
+        slow: By node.
+        links: By pair of nodes (the lower first), which is met in any case.
+        changes: Of the header.
+    """
+    slow, links = slow or {}, links or {}
+    nodes = [
+        Node(id=f"i{i}", name=f"n{i}", machine=f"m{i}", labels=mine,
+             devices=(Device(index=0, backend="acme", name="Acme 9", memory=1 << 34),))
+        for i, mine in enumerate(labels)
+    ]  # fmt: skip
+    whole = {"of": "node", "schedule": "full"}
+    drawn = {"of": "node", "schedule": "sample", "matchings": 4}
+    spec = ScheduleSpec(kind="pairs", scope="pair", arguments=whole if len(nodes) < 40 else drawn)
+    schedule = schedule_for(spec, Inventory(nodes))
+    header = Header(
+        id="20260101-000000-pairs",
+        suite="made",
+        started="2026-01-01T00:00:00+00:00",
+        executor="local",
+        provenance="measured",
+        state="complete",
+        nodes=nodes,
+        cases=[
+            Case(id=number, benchmark="pairs", axes={}, metric=metric, unit=unit, better=better,
+                 schedule=0, stage="fabric", scope="pair", source="0")
+            for number, (metric, unit, better) in enumerate(
+                (("bandwidth", "B/s", "higher"), ("latency", "s", "lower")))
+        ],
+        schedules=[msgspec.structs.replace(spec, groups=schedule.size)],
+    )  # fmt: skip
+    header = msgspec.structs.replace(header, **changes)
+    folder = target / header.id
+    folder.mkdir(parents=True)
+    (folder / "run.json").write_bytes(msgspec.json.encode(header))
+    chance = np.random.default_rng(0)
+    rows = []
+    for group in range(schedule.size):
+        a, b = sorted(schedule.members(group))
+        speed = slow.get(a, 1.0) * slow.get(b, 1.0) * links.get((a, b), 1.0)
+        for number, value in enumerate((1e10 * speed, 1e-5 / speed)):
+            rows.append(Row(number, group, 0, 1.0 + group, value * chance.lognormal(0, 0.003),
+                            None, None, 1, "ok", -1, "measured", ""))  # fmt: skip
+    (folder / "measurements.jsonl").write_bytes(msgspec.json.Encoder().encode_lines(rows))
+    return folder
+
+
+def racks(nodes: int, rack: int = 4, pod: int = 8) -> list[dict[str, str]]:
+    """Labels of nodes in racks of so many, in pods of so many."""
+    return [{"rack": f"r{i // rack}", "pod": f"p{i // pod}"} for i in range(nodes)]

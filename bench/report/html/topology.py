@@ -153,7 +153,7 @@ def _table(source: Source, found: Sequence[PairFabric]) -> Table:
     inventory = source.run.inventory
     columns = [
         Column("node or device"),
-        *(Column(level.label) for level in levels),
+        *([Column("where")] if levels else []),
         Column("by", number=True, about="against the usual pair"),
         Column("95 % interval", number=True),
         Column("of"),
@@ -170,13 +170,13 @@ def _table(source: Source, found: Sequence[PairFabric]) -> Table:
         for item in order[: max(1, LISTED // len(found))].tolist():
             rank = one.ranks[item]
             node = int(inventory.node_of(rank))
-            groups = (level.groups[level.codes[node]] for level in levels)
+            groups = (level.groups[level.codes[node]] or "–" for level in levels)
             called = inventory.name(node) if one.single else inventory.rank_name(rank)
             rows.append(
                 Row(
                     [
                         Cell(called, None, "", inventory.name(node)),
-                        *(Cell("–" if group is None else group) for group in groups),
+                        *([Cell(" > ".join(groups))] if levels else []),
                         *_by(effect[item], one.low[item], one.high[item], rank in named),
                         Cell(name),
                     ],
