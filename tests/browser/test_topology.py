@@ -34,7 +34,7 @@ RED = """one => {
 def page_of(run, path):
     """A page of the two sections that speak of nodes and their links."""
     source = Source(RunReader(run), {})
-    write(Page(title="pairs", badge="measured", sections=[nodes(source), fabric(source)]), path)
+    write(Page(title="pairs", badge="measured", sections=[fabric(source), nodes(source)]), path)
     return path
 
 

@@ -322,7 +322,9 @@ document.addEventListener("page-ready", () => {
     }
     for (const links of bundles.values()) {
       const mean = (end, key) => links.reduce((all, link) => all + link.ends[end][key], 0) / links.length;
-      const [a, b] = [0, 1].map((end) => ({ x: mean(end, "x"), y: mean(end, "y"), bottom: mean(end, "bottom") }));
+      const [a, b] = [0, 1].map((end) => ({ x: mean(end, "x"), y: mean(end, "y"), top: mean(end, "top"), bottom: mean(end, "bottom"), small: links[0].ends[end].small }));
+      // A line ends at a small square, or at the edge of a box, whose text it leaves free.
+      for (const [end, other] of [[a, b], [b, a]]) if (!end.small) end.y = end.top < other.top ? end.bottom : end.top;
       let mid, under = 4;
       if (a.bottom === b.bottom) { // side by side: below what is written in them
         if (links[0].ends[0].one !== links[0].ends[1].one) a.y = b.y = a.bottom;
