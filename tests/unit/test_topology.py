@@ -144,10 +144,14 @@ def test_what_is_drawn_is_what_the_model_estimates(run):
         for one in pair_fabrics(source.header, source.columns, source.run.summaries, metric)
     ]
     assert len(models) == len(data["figures"]) == 2
+    assert len(data["items"]) == 1
     for model, drawn in zip(models, data["figures"], strict=True):
-        assert ints(drawn["ranks"]).tolist() == model.ranks == list(range(16))
-        for key in ("effect", "low", "high"):
-            assert floats(drawn[key]) == pytest.approx(getattr(model, key), rel=1e-6)
+        assert ints(data["items"][drawn["items"]]).tolist() == model.ranks == list(range(16))
+        effect, reach = floats(drawn["effect"]), floats(drawn["reach"])
+        assert effect == pytest.approx(model.effect, rel=1e-5, abs=1e-7)
+        for end, side in (("low", -1), ("high", 1)):
+            said = np.expm1(np.log1p(effect) + side * reach)
+            assert said == pytest.approx(getattr(model, end), rel=1e-4, abs=1e-6)
         said = {
             (one["kind"], tuple(data["nodes"][item] for item in one["items"])): one["effect"]
             for one in drawn["slow"]

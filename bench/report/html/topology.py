@@ -77,11 +77,17 @@ def _sentences(source: Source, cases: int) -> list[str]:
 
 def _data(source: Source, found: Sequence[PairFabric]) -> dict[str, Any]:
     inventory = source.run.inventory
+    items: dict[tuple[int, ...], int] = {}
     return {
         "nodes": [plain(inventory.name(node)) for node in range(inventory.node_count)],
         "starts": _ints(inventory.starts),
         "topologies": [_nested(source, one) for one in source.topologies[0]],
-        "figures": [_figure(source, one) for one in found],
+        "figures": [
+            {**_figure(source, one), "items": items.setdefault(tuple(one.ranks), len(items))}
+            for one in found
+        ],
+        # Most cases are of the same items, which are many.
+        "items": [_ints(np.array(ranks)) for ranks in items],
     }
 
 
@@ -109,15 +115,16 @@ def _figure(source: Source, one: PairFabric) -> dict[str, Any]:
     most = max((usual.value for usual in one.usual), default=1.0)
     place = {rank: item for item, rank in enumerate(one.ranks)}
     better = source.header.cases[one.case].better
+    with np.errstate(divide="ignore"):  # of next to no pairs an interval reaches to nothing
+        reach = (np.log1p(one.high) - np.log1p(one.low)) / 2
     return {
         "name": case_name(source, one),
         "single": one.single,
         "worse": -1 if better == "higher" else 1,
         "limit": max(LEAST, float(np.percentile(known, 99))) if known.size else LEAST,
-        "ranks": _ints(np.array(one.ranks)),
         "effect": _floats(effect),
-        "low": _floats(np.array(one.low)),
-        "high": _floats(np.array(one.high)),
+        # Intervals are symmetric on the log scale (`analysis.fabric`).
+        "reach": _floats(reach),
         "usual": [
             {
                 "name": plain(usual_name(source, usual)),
@@ -207,5 +214,4 @@ def _ints(values: npt.NDArray[np.int64]) -> str:
 
 
 def _floats(values: npt.NDArray[np.float64]) -> str:
-    # What has next to no pairs has intervals beyond what a float32 holds.
-    return packed(np.clip(values, -FAR, FAR).astype("<f4"))
+    return packed(values.astype("<f4"))

@@ -40,7 +40,8 @@ document.addEventListener("page-ready", () => {
   /* ---- what is drawn: groups in groups, nodes, their devices ---- */
   const starts = whole(found.starts);
   const topologies = found.topologies.map((one) => ({ ...one, levels: one.levels.map((level) => ({ ...level, codes: whole(level.codes) })) }));
-  const figures = found.figures.map((one) => ({ ...one, ranks: whole(one.ranks), effect: real(one.effect), low: real(one.low), high: real(one.high) }));
+  const items = found.items.map(whole);
+  const figures = found.figures.map((one) => ({ ...one, ranks: items[one.items], effect: real(one.effect), reach: real(one.reach) }));
   function nodeOf(rank) {
     let low = 0, high = starts.length - 1;
     while (high - low > 1) {
@@ -130,9 +131,10 @@ document.addEventListener("page-ready", () => {
   /* ---- in words ---- */
   // Of a handful of pairs an interval may reach beyond everything: then it says nothing.
   function interval(one) { return one.high < 10 ? ` (95 %: ${percent(one.low)} – ${percent(one.high)})` : ""; }
+  const end = (figure, item, side) => Math.expm1(Math.log1p(figure.effect[item]) + side * figure.reach[item]);
   function estimate(figure, item) {
     if (Number.isNaN(figure.effect[item])) return say("fewer than two pairs: nothing is known");
-    return `${percent(figure.effect[item])} ${say("against the usual pair")}${interval({ low: figure.low[item], high: figure.high[item] })}`;
+    return `${percent(figure.effect[item])} ${say("against the usual pair")}${interval({ low: end(figure, item, -1), high: end(figure, item, 1) })}`;
   }
   function linkText(figure, one) {
     return `${say(one.kind)}: ${one.items.map((item) => nameOf(figure, item)).join(" – ")} ${percent(one.effect)}${interval(one)}`;
