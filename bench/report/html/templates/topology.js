@@ -5,7 +5,7 @@ document.addEventListener("page-ready", () => {
   const found = JSON.parse(box.querySelector("script").textContent);
   const MOST = 120; // boxes at once: of more, those around them are shown
   const STRIP = 128, CELLS = 4000; // small squares in a box, and in all
-  const LINKS = 60; // links at once
+  const LINKS = 40, APART = 20; // lines at once, and links up to which each has a line of its own
   const part = (name) => box.querySelector(`[data-${name}]`);
   const map = part("drawn"), tip = part("tip"), panel = part("panel-of");
 
@@ -51,12 +51,13 @@ document.addEventListener("page-ready", () => {
     // Of nodes without devices several begin at one place: the last of them has the device.
     return low;
   }
+  const isLink = (one) => one.kind === "slow-link" || one.kind === "slow-pair";
   function tree(figure, levels) {
     const items = found.nodes.map(() => []);
     figure.ranks.forEach((rank, item) => items[nodeOf(rank)].push(item));
     const own = new Map(), between = new Map();
     figure.slow.forEach((one) => {
-      const link = one.items.length === 2 && one.kind !== "slow-node";
+      const link = isLink(one);
       for (const item of one.items) (link ? between : own).set(item, [...((link ? between : own).get(item) || []), one]);
     });
     const inner = levels.length ? levels[levels.length - 1].codes : null;
@@ -137,12 +138,13 @@ document.addEventListener("page-ready", () => {
     return `${percent(figure.effect[item])} ${say("against the usual pair")}${interval({ low: end(figure, item, -1), high: end(figure, item, 1) })}`;
   }
   function linkText(figure, one) {
-    return `${say(one.kind)}: ${one.items.map((item) => nameOf(figure, item)).join(" – ")} ${percent(one.effect)}${interval(one)}`;
+    const names = one.kind === "slow-node" ? [found.nodes[nodeOf(figure.ranks[one.items[0]])]] : one.items.map((item) => nameOf(figure, item));
+    return `${say(one.kind)}: ${names.join(" – ")} ${percent(one.effect)}${interval(one)}`;
   }
   function lines(figure, one) {
     const said = [];
     const path = [];
-    for (let here = one.up; here && here.up; here = here.up) path.unshift(here.name);
+    for (let here = one.kind === "device" ? one.up.up : one.up; here && here.up; here = here.up) path.unshift(here.name);
     said.push([...path, one.name].join(" > "));
     if (!one.items.length) said.push(say("in no pair"));
     else if (one.items.length === 1) said.push(estimate(figure, one.items[0]));
@@ -214,7 +216,8 @@ document.addEventListener("page-ready", () => {
     const boxes = shown(here), size = measure(boxes);
     const bare = here.children.length && !boxes.has(here);
     const laid = bare ? place(here, boxes, size, width + 2 * PAD) : { one: null, inner: [{ ...place(here, boxes, size, width), x: 0, y: 0 }], h: size.boxHigh + PAD + HEAD };
-    const high = laid.h - HEAD - PAD + 2;
+    // Lines between boxes of the last row hang below it.
+    const high = laid.h - HEAD - PAD + 2 + (figure.slow.some(isLink) ? 24 : 0);
     const spot = new Map();
     const frames = drawn("g", {}), tiles = drawn("g", {}), links = drawn("g", {});
     const svg = drawn("svg", { viewBox: `-1 -1 ${width} ${high}`, width: "100%", role: "group", "aria-label": `${figure.name}: ${here.name}` },
@@ -309,7 +312,7 @@ document.addEventListener("page-ready", () => {
   }
   /* Links that the model names, between what is in sight; what is not drawn is said. */
   function connect(into, spot, text) {
-    const said = figure.slow.filter((one) => one.kind === "slow-link" || one.kind === "slow-pair");
+    const said = figure.slow.filter(isLink);
     const inside = said.filter((one) => one.items.every((item) => spot.has(item)));
     const out = said.filter((one) => one.items.filter((item) => spot.has(item)).length === 1);
     let hidden = 0;
@@ -318,19 +321,21 @@ document.addEventListener("page-ready", () => {
       const ends = one.items.map((item) => spot.get(item)), [a, b] = ends;
       if (a.one === b.one && !(a.small && b.small && a.small !== b.small)) { hidden += 1; continue; }
       // Devices of the same two nodes share a cable mostly: one line for all of them.
-      const key = a.one.kind === "node" && a.one !== b.one ? [a.one.node, b.one.node].sort((x, y) => x - y).join() : one.items.join("/");
-      if (!bundles.has(key) && bundles.size === LINKS) { hidden += 1; continue; }
+      const alone = a.one === b.one || (a.one.kind !== "node" && inside.length <= APART);
+      const key = alone ? one.items.join("/") : [a.one, b.one].map((each) => each.items[0]).sort((x, y) => x - y).join();
       bundles.set(key, [...(bundles.get(key) || []), { one, ends: a.middle <= b.middle ? ends : [b, a] }]);
     }
-    for (const links of bundles.values()) {
+    const ordered = [...bundles.values()].sort((a, b) => b.length - a.length);
+    for (const links of ordered.slice(LINKS)) hidden += links.length;
+    if (ordered.length > APART) into.setAttribute("class", "crowded");
+    for (const links of ordered.slice(0, LINKS)) {
       const mean = (end, key) => links.reduce((all, link) => all + link.ends[end][key], 0) / links.length;
-      const [a, b] = [0, 1].map((end) => ({ x: mean(end, "x"), y: mean(end, "y"), top: mean(end, "top"), bottom: mean(end, "bottom"), small: links[0].ends[end].small }));
+      const [a, b] = [0, 1].map((end) => ({ x: mean(end, "x"), y: mean(end, "y"), top: mean(end, "top"), bottom: mean(end, "bottom"), small: links.length === 1 && links[0].ends[end].small }));
       // A line ends at a small square, or at the edge of a box, whose text it leaves free.
       for (const [end, other] of [[a, b], [b, a]]) if (!end.small) end.y = end.top < other.top ? end.bottom : end.top;
-      let mid, under = 4;
+      let mid;
       if (a.bottom === b.bottom) { // side by side: below what is written in them
         if (links[0].ends[0].one !== links[0].ends[1].one) a.y = b.y = a.bottom;
-        under = 13;
         mid = { x: (a.x + b.x) / 2, y: a.y + Math.min(44, 16 + Math.abs(b.x - a.x) / 14) };
       } else {
         const far = Math.hypot(b.x - a.x, b.y - a.y) || 1, bend = Math.min(40, far / 7);
@@ -344,17 +349,23 @@ document.addEventListener("page-ready", () => {
       line.style.strokeWidth = String(2 + Math.min(3, links.length / 2));
       made.append(drawn("path", { d, class: "halo" }), line, drawn("path", { d, class: "reach" }));
       for (const end of [a, b]) made.append(drawn("circle", { cx: end.x, cy: end.y, r: 4, class: "end" }));
-      if (bundles.size <= 20 || links.length > 1) {
-        const label = text((a.x + b.x) / 4 + mid.x / 2, (a.y + b.y) / 4 + mid.y / 2 + under, "by", (links.length > 1 ? `${links.length} × ` : "") + percent(worst));
+      if (bundles.size <= APART) {
+        const words = (links.length > 1 ? `${links.length} × ` : "") + percent(worst), x = (a.x + b.x) / 4 + mid.x / 2, y = (a.y + b.y) / 4 + mid.y / 2;
+        const label = text(x, y + 4, "by", words), room = wide(words, 11) * 1.1 + 8;
         label.setAttribute("text-anchor", "middle");
-        made.append(label);
+        made.append(drawn("rect", { x: x - room / 2, y: y - 7, width: room, height: 14, rx: 4, class: "plate" }), label);
       }
+      // Who chooses a line means what lies below it.
+      made.addEventListener("click", (event) => {
+        const below = document.elementsFromPoint(event.clientX, event.clientY).map((one) => one.closest(".map [role=button]")).find(Boolean);
+        if (below) enter(below.hengsuan);
+      });
       made.addEventListener("pointermove", (event) => tell(said.slice(0, 10), event.clientX, event.clientY));
       made.addEventListener("pointerleave", quiet);
       into.append(made);
     }
     const parts = [];
-    if (hidden) parts.push(`${say("slow links inside of boxes")}: ${hidden}.`);
+    if (hidden) parts.push(`${say("slow links that have no line here")}: ${hidden}.`);
     if (out.length) parts.push(`${say("slow links that lead out of what is shown")}: ${out.slice(0, 5).map((one) => linkText(figure, one)).join("; ")}${out.length > 5 ? ` … ${out.length}` : ""}.`);
     return parts.join(" ");
   }
