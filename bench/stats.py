@@ -22,7 +22,7 @@ def median_ranks(n: int, confidence: float = 0.95) -> tuple[int, int]:
         raise ValueError("an interval needs at least one sample")
     tail = (1.0 - confidence) / 2
     if n > 200:
-        half = 1.959964 if confidence == 0.95 else _normal_quantile(1 - tail)
+        half = 1.959964 if confidence == 0.95 else normal_quantile(1 - tail)
         low = max(math.floor((n - half * math.sqrt(n)) / 2) - 1, 0)
         return low, n - 1 - low
     cumulative, low = 0.0, -1
@@ -35,7 +35,9 @@ def median_ranks(n: int, confidence: float = 0.95) -> tuple[int, int]:
     return low, n - 1 - low
 
 
-def _normal_quantile(p: float) -> float:
+@lru_cache(maxsize=4096)
+def normal_quantile(p: float) -> float:
+    """The z that a standard normal variable is below with probability ``p``, 0 < p < 1."""
     from statistics import NormalDist
 
     return NormalDist().inv_cdf(p)
@@ -141,15 +143,20 @@ def mad(samples: npt.ArrayLike) -> float:
 def share_interval(hits: float, total: float) -> tuple[float, float]:
     """The 95 % interval of a share of which ``hits`` of ``total`` were seen.
 
-    (Wilson, Probable inference, the law of succession, and statistical inference, JASA 22, 1927.)
-    It holds for all and for none of few, too, and never leaves 0 to 1. ``total`` is above 0.
+    Wilson's score interval with the correction for continuity (Newcombe, *Two-sided confidence
+    intervals for the single proportion*, Statistics in Medicine 17, 1998, method 4). It covers
+    94.5 % at least, whatever the share; without the correction 84 % where it is near 0 or 1, as
+    shares of what works are. It never leaves 0 to 1. ``total`` is above 0 and need not be whole.
     """
     z2 = 1.959964**2
     seen = hits / total
-    middle = (seen + z2 / (2 * total)) / (1 + z2 / total)
-    spread = seen * (1 - seen) / total + z2 / (4 * total**2)
-    half = math.sqrt(z2 * max(0.0, spread)) / (1 + z2 / total)
-    return max(0.0, min(middle - half, seen)), min(1.0, max(middle + half, seen))
+    missed = 1 - seen
+    middle, whole = 2 * hits + z2, 2 * (total + z2)
+    down = z2 - 2 - 1 / total + 4 * seen * (total * missed + 1)
+    up = z2 + 2 - 1 / total + 4 * seen * (total * missed - 1)
+    low = (middle - 1 - math.sqrt(z2 * max(0.0, down))) / whole if hits > 0 else 0.0
+    high = (middle + 1 + math.sqrt(z2 * max(0.0, up))) / whole if missed > 0 else 1.0
+    return max(0.0, min(low, seen)), min(1.0, max(high, seen))
 
 
 def relative(logarithm: float) -> float:

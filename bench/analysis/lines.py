@@ -13,6 +13,7 @@ from ..units import format_value
 from .criteria import NO_TOTAL, criteria, unmeasured
 from .derived import DERIVED, Derived
 from .derived.value import Value
+from .estimates import Estimate
 from .finding import Finding, ratio
 from .joining import what
 from .scores import MetricScore, trusted
@@ -105,14 +106,17 @@ class Lines:
             run=run.header.id,
         )
         _titled(score, line)
+        ends = None
         if line.reference == "datasheet" and case.expected is not None:
             score.reference, score.reference_from = case.expected, source
         elif line.reference == "ceiling":
-            score.reference, score.reference_from, silent = self._ceiling(run, one)
+            known, score.reference_from, silent = self._ceiling(run, one)
+            if known is not None:
+                score.reference, ends = known.value, (known.low, known.high)
         elif line.reference in ("target", "threshold"):
             score.reference, score.reference_from, silent = self._asked(line)
         why = NO_TOTAL if total and one.median is not None else lacking(one)
-        return _compared(score, case, silent, why)
+        return _compared(score, case, silent, why, ends)
 
     def _derived(self, line: ProfileMetric, kind: Derived) -> list[MetricScore]:
         value = kind.find(self._subject)
@@ -155,13 +159,15 @@ class Lines:
         why = f"no threshold {line.threshold!r} is given in SYSTEM.yaml"
         return given, "" if given is None else f"threshold {line.threshold}", why
 
-    def _ceiling(self, run: Run, one: CaseSummary) -> tuple[float | None, str, str]:
+    def _ceiling(self, run: Run, one: CaseSummary) -> tuple[Estimate | None, str, str]:
         """The measured roof of a case, in its unit: of operations, and of MFU."""
         for chip in run.rooflines:
             for point in chip.points:
-                reached = point.measured.fraction
+                reached, limit = point.measured.fraction, point.measured.limit
                 if point.case == one.case.id and reached and one.median is not None:
-                    return one.median / reached, f"measured {point.measured.limit} ceiling", ""
+                    roof = chip.measured.roof(limit, costs.PEAK.get(point.dtype, point.dtype))
+                    scale = one.median / reached / roof.value
+                    return roof.known.times(scale), f"measured {limit} ceiling", ""
         if one.case.metric in ("mfu", "hfu") and len(run.kinds) == 1:
             (kind,) = run.kinds
             dtype = one.case.axes.get("dtype", "")
@@ -169,7 +175,8 @@ class Lines:
             peak = chip_.peak(dtype) if chip_ is not None else None
             best = self._subject.ceilings.get((kind, costs.PEAK.get(dtype, dtype)))
             if peak and best:
-                return best / peak, f"measured {dtype} matrix product over peak", ""
+                why = f"measured {dtype} matrix product over peak"
+                return best.known.times(1 / peak), why, ""
         return None, "", "no ceiling is measured for it"
 
 
@@ -194,8 +201,18 @@ def derived_score(benchmark: str, metric: str, kind: Derived, value: Value) -> M
     )
 
 
-def _compared(score: MetricScore, case: Any, silent: str, why: str) -> MetricScore:
-    """The same with its efficiency, or why it has none. ``case`` says which way is better."""
+def _compared(
+    score: MetricScore,
+    case: Any,
+    silent: str,
+    why: str,
+    ends: tuple[float | None, float | None] | None = None,
+) -> MetricScore:
+    """The same with its efficiency, or why it has none. ``case`` says which way is better.
+
+    ``ends`` is the interval of a reference that is measured itself: both err, each in its worse
+    way (`estimates.over`), and where one's is not known, that of the efficiency is not.
+    """
     if score.achieved is None:
         score.absent = why
     elif not score.scored:
@@ -206,10 +223,15 @@ def _compared(score: MetricScore, case: Any, silent: str, why: str) -> MetricSco
         score.efficiency = ratio(score.achieved, score.reference, case)
         if score.efficiency is None:
             score.absent = f"no ratio of {score.achieved:g} to {score.reference:g} can be taken"
-        elif score.low is not None and score.high is not None:
-            ends = [ratio(end, score.reference, case) for end in (score.low, score.high)]
-            known = [end for end in ends if end is not None]
-            if len(known) == 2:
+        else:
+            against = (score.reference,) if ends is None else ends
+            found = [
+                None if end is None or each is None else ratio(end, each, case)
+                for end in (score.low, score.high)
+                for each in against
+            ]
+            known = [end for end in found if end is not None]
+            if len(known) == len(found):
                 score.efficiency_low, score.efficiency_high = min(known), max(known)
     score.confidence = trusted(score)
     return score

@@ -15,7 +15,7 @@ of our Triton kernels over that of the best library.
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -29,6 +29,7 @@ from ..records import PROVENANCES, STATUSES, Case, Header, Provenance
 from ..results import Columns
 from ..stats import geometric_mean
 from ..units import format_value, parse_size
+from .estimates import Estimate, largest, over, over_groups
 from .finding import Finding
 from .scores import TOLERANCE
 from .summary import group_medians, rows_by_case
@@ -39,10 +40,24 @@ _LIBRARIES = ("torch", "vendor")
 
 
 class Ceiling(msgspec.Struct, kw_only=True):
-    """A roof: ``value`` in FLOP/s or B/s, and what says so (a datasheet, or a case of the run)."""
+    """A roof: ``value`` in FLOP/s or B/s, and what says so (a datasheet, or a case of the run).
+
+    Of what was measured, ``low`` to ``high`` is the 95 % interval of the best that the cases truly
+    reach (`estimates.largest`), None where it is not known; it rests on ``values`` values, of
+    ``devices`` devices.
+    """
 
     value: float
     source: str
+    low: float | None = None
+    high: float | None = None
+    values: int = 0
+    devices: int = 0
+
+    @property
+    def known(self) -> Estimate:
+        """Its value with the interval."""
+        return Estimate(value=self.value, low=self.low, high=self.high, values=self.values)
 
 
 class Roofs(msgspec.Struct, kw_only=True):
@@ -54,6 +69,12 @@ class Roofs(msgspec.Struct, kw_only=True):
     peaks: dict[str, Ceiling] = {}
     bandwidth: Ceiling | None = None
     ridges: dict[str, float] = {}
+
+    def roof(self, limit: str, dtype: str) -> Ceiling:
+        """The one that a `Standing` names, ``dtype`` as datasheets call it. It is known."""
+        roof = self.peaks[dtype] if limit == "compute" else self.bandwidth
+        assert roof is not None
+        return roof
 
 
 class Standing(msgspec.Struct, kw_only=True):
@@ -97,11 +118,19 @@ class Maturity(msgspec.Struct, kw_only=True):
 
     ``ops`` holds the geometric mean over the cases of each operation, ``cases`` how many they are,
     ``ratio`` the geometric mean over operations: many shapes of one do not outweigh the others.
+    ``low`` to ``high`` is its 95 % interval: in each case both medians err, each in its worse way,
+    the best library as of `estimates.largest`, and all cases err together. The error of a ratio is
+    at most the sum of both errors, that of a mean at most the mean of errors (on the logarithmic
+    scale), so that it covers also where all cases share what disturbs them. None where one of the
+    medians has no interval; ``values`` is how many the least known of them rests on.
     """
 
     ratio: float
     ops: dict[str, float]
     cases: int
+    low: float | None = None
+    high: float | None = None
+    values: int = 0
 
 
 class ChipRoofline(msgspec.Struct, kw_only=True):
@@ -124,8 +153,13 @@ class _Rate(msgspec.Struct):
     op: str
     dtype: str
     cost: costs.Cost
-    calls: float
+    rate: Estimate
+    """Calls a second."""
     devices: int
+
+    @property
+    def calls(self) -> float:
+        return self.rate.value
 
 
 def roofline(header: Header, columns: Columns, chips: Mapping[str, Chip]) -> list[ChipRoofline]:
@@ -153,8 +187,8 @@ def roofline(header: Header, columns: Columns, chips: Mapping[str, Chip]) -> lis
                 groups, medians = group_medians(columns, mine[here[mine]])
                 if groups.size:
                     work = cost.flops if case.metric == "flops" else cost.bytes
-                    calls = float(np.median(medians)) / work
-                    rates.append(_Rate(case, op, dtype, cost, calls, int(groups.size)))
+                    rate = over_groups(columns, mine[here[mine]], medians).times(1 / work)
+                    rates.append(_Rate(case, op, dtype, cost, rate, int(groups.size)))
             if rates:
                 chip = _chip(kind, PROVENANCES[index], ranks.size, rates, sheets.get(kind))
                 chip.findings.extend(lacking)
@@ -249,19 +283,43 @@ def _datasheet(sheet: Chip | None) -> Roofs:
 
 def _measured(rates: list[_Rate]) -> Roofs:
     """The best product of each dtype and the best STREAM operation, back to back."""
-    found = Roofs()
+    products: dict[str, list[tuple[_Rate, Estimate]]] = {}
+    streams: list[tuple[_Rate, Estimate]] = []
     for one in rates:
         if one.case.axes.get("mode", "sustained") != "sustained":
             continue
         if one.op == "gemm":
-            reached, peak = one.calls * one.cost.flops, found.peaks.get(_peak(one.dtype))
-            if peak is None or reached > peak.value:
-                found.peaks[_peak(one.dtype)] = Ceiling(value=reached, source=one.case.short())
+            product = one, one.rate.times(one.cost.flops)
+            products.setdefault(_peak(one.dtype), []).append(product)
         elif one.op == "stream":
-            reached, best = one.calls * one.cost.bytes, found.bandwidth
-            if best is None or reached > best.value:
-                found.bandwidth = Ceiling(value=reached, source=one.case.short())
+            streams.append((one, one.rate.times(one.cost.bytes)))
+    found = Roofs(peaks={dtype: _best(those) for dtype, those in products.items()})
+    if streams:
+        found.bandwidth = _best(streams)
     return _ridged(found)
+
+
+def _best(found: list[tuple[_Rate, Estimate]]) -> Ceiling:
+    return highest(
+        [
+            Ceiling(
+                value=reached.value,
+                source=one.case.short(),
+                low=reached.low,
+                high=reached.high,
+                values=reached.values,
+                devices=one.devices,
+            )
+            for one, reached in found
+        ]
+    )
+
+
+def highest(found: Sequence[Ceiling]) -> Ceiling:
+    """The highest of one or more roofs, with the interval of the highest (`estimates.largest`)."""
+    best = max(found, key=lambda one: one.value)
+    known = largest([one.known for one in found])
+    return msgspec.structs.replace(best, low=known.low, high=known.high)
 
 
 def _ridged(roofs: Roofs) -> Roofs:
@@ -321,14 +379,34 @@ def _maturity(rates: list[_Rate]) -> Maturity | None:
         axes = {key: value for key, value in one.case.axes.items() if key != "impl"}
         key = f"{one.case.stage} {one.case.benchmark} {sorted(axes.items())}"
         alike.setdefault(key, {})[one.case.axes.get("impl", "")] = one
-    ratios: dict[str, list[float]] = {}
+    ratios: dict[str, list[Estimate]] = {}
     for group in alike.values():
-        best = max((group[impl].calls for impl in _LIBRARIES if impl in group), default=0.0)
-        if best > 0 and "triton" in group:
-            ours = group["triton"]
-            ratios.setdefault(ours.op, []).append(ours.calls / best)
+        libraries = [group[impl].rate for impl in _LIBRARIES if impl in group]
+        if libraries and "triton" in group:
+            ours, best = group["triton"], largest(libraries)
+            if best.value > 0:
+                ratios.setdefault(ours.op, []).append(over(ours.rate, best))
     if not ratios:
         return None
-    ops = {op: geometric_mean(found) for op, found in ratios.items()}
-    cases = sum(len(found) for found in ratios.values())
-    return Maturity(ratio=geometric_mean(list(ops.values())), ops=ops, cases=cases)
+    every = [one for found in ratios.values() for one in found]
+    low, high = (_mean(ratios, end) for end in ("low", "high"))
+    ops = {op: geometric_mean([one.value for one in found]) for op, found in ratios.items()}
+    return Maturity(
+        ratio=geometric_mean(list(ops.values())),
+        ops=ops,
+        cases=len(every),
+        low=low,
+        high=high,
+        values=0 if low is None else min(one.values for one in every),
+    )
+
+
+def _mean(ratios: Mapping[str, list[Estimate]], end: str) -> float | None:
+    """The mean over operations of one end of their ratios; None where one has none."""
+    means = []
+    for found in ratios.values():
+        ends = [getattr(one, end) for one in found]
+        if any(one is None for one in ends):
+            return None
+        means.append(geometric_mean(ends))
+    return geometric_mean(means)

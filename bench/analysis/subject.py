@@ -14,7 +14,7 @@ from ..inventory import Inventory
 from ..records import PROVENANCES, STATUSES, Header, Provenance, labelled
 from ..results import Columns
 from .datasheets import Datasheets
-from .roofline import ChipRoofline, roofline
+from .roofline import Ceiling, ChipRoofline, highest, roofline
 from .scaling import Scaling, scaling
 from .summary import CaseSummary, summarize
 
@@ -126,15 +126,14 @@ class Subject:
                 yield run, one
 
     @cached_property
-    def ceilings(self) -> dict[tuple[str, str], float]:
+    def ceilings(self) -> dict[tuple[str, str], Ceiling]:
         """By (chip, dtype as datasheets name it): the best matrix product measured, FLOP/s."""
-        found: dict[tuple[str, str], float] = {}
+        found: dict[tuple[str, str], list[Ceiling]] = {}
         for run in self.runs:
             for one in run.rooflines:
                 for dtype, roof in one.measured.peaks.items():
-                    key = one.chip, dtype
-                    found[key] = max(found.get(key, 0.0), roof.value)
-        return found
+                    found.setdefault((one.chip, dtype), []).append(roof)
+        return {key: highest(those) for key, those in found.items()}
 
 
 def apart(one: Run, other: Run) -> str:

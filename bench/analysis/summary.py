@@ -20,12 +20,10 @@ from ..records import (
     Status,
 )
 from ..results import Columns, RunReader
-from ..stats import median_interval
+from .estimates import Estimate, over_groups
 from .totals import totals
 
 _OK = STATUSES.index("ok")
-_ENOUGH = 6
-"""Groups from which the order statistics of their medians enclose the median in 95 % of cases."""
 _OVER = {"nodes": "node", "all": "all", "rails": "rail", "node_pairs": "pair"}
 """What groups are over, as a suite writes it; of others it is the label."""
 _TOGETHER: dict[bool | None, str] = {True: "together", False: "alone"}
@@ -40,10 +38,9 @@ class CaseSummary(msgspec.Struct, kw_only=True):
     has (those with any row, where it was not counted), ``groups`` how many have a value;
     ``median``, ``p5`` and ``p95`` are over these, ``best`` and ``worst`` the extremes (the better
     direction first), ``worst_group`` who that was; None without any, and of digests, which have
-    no order. ``low`` to ``high`` is the 95 % interval of the median: of six groups or more by order
-    statistics, of fewer from the lowest end of their rows' intervals to the highest; None where a
-    single value is known. ``values`` is how many it rests on. ``totals``: of pairs that were
-    measured together, what they carried in all (`totals`).
+    no order. ``low`` to ``high`` is the 95 % interval of the median (`estimates.over_groups`); None
+    where a single value is known. ``values`` is how many it rests on. ``totals``: of pairs that
+    were measured together, what they carried in all (`totals`).
     """
 
     case: Case
@@ -64,6 +61,12 @@ class CaseSummary(msgspec.Struct, kw_only=True):
     values: int = 0
     reasons: dict[Status, str] = {}
     totals: dict[str, float | None] = {}
+
+    @property
+    def known(self) -> Estimate:
+        """The median with its interval. There is one."""
+        assert self.median is not None
+        return Estimate(value=self.median, low=self.low, high=self.high, values=self.values)
 
 
 def summary(reader: RunReader) -> list[CaseSummary]:
@@ -98,7 +101,8 @@ def summarize(header: Header, columns: Columns) -> list[CaseSummary]:
             one.p5, one.median, one.p95 = np.percentile(medians, (5, 50, 95)).tolist()
             one.best = float(medians[best])
             one.worst, one.worst_group = float(medians[worst]), int(groups[worst])
-            one.low, one.high, one.values = _interval(columns, rows, medians)
+            known = over_groups(columns, rows, medians)
+            one.low, one.high, one.values = known.low, known.high, known.values
             one.totals = totals(header, case, groups, medians)
         found.append(one)
     return found
@@ -149,25 +153,6 @@ def group_medians(
     """
     good = rows[(columns.status[rows] == _OK) & ~np.isnan(columns.value[rows])]
     return medians_by(columns.group[good], columns.value[good])
-
-
-def _interval(
-    columns: Columns, rows: npt.NDArray[np.intp], medians: npt.NDArray[np.float64]
-) -> tuple[float | None, float | None, int]:
-    """(low, high, values that they rest on) of a case's median; see `CaseSummary`."""
-    if medians.size >= _ENOUGH:
-        _, low, high = median_interval(medians)
-        return low, high, int(medians.size)
-    good = rows[(columns.status[rows] == _OK) & ~np.isnan(columns.value[rows])]
-    values = int(columns.n[good].sum()) if columns.n is not None else 0
-    if columns.low is None or columns.high is None or values < 2:
-        return None, None, values
-    # A row of one sample may have no ends of its own.
-    lows, highs = (
-        np.where(np.isnan(end[good]), columns.value[good], end[good])
-        for end in (columns.low, columns.high)
-    )
-    return float(lows.min()), float(highs.max()), values
 
 
 def medians_by(

@@ -38,7 +38,12 @@ class Factors:
         self.goodput = _goodput(subject)
 
     def whole(self) -> Value:
-        """The product; absent where a factor is, naming all that are."""
+        """The product; absent where a factor is, naming all that are.
+
+        Its interval is the product of their ends, as if all erred in their worse way: it covers at
+        least as often as theirs, whatever they have in common (`bench.analysis.scores`). A factor
+        of which one value is known counts as exact, and is named.
+        """
         parts = {
             "MFU of one device": self.device,
             "η inside a node": self.inside,
@@ -57,16 +62,19 @@ class Factors:
             low *= part.value if part.low is None else part.low
             high *= part.value if part.high is None else part.high
         spread = [part for part in parts.values() if part.low is not None]
+        exact = [name for name, part in parts.items() if part.low is None] if spread else []
         said = " × ".join(f"{part.value:.3f}" for part in parts.values())
         return Value(
             value=value,
             low=low if spread else None,
             high=high if spread else None,
-            values=min((part.values for part in spread), default=0),
+            # One value, taken as exact, makes no interval that can be relied on.
+            values=min(1 if part.low is None else part.values for part in parts.values()),
             provenance=self.device.provenance,
             run=", ".join(dict.fromkeys(part.run for part in parts.values())),
             detail=f"{' × '.join(parts)} = {said}"
-            + ("; one node, nothing between nodes" if self.one_node else ""),
+            + ("; one node, nothing between nodes" if self.one_node else "")
+            + (f"; of {', '.join(exact)} one value is known, taken as exact" if exact else ""),
         )
 
 

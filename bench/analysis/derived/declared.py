@@ -3,15 +3,19 @@
 Counts and origins come from SYSTEM.yaml; nobody can measure them. What a device computes does:
 shares and scales are given by count or by peak, and by what the runs measured. A scale by measured
 FLOP/s is declared devices times the median device of the best matrix product, so its coverage is
-the share of the declared devices that were measured.
+the share of the declared devices that were measured. Its interval is that of the best product's
+median device (`estimates.largest`) times the counts, of several kinds the sum of their ends, and
+that of a share by FLOP/s what these ends make of it: all kinds err, each in its worse way.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 from ...configs import Facility
 from ...kernels import costs
+from ..estimates import ENOUGH, Estimate
+from ..roofline import Ceiling
 from ..subject import TRILLION, Subject
 from .value import Derived, Table, Value, absent
 
@@ -91,19 +95,38 @@ def _measured(subject: Subject) -> Value:
     if not counts or lacking:
         return absent(f"no {dtype} matrix product was measured on {', '.join(lacking) or 'any'}")
     there = _measured_devices(subject)
-    total = sum(count * each[name] for name, count in counts.items())
+    total = _total([(each[name], count) for name, count in counts.items()])
     seen = sum(min(count, there.get(name, 0)) for name, count in counts.items())
     size = sum(counts.values())
     return Value(
-        value=total,
+        value=total.value,
+        low=total.low,
+        high=total.high,
+        values=total.values,
         coverage=seen / size,
         provenance=subject.runs[0].label,
         run=subject.runs[0].header.id,
-        detail=f"{seen} of {size} devices measured, {dtype}: {scale_class(total)}",
+        detail=f"{seen} of {size} devices measured, {dtype}: {scale_class(total.value)}",
     )
 
 
-def _flops(subject: Subject) -> dict[str, float]:
+def _total(parts: Sequence[tuple[Ceiling, int]]) -> Estimate:
+    """The sum of what so many devices compute that are alike, all erring in their worse way.
+
+    Of six devices or more an interval is one of the median of all that are alike; of fewer it is of
+    these alone, and there is none where more are counted.
+    """
+    value = sum(count * each.value for each, count in parts)
+    lows = [count * each.low for each, count in parts if each.low is not None]
+    highs = [count * each.high for each, count in parts if each.high is not None]
+    met = all(each.devices >= min(count, ENOUGH) for each, count in parts)
+    if not met or len(lows) < len(parts):
+        return Estimate(value=value)
+    values = min((each.values for each, _ in parts), default=0)
+    return Estimate(value=value, low=sum(lows), high=sum(highs), values=values)
+
+
+def _flops(subject: Subject) -> dict[str, Ceiling]:
     """By chip: FLOP/s of its median device in the best matrix product of the system's dtype."""
     wanted = costs.PEAK.get(_dtype(subject), _dtype(subject))
     return {chip: flops for (chip, dtype), flops in subject.ceilings.items() if dtype == wanted}
@@ -144,25 +167,36 @@ def _share(kind: str, by: str) -> Callable[[Subject], Value]:
 
 def _share_by_flops(subject: Subject, declared: Facility, kind: str) -> Value:
     each = _flops(subject)
-    ours = total = 0.0
+    ours: list[tuple[Ceiling, int]] = []
+    others: list[tuple[Ceiling, int]] = []
     for item in getattr(declared, kind):
         carries = {item.name: item.count} if kind == "chips" else item.carries
         if not carries:
             return absent(f"SYSTEM.yaml does not say which chips {item.name} carries")
         if lacking := [chip for chip in carries if chip not in each]:
             return absent(f"no {declared.dtype} matrix product was measured on {lacking[0]}")
-        flops = sum(count * each[chip] for chip, count in carries.items())
-        total += flops
-        ours += flops if item.origin == "self-reliant" else 0.0
+        mine = ours if item.origin == "self-reliant" else others
+        mine.extend((each[chip], count) for chip, count in carries.items())
+    part, rest = _total(ours), _total(others)
+    total = part.value + rest.value
     if not total:
         return absent(f"the {kind} of SYSTEM.yaml carry no device")
     return Value(
-        value=ours / total,
+        value=part.value / total,
+        low=_share_of(part.low, rest.high),
+        high=_share_of(part.high, rest.low),
+        values=min((one.values for one in (part, rest) if one.value), default=0),
         provenance="declared",
         run=subject.runs[0].header.id,
-        detail=f"{ours / PETA:.4g} of {total / PETA:.4g} PFLOP/s: declared devices times measured "
-        f"{declared.dtype} FLOP/s ({subject.runs[0].label})",
+        detail=f"{part.value / PETA:.4g} of {total / PETA:.4g} PFLOP/s: declared devices times "
+        f"measured {declared.dtype} FLOP/s ({subject.runs[0].label})",
     )
+
+
+def _share_of(part: float | None, rest: float | None) -> float | None:
+    if part is None or rest is None or not part + rest:
+        return None
+    return part / (part + rest)
 
 
 def _devices(subject: Subject) -> Value:

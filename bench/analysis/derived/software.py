@@ -13,14 +13,23 @@ _OPERATIONS = ("gemm", "compute", "memory", "stream")
 
 
 def _triton(subject: Subject) -> Value:
-    """The latest run that has equal cases of both; of several chips the geometric mean."""
+    """The latest run that has equal cases of both; of several chips the geometric mean.
+
+    Its interval is that of `roofline.Maturity`, of several chips the mean of their ends.
+    """
     for run in subject.runs:
         found = [one.maturity for one in run.rooflines if one.maturity is not None]
         if found:
             ops = sum(len(one.ops) for one in found)
             cases = sum(one.cases for one in found)
+            lows = [one.low for one in found if one.low is not None]
+            highs = [one.high for one in found if one.high is not None]
+            known = len(lows) == len(found)
             return Value(
                 value=geometric_mean([one.ratio for one in found]),
+                low=geometric_mean(lows) if known else None,
+                high=geometric_mean(highs) if known else None,
+                values=min(one.values for one in found),
                 provenance=run.label,
                 run=run.header.id,
                 detail=f"{ops} operation(s), {cases} case(s)",
@@ -60,7 +69,11 @@ def _supported(subject: Subject) -> Value:
 
 
 def _bits(subject: Subject) -> Value:
-    """The share of a format's bits that results keep: of all formats measured, the median."""
+    """The share of a format's bits that results keep: of all formats measured, the median.
+
+    The formats are all that is asked about and no sample: what they differ by is no error. The
+    median of their lower ends is one of their median, and so is that of their upper ends.
+    """
     for run in subject.runs:
         found = [
             one
@@ -68,13 +81,16 @@ def _bits(subject: Subject) -> Value:
             if one.case.axes.get("distribution", "normal") == "normal"
         ]
         if found:
-            medians = [one.median for one in found if one.median is not None]
+            medians = [one.known.value for one in found]
+            lows = [one.low for one in found if one.low is not None]
+            highs = [one.high for one in found if one.high is not None]
+            known = len(lows) == len(found)
             kept = {one.case.axes.get("dtype", "") for one in found}
             return Value(
                 value=float(np.median(medians)),
-                low=min(medians),
-                high=max(medians),
-                values=len(medians) if len(medians) > 1 else 0,
+                low=float(np.median(lows)) if known else None,
+                high=float(np.median(highs)) if known else None,
+                values=min(one.values for one in found),
                 provenance=run.label,
                 run=run.header.id,
                 detail=f"of {', '.join(sorted(kept))}",

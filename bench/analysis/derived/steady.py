@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from ...records import STATUSES, Status
+from ..estimates import least
 from ..graph import Ints
 from ..subject import Run, Subject
 from ..summary import CaseSummary, group_medians, rows_by_case
@@ -14,21 +15,40 @@ _LOST: tuple[Status, ...] = ("failed", "missing", "invalid")
 
 
 def _slowest(subject: Subject) -> Value:
-    """The worst device over the median one, of the largest matrix product with most devices."""
+    """The worst device over the median one, of the largest matrix product with most devices.
+
+    The interval is of what the truly slowest does (`estimates.least`), over the median's, both
+    erring in their worse way: it does not follow the least of many values that err. No device is
+    above the median of which it is the slowest.
+    """
     for run in subject.runs:
         found = [one for one in run.of("gemm", "flops") if one.groups > 1]
         if found:
             one = max(found, key=lambda case: (case.groups, case.case.expected or 0.0))
             assert one.worst is not None
             assert one.median
+            low, high, values = _of_slowest(run, one)
             return Value(
                 value=one.worst / one.median,
+                low=low,
+                high=high,
+                values=values,
                 coverage=one.groups / one.expected_groups,
                 provenance=run.label,
                 run=run.header.id,
                 detail=f"{one.name}, {one.groups} device(s)",
             )
     return absent("no matrix product was measured on two devices or more")
+
+
+def _of_slowest(run: Run, one: CaseSummary) -> tuple[float | None, float | None, int]:
+    """(low, high) of the slowest over the median, and how many values they rest on."""
+    rows = np.flatnonzero(run.columns.case == one.case.id)
+    _, medians = group_medians(run.columns, rows)
+    worst = least(run.columns, rows, medians)
+    if worst is None or not one.low or one.high is None:
+        return None, None, 0
+    return worst[0] / one.high, min(worst[1] / one.low, 1.0), int(medians.size)
 
 
 def _steps(subject: Subject) -> Value:
@@ -86,18 +106,29 @@ def _streams(subject: Subject) -> Value:
 
 
 def _answered(subject: Subject) -> Value:
-    """Good values over those that should be: all but what cannot be measured, or was disturbed."""
-    good = lost = 0
+    """Good values over those that should be: all but what cannot be measured, or was disturbed.
+
+    A device or a group that is lost takes all its values with it, so that the interval rests on how
+    many of these were met, not on their values.
+    """
+    good = lost = units = 0
     for run in subject.runs:
+        largest: dict[int, CaseSummary] = {}
         for one in run.summaries:
             good += one.statuses.get("ok", 0)
             lost += sum(one.statuses.get(status, 0) for status in _LOST)
+            held = largest.setdefault(one.case.schedule, one)
+            largest[one.case.schedule] = max(held, one, key=lambda each: each.rows)
+        rows = rows_by_case(run.columns, len(run.header.cases))
+        for one in largest.values():
+            units += np.unique(run.columns.group[rows[one.case.id]]).size
     if not good + lost:
         return absent("no value was measured")
     run = subject.runs[0]
     return shared(
         good,
         good + lost,
+        units=units,
         provenance=run.label,
         run=", ".join(run.header.id for run in subject.runs),
         detail=f"{lost} of {good + lost} values failed, are missing or invalid",

@@ -9,6 +9,7 @@ import msgspec
 
 from ...records import Better
 from ...stats import share_interval
+from ..estimates import over as ratio
 from ..subject import Subject
 from ..summary import CaseSummary
 
@@ -57,14 +58,20 @@ def absent(why: str) -> Value:
     return Value(absent=why)
 
 
-def shared(hits: float, total: float, coverage: float = 1.0, **said: str) -> Value:
-    """A share, ``hits`` of ``total`` > 0, with its interval; ``said`` are further fields."""
-    low, high = share_interval(hits, total)
+def shared(
+    hits: float, total: float, coverage: float = 1.0, units: int | None = None, **said: str
+) -> Value:
+    """A share, ``hits`` of ``total`` > 0, with its interval; ``said`` are further fields.
+
+    Where what is counted comes in ``units`` of one fate, the interval is one of so many.
+    """
+    independent = total if units is None else min(units, total)
+    low, high = share_interval(hits / total * independent, independent)
     return Value(
         value=hits / total,
         low=low,
         high=high,
-        values=int(total),
+        values=int(independent),
         coverage=coverage,
         provenance=said["provenance"],
         run=said["run"],
@@ -73,10 +80,7 @@ def shared(hits: float, total: float, coverage: float = 1.0, **said: str) -> Val
 
 
 def quotient(over: CaseSummary, under: CaseSummary) -> tuple[float, float | None, float | None]:
-    """(a/b, its lowest, its highest) of two medians: as if both erred, each in its worse way."""
-    assert over.median is not None
+    """(a/b, its lowest, its highest) of two medians (`estimates.over`)."""
     assert under.median
-    value = over.median / under.median
-    if over.low is None or over.high is None or not under.low or not under.high:
-        return value, None, None
-    return value, over.low / under.high, over.high / under.low
+    found = ratio(over.known, under.known)
+    return found.value, found.low, found.high
