@@ -58,7 +58,8 @@ class Row(msgspec.Struct, array_like=True, frozen=True):
     value: float | None
     """Median over the samples of this repeat, in the case's unit."""
     low: float | None
-    """Lower end of its 95 % order-statistic interval."""
+    """Lower end of its 95 % interval: order statistics, as far apart as samples resemble the one
+    before (`stats.series_interval`). None of fewer than six."""
     high: float | None
     """Upper end of it."""
     n: int

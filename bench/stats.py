@@ -122,6 +122,44 @@ def median_interval(samples: npt.ArrayLike, confidence: float = 0.95) -> tuple[f
     return float(median), float(ordered[low]), float(ordered[high])
 
 
+def series_interval(samples: npt.ArrayLike) -> tuple[float, float, float]:
+    """(median, low, high) of samples in the order taken, each of which may resemble the last.
+
+    Samples that follow one another say less than as many apart: at a correlation of 0.5 from one to
+    the next, intervals of independent ones would hold the median in 80 % of cases. The ranks of
+    `median_interval` move apart by √V, V being the variance of the median over that of as many
+    independent samples,
+
+        V = 1 + 2 Σ (1 - k/n) (2/π) asin(ρ^k),  k = 1 .. n-1,
+
+    of a normal first-order autoregression, of which (2/π) asin(ρ) is the correlation r of signs
+    about the median (Gastwirth and Rubin, *The behavior of robust estimators on dependent data*,
+    Annals of Statistics 3, 1975). Signs are what a median goes by, and no outlier moves them. A
+    short series shows less of a correlation than there is, and never exactly: r is taken without
+    its bias, (r + 1/n) / (1 - 3/n) (Marriott and Pope, Biometrika 41, 1954), and half a standard
+    error higher, 1/(2√n). Coverage is 95 % or more up to ρ = 0.5 from ten samples on.
+    """
+    values = np.asarray(samples, dtype=np.float64)
+    median, low, high = median_interval(values)
+    n = values.size
+    if n < 6:
+        return median, low, high
+    signs = np.sign(values - median)
+    square = float(signs @ signs)
+    if not square:
+        return median, low, high
+    seen = float(signs[1:] @ signs[:-1]) / square
+    alike = min((seen + 1 / n) / (1 - 3 / n) + 0.5 / math.sqrt(n), 0.95)
+    if alike <= 0:
+        return median, low, high
+    rho, lags = math.sin(math.pi / 2 * alike), np.arange(1, n)
+    variance = 1 + 4 / math.pi * float(((1 - lags / n) * np.arcsin(rho**lags)).sum())
+    half = ((n - 1) / 2 - median_ranks(n)[0]) * math.sqrt(variance)
+    first = max(math.floor((n - 1) / 2 - half), 0)
+    ordered = np.sort(values)
+    return median, float(ordered[first]), float(ordered[n - 1 - first])
+
+
 def relative_half_width(samples: npt.ArrayLike) -> float:
     """Half the width of the 95 % interval of the median, over the median; inf below 6 samples.
 

@@ -201,9 +201,8 @@ class Lead:
     def _samples(self, job: Job, outcome: Outcome) -> Samples | None:
         if not outcome.seconds:
             return None
-        seconds = [float(f"{value:.6e}") for value in outcome.seconds]
         visit = self._visit
-        return Samples(job.case, visit.group, visit.repeat, outcome.calls, seconds)
+        return Samples(job.case, visit.group, visit.repeat, outcome.calls, outcome.seconds)
 
     def _fault(self, job: Job, fault: Report) -> None:
         """A rank failed: the group is given up, the job has no figures."""

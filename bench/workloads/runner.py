@@ -12,7 +12,7 @@ import numpy as np
 
 from ..errors import Unmeasurable
 from ..records import THROTTLED, Status
-from ..stats import median_interval
+from ..stats import series_interval
 from ..timing import EventTimer, HostTimer, Rule, Timer, Timing, measure
 from .base import Benchmark, Check, Context, Metric, axes_of
 from .lacking import declared
@@ -149,6 +149,8 @@ def timer_for(bench: Benchmark, context: Context) -> Timer:
 
 
 def _outcome(bench: Benchmark, timing: Timing, contention: str, why: str) -> Outcome:
+    # Rows are made of what is written of their samples, so that anybody finds them again.
+    timing.seconds = np.array([float(f"{one:.6e}") for one in timing.seconds])
     values = [summarised(metric) for metric in bench.metrics(timing)]
     throttled = f"{timing.throttled} throttled samples left out ({why})" if timing.throttled else ""
     for one in values:
@@ -170,11 +172,12 @@ def _outcome(bench: Benchmark, timing: Timing, contention: str, why: str) -> Out
 
 
 def summarised(metric: Metric) -> Value:
-    """Median and interval of a metric's samples; of one without samples, its value."""
+    """Median and interval of a metric's samples, which are in the order taken; of one without
+    samples, its value."""
     if metric.samples is None:
         return Value(metric.name, metric.value, metric.value, metric.value, 1)
     samples = np.asarray(metric.samples, dtype=np.float64)
-    value, low, high = median_interval(samples)
+    value, low, high = series_interval(samples)
     # Below six samples their extremes are no 95 % interval of the median.
     known = samples.size >= 6
     return Value(

@@ -257,11 +257,16 @@ def test_the_interval_of_a_metric_comes_from_its_groups_or_its_rows():
     assert (one.low, one.high, one.values) == (59.0, 72.0, 60)
     (one,) = summarize(header(case(0)), columns((0, 0, 60.0)))
     assert (one.low, one.high) == (None, None)
+    five = columns((0, 0, 60.0))
+    five.n, five.low, five.high = five.n * 5, np.array([np.nan]), np.array([np.nan])
+    (one,) = summarize(header(case(0)), five)
+    assert (one.low, one.high, one.values) == (None, None, 5)  # and not of no width
 
 
 def test_efficiency_intervals_turn_round_where_lower_is_better():
     made = header(case(0, "launch", metric="time", unit="s", better="lower", expected=1.0))
     rows = columns((0, 0, 2.0), (0, 1, 4.0))
+    rows.n *= 9
     line = {"benchmark": "launch", "metric": "time"}
     ((one,),) = (
         each.metrics for each in scorecard(made, rows, profile(a=[line]), CHIPS).categories
