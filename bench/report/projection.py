@@ -55,7 +55,11 @@ def print_projection(made: Console, found: Projection, *, searched: bool = False
         ]
         print_table(made, ("a tenth more", "shorter step", ""), gains, right=(1,))
     for what, source in found.sources.items():
+        if what in found.assumed:
+            continue  # its figure is told below
         _say(made, f"{what}: {source}", "" if source.startswith("measured") else "dim")
+    for what, said in found.assumed.items():
+        _say(made, f"assumed: {what}: {said}", "dim")
     if found.unmeasured:
         shapes = ", ".join(found.unmeasured)
         _say(made, f"worth measuring, for --calibrate: gemm {found.dtype} {shapes}", "dim")
@@ -87,15 +91,17 @@ def step_line(found: Projection) -> str:
 def training_lines(found: Projection) -> list[str]:
     """Rate, days, energy and goodput of the training, and what is absent of them."""
     training = found.training
+    doubt = f"± {found.doubt:.0%}"
+    without = "" if training.goodput is not None else ", if nothing ever fails"
     lines = [
-        f"{training.tokens_per_second:.4g} token/s while it trains; "
-        f"{training.tokens_per_day:.4g} token a day, {training.days:.1f} days for "
-        f"{training.tokens:.4g} tokens"
+        f"{training.tokens_per_second:.4g} token/s {doubt} while it trains; "
+        f"{training.tokens_per_day:.4g} token a day, {training.days:.1f} days {doubt} for "
+        f"{training.tokens:.4g} tokens{without}"
     ]
     if training.energy is not None:
         lines.append(
-            f"energy {training.energy / _JOULE_OF_MWH:.4g} MWh at the power of datasheet, nodes "
-            "and PUE"
+            f"energy {training.energy / _JOULE_OF_MWH:.4g} MWh {doubt} at the power of datasheet, "
+            f"nodes and PUE{without}"
         )
     if training.goodput is not None and training.interval and training.mtbf and training.save:
         lines.append(

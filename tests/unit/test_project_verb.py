@@ -41,6 +41,10 @@ def test_it_projects_in_words_and_as_json(tmp_path):
     assert done.returncode == 0, done.stderr
     for said in ("layout: tp ", "mfu_palm", "runner-up: ", "a tenth more", "typical", "absent: "):
         assert said in done.stdout
+    assert " days ± " in done.stdout
+    assert "for 1e+12 tokens, if nothing ever fails" in done.stdout
+    assert "assumed: the batch: " in done.stdout
+    assert "assumed: the tokens: " not in done.stdout
     done = hengsuan("llama-8b", "--cluster", path, "--json")
     found = json.loads(done.stdout)["projection"]
     assert found["fits"]

@@ -26,7 +26,7 @@ from bench.analysis.projection.software import STACKS
 from bench.analysis.projection.step import step
 from bench.analysis.projection.workload import Decoder
 from bench.cli import main
-from bench.configs import load_chip, load_cluster, load_model
+from bench.configs import Operation, load_chip, load_cluster, load_model
 from bench.errors import UsageError
 from bench.kernels import costs
 from bench.kernels.model_costs import ModelShape, parameters
@@ -135,6 +135,38 @@ def test_a_projection_says_what_it_rests_on_and_doubts():
     assert surer.doubt < made.doubt
     with pytest.raises(UsageError, match="unknown dtype of a training 'int8'"):
         project("tiny", decoder("tiny"), cluster, chip, typical(), Wanted(dtype="int8"))
+
+
+def test_what_nobody_measured_or_declared_is_said_with_its_figure_and_source():
+    cluster = load_cluster("plan-16384")
+    chip = load_chip(cluster.chip)
+    model = decoder("dense-1t")
+    layout = "tp=8,pp=32,virtual=5"
+    made = project("dense-1t", model, cluster, chip, typical(), Wanted(layout=layout))
+    assert made.assumed["matrix products"].startswith("70% of the peak, inside of tiles, ± 15%")
+    assert "Dao, FlashAttention-2" in made.assumed["attention"]
+    assert made.assumed["the batch"].startswith(f"{made.plan.batch} sequences")
+    assert "Hoffmann" in made.assumed["the tokens"]
+    assert "operation.recovery" in made.assumed["failures"]
+    assert "not declared" not in made.assumed["energy"]
+    # Nothing is assumed that was asked for, declared or measured.
+    given = Wanted(layout=layout, batch=2048, tokens=1e12)
+    measured = replace(
+        typical(),
+        sources=dict.fromkeys(typical().sources, "measured: a run"),
+        latency=(1e-6, 1e-6),
+    )
+    quiet = msgspec.structs.replace(cluster, operation=Operation())
+    sure = project("dense-1t", model, quiet, chip, measured, given)
+    assert list(sure.assumed) == ["memory that can be used"]
+    # A third party's figure is one that somebody else believes.
+    figure = msgspec.structs.replace(chip.memory, status="third-party", source="a forum")
+    doubtful = msgspec.structs.replace(chip, memory=figure)
+    found = project("dense-1t", model, quiet, doubtful, measured, given)
+    assert found.assumed["the memory of sim-a"] == "as a third party says: a forum"
+    alone = msgspec.structs.replace(cluster, operation=Operation(pue=1.2))
+    found = project("dense-1t", model, alone, chip, measured, given)
+    assert "(operation.node_power) are not declared, and left out" in found.assumed["energy"]
 
 
 SHAPE = (8192, 6144, 4096)

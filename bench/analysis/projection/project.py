@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from ...configs import Chip, Cluster
 from ...errors import UsageError, unknown
+from .assumed import assumed
 from .bottleneck import Gain, bottleneck
 from .calibration import ABOUT, Calibration
 from .fitting import NOISE, SPREAD, Fitted
@@ -50,7 +51,7 @@ class Projection:
     model leaves out. ``fits``: whether memory does; ``usable`` is what of it can be used.
     ``harness``: memory of this project's own trainer, where it has the layout. ``sources``: what
     efficiencies rest on; ``found`` what a search saw; ``unmeasured`` shapes of products with
-    weights that a run could measure.
+    weights that a run could measure; ``assumed``: what nobody measured or declared, in words.
     """
 
     model: str
@@ -74,6 +75,7 @@ class Projection:
     found: Found | None
     gains: tuple[Gain, ...]
     unmeasured: tuple[str, ...]
+    assumed: dict[str, str] = field(default_factory=dict)
 
 
 def project(
@@ -148,6 +150,16 @@ def project(
         found=found,
         gains=tuple(gains),
         unmeasured=_unmeasured(Layers(model, plan, used, software)),
+        assumed=assumed(
+            calibration,
+            fitted,
+            chip,
+            wanted.dtype,
+            cluster,
+            plan,
+            batch=wanted.batch is None,
+            tokens=wanted.tokens is None,
+        ),
     )
 
 

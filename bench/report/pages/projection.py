@@ -50,7 +50,7 @@ def _verdict(found: Projection) -> list[Block]:
     figures = [
         ("step", format_duration(found.seconds), f"± {found.doubt:.0%} (one standard deviation)"),
         ("mfu", f"{training.mfu:.1%}", "causal-exact model FLOPs over the datasheet's peak"),
-        ("training", f"{training.days:.1f} d", f"for {training.tokens:.4g} tokens"),
+        ("training", f"{training.days:.1f} d", _of_training(found)),
     ]
     if training.goodput is not None:
         figures.append(("goodput", f"{training.goodput:.1%}", "productive time, failures counted"))
@@ -60,6 +60,11 @@ def _verdict(found: Projection) -> list[Block]:
         text = f"does not fit: {short:.1f} GB of memory a device are short"
     lines = [layout_line(found)]
     return [Verdict(text, "good" if found.fits else "bad", lines, figures)]
+
+
+def _of_training(found: Projection) -> str:
+    without = "" if found.training.goodput is not None else ", if nothing ever fails"
+    return f"± {found.doubt:.0%}, for {found.training.tokens:.4g} tokens{without}"
 
 
 def _step(found: Projection) -> Block:
@@ -111,9 +116,14 @@ def _gains(found: Projection) -> Block:
 def _sources(found: Projection) -> list[Block]:
     rows = []
     for what, source in found.sources.items():
+        if what in found.assumed:
+            continue  # its figure is told below
         measured = source.startswith("measured")
         rows.append(Row([Cell(what), Cell(source, tone="good" if measured else "")]))
     blocks: list[Block] = [Table([Column("figure"), Column("rests on")], rows)]
+    if found.assumed:
+        taken = [Row([Cell(what), Cell(said)]) for what, said in found.assumed.items()]
+        blocks.append(Table([Column("assumed"), Column("and why")], taken))
     if found.unmeasured:
         shapes = ", ".join(found.unmeasured)
         lines = [f"worth measuring, for --calibrate: gemm {found.dtype} {shapes}"]
