@@ -202,6 +202,13 @@ _SENTENCES = [
     (r"measured (\S+) matrix product over peak", "实测 {0} 矩阵乘与峰值之比"),
     (r"stand-in for (.+)", "替代 {0}"),
     (r"(\d+) of (\d+) declared self-reliant(.*)", "申报 {1} 中 {0} 为自主可控{2}"),
+    (r"(\d+) of (\d+) devices measured, (\S+): (.+)", "{1} 个设备中测量了 {0} 个,{2}:{3}"),
+    (r"(.+), (\S+): ((?:below|of|above) the class .+)", "{0},{1}:{2}"),
+    (r"below the class (.+)", "低于 {0}"),
+    (r"of the class (.+)", "属于 {0}"),
+    (r"above the class (.+)", "高于 {0}"),
+    (r"100-300 P, a heterogeneous cluster of high performance", "100–300 P 异构高性能计算集群"),
+    (r"1,000-3,000 P, a test platform for chips", "1,000–3,000 P 芯片试验平台"),
     (r"token/s a device, (\d+) device\(s\) over (\d+)", "每设备 token/s,{0} 个设备对 {1} 个"),
     (r"(\d+) of (\d+) measurements (\w+): (.+)", "{1} 个测量值中 {0} 个{2}:{3}"),
     (
@@ -219,6 +226,7 @@ _SENTENCES = [
         "除以 IT 功率 {0} W({1})× PUE {2}({3}),均为申报值",
     ),
     (r"(\S+), (\d+) failure\(s\)", "{0},{1} 次故障"),
+    (r"(.+); of (.+) one value is known, taken as exact", "{0};{1} 只有单个数值,按精确值计"),
     (
         r"MFU of one device × η inside a node × η between nodes × goodput = (.+)",
         "单卡 MFU × 节点内 η × 节点间 η × 有效训练时间占比 = {0}",

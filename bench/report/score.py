@@ -34,6 +34,7 @@ def print_score(made: Console, card: Scorecard, language: Language = "en") -> No
     rows = [tuple(map(plain, _category(one, language))) for one in card.categories]
     print_table(made, [say(name) for name in columns], rows, right=(1, 2, 3, 4))
     _metrics(made, card, language)
+    _made_of(made, card, language)
     _worth(made, card, language)
     if card.chain:
         columns = ("factor", "value", "95 % interval", "confidence", "provenance")
@@ -179,6 +180,18 @@ def _factor(one: MetricScore, say: Say) -> list[str]:
         say(one.provenance),
         say(one.absent or one.detail),
     ]
+
+
+def _made_of(made: Console, card: Scorecard, language: Language) -> None:
+    """What values are made of that no single case holds: counts, scale classes, whose they are."""
+    say = speaker(language)
+    every = (one for each in card.categories for one in each.metrics)
+    told = [(named(one, language), say(one.detail)) for one in every if one.detail]
+    by_text: dict[str, list[str]] = {}
+    for name, text in dict.fromkeys(told):
+        by_text.setdefault(text, []).append(name)
+    for text, names in by_text.items():
+        _line(made, f"{'; '.join(names)}: {text}", "dim")
 
 
 def _worth(made: Console, card: Scorecard, language: Language) -> None:

@@ -113,6 +113,10 @@ def test_declared_figures_enter_and_say_so(out, system):
     assert by_metric["facility_flops_per_watt"]["achieved"] > 0
     assert by_metric["measured_flops"]["coverage"] == pytest.approx(128 / 1024)
     assert by_metric["trainable_parameters"]["achieved"] is None
+    shown = invoke(out, "--profile", "shanghai-2026", "--system", system).output
+    assert "1024 sim-a, bf16: below the class 1,000-3,000 P, a test platform" in shown
+    assert "128 of 1024 devices measured, bf16: " in shown
+    assert "0 of 4 declared self-reliant, 1 of unknown origin" in shown
 
 
 def test_a_projection_says_whether_a_trillion_parameters_can_be_trained(out, tmp_path):
@@ -210,6 +214,20 @@ def test_every_derived_metric_is_called_something_in_chinese():
         ("pue 1.3, at most 1.25 is required", "pue 为 1.3,要求至多 1.25"),
         ("flops at least 5 is required: not reached", "flops 要求至少 5:未执行到"),
         ("flops, efficiency", "flops(效率)"),
+        (
+            "9 a, bf16: below the class 100-300 P, a heterogeneous cluster of high performance",
+            "9 a,bf16:低于 100–300 P 异构高性能计算集群",
+        ),
+        (
+            "8 of 9 devices measured, bf16: of the class 1,000-3,000 P, a test platform for chips",
+            "9 个设备中测量了 8 个,bf16:属于 1,000–3,000 P 芯片试验平台",
+        ),
+        (
+            "MFU of one device × η inside a node × goodput = 0.5; one node, nothing between nodes; "
+            "of goodput one value is known, taken as exact",
+            "单卡 MFU × 节点内 η × 有效训练时间占比 = 0.5;单节点,不存在节点间互连;"
+            "有效训练时间占比 只有单个数值,按精确值计",
+        ),
         ("what nobody translated", "what nobody translated"),
     ],
 )

@@ -164,6 +164,7 @@ def _metrics(source: Speaks, every: list[tuple[Category, MetricScore]]) -> Table
             Cell(say(one.absent), None, "dim"),
         ]
         more = [f"{say('reference')}: {say(one.reference_from)}"] if one.reference_from else []
+        more += [say(one.detail)] if one.detail else []
         more += [f"{say('clause')}: {one.clause} {one.quote}"] if one.clause else []
         rows.append(Row(found, more, group=title_of(category, language)))
     return Table(columns, rows, empty="the profile asks for nothing that was measured")
