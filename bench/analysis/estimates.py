@@ -150,40 +150,52 @@ def _good(columns: Columns, rows: Rows) -> Rows:
 
 
 def _ends(columns: Columns, good: Rows) -> tuple[float, float] | None:
-    """The lowest and the highest end of few groups."""
+    """The ends of the median of few groups, whose own ends hold together; None: not known."""
     groups, which, repeats = np.unique(columns.group[good], return_inverse=True, return_counts=True)
     value = columns.value[good]
-    lows, highs = _own(columns, good)
-    known = np.isfinite(lows)
-    ends = list(np.concatenate([lows[known], highs[known]]))
-    sure = np.zeros(groups.size, dtype=bool)
-    sure[which[known]] = True
     logs = bool(np.all(value > 0))
     scaled = np.log(value) if logs else value
-    middles = np.array([np.median(scaled[which == group]) for group in range(groups.size)])
-    few = repeats < ENOUGH
-    for group in np.flatnonzero(~few).tolist():
-        ends += median_interval(value[which == group])[1:]
-        sure[group] = True
+    medians = [np.median(value[which == group]) for group in range(groups.size)]
+    middles = np.log(medians) if logs else np.array(medians)
+    tail = TAIL / (groups.size // 2 + 1)
+    down, up = np.zeros(groups.size), np.zeros(groups.size)
+    sure = np.zeros(groups.size, dtype=bool)
+    lows, highs = _own(columns, good)
+    ends = [(np.nonzero(np.isfinite(lows))[0], lows, highs)]
+    for group in np.flatnonzero(repeats >= ENOUGH).tolist():
+        _, low, high = median_interval(value[which == group])
+        first = np.flatnonzero(which == group)[:1]
+        ends.append((first, np.full(good.size, low), np.full(good.size, high)))
+    wider = normal_quantile(1 - tail) / normal_quantile(1 - TAIL)
+    for those, least_, most in ends:
+        for row in those.tolist():
+            group = which[row]
+            sure[group] = True
+            low, high = (_scaled(end[row], logs) for end in (least_, most))
+            down[group] = max(down[group], wider * (middles[group] - low))
+            up[group] = max(up[group], wider * (high - middles[group]))
     pooled = _of_repeats(scaled, which, repeats)
     if pooled is not None:
-        half = _quantile(TAIL, pooled[1]) * pooled[0] * _of_median(repeats)
-        ends += _unscaled(np.concatenate([(middles - half)[few], (middles + half)[few]]), logs)
+        half = _quantile(tail, pooled[1]) * pooled[0] * _of_median(repeats)
+        half[repeats >= ENOUGH] = 0.0
+        down, up = np.maximum(down, half), np.maximum(up, half)
     elif not sure.all():
         if groups.size < 2:
             return None
         # Nothing is known of an error but that the groups' values differ.
         half = student_quantile(TAIL, groups.size - 1) * middles.std(ddof=1)
         half *= float(_of_median(np.array([groups.size]))[0])
-        middle = np.median(middles)
-        ends += _unscaled(np.array([middle - half, middle + half, *middles]), logs)
-    return (float(min(ends)), float(max(ends))) if ends else None
-
-
-def _unscaled(values: Floats, logs: bool) -> list[float]:
+        down, up = np.maximum(down, half), np.maximum(up, half)
     with np.errstate(over="ignore"):
-        found: list[float] = (np.exp(values) if logs else values).tolist()
-    return found
+        found = [np.exp(one) if logs else one for one in (middles - down, middles + up)]
+    return float(np.median(found[0])), float(np.median(found[1]))
+
+
+def _scaled(end: float, logs: bool) -> float:
+    """On the logarithmic scale, if that is asked for; what is none there lies at its beginning."""
+    if not logs:
+        return end
+    return math.log(end) if end > 0 else -math.inf
 
 
 def _own(columns: Columns, good: Rows) -> tuple[Floats, Floats]:

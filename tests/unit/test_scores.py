@@ -22,6 +22,7 @@ from bench.analysis.summary import summarize
 from bench.configs import Chip, Figure, Profile, ProfileMetric
 from bench.errors import UsageError
 from bench.report.language import chinese
+from bench.stats import normal_quantile
 
 CHIPS = {"acme-1": Chip(name="acme-1", vendor="Acme")}
 
@@ -254,7 +255,11 @@ def test_the_interval_of_a_metric_comes_from_its_groups_or_its_rows():
     few = columns((0, 0, 60.0), (0, 1, 70.0))
     few.low, few.high, few.n = few.value - 1, few.value + 2, few.n * 30
     (one,) = summarize(header(case(0)), few)
-    assert (one.low, one.high, one.values) == (59.0, 72.0, 60)
+    # The mean of both ends, each for a half of 1.25 % as there are two: 2.24 for 1.96.
+    wider = normal_quantile(1 - 0.0125) / normal_quantile(1 - 0.025)
+    low = (60 * (59 / 60) ** wider + 70 * (69 / 70) ** wider) / 2
+    high = (60 * (62 / 60) ** wider + 70 * (72 / 70) ** wider) / 2
+    assert (one.low, one.high, one.values) == (pytest.approx(low), pytest.approx(high), 60)
     (one,) = summarize(header(case(0)), columns((0, 0, 60.0)))
     assert (one.low, one.high) == (None, None)
     five = columns((0, 0, 60.0))
@@ -265,14 +270,15 @@ def test_the_interval_of_a_metric_comes_from_its_groups_or_its_rows():
 
 def test_efficiency_intervals_turn_round_where_lower_is_better():
     made = header(case(0, "launch", metric="time", unit="s", better="lower", expected=1.0))
-    rows = columns((0, 0, 2.0), (0, 1, 4.0))
-    rows.n *= 9
+    rows = columns((0, 0, 3.0))
+    rows.n, rows.low, rows.high = rows.n * 9, np.array([2.0]), np.array([4.0])
     line = {"benchmark": "launch", "metric": "time"}
     ((one,),) = (
         each.metrics for each in scorecard(made, rows, profile(a=[line]), CHIPS).categories
     )
-    assert (one.low, one.high) == (2.0, 4.0)
-    assert (one.efficiency_low, one.efficiency_high) == (0.25, 0.5)
+    assert (one.low, one.high) == (pytest.approx(2.0), pytest.approx(4.0))
+    ends = one.efficiency_low, one.efficiency_high
+    assert ends == (pytest.approx(0.25), pytest.approx(0.5))
     assert one.efficiency_low <= one.efficiency <= one.efficiency_high
 
 
