@@ -185,6 +185,11 @@ def test_chinese(out, system):
     left = [line for line in shown.splitlines() if line.startswith("缺失:")]
     assert left
     assert not [line for line in left if re.search(r"[a-z]{4,} [a-z]{3,} [a-z]{2,}", line)]
+    every = [
+        one for each in card(out)["categories"] for one in each["metrics"] if one["detail"]
+    ]  # fmt: skip
+    assert every
+    assert not [one["detail"] for one in every if chinese(one["detail"]) == one["detail"]]
 
 
 def test_every_derived_metric_is_called_something_in_chinese():
@@ -214,6 +219,22 @@ def test_every_derived_metric_is_called_something_in_chinese():
         ("pue 1.3, at most 1.25 is required", "pue 为 1.3,要求至多 1.25"),
         ("flops at least 5 is required: not reached", "flops 要求至少 5:未执行到"),
         ("flops, efficiency", "flops(效率)"),
+        (
+            "0 of 4 declared self-reliant, 1 of unknown origin",
+            "申报 4 中 0 为自主可控,1 个来源不明",
+        ),
+        (
+            "1.5 of 3 PFLOP/s: declared devices times measured bf16 FLOP/s (simulated)",
+            "3 PFLOP/s 中的 1.5:申报设备数 × 实测 bf16 FLOP/s(仿真)",
+        ),
+        (
+            "m, 1.005 trillion parameters, 64 devices, mfu 53.6%, 446.6 days, fits at no layout",
+            "m,1.005 万亿参数,64 个设备,mfu 53.6%,446.6 天,没有可容纳的布局",
+        ),
+        ("of bf16, fp8", "数据类型 bf16, fp8"),
+        ("9 of 9 devices", "9 个设备中 9 个应答"),
+        ("3 asked for, without gemm fp8", "要求 3 项,缺少 gemm fp8"),
+        ("train tiny over all, 8 device(s) against 1", "train tiny over all,8 个设备对 1 个"),
         (
             "9 a, bf16: below the class 100-300 P, a heterogeneous cluster of high performance",
             "9 a,bf16:低于 100–300 P 异构高性能计算集群",
