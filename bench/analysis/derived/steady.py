@@ -119,9 +119,8 @@ def _answered(subject: Subject) -> Value:
             lost += sum(one.statuses.get(status, 0) for status in _LOST)
             held = largest.setdefault(one.case.schedule, one)
             largest[one.case.schedule] = max(held, one, key=lambda each: each.rows)
-        rows = rows_by_case(run.columns, len(run.header.cases))
         for one in largest.values():
-            units += np.unique(run.columns.group[rows[one.case.id]]).size
+            units += np.unique(run.columns.group[run.columns.case == one.case.id]).size
     if not good + lost:
         return absent("no value was measured")
     run = subject.runs[0]
