@@ -13,7 +13,8 @@ from bench.analysis.derived import DERIVED
 from bench.cli import cli
 from bench.configs import load_chips, load_facility, load_profile
 from bench.errors import ConfigError, Exit
-from bench.report.language import WORDS, chinese
+from bench.report.chinese import WORDS
+from bench.report.language import chinese
 
 SHANGHAI = load_profile("shanghai-2026")
 
@@ -169,16 +170,16 @@ def test_chinese(out, system):
     for text in (
         "总分",
         "覆盖率",
-        "自主可控芯片占比(按实测算力)",
-        "算力利用率(实际/峰值 FLOPS)",
-        "算力利用率(已分配/可用卡时)",
+        "自主可控芯片占比（按实测算力）",
+        "算力利用率（实际/峰值 FLOPS）",
+        "算力利用率（已分配/可用卡时）",
         "申报",
         "缺失",
-        "未提供推算结果",
+        "未提供推演结果",
         "二、主要任务 7",
     ):
         assert text in shown, text
-    left = [line for line in shown.splitlines() if line.startswith("缺失:")]
+    left = [line for line in shown.splitlines() if line.startswith("缺失：")]
     assert left
     assert not [line for line in left if re.search(r"[a-z]{4,} [a-z]{3,} [a-z]{2,}", line)]
 
@@ -194,22 +195,22 @@ def test_every_derived_metric_is_called_something_in_chinese():
 @pytest.mark.parametrize(
     ("said", "wanted"),
     [
-        ("skipped: no timer", "跳过:no timer"),
+        ("skipped: no timer", "跳过：no timer"),
         ("the suite quick does not measure it", "套件 quick 未测量此项"),
         ("it_power and pue not declared in SYSTEM.yaml", "SYSTEM.yaml 未申报 it_power、pue"),
-        ("not measured: MFU of one device, goodput", "未测量:单卡 MFU、有效训练时间占比"),
-        ("no weak scaling was measured (suite `scaling`)", "未测量弱扩展(套件 scaling)"),
+        ("not measured: MFU of one device, goodput", "未测量：单卡 MFU、有效训练时间占比"),
+        ("no weak scaling was measured (suite `scaling`)", "未测量弱扩展（套件 scaling）"),
         (
             "2 of 3 measurements contended: no Triton target on this device",
-            "3 个测量值中 2 个受干扰:此设备没有 Triton 目标",
+            "3 个测量值中 2 个受干扰：此设备没有 Triton 目标",
         ),
         (
             "flops 3 TFLOP/s, at least 5 TFLOP/s is required (a/0)",
-            "flops 为 3 TFLOP/s,要求至少 5 TFLOP/s(a/0)",
+            "flops 为 3 TFLOP/s，要求至少 5 TFLOP/s（a/0）",
         ),
-        ("pue 1.3, at most 1.25 is required", "pue 为 1.3,要求至多 1.25"),
-        ("flops at least 5 is required: not reached", "flops 要求至少 5:未执行到"),
-        ("flops, efficiency", "flops(效率)"),
+        ("pue 1.3, at most 1.25 is required", "pue 为 1.3，要求至多 1.25"),
+        ("flops at least 5 is required: not reached", "flops 要求至少 5：未执行到"),
+        ("flops, efficiency", "flops（效率）"),
         ("what nobody translated", "what nobody translated"),
     ],
 )
