@@ -82,7 +82,8 @@ def command(
             print_json(told)
             return int(code)
         screen = console()
-        screen.print(f"{speaker(language)(told.provenance)}, {profile}")
+        say = speaker(language)
+        screen.print(f"{say(told.provenance)}, {say('profile')} {profile}")
         print_comparison(screen, found, language)
     return int(code)
 

@@ -48,6 +48,7 @@ def command(
     from ..analysis.lines import required_by
     from ..analysis.subject import separated
     from ..configs import load_chips, load_facility
+    from ..report.language import speaker
     from ..report.plain import plain
     from ..report.score import print_score
     from ..report.terminal import console
@@ -75,7 +76,7 @@ def command(
             return int(code)
         made = console()
         for note in notes:
-            tell(f"note: {plain(note)}")
+            tell(plain(speaker(language)(f"note: {note}")))
         for number, card in enumerate(cards):
             if number:
                 made.print()

@@ -19,27 +19,20 @@ def print_comparison(made: Console, found: Comparison, language: Language = "en"
     for name, run, kinds, coverage in zip(
         letters, found.systems, found.kinds, found.coverages, strict=True
     ):
-        said = "覆盖率" if language == "zh" else "coverage"
-        made.print(
-            Text(f"{name}: {plain(run)}, {plain(', '.join(kinds))}, {said} {coverage:.0%}"),
-            soft_wrap=True,
-        )
+        said = say(f"coverage {coverage:.0%}")
+        made.print(Text(f"{name}: {plain(run)}, {plain(', '.join(kinds))}, {said}"), soft_wrap=True)
     # What no system has a value of is no comparison; JSON has it.
     known = [one for one in found.metrics if any(e.value is not None for e in one.entries)]
     rows = [_row(one, language) for one in (found.overall, *found.categories, *known)]
-    words = ("", "指标", "排名") if language == "zh" else ("", "metric", "ranking")
     right = tuple(range(2, 2 + len(letters)))
-    print_table(made, (words[0], words[1], *letters, words[2]), rows, right=right)
+    print_table(made, ("", say("metric"), *letters, say("ranking")), rows, right=right)
     made.print(Text(rule(found, language)), soft_wrap=True)
     verdict(made, f"{say(found.overall.name)}: {ranking(found.overall, language)}")
 
 
 def rule(found: Comparison, language: Language = "en") -> str:
     """On what the whole is compared, and when somebody is ahead."""
-    if language == "zh":
-        of = f"总分与类别得分只按各系统共有且有区间的 {found.common} 项指标计算"
-        return f"{of};区间重叠者并列,不分先后"
-    return (
+    return speaker(language)(
         f"the whole and its categories are compared on the {found.common} metric(s) that every "
         "system has with an interval; where intervals overlap nobody is ahead"
     )
@@ -77,25 +70,15 @@ def cell(entry: Entry, unit: str) -> str:
 
 def ranking(one: Compared, language: Language) -> str:
     """``A > B = C``, or why nobody is ahead."""
+    say = speaker(language)
     if one.unranked:
-        return f"{'无' if language == 'zh' else 'none'}: {_why(one.unranked, language)}"
+        return say(f"none: {one.unranked}")
     by_rank: dict[int, list[str]] = {}
     for index, entry in enumerate(one.entries):
         by_rank.setdefault(entry.rank or 0, []).append(letter(index))
     if len(by_rank) == 1:
-        return "区间重叠" if language == "zh" else "intervals overlap"
+        return say("intervals overlap")
     return " > ".join(" = ".join(by_rank[rank]) for rank in sorted(by_rank))
-
-
-def _why(text: str, language: Language) -> str:
-    if language == "en":
-        return text
-    return {
-        "a single value is known of a system, and no interval": "某系统只有单个数值,没有区间",
-        "it has no efficiency in every system": "并非每个系统都有效率",
-        "no metric has an interval in every system": "没有各系统都有区间的指标",
-        "no metric of it has an interval in every system": "该类别没有各系统都有区间的指标",
-    }.get(text, text)
 
 
 def letter(index: int) -> str:

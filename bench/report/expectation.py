@@ -57,7 +57,7 @@ def _row(one: Expectation, say: Say) -> tuple[str, ...]:
     models = ", ".join(
         f"{say(model.name)} {format_value(model.value, one.unit)}" for model in one.models
     )
-    outside = "–" if fleet.outside is None else f"{fleet.outside} of {fleet.groups}"
+    outside = "–" if fleet.outside is None else say(f"{fleet.outside} of {fleet.groups}")
     return (
         one.name,
         one.metric,

@@ -22,6 +22,7 @@ from .evidence import (
     verdict_line,
     waived,
 )
+from .language import Language, Say, narrator, speaker
 from .plain import plain
 from .room import MOST_BYTES, Room
 
@@ -46,67 +47,73 @@ def fenced(lines: Iterable[str]) -> str:
     return f"{fence}sh\n{text}\n{fence}"
 
 
-def certification_markdown(found: Certification, most: int = MOST_BYTES) -> str:
+def certification_markdown(
+    found: Certification, most: int = MOST_BYTES, language: Language = "en"
+) -> str:
     """The verdict as a Markdown document of at most ``most`` bytes in UTF-8, worst first.
 
     What has no room is counted in its place.
     """
-    room = Room(most, "verdict.json")
-    room.add(f"## {verdict_line(found)}\n\n")
-    room.add("".join(f"{escape(line)}  \n" for line in circumstances(found)))
+    say, tell = speaker(language), narrator(language)
+    room = Room(most, "verdict.json", say)
+    room.add(f"## {say(verdict_line(found))}\n\n")
+    room.add("".join(f"{escape(say(line))}  \n" for line in circumstances(found)))
+    titles = " | ".join(map(say, ("rejected", "found", "value", "expected", "worse by")))
+    head = f"| {titles} |\n|---|---|--:|--:|--:|\n"
     worst = rejected(found)
     if worst:
-        room.add("\n| rejected | found | value | expected | worse by |\n|---|---|--:|--:|--:|\n")
-        room.add_all(map(_row, worst[:_ENTRIES]), "\nand {} more rejected nodes\n")
+        room.add(f"\n{head}")
+        rows = (_row(one, tell) for one in worst[:_ENTRIES])
+        room.add_all(rows, say("\nand {} more rejected nodes\n"))
         again = [
             f"{one.evidence[0].command}  # {one.node}"
             for one in worst[:_ENTRIES]
             if one.evidence and one.evidence[0].command
         ]
         if again:
-            room.add(f"\nCheck again:\n\n{fenced(again)}\n")
+            room.add(f"\n{say('Check again:')}\n\n{fenced(again)}\n")
         if rest := worst[_ENTRIES:]:
-            room.add(
-                f"\nAnd {len(rest)} more rejected: {escape(named([one.node for one in rest]))}\n"
-            )
-    unsure = [f"- {escape(one.line())}\n" for one in inconclusive(found)]
+            who = named([one.node for one in rest])
+            room.add(f"\n{escape(say(f'And {len(rest)} more rejected: {who}'))}\n")
+    unsure = [f"- {escape(say(one.line()))}\n" for one in inconclusive(found)]
     if unsure:
-        room.add("\n### Inconclusive\n\n")
-        room.add_all(unsure, "- and {} more reasons\n")
-    answered = [f"- {escape(one.line())}\n" for one in waived(found)]
+        room.add(f"\n### {say('Inconclusive')}\n\n")
+        room.add_all(unsure, say("- and {} more reasons\n"))
+    answered = [f"- {escape(say(one.line()))}\n" for one in waived(found)]
     if answered:
-        room.add("\n### Waived\n\n")
-        room.add_all(answered, "- and {} more\n")
+        room.add(f"\n### {say('Waived')}\n\n")
+        room.add_all(answered, say("- and {} more\n"))
     for kind, commands in (("Drain", found.drain), ("Bring back", found.undrain)):
         for scheduler, lines in commands.items():
-            room.add(_folded(f"{kind}: {escape(scheduler)}", fenced(lines)))
+            room.add(_folded(f"{say(kind)}: {escape(scheduler)}", fenced(lines)))
     if found.notes:
-        room.add("\n### Notes\n\n")
-        room.add_all([f"- {escape(note)}\n" for note in found.notes], "- and {} more\n")
+        room.add(f"\n### {say('Notes')}\n\n")
+        notes = [f"- {escape(say(note))}\n" for note in found.notes]
+        room.add_all(notes, say("- and {} more\n"))
     if rest := worst[_ENTRIES:]:
         room.fold(
-            f"The other {len(rest)} rejected nodes",
-            "| rejected | found | value | expected | worse by |\n|---|---|--:|--:|--:|\n",
-            map(_row, rest),
-            "\nand {} more, in verdict.json\n",
+            say(f"The other {len(rest)} rejected nodes"),
+            head,
+            (_row(one, tell) for one in rest),
+            say("\nand {} more, in verdict.json\n"),
         )
     return room.text()
 
 
-def _row(node: NodeVerdict) -> str:
-    return f"| {' | '.join(_cells(node))} |\n"
+def _row(node: NodeVerdict, tell: Say) -> str:
+    return f"| {' | '.join(_cells(node, tell))} |\n"
 
 
-def _cells(node: NodeVerdict) -> Iterator[str]:
+def _cells(node: NodeVerdict, tell: Say) -> Iterator[str]:
     yield escape(node.node)
     if not node.evidence:
-        yield from (UNEXPLAINED, "", "", "")
+        yield from (tell(UNEXPLAINED), "", "", "")
         return
     one, *rest = node.evidence
     lines = [about(one), *details(one)]
     if rest:
         lines.append(f"and {len(rest)} more finding(s)")
-    yield "<br>".join(escape(line) for line in lines)
+    yield "<br>".join(escape(tell(line)) for line in lines)
     yield from map(escape, figures(one))
 
 

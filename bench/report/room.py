@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from .language import Say, english
+
 MOST_BYTES = 900_000
 """A summary of more than 1 MiB is dropped as a whole by the services that show them."""
 RESERVE = 4096
@@ -13,10 +15,11 @@ RESERVE = 4096
 class Room:
     """Markdown of at most ``most`` bytes in UTF-8, `RESERVE` of which are for what is left out.
 
-    ``whole`` names the file that has everything.
+    ``whole`` names the file that has everything; ``say`` says what is left out in a language.
     """
 
-    def __init__(self, most: int, whole: str) -> None:
+    def __init__(self, most: int, whole: str, say: Say = english) -> None:
+        self._say = say
         self._left = most - RESERVE
         self._whole = whole
         self._parts: list[str] = []
@@ -49,5 +52,5 @@ class Room:
 
     def text(self) -> str:
         """All that had room, and whether that is everything."""
-        said = f"\nNot everything has room here; all of it is in {self._whole}.\n"
+        said = self._say(f"\nNot everything has room here; all of it is in {self._whole}.\n")
         return "".join(self._parts) + (said if self._lost else "")

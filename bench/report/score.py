@@ -29,7 +29,7 @@ def print_score(made: Console, card: Scorecard, language: Language = "en") -> No
     say = speaker(language)
     verdict(made, headline(card, language))
     if note := (card.note_zh if language == "zh" and card.note_zh else card.note):
-        _line(made, f"{say('note')}: {note}")
+        _line(made, say(f"note: {note}"))
     columns: tuple[str, ...] = ("category", "score", "95 % interval", "coverage", "weight")
     rows = [tuple(map(plain, _category(one, language))) for one in card.categories]
     print_table(made, [say(name) for name in columns], rows, right=(1, 2, 3, 4))
@@ -63,7 +63,7 @@ def merged(told: Sequence[tuple[str, str, str]], language: Language) -> list[str
         same = all(other == text for _, other in group)
         if language == "zh":
             more = f" 等 {names} 项" if names > 1 else ""
-            lines.append(f"{say(kind)}:{name}{more}:{'' if same else '例如 '}{say(text)}")
+            lines.append(f"{say(kind)}：{name}{more}：{'' if same else '例如 '}{say(text)}")
         else:
             more = f" and {names - 1} more" if names > 1 else ""
             lines.append(f"{kind}: {name}{more}: {'' if same else 'for example, '}{text}")
@@ -72,20 +72,12 @@ def merged(told: Sequence[tuple[str, str, str]], language: Language) -> list[str
 
 def headline(card: Scorecard, language: Language) -> str:
     """The whole in a line: score, interval, coverage, provenance, of what and by what."""
-    label = speaker(language)(labelled(card.provenance, card.stands_for))
+    label = labelled(card.provenance, card.stands_for)
     kinds = ", ".join(card.kinds)
-    if language == "zh":
-        whole = "无" if card.overall is None else f"{card.overall:.0f}/100"
-        between = "" if card.low is None else f"(95% 区间 {card.low:.1f} 至 {card.high:.1f})"
-        single = f",其中 {card.single} 项只有单个数值" if card.single else ""
-        return (
-            f"总分 {whole}{between},覆盖率 {card.coverage:.0%}{single};{label};{kinds};"
-            f"评价档案 {card.profile};测量 {card.run}"
-        )
     whole = "none" if card.overall is None else f"{card.overall:.0f}/100"
     between = "" if card.low is None else f" ({card.low:.1f} to {card.high:.1f}, 95 %)"
     single = f" ({card.single} metric(s) have a single value, taken as exact)"
-    return (
+    return speaker(language)(
         f"overall score {whole}{between}, coverage {card.coverage:.0%}"
         f"{single if card.single else ''}; {label}; {kinds}; profile {card.profile}; "
         f"run {card.run}"
@@ -126,7 +118,9 @@ def _metrics(made: Console, card: Scorecard, language: Language) -> None:
         for one, more in _lowest(category.metrics):
             name = named(one, language)
             if more:
-                name += f" (最低,另有 {more} 项)" if language == "zh" else f" (lowest; {more} more)"
+                name += (
+                    f"（最低，另有 {more} 项）" if language == "zh" else f" (lowest; {more} more)"
+                )
             row = [title_of(category, language), name, *_figures(one, say)]
             rows.append([plain(cell) for cell in ([*row, one.clause] if clauses else row)])
     if clauses:
@@ -201,10 +195,8 @@ def _worth(made: Console, card: Scorecard, language: Language) -> None:
     if not best:
         return
     said = "; ".join(f"{named(one, language)} {one.gain:+.3f}" for one in best)
-    lead = "最值得改进(效率提高1个百分点可得的总分)" if language == "zh" else (
-        "worth most, in points of the overall score for one point of efficiency"
-    )  # fmt: skip
-    _line(made, f"{lead}: {said}")
+    lead = "worth most, in points of the overall score for one point of efficiency"
+    _line(made, f"{speaker(language)(lead)}: {said}")
 
 
 def _absent(card: Scorecard, language: Language) -> list[tuple[str, str, str]]:

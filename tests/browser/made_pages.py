@@ -97,10 +97,13 @@ def make(folder: Path) -> None:
 
 
 def chinese(folder: Path) -> dict[str, Path]:
-    """By name: pages in Chinese of the files of a folder that `make` filled."""
+    """By name: pages in Chinese of the files and runs of a folder that `make` filled."""
+    (certified,), run = (folder / "certified").iterdir(), min((folder / "runs").iterdir())
+    given = {name: folder / f"{name}.json" for name in DOCUMENTS}
+    given |= {"run": run, "certified-run": certified}
     return {
-        name: page(folder / f"{name}.json", folder / f"{name}-zh.html", "--lang", "zh")
-        for name in DOCUMENTS
+        name: page(source, folder / f"{name}-zh.html", "--lang", "zh")
+        for name, source in given.items()
     }
 
 

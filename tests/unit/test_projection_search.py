@@ -143,7 +143,7 @@ def test_what_nobody_measured_or_declared_is_said_with_its_figure_and_source():
     model = decoder("dense-1t")
     layout = "tp=8,pp=32,virtual=5"
     made = project("dense-1t", model, cluster, chip, typical(), Wanted(layout=layout))
-    assert made.assumed["matrix products"].startswith("70% of the peak, inside of tiles, ± 15%")
+    assert made.assumed["matrix products"].startswith("70% of the peak inside tiles, ± 15%")
     assert "Dao, FlashAttention-2" in made.assumed["attention"]
     assert made.assumed["the batch"].startswith(f"{made.plan.batch} sequences")
     assert "Hoffmann" in made.assumed["the tokens"]

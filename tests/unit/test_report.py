@@ -30,7 +30,7 @@ from bench.report.html.page import Chart, Column, Fold, Section, Table, Text
 from bench.report.html.run import run_page
 from bench.report.html.source import Source
 from bench.report.html.training import training
-from bench.report.html.words import chinese
+from bench.report.language import chinese
 from bench.results import RunReader
 from bench.telemetry import TelemetryHeader, TelemetryRow
 from bench.verdicts import Certification, NodeVerdict
@@ -178,7 +178,7 @@ def test_own_words_are_all_known_in_chinese(fleet):
     [
         (
             {"reject": 2, "inconclusive": 1, "accept": 3},
-            "6 个节点中 2 个被拒,1 个无法判定,3 个通过",
+            "6 个节点中 2 个被拒绝，1 个无法定论，3 个通过",
         ),
         ({"accept": 1}, "1 个节点中 1 个通过"),
         ({}, "没有节点被评判"),
@@ -191,7 +191,7 @@ def test_a_verdict_is_said_in_chinese(count, told):
         version="1", nodes=nodes, measured=10, retested=1, stopped="no time",
     )  # fmt: skip
     assert chinese(verdict_line(made)) == told
-    assert next(map(chinese, circumstances(made))).startswith("实测;套件 s")
+    assert next(map(chinese, circumstances(made))).startswith("实测；套件 s")
     assert all("套件" in line or "复测" in line or "提前" in line
                for line in map(chinese, circumstances(made)))  # fmt: skip
 

@@ -13,7 +13,8 @@ from bench.analysis.derived import DERIVED
 from bench.cli import cli
 from bench.configs import load_chips, load_facility, load_profile
 from bench.errors import ConfigError, Exit
-from bench.report.language import WORDS, chinese
+from bench.report.chinese import WORDS
+from bench.report.language import chinese
 
 SHANGHAI = load_profile("shanghai-2026")
 
@@ -173,16 +174,16 @@ def test_chinese(out, system):
     for text in (
         "总分",
         "覆盖率",
-        "自主可控芯片占比(按实测算力)",
-        "算力利用率(实际/峰值 FLOPS)",
-        "算力利用率(已分配/可用卡时)",
+        "自主可控芯片占比（按实测算力）",
+        "算力利用率（实际/峰值 FLOPS）",
+        "算力利用率（已分配/可用卡时）",
         "申报",
         "缺失",
-        "未提供推算结果",
+        "未提供推演结果",
         "二、主要任务 7",
     ):
         assert text in shown, text
-    left = [line for line in shown.splitlines() if line.startswith("缺失:")]
+    left = [line for line in shown.splitlines() if line.startswith("缺失：")]
     assert left
     assert not [line for line in left if re.search(r"[a-z]{4,} [a-z]{3,} [a-z]{2,}", line)]
     every = [
@@ -203,51 +204,50 @@ def test_every_derived_metric_is_called_something_in_chinese():
 @pytest.mark.parametrize(
     ("said", "wanted"),
     [
-        ("skipped: no timer", "跳过:no timer"),
+        ("skipped: no timer", "跳过：no timer"),
         ("the suite quick does not measure it", "套件 quick 未测量此项"),
         ("it_power and pue not declared in SYSTEM.yaml", "SYSTEM.yaml 未申报 it_power、pue"),
-        ("not measured: MFU of one device, goodput", "未测量:单卡 MFU、有效训练时间占比"),
-        ("no weak scaling was measured (suite `scaling`)", "未测量弱扩展(套件 scaling)"),
+        ("not measured: MFU of one device, goodput", "未测量：单卡 MFU、有效训练时间占比"),
+        ("no weak scaling was measured (suite `scaling`)", "未测量弱扩展（套件 scaling）"),
         (
             "2 of 3 measurements contended: no Triton target on this device",
-            "3 个测量值中 2 个受干扰:此设备没有 Triton 目标",
+            "3 个测量值中 2 个受干扰：此设备没有 Triton 目标",
         ),
         (
             "flops 3 TFLOP/s, at least 5 TFLOP/s is required (a/0)",
-            "flops 为 3 TFLOP/s,要求至少 5 TFLOP/s(a/0)",
+            "flops 为 3 TFLOP/s，要求至少 5 TFLOP/s（a/0）",
         ),
-        ("pue 1.3, at most 1.25 is required", "pue 为 1.3,要求至多 1.25"),
-        ("flops at least 5 is required: not reached", "flops 要求至少 5:未执行到"),
-        ("flops, efficiency", "flops(效率)"),
+        ("pue 1.3, at most 1.25 is required", "pue 为 1.3，要求至多 1.25"),
+        ("flops at least 5 is required: not reached", "flops 要求至少 5：未执行到"),
+        ("flops, efficiency", "flops（效率）"),
         (
             "0 of 4 declared self-reliant, 1 of unknown origin",
-            "申报 4 中 0 为自主可控,1 个来源不明",
+            "申报 4 中 0 为自主可控，1 个来源不明",
         ),
         (
             "1.5 of 3 PFLOP/s: declared devices times measured bf16 FLOP/s (simulated)",
-            "3 PFLOP/s 中的 1.5:申报设备数 × 实测 bf16 FLOP/s(仿真)",
+            "3 PFLOP/s 中 1.5：申报设备数乘以实测 bf16 FLOP/s（模拟）",
         ),
         (
             "m, 1.005 trillion parameters, 64 devices, mfu 53.6%, 446.6 days, fits at no layout",
-            "m,1.005 万亿参数,64 个设备,mfu 53.6%,446.6 天,没有可容纳的布局",
+            "m，1.005 万亿参数，64 个设备，mfu 53.6%，446.6 天，没有可放下的并行布局",
         ),
-        ("of bf16, fp8", "数据类型 bf16, fp8"),
-        ("9 of 9 devices", "9 个设备中 9 个应答"),
-        ("3 asked for, without gemm fp8", "要求 3 项,缺少 gemm fp8"),
-        ("train tiny over all, 8 device(s) against 1", "train tiny over all,8 个设备对 1 个"),
+        ("9 of 9 devices", "9 个设备中 9 个"),
+        ("3 asked for, without gemm fp8", "要求 3 项，缺少 gemm fp8"),
+        ("train tiny over all, 8 device(s) against 1", "train tiny over all，8 个设备对 1 个"),
         (
             "9 a, bf16: below the class 100-300 P, a heterogeneous cluster of high performance",
-            "9 a,bf16:低于 100–300 P 异构高性能计算集群",
+            "9 a, bf16：低于 100–300 P 高性能异构集群 一档",
         ),
         (
             "8 of 9 devices measured, bf16: of the class 1,000-3,000 P, a test platform for chips",
-            "9 个设备中测量了 8 个,bf16:属于 1,000–3,000 P 芯片试验平台",
+            "已测 9 个设备中的 8 个，bf16：属 1,000–3,000 P 芯片测试平台 一档",
         ),
         (
             "MFU of one device × η inside a node × goodput = 0.5; one node, nothing between nodes; "
             "of goodput one value is known, taken as exact",
-            "单卡 MFU × 节点内 η × 有效训练时间占比 = 0.5;单节点,不存在节点间互连;"
-            "有效训练时间占比 只有单个数值,按精确值计",
+            "单卡 MFU × 节点内 η × 有效训练时间占比 = 0.5；单节点，不存在节点间互联；"
+            "其中有效训练时间占比只有单个数值，按精确值计",
         ),
         ("what nobody translated", "what nobody translated"),
     ],

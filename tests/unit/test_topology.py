@@ -20,7 +20,7 @@ from bench.records import Device, DeviceGroup, Node
 from bench.report.html.fabric import fabric
 from bench.report.html.page import Chart, Custom, Fold, Text
 from bench.report.html.source import Source
-from bench.report.html.words import chinese
+from bench.report.language import chinese
 from bench.results import RunReader
 
 

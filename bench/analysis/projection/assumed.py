@@ -18,7 +18,7 @@ from .search import TOKENS
 from .training import TOKENS_A_WEIGHT
 
 _WHAT = {
-    "gemm": "of the peak, inside of tiles",
+    "gemm": "of the peak inside tiles",
     "memory": "of the datasheet's bandwidth",
     "link": "of the bandwidth inside a node",
     "network": "of the bandwidth between nodes",

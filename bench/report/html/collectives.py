@@ -37,7 +37,7 @@ def collectives(source: Source) -> Section | None:
     blocks.append(_table(found))
     told = list(dict.fromkeys(one.problem for one in found if one.problem))
     if told:
-        blocks.append(Text(told[:8], tone="dim", own=False))
+        blocks.append(Text(told[:8], tone="dim"))
     lead = "How long an empty message takes (α), and what large ones reach (β)."
     return Section("collectives", "Collectives", blocks, lead=lead)
 

@@ -53,7 +53,7 @@ def conditions(source: Source) -> Section | None:
     try:
         telemetry = read_telemetry(source.folder, MOST_BYTES)
     except HengsuanError as error:
-        told.append(Text([f"{error.where}: {error.message}"], tone="warn", own=False))
+        told.append(Text([f"{error.where}: {error.message}"], tone="warn"))
     # What goes on behind the last row, as in a job that never ended, has its own place in time.
     looked = telemetry.nodes.time if telemetry is not None else np.empty(0)
     known = np.concatenate([source.columns.time, looked])
@@ -67,7 +67,7 @@ def conditions(source: Source) -> Section | None:
         figures += _telemetry(source, telemetry, end)
         if telemetry.every > 1:
             said = source.say("so many looks at a node are one that is shown")
-            blocks.append(Text([f"{said}: {telemetry.every}"], tone="dim", own=False))
+            blocks.append(Text([f"{said}: {telemetry.every}"], tone="dim"))
     if figures:
         says = (
             "Over all devices or nodes: the line is the median, the band reaches from the lowest "
@@ -77,7 +77,7 @@ def conditions(source: Source) -> Section | None:
     else:
         blocks.append(Text(["No temperature, power or clock is known of this run."], tone="dim"))
     if said := _throttled(source):
-        blocks.append(Text([said], tone="warn", own=False))
+        blocks.append(Text([said], tone="warn"))
     return Section("conditions", "Conditions over time", blocks)
 
 
@@ -96,7 +96,7 @@ def _states(source: Source, end: float) -> Chart:
                     "x": middle.tolist(),
                     "y": counts.tolist(),
                     "marker": {"color": STATUS_COLOURS[index % len(STATUS_COLOURS)]},
-                    "hovertemplate": hover(f"{status}: %{{y}}"),
+                    "hovertemplate": hover(f"{source.say(status)}: %{{y}}"),
                 }
             )
     layout = {
@@ -166,7 +166,8 @@ def _telemetry(source: Source, found: Telemetry, end: float) -> Iterator[Figure]
         for quantity, values in series.values.items():
             if not np.isfinite(values).any():
                 continue
-            title = f"{source.say('telemetry')}: {quantity.replace('_', ' ')} ({source.say(of)})"
+            what, whose = source.say(quantity.replace("_", " ")), source.say(of)
+            title = f"{source.say('telemetry')}: {what} ({whose})"
             lines = [_of(name, series, quantity, number, end) for name, number in suspects]
             bands = _bands(series.time, values, end)
             yield _figure(source, title, found.units.get(quantity, ""), bands, lines)

@@ -32,7 +32,7 @@ def environment(source: Source) -> Section:
         for text in filter(None, (node.problem, *(f"busy: {one}" for one in node.busy)))
     ]
     if problems:
-        blocks.append(Text(_cut(problems), tone="warn", own=False))
+        blocks.append(Text(_cut(problems), tone="warn"))
     blocks.append(_drift(source))
     blocks.append(_incidents(source))
     uneven = [
@@ -122,8 +122,12 @@ def _incidents(source: Source) -> Table:
     columns = [Column("kind"), Column("node"), Column("stage"), Column("what")]
     rows = [
         Row(
-            [Cell(one.kind), Cell(one.node, None, "", one.node), *cells(one.stage, one.text)],
-            group=one.kind,
+            [
+                Cell(source.say(one.kind)),
+                Cell(one.node, None, "", one.node),
+                *cells(one.stage, one.text),
+            ],
+            group=source.say(one.kind),
         )
         for one in found[:LISTED]
     ]

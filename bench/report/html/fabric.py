@@ -55,7 +55,7 @@ def fabric(source: Source) -> Section | None:
     limits = list(dict.fromkeys(limit for one in found for limit in one.limits))
     if limits:
         lead = source.say("What these pairs cannot tell")
-        blocks.append(Text([f"{lead}: {'; '.join(limits)}"], tone="dim", own=False))
+        blocks.append(Text([f"{lead}: {'; '.join(limits)}"], tone="dim"))
     return Section(
         "fabric",
         "Pairs and fabric",

@@ -76,7 +76,9 @@ def _more(source: Source, one: CaseSummary, near: Expectation | None) -> list[st
     if near is not None and near.assumption:
         lines.append(f"{say('assumption')}: {say(near.assumption)}")
     if near is not None and near.models:
-        models = (f"{model.name} {format_value(model.value, near.unit)}" for model in near.models)
+        models = (
+            f"{say(model.name)} {format_value(model.value, near.unit)}" for model in near.models
+        )
         lines.append(f"{say('other models')}: {', '.join(models)}")
     if near is not None and near.fleet is not None:
         lines.append(f"{say('spread over groups')}: {near.fleet.spread:.2%}")

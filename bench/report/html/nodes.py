@@ -175,11 +175,12 @@ class Grid:
     def data(self) -> dict[str, Any]:
         """What the page's script draws from."""
         verdicts = self.source.verdict.nodes if self.source.verdict is not None else []
+        say = self.source.say
         said = {
             node.node: {
                 "verdict": node.verdict,
                 "lines": [
-                    "; ".join(part for part in (about(one), *figures(one), *details(one)) if part)
+                    "; ".join(map(say, filter(None, (about(one), *figures(one), *details(one)))))
                     for one in node.evidence[:8]
                 ],
             }

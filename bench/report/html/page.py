@@ -1,9 +1,9 @@
 """What a page is made of: sections of blocks, and nothing about how they look.
 
 A section is a list of blocks. Texts are plain text: whatever they hold, it is shown and never
-obeyed. Words of our own (titles, columns, keys, tones) are written in English and said in the
-page's language by the template, as far as `words` knows them; cells, names and reasons stay as
-they are.
+obeyed. All is written in English and said in the page's language by the template: titles,
+columns and keys whatever they are, cells, reasons and lines where they are sentences. A word alone
+in those may be somebody's name and stays; who puts one of ours there says it (``source.say``).
 
 >>> page = Page(
 ...     title="gate nightly", badge="measured",
@@ -41,7 +41,7 @@ class Verdict(msgspec.Struct, frozen=True):
 class Text(msgspec.Struct, frozen=True):
     """Paragraphs; ``tone`` marks a remark that must not be overlooked.
 
-    ``own``: sentences of our own, which are said in the page's language.
+    ``own``: ours; what somebody else wrote, such as a file, is shown as it is.
     """
 
     kind: ClassVar[str] = "text"

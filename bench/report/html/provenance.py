@@ -17,15 +17,15 @@ SHOWN = 1000
 
 def provenance(source: Source) -> Section:
     """The section."""
-    header = source.header
+    header, say = source.header, source.say
     facts = [
         ("run", header.id),
         ("suite", header.suite),
-        ("state", header.state),
-        ("provenance", source.run.label),
+        ("state", say(header.state)),
+        ("provenance", say(source.run.label)),
         ("started", header.started),
         ("finished", header.finished or "–"),
-        ("executor", header.executor),
+        ("executor", say(header.executor)),
         ("command", shlex.join(header.command)),
         ("rows", f"{len(source.columns):,}"),
         ("cases", f"{len(header.cases):,}"),
@@ -48,7 +48,7 @@ def provenance(source: Source) -> Section:
         blocks.append(Table(columns, rows, caption="stages"))
     if header.events:
         rows = [
-            Row(cells(one["kind"], one["node"], str(one.get("stage", "")), one["text"]))
+            Row(cells(say(one["kind"]), one["node"], str(one.get("stage", "")), one["text"]))
             for one in header.events[:SHOWN]
         ]
         columns = [Column("event"), Column("node"), Column("stage"), Column("text")]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
@@ -14,13 +14,15 @@ import msgspec
 
 from ...errors import InfraError, UsageError
 from ...files import replace_file
-from ..language import Say
+from ..language import Say, narrator, speaker
 from ..plain import plain
 from .page import Block, Cell, Chart, Columns, Figure, Fold, Page, Row, Table
-from .words import SCRIPTED, speaker
+from .words import DRAWN, PICTURED, SCRIPTED
 
 STATIC = 60
 """Rows of a table that stand in the page itself; the others are shown by its script."""
+_WORDED = ("text", "name", "hovertemplate", "ticktext")
+"""Keys of plotly.js under which texts stand for a reader, besides titles, which are ours whole."""
 _INERT = {"<": "\\u003c", ">": "\\u003e", "&": "\\u0026", "\u2028": "\\u2028", "\u2029": "\\u2029"}
 
 
@@ -29,16 +31,18 @@ def render(page: Page) -> str:
 
     Raises `UsageError` where it draws something and plotly is not installed.
     """
-    say = speaker(page.language)
+    say, tell = speaker(page.language), narrator(page.language)
     made = _environment()
-    made.filters["say"] = say
-    made.filters["figures"] = lambda figures: _figures(figures, say)
+    # What is ours is said; where names may stand too, sentences are told and names left.
+    made.filters.update(say=say, tell=tell)
+    made.filters["figures"] = lambda figures: _figures(figures, say, tell)
+    made.filters["rows"] = lambda table: _rows(table, tell)
     drawn = any(isinstance(block, Chart) for one in page.sections for block in _all(one.blocks))
     template = made.get_template("page.html.j2")
     return template.render(
         page=page,
         plotly=markupsafe.Markup(_plotly()) if drawn else "",
-        words={text: say(text) for text in SCRIPTED},
+        words={text: say(text) for text in (*SCRIPTED, *PICTURED, *DRAWN)},
     )
 
 
@@ -111,7 +115,7 @@ def _environment() -> jinja2.Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    made.filters.update(json=embedded, plain=plain, raw=_raw, rows=_rows)
+    made.filters.update(json=embedded, plain=plain, raw=_raw)
     made.globals["STATIC"] = STATIC
     return made
 
@@ -124,19 +128,20 @@ def embedded(value: Any) -> markupsafe.Markup:
     return markupsafe.Markup(text)
 
 
-def _rows(table: Table) -> markupsafe.Markup:
+def _rows(table: Table, tell: Say) -> markupsafe.Markup:
     """A table's rows as its script reads them: what is empty at the end of a list is left out."""
-    rows = [_row(row) for row in table.rows]
+    rows = [_row(row, tell) for row in table.rows]
     return embedded({"numbers": [one.number for one in table.columns], "rows": rows})
 
 
-def _row(row: Row) -> list[Any]:
-    cells = [_cell(one) for one in row.cells]
-    return _short([cells, list(map(plain, row.more)), plain(row.command), row.group])
+def _row(row: Row, tell: Say) -> list[Any]:
+    cells = [_cell(one, tell) for one in row.cells]
+    more = [plain(tell(line)) for line in row.more]
+    return _short([cells, more, plain(row.command), row.group])
 
 
-def _cell(one: Cell) -> str | list[Any]:
-    found = _short([plain(one.text), one.sort, one.tone, one.node])
+def _cell(one: Cell, tell: Say) -> str | list[Any]:
+    found = _short([plain(tell(one.text)), one.sort, one.tone, one.node])
     return found[0] if len(found) == 1 else found
 
 
@@ -146,11 +151,30 @@ def _short(items: list[Any]) -> list[Any]:
     return items
 
 
-def _figures(figures: Sequence[Figure], say: Say) -> list[dict[str, Any]]:
+def _figures(figures: Sequence[Figure], say: Say, tell: Say) -> list[dict[str, Any]]:
     return [
-        {"data": one.data, "layout": one.layout, "caption": plain(say(one.caption))}
+        {
+            "data": [_drawn(each, say, tell) for each in one.data],
+            "layout": _drawn(one.layout, say, tell),
+            "caption": plain(say(one.caption)),
+        }
         for one in figures
     ]
+
+
+def _drawn(value: Any, say: Say, tell: Say, key: str = "") -> Any:
+    """What plotly.js draws, with its texts in the page's language: titles are ours, names not."""
+    if isinstance(value, str):
+        return tell(value) if key in _WORDED else value
+    if isinstance(value, Mapping):
+        if key == "title":
+            return {**value, "text": say(value.get("text", ""))}
+        return {name: _drawn(one, say, tell, name) for name, one in value.items()}
+    if key in _WORDED and isinstance(value, list):
+        return [_drawn(one, say, tell, key) for one in value]
+    if isinstance(value, list) and value and isinstance(value[0], Mapping):
+        return [_drawn(one, say, tell, key) for one in value]
+    return value
 
 
 def _raw(name: str) -> markupsafe.Markup:

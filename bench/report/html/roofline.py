@@ -38,10 +38,10 @@ def roofline(source: Source) -> Section | None:
         if one.maturity is not None:
             ops = ", ".join(f"{op} {ratio:.2f}" for op, ratio in one.maturity.ops.items())
             lead = source.say("speed of the Triton kernels over that of the best library")
-            blocks.append(Text([f"{lead}: {one.maturity.ratio:.2f} ({ops})"], own=False))
+            blocks.append(Text([f"{lead}: {one.maturity.ratio:.2f} ({ops})"]))
         told = [f"{f.kind}: {f.name}: {f.text}" for f in one.findings if f.kind == "above-roof"]
         if told:
-            blocks.append(Text(told[:20], tone="warn", own=False))
+            blocks.append(Text(told[:20], tone="warn"))
     return Section(
         "roofline",
         "Roofline",

@@ -24,8 +24,7 @@ from ...records import Case, Header
 from ...results import ROWS, Columns, RunReader
 from ...rounds import schedule_for
 from ...verdicts import Certification
-from ..language import Language
-from .words import speaker
+from ..language import Language, speaker
 
 
 class Source:

@@ -108,7 +108,7 @@ def _boxes(source: Source, benchmark: str, found: list[Expectation]) -> Figure:
     worst = {
         "type": "scatter",
         "mode": "markers",
-        "name": "worst",
+        "name": source.say("worst"),
         "y": names,
         "x": worst_x,
         "text": worst_text,

@@ -36,7 +36,7 @@ def standing(source: Source) -> Section:
     if source.header.state != "complete":
         blocks.append(Text([STATES[source.header.state]], tone="warn"))
     if source.notes:
-        blocks.append(Text(source.notes, tone="warn", own=False))
+        blocks.append(Text(source.notes, tone="warn"))
     if source.outdated:
         blocks.append(Text([OTHERS], tone="warn"))
     for card in source.cards:
@@ -72,7 +72,11 @@ def _figures(source: Source) -> Iterator[tuple[str, str, str]]:
     for card in source.cards:
         value = say("none") if card.overall is None else f"{card.overall:.0f} / 100"
         between = "" if card.low is None else f"{card.low:.1f} – {card.high:.1f} (95 %), "
-        yield "score", value, f"{between}{say('coverage')} {card.coverage:.0%}, {card.profile}"
+        yield (
+            "score",
+            value,
+            f"{between}{say('coverage')} {card.coverage:.0%}, {say('profile')} {card.profile}",
+        )
     inventory = source.run.inventory
     yield "nodes", f"{inventory.node_count:,}", ""
     yield "devices", f"{inventory.size:,}", ", ".join(source.run.kinds)
@@ -85,7 +89,7 @@ def card_blocks(source: Speaks, card: Scorecard) -> Iterator[Any]:
     """Categories with their scores, what is worth most, every metric, and the chain."""
     language, say = source.language, source.say
     if note := (card.note_zh if language == "zh" and card.note_zh else card.note):
-        yield Text([note], tone="dim", own=False)
+        yield Text([note], tone="dim")
     scored = [one for one in card.categories if one.score is not None]
     if scored:
         yield _bars(source, scored)
@@ -114,7 +118,7 @@ def card_blocks(source: Speaks, card: Scorecard) -> Iterator[Any]:
     if best:
         told = "; ".join(f"{named(one, language)} {one.gain:+.3f}" for one in best[:WORTH])
         lead = say("worth most, in points of the score for one point of efficiency")
-        yield Text([f"{lead}: {told}"], own=False)
+        yield Text([f"{lead}: {told}"])
     yield Fold("every metric of the score", [_metrics(source, every)])
     if card.chain:
         yield Fold("the chain of efficiencies", [_chain(source, card.chain)])

@@ -49,8 +49,7 @@ def topology(source: Source, found: Sequence[PairFabric]) -> list[Block]:
 def usual_name(source: Source, usual: Usual) -> str:
     """A class of links in the page's language: ``same rack, other rail``."""
     return ", ".join(
-        f"{source.say('same' if shared else 'other')} {source.say(key)}"
-        for key, shared in usual.same.items()
+        source.say(f"{'same' if shared else 'other'} {key}") for key, shared in usual.same.items()
     )
 
 

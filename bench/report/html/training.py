@@ -30,7 +30,7 @@ def training(source: Source) -> Section | None:
         return None
     blocks: list[Any] = []
     if phased := {name: found for name, found in steps.items() if _parts(found)}:
-        blocks.append(_phases(phased))
+        blocks.append(_phases(source, phased))
     blocks.append(_table(steps))
     scaled = source.run.scalings
     if scaled:
@@ -39,15 +39,20 @@ def training(source: Source) -> Section | None:
             "further measurements would lie by the line."
         )
         blocks.append(
-            Chart([_curve(one) for one in scaled], says, height=400, title="scaling efficiency")
+            Chart(
+                [_curve(source, one) for one in scaled],
+                says,
+                height=400,
+                title="scaling efficiency",
+            )
         )
-        lost = [_losses(one) for one in scaled if any(size.slower is not None
+        lost = [_losses(source, one) for one in scaled if any(size.slower is not None
                                                       for size in one.sizes)]  # fmt: skip
         if lost:
             says = "Shares of a step that are lost against the smallest group, by cause."
             blocks.append(Chart(lost, says, height=360, title="where it is lost"))
-        blocks += [Text([f"{one.name}: {one.problem}"], own=False) for one in scaled if one.problem]
-        blocks.append(_further(scaled))
+        blocks += [Text([f"{one.name}: {one.problem}"]) for one in scaled if one.problem]
+        blocks.append(_further(source, scaled))
     lead = "A step by its phases, and what growing the group costs."
     return Section("training", "Training", blocks, lead=lead)
 
@@ -68,7 +73,7 @@ def _parts(found: dict[str, CaseSummary]) -> list[tuple[str, float]]:
     return [(phase, value) for phase, value in parts if value is not None]
 
 
-def _phases(steps: dict[str, dict[str, CaseSummary]]) -> Chart:
+def _phases(source: Source, steps: dict[str, dict[str, CaseSummary]]) -> Chart:
     names = list(steps)
     data = []
     for number, phase in enumerate(PHASES):
@@ -78,13 +83,13 @@ def _phases(steps: dict[str, dict[str, CaseSummary]]) -> Chart:
                 {
                     "type": "bar",
                     "orientation": "h",
-                    "name": phase,
+                    "name": source.say(phase),
                     "y": names,
                     "x": values,
                     "text": [format_value(value, "s") for value in values],
                     "textposition": "none",
                     "marker": {"color": f"$s{number}"},
-                    "hovertemplate": hover("%{y}<br>" + phase + ": %{text}"),
+                    "hovertemplate": hover(f"%{{y}}<br>{source.say(phase)}: %{{text}}"),
                 }
             )
     whole = [steps[name]["step_p50"].median for name in names]
@@ -92,7 +97,7 @@ def _phases(steps: dict[str, dict[str, CaseSummary]]) -> Chart:
         {
             "type": "scatter",
             "mode": "markers",
-            "name": "step p50",
+            "name": source.say("step p50"),
             "y": names,
             "x": whole,
             "text": [format_value(value, "s") for value in whole],
@@ -126,11 +131,11 @@ def _table(steps: dict[str, dict[str, CaseSummary]]) -> Table:
     return Table(columns, rows)
 
 
-def _curve(one: Scaling) -> Figure:
+def _curve(source: Source, one: Scaling) -> Figure:
     measured = {
         "type": "scatter",
         "mode": "lines+markers",
-        "name": "measured",
+        "name": source.say("measured"),
         "x": [size.devices for size in one.sizes],
         "y": [100 * size.efficiency for size in one.sizes],
         "marker": {"color": "$s0", "size": 8},
@@ -154,7 +159,7 @@ def _curve(one: Scaling) -> Figure:
             {
                 "type": "scatter",
                 "mode": "lines",
-                "name": "by the line",
+                "name": source.say("by the line"),
                 "x": x,
                 "y": middle,
                 "line": {"color": "$s0", "dash": "dash"},
@@ -171,7 +176,7 @@ def _curve(one: Scaling) -> Figure:
     return Figure(data, layout, name=f"{one.name} ({one.kind})", caption=f"{caption}.")
 
 
-def _losses(one: Scaling) -> Figure:
+def _losses(source: Source, one: Scaling) -> Figure:
     sizes = [size for size in one.sizes if size.slower is not None]
     data = []
     for number, (field, name) in enumerate(LOST):
@@ -180,7 +185,7 @@ def _losses(one: Scaling) -> Figure:
             data.append(
                 {
                     "type": "bar",
-                    "name": name,
+                    "name": source.say(name),
                     "x": [str(size.devices) for size in sizes],
                     "y": [None if value is None else 100 * value for value in values],
                     "marker": {"color": f"$s{number}"},
@@ -195,7 +200,8 @@ def _losses(one: Scaling) -> Figure:
     return Figure(data, layout, name=f"{one.name} ({one.kind})")
 
 
-def _further(scaled: list[Scaling]) -> Table:
+def _further(source: Source, scaled: list[Scaling]) -> Table:
+    say = source.say
     columns = [Column("training"), Column("devices", number=True)]
     columns += [Column("efficiency", number=True), Column("95 % interval", number=True)]
     columns += [Column("from")]
@@ -204,11 +210,11 @@ def _further(scaled: list[Scaling]) -> Table:
         for size in one.sizes:
             found = [Cell(one.name), Cell(str(size.devices), size.devices)]
             found += [Cell(f"{size.efficiency:.1%}", size.efficiency), Cell("–")]
-            rows.append(Row([*found, Cell(one.provenance)], group=one.kind))
+            rows.append(Row([*found, Cell(say(one.provenance))], group=say(one.kind)))
         for far in one.further:
             high = "?" if far.high is None else f"{far.high:.1%}"
             found = [Cell(one.name), Cell(str(far.devices), far.devices)]
             found += [Cell(f"{far.efficiency:.1%}", far.efficiency)]
             found += [Cell(f"{far.low:.1%} – {high}"), Cell("by the line", None, "dim")]
-            rows.append(Row(found, group=one.kind))
+            rows.append(Row(found, group=say(one.kind)))
     return Table(columns, rows)

@@ -45,7 +45,7 @@ def why(source: Source) -> Section | None:
         if event["kind"].endswith("-lost")
     ]
     if lost:
-        blocks.append(Fold("lost while measuring", [Text(lost[:LISTED], own=False)], tone="bad"))
+        blocks.append(Fold("lost while measuring", [Text(lost[:LISTED])], tone="bad"))
     if source.verdict is None and source.run.inventory.size:
         blocks.append(
             Commands(
@@ -71,11 +71,11 @@ def certified(source: Speaks, found: Certification) -> Iterator[Any]:
     for kind, every in (("drain", found.drain), ("bring back", found.undrain)):
         for scheduler, lines in every.items():
             more = len(lines) - COMMANDS
-            said = [Text([f"and {more} more, in verdict.json"], own=False)] if more > 0 else []
+            said = [Text([f"and {more} more, in verdict.json"])] if more > 0 else []
             title = f"{source.say(kind)} ({scheduler})"
             yield Fold(title, [Commands(lines[:COMMANDS]), *said])
     if found.notes:
-        yield Fold("notes", [Text(found.notes, own=False)])
+        yield Fold("notes", [Text(found.notes)])
 
 
 def _card(source: Speaks, node: NodeVerdict, opened: bool) -> Fold:
@@ -83,7 +83,7 @@ def _card(source: Speaks, node: NodeVerdict, opened: bool) -> Fold:
         return Fold(node.node, [Text([UNEXPLAINED])], tone="bad")
     first = node.evidence[0]
     value, expected, worse = figures(first)
-    said = [about(first)]
+    said = [source.say(about(first))]
     if value:
         said.append(f"{value}, {source.say('expected')} {expected or '–'}")
     if worse:
@@ -91,10 +91,10 @@ def _card(source: Speaks, node: NodeVerdict, opened: bool) -> Fold:
     rows = []
     for one in node.evidence[:50]:
         told = [Cell(about(one)), *map(Cell, figures(one)), Cell("; ".join(details(one)[:1]))]
-        rows.append(Row(told, [one.text, *details(one)[1:]], one.command, one.against))
+        rows.append(Row(told, [one.text, *details(one)[1:]], one.command, source.say(one.against)))
     columns = [Column("found"), Column("value", number=True), Column("expected", number=True)]
     columns += [Column("worse by", number=True), Column("evidence")]
-    blocks: list[Any] = [Text(details(first), own=False)]
+    blocks: list[Any] = [Text(details(first))]
     if first.command:
         blocks.append(Commands([first.command], "check again"))
     if len(node.evidence) > 1:
@@ -123,7 +123,7 @@ def _table(source: Speaks, worst: list[NodeVerdict]) -> Table:
             Cell(worse, one.effect),
             Cell(str(len(node.evidence)), len(node.evidence)),
         ]
-        rows.append(Row(found, [one.text, *details(one)], one.command, one.against))
+        rows.append(Row(found, [one.text, *details(one)], one.command, source.say(one.against)))
     rest = len(worst) - LISTED
     caption = f"the worst {LISTED} of {len(worst)}" if rest > 0 else "all rejected nodes"
     return Table(columns, rows, caption=caption)
@@ -150,4 +150,4 @@ def findings_by_kind(source: Speaks, findings: list[Finding]) -> Iterator[Any]:
         lines = merged(told, source.language)
         quiet = kind in ("skipped", "note")
         title = f"{source.say(kind)} ({len(told)})"
-        yield Fold(title, [Text(lines[:LISTED], own=False)], tone="" if quiet else "warn")
+        yield Fold(title, [Text(lines[:LISTED])], tone="" if quiet else "warn")

@@ -59,15 +59,15 @@ def _told(sources: Sequence[Source]) -> dict[str, str]:
     """What a system's runs say of themselves; of several, all that they say."""
     told: dict[str, dict[str, None]] = {}
     for source in sources:
-        header, inventory = source.header, source.run.inventory
+        header, inventory, say = source.header, source.run.inventory, source.say
         said = [
-            ("suite", header.suite),
-            ("started", header.started),
-            ("executor", header.executor),
-            ("state", header.state),
-            ("chips", ", ".join(source.run.kinds)),
-            ("nodes", f"{inventory.node_count:,}"),
-            ("devices", f"{inventory.size:,}"),
+            (say("suite"), header.suite),
+            (say("started"), header.started),
+            (say("executor"), say(header.executor)),
+            (say("state"), say(header.state)),
+            (say("chips"), ", ".join(source.run.kinds)),
+            (say("nodes"), f"{inventory.node_count:,}"),
+            (say("devices"), f"{inventory.size:,}"),
             *flattened(header.environment),
         ]
         for key, value in said:

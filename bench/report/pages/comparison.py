@@ -10,8 +10,7 @@ from ...analysis.comparison import Compared, Comparison
 from ..comparison import cell, letter, named, ranking, rule
 from ..html.intervals import Line, Mark, shares
 from ..html.page import Block, Cell, Column, Page, Row, Section, Table, Text, Verdict
-from ..html.words import speaker
-from ..language import Language
+from ..language import Language, speaker
 
 DRAWN = 40
 """Metrics whose efficiencies are drawn; the table has all."""

@@ -28,14 +28,14 @@ def conformity_page(found: Conformity, language: Language = "en") -> Page:
         badge="measured",
         lines=[", ".join(found.devices) or "no device"],
         sections=[
-            Section("verdict", "Verdict", [_headline(found, voice)]),
+            Section("verdict", "Verdict", [_headline(found)]),
             Section("checks", "Checks", [_table(found, voice)], "What does not hold first."),
         ],
         language=language,
     )
 
 
-def _headline(found: Conformity, voice: Voice) -> Block:
+def _headline(found: Conformity) -> Block:
     held = {one.verdict for one in found.results}
     tone: Tone
     if "fail" in held:
@@ -45,8 +45,6 @@ def _headline(found: Conformity, voice: Voice) -> Block:
     else:
         said, tone = "keeps the contract", "good"
     text = f"backend {found.backend} {said}"
-    if voice.language == "zh":
-        text = f"后端 {found.backend} {voice.say(said)}"
     counts = [(WORDS[one], str(found.counts.get(one, 0)), MEANING[one]) for one in WORST]
     lines = [found.said(), f"exit code {found.exit}"]
     return Headline(text, tone, lines, counts)

@@ -73,7 +73,7 @@ def _verdict(report: GateReport, bad: Sequence[Judged]) -> list[Block]:
     lines.append(f"exit code {int(report.exit)}")
     blocks: list[Block] = [Verdict(verdict_line(report), tone, lines, figures)]
     if report.notes:
-        blocks.append(Text(report.notes, "warn", own=False))
+        blocks.append(Text(report.notes, "warn"))
     return blocks
 
 

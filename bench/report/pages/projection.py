@@ -13,7 +13,7 @@ from ...analysis.projection.search import NAMES
 from ...units import format_duration
 from ..html.page import Block, Cell, Column, Facts, Page, Row, Section, Table, Text, Verdict
 from ..html.parts import Part, parts
-from ..language import Language
+from ..language import Language, Say, speaker
 from ..projection import headline, layout_line, searched_lines, step_line, training_lines
 
 PROJECTED = "projected"
@@ -22,6 +22,7 @@ PROJECTED = "projected"
 
 def projection_page(found: Projection, language: Language = "en") -> Page:
     """What ``hengsuan project MODEL --cluster CLUSTER --json`` printed."""
+    say = speaker(language)
     sections = [
         Section("verdict", "Projection", _verdict(found)),
         Section("step", "A step", [_step(found)], "Where its time goes."),
@@ -30,11 +31,11 @@ def projection_page(found: Projection, language: Language = "en") -> Page:
     ]
     if found.gains:
         lead = "How much shorter a step is with a tenth more of each."
-        sections.append(Section("bottleneck", "What limits it", [_gains(found)], lead))
+        sections.append(Section("bottleneck", "What limits it", [_gains(found, say)], lead))
     if found.found is not None:
-        blocks: list[Block] = [Text(searched_lines(found), own=False)]
+        blocks: list[Block] = [Text(searched_lines(found))]
         sections.append(Section("search", "Other layouts", blocks))
-    sections.append(Section("sources", "What it rests on", _sources(found)))
+    sections.append(Section("sources", "What it rests on", _sources(found, say)))
     return Page(
         title=f"{found.model} on {found.cluster}",
         kicker="projection",
@@ -93,17 +94,17 @@ def _size(size: float) -> str:
 def _training(found: Projection) -> list[Block]:
     lines = training_lines(found)
     absent = [line for line in lines if line.startswith("absent: ")]
-    blocks: list[Block] = [Text([line for line in lines if line not in absent], own=False)]
-    return [*blocks, Text(absent, "dim", own=False)] if absent else blocks
+    blocks: list[Block] = [Text([line for line in lines if line not in absent])]
+    return [*blocks, Text(absent, "dim")] if absent else blocks
 
 
-def _gains(found: Projection) -> Block:
+def _gains(found: Projection, say: Say) -> Block:
     most = max([gain.gain for gain in found.gains] + [1e-9])
     columns = [Column("resource"), Column("shorter step", number=True), Column("layout then")]
     rows = [
         Row(
             [
-                Cell(gain.resource),
+                Cell(say(gain.resource)),
                 Cell(f"{gain.gain:.2%}", gain.gain, "good" if gain.gain == most else ""),
                 Cell(gain.plan),
             ]
@@ -113,21 +114,21 @@ def _gains(found: Projection) -> Block:
     return Table(columns, rows)
 
 
-def _sources(found: Projection) -> list[Block]:
+def _sources(found: Projection, say: Say) -> list[Block]:
     rows = []
     for what, source in found.sources.items():
         if what in found.assumed:
             continue  # its figure is told below
         measured = source.startswith("measured")
-        rows.append(Row([Cell(what), Cell(source, tone="good" if measured else "")]))
+        rows.append(Row([Cell(say(what)), Cell(say(source), tone="good" if measured else "")]))
     blocks: list[Block] = [Table([Column("figure"), Column("rests on")], rows)]
     if found.assumed:
-        taken = [Row([Cell(what), Cell(said)]) for what, said in found.assumed.items()]
+        taken = [Row([Cell(say(what)), Cell(say(said))]) for what, said in found.assumed.items()]
         blocks.append(Table([Column("assumed"), Column("and why")], taken))
     if found.unmeasured:
         shapes = ", ".join(found.unmeasured)
         lines = [f"worth measuring, for --calibrate: gemm {found.dtype} {shapes}"]
-        blocks.append(Text(lines, "dim", own=False))
+        blocks.append(Text(lines, "dim"))
     return blocks
 
 

@@ -38,7 +38,7 @@ def score_page(found: Scores, language: Language = "en") -> Page:
         verdict = Verdict(voice.say("nothing could be scored"), "warn")
         sections = [Section("score", "Score", [verdict])]
     if found.notes:
-        sections.insert(0, Section("notes", "Notes", [Text(found.notes, "warn", own=False)]))
+        sections.insert(0, Section("notes", "Notes", [Text(found.notes, "warn")]))
     return Page(
         title=f"score by profile {', '.join(dict.fromkeys(card.profile for card in cards)) or '–'}",
         kicker="score",
@@ -53,8 +53,7 @@ def score_page(found: Scores, language: Language = "en") -> Page:
 def _verdict(card: Scorecard, language: Language) -> Verdict:
     whole = "–" if card.overall is None else f"{card.overall:.1f} / 100"
     between = "" if card.low is None else f"{card.low:.1f} – {card.high:.1f} (95 %)"
-    of = ("overall score", "coverage") if language == "en" else ("总分", "覆盖率")
-    text = f"{of[0]} {whole}, {of[1]} {card.coverage:.0%}"
+    text = f"overall score {whole}, coverage {card.coverage:.0%}"
     said = ("score", whole, between), ("coverage", f"{card.coverage:.0%}", "")
     tone: Tone = "bad" if card.exit == Exit.FINDING else "warn" if card.exit != Exit.OK else ""
     return Verdict(text, tone, [headline(card, language)], said)

@@ -10,7 +10,7 @@ from ...errors import Exit
 from ..html.intervals import Line, Mark, changes
 from ..html.page import Block, Cell, Column, Page, Row, Section, Table, Text, Verdict
 from ..html.words import Voice
-from ..language import Language
+from ..language import Language, Say
 from .projection import PROJECTED
 
 
@@ -50,7 +50,8 @@ class Validated(msgspec.Struct, frozen=True):
 
 def validation_page(found: Validated, language: Language = "en") -> Page:
     """Bounds, errors by table, every run, the constants that were fitted."""
-    runs = [*_drawn(found), _rows(found, Voice(language))]
+    voice = Voice(language)
+    runs = [*_drawn(found, voice), _rows(found, voice)]
     return Page(
         title="projections beside published training runs",
         kicker="validation",
@@ -58,9 +59,11 @@ def validation_page(found: Validated, language: Language = "en") -> Page:
         lines=[f"constants are fitted on runs of at most {SMALL} chips, the others are predicted"],
         sections=[
             Section("verdict", "Verdict", _verdict(found)),
-            Section("errors", "Errors", [_errors(found)], "Of held-out steps, by table."),
+            Section(
+                "errors", "Errors", [_errors(found, voice.say)], "Of held-out steps, by table."
+            ),
             Section("runs", "Runs", runs, "Above zero: too slow."),
-            Section("constants", "Constants", [_constants(found)]),
+            Section("constants", "Constants", [_constants(found, voice.say)]),
         ],
         language=language,
     )
@@ -78,28 +81,28 @@ def _verdict(found: Validated) -> list[Block]:
     text = "every bound is met" if good else "a bound is missed"
     blocks: list[Block] = [Verdict(text, "good" if good else "bad", found.missed, figures)]
     if found.notes:
-        blocks.append(Text(found.notes, "warn", own=False))
+        blocks.append(Text(found.notes, "warn"))
     return blocks
 
 
-def _errors(found: Validated) -> Block:
+def _errors(found: Validated, say: Say) -> Block:
     columns = [Column("table"), Column("mean error", number=True)]
     columns += [Column("largest error", number=True), Column("memory, mean and largest")]
     rows = []
     for name, one in found.errors.items():
         memory = ", ".join(map(_percent, one.memory)) if one.memory else "–"
-        cells = [Cell(name or "all"), Cell(_percent(one.mean), one.mean)]
+        cells = [Cell(name or say("all")), Cell(_percent(one.mean), one.mean)]
         rows.append(Row([*cells, Cell(_percent(one.largest), one.largest), Cell(memory)]))
     return Table(columns, rows)
 
 
-def _drawn(found: Validated) -> list[Block]:
+def _drawn(found: Validated, voice: Voice) -> list[Block]:
     lines = [
         Line(
             one.name,
             [Mark(one.error, tone="dim" if one.fitted else "")],
             f"{one.error:+.1%}",
-            about=_role(one),
+            about=voice.say(_role(one)),
         )
         for one in found.rows
         if one.error > -1
@@ -136,14 +139,14 @@ def _role(one: Compared) -> str:
     return "fitted" if one.fitted else "held out"
 
 
-def _constants(found: Validated) -> Block:
+def _constants(found: Validated, say: Say) -> Block:
     columns = [Column("constant"), Column("of")]
     columns += [Column(head, number=True) for head in ("value", "standard deviation", "typical")]
     rows = [
         Row(
             [
-                Cell(one.name),
-                Cell(one.chip or "all"),
+                Cell(say(one.name)),
+                Cell(one.chip or say("all")),
                 Cell(f"{one.value:.4g}", one.value),
                 Cell(f"{one.deviation:.2g}", one.deviation),
                 Cell(f"{one.typical:.4g}", one.typical),

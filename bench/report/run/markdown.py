@@ -30,14 +30,14 @@ def run_markdown(source: Source, most: int = MOST_BYTES) -> str:
     What has no room is counted in its place.
     """
     say, header = source.say, source.header
-    room = Room(most, f"`hengsuan results show {escape(header.id)}`")
+    room = Room(most, f"`hengsuan results show {escape(header.id)}`", say)
     kinds = ", ".join(source.run.kinds)
-    about = [source.run.label, header.suite, kinds, header.started, header.state]
+    about = [say(source.run.label), header.suite, kinds, header.started, say(header.state)]
     room.add(f"# {escape(header.id)}\n\n{escape(' · '.join(filter(None, about)))}\n\n")
-    for note in (*source.notes, *([say(OTHERS)] if source.outdated else [])):
-        room.add(f"**{escape(note)}**\n\n")
+    for note in (*source.notes, *([OTHERS] if source.outdated else [])):
+        room.add(f"**{escape(say(note))}**\n\n")
     if source.verdict is not None:
-        room.add(certification_markdown(source.verdict, most // 2) + "\n")
+        room.add(certification_markdown(source.verdict, most // 2, source.language) + "\n")
     for card in source.cards:
         _score(room, source, card)
     counts: Counter[Status] = Counter()
@@ -51,7 +51,7 @@ def run_markdown(source: Source, most: int = MOST_BYTES) -> str:
             _row(_case(source, one, source.expectations.get(one.case.id)))
             for one in source.run.summaries
         )
-        room.add_all(lines, "\nand {} more cases\n")
+        room.add_all(lines, say("\nand {} more cases\n"))
     return room.text()
 
 

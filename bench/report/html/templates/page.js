@@ -200,7 +200,10 @@
       const names = [...new Set(lying.y)];
       usual.yaxis = { ...axis, tickvals: names, ticktext: names.map((name) => short(place, name)) };
     }
-    const buttons = { displaylogo: false, modeBarButtonsToRemove: ["select2d", "lasso2d"], toImageButtonOptions: { format: "svg" } };
+    // Words of plotly.js, and its dates; numbers are written alike in both languages.
+    const format = { date: "%Y-%m-%d", time: "%H:%M:%S", year: "%Y", month: "%Y-%m", dayMonth: "%m-%d", dayMonthYear: "%Y-%m-%d" };
+    const told = root.lang === "en" ? {} : { locale: root.lang, locales: { [root.lang]: { dictionary: words, format } } };
+    const buttons = { ...told, displaylogo: false, modeBarButtonsToRemove: ["select2d", "lasso2d", "sendChartToCloud"], toImageButtonOptions: { format: "svg" } };
     await Plotly.react(place, themed(data, known), themed(merged(usual, asked), known), { responsive: true, ...buttons });
   }
   const drawings = [];

@@ -1,0 +1,340 @@
+"""Chinese is whole: no page, Markdown or table of a run or document is left in English."""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections import Counter
+from pathlib import Path
+
+import msgspec
+import pytest
+from click.testing import CliRunner
+
+sys.path.insert(0, str(Path(__file__).parent))
+sys.path.insert(0, str(Path(__file__).parents[1] / "browser"))
+import made_pages
+from english_left import english, phrases, shown
+from report_runs import written
+from sentences import SLOT, sentences, untold
+
+import bench
+from bench.analysis.subject import Run
+from bench.cli import cli
+from bench.configs.cluster import KINDS
+from bench.report.chinese import TABLES
+from bench.report.gate.words import label
+from bench.report.html.provenance import flattened
+from bench.report.language import chinese, prose
+from bench.results import RunReader
+from bench.telemetry import DEVICE, NODE, TelemetryHeader, TelemetryRow
+from bench.verdicts import write_verdict
+
+FAULTS = """\
+name: every-fault
+chip: sim-a
+nodes: 16
+devices: 2
+seed: 3
+typical: {"*.error": 1e-3, launch.time: 6e-6, train.peak_memory: 2e10, "*.repetitions": 500}
+labels: {rack: 4}
+facts: {drivers: {accelerator: "5.2.1"}}
+faults:
+  - {kind: slow, node: 1, factor: 0.8}
+  - {kind: slow-chip, node: 2, device: 1}
+  - {kind: hot-chip, node: 3, device: 0}
+  - {kind: slow-memory, node: 4, device: 0}
+  - {kind: bad-nic, node: 5}
+  - {kind: bad-cable, count: 1}
+  - {kind: flapping-link, node: 7, repeats: 0.5}
+  - {kind: corrupting-chip, node: 8, device: 1}
+  - {kind: dying-node, node: 9, after: 10}
+  - {kind: contended-host, node: 10}
+  - {kind: wrong, node: 11}
+  - {kind: crash, node: 12}
+  - {kind: drift, node: 13, facts: {drivers: {accelerator: "5.1.9"}}}
+  - {kind: bin, share: 0.2, factor: 0.97}
+"""
+SUITE = """\
+name: forms
+rule: {precision: 0.02, budget: 100ms, warmup: 10ms}
+stages:
+  - name: device
+    benchmarks:
+      - gemm: {shape: 4096x4096x4096, dtype: [fp32, bf16], impl: [torch, triton]}
+      - stream: {op: [copy, triad], size: 1GiB, dtype: fp32, impl: torch}
+  - name: node
+    benchmarks:
+      - collectives: {op: [all_reduce, barrier], size: 1KiB..16MiB x32, over: node}
+      - train: {model: small, dtype: bf16, over: growing}
+      - train: {model: small, dtype: bf16, over: growing, batch: 64, batch_of: group}
+  - name: fabric
+    benchmarks:
+      - pairs: {size: 64MiB, of: node, schedule: sample, matchings: 3}
+      - incast: {size: 1MiB, over: all}
+      - overlap: {op: all_reduce, size: 16MiB, dtype: bf16, over: node}
+"""
+
+
+def hengsuan(*words: object) -> str:
+    done = CliRunner().invoke(cli, list(map(str, words)), standalone_mode=False)
+    if done.exception is not None:
+        raise done.exception
+    return done.output
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory) -> dict[str, Path]:
+    """Runs by name: every fault, forms of communication and scaling, and one with a bad day."""
+    folder = tmp_path_factory.mktemp("chinese")
+    (folder / "faults.yaml").write_text(FAULTS, encoding="utf-8")
+    (folder / "forms.yaml").write_text(SUITE, encoding="utf-8")
+    hengsuan("certify", "--cluster", folder / "faults.yaml", "--quiet", "--out", folder / "faults")
+    where = ("--cluster", "small", "--quiet", "--out")
+    hengsuan("run", folder / "forms.yaml", *where, folder / "forms")
+    hengsuan("run", "quick", *where, folder / "quick")
+    made = {name: next((folder / name).iterdir()) for name in ("faults", "forms", "quick")}
+    made["day"] = bad_day(folder)
+    return made
+
+
+def bad_day(folder: Path) -> Path:
+    """A run that was cut short, with telemetry, and all that hosts have to say of themselves."""
+    told = [
+        ("counters", "a", {"changes": {"eth0 rx_errors": 12}, "text": ""}),
+        ("kernel-log", "a", {"text": "mce: [Hardware Error]: CPU 3"}),
+        ("device", "b", {"text": "0: ecc_uncorrected 2"}),
+        ("agent-lost", "b", {"text": "its agent did not answer for 30 s"}),
+        ("warning", "", {"text": "node c is not measured: no device"}),
+    ]
+    events = [
+        {"time": 1.0, "kind": kind, "node": node, "stage": "device", **more}
+        for kind, node, more in told
+    ]
+    run = written(
+        folder, ["a", "b", "c"], events=events, state="interrupted", finished="", environment={}
+    )
+    node = TelemetryRow(0, 1.0, [0.5] * len(NODE), [[1.0] * len(DEVICE)] * 2)
+    lines = msgspec.json.Encoder().encode_lines([TelemetryHeader(period=1.0), node])
+    (run / "telemetry.jsonl").write_bytes(lines)
+    return run
+
+
+def named(run: Path) -> set[str]:
+    """What is a name in a run's page, besides what the run calls its cases."""
+    return phrases(run) | set(hosts(run))
+
+
+def hosts(run: Path) -> list[str]:
+    header = RunReader(run).header
+    told = [text for pair in flattened(header.environment) for text in pair]
+    texts = [str(event["text"]) for event in header.events if event["kind"] != "warning"]
+    devices = [one for node in header.nodes for one in (node.name, *(d.name for d in node.devices))]
+    backends = [node.backend for node in header.nodes]
+    backends += [header.fleet.backend] if header.fleet is not None else []
+    kinds = Run(header, RunReader(run).columns(), {}).kinds
+    return [*told, *texts, *devices, *backends, *kinds, *PROFILES]
+
+
+def left(texts, names) -> str:
+    """Texts in which English is left, the words of each behind it."""
+    kept = Names(names)
+    parts = dict.fromkeys(part for text in texts for part in text.split(" · "))
+    found = {text: words for text in parts if (words := english(text, kept))}
+    return "\n".join(f"{text}  ← {' '.join(words)}" for text, words in found.items())
+
+
+class Names(list):
+    """Names, the longest first, in which looking for one takes no time."""
+
+    def __init__(self, names) -> None:
+        super().__init__(sorted(map(str, names), key=len, reverse=True))
+        self._held = set(self)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._held
+
+
+PROFILES = ("cluster", "certify", "default", "shanghai-2026", "gbt-46346")
+RUNS = ("faults", "forms", "quick", "day")
+
+
+@pytest.mark.parametrize("name", RUNS)
+def test_a_page_of_a_run(runs, tmp_path, name):
+    hengsuan("report", runs[name], "--output", tmp_path / "x.html", "--lang", "zh")
+    texts = shown((tmp_path / "x.html").read_text(encoding="utf-8"))
+    assert len(texts) > 100
+    assert left(texts, named(runs[name])) == ""
+
+
+@pytest.mark.parametrize("name", ["faults", "day"])
+def test_markdown_of_a_run(runs, name):
+    text = hengsuan("report", runs[name], "--format", "md", "--lang", "zh")
+    assert "结论" in text or "测量" in text
+    assert left(plainly(text), named(runs[name])) == ""
+
+
+def plainly(text: str) -> list[str]:
+    """Lines and cells of Markdown or a table, without fenced commands."""
+    text = re.sub(r"(`{3,}).*?\1", "", text, flags=re.DOTALL)
+    text = re.sub(r"\\(.)", r"\1", text.replace("&#64;", "@"))
+    parts = re.split(r"<br>|</?\w+>|\n|\s\|\s| {2,}|[│┃]", text)
+    return [part.strip("|#-* ") for part in parts]
+
+
+@pytest.mark.parametrize(
+    ("verb", "more"),
+    [
+        ("score", ()),
+        ("score", ("--profile", "shanghai-2026")),
+        ("score", ("--profile", "gbt-46346")),
+        ("expect", ()),
+        ("compare", ()),
+    ],
+)
+def test_terminals(runs, verb, more):
+    given = [runs["quick"], runs["forms"]][: 2 if verb == "compare" else 1]
+    text = hengsuan(verb, *given, *more, "--lang", "zh")
+    names = set().union(*map(named, given))
+    assert left(plainly(text), names) == ""
+
+
+@pytest.mark.parametrize(
+    "kind", ["score", "compare", "project", "validate", "gate", "check", "verdict"]
+)
+def test_pages_of_documents(runs, tmp_path, kind):
+    file = tmp_path / f"{kind}.json"
+    names: set[str] = named(runs["quick"]) | named(runs["forms"])
+    if kind == "verdict":
+        made = made_pages.verdict()
+        write_verdict(tmp_path, made)
+        held = [one for node in made.nodes for one in node.evidence]
+        names |= {text for one in held for text in (one.text, one.cause, one.metric)}
+        names |= {made.run, made.suite, made.profile, *made.notes}
+    elif kind in ("gate", "check"):
+        made = getattr(made_pages, kind)()
+        file.write_bytes(msgspec.json.encode(made))
+        if kind == "gate":
+            names |= {text for one in made.judged for text in (label(one), one.name)}
+        else:
+            names |= {*made.devices, *(one.check for one in made.results)}
+    else:
+        words = {
+            "score": ["score", runs["quick"]],
+            "compare": ["compare", runs["quick"], runs["forms"]],
+            "project": ["project", "dense-1t", "--cluster", "plan-16384", "--bottleneck"],
+            "validate": ["project", "--validate"],
+        }[kind]
+        file.write_text(hengsuan(*words, "--json"), encoding="utf-8")
+        if kind == "validate":
+            names |= {one["name"] for one in msgspec.json.decode(file.read_bytes())["rows"]}
+    hengsuan("report", file, "--output", tmp_path / "x.html", "--lang", "zh")
+    assert left(shown((tmp_path / "x.html").read_text(encoding="utf-8")), names) == ""
+
+
+def test_a_page_of_a_comparison_with_the_runs_beside(runs, tmp_path):
+    given = runs["quick"], runs["forms"]
+    hengsuan("compare", *given, "--html", tmp_path / "x.html", "--lang", "zh")
+    names = named(given[0]) | named(given[1])
+    texts = shown((tmp_path / "x.html").read_text(encoding="utf-8"))
+    assert left((text.removeprefix("A：").removeprefix("B：") for text in texts), names) == ""
+
+
+def test_every_kind_of_fault_is_among_the_faults():
+    assert {kind for kind in KINDS if f"kind: {kind}," not in FAULTS} == set()
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("a, b: memory", ["memory"]),
+        ("节点 gpu-07 的 `a b` 为 12 GB/s，MFU 40%", []),
+        ("gpu-07/3 all_reduce eth0.mtu --max-drain=5%", []),
+        ("wait 等待", ["wait"]),
+    ],
+)
+def test_english_is_found(text, told):
+    assert english(text) == told
+
+
+BENCH = Path(bench.__file__).parent
+ROOMS = ("report/html", "report/pages", "analysis", "workloads", "conformance")
+FILES = (
+    "report/evidence.py", "report/markdown.py", "report/run/markdown.py", "report/room.py",
+    "report/score.py", "report/comparison.py", "report/expectation.py", "report/gate/words.py",
+    "host/contention.py", "host/processes.py", "cluster/lead.py", "cluster/party.py",
+    "cluster/ranks.py", "cluster/simulated/executor.py", "campaigns/certify.py",
+    "verdicts.py", "records.py", "gates.py", "conformity.py",
+)  # fmt: skip
+NEVER_SAID = {
+    "analysis/gate/histories.py": "`gate history` has no --lang",
+    "analysis/gate/history.py": "`gate history` has no --lang",
+    "analysis/gate/series.py": "`gate history` has no --lang",
+    "analysis/gate/wanted.py": "`gate history` has no --lang",
+    "analysis/gate/differences.py": "`gate history` has no --lang",
+    "analysis/projection/published.py": "what is wrong with a file",
+    "analysis/projection/machine.py": "what is wrong with a cluster's file",
+    "analysis/projection/plan.py": "what is wrong with a layout",
+    "conformance/suite.py": "what a check is, for --help",
+    "conformance/cases.py": "what a check is, for --help",
+    "conformance/test_conformance.py": "for pytest",
+    "verdicts.py": "for the reference",
+    "records.py": "for the reference, but for the states, which pages show",
+    "workloads/counts.py": "for the reference",
+    "workloads/steps.py": "for the reference",
+}
+"""Modules some of whose sentences no report in Chinese shows, and why."""
+CODE = (
+    "dict[",
+    "dp: fsdp, tp: ",
+    "one way of eight bytes",
+    "there and back of eight bytes",
+    "host's free",
+)
+"""Texts that are no sentences of a report: types, settings, what the reference says."""
+
+
+def test_every_sentence_in_the_source_has_its_chinese():
+    files = [file for room in ROOMS for file in sorted((BENCH / room).rglob("*.py"))]
+    files += [BENCH / name for name in FILES]
+    seen, missing = 0, []
+    for file in files:
+        name = str(file.relative_to(BENCH))
+        for line, text in sentences(file):
+            seen += 1
+            if name not in NEVER_SAID and not any(one in text for one in CODE):
+                missing += [f"{name}:{line}: {part}" for part in untold(text)]
+    assert seen > 500
+    assert "\n".join(missing) == ""
+
+
+def test_the_table_holds_together():
+    keys = Counter(key for table in TABLES for key in table)
+    assert [key for key, count in keys.items() if count > 1] == []
+    for table in TABLES:
+        for key, told in table.items():
+            slots = len(SLOT.findall(key))
+            if slots:
+                marks = [f"<{number}>" for number in range(slots)]
+                assert "{" not in told.format(*marks).replace("%{x}", ""), key
+            assert told.strip(), key
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("gpu-1: no value was measured; not reached", "gpu-1：没有测量值；未执行到"),
+        ("the suite quick does not measure it", "套件 quick 未测量此项"),
+        ("not measured: compute, memory", "未测量：计算、内存"),
+        ("waited for a <b>; or more", "waited for a <b>; or more"),
+        ("((((" * 900, "((((" * 900),
+        ("not measured: " * 280, None),
+    ],
+)
+def test_parts_are_said_and_what_is_unknown_stays(text, told):
+    assert chinese(text) == told if told is not None else chinese(text)
+
+
+def test_a_name_alone_is_no_word():
+    assert prose("memory") == "memory"
+    assert chinese("memory") != "memory"
