@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import sys
@@ -33,19 +34,31 @@ def nobody_is_left_behind():
     assert not left, f"rank processes left behind: {left}"
 
 
-@pytest.fixture(scope="session", autouse=True)
-def plugin():
+@contextlib.contextmanager
+def faulty():
     """The faulty benchmarks, found through their entry point by every process we start."""
     from bench.workloads import base
 
-    old = os.environ.get("PYTHONPATH", "")
-    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [PLUGIN, old]))
-    sys.path.insert(0, PLUGIN)
-    base._load_plugins.cache_clear()  # other tests may have looked already
-    yield
-    sys.path.remove(PLUGIN)
+    known = dict(base._REGISTRY)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", PLUGIN, prepend=os.pathsep)
+        patch.syspath_prepend(PLUGIN)
+        base._load_plugins.cache_clear()  # other tests may have looked already
+        yield
+    # A worker may go on with tests of other folders, which know none of them.
     base._load_plugins.cache_clear()
-    os.environ["PYTHONPATH"] = old
+    base._REGISTRY.clear()
+    base._REGISTRY.update(known)
+    for name, module in list(sys.modules.items()):
+        if (getattr(module, "__file__", None) or "").startswith(PLUGIN):
+            del sys.modules[name]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def plugin():
+    """What `faulty` says, for all tests of a module."""
+    with faulty():
+        yield
 
 
 @pytest.fixture(scope="session")
@@ -55,7 +68,7 @@ def edition_run(tmp_path_factory):
 
     configs = tmp_path_factory.mktemp("configs")
     make_edition(configs, "test")
-    with pytest.MonkeyPatch.context() as patch:
+    with faulty(), pytest.MonkeyPatch.context() as patch:
         patch.setenv("HENGSUAN_CONFIG_PATH", str(configs))
         folder = measure(tmp_path_factory.mktemp("results"))
     return folder, configs

@@ -9,6 +9,8 @@ from xml.etree import ElementTree
 
 import pytest
 
+pytestmark = pytest.mark.alone
+
 PLUGIN = Path(__file__).parent / "plugin"
 SUITE = """
 name: spin

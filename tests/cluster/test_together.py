@@ -12,6 +12,8 @@ from several import Several
 
 from bench.cluster.agents import AgentExecutor
 
+pytestmark = pytest.mark.alone
+
 
 def spans(folder, **place):
     """(begin, end) of every group's measurement, in the order of beginnings, and the rows."""
