@@ -3,11 +3,22 @@
 import fcntl
 import os
 import shutil
+import signal
+import sys
 
 import pytest
 
 # Workers of pytest-xdist are told the width of theirs, which tables would be folded to.
 os.environ.pop("COLUMNS", None)
+
+# Processes by the hundred read the same sources, and images often say that no bytecode is kept: a
+# third of what a command takes would be compiling them anew.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
+
+# A shell's job in the background ignores Ctrl-C, and so would every run that these tests start.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")
@@ -31,3 +42,9 @@ def once(tmp_path_factory):
         return folder
 
     return call
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers():
+    """One worker more than cores: many tests wait for other processes, or for a limit to pass."""
+    return len(os.sched_getaffinity(0)) + 1

@@ -16,10 +16,6 @@ from processes import ranks
 
 PLUGIN = str(Path(__file__).parent / "plugin")
 
-# A shell's job in the background ignores Ctrl-C, and so would every run that these tests start.
-if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-
 
 @pytest.fixture(autouse=True)
 def nobody_is_left_behind():
@@ -39,7 +35,6 @@ def faulty():
     """The faulty benchmarks, found through their entry point by every process we start."""
     from bench.workloads import base
 
-    known = dict(base._REGISTRY)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PYTHONPATH", PLUGIN, prepend=os.pathsep)
         patch.syspath_prepend(PLUGIN)
@@ -47,11 +42,11 @@ def faulty():
         yield
     # A worker may go on with tests of other folders, which know none of them.
     base._load_plugins.cache_clear()
-    base._REGISTRY.clear()
-    base._REGISTRY.update(known)
     for name, module in list(sys.modules.items()):
         if (getattr(module, "__file__", None) or "").startswith(PLUGIN):
             del sys.modules[name]
+            for cls in [one for one in base._REGISTRY.values() if one.__module__ == name]:
+                del base._REGISTRY[cls.name]
 
 
 @pytest.fixture(scope="module", autouse=True)
