@@ -41,7 +41,7 @@ def folders() -> Iterator[Path]:
 
 def _plugin_folders() -> tuple[Path, ...]:
     """Found through the entry points; no plugin is imported."""
-    # What is installed changes with the folders that Python looks in; reading it takes milliseconds.
+    # What is installed changes with the folders that Python looks in; reading it takes long.
     return _installed(tuple((place, _changed(place)) for place in sys.path))
 
 

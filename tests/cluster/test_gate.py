@@ -9,8 +9,6 @@ from xml.etree import ElementTree
 
 import pytest
 
-pytestmark = pytest.mark.alone
-
 PLUGIN = Path(__file__).parent / "plugin"
 SUITE = """
 name: spin
@@ -53,6 +51,7 @@ def gate(tmp_path):
 LOCAL = ("--executor", "local", "--json", "-q")
 
 
+@pytest.mark.alone
 def test_a_side_with_more_work_regresses_and_one_with_less_improves(gate, tmp_path):
     words = ("--candidate", "var:SPIN_WORK=4", "--out", tmp_path / "out", *LOCAL)
     code, said, error = gate("pair", *words)
@@ -113,6 +112,7 @@ def test_tests_of_pytest_benchmark_are_a_side(gate, tmp_path):
     assert "left no results" in error or "pytest exited with code 2" in error
 
 
+@pytest.mark.alone
 def test_a_selftest_says_what_can_be_held(gate, tmp_path):
     words = ("--blocks", "4", "--out", tmp_path / "out", *LOCAL)
     code, said, error = gate("selftest", *words, margin="90%")
@@ -135,6 +135,7 @@ def test_a_selftest_says_what_can_be_held(gate, tmp_path):
     assert "no selftest of the last 24 hours" in said["report"]["notes"][0]
 
 
+@pytest.mark.alone
 def test_runs_of_their_own_are_compared_with_what_sessions_add(gate, tmp_path):
     runs = []
     for number in range(2):

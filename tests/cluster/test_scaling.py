@@ -18,7 +18,7 @@ SHARED = {"model": "tiny", "batch": 8, "batch_of": "group"}
 def test_real_devices_share_out_a_batch(tmp_path):
     train = ("train", SHARED, {"over": "growing"})
     # Of an odd number of samples the median of a rate is the rate of the median.
-    made = suite([train], budget=0.5, min_samples=5, max_samples=5)
+    made = suite([train], budget=15.0, min_samples=5, max_samples=5)
     finished, rows = run(made, local_executor(), tmp_path)
     # Another's work on the cores costs a row its word, not its value.
     assert {row.status for row in rows["train", "step_p50"]} <= {"ok", "contended"}
