@@ -39,8 +39,8 @@ $(READY): pyproject.toml constraints.txt .ci/venv
 bench: $(READY)
 	@$(BIN)/hengsuan run quick
 
-# What is marked `alone` measures real processes or needs a quiet machine: it runs after all else,
-# one test after the other. The rest runs on all cores, what takes longest first.
+# What is marked `alone` needs a quiet machine, or starts a cluster that others would find: it runs
+# after all else, one test after the other (CONTRIBUTING.md).
 test test-full: $(READY)
 	@found=0; \
 	$(BIN)/python -m pytest -n logical --dist worksteal -m "not alone $(SHORT)" || found=1; \
