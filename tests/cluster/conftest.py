@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import signal
 import sys
 import time
@@ -57,16 +58,19 @@ def plugin():
 
 
 @pytest.fixture(scope="session")
-def edition_run(tmp_path_factory):
-    """A run of the edition ``test`` (`submitted`): its folder, and that of the configurations."""
+def edition_run(once, tmp_path_factory):
+    """A run of the edition ``test`` (`submitted`): its folder, and configurations to add to."""
     from submitted import make_edition, measure
 
-    configs = tmp_path_factory.mktemp("configs")
-    make_edition(configs, "test")
-    with faulty(), pytest.MonkeyPatch.context() as patch:
-        patch.setenv("HENGSUAN_CONFIG_PATH", str(configs))
-        folder = measure(tmp_path_factory.mktemp("results"))
-    return folder, configs
+    def fill(folder):
+        make_edition(folder / "configs", "test")
+        with faulty(), pytest.MonkeyPatch.context() as patch:
+            patch.setenv("HENGSUAN_CONFIG_PATH", str(folder / "configs"))
+            measure(folder / "results")
+
+    folder = once("edition", fill)
+    (run,) = (folder / "results").iterdir()
+    return run, shutil.copytree(folder / "configs", tmp_path_factory.mktemp("edition") / "configs")
 
 
 @pytest.fixture(scope="module")
