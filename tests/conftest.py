@@ -1,6 +1,7 @@
 """For all tests: their output is nobody's screen, and what is dear is made once for all workers."""
 
 import fcntl
+import math
 import os
 import shutil
 import signal
@@ -19,6 +20,9 @@ sys.dont_write_bytecode = False
 # A shell's job in the background ignores Ctrl-C, and so would every run that these tests start.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+USUAL = 180
+"""Seconds that a test may take which says nothing else (``timeout`` in ``pyproject.toml``)."""
 
 
 @pytest.fixture(scope="session")
@@ -48,3 +52,15 @@ def once(tmp_path_factory):
 def pytest_xdist_auto_num_workers():
     """One worker more than cores: many tests wait for other processes, or for a limit to pass."""
     return len(os.sched_getaffinity(0)) + 1
+
+
+def pytest_collection_modifyitems(items):
+    """Workers begin with what may take longest, so that none is left with it at the end."""
+
+    def patience(item):
+        mark = item.get_closest_marker("timeout")
+        limit = (mark.args[0] or math.inf) if mark else 0
+        return limit if limit > USUAL else 0
+
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        items.sort(key=patience, reverse=True)

@@ -51,7 +51,6 @@ def gate(tmp_path):
 LOCAL = ("--executor", "local", "--json", "-q")
 
 
-@pytest.mark.alone
 def test_a_side_with_more_work_regresses_and_one_with_less_improves(gate, tmp_path):
     words = ("--candidate", "var:SPIN_WORK=4", "--out", tmp_path / "out", *LOCAL)
     code, said, error = gate("pair", *words)
@@ -112,7 +111,6 @@ def test_tests_of_pytest_benchmark_are_a_side(gate, tmp_path):
     assert "left no results" in error or "pytest exited with code 2" in error
 
 
-@pytest.mark.alone
 def test_a_selftest_says_what_can_be_held(gate, tmp_path):
     words = ("--blocks", "4", "--out", tmp_path / "out", *LOCAL)
     code, said, error = gate("selftest", *words, margin="90%")
