@@ -10,7 +10,7 @@ BUDGET  ?= 3600
 HOSTS   ?= 2
 RATE    ?=
 FLEETS  ?=
-ALL     :=
+SHORT   := and not slow
 comma   := ,
 
 .PHONY: help bench test test-full lint perf hosts hosts-down device codegen certify-table gate-table \
@@ -39,17 +39,15 @@ $(READY): pyproject.toml constraints.txt .ci/venv
 bench: $(READY)
 	@$(BIN)/hengsuan run quick
 
-# What computes runs on all cores; what measures real processes runs alone, one after the other.
-ALONE    := tests/cluster tests/hosts $(wildcard tests/plugin/test_device*.py) tests/plugin/test_mixed_cluster.py
-TOGETHER := tests/unit tests/browser tests/kernels tests/stats tests/overheads $(filter-out $(ALONE),$(wildcard tests/plugin/test_*.py))
-
+# What is marked `alone` needs a quiet machine, or starts a cluster that others would find: it runs
+# after all else, one test after the other (CONTRIBUTING.md).
 test test-full: $(READY)
 	@found=0; \
-	$(BIN)/python -m pytest -n logical --dist worksteal $(ALL) $(TOGETHER) || found=1; \
-	$(BIN)/python -m pytest $(ALL) $(ALONE) || found=1; \
+	$(BIN)/python -m pytest -n logical --dist worksteal -m "not alone $(SHORT)" || found=1; \
+	$(BIN)/python -m pytest -m "alone $(SHORT)" || found=1; \
 	exit $$found
 
-test-full: ALL = -m ""
+test-full: SHORT :=
 
 lint: $(READY)
 	@$(BIN)/ruff check .

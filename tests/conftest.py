@@ -1,6 +1,66 @@
-"""For all tests: their output is nobody's screen."""
+"""For all tests: their output is nobody's screen, and what is dear is made once for all workers."""
 
+import fcntl
+import math
 import os
+import shutil
+import signal
+import sys
+
+import pytest
 
 # Workers of pytest-xdist are told the width of theirs, which tables would be folded to.
 os.environ.pop("COLUMNS", None)
+
+# Processes by the hundred read the same sources, and images often say that no bytecode is kept: a
+# third of what a command takes would be compiling them anew.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
+
+# A shell's job in the background ignores Ctrl-C, and so would every run that these tests start.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+USUAL = 180
+"""Seconds that a test may take which says nothing else (``timeout`` in ``pyproject.toml``)."""
+
+
+@pytest.fixture(scope="session")
+def once(tmp_path_factory):
+    """Call with a name and what fills a folder: the folder, filled once for this run of tests.
+
+    Workers of pytest-xdist share it: the first makes it, the others wait.
+    """
+    base = tmp_path_factory.getbasetemp()
+    shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+
+    def call(name, fill):
+        folder, made = shared / name, shared / f"{name}.made"
+        with (shared / f"{name}.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not made.exists():
+                shutil.rmtree(folder, ignore_errors=True)  # of a worker that failed
+                folder.mkdir()
+                fill(folder)
+                made.touch()
+        return folder
+
+    return call
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers():
+    """One worker more than cores: many tests wait for other processes, or for a limit to pass."""
+    return len(os.sched_getaffinity(0)) + 1
+
+
+def pytest_collection_modifyitems(items):
+    """Workers begin with what may take longest, so that none is left with it at the end."""
+
+    def patience(item):
+        mark = item.get_closest_marker("timeout")
+        limit = (mark.args[0] or math.inf) if mark else 0
+        return limit if limit > USUAL else 0
+
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        items.sort(key=patience, reverse=True)

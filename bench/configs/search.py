@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import importlib.util
 import os
+import sys
 from collections.abc import Iterator
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -37,20 +39,34 @@ def folders() -> Iterator[Path]:
     yield from _plugin_folders()
 
 
-def _plugin_folders() -> Iterator[Path]:
+def _plugin_folders() -> tuple[Path, ...]:
     """Found through the entry points; no plugin is imported."""
+    # What is installed changes with the folders that Python looks in; reading it takes long.
+    return _installed(tuple((place, _changed(place)) for place in sys.path))
+
+
+def _changed(place: str) -> float:
+    try:
+        return os.stat(place or ".").st_mtime
+    except OSError:
+        return 0.0
+
+
+@functools.lru_cache(maxsize=1)
+def _installed(places: tuple[tuple[str, float], ...]) -> tuple[Path, ...]:
     packages = {
         entry.module.partition(".")[0]: None
         for group in _PLUGIN_GROUPS
         for entry in entry_points(group=group)
     }
+    found = []
     for package in packages:
         try:
             spec = importlib.util.find_spec(package)
         except (ImportError, ValueError):  # a plugin whose files are gone
             continue
-        for location in (spec and spec.submodule_search_locations) or ():
-            yield Path(location) / "configs"
+        found += [Path(one, "configs") for one in (spec and spec.submodule_search_locations) or ()]
+    return tuple(found)
 
 
 def is_of_plugin(path: Path) -> bool:

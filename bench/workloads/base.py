@@ -364,6 +364,7 @@ def make(name: str, axes: dict[str, Any]) -> Benchmark:
         raise UsageError(f"{name}: {error}") from None
 
 
+@functools.cache  # annotations are text, and evaluating them is most of what planning takes
 def axis_fields(cls: type[Benchmark]) -> dict[str, msgspec.structs.FieldInfo]:
     """The axes of a benchmark, by name."""
     return {field.name: field for field in msgspec.structs.fields(cls)}

@@ -7,8 +7,6 @@ extra ``dev``. Screenshots go into ``results/screenshots`` for a person to look 
 from __future__ import annotations
 
 import contextlib
-import fcntl
-import os
 import shutil
 import sys
 import time
@@ -107,22 +105,9 @@ def opened(browser):
 
 
 @pytest.fixture(scope="session")
-def pages(tmp_path_factory) -> dict[str, Path]:
-    """Every kind of page by name, made from real documents by the command itself.
-
-    Workers of pytest-xdist share them: the first makes them, the others wait.
-    """
-    base = tmp_path_factory.getbasetemp()
-    shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
-    folder, made = shared / "pages", shared / "pages.made"
-    with (shared / "pages.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if not made.exists():
-            shutil.rmtree(folder, ignore_errors=True)  # of a worker that failed
-            folder.mkdir()
-            made_pages.make(folder)
-            made.touch()
-    return made_pages.paths(folder)
+def pages(once) -> dict[str, Path]:
+    """Every kind of page by name, made from real documents by the command itself."""
+    return made_pages.paths(once("pages", made_pages.make))
 
 
 @pytest.fixture

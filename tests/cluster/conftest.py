@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import shutil
 import signal
 import sys
 import time
@@ -14,10 +16,6 @@ sys.path.insert(0, str(Path(__file__).parent))
 from processes import ranks
 
 PLUGIN = str(Path(__file__).parent / "plugin")
-
-# A shell's job in the background ignores Ctrl-C, and so would every run that these tests start.
-if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
-    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(autouse=True)
@@ -33,32 +31,46 @@ def nobody_is_left_behind():
     assert not left, f"rank processes left behind: {left}"
 
 
-@pytest.fixture(scope="session", autouse=True)
-def plugin():
+@contextlib.contextmanager
+def faulty():
     """The faulty benchmarks, found through their entry point by every process we start."""
     from bench.workloads import base
 
-    old = os.environ.get("PYTHONPATH", "")
-    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [PLUGIN, old]))
-    sys.path.insert(0, PLUGIN)
-    base._load_plugins.cache_clear()  # other tests may have looked already
-    yield
-    sys.path.remove(PLUGIN)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", PLUGIN, prepend=os.pathsep)
+        patch.syspath_prepend(PLUGIN)
+        base._load_plugins.cache_clear()  # other tests may have looked already
+        yield
+    # A worker may go on with tests of other folders, which know none of them.
     base._load_plugins.cache_clear()
-    os.environ["PYTHONPATH"] = old
+    for name, module in list(sys.modules.items()):
+        if (getattr(module, "__file__", None) or "").startswith(PLUGIN):
+            del sys.modules[name]
+            for cls in [one for one in base._REGISTRY.values() if one.__module__ == name]:
+                del base._REGISTRY[cls.name]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def plugin():
+    """What `faulty` says, for all tests of a module."""
+    with faulty():
+        yield
 
 
 @pytest.fixture(scope="session")
-def edition_run(tmp_path_factory):
-    """A run of the edition ``test`` (`submitted`): its folder, and that of the configurations."""
+def edition_run(once, tmp_path_factory):
+    """A run of the edition ``test`` (`submitted`): its folder, and configurations to add to."""
     from submitted import make_edition, measure
 
-    configs = tmp_path_factory.mktemp("configs")
-    make_edition(configs, "test")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("HENGSUAN_CONFIG_PATH", str(configs))
-        folder = measure(tmp_path_factory.mktemp("results"))
-    return folder, configs
+    def fill(folder):
+        make_edition(folder / "configs", "test")
+        with faulty(), pytest.MonkeyPatch.context() as patch:
+            patch.setenv("HENGSUAN_CONFIG_PATH", str(folder / "configs"))
+            measure(folder / "results")
+
+    folder = once("edition", fill)
+    (run,) = (folder / "results").iterdir()
+    return run, shutil.copytree(folder / "configs", tmp_path_factory.mktemp("edition") / "configs")
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 NAME = "HENGSUAN_TEST"
-os.environ.setdefault(NAME, uuid.uuid4().hex)
+os.environ[NAME] = uuid.uuid4().hex  # not that of whoever started this one: workers are many
 
 
 class Process(NamedTuple):

@@ -133,6 +133,7 @@ def test_a_selftest_says_what_can_be_held(gate, tmp_path):
     assert "no selftest of the last 24 hours" in said["report"]["notes"][0]
 
 
+@pytest.mark.alone
 def test_runs_of_their_own_are_compared_with_what_sessions_add(gate, tmp_path):
     runs = []
     for number in range(2):

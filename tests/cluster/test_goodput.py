@@ -13,6 +13,8 @@ from runs import local_executor, run, suite
 
 from bench.results import RunReader
 
+pytestmark = pytest.mark.alone
+
 
 def attempts(folder, key="k", *, kills, steps=12, every=4, **more):
     """Stages of one training: an attempt that is killed for each of ``kills``, then one more."""

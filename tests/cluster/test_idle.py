@@ -72,6 +72,7 @@ def rows(folder):
     )
 
 
+@pytest.mark.alone
 def test_it_waits_gives_way_at_once_and_goes_on(tmp_path, job):
     first = job()
     process = schedule(tmp_path)
@@ -125,6 +126,7 @@ def test_a_signal_ends_the_waiting(tmp_path, job):
     assert not (tmp_path / "runs").exists()
 
 
+@pytest.mark.alone
 def test_work_on_the_cores_is_somebody_elses_or_ours(monkeypatch):
     """A process of another parent is found; our own, however busy, never."""
     monkeypatch.setattr(idle, "LOOKS", 1)

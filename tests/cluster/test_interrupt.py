@@ -41,6 +41,7 @@ def test_an_interrupt_keeps_what_was_measured(tmp_path, number):
     assert family(process.pid) == []
 
 
+@pytest.mark.alone
 def test_ctrl_c_under_ray_leaves_no_process(tmp_path):
     pytest.importorskip("ray", reason="Ray is not installed")
     process = start(tmp_path, executor="ray")
@@ -61,6 +62,7 @@ listening.GAP, ray_hub.SILENCE, ray_head.LOOK, ray_head.HEAD_LIMIT = 1.0, 4.0, 0
 """
 
 
+@pytest.mark.alone
 def test_a_driver_that_was_stopped_has_lost_nobody(tmp_path):
     """Ctrl-Z stops a terminal's foreground group for longer than agents and head may be silent."""
     pytest.importorskip("ray", reason="Ray is not installed")

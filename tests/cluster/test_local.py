@@ -1,6 +1,7 @@
 """The engine on this machine alone: what works, and every way in which a rank can fail."""
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -9,15 +10,17 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 from drivers import hengsuan
-from runs import busy, local_executor, rows_of, run, suite
+from runs import RULE, busy, local_executor, rows_of, run, suite
 
 from bench.backends.cpu import Cpu
 from bench.cluster.agent import AgentSpec, new_token
 from bench.cluster.agents import AgentExecutor
 from bench.cluster.executor import Done
 from bench.cluster.local import LocalHub
+from bench.configs import Entry, StageConfig, Suite
 from bench.configs.labels import Labelled
 from bench.errors import Exit, UsageError
+from bench.results import RunReader
 
 
 def test_a_quick_run_measures_devices_and_groups(tmp_path):
@@ -37,30 +40,61 @@ def test_a_quick_run_measures_devices_and_groups(tmp_path):
     assert not (finished.folder / "telemetry.jsonl").exists(), "nobody asked for it"
 
 
-@pytest.mark.parametrize(
-    ("kind", "reason"),
-    [
-        ("segv", "crashed with SIGSEGV"),
-        ("kill", "crashed with SIGKILL"),
-        ("exit", "exited with code 7"),
-        ("oom", "out of memory"),
-        ("raise", "ValueError: the driver returned error 719"),
-        ("hang", "not done at its limit"),
-        ("stuck", "no sign of life"),
-        ("stop", "is stopped"),
-    ],
-)
-def test_a_failing_device_is_a_result_and_the_rest_goes_on(tmp_path, kind, reason):
-    made = suite(
-        [("faulty", {"kind": kind, "device": 0}), ("fixed", {"tag": 5})],
-        limit=3.0 if kind in ("hang", "stuck") else 20.0,
-    )
-    finished, rows = run(made, local_executor(), tmp_path)
-    first, second = rows["faulty", "time"]
+FAILING = {
+    "segv": "crashed with SIGSEGV",
+    "kill": "crashed with SIGKILL",
+    "exit": "exited with code 7",
+    "oom": "out of memory",
+    "raise": "ValueError: the driver returned error 719",
+    "hang": "not done at its limit",
+    "stuck": "no sign of life",
+    "stop": "is stopped",
+}
+MEASURED = ("ok", "contended")
+
+
+def each_in_turn(folder, limit, kinds, entries):
+    """One run of ``entries(number, kind)`` of every kind: it, and its rows by benchmark and axes.
+
+    ``limit``: seconds, of the first entry of those kinds that end by it.
+    """
+    made = []
+    for number, kind in enumerate(kinds):
+        first, *rest = entries(number, kind)
+        rule = {"limit": limit} if kind in ("hang", "stuck") else {}
+        made += [Entry(benchmark=first[0], axes=first[1], place=first[2], rule=rule)]
+        made += [Entry(benchmark=name, axes=axes, place=place) for name, axes, place in rest]
+    one = Suite(name="test", rule=RULE, stages=[StageConfig(name="one", entries=made)])
+    finished, _ = run(one, local_executor(), folder)
+    reader = RunReader(finished.folder)
+    found = {}
+    for row in sorted(reader.rows(), key=lambda row: (row.case, row.group)):
+        case = reader.header.cases[row.case]
+        axes = tuple(case.axes[key] for key in ("kind", "victim", "tag") if key in case.axes)
+        found.setdefault((case.benchmark, *axes), []).append(row)
+    return finished, found
+
+
+@pytest.fixture(scope="module")
+def failing_devices(tmp_path_factory):
+    return each_in_turn(
+        tmp_path_factory.mktemp("devices"), 3.0, FAILING,
+        lambda number, kind: [
+            ("faulty", {"kind": kind, "device": 0}, {}), ("fixed", {"tag": number}, {})
+        ],
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", FAILING)
+def test_a_failing_device_is_a_result_and_the_rest_goes_on(failing_devices, kind):
+    finished, rows = failing_devices
+    first, second = rows["faulty", kind]
     assert first.status == "failed"
-    assert reason in first.reason
-    assert second.status in ("ok", "contended")
-    assert all(row.status in ("ok", "contended") for row in rows["fixed", "time"])
+    assert FAILING[kind] in first.reason
+    assert second.status in MEASURED
+    fixed = rows["fixed", list(FAILING).index(kind)]
+    assert [row.group for row in fixed] == [0, 1]
+    assert all(row.status in MEASURED for row in fixed)
     assert finished.exit is Exit.INFRASTRUCTURE
 
 
@@ -81,28 +115,36 @@ def test_a_run_is_not_resumed_with_other_labels(tmp_path):
     assert rows_of(finished.folder) == rows
 
 
-@pytest.mark.parametrize(
-    ("kind", "reason"),
-    [
-        ("segv", "rank 1 .*crashed with SIGSEGV"),
-        ("stuck", "rank 1 .*no sign of life"),
-        ("stop", "rank 1 .*is stopped"),
-        ("raise", "rank 1 .*error 719"),
-        ("hang", "not done at its limit"),
-    ],
-)
-def test_a_failing_rank_ends_its_group_and_names_itself(tmp_path, kind, reason):
-    import re
+BREAKING = {
+    "segv": "rank 1 .*crashed with SIGSEGV",
+    "stuck": "rank 1 .*no sign of life",
+    "stop": "rank 1 .*is stopped",
+    "raise": "rank 1 .*error 719",
+    "hang": "not done at its limit",
+}
 
-    made = suite(
-        [("faultygroup", {"kind": [kind, "none"]}, {"over": "node"})],
-        limit=5.0 if kind in ("hang", "stuck") else 20.0,
-    )
-    finished, rows = run(made, local_executor(), tmp_path)
-    broken, healthy = rows["faultygroup", "time"]
+
+@pytest.fixture(scope="module")
+def breaking_ranks(tmp_path_factory):
+    over = {"over": "node"}
+    return each_in_turn(
+        tmp_path_factory.mktemp("ranks"), 5.0, BREAKING,
+        lambda number, kind: [
+            ("faultygroup", {"kind": kind}, over),
+            # Each of these is a case of its own.
+            ("faultygroup", {"kind": "none", "victim": 10 + number}, over),
+        ],
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", BREAKING)
+def test_a_failing_rank_ends_its_group_and_names_itself(breaking_ranks, kind):
+    finished, rows = breaking_ranks
+    (broken,) = rows["faultygroup", kind, 1]
+    (healthy,) = rows["faultygroup", "none", 10 + list(BREAKING).index(kind)]
     assert broken.status == "failed"
-    assert re.search(reason, broken.reason)
-    assert healthy.status in ("ok", "contended")
+    assert re.search(BREAKING[kind], broken.reason)
+    assert healthy.status in MEASURED
     assert finished.exit is Exit.INFRASTRUCTURE
 
 
@@ -188,8 +230,6 @@ def test_a_group_that_nobody_can_form_is_noted_not_hung(tmp_path):
 
 
 def test_repeats_are_spaced_in_time(tmp_path):
-    from bench.configs import Entry, StageConfig, Suite
-
     made = Suite(
         name="test",
         rule={"budget": 0.05, "warmup": 0.01, "min_samples": 3},

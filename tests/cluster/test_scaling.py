@@ -17,7 +17,9 @@ SHARED = {"model": "tiny", "batch": 8, "batch_of": "group"}
 
 def test_real_devices_share_out_a_batch(tmp_path):
     train = ("train", SHARED, {"over": "growing"})
-    finished, rows = run(suite([train], budget=0.5), local_executor(), tmp_path)
+    # Of an odd number of samples the median of a rate is the rate of the median.
+    made = suite([train], budget=15.0, min_samples=5, max_samples=5)
+    finished, rows = run(made, local_executor(), tmp_path)
     # Another's work on the cores costs a row its word, not its value.
     assert {row.status for row in rows["train", "step_p50"]} <= {"ok", "contended"}
     reader = RunReader(finished.folder)
@@ -28,6 +30,6 @@ def test_real_devices_share_out_a_batch(tmp_path):
     assert (one.kind, one.base, one.provenance) == ("strong", 1, "stand-in")
     assert [size.devices for size in one.sizes][-1] == devices
     for size in one.sizes:
-        assert size.rate == pytest.approx(8 * 64 / size.step, rel=0.05)
+        assert size.rate == pytest.approx(8 * 64 / size.step, rel=1e-6)
         lost = size.slower + size.spread + size.communication
         assert lost == pytest.approx(1 - size.efficiency)

@@ -14,6 +14,8 @@ from drivers import resume, start, wait_for_rows
 from bench.results import RunReader
 from bench.telemetry import TELEMETRY, read_telemetry
 
+pytestmark = pytest.mark.alone
+
 OFTEN = ("--telemetry", "100ms")
 
 

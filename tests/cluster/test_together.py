@@ -33,6 +33,7 @@ def test_alone_means_that_all_others_rest(tmp_path):
         assert after[0] >= before[1]
 
 
+@pytest.mark.alone
 def test_together_means_at_the_same_time(tmp_path):
     found, rows = spans(tmp_path, together=True)
     assert {row.group for row in rows} == {0, 1, 2}

@@ -11,6 +11,8 @@ from bench.cluster import wire
 from bench.cluster.agent import Agent, AgentSpec
 from bench.cluster.wire import Arrive, Hello, Link, LinkLost, line
 
+pytestmark = pytest.mark.alone
+
 
 @pytest.fixture
 def agent():

@@ -15,6 +15,8 @@ from running import HENGSUAN
 
 from bench.errors import Exit
 
+pytestmark = pytest.mark.alone
+
 HERE = Path(__file__).parent
 CORRUPTING = HERE.parent / "cluster" / "corrupting"
 RATE = 200e6

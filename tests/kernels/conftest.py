@@ -16,7 +16,8 @@ def scripts(request, tmp_path_factory):
     """A function (script, arguments) → finished process.
 
     Started at once for all collected tests of the module: the marker ``script`` names a test's
-    script, its parameters are the arguments.
+    script, its parameters are the arguments. Workers of pytest-xdist, who share the module's tests
+    and the cores, run only what they are asked for.
     """
     environment = {**os.environ, "TRITON_CACHE_DIR": str(tmp_path_factory.mktemp("triton"))}
     environment.pop("TRITON_INTERPRET", None)
@@ -27,6 +28,9 @@ def scripts(request, tmp_path_factory):
             capture_output=True, text=True, env=environment,
         )  # fmt: skip
 
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        yield run
+        return
     wanted = [
         (mark.args[0], *(item.callspec.params.values() if hasattr(item, "callspec") else ()))
         for item in request.session.items

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import os
 import platform
@@ -26,8 +27,14 @@ def built(cache: Path) -> Path:
     for path in files:
         digest.update(f"{path.relative_to(SOURCES)}\n".encode() + path.read_bytes())
     site = cache / digest.hexdigest()[:16]
-    if site.exists():
-        return site
+    with cache.with_suffix(".lock").open("w") as lock:  # workers of pytest-xdist share it
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not site.exists():
+            _build(files, cache, site)
+    return site
+
+
+def _build(files: list[Path], cache: Path, site: Path) -> None:
     with tempfile.TemporaryDirectory(dir=cache) as name:
         # Elsewhere: a build leaves folders beside the sources.
         source, target = Path(name, "source"), Path(name, "site")
@@ -48,7 +55,6 @@ def built(cache: Path) -> Path:
     for other in cache.iterdir():
         if other != site:
             shutil.rmtree(other)
-    return site
 
 
 KINDS = (".cpp", ".h", ".py", ".toml", ".yaml")

@@ -339,7 +339,11 @@ BROKEN = {
 }
 
 
-@pytest.mark.parametrize("kind", BROKEN)
+# What one leaves in the memory that all share would be found by checks of other tests.
+ALONE = {"littering": pytest.mark.alone}
+
+
+@pytest.mark.parametrize("kind", [pytest.param(kind, marks=ALONE.get(kind, ())) for kind in BROKEN])
 def test_a_broken_plugin_fails_for_its_reason(plugin, kind):
     check, source, reason = BROKEN[kind]
     found = checked(plugin(source), check, code=1)

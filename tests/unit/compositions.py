@@ -2,11 +2,10 @@
 
 import dataclasses
 import json
-import tempfile
 from pathlib import Path
 
 import torch
-import torch.multiprocessing as mp
+from gloo_ranks import ranks
 
 from bench.configs import load_model
 from bench.kernels.layout import Layout
@@ -96,11 +95,14 @@ def ranked(rank, folder):
     dist.destroy_process_group()
 
 
-def spread_losses():
+def measure(folder):
+    """Write the losses of every rank into a folder."""
+    ranks(ranked, (str(folder),), RANKS)
+
+
+def spread_losses(folder):
     """By composition, of every step: the mean over the ranks that have a loss."""
-    with tempfile.TemporaryDirectory() as folder:
-        mp.spawn(ranked, args=(folder,), nprocs=RANKS)
-        by_rank = [json.loads(Path(folder, str(rank)).read_text()) for rank in range(RANKS)]
+    by_rank = [json.loads(Path(folder, str(rank)).read_text()) for rank in range(RANKS)]
     means = {}
     for name in by_rank[0]:
         had = [one[name] for one in by_rank if one[name][0] is not None]

@@ -166,10 +166,10 @@ def test_exchanged_parts_confused_calls_and_open_barriers_are_invalid():
 
 
 def linger(bench, rank):
-    """Timed calls take two hundredths of a second longer on rank 1, whatever the other does."""
+    """Timed calls take a tenth of a second longer on rank 1, whatever the other does."""
     import time
 
-    bench.step = lambda: time.sleep(0.021 if rank == 1 else 0.001)
+    bench.step = lambda: time.sleep(0.101 if rank == 1 else 0.001)
 
 
 def test_skew_is_how_much_longer_one_rank_was_inside_than_another():
@@ -177,8 +177,8 @@ def test_skew_is_how_much_longer_one_rank_was_inside_than_another():
     for one in ranks:
         assert one.status == "ok", one.reason
     # The same figure on every rank, for it is a property of the group.
-    assert values(ranks[0])["skew"] == values(ranks[1])["skew"] == pytest.approx(0.02, abs=0.01)
-    assert values(ranks[0])["time"] < 0.015 < values(ranks[1])["time"]
+    assert values(ranks[0])["skew"] == values(ranks[1])["skew"] == pytest.approx(0.1, abs=0.05)
+    assert values(ranks[0])["time"] < 0.08 < values(ranks[1])["time"]
 
 
 def test_data_stays_finite_over_thousands_of_calls():

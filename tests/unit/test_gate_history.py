@@ -169,9 +169,9 @@ def test_ten_thousand_runs_take_seconds_and_give_the_same_twice():
     values = wavy(10_000)
     for at in (1000, 1060, 5000, 9990):
         values[at:] *= 1.08
-    began = time.perf_counter()
+    began = time.process_time()
     found = change_points(values)
-    assert time.perf_counter() - began < 10
+    assert time.process_time() - began < 10
     assert [one.index for one in found] == [1000, 1060, 5000, 9990]
     assert found == change_points(values)
 

@@ -6,15 +6,15 @@ from pathlib import Path
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
-from compositions import DENSE, MIXTURE, cases, descend, losses, spread_losses
+from compositions import DENSE, MIXTURE, cases, descend, losses, measure, spread_losses
 
 from bench.kernels.layout import Layout
 from bench.workloads.ops import TORCH
 
 
 @pytest.fixture(scope="module")
-def spread():
-    return spread_losses()
+def spread(once):
+    return spread_losses(once("compositions", measure))
 
 
 @pytest.fixture(scope="module")
