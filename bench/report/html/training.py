@@ -130,7 +130,7 @@ def _curve(one: Scaling) -> Figure:
     measured = {
         "type": "scatter",
         "mode": "lines+markers",
-        "name": "measured",
+        "name": one.provenance,
         "x": [size.devices for size in one.sizes],
         "y": [100 * size.efficiency for size in one.sizes],
         "marker": {"color": "$s0", "size": 8},
