@@ -169,6 +169,8 @@ def test_compared_runs_have_their_pictures_beside_each_other(opened, pages):
     page.locator("#nodes").scroll_into_view_if_needed()
     one.until("document.querySelectorAll('#nodes [data-map]:has(.main-svg)').length === 2")
     assert maps.count() >= 2
+    page.locator("#fabric").scroll_into_view_if_needed()
+    one.until("document.querySelectorAll('#fabric [data-topology]:has(svg .tile)').length === 2")
     # Each answers for its own run.
     boxes = page.locator("#nodes [data-nodes]").all()
     boxes[1].locator("[data-find]").fill("node-00001")
