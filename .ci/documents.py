@@ -20,7 +20,7 @@ def main() -> None:
     slow = "--quick" not in sys.argv
     if not named:
         reference.write(ROOT / "docs" / "reference")
-    for path in named or [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]:
+    for path in named or [*sorted(ROOT.glob("README*.md")), *sorted((ROOT / "docs").glob("*.md"))]:
         text = path.read_text(encoding="utf-8")
         with tempfile.TemporaryDirectory() as folder:
             made = sessions.filled(text, Path(folder), ROOT, slow=slow)

@@ -142,6 +142,8 @@ class Certification(msgspec.Struct, kw_only=True):
     """Its id."""
     suite: str
     """What was measured."""
+    only: str = ""
+    """The check of the suite that alone was asked for, empty where all were."""
     profile: str
     """By which limits."""
     provenance: Provenance

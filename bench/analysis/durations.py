@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
+from collections.abc import Iterable
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -11,7 +13,7 @@ import msgspec
 
 from ..errors import HengsuanError
 from ..headers import UNDECODABLE, checked
-from ..records import Header
+from ..records import Header, Node
 
 _RUNS = 5
 """Runs that are taken, the newest."""
@@ -26,19 +28,30 @@ class Durations(msgspec.Struct, frozen=True):
     runs: int
 
 
+class _Node(msgspec.Struct):
+    """What makes a node's stages long; all that it states of itself is passed over."""
+
+    backend: str = ""
+    devices: list[msgspec.Raw] = []
+
+
 class _Told(msgspec.Struct):
-    """What is asked of a header: the rest of ``run.json``, nodes above all, is passed over."""
+    """What is asked of a header: the rest of ``run.json`` is passed over."""
 
     id: str
     suite: str
     suite_text: str
     state: str
     executor: str
+    nodes: list[_Node] = []
     stages: list[dict[str, Any]] = []
 
 
 def durations(folder: Path, header: Header) -> Durations:
     """Wall time of stages in complete runs of the same suite in a folder, as far as there are some.
+
+    Only runs on as many nodes with as many devices of each backend count: a folder that a rack and
+    a laptop share has stages of both.
 
     A simulated fleet has none: its time is not ours. Neither have runs that were resumed, whose
     stages are there in parts.
@@ -75,6 +88,11 @@ def _read(path: Path) -> _Told | None:
         return None
 
 
+def _sizes(nodes: Iterable[_Node | Node]) -> Counter[tuple[str, int]]:
+    """How many nodes have how many devices of which backend."""
+    return Counter((node.backend, len(node.devices)) for node in nodes)
+
+
 def _alike(told: _Told, header: Header) -> bool:
     names = [stage.get("name") for stage in told.stages]
     return (
@@ -83,5 +101,6 @@ def _alike(told: _Told, header: Header) -> bool:
         and all(isinstance(stage.get("seconds"), int | float) for stage in told.stages)
         and (told.suite, told.executor) == (header.suite, header.executor)
         and told.suite_text == header.suite_text
+        and _sizes(told.nodes) == _sizes(header.nodes)
         and len(set(names)) == len(names)
     )

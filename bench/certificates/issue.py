@@ -67,6 +67,12 @@ def issue(
             where=where,
             hint="measure again, or give a longer --valid",
         )
+    if found.only:
+        raise UsageError(
+            f"of the suite {found.suite} only {found.only} was measured",
+            where=where,
+            hint=f"certify the whole suite: hengsuan certify {found.suite}",
+        )
     cases = cases_digest(header)
     described = {identity_of(one).key(): one for one in header.nodes}
     signed, left = [], []

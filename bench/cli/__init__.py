@@ -22,17 +22,17 @@ VERBS = {
     "certify": ("Operations", "Say which nodes may join, and what ails the others."),
     "watch": ("Operations", "Look at a run in progress, from any terminal."),
     "goodput": ("Operations", "Train while ranks and nodes fail; say where time went."),
-    "doctor": ("Operations", "Say what is here, what is missing, and whether it is quiet."),
+    "doctor": ("Operations", "Say what is here and missing, and whether it is quiet."),
     "certificate": ("Operations", "Sign what was found about nodes; say whose key counts."),
     "deploy": ("Operations", "Print what starts Ray on Slurm, Kubernetes or hosts."),
-    "gate": ("Continuous integration", "Say whether something became slower, beyond doubt."),
-    "backend": ("Chip vendors", "List how chips are reached, and why one is not."),
-    "tune": ("Chip vendors", "Search kernel configurations on a device."),
-    "submission": ("Chip vendors", "Pack runs into one signed archive; check such an archive."),
+    "gate": ("CI", "Say whether something became slower, beyond doubt."),
+    "backend": ("Vendors", "List how chips are reached, and why one is not."),
+    "tune": ("Vendors", "Search kernel configurations on a device."),
+    "submission": ("Vendors", "Pack runs into one signed archive; check such a one."),
     "score": ("Planners", "Score a system's runs by category, against datasheets."),
-    "expect": ("Planners", "Say of each measurement what was to be expected, and why."),
-    "compare": ("Planners", "Put systems side by side; rank them where intervals allow."),
-    "project": ("Planners", "Say what a model would take on a cluster, and what limits it."),
+    "expect": ("Planners", "Say what was to be expected of each value, and why."),
+    "compare": ("Planners", "Put systems side by side; rank where intervals allow."),
+    "project": ("Planners", "Say what a model takes on a cluster; what limits it."),
     "results": ("Everyone", "List, show, compare, prune and share runs."),
     "report": ("Everyone", "Write a run as one page, or for another system."),
     "import": ("Everyone", "Make runs of what other tools have measured."),
@@ -47,7 +47,7 @@ VERBS = {
 @click.version_option(__version__, prog_name="hengsuan")
 @click.option("--debug", is_flag=True, help="Show tracebacks of errors (or HENGSUAN_DEBUG=1).")
 def cli(debug: bool) -> None:
-    """Weigh an AI accelerator cluster before you trust it. Try: hengsuan run quick"""
+    """Weigh an AI accelerator cluster before you trust it."""
     if debug:
         os.environ["HENGSUAN_DEBUG"] = "1"
     # A vendor's module that torch loads by itself, and that fails, would fail `import torch` here.
@@ -79,10 +79,10 @@ def _run() -> int:
     except click.ClickException as error:
         with contextlib.suppress(OSError):
             error.show()
-        return 2
+        return _told_as_json(2, error.format_message())
     except (KeyboardInterrupt, SystemExit, click.Abort):
         tell("interrupted")
-        return 130
+        return _told_as_json(130, "interrupted")
     except Exception as error:
         return _failed(error)
 
@@ -135,13 +135,30 @@ def _failed(error: Exception) -> int:
         tell(f"error: {where}{plain_lines(error.message)}")
         if error.hint:
             tell(f"hint: {plain_lines(error.hint)}")
-        return int(error.exit)
+        return _told_as_json(int(error.exit), error.message, error.where, error.hint)
     if isinstance(error, OSError) and error.strerror:
         # A full disk, a folder without permission: the host's state, not our defect.
         where = f"{plain(str(error.filename))}: " if error.filename else ""
         tell(f"error: {where}{error.strerror}")
-        return int(Exit.INFRASTRUCTURE)
+        return _told_as_json(int(Exit.INFRASTRUCTURE), error.strerror, str(error.filename or ""))
     text = plain(" ".join(str(error).split()))
     tell(f"error: {type(error).__name__}: {text}")
-    tell("hint: a defect of ours; `hengsuan --debug ...` shows where")
-    return int(Exit.INFRASTRUCTURE)
+    hint = "a defect of ours; `hengsuan --debug ...` shows where"
+    tell(f"hint: {hint}")
+    return _told_as_json(int(Exit.INFRASTRUCTURE), f"{type(error).__name__}: {text}", "", hint)
+
+
+def _told_as_json(code: int, text: str, where: str | None = "", hint: str | None = "") -> int:
+    """The code; with ``--json`` a program that reads stdout finds the error there as well.
+
+    Not where something was printed before: two documents are none.
+    """
+    words = sys.argv[1:]
+    if "--json" in words[: words.index("--")] if "--" in words else "--json" in words:
+        from .json_output import PRINTED, print_json
+
+        if not PRINTED:
+            with contextlib.suppress(OSError):
+                print_json({"error": text, "where": where or "", "hint": hint or "", "exit": code})
+                sys.stdout.flush()
+    return code

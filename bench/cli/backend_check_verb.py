@@ -37,13 +37,16 @@ def command(
     from ..report.terminal import console, print_list
     from . import reader_may_leave
 
-    if listed and (as_json or junit):
-        raise UsageError("--list goes without --json and --junit: nothing is run")
+    if listed and junit:
+        raise UsageError("--list goes without --junit: nothing is run")
     suite = Conformance(name)
     checks = suite.chosen(only)
     if listed:
         about = {one.name: one.about for one in suite.listing()}
-        print_list(console(), ("check", "about"), [(one, about[one]) for one in checks])
+        if as_json:
+            print_json([{"check": one, "about": about[one]} for one in checks])
+        else:
+            print_list(console(), ("check", "about"), [(one, about[one]) for one in checks])
         return int(Exit.OK)
     results = []
     for result in suite.run(checks):

@@ -10,6 +10,7 @@ import click
 
 from ..analysis.joining import base, what
 from ..analysis.summary import members
+from ..errors import HengsuanError
 from ..records import Case, Header
 from ..verdicts import Evidence
 from . import VERBS
@@ -53,21 +54,14 @@ def repeating(header: Header, evidence: Evidence, node: str, asked: Mapping[str,
         node: Name of the node that it is about.
         asked: The profile and the baseline, as they were typed.
 
-    Returns an empty string for what is no measurement, for a simulated fleet, which is certified
-    as a whole, and for what another tool has measured.
+    Returns an empty string for what is no measurement, and for what another tool has measured.
     """
-    unrepeatable = header.fleet is not None or header.provenance == "imported"
+    typed = begun(header)
+    simulated = header.fleet is not None
+    unrepeatable = header.provenance == "imported" or (simulated and "cluster" not in typed)
     if not evidence.stage or not evidence.metric or unrepeatable:
         return ""
-    typed = begun(header)
-    words = ["hengsuan", "certify", str(typed.get("suite", header.suite))]
-    if header.executor == "local":
-        words += ["--executor", "local"]
-    for name in _WHERE:
-        if name in typed:
-            words += [f"--{name.replace('_', '-')}", str(typed[name])]
-    if typed.get("share"):
-        words.append("--share")
+    words = ["hengsuan", "certify", *_as_before(header, typed)]
     if header.executor == "ray" and _inside(header, evidence):
         words += ["--nodes", node]
     for name, value in asked.items():
@@ -76,6 +70,43 @@ def repeating(header: Header, evidence: Evidence, node: str, asked: Mapping[str,
         # On its own it would have nothing to be held against.
         words += ["--baseline", header.id]
     return shlex.join([*words, "--only", evidence.metric])
+
+
+def again(header: Header, name: str) -> str:
+    """The command that measures those cases of a run once more whose names begin so.
+
+    Returns an empty string for what is no case of its suite, and where it is not known how the run
+    was begun.
+    """
+    from ..cluster.choice import only
+    from ..configs import suite_from_text
+
+    typed = begun(header)
+    if header.command[1:2] not in (["run"], ["certify"]) or not header.suite_text:
+        return ""
+    if header.fleet is not None and "cluster" not in typed:
+        return ""
+    try:
+        only(suite_from_text(header.suite_text, header.suite), name)
+    except HengsuanError:
+        return ""
+    words = ["hengsuan", header.command[1], *_as_before(header, typed)]
+    return shlex.join([*words, "--only", name])
+
+
+def _as_before(header: Header, typed: Mapping[str, Any]) -> list[str]:
+    """The suite and where it was measured, as words of a command line."""
+    words = [str(typed.get("suite", header.suite))]
+    if header.fleet is not None:
+        words += ["--cluster", str(typed["cluster"])]
+    if header.executor == "local":
+        words += ["--executor", "local"]
+    for name in _WHERE:
+        if name in typed:
+            words += [f"--{name.replace('_', '-')}", str(typed[name])]
+    if typed.get("share"):
+        words.append("--share")
+    return words
 
 
 def _inside(header: Header, evidence: Evidence) -> bool:

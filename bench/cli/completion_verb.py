@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from .completing import VARIABLE
+from .json_output import JSON, print_text
 from .verbs import Verb
 
 SHELLS = ("bash", "zsh", "fish")
@@ -12,7 +13,8 @@ SHELLS = ("bash", "zsh", "fish")
 
 @click.command(cls=Verb, name="completion")
 @click.argument("shell", type=click.Choice(SHELLS))
-def command(shell: str) -> int:
+@JSON
+def command(shell: str, as_json: bool) -> int:
     """Print the script that makes SHELL complete verbs, options and the names of things.
 
     Suites, profiles, gates, backends, chips, clusters and models are those that this installation
@@ -24,5 +26,4 @@ def command(shell: str) -> int:
 
     made = get_completion_class(shell)
     assert made is not None, "click has the shells of the choice"
-    click.echo(made(cli, {}, "hengsuan", VARIABLE).source())
-    return 0
+    return print_text(f"{made(cli, {}, 'hengsuan', VARIABLE).source()}\n", as_json)

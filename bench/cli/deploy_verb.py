@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from ..errors import UsageError
+from .json_output import JSON, print_json, print_text
 from .parameters import Duration
 from .verbs import Commands
 
@@ -23,7 +24,7 @@ _WORD = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/@+-]*")
 def _word(context: click.Context, parameter: click.Parameter, value: str | None) -> str | None:
     """A value that is safe in a comment, in YAML and in a shell."""
     if value is not None and not _WORD.fullmatch(value):
-        raise UsageError(f"{value!r} cannot stand in a manifest", where=f"--{parameter.name}")
+        raise UsageError(f"{value!r} cannot stand in a manifest", where=parameter.opts[0])
     return value
 
 
@@ -36,16 +37,14 @@ def _cron(context: click.Context, parameter: click.Parameter, value: str) -> str
 
 def _line(context: click.Context, parameter: click.Parameter, value: str) -> str:
     if "\n" in value or "\r" in value:
-        raise UsageError("takes one line", where=f"--{parameter.name}")
+        raise UsageError("takes one line", where=parameter.opts[0])
     return value
 
 
 def _path(context: click.Context, parameter: click.Parameter, value: str | None) -> str | None:
     """An absolute path that can stand in a unit as one word."""
     if value is not None and not re.fullmatch(r"/[^\s\"'\\%$]*", value):
-        raise UsageError(
-            f"{value!r} is no absolute path without spaces", where=f"--{parameter.name}"
-        )
+        raise UsageError(f"{value!r} is no absolute path without spaces", where=parameter.opts[0])
     return value
 
 
@@ -95,25 +94,27 @@ def command() -> None:
 @click.option("--account", metavar="NAME", callback=_word)
 @click.option("--time", default="04:00:00", show_default=True, callback=_word, help="Limit.")
 @click.option("--image", metavar="NAME", callback=_word, help="Container image (pyxis).")
-def slurm(partition: str | None, account: str | None, time: str, **what: Any) -> int:
+@JSON
+def slurm(partition: str | None, account: str | None, time: str, as_json: bool, **what: Any) -> int:
     """Print a batch script for sbatch."""
     from ..deploy import manifests
 
     made = _deployment(**what)
-    click.echo(manifests.slurm(made, partition=partition, account=account, time=time), nl=False)
-    return 0
+    return print_text(
+        manifests.slurm(made, partition=partition, account=account, time=time), as_json
+    )
 
 
 @command.command()
 @_common()
 @click.option("--image", metavar="NAME", required=True, callback=_word, help="Container image.")
 @click.option("--namespace", default="default", show_default=True, callback=_word)
-def kubernetes(namespace: str, **what: Any) -> int:
+@JSON
+def kubernetes(namespace: str, as_json: bool, **what: Any) -> int:
     """Print a RayJob for KubeRay."""
     from ..deploy import manifests
 
-    click.echo(manifests.kubernetes(_deployment(**what), namespace=namespace), nl=False)
-    return 0
+    return _documents(manifests.kubernetes(_deployment(**what), namespace=namespace), as_json)
 
 
 @command.command()
@@ -129,7 +130,8 @@ def kubernetes(namespace: str, **what: Any) -> int:
     callback=_line,
     help="What runs a command on a host: called as COMMAND HOST TEXT.",
 )
-def ssh(hosts: str, runner: str, **what: Any) -> int:
+@JSON
+def ssh(hosts: str, runner: str, as_json: bool, **what: Any) -> int:
     """Print a script that starts Ray on a list of hosts."""
     from ..deploy import manifests
 
@@ -140,8 +142,7 @@ def ssh(hosts: str, runner: str, **what: Any) -> int:
     made = _deployment(**what)
     if named and len(named) != made.nodes:
         raise UsageError(f"--hosts names {len(named)} host(s), --nodes says {made.nodes}")
-    click.echo(manifests.ssh(made, hosts=named, runner=runner), nl=False)
-    return 0
+    return print_text(manifests.ssh(made, hosts=named, runner=runner), as_json)
 
 
 @command.command()
@@ -158,6 +159,7 @@ def ssh(hosts: str, runner: str, **what: Any) -> int:
     callback=_path,
     help="Where hengsuan is on the host.  [default: this one]",
 )
+@JSON
 def systemd(
     suite: str,
     every: float,
@@ -166,6 +168,7 @@ def systemd(
     user: str,
     metrics_file: str | None,
     path: str | None,
+    as_json: bool,
 ) -> int:
     """Print a systemd service that certifies its host again and again."""
     from ..backends.registry import get
@@ -185,8 +188,7 @@ def systemd(
         user=user,
         options=" ".join(options),
     )
-    click.echo(unit, nl=False)
-    return 0
+    return print_text(unit, as_json)
 
 
 @command.command()
@@ -196,33 +198,44 @@ def systemd(
 @click.option(
     "--schedule", default="0 3 * * *", show_default=True, callback=_cron, help="As cron has it."
 )
-def cronjob(namespace: str, schedule: str, **what: Any) -> int:
+@JSON
+def cronjob(namespace: str, schedule: str, as_json: bool, **what: Any) -> int:
     """Print a Kubernetes CronJob that certifies each host by itself, a pod a host."""
     from ..deploy import manifests
 
     made = _deployment(**what)
-    click.echo(manifests.cronjob(made, namespace=namespace, schedule=schedule), nl=False)
-    return 0
+    return _documents(manifests.cronjob(made, namespace=namespace, schedule=schedule), as_json)
 
 
 @command.command()
-def dashboard() -> int:
+@JSON
+def dashboard(as_json: bool) -> int:
     """Print a Grafana dashboard of runs, nodes and devices (import it as JSON)."""
-    return _print("dashboards/hengsuan.json")
+    return _print("dashboards/hengsuan.json", as_json)
 
 
 @command.command()
-def alerts() -> int:
+@JSON
+def alerts(as_json: bool) -> int:
     """Print Prometheus' alert rules (rule_files)."""
-    return _print("alerts/hengsuan.yaml")
+    return _print("alerts/hengsuan.yaml", as_json)
 
 
-def _print(name: str) -> int:
+def _print(name: str, as_json: bool) -> int:
     """One of the files of ``configs/``."""
     from ..configs.search import BUILT_IN
 
-    click.echo((BUILT_IN / name).read_text(encoding="utf-8"), nl=False)
-    return 0
+    return _documents((BUILT_IN / name).read_text(encoding="utf-8"), as_json)
+
+
+def _documents(text: str, as_json: bool) -> int:
+    """What is YAML or JSON: with ``--json`` the same as JSON, which its reader takes as well."""
+    import yaml
+
+    if as_json:
+        print_json(yaml.safe_load(text))
+        return 0
+    return print_text(text)
 
 
 def _installed() -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,11 +12,12 @@ from ..errors import Exit
 from ..records import Header, Status
 from ..report.terminal import print_next, verdict
 from . import VERBS
-from .begun import begun
+from .begun import again, begun
 
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from ..analysis.finding import Finding
     from ..analysis.scores import Scorecard
     from ..verdicts import Certification
 
@@ -33,6 +34,8 @@ WORDS = {
     Exit.INTERRUPTED: "interrupted; what was measured is kept",
 }
 """What an exit code says of a run."""
+FACTS = {"drift", "errors", "kernel-log"}
+"""Kinds of findings that are about what a node says of itself."""
 _UNDER_A_ROOF = {"gemm", "stream", "compute", "memory"}
 
 
@@ -91,7 +94,7 @@ def _after_run(
         yield f"hengsuan results show {run}", "every case, and why it does not count"
     if header.command[1:2] == ["certify"]:
         yield f"hengsuan certify --from {run}", "which nodes may join"
-    if kinds & {"drift", "errors", "kernel-log"}:
+    if kinds & FACTS:
         yield f"hengsuan results facts {run}", "which nodes differ, and what they counted"
     if "report" in VERBS:
         yield f"hengsuan report {run}", "the same as a page"
@@ -100,6 +103,30 @@ def _after_run(
         yield f"hengsuan results roofline {run}", "how near it comes to the chip's limits"
     yield f"hengsuan results show {run}", "every case"
     yield f"hengsuan score {run}", "what it is worth, by category"
+
+
+def looking_again(header: Header, folder: Path) -> Callable[[Finding], str]:
+    """What says for a finding of a run which command looks at it again; empty where none does."""
+    run = _named(folder)
+    cases: dict[str, str] = {}
+
+    def command(finding: Finding) -> str:
+        kind, name = finding.kind, finding.name
+        if kind == "incomplete":
+            return f"hengsuan {_resuming(header, run)}"
+        if kind in ("slow-pair", "slow-link"):
+            return f"hengsuan results fabric {run}"
+        if kind in FACTS:
+            return f"hengsuan results facts {run} --node {shlex.quote(name)}"
+        if kind.startswith("slow-"):
+            return (
+                shlex.join(header.command) if header.command[1:2] in (["run"], ["certify"]) else ""
+            )
+        if name not in cases:
+            cases[name] = again(header, name)
+        return cases[name]
+
+    return command
 
 
 def next_after_certify(made: Certification, header: Header, folder: Path) -> list[Next]:
@@ -122,7 +149,7 @@ def _after_certify(made: Certification, header: Header, folder: Path) -> Iterato
         yield f"hengsuan results show {run}", "what was measured, and what does not count"
         if header.fleet is None:
             yield "hengsuan doctor", "whether it is quiet enough here"
-    if made.count("accept") and made.provenance != "simulated":
+    if made.count("accept") and made.provenance != "simulated" and not made.only:
         key = "--key ops.key --out certificates"
         yield f"hengsuan certificate sign {run} {key}", "for the accepted"
     yield f"hengsuan certify --from {run} --markdown verdict.md", "the verdict, to hand on"

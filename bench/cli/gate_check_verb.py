@@ -53,6 +53,7 @@ def command(
     from ..results import RunReader
     from .gate_outputs import give, reported
 
+    run, baseline = _found(run), tuple(map(_found, baseline))
     gate = load_gate(gate_name)
     chosen = choose(baseline, run, any_driver=any_driver)
     readers = [RunReader(path) for path in (*chosen.paths, run)]
@@ -76,3 +77,10 @@ def command(
     kinds = list(key_of(readers[-1].header).chips)
     report = reported(gate, "check", said, judged, kinds, provenance, notes)
     return give(report, out or run, as_json)
+
+
+def _found(named: Path) -> Path:
+    """A path, or a run of ``results`` by its id, as other verbs take it."""
+    from ..runs import find_run
+
+    return named if named.exists() else find_run(str(named), Path("results"))

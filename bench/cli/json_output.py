@@ -52,9 +52,15 @@ def tell(text: str) -> None:
         silence(sys.stderr)
 
 
+PRINTED: list[bool] = []
+"""Has items once this process has printed JSON: then an error is told on stderr alone."""
+
+
 def print_json(found: Any) -> None:
     """An object or a list on stdout, indented."""
     import msgspec
+
+    PRINTED.append(True)
 
     try:
         text = msgspec.json.format(msgspec.json.encode(found), indent=1).decode()
@@ -63,3 +69,20 @@ def print_json(found: Any) -> None:
 
         text = json.dumps(msgspec.to_builtins(found), indent=1)
     click.echo(text)
+
+
+def print_json_line(found: Any) -> None:
+    """One object of many, a line each."""
+    import msgspec
+
+    PRINTED.append(True)
+    click.echo(msgspec.json.encode(found).decode())
+
+
+def print_text(text: str, as_json: bool = False) -> int:
+    """A script or a manifest, as it is however much is said; with ``--json`` as ``text``."""
+    if as_json:
+        print_json({"text": text})
+    else:
+        click.echo(text, nl=False)
+    return 0

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,6 +20,8 @@ if TYPE_CHECKING:
     from ..report.language import Language
     from ..results import RunReader
 
+_OPENING = 5.0
+"""Seconds that it may take to say that there is no browser."""
 FORMATS = ("html", "md", "csv", "junit", "openmetrics")
 
 
@@ -87,9 +91,28 @@ def command(
     elif path is not None:
         click.echo(str(path))
         say(f"{size / 1e6:.1f} MB")
-    if show and click.launch(str(path)) != 0:
-        tell(f"no browser could be started: open {path}")
+    if show and path is not None and not _shown(path):
+        tell(f"no browser could be started: open {path.absolute()}")
     return 0
+
+
+def _shown(path: Path) -> bool:
+    """Have the desktop open a file; whether it did. What it says of that stays off our stdout."""
+    opener = "open" if sys.platform == "darwin" else "xdg-open"
+    nothing = subprocess.DEVNULL
+    try:
+        started = subprocess.Popen(
+            [opener, str(path.absolute())],
+            stdin=nothing,
+            stdout=nothing,
+            stderr=nothing,
+            start_new_session=True,
+        )
+        return started.wait(_OPENING) == 0
+    except OSError:
+        return False
+    except subprocess.TimeoutExpired:  # it is the browser itself
+        return True
 
 
 def _text(reader: RunReader, kind: str, profile: str, language: Language) -> Iterable[str]:
@@ -127,6 +150,7 @@ def _source(reader: RunReader, profile: str, language: Language) -> Source:
     from ..errors import HengsuanError
     from ..report.html.source import Source
     from ..verdicts import VERDICT, read_verdict
+    from .ending import looking_again
     from .scoring import checked_profile, scores
 
     chips = load_chips()
@@ -137,6 +161,7 @@ def _source(reader: RunReader, profile: str, language: Language) -> Source:
         except HengsuanError as error:  # what was measured is shown all the same
             notes = [f"{error.where or VERDICT}: {error.message}"]
     source = Source(reader, chips, verdict=verdict, notes=notes, language=language)
+    source.again = looking_again(reader.header, reader.path)
     source.cards = scores([[source.run]], checked_profile(profile, [source.run]), chips)
     return source
 

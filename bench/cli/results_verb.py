@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from .history import diff, list_, trend
-from .json_output import JSON, print_json, tell
+from .json_output import JSON, print_json, print_json_line, tell
 from .scoring import OUT
 from .storing import export, prune, pull, push
 from .verbs import Commands
@@ -298,7 +298,7 @@ def _rows(reader: object, as_json: bool) -> int:
                 "ranks": list(ranks),
                 "conditions": known,
             }
-            click.echo(msgspec.json.encode(full).decode())
+            print_json_line(full)
             continue
         value = format_value(row.value, case.unit)
         spread = ""

@@ -55,6 +55,8 @@ class Verb(click.Command):
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """What stands behind the options."""
+        from .manual.variables import read_by
+
         page = _page(ctx)
         _examples(formatter, page.examples if page is not None else {})
         codes, rest = exit_codes(parted(self.help)[1])
@@ -62,12 +64,12 @@ class Verb(click.Command):
             formatter.write_dl([(str(code), text) for code, text in codes.items()])
             if rest:
                 formatter.write_text(rest)
-        if page is None:
-            return
-        if page.files:
+        if page is not None and page.files:
             with formatter.section("Files"):
                 formatter.write_dl(list(page.files.items()))
-        if page.see:
+        with formatter.section("Environment"):
+            formatter.write_dl(list(read_by(" ".join(_path(ctx))).items()))
+        if page is not None and page.see:
             formatter.write_paragraph()
             formatter.write_text(f"See also: {', '.join(f'hengsuan {one}' for one in page.see)}")
 
@@ -161,18 +163,22 @@ class Root(Verbs):
     """All verbs on one screen: what can be asked first, options in a line."""
 
     def format_help(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """At most 40 lines of 80 columns."""
-        formatter.write(f"Usage: {ctx.command_path} VERB ...\n")
-        formatter.write_paragraph()
-        formatter.write_text(inspect.cleandoc(self.help or ""))
+        """At most 23 lines of 80 columns: a terminal of 24 has a line for the prompt."""
+        formatter.write(f"{inspect.cleandoc(self.help or '')} Try: {ctx.command_path} run quick\n")
         self.format_commands(ctx, formatter)
-        formatter.write_paragraph()
-        names = (
-            "/".join(one.opts) for one in self.get_params(ctx) if isinstance(one, click.Option)
-        )
-        formatter.write_text(
-            f"Options: {', '.join(names)}. Of a verb: {ctx.command_path} VERB --help"
-        )
+        options = [one for one in self.get_params(ctx) if isinstance(one, click.Option)]
+        names = ", ".join("/".join(one.opts) for one in options)
+        formatter.write(f"Usage: {ctx.command_path} VERB ...; VERB --help; {names}\n")
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """A line a verb; before the first of them stands who asks."""
+        before = ""
+        group = max(len(who) for who, _ in self.verbs.values())
+        width = max(map(len, self.verbs))
+        for name, (who, text) in self.verbs.items():
+            head = "" if who == before else who
+            formatter.write(f"{head:<{group}}  {name:<{width}}  {text}\n")
+            before = who
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Nothing: verbs have examples."""

@@ -79,6 +79,7 @@ def judge(
     made.nodes, notes = apply_waivers(made.nodes, how.waivers, today)
     made.notes = [*made.notes, *notes]
     made.version = __version__
+    made.only = str(begun(header).get("only") or "")
     made.results = results_digests(folder).get(ROWS, "")
     _schedulers(made, header, folder, how.max_drain)
     write_verdict(folder, made)
@@ -118,8 +119,9 @@ def _schedulers(made: Certification, header: Header, folder: Path, most: float) 
     from ..report.drain import drain, returning, undrain
 
     made.drain, notes = drain(made, header.nodes, most)
-    made.undrain = undrain(made, returning(made, _earlier(made, folder)), header.nodes)
-    made.notes = [*made.notes, *notes]
+    back, kept = returning(made, _earlier(made, folder))
+    made.undrain = undrain(made, back, header.nodes)
+    made.notes = [*made.notes, *notes, *kept]
 
 
 def _earlier(made: Certification, folder: Path) -> list[Certification]:

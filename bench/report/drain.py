@@ -115,8 +115,13 @@ def undrain(
     return commands
 
 
-def returning(found: Certification, earlier: Sequence[Certification]) -> list[str]:
-    """Nodes that are accepted now and whose last verdict before was to reject them.
+def returning(
+    found: Certification, earlier: Sequence[Certification]
+) -> tuple[list[str], list[str]]:
+    """Nodes that are accepted now and that stood rejected; who stays out nevertheless, and why.
+
+    A rejection is taken back by the suite that pronounced it, measured whole: one check that holds
+    (``certify --only``), or another suite (``certify probe``), says nothing of what was found.
 
     Args:
         found: The verdict.
@@ -124,15 +129,36 @@ def returning(found: Certification, earlier: Sequence[Certification]) -> list[st
             stand in for the same chip count. A node is known by its machine, or by name where
             nothing identifies that.
     """
-    last: dict[str, str] = {}
+    out: dict[str, Certification] = {}
+    """By whom each node that stands rejected was."""
     for one in earlier:
-        if (one.provenance, one.stands_for) == (found.provenance, found.stands_for):
-            last.update((who, node.verdict) for who, node in _known(one).items())
-    return [
-        node.node
+        if (one.provenance, one.stands_for) != (found.provenance, found.stands_for):
+            continue
+        for who, node in _known(one).items():
+            if node.verdict == "reject":
+                out[who] = one
+            elif who in out and _takes_back(one, out[who]):
+                del out[who]
+    stood = [
+        (node.node, out[who])
         for who, node in _known(found).items()
-        if node.verdict == "accept" and last.get(who) == "reject"
+        if node.verdict == "accept" and who in out
     ]
+    back = [name for name, by in stood if _takes_back(found, by)]
+    stay: dict[str, list[str]] = {}
+    for name, by in stood:
+        if not _takes_back(found, by):
+            stay.setdefault(by.suite, []).append(name)
+    part = f"the check {found.only}" if found.only else f"the suite {found.suite}"
+    return back, [
+        f"{compress(names)} stood rejected by the suite {suite} and was measured by {part} alone: "
+        f"to bring back what passes, certify with {suite}"
+        for suite, names in stay.items()
+    ]
+
+
+def _takes_back(one: Certification, rejection: Certification) -> bool:
+    return not one.only and one.suite == rejection.suite
 
 
 def _known(found: Certification) -> dict[str, NodeVerdict]:

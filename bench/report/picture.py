@@ -80,14 +80,22 @@ class Picture:
 
     @property
     def left(self) -> float | None:
-        """Estimated seconds until the stage ends: by its pace, before there is one by `usual`."""
+        """Estimated seconds until the stage ends: by its pace, before there is one by `usual`.
+
+        What ranks need to start makes the first jobs look slow. Where earlier runs say how long all
+        of it took, the pace is believed by and by, and alone from half of the stage on.
+        """
         spent = time.monotonic() - self.began
+        usual = self.usual.get(self.name)
         if self.share >= 1:
             return None
+        learnt = max(usual - spent, 0.0) if usual is not None and not self.bound else None
         if self.share > _KNOWN:
-            return spent / self.share * (1 - self.share)
-        usual = self.usual.get(self.name)
-        return max(usual - spent, 0.0) if usual is not None else None
+            paced = spent / self.share * (1 - self.share)
+            believed = min(2 * self.share, 1.0) if learnt is not None else 1.0
+            return believed * paced + (1 - believed) * (learnt or 0.0)
+        # A plan bounds the timing, of which nothing is over before the first job.
+        return usual if self.bound else learnt
 
     def said_left(self) -> str:
         """``about 3m left, as in 4 earlier runs``: of all stages, where theirs are known."""
@@ -106,4 +114,5 @@ class Picture:
         much = "at most" if self.bound else "about"
         paced = not later and self.share > _KNOWN  # then it rests on nothing else
         total = format_duration(max((now or 0.0) + sum(known), 1.0))
-        return f"about {total} left" if paced else f"{much} {total} left{self.basis}"
+        of = " of timing" if self.bound else ""
+        return f"about {total} left" if paced else f"{much} {total}{of} left{self.basis}"

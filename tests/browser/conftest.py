@@ -120,6 +120,8 @@ def screenshot(request):
             width = page.viewport_size["width"]
             tall = page.evaluate("document.documentElement.scrollHeight")
             part = {"x": 0, "y": 0, "width": width, "height": min(tall, TALLEST)}
-            page.screenshot(path=SCREENSHOTS / f"{name}.png", full_page=True, clip=part)
+            page.screenshot(
+                path=SCREENSHOTS / f"{name}.png", full_page=True, clip=part, timeout=6 * PATIENCE
+            )
 
     return call

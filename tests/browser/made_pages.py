@@ -96,6 +96,21 @@ def make(folder: Path) -> None:
     hengsuan("compare", run, other, "--html", folder / "compare-runs.html")
 
 
+def many_nodes(folder: Path) -> Path:
+    """A run of more nodes than a map has columns for."""
+    suite, cluster = folder / "small.yaml", folder / "many.yaml"
+    suite.write_text(
+        "name: small\nstages:\n  - name: device\n    benchmarks:\n"
+        "      - stream: {op: [copy, triad], size: 1GiB}\n",
+        encoding="utf-8",
+    )
+    cluster.write_text("name: many\nchip: sim-a\nnodes: 600\ndevices: 1\nseed: 1\n")
+    where = ("--cluster", cluster, "--quiet", "--out", folder / "many")
+    hengsuan("run", suite, *where)
+    (run,) = (one for one in (folder / "many").iterdir() if one.is_dir())
+    return run
+
+
 def chinese(folder: Path) -> dict[str, Path]:
     """By name: pages in Chinese of the files and runs of a folder that `make` filled."""
     (certified,), run = (folder / "certified").iterdir(), min((folder / "runs").iterdir())

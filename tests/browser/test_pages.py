@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+import subprocess
 import sys
 from pathlib import Path
 
@@ -12,6 +14,9 @@ from made_pages import NAMES
 
 WIDTHS = (360, 768, 1280, 1920, 3840)
 CONTRASTS = (Path(__file__).parent / "contrasts.js").read_text(encoding="utf-8")
+SCROLLED = """[...document.querySelectorAll('main .scroll')]
+    .filter((one) => one.scrollWidth > one.parentElement.clientWidth + 1).length"""
+"""Tables that are cut off where nobody can scroll."""
 WIDE = (Path(__file__).parent / "wide.js").read_text(encoding="utf-8")
 
 
@@ -79,6 +84,31 @@ def test_a_page_prints_with_all_that_is_folded(opened, pages, name):
     printed = one.page.pdf()
     assert printed.startswith(b"%PDF")
     assert len(printed) > 20_000
+    # What was unfolded and made narrow for it is as it was.
+    one.page.emulate_media(media="screen")
+    assert one.page.locator(":root.printing").count() == 0
+
+
+def test_a_page_prints_its_charts_and_whole_tables(opened, pages, tmp_path):
+    """Though nobody has scrolled to them; by day, and as wide as paper."""
+    reader = shutil.which("pdftotext")
+    if reader is None:
+        pytest.skip("pdftotext is not installed (Debian: apt-get install poppler-utils)")
+    one = opened(pages["run"], color_scheme="dark", viewport={"width": 1900, "height": 900})
+    page = one.page
+    assert page.locator(".main-svg").count() == 0  # none is in sight
+    (tmp_path / "run.pdf").write_bytes(page.pdf(format="A4"))
+    told = subprocess.run([reader, "-layout", tmp_path / "run.pdf", "-"], capture_output=True)
+    text = told.stdout.decode()
+    for axis in ("FLOP/B", "FLOP/s", "bus bandwidth, B/s"):  # titles of charts, in no table
+        assert axis in text, axis
+    assert one.complaints == []
+    # As wide as A4 within its margins: nothing has to be scrolled, no colour is one of the dark.
+    page.emulate_media(media="print")
+    page.set_viewport_size({"width": 700, "height": 900})
+    assert page.evaluate(SCROLLED) == 0
+    bad = "getComputedStyle(document.documentElement).getPropertyValue('--bad').trim()"
+    assert page.evaluate(bad) == "#c0282d"
 
 
 def test_light_and_dark_are_chosen_by_hand(opened, pages):

@@ -130,6 +130,55 @@ def test_charts_are_drawn_when_seen_and_drawn_again_in_the_dark(opened, pages):
     assert one.complaints == []
 
 
+def test_a_column_of_many_nodes_opens_by_mouse_and_by_keyboard(opened, tmp_path):
+    one = opened(made_pages.page(made_pages.many_nodes(tmp_path), tmp_path / "many.html"))
+    page, box = one.page, one.page.locator("[data-nodes]")
+    plot, blocks = box.locator("[data-map]"), box.locator("[data-blocks]")
+    plot.scroll_into_view_if_needed()
+    plot.locator(".main-svg").first.wait_for(state="visible")
+    assert "nodes in a column" in blocks.inner_text()
+    columns = "document.querySelector('[data-map]').data[0].x.length"
+    whole = page.evaluate(columns)
+    search = box.locator("[data-find]")
+    search.focus()
+    page.keyboard.type("node-00017")
+    assert "node-00017" in box.locator("[data-name]").inner_text()
+    page.keyboard.press("Enter")
+    one.until(f"{columns} < {whole}")
+    assert "nodes in a column" not in blocks.inner_text()
+    names = page.evaluate("document.querySelector('[data-map]').layout.xaxis.ticktext")
+    assert "node-00017" in names
+    blocks.locator("button", has_text="all nodes").focus()
+    page.keyboard.press("Enter")
+    one.until(f"{columns} === {whole}")
+    # The same with a mouse, in the midst of the map.
+    box.locator("[data-map] .nsewdrag").first.click()
+    one.until(f"{columns} < {whole}")
+    assert blocks.locator("button", has_text="all nodes").is_visible()
+    assert one.complaints == []
+
+
+def test_compared_runs_have_their_pictures_beside_each_other(opened, pages):
+    one = opened(pages["compare-runs"], viewport={"width": 1600, "height": 900})
+    page = one.page
+    own = opened(pages["run"]).page.locator("main > section")
+    sections = {part.get_attribute("id") for part in own.all()}
+    shown = {part.get_attribute("id") for part in page.locator("main > section").all()}
+    assert sections - shown == {"measurements"}  # which the table of metrics has of all
+    maps = page.locator("#nodes [data-map] .main-svg")
+    page.locator("#nodes").scroll_into_view_if_needed()
+    one.until("document.querySelectorAll('#nodes [data-map]:has(.main-svg)').length === 2")
+    assert maps.count() >= 2
+    page.locator("#fabric").scroll_into_view_if_needed()
+    one.until("document.querySelectorAll('#fabric [data-topology]:has(svg .tile)').length === 2")
+    # Each answers for its own run.
+    boxes = page.locator("#nodes [data-nodes]").all()
+    boxes[1].locator("[data-find]").fill("node-00001")
+    assert boxes[1].locator("[data-panel]").is_visible()
+    assert not boxes[0].locator("[data-panel]").is_visible()
+    assert one.complaints == []
+
+
 @pytest.fixture(scope="module")
 def hostile(tmp_path_factory):
     return made_pages.hostile(tmp_path_factory.mktemp("hostile"))

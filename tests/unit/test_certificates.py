@@ -29,6 +29,7 @@ from bench.errors import ConfigError, UsageError
 from bench.headers import RUN
 from bench.identity import identity_of
 from bench.results import ROWS
+from bench.verdicts import read_verdict, write_verdict
 
 DAY = timedelta(days=1)
 MEASURED = times.parse(FINISHED)
@@ -367,6 +368,14 @@ def test_results_that_changed_since_the_verdict_are_not_signed(bench):
     (bench.run / ROWS).write_bytes(b"")
     with pytest.raises(UsageError, match="not what it was when the run was judged"):
         issue(bench.run, bench.key, valid=DAY, moment=SIGNED)
+
+
+def test_a_part_of_a_suite_is_not_signed(bench):
+    found = read_verdict(bench.run)
+    found.only = "stream *"
+    write_verdict(bench.run, found)
+    with pytest.raises(UsageError, match=r"only stream \* was measured"):
+        _issued(bench, SIGNED)
 
 
 def test_a_run_that_is_too_old_is_not_signed(bench):

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import subprocess
 import sys
 
@@ -158,6 +159,34 @@ def test_one_check_alone(here):
     assert done.returncode == 0, done.stderr
     cases = RunReader(runs(here)[0]).header.cases
     assert {case.benchmark for case in cases} == {"stream"}
+
+
+def test_the_command_of_a_finding_repeats_it_and_no_other_check_takes_it_back(here):
+    done = certify(here, "--sim", "bad.yaml", "--json", "--quiet")
+    node = json.loads(done.stdout)["nodes"][0]
+    assert (node["node"], node["verdict"]) == ("node-00003", "reject")
+    first = node["evidence"][0]
+    # As it is copied from the page: through a shell.
+    again = first["command"].replace("hengsuan", shlex.join([sys.executable, "-m", "bench"]), 1)
+    done = subprocess.run(
+        ["bash", "-c", f"{again} --json -q"], cwd=here, capture_output=True, text=True
+    )
+    assert done.returncode == 1, done.stderr
+    found = json.loads(done.stdout)
+    assert found["only"] == first["metric"]
+    (repeated,) = (one for one in found["nodes"] if one["verdict"] == "reject")
+    assert repeated["node"] == "node-00003"
+    assert repeated["evidence"][0]["metric"] == first["metric"]
+    # What it does well is no reason to let it in again.
+    done = certify(here, "--sim", "bad.yaml", "--only", "stream *", "--json", "--quiet")
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert found["undrain"] == {}
+    assert any(
+        "node-00003 stood rejected by the suite certify and was measured by the check stream *"
+        in one
+        for one in found["notes"]
+    )
 
 
 @pytest.mark.parametrize(

@@ -162,6 +162,28 @@ def test_links_lead_somewhere(path):
             assert anchor in anchors(there), f"{name_of(path)}: no {target}"
 
 
+def test_both_readmes_say_the_same():
+    """The same questions with the same commands, the same sessions, the same places to go on to."""
+    english, chinese = (text_of(ROOT / name) for name in ("README.md", "README.zh.md"))
+
+    def asked(text):
+        rows = re.findall(r"^\| .*`hengsuan .*\|$", text, re.MULTILINE)
+        return sorted(command for row in rows for command in re.findall(r"`(hengsuan [^`]+)`", row))
+
+    def linked(text):
+        found = re.findall(r"\]\(([^)#]+)\)", text)
+        return {one for one in found if not one.startswith(("README", "http"))}
+
+    assert asked(english) == asked(chinese)
+    assert len(asked(english)) > 8
+    assert linked(chinese) == linked(english)
+    codes = [re.findall(r"^\| (\d+) \|", text, re.MULTILINE) for text in (english, chinese)]
+    assert codes[0] == codes[1] == ["0", "1", "2", "3", "4", "130"]
+    for command in ("make bench", "make test", "certify --sim sim-rack-16", "run quick --cluster"):
+        assert command in english
+        assert command in chinese
+
+
 def test_the_readme_is_short():
     assert len(text_of(ROOT / "README.md").splitlines()) <= 400
 

@@ -147,8 +147,9 @@ def test_a_simulated_fleet_says_so():
 def test_nodes_that_pass_again_come_back():
     nodes, before = judged(("a1", "reject"), ("a2", "reject"), ("a3", "accept"), ("a4", "reject"))
     _, now = judged(("a1", "accept"), ("a2", "reject"), ("a3", "accept"), ("a4", "accept"))
-    back = returning(now, [before])
+    back, kept = returning(now, [before])
     assert back == ["a1", "a4"]
+    assert kept == []
     assert undrain(now, back, nodes) == {
         "slurm": ["scontrol update 'nodename=a[1,4]' state=undrain"],
         "kubernetes": [
@@ -163,13 +164,33 @@ def test_only_the_last_verdict_of_the_same_provenance_counts():
     _, rejected = judged(("a1", "reject"))
     _, accepted = judged(("a1", "accept"))
     _, simulated = judged(("a1", "reject"), provenance="simulated")
-    assert returning(accepted, [rejected]) == ["a1"]
-    assert returning(accepted, [rejected, accepted]) == []
-    assert returning(accepted, [simulated]) == []
-    assert returning(accepted, []) == []
+    assert returning(accepted, [rejected]) == (["a1"], [])
+    assert returning(accepted, [rejected, accepted]) == ([], [])
+    assert returning(accepted, [simulated]) == ([], [])
+    assert returning(accepted, []) == ([], [])
     _, stood_in = judged(("a1", "reject"), provenance="stand-in", stands_for="h20")
     _, by_itself = judged(("a1", "accept"), provenance="stand-in")
-    assert returning(by_itself, [stood_in]) == []
+    assert returning(by_itself, [stood_in]) == ([], [])
+
+
+@pytest.mark.parametrize("less", [{"only": "stream *"}, {"suite": "probe"}])
+def test_one_check_or_another_suite_brings_nobody_back(less):
+    """What repeats a check of a rejected node must not hand out the command that releases it."""
+    _, rejected = judged(("a1", "reject"), ("a2", "reject"), ("a3", "accept"))
+    _, part = judged(("a1", "accept"), ("a2", "accept"), ("a3", "accept"))
+    for name, value in less.items():
+        setattr(part, name, value)
+    back, (kept,) = returning(part, [rejected])
+    assert back == []
+    assert kept.startswith(f"a[1-2] stood rejected by the suite {rejected.suite} and was measured")
+    assert next(iter(less.values())) in kept
+    # Nor does it count as the last word, when the whole suite is measured at last.
+    _, whole = judged(("a1", "accept"), ("a2", "reject"), ("a3", "accept"))
+    assert returning(whole, [rejected, part]) == (["a1"], [])
+    # A part that rejects is a rejection.
+    _, worse = judged(("a3", "reject"))
+    worse.only = "gemm *"
+    assert returning(whole, [worse]) == (["a3"], [])
 
 
 def test_commands_about_stand_ins_say_that_they_are():
@@ -187,7 +208,7 @@ def test_a_renamed_node_comes_back_and_another_of_its_name_does_not():
         msgspec.structs.replace(now.nodes[0], identity=before.nodes[0].identity),
         msgspec.structs.replace(now.nodes[1], identity=Identity(machine="other")),
     ]
-    assert returning(now, [before]) == ["new"]
+    assert returning(now, [before]) == (["new"], [])
 
 
 @pytest.mark.parametrize(("text", "share"), [("5%", 0.05), ("0.05", 0.05), ("100 %", 1), ("0", 0)])

@@ -41,6 +41,8 @@ def test_only_runs_alike_are_asked(tmp_path):
     stored(tmp_path, 2, [("device", 10)], executor="ray")
     stored(tmp_path, 3, [("device", 10)], suite_text="another: suite")
     stored(tmp_path, 4, [("device", 10), ("device", 5)])  # it was resumed
+    few = [msgspec.structs.replace(one, devices=[]) for one in NOW.nodes]
+    stored(tmp_path, 9, [("device", 10)], nodes=few)  # of a smaller machine
     (tmp_path / "20260105-000000-quick").mkdir()
     (tmp_path / "20260105-000000-quick" / "run.json").write_text("{")
     stored(tmp_path, 7, [("device", "long")])
@@ -81,6 +83,8 @@ def test_what_is_left_is_of_all_stages(tmp_path):
     made.began -= 40
     assert made.left == 60
     assert made.said_left() == "about 2m 00s left, as in 2 earlier runs"
+    made.share = 0.1  # a few jobs after a slow start: by their pace 360 s more
+    assert made.left == pytest.approx(0.2 * 360 + 0.8 * 60)
     made.share = 0.5  # it is faster than they were: 40 s more of this stage
     assert made.left == 40
     assert made.said_left() == "about 1m 40s left, as in 2 earlier runs"
@@ -91,7 +95,10 @@ def test_what_is_left_is_of_all_stages(tmp_path):
 def test_a_plan_says_at_most_and_nothing_says_this_stage():
     made = picture(device=100.0, fabric=60.0)
     made.basis, made.bound = ", by the plan", True
-    assert made.said_left() == "at most 2m 40s left, by the plan"
+    assert made.said_left() == "at most 2m 40s of timing left, by the plan"
+    made.began -= 50  # ranks start, kernels are compiled: the plan knows nothing of that
+    assert made.said_left() == "at most 2m 40s of timing left, by the plan"
+    made.began += 50
     made.usual = {}
     assert made.said_left() == ""
     made.began, made.share = made.began - 30, 0.75

@@ -4,6 +4,9 @@ import base64
 import csv
 import io
 import json
+import os
+import shlex
+import subprocess
 import sys
 from html.parser import HTMLParser
 from pathlib import Path
@@ -18,7 +21,9 @@ sys.path.insert(0, str(Path(__file__).parent))
 from judged_runs import judged, judged_run
 from report_runs import HOSTILE, simulated, written
 
+from bench.analysis.finding import Finding
 from bench.cli import cli
+from bench.cli.ending import looking_again
 from bench.configs import load_chips
 from bench.errors import HengsuanError
 from bench.records import Case, Row, Samples
@@ -26,10 +31,11 @@ from bench.report.evidence import circumstances, verdict_line
 from bench.report.html import render
 from bench.report.html.conditions import conditions
 from bench.report.html.nodes import Grid
-from bench.report.html.page import Chart, Column, Fold, Section, Table, Text
+from bench.report.html.page import Chart, Column, Commands, Fold, Section, Table, Text
 from bench.report.html.run import run_page
 from bench.report.html.source import Source
 from bench.report.html.training import training
+from bench.report.html.why import findings_by_kind
 from bench.report.language import chinese
 from bench.results import RunReader
 from bench.telemetry import TelemetryHeader, TelemetryRow
@@ -371,6 +377,66 @@ def test_a_run_is_given_as_openmetrics(tmp_path):
     assert 'provenance="measured"' in text
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere another program opens files")
+@pytest.mark.parametrize("code", [0, 3])
+def test_open_has_the_desktop_show_the_page(tmp_path, code):
+    """The desktop's own program, as it is found in PATH: what it prints is no JSON of ours."""
+    pytest.importorskip("plotly", reason="plotly is not installed (extra report)")
+    folder, opener = written(tmp_path, ["a"]), tmp_path / "bin" / "xdg-open"
+    opener.parent.mkdir()
+    opener.write_text(f'#!/bin/sh\nprintf %s "$1" > "{tmp_path}/shown"\necho noise\nexit {code}\n')
+    opener.chmod(0o755)
+    done = subprocess.run(
+        [sys.executable, "-m", "bench", "report", folder.name, "--out", ".", "--open", "--json"],
+        cwd=folder.parent,
+        env={**os.environ, "PATH": f"{opener.parent}{os.pathsep}{os.environ['PATH']}"},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    page = folder / "report.html"
+    assert (tmp_path / "shown").read_text() == str(page)
+    assert folder.parent / json.loads(done.stdout)["file"] == page
+    assert ("no browser could be started: open " in done.stderr) == (code != 0)
+
+
+def test_the_worst_comes_first_and_with_what_looks_at_it_again(tmp_path):
+    """As they are typed: the checks of the suite that was run, where it was run."""
+    words = ["run", "quick", "--cluster", "small", "--quiet", "--out", str(tmp_path)]
+    assert CliRunner().invoke(cli, words).exit_code == 0
+    (folder,) = (one for one in tmp_path.iterdir() if (one / "run.json").exists())
+    header = RunReader(folder).header
+    # As the command line would have recorded it.
+    header = msgspec.structs.replace(header, command=["hengsuan", *words])
+    again = looking_again(header, folder)
+    name = "gemm 8192x8192x8192 bf16 torch"
+    found = [
+        Finding(kind="skipped", name=name, text="skipped"),
+        Finding(kind="contended", name=name, text="contended"),
+        Finding(kind="slow-device", name="node-00002/1", text="slow"),
+        Finding(kind="drift", name="node-00001", text="other"),
+        Finding(kind="invalid", name=name, text="wrong"),
+        Finding(kind="invalid", name="no such check", text="wrong"),
+    ]
+    source = Source(RunReader(folder), load_chips())
+    folds = list(findings_by_kind(source, found, again))
+    kinds = ["invalid", "slow-device", "drift", "contended", "skipped"]
+    assert [one.title.partition(" ")[0] for one in folds] == kinds
+    asked = [[c for b in one.blocks if isinstance(b, Commands) for c in b.lines] for one in folds]
+    once = f"hengsuan run quick --cluster small --out {tmp_path} --only '{name}'"
+    facts = f"hengsuan results facts {folder} --node node-00001"
+    assert asked == [[once], [shlex.join(header.command)], [facts], [once], []]
+    for line in (once, facts):
+        done = CliRunner().invoke(cli, shlex.split(line)[1:], standalone_mode=False)
+        assert done.exception is None, line
+    newest = max(one for one in tmp_path.iterdir() if (one / "run.json").exists())
+    labels = {
+        case.short().rpartition(" flops")[0] or case.short()
+        for case in RunReader(newest).header.cases
+    }
+    assert labels == {name}
+
+
 def test_open_is_of_a_page(tmp_path):
     folder = written(tmp_path, ["a"])
     with pytest.raises(HengsuanError, match="--open shows an HTML file"):
@@ -435,6 +501,13 @@ def test_a_rejected_node_shows_the_device_that_ails(tmp_path):
         (figure,) = (one for one in chart.figures if quantity in one.name)
         line = next(one for one in figure.data if one.get("name") == "a")
         assert set(np.frombuffer(base64.b64decode(line["y"]["bdata"]), "<f4")) == {worst}
+
+
+def test_the_curve_of_a_simulated_fleet_is_not_called_measured(tmp_path):
+    made = training(Source(RunReader(simulated(tmp_path, "scaling", 4, 2)), load_chips()))
+    curves = next(one for one in made.blocks if getattr(one, "title", "") == "scaling efficiency")
+    names = {one["name"] for figure in curves.figures for one in figure.data if "name" in one}
+    assert names == {"simulated", "by the line"}
 
 
 def test_a_retest_is_no_training_of_the_fleet(tmp_path):

@@ -17,15 +17,13 @@ from verbs import parse, walked
 from bench.cli import VERBS, cli
 from bench.cli.begun import begun
 from bench.cli.manual import PAGES
+from bench.cli.manual.variables import OURS, read_by
 from bench.cli.verbs import Verb, exit_codes, parted
 from bench.records import Header
 from bench.report.amount import AMOUNT
 from bench.report.terminal import WORST, print_outcome
 
 EVERY = {path: (command, context) for path, command, context in walked()}
-DEPLOYED = ("slurm", "kubernetes", "ssh", "systemd", "cronjob", "dashboard", "alerts")
-TEXT_ALONE = {"completion", *(f"deploy {name}" for name in DEPLOYED)}
-"""What these print is a script or a manifest, for another program already."""
 NAMES = ("results list", "show suites", "show chips", "show profiles", "backend list")
 
 
@@ -45,8 +43,7 @@ def test_a_verb_takes_what_all_take(path):
     command, _ = EVERY[path]
     options = [opt for one in command.params for opt in (*one.opts, *one.secondary_opts)]
     assert [opt for opt, number in Counter(options).items() if number > 1] == []
-    if path not in TEXT_ALONE:
-        assert {"--json", "--quiet", "-q", "--verbose", "-v"} <= set(options), path
+    assert {"--json", "--quiet", "-q", "--verbose", "-v"} <= set(options), path
 
 
 @pytest.mark.parametrize("path", EVERY)
@@ -62,7 +59,7 @@ def test_help_is_a_page_of_a_manual(path):
     assert {0, 2, 130} <= set(codes)
     context.max_content_width, context.terminal_width = 80, 80
     text = command.get_help(context)
-    for part in ("Usage: hengsuan", "Options:", "Examples:", "Exit codes:"):
+    for part in ("Usage: hengsuan", "Options:", "Examples:", "Exit codes:", "Environment:"):
         assert part in text
     assert ("Files:" in text) == bool(page.files)
     assert all(len(line) <= 80 for line in text.splitlines() if "  hengsuan " not in line)
@@ -95,12 +92,25 @@ def test_all_verbs_fit_one_screen_and_are_grouped_by_who_asks():
         env={**os.environ, "COLUMNS": "80"},
     )
     lines = done.stdout.splitlines()
-    assert len(lines) <= 40
+    assert len(lines) <= 23  # of 24: the next prompt must not push the first away
     assert max(map(len, lines)) <= 80
-    heads = [line.removesuffix(":") for line in lines if line.endswith(":")]
+    heads = [line.split()[0] for line in lines[1:-1] if not line.startswith(" ")]
     assert heads == list(dict.fromkeys(who for who, _ in VERBS.values()))
     for verb, (_, text) in VERBS.items():
-        assert any(line.split() == [verb, *text.split()] for line in lines), verb
+        assert any(
+            line.split()[-len(text.split()) - 1 :] == [verb, *text.split()] for line in lines
+        )
+
+
+def test_every_variable_of_ours_is_in_the_help_of_who_reads_it():
+    told = {name for path in EVERY for name in read_by(path)}
+    assert set(OURS) - told == {"HENGSUAN_CONFORMANCE_BACKEND"}  # pytest's
+    assert "HENGSUAN_STORE" in read_by("results push")
+    assert "HENGSUAN_STORE" not in read_by("results show")
+    for path in ("run", "completion"):
+        command, context = EVERY[path]
+        text = command.get_help(context)
+        assert all(name in text for name in read_by(path))
 
 
 def test_a_group_says_of_each_command_what_it_does():
@@ -189,6 +199,66 @@ def test_json_is_json_however_much_is_said(measured):
     for more in ([], ["-q"], ["-v"]):
         done = hengsuan("results", "show", run.name, "--json", *more, cwd=folder)
         assert json.loads(done.stdout)["header"]["id"] == run.name
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "said"),
+    [
+        (["score", "no-such"], 2, "unknown run 'no-such'"),
+        (["run", "no-such"], 2, "unknown suite 'no-such'"),
+        (["report", "--no-such"], 2, "No such option '--no-such'"),
+        (["results", "pull", "--store", "sqlite:////nowhere/runs.db"], 2, "there is no store yet"),
+        (["results", "export", "{run}", "/proc/rows.csv"], 4, ""),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_an_error_is_json_too(measured, words, code, said):
+    folder, _ = measured
+    (run,) = (folder / "results").iterdir()
+    words = [word.format(run=run.name) for word in words]
+    done = hengsuan(*words, "--json", cwd=folder)
+    found = json.loads(done.stdout)
+    assert done.returncode == found["exit"] == code
+    assert said in found["error"]
+    assert set(found) == {"error", "where", "hint", "exit"}
+    assert found["error"][:40] in done.stderr  # people read it as before
+    assert hengsuan(*words, cwd=folder).stdout == ""
+
+
+@pytest.mark.parametrize(
+    ("words", "key"),
+    [
+        (["deploy", "slurm", "--nodes", "2"], "text"),
+        (["deploy", "systemd"], "text"),
+        (["deploy", "cronjob", "--nodes", "2", "--image", "stack:1"], "apiVersion"),
+        (["deploy", "kubernetes", "--nodes", "2", "--image", "stack:1"], "apiVersion"),
+        (["deploy", "dashboard"], "panels"),
+        (["deploy", "alerts"], "groups"),
+        (["completion", "fish"], "text"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_scripts_and_manifests_are_json_where_that_is_asked_for(words, key):
+    found = json.loads(hengsuan(*words, "--json").stdout)
+    assert found[key]
+    if key == "text":
+        assert hengsuan(*words, "--quiet").stdout == found["text"]
+
+
+def test_what_a_check_can_try_is_json_too():
+    found = json.loads(hengsuan("backend", "check", "cpu", "--list", "--json").stdout)
+    assert len(found) > 20
+    assert all(one["check"] and one["about"] for one in found)
+
+
+def test_gate_check_takes_a_run_by_its_id(measured):
+    folder, _ = measured
+    (run,) = (folder / "results").iterdir()
+    done = hengsuan("gate", "check", run.name, "--baseline", "results", "--json", cwd=folder)
+    assert done.returncode == 3  # there is nothing to compare it with
+    assert run.name in str(json.loads(done.stdout))
+    done = hengsuan("gate", "check", "no-such", "--baseline", "results", cwd=folder)
+    assert (done.returncode, "unknown run 'no-such'" in done.stderr) == (2, True)
 
 
 def test_quiet_and_verbose_contradict_each_other():

@@ -90,7 +90,6 @@ PROJECTIONS: dict[str, str] = {
     "energy {#} MWh ± {#} at the power of datasheet, nodes and PUE": "能耗 {0} MWh ± {1}（按数据手册功率、节点功率与 PUE）",
     "if nothing ever fails": "前提：从不发生故障",
     "assumed": "假设",
-    "assumed: {}": "假设：{0}",
     "and why": "数值与依据",
     "{#} of the peak inside tiles": "分块内达到峰值的 {0}",
     "{#} of the datasheet's bandwidth": "数据手册带宽的 {0}",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 
@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ...analysis.expectation import Expectation, expectations
+from ...analysis.finding import Finding
 from ...analysis.scores import Scorecard
 from ...analysis.subject import Run
 from ...analysis.summary import CaseSummary, rows_by_case
@@ -38,6 +39,7 @@ class Source:
         notes: What its reader must know first, in sentences.
         cards: Its scorecards, of which there is one but for runs that nothing can be scored of.
         language: Of the page's own words.
+        again: Says which command looks at a finding again; empty where none does.
     """
 
     def __init__(
@@ -58,6 +60,7 @@ class Source:
         self.cards = cards or []
         self.language = language
         self.say = speaker(language)
+        self.again: Callable[[Finding], str] = lambda _: ""
         self._schedules: dict[int, Schedule] = {}
         self._units: dict[int, tuple[Ints, Ints]] = {}
         self._pairs: dict[int, tuple[Ints, Ints]] = {}

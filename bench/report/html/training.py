@@ -135,7 +135,7 @@ def _curve(source: Source, one: Scaling) -> Figure:
     measured = {
         "type": "scatter",
         "mode": "lines+markers",
-        "name": source.say("measured"),
+        "name": source.say(one.provenance),
         "x": [size.devices for size in one.sizes],
         "y": [100 * size.efficiency for size in one.sizes],
         "marker": {"color": "$s0", "size": 8},

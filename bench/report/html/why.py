@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from ...analysis.finding import Finding
@@ -20,12 +20,20 @@ from ..evidence import (
     waived,
 )
 from ..score import merged
-from .page import Cell, Column, Commands, Fold, Row, Section, Table, Text
+from .page import Cell, Column, Commands, Fold, Row, Section, Table, Text, Tone
 from .source import Source
 from .words import Speaks
 
 CARDS = 12
 """Rejected nodes that have a card each; all are in the table."""
+WRONG = ("invalid", "failed", "missing", "criterion")
+"""Kinds of findings that are worst, the worst first."""
+UNSURE = ("incomplete", "undecided", "contended")
+"""Kinds that say what is not known."""
+QUIET = ("note", "skipped")
+"""Kinds that nobody has to do anything about."""
+AGAIN = 5
+"""Findings of a kind whose commands are shown."""
 LISTED = 2_000
 """Lines of a table at most."""
 COMMANDS = 200
@@ -38,7 +46,7 @@ def why(source: Source) -> Section | None:
     if source.verdict is not None:
         blocks += certified(source, source.verdict)
     findings = [one for card in source.cards for one in card.findings]
-    blocks += findings_by_kind(source, findings)
+    blocks += findings_by_kind(source, findings, source.again)
     lost = [
         f"{event['kind']}: {event['node']}: {event['text']}"
         for event in source.header.events
@@ -143,11 +151,31 @@ def _alike(groups: list[Alike]) -> Table:
     return Table([Column("nodes"), Column("number", number=True), Column("why")], rows)
 
 
-def findings_by_kind(source: Speaks, findings: list[Finding]) -> Iterator[Any]:
-    """What the score's reader must know: a fold a kind, those that say the same in one line."""
-    for kind in dict.fromkeys(one.kind for one in findings):
-        told = [(one.kind, one.name, one.text) for one in findings if one.kind == kind]
-        lines = merged(told, source.language)
-        quiet = kind in ("skipped", "note")
-        title = f"{source.say(kind)} ({len(told)})"
-        yield Fold(title, [Text(lines[:LISTED])], tone="" if quiet else "warn")
+def findings_by_kind(
+    source: Speaks, findings: list[Finding], again: Callable[[Finding], str] | None = None
+) -> Iterator[Any]:
+    """What the score's reader must know: a fold a kind, those that say the same in one line.
+
+    The worst kind comes first. ``again``: the command that looks at one again, if any does.
+    """
+    kinds = dict.fromkeys(one.kind for one in findings)
+    for kind in sorted(kinds, key=_gravity):
+        of_kind = [one for one in findings if one.kind == kind]
+        lines = merged([(one.kind, one.name, one.text) for one in of_kind], source.language)
+        quiet = kind in QUIET
+        title = f"{source.say(kind)} ({len(of_kind)})"
+        blocks: list[Any] = [Text(lines[:LISTED])]
+        if again is not None and not quiet:
+            # As many as are looked at: a thousand contended cases have one cause.
+            asked = dict.fromkeys(filter(None, map(again, of_kind[:AGAIN])))
+            if asked:
+                blocks.append(Commands(list(asked), "check again"))
+        tone: Tone = "bad" if kind in WRONG else "" if quiet else "warn"
+        yield Fold(title, blocks, tone=tone)
+
+
+def _gravity(kind: str) -> int:
+    """Wrong results first, then who is slow and what differs, then what does not count."""
+    order = (*WRONG, "slow", "", *UNSURE, *QUIET)
+    known = kind if kind in order else "slow" if kind.startswith("slow-") else ""
+    return order.index(known)

@@ -10,9 +10,8 @@ from ..html.provenance import flattened
 from ..html.run import SECTIONS
 from ..html.source import Source
 
-SHOWN = ("roofline", "fabric", "collectives", "training")
-"""Sections of a run's page that are shown, by their ids: the others say the same in tables above,
-or speak of single nodes."""
+ABOVE = ("standing", "measurements")
+"""Sections of a run's page that say what the tables above say of all runs."""
 MOST = 4
 """Systems that have room beside each other; the table of differences has all."""
 
@@ -40,7 +39,7 @@ def beside(systems: Sequence[Sequence[Source]]) -> list[Section]:
 
 def _shown(source: Source) -> Iterator[Section]:
     for made in SECTIONS:
-        if made.__name__ in SHOWN and (section := made(source)) is not None:
+        if made.__name__ not in ABOVE and (section := made(source)) is not None:
             yield section
 
 

@@ -1,7 +1,7 @@
 "use strict";
-document.addEventListener("page-ready", () => {
+/* Of the box that stands before this script: a page that compares runs has several. */
+((box) => document.addEventListener("page-ready", () => {
   const { element, say, paint, short, watch } = window.hengsuan;
-  const box = document.querySelector("[data-nodes]");
   const found = JSON.parse(box.querySelector("script").textContent);
   function bytes(text) {
     const read = atob(text), made = new Uint8Array(read.length);
@@ -137,8 +137,15 @@ document.addEventListener("page-ready", () => {
     box.querySelector("[data-found]").textContent = search.value && item < 0 ? say("no such node") : "";
     if (item >= 0) show(item);
   });
+  // With Enter its column opens, as by a click on that.
+  search.addEventListener("change", () => {
+    const item = search.value ? find(search.value) : -1;
+    if (item < 0 || block === 1) return;
+    first = item - item % block; last = Math.min(first + block, items); block = 1;
+    draw();
+  });
   by.addEventListener("change", draw);
   wanted.addEventListener("input", draw);
   place.style.height = `${Math.max(220, 70 + 15 * found.metrics.length)}px`;
   watch(place, draw);
-});
+}))(document.currentScript.previousElementSibling);

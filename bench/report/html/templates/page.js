@@ -145,17 +145,18 @@
 
   /* ---- charts ---- */
   let ready = null;
+  function load() {
+    if (!window.Plotly) {
+      window.PlotlyConfig = { MathJaxConfig: "local" };
+      const script = document.createElement("script");
+      script.textContent = document.getElementById("plotly").textContent;
+      document.head.append(script);
+    }
+    return window.Plotly;
+  }
   function plotly() {
     // Run when the first chart comes into view: the page itself is there long before.
-    if (!ready) {
-      ready = new Promise((done) => setTimeout(() => {
-        window.PlotlyConfig = { MathJaxConfig: "local" };
-        const script = document.createElement("script");
-        script.textContent = document.getElementById("plotly").textContent;
-        document.head.append(script);
-        done(window.Plotly);
-      }, 0));
-    }
+    ready ??= new Promise((done) => setTimeout(() => done(load())));
     return ready;
   }
   function colours() {
@@ -206,7 +207,13 @@
     const buttons = { ...told, displaylogo: false, modeBarButtonsToRemove: ["select2d", "lasso2d", "sendChartToCloud"], toImageButtonOptions: { format: "svg" } };
     await Plotly.react(place, themed(data, known), themed(merged(usual, asked), known), { responsive: true, ...buttons });
   }
+  /* What is drawn when it comes into view, and again when the theme changes. */
   const drawings = [];
+  function watch(box, draw) {
+    const one = { box, drawn: false, draw: () => { one.drawn = true; return draw(); } };
+    drawings.push(one);
+    return one;
+  }
   function chart(box) {
     // Read when it is drawn: a big page is there before its figures.
     let read = null;
@@ -214,22 +221,20 @@
     const place = box.querySelector(".plot");
     const select = box.querySelector("select");
     const caption = box.querySelector(".of");
-    let index = 0, drawn = false;
-    async function draw() {
-      drawn = true;
+    let index = 0;
+    const { draw } = watch(box, async () => {
       await paint(place, figures()[index].data, figures()[index].layout);
       place.removeAllListeners("plotly_click");
       place.on("plotly_click", ({ points: [{ customdata: tag }] }) => {
         if (typeof tag === "string" && tag.startsWith("node:")) go(tag.slice(5));
       });
-    }
+    });
     if (select) select.addEventListener("change", () => { index = Number(select.value); caption.textContent = figures()[index].caption; draw(); });
-    drawings.push({ box, draw, again: () => drawn && draw(), first: () => drawn || draw() });
   }
 
   /* ---- theme ---- */
   const dark = matchMedia("(prefers-color-scheme: dark)");
-  const redraw = () => drawings.forEach((one) => one.again());
+  const redraw = () => drawings.forEach((one) => one.drawn && one.draw());
   dark.addEventListener("change", redraw);
   document.querySelector("[data-theme-toggle]").addEventListener("click", () => {
     const now = root.dataset.theme || (dark.matches ? "dark" : "light");
@@ -237,20 +242,27 @@
     redraw();
   });
 
-  /* ---- printing: everything that is folded or not yet drawn ---- */
+  /* ---- printing: all that is folded or not yet drawn, as wide as paper, by day ---- */
+  let folded = [], before = new Set();
   addEventListener("beforeprint", () => {
-    document.querySelectorAll("details").forEach((one) => { one.open = true; });
-    drawings.forEach((one) => one.first());
+    folded = [...document.querySelectorAll("details:not([open])")];
+    folded.forEach((one) => { one.open = true; });
+    root.classList.add("printing");
+    // Nobody waits for a page that is printed: what is drawn now must not be put off.
+    if (drawings.length) ready = Promise.resolve(load());
+    before = new Set(drawings.filter((one) => one.drawn));
+    drawings.forEach((one) => one.draw());
+  });
+  addEventListener("afterprint", () => {
+    folded.forEach((one) => { one.open = false; });
+    root.classList.remove("printing");
+    // What was not in view yet is drawn as wide as the window when it is.
+    drawings.forEach((one) => { one.drawn = before.has(one); });
+    redraw();
   });
 
   window.hengsuan = {
-    element, say, command, paint, short, go,
-    /* Have `draw` called when `box` comes into view, and again when the theme changes. */
-    watch: (box, draw) => {
-      let drawn = false;
-      const once = () => { drawn = true; draw(); };
-      drawings.push({ box, again: () => drawn && draw(), first: () => drawn || once() });
-    },
+    element, say, command, paint, short, go, watch,
   };
   document.querySelectorAll("[data-table]").forEach(table);
   document.querySelectorAll("[data-chart]").forEach(chart);
@@ -259,8 +271,9 @@
   const seen = new IntersectionObserver((entries) => {
     for (const entry of entries) {
       if (entry.isIntersecting) {
-        seen.unobserve(entry.target);
-        drawings.find((one) => one.box === entry.target).first();
+        // Once drawn it is left alone, but for one that was drawn for paper.
+        const one = drawings.find(({ box }) => box === entry.target);
+        if (!one.drawn) one.draw();
       }
     }
   }, { rootMargin: "300px" });

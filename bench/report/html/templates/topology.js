@@ -1,7 +1,7 @@
 "use strict";
-document.addEventListener("page-ready", () => {
+/* Of the box that stands before this script: a page that compares runs has several. */
+((box) => document.addEventListener("page-ready", () => {
   const { element, say, watch, go } = window.hengsuan;
-  const box = document.querySelector("[data-topology]");
   const found = JSON.parse(box.querySelector("script").textContent);
   const MOST = 120; // boxes at once: of more, those around them are shown
   const STRIP = 128, CELLS = 4000; // small squares in a box, and in all
@@ -463,6 +463,8 @@ document.addEventListener("page-ready", () => {
   part("case")?.addEventListener("change", (event) => { figure = figures[Number(event.target.value)]; renew(); });
   part("by")?.addEventListener("change", (event) => { by = topologies[Number(event.target.value)]; renew(); });
   let begun = false;
-  watch(map, () => { if (!begun) { begun = true; renew(); } });
+  watch(map, () => {
+    if (!begun) { begun = true; renew(); } else if (map.clientWidth !== width) draw(); // for paper
+  });
   new ResizeObserver(() => { if (begun && map.clientWidth !== width) draw(); }).observe(map);
-});
+}))(document.currentScript.previousElementSibling);
