@@ -2,6 +2,7 @@
 
 import contextlib
 import select
+import shutil
 import socket
 import struct
 import subprocess
@@ -119,6 +120,17 @@ def test_too_many_series_are_left_out_and_counted(run):
     assert of(found, "hengsuan_left_out_series")[0] >= 64
     assert of(found, "hengsuan_benchmark", statistic="median")
     assert len(of(found, "hengsuan_node_verdict")) <= 20
+
+
+def test_a_verdict_of_earlier_rows_says_so(run, tmp_path):
+    folder = Path(shutil.copytree(run.folder, tmp_path / "run"))
+    found = series(text(results(RunReader(folder))))
+    assert len(of(found, "hengsuan_node_verdict", rows="all")) == 16
+    rows = folder / "measurements.jsonl"
+    rows.write_bytes(rows.read_bytes() + rows.read_bytes().splitlines(keepends=True)[-1])
+    found = series(text(results(RunReader(folder))))
+    assert of(found, "hengsuan_node_verdict", rows="all") == []
+    assert of(found, "hengsuan_node_verdict", rows="earlier", verdict="reject") == [1]
 
 
 def hostile():
