@@ -210,7 +210,7 @@ def test_a_damaged_header_is_a_sentence(tmp_path, text, words):
     ("changes", "words"),
     [
         ({"schedules": []}, "case 0 is of schedule 0, of 0"),
-        ({"events": [{"time": 0.0, "kind": "counters"}]}, "event 0 has no kind, node or text"),
+        ({"events": [{"time": 0.0, "kind": "counters"}]}, r"field `node` - at `\$.events\[0\]`"),
     ],
 )
 def test_a_header_that_refers_to_what_it_lacks_is_a_sentence(tmp_path, changes, words):
