@@ -219,7 +219,7 @@ class RunReader:
         try:
             rows: list[Any] = decoder.decode_lines(block)
         except UNDECODABLE:
-            index, why = _first_bad_line(decoder, block)
+            index, why = first_bad_line(decoder, block)
             raise self._damaged(index, first, why) from None
         return rows
 
@@ -257,7 +257,7 @@ def no_collection() -> Iterator[None]:
             gc.enable()
 
 
-def _first_bad_line(decoder: Any, block: bytes) -> tuple[int, str]:
+def first_bad_line(decoder: Any, block: bytes) -> tuple[int, str]:
     """Index in ``block`` and problem of the first line that does not decode."""
     for index, line in enumerate(block.split(b"\n")):
         if line.strip(b" \t\r"):
