@@ -67,7 +67,7 @@ WORDS: dict[str, str] = {
     "temperature when a value was taken": "取值时的温度",
     "power when a value was taken": "取值时的功率",
     "clock when a value was taken": "取值时的频率",
-    "Over all devices or nodes: the line is the median, the band reaches from the lowest to the highest; rejected nodes have lines of their own.": "对所有设备或节点:线为中位数,带为最低到最高;被拒节点另有单独的线。",
+    "Over all devices or nodes: the line is the median, the band reaches from the lowest to the highest; rejected nodes have lines of their own. Where nobody looked there is no line.": "对所有设备或节点:线为中位数,带为最低到最高;被拒节点另有单独的线。无人查看之处没有线。",
     "Conditions over time": "运行条件",
     "conditions over time": "运行条件随时间变化",
     "No temperature, power or clock is known of this run.": "该次测量没有温度、功率或频率数据。",
