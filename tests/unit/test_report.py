@@ -21,7 +21,7 @@ from report_runs import HOSTILE, simulated, written
 from bench.cli import cli
 from bench.configs import load_chips
 from bench.errors import HengsuanError
-from bench.records import Case, Row, Samples
+from bench.records import Case, Conditions, Row, Samples
 from bench.report.evidence import circumstances, verdict_line
 from bench.report.html import render
 from bench.report.html.conditions import conditions
@@ -238,6 +238,22 @@ def test_telemetry_is_drawn_over_time(tmp_path):
 def drawn(line):
     """(x, y) of a line, as plotly reads them; NaN is a gap."""
     return [np.frombuffer(base64.b64decode(line[axis]["bdata"]), "<f4") for axis in "xy"]
+
+
+def test_it_is_said_of_how_many_values_throttling_is_unknown(tmp_path):
+    folder = written(tmp_path, ["a", "b"])
+    rows = [
+        Row(0, rank, 0, 1.0, 1.0, None, None, 1, "ok", rank % 3, "measured", "")
+        for rank in range(4)
+    ]
+    met = [Conditions(), Conditions(throttled=""), Conditions(throttled="heat", capped=True)]
+    (folder / "measurements.jsonl").write_bytes(msgspec.json.Encoder().encode_lines(rows))
+    (folder / "conditions.jsonl").write_bytes(msgspec.json.Encoder().encode_lines(met))
+    text = page_of(folder).text
+    assert "values of which no device says whether it throttled: 2" in text
+    assert "throttled or capped: heat (1), at the power limit (1)" in text
+    lines = list(csv.DictReader(io.StringIO(report(folder, "--format", "csv"))))
+    assert [one["throttled"] for one in lines] == ["unknown", "", "heat", "unknown"]
 
 
 def test_a_line_ends_where_nobody_looked(tmp_path):

@@ -223,9 +223,21 @@ def test_a_node_is_looked_at_steadily(monkeypatch):
         "memory_used": None,
         "utilisation": None,
         "throttled": 1,
-        "capped": 0,
+        "capped": None,
     }
     assert bad == [None] * len(DEVICE)
+
+
+def test_who_says_a_temperature_does_not_say_that_it_runs_freely(monkeypatch):
+    backend = Device0()
+    said = [Telemetry(temperature=40.0), Telemetry(temperature=40.0, throttled="", capped=True)]
+    backend.telemetry = said.__getitem__
+    (row, *_) = sampled(monkeypatch, backend, 1, 0.05)
+    silent, free = (
+        dict(zip([one.name for one in DEVICE], values, strict=True)) for values in row.devices
+    )
+    assert (silent["temperature"], silent["throttled"], silent["capped"]) == (40, None, None)
+    assert (free["temperature"], free["throttled"], free["capped"]) == (40, 0, 1)
 
 
 def test_what_is_dear_is_done_rarely(monkeypatch):

@@ -80,8 +80,11 @@ def conditions(source: Source) -> Section | None:
         blocks.append(Chart(figures, says, height=380, title="conditions over time"))
     else:
         blocks.append(Text(["No temperature, power or clock is known of this run."], tone="dim"))
-    if said := _throttled(source):
+    said, unknown = _throttled(source)
+    if said:
         blocks.append(Text([said], tone="warn", own=False))
+    if unknown:
+        blocks.append(Text([unknown], tone="dim", own=False))
     return Section("conditions", "Conditions over time", blocks)
 
 
@@ -300,8 +303,8 @@ def _figure(
     return Figure(data, layout, name=source.say(title))
 
 
-def _throttled(source: Source) -> str:
-    """How many values were taken throttled or at the power limit, in a sentence."""
+def _throttled(source: Source) -> tuple[str, str]:
+    """How many values were taken throttled or at the power limit, and of how many nobody knows."""
     known, index = source.header.conditions, source.columns.conditions
     there = (index >= 0) & (index < len(known))
     used = np.bincount(index[there], minlength=len(known)) if known else np.zeros(0, int)
@@ -310,4 +313,10 @@ def _throttled(source: Source) -> str:
         for reason in filter(None, (one.throttled, "at the power limit" if one.capped else "")):
             counts[reason] = counts.get(reason, 0) + count
     said = ", ".join(f"{reason} ({count:,})" for reason, count in counts.items() if count)
-    return f"{source.say('values taken while throttled or capped')}: {said}" if said else ""
+    silent = sum(n for one, n in zip(known, used.tolist(), strict=True) if one.throttled is None)
+    return (
+        f"{source.say('values taken while throttled or capped')}: {said}" if said else "",
+        f"{source.say('values of which no device says whether it throttled')}: {silent:,}"
+        if silent
+        else "",
+    )

@@ -74,6 +74,7 @@ WORDS: dict[str, str] = {
     "median": "中位数",
     "values": "测量值",
     "values taken while throttled or capped": "在降频或功率封顶时取得的值",
+    "values of which no device says whether it throttled": "设备未说明是否降频的值",
     "telemetry": "遥测",
     "no node differs from a majority of its kind": "没有节点与同类多数不同",
     "nodes state no facts": "节点未报告配置",
