@@ -1,5 +1,6 @@
 """Files that verbs write: never one that a run, or what is being read, is read by."""
 
+import json
 import os
 import sys
 from pathlib import Path
@@ -12,6 +13,7 @@ from report_runs import written
 from verbs import walked
 
 from bench.cli import cli
+from bench.cli.json_output import print_json
 from bench.cli.parameters import Output
 
 OURS = (
@@ -88,3 +90,15 @@ def test_a_page_does_not_take_the_place_of_what_it_shows(tmp_path):
         cli.main(["report", str(file), "--output", str(tmp_path / "." / "score.json")],
                  prog_name="hengsuan", standalone_mode=False)  # fmt: skip
     assert file.read_text() == "{}"
+
+
+def test_json_of_names_that_are_no_text_is_the_json_of_others(capsys):
+    """Names of files keep their bytes; numbers that JSON does not have are null beside them too."""
+    name = os.fsdecode(b"runs/a\xff")
+    for path in ("runs/a", name):
+        print_json({path: [{"file": path, "value": float("nan")}, float("inf"), 1.5, None, True]})
+        text = capsys.readouterr().out
+        found = json.loads(text, parse_constant=lambda word: pytest.fail(f"{word} is no JSON"))
+        assert found == {path: [{"file": path, "value": None}, None, 1.5, None, True]}
+        (key,) = found
+        assert os.fsencode(key) == os.fsencode(path)
