@@ -217,8 +217,10 @@ def _problems(raw: bytes, header: Header) -> Iterator[str]:
 
 
 def _impossible(spec: ScheduleSpec, nodes: int, devices: int) -> str:
-    if spec.groups is not None and not 0 <= spec.groups < 1 << 62:
-        return "says an impossible number of groups"
+    most = _most_groups(spec, nodes, devices)
+    if spec.groups is not None and not 0 <= spec.groups <= most:
+        said = f"{nodes} nodes with {devices} devices"
+        return f"says {spec.groups} groups, and {said} give {most} at most"
     taken = _SHARED | _TAKEN.get(spec.kind, set())
     if strange := sorted(spec.arguments.keys() - taken):
         return f"is of kind {spec.kind}, which takes no {strange[0]!r}"
@@ -233,3 +235,18 @@ def _impossible(spec: ScheduleSpec, nodes: int, devices: int) -> str:
     if last >= devices:
         return f"is of device {last}, and there are {devices}"
     return ""
+
+
+def _most_groups(spec: ScheduleSpec, nodes: int, devices: int) -> int:
+    """How many groups a kind of schedule has at most; no pair of items meets twice."""
+    if spec.scope == "rank":  # a device may be in several groups
+        return 1 << 62 if devices else 0
+    if spec.kind in ("pairs", "node_pairs"):
+        of_devices = spec.kind == "pairs" and spec.arguments.get("of", "device") == "device"
+        items = devices if of_devices else nodes
+        return items * (items - 1) // 2
+    if spec.kind == "listed":
+        return len(spec.arguments.get("groups") or [])
+    if spec.kind == "all":
+        return 1
+    return nodes if spec.kind in ("nodes", "label") else devices

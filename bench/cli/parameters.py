@@ -92,10 +92,9 @@ class Output(click.Path):
 
     def convert(self, value: Any, param: Any, ctx: Any) -> Any:
         """Raise click's error for a file of a run's, which would be lost."""
-        path = super().convert(value, param, ctx)
+        path = Path(os.fsdecode(super().convert(value, param, ctx)))
         if self.is_of_run(path):
-            said = os.fsdecode(path)
-            self.fail(f"{said} is a run's own file: choose another name", param, ctx)
+            self.fail(f"{path} is a run's own file: choose another name", param, ctx)
         return path
 
     @staticmethod

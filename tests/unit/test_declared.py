@@ -123,6 +123,8 @@ def changed(whole, at, value):
         (("schedules", 0, "arguments"), {"turns": 2}, "unknown field `turns`"),
         (("schedules", 0, "arguments"), {"key": "rack"}, "kind devices, which takes no 'key'"),
         (("schedules", 0, "kind"), "label", "is of kind label, and says no 'key'"),
+        (("schedules", 0, "groups"), 9, "says 9 groups, and 4 nodes with 8 devices give 8"),
+        (("nodes",), places, "says 8 groups, and 0 nodes with 0 devices give 0"),
         (("schedules", 0, "kind"), "circles", "Invalid enum value 'circles'"),
         (("events", 1, "changes"), {"a": "b"}, r"\$.events\[1\].changes"),
         (("environment", "versions"), "1.2", r"\$.environment.versions"),

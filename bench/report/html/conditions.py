@@ -244,7 +244,8 @@ def _bands(time: Floats, values: Floats, end: float, usual: float | None = None)
     edges = [0, *ends.tolist(), bins.size]
     parts = [slice(*pair) for pair in pairwise(edges)] if bins.size else []
     low, middle, high = values[first], values[(first + last) // 2], values[last]
-    return Bands((bins + 0.5) * width, low, middle, high, parts, width / 2)
+    middles = np.asarray((bins + 0.5) * width, dtype=np.float64)
+    return Bands(middles, low, middle, high, parts, width / 2)
 
 
 def _usual(series: Series, least: float) -> float:
