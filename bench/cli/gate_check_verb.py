@@ -50,7 +50,6 @@ def command(
     from ..analysis.gate.series import series
     from ..analysis.gate.stored import FEWEST, SESSION, check, unresolved
     from ..configs import load_gate
-    from ..files import readable
     from ..results import RunReader
     from .gate_outputs import give, reported
 
@@ -73,7 +72,7 @@ def command(
             "assumed"
         )
     provenance = readers[-1].header.provenance
-    said = (readable(", ".join(map(str, chosen.paths or baseline))), readable(str(run)))
+    said = (", ".join(map(str, chosen.paths or baseline)), str(run))
     kinds = list(key_of(readers[-1].header).chips)
     report = reported(gate, "check", said, judged, kinds, provenance, notes)
     return give(report, out or run, as_json)

@@ -11,7 +11,6 @@ from __future__ import annotations
 import contextlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from datetime import datetime
 from typing import Any
 
 import numpy as np
@@ -30,6 +29,7 @@ from ..inventory import Ints, Inventory
 from ..records import DIGEST, PROVENANCES, STATUSES, Case, Header
 from ..results import ROWS, Columns, RunReader
 from ..rounds import schedule_for
+from ..runs import moment
 from ..verdicts import read_verdict
 
 MOST = 20_000
@@ -149,8 +149,8 @@ def _times(header: Header) -> Iterator[Metric]:
     for name, at in (("started", header.started), ("finished", header.finished)):
         family = gauge(f"run_{name}_timestamp", f"When it {name}, since 1970.", unit="seconds")
         # It has not, or is of somebody's hand.
-        with contextlib.suppress(ValueError, TypeError, OverflowError):
-            family.add_metric([], datetime.fromisoformat(at or "").timestamp())
+        if (when := moment(at or "")) is not None:
+            family.add_metric([], when)
         yield family
 
 
