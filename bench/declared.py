@@ -211,16 +211,19 @@ def _problems(raw: bytes, header: Header) -> Iterator[str]:
         nodes, devices = fleet.count, fleet.count * fleet.devices
         if min(fleet.count, fleet.devices) < 0 or max(nodes, devices) > MOST_DEVICES:
             yield "its fleet has an impossible number of devices"
+    used = {case.schedule for case in header.cases}
     for index, spec in enumerate(header.schedules):
         if why := _impossible(spec, nodes, devices):
             yield f"its schedule {index} {why}"
+        most = _most_groups(spec, nodes, devices) if index in used else 1 << 62
+        if spec.groups is not None and not 0 <= spec.groups <= most:
+            yield (
+                f"its schedule {index} says {spec.groups} groups, and {nodes} nodes with "
+                f"{devices} devices give {most} at most"
+            )
 
 
 def _impossible(spec: ScheduleSpec, nodes: int, devices: int) -> str:
-    most = _most_groups(spec, nodes, devices)
-    if spec.groups is not None and not 0 <= spec.groups <= most:
-        said = f"{nodes} nodes with {devices} devices"
-        return f"says {spec.groups} groups, and {said} give {most} at most"
     taken = _SHARED | _TAKEN.get(spec.kind, set())
     if strange := sorted(spec.arguments.keys() - taken):
         return f"is of kind {spec.kind}, which takes no {strange[0]!r}"
