@@ -4,6 +4,7 @@ import subprocess
 import sys
 import threading
 import time
+import types
 from pathlib import Path
 
 import click
@@ -238,6 +239,23 @@ def test_who_says_a_temperature_does_not_say_that_it_runs_freely(monkeypatch):
     )
     assert (silent["temperature"], silent["throttled"], silent["capped"]) == (40, None, None)
     assert (free["temperature"], free["throttled"], free["capped"]) == (40, 0, 1)
+
+
+def test_the_check_of_a_plugin_says_where_throttling_stays_unknown():
+    from bench.conformance.outcome import NotSupported
+    from bench.conformance.telemetry import telemetry as checked
+
+    mine = Device(index=0, backend="made", name="m", memory=1 << 30)
+
+    def said(found):
+        subject = types.SimpleNamespace(mine=mine, device=None, backend=Device0())
+        subject.backend.telemetry = lambda index: found
+        return checked(subject)
+
+    assert said(Telemetry(clock=1500)) == "says clock; whether it throttles stays unknown"
+    assert said(Telemetry(throttled="", capped=False)) == "says throttled, capped"
+    with pytest.raises(NotSupported):
+        said(Telemetry())
 
 
 def test_what_is_dear_is_done_rarely(monkeypatch):
