@@ -143,17 +143,8 @@ class _Facts(msgspec.Struct, frozen=True):
     kernel_log: str = ""
 
 
-class _DeviceFacts(msgspec.Struct, frozen=True):
-    cpus: list[int] = []
-
-
-class _Device(msgspec.Struct, frozen=True):
-    facts: _DeviceFacts = _DeviceFacts()
-
-
 class _Node(msgspec.Struct, frozen=True):
     facts: _Facts = _Facts()
-    devices: list[_Device] = []
 
 
 class _Fleet(msgspec.Struct, frozen=True):
@@ -206,6 +197,11 @@ def _problems(raw: bytes, header: Header) -> Iterator[str]:
         _, again, number = case.stage.partition(AGAIN)
         if again and not (number.isascii() and number.isdigit() and len(number) <= _DIGITS):
             yield f"its case {index} is of a stage {case.stage!r}, which is no re-test of another"
+    for node in header.nodes:
+        if any(
+            one.stand_in and not isinstance(one.facts.get("cpus", []), list) for one in node.devices
+        ):
+            yield f"a stand-in of node {node.name} lists no cores"
     nodes, devices = len(header.nodes), sum(len(node.devices) for node in header.nodes)
     if (fleet := header.fleet) is not None:
         nodes, devices = fleet.count, fleet.count * fleet.devices
