@@ -6,7 +6,9 @@ import contextlib
 import hashlib
 import os
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
+
+import msgspec
 
 _BLOCK = 1 << 20
 
@@ -59,6 +61,26 @@ def readable(text: str) -> str:
     """Text that any file takes: bytes of a name or a command line that are no text are written out
     (``\\xff``)."""
     return text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+
+
+def document(value: Any) -> bytes:
+    """A value as indented JSON, with a newline at the end; names that are no text are `readable`.
+
+    Raises TypeError for what `msgspec` does not write.
+    """
+    try:
+        text = msgspec.json.encode(value)
+    except UnicodeEncodeError:
+        text = msgspec.json.encode(_readable(msgspec.to_builtins(value, str_keys=True)))
+    return msgspec.json.format(text, indent=1) + b"\n"
+
+
+def _readable(value: Any) -> Any:
+    if isinstance(value, str):
+        return readable(value)
+    if isinstance(value, dict):
+        return {readable(key): _readable(one) for key, one in value.items()}
+    return [_readable(one) for one in value] if isinstance(value, (list, tuple)) else value
 
 
 def sha256(path: Path) -> str:

@@ -12,7 +12,7 @@ from typing import Literal, TypeAlias
 import msgspec
 
 from .errors import Exit, InfraError, UsageError
-from .files import replace_file
+from .files import document, replace_file
 from .headers import UNDECODABLE, read_versioned
 from .records import Better, Provenance
 
@@ -145,9 +145,8 @@ def ordered(judged: list[Judged]) -> list[Judged]:
 
 def write_gate(path: Path, report: GateReport) -> None:
     """Write ``gate.json``. Raises `InfraError` where that cannot be."""
-    text = msgspec.json.format(msgspec.json.encode(report), indent=1)
     try:
-        replace_file(path, text + b"\n")
+        replace_file(path, document(report))
     except OSError as error:
         raise InfraError(f"cannot be written: {error.strerror}", where=str(path)) from None
 

@@ -15,11 +15,13 @@ import msgspec
 from .errors import HengsuanError, InfraError
 from .headers import RUN, UNDECODABLE, read_header, unreadable
 from .records import Row
-from .results import ROWS
+from .results import ROWS, first_bad_line
 from .runs import held
 
 _BLOCK = 1 << 20
 """Bytes of rows that are read at once."""
+_LONGEST = 1 << 26
+"""Bytes of a row, whose reason may be long; what is longer is none."""
 
 
 class Growing:
@@ -78,20 +80,27 @@ class Growing:
                 self._place = min(self._place, file.seek(0, os.SEEK_END))
                 file.seek(self._place)
                 data = file.read(_BLOCK)
+                if len(data) == _BLOCK and b"\n" not in data:
+                    data += file.read(_LONGEST)
         except FileNotFoundError:
             return []
         except OSError as error:
             raise unreadable(path, error) from None
         whole = data[: data.rfind(b"\n") + 1]
+        if not whole and len(data) > _LONGEST:
+            raise self._no_row(0, f"it is longer than {_LONGEST >> 20} MiB")
+        decoder = msgspec.json.Decoder(Row)
         try:
-            found = msgspec.json.Decoder(Row).decode_lines(whole)
-        except UNDECODABLE as error:
-            raise InfraError(
-                f"this is no measurement: {error}", where=f"{path}:{self._line + 1}"
-            ) from None
+            found = decoder.decode_lines(whole)
+        except UNDECODABLE:
+            raise self._no_row(*first_bad_line(decoder, whole)) from None
         self._place += len(whole)
-        self._line += len(found)
+        self._line += whole.count(b"\n")
         return found
+
+    def _no_row(self, index: int, why: str) -> InfraError:
+        where = f"{self.path / ROWS}:{self._line + index + 1}"
+        return InfraError(f"this is no measurement: {why}", where=where)
 
     def age(self) -> float:
         """Seconds since a row was written; 0 where that is not known, or clocks of hosts differ."""

@@ -6,14 +6,13 @@ from pathlib import Path
 
 import msgspec
 
+from .declared import incoherent
 from .errors import InfraError, UsageError
 from .records import SCHEMA, Conditions, Header
 
 RUN, CONDITIONS = "run.json", "conditions.jsonl"
 UNDECODABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 """What decoding raises: text that is no UTF-8, and endless brackets, have errors of their own."""
-_MOST_GROUPS, _MOST_DEVICES = 1 << 62, 1 << 31
-"""Whatever is above does not come from a run, and fits into no column."""
 
 
 def read_header(path: Path) -> Header:
@@ -28,7 +27,7 @@ def read_header(path: Path) -> Header:
         header = msgspec.json.decode(raw, type=Header)
     except UNDECODABLE as error:
         raise InfraError(f"{RUN} is damaged: {error}", where=str(path / RUN)) from None
-    if why := _incoherent(header):
+    if why := incoherent(raw, header):
         raise InfraError(f"{RUN} is damaged: {why}", where=str(path / RUN))
     file = path / CONDITIONS
     try:
@@ -87,26 +86,6 @@ def check_schema(version: int, schema: int, where: str) -> None:
             where=where,
             hint=f"read it with the {which} hengsuan that wrote it",
         )
-
-
-def _incoherent(header: Header) -> str:
-    """What a header refers to and does not declare, in words; empty where it declares all."""
-    for index, case in enumerate(header.cases):
-        if case.id != index:
-            return f"its case {index} says that it is case {case.id}"
-        if not 0 <= case.schedule < len(header.schedules):
-            return f"its case {index} is of schedule {case.schedule}, of {len(header.schedules)}"
-    for index, spec in enumerate(header.schedules):
-        if spec.groups is not None and not 0 <= spec.groups < _MOST_GROUPS:
-            return f"its schedule {index} says an impossible number of groups"
-    fleet = header.fleet
-    counts = (fleet.count, fleet.devices) if fleet is not None else ()
-    if not all(0 <= one < _MOST_DEVICES for one in counts):
-        return "its fleet has an impossible number of devices"
-    for index, event in enumerate(header.events):
-        if not all(isinstance(event.get(key), str) for key in ("kind", "node", "text")):
-            return f"its event {index} has no kind, node or text"
-    return ""
 
 
 def unreadable(path: Path, error: OSError) -> InfraError:

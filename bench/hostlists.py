@@ -10,9 +10,10 @@ MOST = 1_000_000
 SEPARATOR = re.compile(r",(?![^\[]*\])")
 """A comma that is not inside brackets."""
 _RANGES = re.compile(r"\[([0-9,\-]*)\]")
-_RANGE = re.compile(r"(\d+)(?:-(\d+))?")
-_NUMBERED = re.compile(r"([^.]*?)(\d+)([^.\d]*(?:\..*)?)", re.DOTALL)
-"""The last number of a name's part before the first dot, and what is around it."""
+_RANGE = re.compile(r"(\d{1,18})(?:-(\d{1,18}))?")
+_NUMBERED = re.compile(r"([^.]*?)([0-9]{1,18})([^.0-9]*(?:\..*)?)", re.DOTALL)
+"""The last number of a name's part before the first dot, of a long one its end, and what is around
+it."""
 
 
 def expand(text: str) -> list[str]:

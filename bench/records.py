@@ -257,9 +257,9 @@ class Conditions(msgspec.Struct, kw_only=True, frozen=True):
     """°C, before and after."""
     power: tuple[float | None, float | None] = (None, None)
     """W, before and after."""
-    throttled: str = ""
-    """Every reason that was seen then or between two blocks of samples."""
-    capped: bool = False
+    throttled: str | None = None
+    """Every reason that was seen then or between two blocks of samples; empty where none was."""
+    capped: bool | None = None
     """Whether it was at its power limit."""
     timer: str = ""
     """Which clock took the samples."""

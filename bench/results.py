@@ -200,16 +200,17 @@ class RunReader:
     def _blocks(self) -> Iterator[tuple[int, bytes]]:
         """Whole lines of the file, with the number of the first line of each block."""
         path = self.path / ROWS
-        line, rest = 1, b""
+        line, rest = 1, [b""]
         try:
             with path.open("rb") as file:
                 while data := file.read(_BLOCK):
-                    data = rest + data
                     end = data.rfind(b"\n") + 1
-                    rest = data[end:]
-                    if end:
-                        yield line, data[:end]
-                        line += data.count(b"\n", 0, end)
+                    if not end:
+                        rest.append(data)  # zeros after a crash may be a long line
+                        continue
+                    block, rest = b"".join([*rest, data[:end]]), [data[end:]]
+                    yield line, block
+                    line += block.count(b"\n")
         except FileNotFoundError:
             return  # the run ended before its first row
         except OSError as error:
@@ -219,7 +220,7 @@ class RunReader:
         try:
             rows: list[Any] = decoder.decode_lines(block)
         except UNDECODABLE:
-            index, why = _first_bad_line(decoder, block)
+            index, why = first_bad_line(decoder, block)
             raise self._damaged(index, first, why) from None
         return rows
 
@@ -241,7 +242,7 @@ def _most_groups(spec: ScheduleSpec, header: Header) -> int:
     fleet = header.fleet
     if fleet is not None:
         return fleet.count * fleet.devices
-    return max(spec.groups, sum(len(node.devices) for node in header.nodes))
+    return sum(len(node.devices) for node in header.nodes)
 
 
 @contextlib.contextmanager
@@ -257,7 +258,7 @@ def no_collection() -> Iterator[None]:
             gc.enable()
 
 
-def _first_bad_line(decoder: Any, block: bytes) -> tuple[int, str]:
+def first_bad_line(decoder: Any, block: bytes) -> tuple[int, str]:
     """Index in ``block`` and problem of the first line that does not decode."""
     for index, line in enumerate(block.split(b"\n")):
         if line.strip(b" \t\r"):

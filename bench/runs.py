@@ -91,12 +91,15 @@ def names(info: RunInfo) -> set[str]:
 
 
 def began(info: RunInfo) -> float | None:
-    """When a run began, in seconds since 1970: clocks write their zones differently.
+    """When a run began, in seconds since 1970; None where it does not say."""
+    return moment(info.started)
 
-    None where it does not say.
-    """
+
+def moment(text: str) -> float | None:
+    """A time of a record, in seconds since 1970: clocks write their zones differently, and without
+    one it is UTC. None for what is no time."""
     try:
-        when = datetime.fromisoformat(info.started.replace("Z", "+00:00"))
+        when = datetime.fromisoformat(text.replace("Z", "+00:00"))
     except ValueError:
         return None
     return (when if when.tzinfo else when.replace(tzinfo=timezone.utc)).timestamp()

@@ -61,7 +61,8 @@ DEVICE = (
     Quantity("throttled", "ratio"),
     Quantity("capped", "ratio"),
 )
-"""Of a device as of the look. ``throttled`` and ``capped`` (at its power limit) are 0 or 1."""
+"""Of a device as of the look. ``throttled`` and ``capped`` (at its power limit) are 0 or 1, null
+where the device does not say."""
 
 
 class TelemetryHeader(msgspec.Struct, kw_only=True, frozen=True):

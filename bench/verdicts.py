@@ -13,7 +13,7 @@ from typing import Any, Literal, TypeAlias
 import msgspec
 
 from .errors import InfraError, UsageError
-from .files import replace_file
+from .files import document, replace_file
 from .headers import UNDECODABLE, read_versioned
 from .identity import Identity
 from .records import Better, Provenance
@@ -184,9 +184,8 @@ def write_verdict(folder: Path, found: Certification) -> Path:
     Raises `InfraError` if the folder cannot be written.
     """
     file = folder / VERDICT
-    text = msgspec.json.format(msgspec.json.encode(found), indent=1)
     try:
-        replace_file(file, text + b"\n")
+        replace_file(file, document(found))
     except OSError as error:
         raise InfraError(
             f"cannot write: {error.strerror or error}",

@@ -8,10 +8,9 @@ from __future__ import annotations
 
 import msgspec
 
+from ..declared import AGAIN as AGAIN
 from ..records import ScheduleSpec
 
-AGAIN = "+"
-"""Stands between a stage's name and the number of its re-test."""
 _CHOICE = ("nodes", "ranks", "groups", "schedule", "matchings", "seed")
 """Arguments that say which groups are measured, and not what a group is."""
 

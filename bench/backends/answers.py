@@ -22,7 +22,7 @@ class Telemetry(msgspec.Struct, kw_only=True, frozen=True):
     Clock in MHz (``clock_max``: the highest it would run), temperature in °C, power in W,
     memory in bytes; ``energy`` in J, taken since its counter began, whenever that was;
     ``utilisation``: share of the last moments, as long as its driver averages, in which it worked.
-    ``throttled`` is the reason in words, empty when it runs freely.
+    ``throttled`` is the reason in words, empty when it is known to run freely.
     ``capped``: it runs at its power limit, as busy chips do; that is noted, and no throttling.
     """
 
@@ -33,8 +33,8 @@ class Telemetry(msgspec.Struct, kw_only=True, frozen=True):
     energy: Amount | None = None
     memory_used: Count | None = None
     utilisation: Amount | None = None
-    throttled: str = ""
-    capped: bool = False
+    throttled: str | None = None
+    capped: bool | None = None
 
 
 class Health(msgspec.Struct, kw_only=True, frozen=True):

@@ -149,7 +149,7 @@ class Backend:
         return "its allocator takes no limit"
 
     def telemetry(self, index: int) -> Telemetry:
-        """Clocks, temperature, power, throttling of device ``index`` of the node.
+        """Clocks, temperature, power, throttling of device ``index`` of the node, as far as known.
 
         Asked between blocks of samples: cheap.
         """

@@ -122,7 +122,7 @@ class Cuda(TorchBackend):
         handle = nvml.nvmlDeviceGetHandleByIndex(index)
         reasons = ask(nvml, "nvmlDeviceGetCurrentClocksEventReasons", handle)
         if reasons is None:  # its name until driver 535
-            reasons = ask(nvml, "nvmlDeviceGetCurrentClocksThrottleReasons", handle) or 0
+            reasons = ask(nvml, "nvmlDeviceGetCurrentClocksThrottleReasons", handle)
         memory = ask(nvml, "nvmlDeviceGetMemoryInfo", handle)
         power = ask(nvml, "nvmlDeviceGetPowerUsage", handle)
         energy = ask(nvml, "nvmlDeviceGetTotalEnergyConsumption", handle)
@@ -135,8 +135,8 @@ class Cuda(TorchBackend):
             energy=energy / 1000 if energy is not None else None,
             memory_used=memory.used if memory is not None else None,
             utilisation=rates.gpu / 100 if rates is not None else None,
-            throttled=throttling(reasons),
-            capped=bool(reasons & POWER_CAP),
+            throttled=throttling(reasons) if reasons is not None else None,
+            capped=bool(reasons & POWER_CAP) if reasons is not None else None,
         )
 
     def health(self, index: int) -> Health:

@@ -9,6 +9,7 @@ import click
 
 from ..errors import Exit, UsageError
 from .json_output import JSON, print_json, say
+from .parameters import Output
 from .verbs import Verb
 
 if TYPE_CHECKING:
@@ -21,9 +22,7 @@ if TYPE_CHECKING:
 @click.option("--only", multiple=True, metavar="CHECK", help="Only these; * fits all.  [repeat]")
 @click.option("--list", "listed", is_flag=True, help="Say which checks there are, run none.")
 @JSON
-@click.option(
-    "--junit", type=click.Path(path_type=Path, dir_okay=False), help="Also write JUnit XML here."
-)
+@click.option("--junit", type=Output(dir_okay=False), help="Also write JUnit XML here.")
 def command(
     name: str, only: tuple[str, ...], listed: bool, as_json: bool, junit: Path | None
 ) -> int:

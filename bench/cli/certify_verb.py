@@ -19,7 +19,7 @@ from .measuring import (
     work_of,
 )
 from .metrics import exported, metrics
-from .parameters import Duration, Share
+from .parameters import Duration, Output, Share
 from .place import given
 from .schedule import check_measures, scheduled, scheduling
 from .storing import THEN_STORE, stored
@@ -57,9 +57,7 @@ if TYPE_CHECKING:
     show_default=True,
     help="Above this share of rejected nodes no drain commands are given.",
 )
-@click.option(
-    "--markdown", type=click.Path(path_type=Path), help="Write the verdict to this file as well."
-)
+@click.option("--markdown", type=Output(), help="Write the verdict to this file as well.")
 @places
 @TELEMETRY
 @metrics

@@ -9,6 +9,7 @@ import click
 
 from ..errors import Exit, UsageError
 from .json_output import JSON, print_json
+from .parameters import Output
 from .scoring import LANGUAGE, OUT, PROFILE, checked_profile, read_runs, scores
 from .verbs import Verb
 
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 @PROFILE
 @LANGUAGE
 @OUT
-@click.option("--html", type=click.Path(path_type=Path), help="Also write a page to this file.")
+@click.option("--html", type=Output(), help="Also write a page to this file.")
 @JSON
 def command(
     systems: tuple[str, ...],

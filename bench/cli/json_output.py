@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Callable
 from typing import Any, TypeVar
@@ -67,7 +68,7 @@ def print_json(found: Any) -> None:
     except UnicodeEncodeError:  # names of files may be no text: they are escaped, and stay names
         import json
 
-        text = json.dumps(msgspec.to_builtins(found), indent=1)
+        text = json.dumps(_finite(msgspec.to_builtins(found)), indent=1, allow_nan=False)
     click.echo(text)
 
 
@@ -86,3 +87,12 @@ def print_text(text: str, as_json: bool = False) -> int:
     else:
         click.echo(text, nl=False)
     return 0
+
+
+def _finite(value: Any) -> Any:
+    """The same with null for numbers that JSON does not have, as `msgspec` writes them."""
+    if isinstance(value, dict):
+        return {key: _finite(one) for key, one in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(one) for one in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

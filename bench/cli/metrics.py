@@ -14,6 +14,7 @@ import click
 
 from ..errors import HengsuanError, InfraError, UsageError
 from .json_output import tell
+from .parameters import Output
 
 if TYPE_CHECKING:
     from ..cluster.executor import Page
@@ -30,7 +31,7 @@ _SHARE = 0.02
 _OPTIONS = (
     click.option(
         "--metrics-file",
-        type=click.Path(path_type=Path, dir_okay=False),
+        type=Output(dir_okay=False),
         metavar="FILE.prom",
         help="Keep this file for node_exporter's textfile collector.",
     ),

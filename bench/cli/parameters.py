@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
 from typing import Any
 
 import click
@@ -80,3 +82,31 @@ class Days(click.ParamType[float]):
         if not days >= 0:
             self.fail(f"{value} is no number of days; write for example 90, 12d or 36h", param, ctx)
         return days
+
+
+class Output(click.Path):
+    """A file to write, as a `Path`: none that a run's folder is read by."""
+
+    def __init__(self, **kept: Any) -> None:
+        super().__init__(path_type=Path, **kept)
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> Any:
+        """Raise click's error for a file of a run's, which would be lost."""
+        path = Path(os.fsdecode(super().convert(value, param, ctx)))
+        if self.is_of_run(path):
+            self.fail(f"{path} is a run's own file: choose another name", param, ctx)
+        return path
+
+    @staticmethod
+    def is_of_run(path: Path) -> bool:
+        """Whether a run is read by this file, or would be once it is there; links are followed."""
+        from ..certificates.issue import MARK
+        from ..gates import GATE
+        from ..headers import CONDITIONS, RUN
+        from ..results import ROWS, SAMPLES
+        from ..telemetry import TELEMETRY
+        from ..verdicts import VERDICT
+
+        real = Path(os.path.realpath(path))
+        known = (RUN, CONDITIONS, ROWS, SAMPLES, TELEMETRY, VERDICT, GATE, MARK)
+        return real.name in known and (real.exists() or (real.parent / RUN).exists())

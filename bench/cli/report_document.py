@@ -34,7 +34,8 @@ def document_page(
 ) -> tuple[str, Path]:
     """The page of a file as HTML, and where it goes: beside the file, or as ``output`` says.
 
-    Raises `UsageError` for another form than a page, and of standard input without ``output``.
+    Raises `UsageError` for another form than a page, for the file itself, and of standard input
+    without ``output``.
     """
     from ..report.html.render import render
     from ..report.pages.documents import page_of, read
@@ -45,6 +46,8 @@ def document_page(
             hint="leave it out for a page; the command that wrote the file has its other forms",
         )
     if str(path) != STDIN:
+        if output is not None and output.exists() and output.samefile(path):
+            raise UsageError(f"--output {output} is the file that is read: choose another name")
         page = page_of(read(path), str(path), language)
         return render(page), output or path.with_suffix(".html")
     if output is None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from .json_output import JSON, print_json, say, tell
+from .parameters import Output
 from .scoring import LANGUAGE, OUT, PROFILE
 from .verbs import Verb
 
@@ -37,7 +38,7 @@ FORMATS = ("html", "md", "csv", "junit", "openmetrics")
 )
 @click.option(
     "--output",
-    type=click.Path(path_type=Path),
+    type=Output(),
     help="File to write, - for stdout. [default: report.html in the run's folder; others: stdout]",
 )
 @click.option("--open", "show", is_flag=True, help="Show the page in a browser (html only).")

@@ -13,7 +13,7 @@ import click
 
 from ..errors import Exit, HengsuanError, InfraError, UsageError
 from .json_output import JSON, print_json, say, tell
-from .parameters import Days
+from .parameters import Days, Output
 from .runs_asked import ASKED, asked_of
 from .scoring import OUT
 from .verbs import Verb
@@ -305,7 +305,7 @@ def prune(
 
 @click.command(cls=Verb)
 @click.argument("runs", nargs=-1, required=True, metavar="RUN...")
-@click.argument("file", type=click.Path(path_type=Path))
+@click.argument("file", type=Output())
 @OUT
 @JSON
 def export(runs: tuple[str, ...], file: Path, out: Path, as_json: bool) -> int:

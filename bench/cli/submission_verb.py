@@ -14,6 +14,7 @@ from ..errors import Exit, UsageError
 from ..report.amount import quiet
 from .certificate_verb import passphrase_of, validity
 from .json_output import JSON, print_json, tell
+from .parameters import Output
 from .trust import PATH, date_of
 from .verbs import Commands
 
@@ -38,7 +39,7 @@ def command() -> None:
 @command.command()
 @click.argument("runs", nargs=-1, required=True, metavar="RUN...")
 @click.option("--system", type=PATH, required=True, help="What is declared of the system (YAML).")
-@click.option("--out", type=PATH, help="The archive.  [default: the first run's id and .tar]")
+@click.option("--out", type=Output(), help="The archive.  [default: the first run's id and .tar]")
 @click.option("--key", "key_file", type=PATH, help="Private key; without it nobody signs.")
 @click.option("--valid", default="365d", show_default=True, help="For how long it holds.")
 @click.option("--redact", is_flag=True, help="Hide names of hosts, serials and addresses.")

@@ -10,6 +10,7 @@ import click
 from ..errors import Exit, UsageError
 from ..report.amount import quiet
 from .json_output import JSON, print_json, tell
+from .parameters import Output
 from .verbs import Commands
 
 
@@ -19,7 +20,7 @@ def command() -> None:
 
 
 @command.command()
-@click.argument("file", type=click.Path(path_type=Path))
+@click.argument("file", type=Output())
 @click.option("--size", default="1GiB", show_default=True, help="Bytes of tokens.")
 @click.option("--vocab", default=32_000, show_default=True, help="Tokens are below it.")
 @click.option("--seed", default=0, show_default=True, help="Of the content.")

@@ -21,7 +21,7 @@ import msgspec
 import numpy as np
 
 from ..errors import InfraError
-from ..files import replace_file
+from ..files import document, replace_file
 from ..headers import CONDITIONS, RUN
 from ..records import PROVENANCES, STATUSES, Case, Conditions, Header, Row
 from ..results import ROWS, SAMPLES
@@ -157,8 +157,7 @@ class Journal:
     def _save(self) -> None:
         began = time.monotonic()
         header = msgspec.structs.replace(self.header, conditions=self._inline)
-        text = msgspec.json.format(msgspec.json.encode(header), indent=1)
-        replace_file(self.folder / RUN, text + b"\n")
+        replace_file(self.folder / RUN, document(header))
         self._saved = time.monotonic()
         self._cost = self._saved - began
 

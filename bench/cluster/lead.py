@@ -241,12 +241,11 @@ class Lead:
 
 
 def _merged(results: list[Result]) -> Conditions:
-    """Rank 0's conditions, with what throttled any rank of the group."""
-    throttled = "; ".join(
-        f"rank {rank}: {result.conditions.throttled}"
-        for rank, result in enumerate(results)
-        if result.conditions.throttled
-    )
+    """Rank 0's conditions, with what throttled any rank of the group: none where all say so."""
+    said = [result.conditions.throttled for result in results]
+    throttled: str | None = "; ".join(f"rank {rank}: {one}" for rank, one in enumerate(said) if one)
+    if not throttled and None in said:
+        throttled = None
     return msgspec.structs.replace(results[0].conditions, throttled=throttled)
 
 

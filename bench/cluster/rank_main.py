@@ -139,7 +139,7 @@ class Rank:
         bench = make(command.benchmark, command.axes)
 
         def throttled() -> str:
-            mine = self._telemetry().throttled
+            mine = self._telemetry().throttled or ""
             if not grouped:
                 return mine
             # One slow card slows the group: its samples do not count on any rank.
@@ -169,8 +169,10 @@ class Rank:
         return msgspec.structs.replace(now, clock=host.frequency(self.spec.cpus))
 
     def _conditions(self, outcome: Outcome, before: Telemetry, after: Telemetry) -> Conditions:
-        said = ", ".join((before.throttled, outcome.throttled, after.throttled)).split(", ")
+        looks = [one.throttled for one in (before, after) if one.throttled is not None]
+        said = ", ".join((*looks[:1], outcome.throttled, *looks[1:])).split(", ")
         reasons = dict.fromkeys(one for one in said if one not in ("", ELSEWHERE))
+        capped = [one.capped for one in (before, after) if one.capped is not None]
         return Conditions(
             nice=os.getpriority(os.PRIO_PROCESS, 0),
             affinity=host.compact(os.sched_getaffinity(0)),
@@ -180,8 +182,8 @@ class Rank:
             frequency=(_rounded(before.clock, 50), _rounded(after.clock, 50)),
             temperature=(_rounded(before.temperature, 5), _rounded(after.temperature, 5)),
             power=(_rounded(before.power, 20), _rounded(after.power, 20)),
-            throttled=", ".join(reasons),
-            capped=before.capped or after.capped,
+            throttled=", ".join(reasons) if reasons or looks else None,
+            capped=any(capped) if capped else None,
             timer=outcome.timer,
             tables=outcome.tables,
             library=self.library if self.size > 1 else "",

@@ -17,7 +17,6 @@ from collections.abc import Callable
 
 import msgspec
 
-from ..backends.answers import Telemetry
 from ..backends.base import Backend
 from ..backends.registry import get
 from ..backends.remote import Remote
@@ -102,9 +101,9 @@ class Sampler:
             began, children = time.monotonic(), _children()
             with contextlib.suppress(Exception):  # a vendor's library may raise anything
                 told = self._backend.telemetry(device.index)
-                if told != Telemetry():  # who says nothing does not say that it runs freely
-                    found = {name: getattr(told, name, None) for name in _ASKED}
-                    found["throttled"], found["capped"] = float(bool(told.throttled)), told.capped
+                found = {name: getattr(told, name, None) for name in _ASKED}
+                if told.throttled is not None:
+                    found["throttled"] = float(bool(told.throttled))
             # A plugin answers in a process of its own: it takes no longer than we wait.
             waited = time.monotonic() - began if isinstance(self._backend, Remote) else 0.0
             self._elsewhere += max(_children() - children, waited)
@@ -117,7 +116,7 @@ class Sampler:
         return time.thread_time() + self._elsewhere
 
 
-_ASKED = ("clock", "temperature", "power", "memory_used", "utilisation")
+_ASKED = ("clock", "temperature", "power", "memory_used", "utilisation", "capped")
 
 
 def _children() -> float:

@@ -38,11 +38,11 @@ def telemetry(subject: Subject) -> str:
             f"telemetry() takes {statistics.median(spans):.2g} s, and is asked between samples",
             "read a library or a file, or keep the tool's last answer for a moment",
         )
-    said = [name for name in found.__struct_fields__ if getattr(found, name) not in (None, "")]
-    said.remove("capped")
+    said = [name for name in found.__struct_fields__ if getattr(found, name) is not None]
     if not said:
         raise NotSupported("telemetry() says nothing")
-    return f"says {', '.join(said)}"
+    silent = "" if found.throttled is not None else "; whether it throttles stays unknown"
+    return f"says {', '.join(said)}{silent}"
 
 
 def _sane(found: Telemetry, subject: Subject) -> None:

@@ -77,5 +77,10 @@ def _ordered(devices: Mapping[str, Part]) -> list[tuple[str, Part]]:
 
 
 def _natural(text: str) -> list[tuple[int, str]]:
-    """Orders ``gpu-2`` before ``gpu-10``."""
-    return [(int(part), "") if part.isdecimal() else (-1, part) for part in _DIGITS.split(text)]
+    """Orders ``gpu-2`` before ``gpu-10``; numbers by their length, however long they are."""
+    parts = _DIGITS.split(text)
+    numbers = [part.lstrip("0") if part.isdecimal() else None for part in parts]
+    return [
+        (-1, part) if number is None else (len(number), number)
+        for part, number in zip(parts, numbers, strict=True)
+    ]

@@ -11,7 +11,6 @@ from __future__ import annotations
 import contextlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from datetime import datetime
 from typing import Any
 
 import numpy as np
@@ -24,11 +23,13 @@ from prometheus_client.registry import Collector
 from ..analysis.joining import what
 from ..analysis.summary import group_medians, members, rows_by_case, summarize
 from ..analysis.table import key_of, nodes_of, units_of
+from ..certificates.certificate import results_digests
 from ..errors import HengsuanError
 from ..inventory import Ints, Inventory
 from ..records import DIGEST, PROVENANCES, STATUSES, Case, Header
-from ..results import Columns, RunReader
+from ..results import ROWS, Columns, RunReader
 from ..rounds import schedule_for
+from ..runs import moment
 from ..verdicts import read_verdict
 
 MOST = 20_000
@@ -114,14 +115,18 @@ def results(reader: RunReader, most: int = MOST) -> list[Metric]:
     found += [values, spoilt]
     left += more
     with contextlib.suppress(HengsuanError):  # it was not certified
-        labels = ("node", "verdict", "provenance")
-        verdicts = gauge("node_verdict", "What was said of a node: 1.", labels)
+        labels = ("node", "verdict", "provenance", "rows")
+        about = "What was said of a node, from all rows or from those that were there earlier: 1."
+        verdicts = gauge("node_verdict", about, labels)
         said = read_verdict(reader.path)
+        # A reject of before more was measured stands until somebody judges the run again.
+        current = said.results == results_digests(reader.path).get(ROWS, "")
+        made_from = "all" if current else "earlier"
         named = zip(places(one.node for one in said.nodes), said.nodes, strict=True)
         # Whoever is not accepted must be told, however many there are.
         worst = sorted(named, key=lambda one: one[1].verdict == "accept")
         for name, node in worst[:most]:
-            verdicts.add_metric([name, node.verdict, said.provenance], 1)
+            verdicts.add_metric([name, node.verdict, said.provenance, made_from], 1)
         left += len(worst[most:])
         found.append(verdicts)
     return [*found, left_out(left)]
@@ -144,8 +149,8 @@ def _times(header: Header) -> Iterator[Metric]:
     for name, at in (("started", header.started), ("finished", header.finished)):
         family = gauge(f"run_{name}_timestamp", f"When it {name}, since 1970.", unit="seconds")
         # It has not, or is of somebody's hand.
-        with contextlib.suppress(ValueError, TypeError, OverflowError):
-            family.add_metric([], datetime.fromisoformat(at or "").timestamp())
+        if (when := moment(at or "")) is not None:
+            family.add_metric([], when)
         yield family
 
 

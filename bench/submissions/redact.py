@@ -160,7 +160,9 @@ class Redactor:
 
     def _conditions(self, one: Conditions) -> Conditions:
         return msgspec.structs.replace(
-            one, tables=self.text(one.tables), throttled=self.text(one.throttled)
+            one,
+            tables=self.text(one.tables),
+            throttled=self.text(one.throttled) if one.throttled is not None else None,
         )
 
     def rows(self, raw: bytes) -> bytes:

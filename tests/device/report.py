@@ -102,7 +102,7 @@ def line(record: Record) -> str:
 
 def throttled(record: Record) -> str:
     """Why the device ran slower than it could, before or after the task; empty if it did not."""
-    said = [str(one.get("throttled", "")) for one in (record.before, record.after)]
+    said = [str(one.get("throttled") or "") for one in (record.before, record.after)]
     return ", ".join(dict.fromkeys(one for one in said if one))
 
 

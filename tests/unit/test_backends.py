@@ -185,6 +185,15 @@ def test_throttle_reasons_go_by_two_names(nvml):
     assert cuda.Cuda().telemetry(0).throttled == ""
 
 
+def test_reasons_that_a_device_does_not_say_are_unknown(nvml):
+    def unsupported(handle):
+        raise nvml.NVMLError("not supported")
+
+    nvml.nvmlDeviceGetCurrentClocksThrottleReasons = unsupported
+    found = cuda.Cuda().telemetry(0)
+    assert (found.clock, found.throttled, found.capped) == (1755, None, None)
+
+
 def test_errors_are_counted_by_what_the_device_supports(nvml):
     found = cuda.Cuda().health(0)
     assert found.errors == {

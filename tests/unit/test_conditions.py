@@ -4,11 +4,17 @@ import sys
 import types
 from pathlib import Path
 
+import msgspec
+import pytest
+
 sys.path.insert(0, str(Path(__file__).parent))
 from gloo_ranks import context
 
 from bench.backends.base import Telemetry
+from bench.cluster.lead import _merged
 from bench.cluster.rank_main import Rank
+from bench.cluster.wire import Result
+from bench.records import Conditions
 from bench.timing import Rule
 from bench.workloads.base import make
 from bench.workloads.runner import ELSEWHERE, Outcome, run
@@ -31,6 +37,35 @@ def test_every_reason_that_was_seen_is_named_once():
     assert free.throttled == "power cap, power brake"
 
 
+def test_what_no_device_says_is_unknown_and_not_none():
+    silent, free = Telemetry(temperature=50.0), Telemetry(throttled="", capped=False)
+    made = rank(lambda index: Telemetry())._conditions
+    quiet = Outcome(status="ok")
+    found = made(quiet, silent, silent)
+    assert (found.throttled, found.capped) == (None, None)
+    found = made(quiet, silent, free)
+    assert (found.throttled, found.capped) == ("", False)
+    found = made(Outcome(status="ok", throttled="power cap"), silent, silent)
+    assert found.throttled == "power cap"
+    old = msgspec.json.decode(b'{"throttled": "", "capped": false}', type=Conditions)
+    assert (old.throttled, old.capped) == ("", False), "as records of before say it"
+
+
+@pytest.mark.parametrize(
+    ("said", "whole"),
+    [
+        (["", ""], ""),
+        (["", None], None),
+        ([None, "hot"], "rank 1: hot"),
+    ],
+)
+def test_a_group_runs_freely_where_all_its_ranks_say_so(said, whole):
+    results = [
+        Result(Outcome(status="ok"), Conditions(throttled=one), contention="") for one in said
+    ]
+    assert _merged(results).throttled == whole
+
+
 def test_reasons_between_blocks_of_samples_are_kept_with_the_count():
     said = iter(["", "power cap", "power brake, power cap"])
     rule = Rule(budget=0.2, warmup=0, block=0.01, min_samples=3, precision=-1.0)
@@ -45,4 +80,4 @@ def test_telemetry_that_raises_leaves_conditions_unknown_and_the_measurement_who
         raise RuntimeError("the driver does not answer")
 
     now = rank(broken)._now()
-    assert (now.temperature, now.power, now.throttled) == (None, None, "")
+    assert (now.temperature, now.power, now.throttled) == (None, None, None)

@@ -3,6 +3,7 @@
 import sys
 from pathlib import Path
 
+import msgspec
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -37,6 +38,31 @@ def test_many_rows_come_in_blocks(tmp_path):
         sizes.append(len(part))
     assert sum(sizes) == 40_000
     assert len(sizes) > 1
+    journal.close()
+
+
+def test_a_row_with_a_long_reason_comes_like_others(tmp_path):
+    journal = going(tmp_path)
+    found = Growing(journal.folder)
+    long = msgspec.structs.replace(row(0, 1), status="failed", reason="x" * (3 << 20))
+    write(journal, row(0, 0), long, row(0, 2))
+    groups = []
+    while part := found.rows():
+        groups += [one.group for one in part]
+    assert groups == [0, 1, 2]
+    journal.close()
+
+
+def test_a_line_without_an_end_is_said(tmp_path):
+    journal = going(tmp_path)
+    write(journal, row(0, 0))
+    with (journal.folder / ROWS).open("ab") as file:
+        file.write(b"\n")
+        file.truncate(file.tell() + (100 << 20))  # zeros, as after a crash
+    found = Growing(journal.folder)
+    assert len(found.rows()) == 1
+    with pytest.raises(InfraError, match=r"jsonl:3: .*longer than 64 MiB"):
+        found.rows()
     journal.close()
 
 

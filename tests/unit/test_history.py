@@ -54,8 +54,8 @@ class Fleet:
             case(1, "launch", metric="time", unit="s", better="lower"),
         ]
         one = header(*cases, **{**rest, "started": began.isoformat(), **changes})
-        one.schedules = [ScheduleSpec(kind="devices", scope="device", groups=24)]
         size = 24 if one.fleet else 2 * len(self.nodes)
+        one.schedules = [ScheduleSpec(kind="devices", scope="device", groups=size)]
         scale = np.ones(size)
         for rank, by in (factor or {}).items():
             scale[rank] = by

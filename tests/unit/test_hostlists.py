@@ -19,6 +19,8 @@ from bench.hostlists import SEPARATOR, compress, expand
         (["rack1-node5", "rack1-node6", "rack2-node5"], "rack1-node[5-6],rack2-node5"),
         (["b", "a", "b"], "b,a"),
         (["n098", "n099", "n100"], "n[098-100]"),
+        (["9" * 5000 + "1", "9" * 5000 + "2"], f"{'9' * 4983}[{'9' * 17}1-{'9' * 17}2]"),
+        (["n٣", "n٤"], "n٣,n٤"),
         ([], ""),
     ],
 )
@@ -41,7 +43,9 @@ def test_a_list_stands_for_exactly_its_names(names):
     assert sorted(found) == sorted(set(names))
 
 
-@pytest.mark.parametrize("text", ["a[1-", "a[x]", "a[3-1]", "a]", "a[1-9999999]", "a[]"])
+@pytest.mark.parametrize(
+    "text", ["a[1-", "a[x]", "a[3-1]", "a]", "a[1-9999999]", "a[]", f"a[1-{'9' * 5000}]"]
+)
 def test_brackets_without_ranges_are_refused(text):
     with pytest.raises(ValueError, match="range"):
         expand(text)

@@ -27,6 +27,7 @@ from bench.importing.found import Asked
 from bench.importing.source import Source
 from bench.results import RunReader
 from bench.runs import list_runs
+from bench.runs import names as names_of
 
 LOGS = Path(__file__).parent / "recorded" / "logs"
 
@@ -715,6 +716,16 @@ def test_numbers_that_no_machine_has_lose_none_of_the_other_files(tmp_path, form
     assert code == 2, err
     assert told in found["problems"][0]
     assert len(found["runs"]) == 1
+
+
+def test_names_in_which_numbers_are_longer_than_any_integer_are_ordered(tmp_path):
+    long = "9" * 5000
+    names = [f"n{long}2", f"n{long}10", "n7", "n07b", "n12"]
+    log = tmp_path / "all.log"
+    log.write_text(made_logs.nccl(list(reversed(names)), each=1))
+    reader, _ = imported(tmp_path, "nccl-tests", log)
+    assert [node.name for node in reader.header.nodes] == ["n7", "n07b", "n12", *names[:2]]
+    assert set(names) == set().union(*(names_of(info) for info in list_runs(tmp_path / "runs")))
 
 
 def test_a_size_that_no_message_has_is_a_line_that_is_not_understood(tmp_path):

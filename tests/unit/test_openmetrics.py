@@ -2,6 +2,7 @@
 
 import contextlib
 import select
+import shutil
 import socket
 import struct
 import subprocess
@@ -20,12 +21,14 @@ sys.path.insert(0, str(Path(__file__).parent))
 from certified import certify
 from judged_runs import judged_run
 from made_runs import case, columns, header
+from report_runs import written
 
 from bench.cli.metrics import Exported, Place, exported
 from bench.cluster.executor import Event, Page, Progress
 from bench.cluster.plan import Stage
 from bench.configs import Cluster, Fault, load_suite
 from bench.errors import InfraError, UsageError
+from bench.files import sha256
 from bench.records import Device, Node, Row, ScheduleSpec
 from bench.report.live_metrics import STALE, Live
 from bench.report.metrics_server import CONNECTIONS
@@ -59,6 +62,7 @@ def run(tmp_path_factory):
         "short.yaml",
     )
     found = certify(tmp_path_factory.mktemp("runs"), fleet, suite=suite)
+    found.made.results = sha256(found.folder / "measurements.jsonl")
     write_verdict(found.folder, found.made)
     return found
 
@@ -119,6 +123,30 @@ def test_too_many_series_are_left_out_and_counted(run):
     assert of(found, "hengsuan_left_out_series")[0] >= 64
     assert of(found, "hengsuan_benchmark", statistic="median")
     assert len(of(found, "hengsuan_node_verdict")) <= 20
+
+
+def test_a_verdict_of_earlier_rows_says_so(run, tmp_path):
+    folder = Path(shutil.copytree(run.folder, tmp_path / "run"))
+    found = series(text(results(RunReader(folder))))
+    assert len(of(found, "hengsuan_node_verdict", rows="all")) == 16
+    rows = folder / "measurements.jsonl"
+    rows.write_bytes(rows.read_bytes() + rows.read_bytes().splitlines(keepends=True)[-1])
+    found = series(text(results(RunReader(folder))))
+    assert of(found, "hengsuan_node_verdict", rows="all") == []
+    assert of(found, "hengsuan_node_verdict", rows="earlier", verdict="reject") == [1]
+
+
+def test_a_time_without_a_zone_is_utc_wherever_this_is(tmp_path, monkeypatch):
+    monkeypatch.setenv("TZ", "Asia/Shanghai")
+    time.tzset()
+    try:
+        times = {"started": "2026-01-01T00:00:00", "finished": "2026-01-01T00:01:00Z"}
+        found = series(text(results(RunReader(written(tmp_path, ["a"], **times)))))
+    finally:
+        monkeypatch.undo()
+        time.tzset()
+    assert of(found, "hengsuan_run_started_timestamp_seconds") == [1767225600]
+    assert of(found, "hengsuan_run_finished_timestamp_seconds") == [1767225660]
 
 
 def hostile():

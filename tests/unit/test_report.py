@@ -26,7 +26,7 @@ from bench.cli import cli
 from bench.cli.ending import looking_again
 from bench.configs import load_chips
 from bench.errors import HengsuanError
-from bench.records import Case, Row, Samples
+from bench.records import Case, Conditions, Row, Samples
 from bench.report.evidence import circumstances, verdict_line
 from bench.report.html import render
 from bench.report.html.conditions import conditions
@@ -214,12 +214,12 @@ def test_samples_of_who_stands_out_are_drawn(tmp_path):
     (folder / "samples.jsonl").write_bytes(msgspec.json.Encoder().encode_lines(lines))
     found = page_of(folder)
     assert "samples of who stands out" in found.text
-    (drawn,) = (
+    (chart,) = (
         one
         for one in found.data
         if isinstance(one, list) and one[0]["data"][-1].get("name", "").startswith("f/")
     )
-    assert drawn[0]["data"][-1]["y"] == [1e-3, 2e-3]
+    assert chart[0]["data"][-1]["y"] == [1e-3, 2e-3]
 
 
 def test_telemetry_is_drawn_over_time(tmp_path):
@@ -235,12 +235,67 @@ def test_telemetry_is_drawn_over_time(tmp_path):
     made = conditions(Source(RunReader(folder), load_chips()))
     (chart,) = (b for b in made.blocks if isinstance(b, Chart) and "conditions" in b.title)
     (figure,) = (one for one in chart.figures if "temperature" in one.name)
-    high, low, middle = (
-        np.frombuffer(base64.b64decode(one["y"]["bdata"]), "<f4") for one in figure.data
-    )
-    assert high.tolist() == [61.0] * 3
-    assert low.tolist() == [60.0] * 3
-    assert set(middle.tolist()) <= {60.0, 61.0}
+    band, middle = (drawn(one) for one in figure.data)
+    assert band[1].tolist() == [60.0] * 3 + [61.0] * 3, "from the lowest to the highest"
+    assert band[0].tolist() == band[0].tolist()[::-1]
+    assert set(middle[1].tolist()) <= {60.0, 61.0}
+
+
+def drawn(line):
+    """(x, y) of a line, as plotly reads them; NaN is a gap."""
+    return [np.frombuffer(base64.b64decode(line[axis]["bdata"]), "<f4") for axis in "xy"]
+
+
+def test_it_is_said_of_how_many_values_throttling_is_unknown(tmp_path):
+    folder = written(tmp_path, ["a", "b"])
+    rows = [
+        Row(0, rank, 0, 1.0, 1.0, None, None, 1, "ok", rank % 3, "measured", "")
+        for rank in range(4)
+    ]
+    met = [Conditions(), Conditions(throttled=""), Conditions(throttled="heat", capped=True)]
+    (folder / "measurements.jsonl").write_bytes(msgspec.json.Encoder().encode_lines(rows))
+    (folder / "conditions.jsonl").write_bytes(msgspec.json.Encoder().encode_lines(met))
+    text = page_of(folder).text
+    assert "values of which no device says whether it throttled: 2" in text
+    assert "throttled or capped: heat (1), at the power limit (1)" in text
+    lines = list(csv.DictReader(io.StringIO(report(folder, "--format", "csv"))))
+    assert [one["throttled"] for one in lines] == ["unknown", "", "heat", "unknown"]
+
+
+def test_a_line_ends_where_nobody_looked(tmp_path):
+    folder = written(tmp_path, ["a", "b"])
+    looks = [
+        TelemetryRow(node, second + node / 2, [0.1 + node] + [None] * 7)
+        for second in (*range(10), 70.0, *range(100, 120))
+        for node in (0, 1)
+    ]
+    lines = msgspec.json.Encoder().encode_lines([TelemetryHeader(period=1.0), *looks])
+    (folder / "telemetry.jsonl").write_bytes(lines)
+    _, verdict = judged(("a", "reject"))
+    made = conditions(Source(RunReader(folder), load_chips(), verdict=verdict))
+    (chart,) = (b for b in made.blocks if isinstance(b, Chart) and "conditions" in b.title)
+    (figure,) = (one for one in chart.figures if "cpu" in one.name)
+    for line in figure.data:
+        x, y = drawn(line)
+        gaps = np.flatnonzero(np.isnan(y))
+        assert len(gaps) == 2, line.get("name")
+        first, alone, rest = np.split(x, gaps)
+        assert first.max() < 11
+        assert 69 < alone[1:].min() < alone[1:].max() < 72, "what stands alone is seen"
+        assert rest[1:].min() > 99
+
+
+def test_slow_looks_and_rare_values_are_no_gaps(tmp_path):
+    """A tool that takes ten seconds is asked less often than was said."""
+    folder = written(tmp_path, ["a"])
+    looks = [TelemetryRow(0, 10.0 * place, [0.1] + [None] * 7) for place in range(30)]
+    lines = msgspec.json.Encoder().encode_lines([TelemetryHeader(period=1.0), *looks])
+    (folder / "telemetry.jsonl").write_bytes(lines)
+    made = conditions(Source(RunReader(folder), load_chips()))
+    (chart,) = (b for b in made.blocks if isinstance(b, Chart) and "conditions" in b.title)
+    (figure,) = (one for one in chart.figures if "cpu" in one.name)
+    for line in figure.data:
+        assert not np.isnan(drawn(line)[1]).any()
 
 
 @pytest.mark.parametrize("state", ["running", "interrupted", "failed"])

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from bench import results
 from bench.analysis.summary import group_medians, rows_by_case, summary
 from bench.errors import Exit, InfraError, UsageError
-from bench.records import PROVENANCES, STATUSES, Case, Header, Row, ScheduleSpec
+from bench.records import PROVENANCES, STATUSES, Case, DeviceGroup, Header, Row, ScheduleSpec
 from bench.results import RunReader
 from bench.runs import find_run, list_runs
 
@@ -210,7 +210,7 @@ def test_a_damaged_header_is_a_sentence(tmp_path, text, words):
     ("changes", "words"),
     [
         ({"schedules": []}, "case 0 is of schedule 0, of 0"),
-        ({"events": [{"time": 0.0, "kind": "counters"}]}, "event 0 has no kind, node or text"),
+        ({"events": [{"time": 0.0, "kind": "counters"}]}, r"field `node` - at `\$.events\[0\]`"),
     ],
 )
 def test_a_header_that_refers_to_what_it_lacks_is_a_sentence(tmp_path, changes, words):
@@ -221,7 +221,10 @@ def test_a_header_that_refers_to_what_it_lacks_is_a_sentence(tmp_path, changes, 
 
 
 def test_a_row_of_a_group_that_there_is_not_names_its_line(tmp_path):
-    made = header(schedules=[ScheduleSpec(kind="devices", scope="device", groups=2)])
+    made = header(
+        schedules=[ScheduleSpec(kind="devices", scope="device", groups=2)],
+        fleet=DeviceGroup(count=1, devices=2, chip="acme-1"),
+    )
     for number, group in enumerate((2, -1)):
         path = write(tmp_path / str(number), [row(group=1), row(group=group)], made)
         with pytest.raises(InfraError, match=f"it is of group {group}, and case 0 has 2") as caught:

@@ -143,8 +143,8 @@ def test_a_run_or_two_are_drawn_too(made):
 def test_many_metrics_are_a_table(made):
     from made_runs import case
 
-    cases = [case(number, axes={"shape": number}) for number in range(2)]
-    cases += [case(number, "stream", axes={"op": number}) for number in range(2, 9)]
+    cases = [case(number, axes={"shape": str(number)}) for number in range(2)]
+    cases += [case(number, "stream", axes={"op": str(number)}) for number in range(2, 9)]
     path = made.run(cases=cases)
     rest = 0, 0, 1.0, 1e9, 1e9, 1e9, 9, "ok", -1, "measured", ""
     rows = [json.dumps([number, *rest]) for number in range(9)]

@@ -4,6 +4,7 @@ import subprocess
 import sys
 import threading
 import time
+import types
 from pathlib import Path
 
 import click
@@ -223,9 +224,38 @@ def test_a_node_is_looked_at_steadily(monkeypatch):
         "memory_used": None,
         "utilisation": None,
         "throttled": 1,
-        "capped": 0,
+        "capped": None,
     }
     assert bad == [None] * len(DEVICE)
+
+
+def test_who_says_a_temperature_does_not_say_that_it_runs_freely(monkeypatch):
+    backend = Device0()
+    said = [Telemetry(temperature=40.0), Telemetry(temperature=40.0, throttled="", capped=True)]
+    backend.telemetry = said.__getitem__
+    (row, *_) = sampled(monkeypatch, backend, 1, 0.05)
+    silent, free = (
+        dict(zip([one.name for one in DEVICE], values, strict=True)) for values in row.devices
+    )
+    assert (silent["temperature"], silent["throttled"], silent["capped"]) == (40, None, None)
+    assert (free["temperature"], free["throttled"], free["capped"]) == (40, 0, 1)
+
+
+def test_the_check_of_a_plugin_says_where_throttling_stays_unknown():
+    from bench.conformance.outcome import NotSupported
+    from bench.conformance.telemetry import telemetry as checked
+
+    mine = Device(index=0, backend="made", name="m", memory=1 << 30)
+
+    def said(found):
+        subject = types.SimpleNamespace(mine=mine, device=None, backend=Device0())
+        subject.backend.telemetry = lambda index: found
+        return checked(subject)
+
+    assert said(Telemetry(clock=1500)) == "says clock; whether it throttles stays unknown"
+    assert said(Telemetry(throttled="", capped=False)) == "says throttled, capped"
+    with pytest.raises(NotSupported):
+        said(Telemetry())
 
 
 def test_what_is_dear_is_done_rarely(monkeypatch):

@@ -30,6 +30,17 @@ def test_what_is_written_is_read(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == [VERDICT]
 
 
+def test_notes_about_folders_whose_names_are_no_text_lose_no_verdict(tmp_path):
+    odd = os.fsdecode(b"runs/\xff")
+    slow = Evidence(verdict="reject", against="fleet", text=odd, conditions={odd: [odd, 1.5]})
+    found = made(nodes=[NodeVerdict(node="b", verdict="reject", evidence=[slow])], notes=[odd])
+    write_verdict(tmp_path, found)
+    read = read_verdict(tmp_path)
+    assert read.notes == [r"runs/\xff"]
+    assert read.nodes[0].evidence[0].conditions == {r"runs/\xff": [r"runs/\xff", 1.5]}
+    assert read.nodes[0].verdict == "reject"
+
+
 @pytest.mark.parametrize(
     ("text", "error", "said"),
     [

@@ -37,6 +37,8 @@ class Climate:
                 frequency=(CLOCK, CLOCK),
                 temperature=(IDLE, _STEP * warm),
                 power=(None, None) if tdp is None else (POWER[0] * tdp, POWER[1] * tdp),
+                throttled="",
+                capped=False,
             )
             for warm in warmths.tolist()
         ]

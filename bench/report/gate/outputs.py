@@ -6,10 +6,8 @@ import os
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import msgspec
-
 from ...errors import InfraError
-from ...files import replace_file
+from ...files import document, replace_file
 from ...gates import GATE, GateReport, write_gate
 from ..room import MOST_BYTES, RESERVE
 from .annotations import warning, workflow_commands
@@ -62,7 +60,7 @@ def write_outputs(folder: Path, report: GateReport) -> Said:
 
 
 def _write_json(path: Path, value: Any) -> None:
-    replace_file(path, msgspec.json.format(msgspec.json.encode(value), indent=1) + b"\n")
+    replace_file(path, document(value))
 
 
 def _summarize(report: GateReport) -> list[str]:

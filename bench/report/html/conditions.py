@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -20,6 +21,8 @@ BINS = 240
 """Points of a curve: each stands for all that was seen in its share of the time."""
 STAGES = 12
 """Stages that are named at most."""
+FEW = 4.0
+"""Usual distances between two looks after which nothing is known: a line ends, and begins anew."""
 FALLS = ("clock",)
 """Quantities of which the lowest of a node's devices is the one that ails."""
 SUSPECTS = 4
@@ -71,13 +74,17 @@ def conditions(source: Source) -> Section | None:
     if figures:
         says = (
             "Over all devices or nodes: the line is the median, the band reaches from the lowest "
-            "to the highest; rejected nodes have lines of their own."
+            "to the highest; rejected nodes have lines of their own. Where nobody looked there is "
+            "no line."
         )
         blocks.append(Chart(figures, says, height=380, title="conditions over time"))
     else:
         blocks.append(Text(["No temperature, power or clock is known of this run."], tone="dim"))
-    if said := _throttled(source):
+    said, unknown = _throttled(source)
+    if said:
         blocks.append(Text([said], tone="warn"))
+    if unknown:
+        blocks.append(Text([unknown], tone="dim"))
     return Section("conditions", "Conditions over time", blocks)
 
 
@@ -162,53 +169,105 @@ def _telemetry(source: Source, found: Telemetry, end: float) -> Iterator[Figure]
         for name in rejected[:SUSPECTS]
         for number in source.run.inventory.named(name)[:1]
     ]
+    usual = _usual(found.nodes, found.period * found.every)
     for of, series in (("device", found.devices), ("node", found.nodes)):
         for quantity, values in series.values.items():
             if not np.isfinite(values).any():
                 continue
             what, whose = source.say(quantity.replace("_", " ")), source.say(of)
             title = f"{source.say('telemetry')}: {what} ({whose})"
-            lines = [_of(name, series, quantity, number, end) for name, number in suspects]
-            bands = _bands(series.time, values, end)
+            lines = [_of(name, series, quantity, number, end, usual) for name, number in suspects]
+            bands = _bands(series.time, values, end, usual)
             yield _figure(source, title, found.units.get(quantity, ""), bands, lines)
 
 
 class Bands(NamedTuple):
-    """float64[BINS]: the middle of each bin's time, and what was seen in it; NaN: nothing."""
+    """float64[bins that hold anything]: the middle of each bin's time, and what was seen in it.
+
+    ``parts`` are slices of them, between which nothing was seen for long; ``half`` is half a bin.
+    """
 
     time: Floats
     low: Floats
     median: Floats
     high: Floats
+    parts: list[slice]
+    half: float
+
+    def line(self, values: Floats) -> dict[str, Any]:
+        """``x`` and ``y`` of values over time, with a gap between parts."""
+        pieces = [self._wide(part, values) for part in self.parts]
+        return _gapped(pieces)
+
+    def band(self) -> dict[str, Any]:
+        """``x`` and ``y`` around all from low to high, a closed shape for each part."""
+        around = []
+        for part in self.parts:
+            (x, low), (_, high) = self._wide(part, self.low), self._wide(part, self.high)
+            around.append((np.append(x, x[::-1]), np.append(low, high[::-1])))
+        return _gapped(around)
+
+    def _wide(self, part: slice, values: Floats) -> tuple[Floats, Floats]:
+        """A part's points; one that stands alone is as wide as its bin, to be seen."""
+        x, y = self.time[part], values[part]
+        if x.size > 1:
+            return x, y
+        return np.array([x[0] - self.half, x[0] + self.half]), np.repeat(y, 2)
 
 
-def _bands(time: Floats, values: Floats, end: float) -> Bands:
+def _gapped(pieces: Sequence[tuple[Floats, Floats]]) -> dict[str, Any]:
+    x: list[Floats] = [np.empty(0)]
+    y: list[Floats] = [np.empty(0)]
+    for times, values in pieces:
+        if x[1:]:
+            x.append(times[:1])
+            y.append(np.array([np.nan]))
+        x.append(times)
+        y.append(values)
+    return {"x": numbers(np.concatenate(x)), "y": numbers(np.concatenate(y))}
+
+
+def _bands(time: Floats, values: Floats, end: float, usual: float | None = None) -> Bands:
+    """What was seen in each bin; of values without a ``usual`` distance in time (s), that of bins
+    that hold any."""
     good = np.isfinite(values) & np.isfinite(time)
     time, values = time[good], values[good]
     place = np.clip((time / end * BINS).astype(np.int64), 0, BINS - 1)
     order = np.lexsort((values, place))
-    place, values = place[order], values[order]
-    starts = np.searchsorted(place, np.arange(BINS + 1))
-    count = np.diff(starts)
-    found = np.full((3, BINS), np.nan)
-    some = count > 0
-    first, last = starts[:-1][some], starts[1:][some] - 1
-    found[0, some], found[2, some] = values[first], values[last]
-    found[1, some] = values[(first + last) // 2]
-    return Bands((np.arange(BINS) + 0.5) * end / BINS, found[0], found[1], found[2])
+    values = values[order]
+    bins, first, count = np.unique(place[order], return_index=True, return_counts=True)
+    last = first + count - 1
+    when, width = np.sort(time), end / BINS
+    between = when[first[1:]] - when[last[:-1]]
+    if usual is None:
+        usual = float(np.median(np.diff(bins))) * width if bins.size > 1 else 0.0
+    ends = np.flatnonzero((np.diff(bins) > 1) & (between > FEW * usual)) + 1
+    edges = [0, *ends.tolist(), bins.size]
+    parts = [slice(*pair) for pair in pairwise(edges)] if bins.size else []
+    low, middle, high = values[first], values[(first + last) // 2], values[last]
+    middles = np.asarray((bins + 0.5) * width, dtype=np.float64)
+    return Bands(middles, low, middle, high, parts, width / 2)
 
 
-def _of(name: str, series: Series, quantity: str, node: int, end: float) -> dict[str, Any]:
+def _usual(series: Series, least: float) -> float:
+    """Seconds between two looks at a node, ``least`` at least: slow ones are done less often."""
+    order = np.lexsort((series.time, series.node))
+    time, node = series.time[order], series.node[order]
+    apart = np.diff(time)[np.diff(node) == 0]
+    apart = apart[apart > 0]
+    return max(least, float(np.median(apart)) if apart.size else 0.0)
+
+
+def _of(
+    name: str, series: Series, quantity: str, node: int, end: float, usual: float
+) -> dict[str, Any]:
     mine = series.node == node
-    bands = _bands(series.time[mine], series.values[quantity][mine], end)
-    seen = bands.low if quantity in FALLS else bands.high
-    some = np.isfinite(seen)
+    bands = _bands(series.time[mine], series.values[quantity][mine], end, usual)
     return {
         "type": "scatter",
         "mode": "lines",
         "name": name,
-        "x": numbers(bands.time[some]),
-        "y": numbers(seen[some]),
+        **bands.line(bands.low if quantity in FALLS else bands.high),
         "line": {"width": 1.2},
         "hovertemplate": hover(f"{name}: %{{y:.4~g}}"),
     }
@@ -217,23 +276,26 @@ def _of(name: str, series: Series, quantity: str, node: int, end: float) -> dict
 def _figure(
     source: Source, title: str, unit: str, bands: Bands, lines: Sequence[dict[str, Any]]
 ) -> Figure:
-    some = np.isfinite(bands.median)
-    x = numbers(bands.time[some])
-    line = {"type": "scatter", "mode": "lines", "x": x}
-    hidden = {"line": {"width": 0}, "showlegend": False, "hoverinfo": "skip"}
+    line = {"type": "scatter", "mode": "lines"}
     data: list[Mapping[str, Any]] = [
-        {**line, **hidden, "y": numbers(bands.high[some])},
-        {**line, **hidden, "y": numbers(bands.low[some]), "fill": "tonexty",
-         "fillcolor": "rgba(120,140,170,0.25)"},
         {
             **line,
+            **bands.band(),
+            "fill": "toself",
+            "fillcolor": "rgba(120,140,170,0.25)",
+            "line": {"width": 0},
+            "showlegend": False,
+            "hoverinfo": "skip",
+        },
+        {
+            **line,
+            **bands.line(bands.median),
             "name": source.say("median"),
-            "y": numbers(bands.median[some]),
             "line": {"color": "$s0", "width": 1.8},
             "hovertemplate": hover(f"%{{x:.4~g}} s: %{{y:.4~g}} {unit}"),
         },
         *lines,
-    ]  # fmt: skip
+    ]
     layout = {
         "xaxis": {"title": {"text": "s"}},
         "yaxis": {"title": {"text": unit}},
@@ -243,8 +305,8 @@ def _figure(
     return Figure(data, layout, name=source.say(title))
 
 
-def _throttled(source: Source) -> str:
-    """How many values were taken throttled or at the power limit, in a sentence."""
+def _throttled(source: Source) -> tuple[str, str]:
+    """How many values were taken throttled or at the power limit, and of how many nobody knows."""
     known, index = source.header.conditions, source.columns.conditions
     there = (index >= 0) & (index < len(known))
     used = np.bincount(index[there], minlength=len(known)) if known else np.zeros(0, int)
@@ -253,4 +315,10 @@ def _throttled(source: Source) -> str:
         for reason in filter(None, (one.throttled, "at the power limit" if one.capped else "")):
             counts[reason] = counts.get(reason, 0) + count
     said = ", ".join(f"{reason} ({count:,})" for reason, count in counts.items() if count)
-    return f"{source.say('values taken while throttled or capped')}: {said}" if said else ""
+    silent = sum(n for one, n in zip(known, used.tolist(), strict=True) if one.throttled is None)
+    return (
+        f"{source.say('values taken while throttled or capped')}: {said}" if said else "",
+        f"{source.say('values of which no device says whether it throttled')}: {silent:,}"
+        if silent
+        else "",
+    )

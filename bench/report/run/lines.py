@@ -89,7 +89,8 @@ def _case(header: Header, case: Case) -> list[str]:
 
 def _conditions(one: Conditions) -> list[Any]:
     after = (one.temperature[1], one.power[1], one.frequency[1])
-    return [*after, _text(one.throttled), _text(one.library)]
+    throttled = "unknown" if one.throttled is None else _text(one.throttled)
+    return [*after, throttled, _text(one.library)]
 
 
 def _text(text: str) -> str:
