@@ -220,4 +220,5 @@ REASONS: dict[str, str] = {
     "empty spans {=}": "空区间 {0}",
     "of the time": "的时间",
     "of an unknown kind": "未知类别",
+    "whether it throttles stays unknown": "是否降频未知",
 }
