@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 
 import msgspec
@@ -95,3 +96,14 @@ def unreadable(path: Path, error: OSError) -> InfraError:
         where=str(path),
         hint="check its permissions and its disk",
     )
+
+
+def uid_of(header: Header) -> str:
+    """Names a run and no other: 32 hexadecimal digits of the SHA-256 of how it was begun.
+
+    An ``id`` is a second and a suite, which runs in two folders may share.
+    """
+    nodes = [(node.machine or node.id or node.name) for node in header.nodes]
+    begun = (header.id, header.started, header.suite_text, header.command, nodes, header.fleet)
+    text = msgspec.json.encode(begun, order="deterministic")
+    return hashlib.sha256(b"hengsuan run\n" + text).hexdigest()[:32]

@@ -44,6 +44,7 @@ def command(
     from ..analysis.comparison import compare
     from ..analysis.subject import separated
     from ..configs import load_chips
+    from ..headers import uid_of
     from ..report.comparison import print_comparison
     from ..report.language import speaker
     from ..report.pages.comparison import SideBySide
@@ -68,9 +69,9 @@ def command(
     used: set[str] = set()
     for runs in read:
         for one in runs:
-            if one.header.id in used:
+            if (uid := uid_of(one.header)) in used:
                 raise UsageError(f"run {one.header.id} is in two systems")
-            used.add(one.header.id)
+            used.add(uid)
     scored_by = checked_profile(profile, [one for runs in read for one in runs])
     found = compare(scores(read, scored_by, chips), scored_by.weights)
     every = (found.overall, *found.categories, *found.metrics)

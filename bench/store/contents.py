@@ -15,7 +15,7 @@ from pathlib import Path
 import msgspec
 
 from ..files import sha256
-from ..headers import RUN, read_header, unreadable
+from ..headers import RUN, read_header, uid_of, unreadable
 from ..records import Header
 from ..results import ROWS
 from ..runs import being_measured, held
@@ -84,14 +84,6 @@ def files_of(folder: Path) -> tuple[list[Path], list[str]]:
     except OSError as error:
         raise unreadable(folder, error) from None
     return kept, left
-
-
-def uid_of(header: Header) -> str:
-    """Names a run and no other: 32 hexadecimal digits of the SHA-256 of how it was begun."""
-    nodes = [(node.machine or node.id or node.name) for node in header.nodes]
-    begun = (header.id, header.started, header.suite_text, header.command, nodes, header.fleet)
-    text = msgspec.json.encode(begun, order="deterministic")
-    return hashlib.sha256(b"hengsuan run\n" + text).hexdigest()[:32]
 
 
 def digest_of(files: list[File]) -> str:

@@ -16,12 +16,12 @@ import msgspec
 import sqlalchemy as sa
 
 from ..errors import HengsuanError, InfraError, UsageError
-from ..headers import RUN, check_schema, read_header
+from ..headers import RUN, check_schema, read_header, uid_of
 from ..index import RunInfo
 from ..records import SCHEMA
 from ..runs import list_runs, newest, unknown_run
 from .connection import Store
-from .contents import NAME, PULLED, uid_of
+from .contents import NAME, PULLED
 from .push import PART
 from .tables import FILES, PARTS, RUNS
 

@@ -163,6 +163,15 @@ def test_what_is_not_compared_is_a_sentence(runs):
     assert "two systems or more" in said(names[0])
     assert "is in two systems" in said(names[0], names[0])
     assert "no one system" in said(f"{names[0]}+measured", names[1])
+    # Two systems that began in one second, each in a folder of its own, are two.
+    began = {"id": names[1], "provenance": "simulated", "command": ["hengsuan", "run", "other"]}
+    (measured / "run.json").write_text(json.dumps(raw | began))
+    (measured / "measurements.jsonl").write_text(
+        (out / names[0] / "measurements.jsonl").read_text()
+    )
+    two = ["compare", names[1], str(measured), "--out", str(out), "--json"]
+    done = CliRunner().invoke(cli, two)
+    assert done.exit_code in (0, 3), done.output
     (measured / "run.json").write_text(json.dumps(raw | {"schema": 2}))
     assert "results of schema 2; this hengsuan reads schema 1" in said(names[0], str(measured))
     for path in measured.iterdir():

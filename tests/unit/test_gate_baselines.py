@@ -80,6 +80,21 @@ def test_a_folder_gives_the_newest_runs_of_the_same_chip_and_driver(runs):
     assert any("broken is left out: run.json is damaged" in note for note in report["notes"])
 
 
+def test_a_run_of_the_same_second_in_another_folder_is_another(runs, tmp_path):
+    for number in range(3):
+        runs(f"same-{number}", day=2 + number)
+    one = runs("same-3", day=10, value=90.0)
+    elsewhere = tmp_path / "tonight" / one.name
+    elsewhere.parent.mkdir()
+    one.rename(elsewhere)
+    runs(one.name, day=10, id=one.name, command=["hengsuan", "run", "slow"])
+    _, report, _ = check(elsewhere, one.parent, options=["--gate", str(tmp_path / "g.yaml")])
+    assert report["judged"][0]["blocks"] == 4
+    code, _, said = check(elsewhere, elsewhere)
+    assert code == 2
+    assert "cannot be its own baseline" in said
+
+
 def test_without_any_that_fits_it_is_said_what_there_is(runs):
     runs("old", driver="535.9")
     run = runs("now", day=10)

@@ -28,11 +28,10 @@ from bench.cli import storing
 from bench.cli.environment import command_line, environment
 from bench.cli.storing import stored
 from bench.errors import InfraError, UsageError
-from bench.headers import read_header
+from bench.headers import read_header, uid_of
 from bench.records import DeviceGroup
 from bench.store import migrations
 from bench.store.connection import Store
-from bench.store.contents import uid_of
 from bench.store.pull import held, here, named, pull
 from bench.store.push import PART, push
 from bench.store.tables import METADATA

@@ -14,7 +14,7 @@ from pathlib import Path
 import msgspec
 
 from ...errors import InfraError, UsageError
-from ...headers import RUN, read_header
+from ...headers import RUN, read_header, uid_of
 from ...inventory import Inventory
 from ...records import Header
 from ...runs import list_runs
@@ -85,7 +85,7 @@ def choose(given: Sequence[Path], run: Path, *, any_driver: bool = False) -> Cho
             found += chosen.paths
             notes += chosen.notes
     # A run that was given twice says no more of how much runs differ.
-    headers = {one.id: (one, path) for path in found for one in [read_header(path)]}
+    headers = {uid_of(one): (one, path) for path in found for one in [read_header(path)]}
     known = sorted(headers.values(), key=lambda each: each[0].started)
     found = [path for _, path in known]
     of = {key_of(one).driver for one, _ in known} - {wanted.driver}
@@ -96,7 +96,7 @@ def choose(given: Sequence[Path], run: Path, *, any_driver: bool = False) -> Cho
 
 def _named(path: Path, run: Path, header: Header, wanted: Key, any_driver: bool) -> Path:
     before = read_header(path)
-    if before.id == header.id:
+    if uid_of(before) == uid_of(header):
         raise UsageError(f"{path} is the run that is judged: it cannot be its own baseline")
     key = key_of(before)
     if not _fits(key, wanted, any_driver):
@@ -112,15 +112,18 @@ def _named(path: Path, run: Path, header: Header, wanted: Key, any_driver: bool)
 
 def _searched(folder: Path, header: Header, wanted: Key, any_driver: bool) -> Chosen:
     fitting: list[Path] = []
+    judged = uid_of(header)
     others: Counter[str] = Counter()
     notes = []
     for info in list_runs(folder):
-        if info.id == header.id or (info.started and info.started > header.started):
+        if info.started and info.started > header.started:
             continue
         try:
             before = read_header(Path(info.path))
         except (UsageError, InfraError) as error:
             notes.append(f"{info.path} is left out: {error.message}")
+            continue
+        if uid_of(before) == judged:
             continue
         if before.suite != header.suite:
             others[f"suite {before.suite}"] += 1
