@@ -152,6 +152,7 @@ def measure(
     refresh: Step | None = None,
     refresh_every: int = 0,
     agree: Callable[[tuple[int, ...]], tuple[int, ...]] | None = None,
+    meet: Step | None = None,
     throttled: Callable[[], bool] | None = None,
     per_sample: bool = False,
 ) -> Timing:
@@ -166,6 +167,9 @@ def measure(
             data where calls change their input in place).
         agree: Where several ranks measure together: takes this rank's proposal and returns that
             of rank 0, outside the timed region. All ranks then run the same number of calls.
+        meet: Where ranks that measure together may end a call apart: waits until all have. Called
+            at the end of every block and timed as the end of its last sample, for in work that
+            goes on, a rank that is early waits for the others in its next call.
         throttled: Asked after every block; its samples are counted but not used if true.
         per_sample: Time every call by itself, however short (latency distributions).
 
@@ -203,6 +207,10 @@ def measure(
             if refresh is not None:
                 refresh()
             block = timer.run(step, calls, samples, between)
+            if meet is not None:
+                over = time.perf_counter()
+                meet()
+                block[-1] += (time.perf_counter() - over) / calls
             if throttled is not None and throttled():
                 lost += samples
                 # A throttled device needs rest, not more work; the budget bounds the wait.

@@ -150,6 +150,8 @@ class Benchmark(msgspec.Struct, kw_only=True, dict=True):
     """With the host timer, do not synchronise the device (measures the launch itself)."""
     per_sample: ClassVar[bool] = False
     """Time every call by itself, for latency distributions."""
+    ends_apart: ClassVar[bool] = False
+    """Whether a rank may end a call while others are still at it, which the next one waits for."""
     worded: ClassVar[Mapping[str, Mapping[Any, str]]] = {}
     """How a title says values of an axis, where not as they stand; not at all where empty."""
     fitting: ClassVar[Mapping[str, tuple[Any, Any]]] = {}
@@ -188,6 +190,9 @@ class Benchmark(msgspec.Struct, kw_only=True, dict=True):
 
     def refresh(self) -> None:
         """New data, outside the timed region; called if `lifetime` is positive."""
+
+    def meet(self) -> None:
+        """Wait until the last call is over on every rank, where `ends_apart`: it is timed."""
 
     def lifetime(self) -> int:
         """Calls that one `refresh` lasts (where calls change their input in place); 0: for ever."""

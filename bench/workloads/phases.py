@@ -59,6 +59,19 @@ class Phases:
         finally:
             self(interrupted)
 
+    @contextmanager
+    def prolonged(self, phase: str) -> Iterator[None]:
+        """What happens inside, and since the last step ended, is ``phase`` of that step."""
+        if self._mark is None:
+            yield
+            return
+        _, end = self._steps[-1].pop()
+        self._steps[-1].append((phase, end))
+        try:
+            yield
+        finally:
+            self("")
+
     def seconds(self, timing: Timing, names: Sequence[str]) -> dict[str, Any]:
         """Each phase's seconds in the steps that count: float64[steps] by name.
 

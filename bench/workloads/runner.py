@@ -103,6 +103,7 @@ def run(
                 refresh=bench.refresh if bench.lifetime() else None,
                 refresh_every=bench.lifetime(),
                 agree=context.agree,
+                meet=bench.meet if bench.ends_apart and context.size > 1 else None,
                 throttled=look,
                 per_sample=bench.per_sample or bench.cold(),
             )

@@ -62,6 +62,10 @@ class Train(Steps):
     - ``compute``: the rest of the step, which needs nobody else: its other phases, without a
       pipeline's bubble.
 
+    What a rank needs behind its last exchange, such as a slow optimizer, the others wait for in
+    their next step; where measuring pauses between blocks of steps (`Rule.block`; long steps are a
+    block each), they wait there, and that is in the step too.
+
     A straggler computes long and waits least; the others wait for it. As the reduction ends
     everywhere at about the same time, who waits d longer was ready d earlier: waits compare
     arrivals without a common clock. Where one rank's lateness costs the others a tenth of a step,
@@ -77,6 +81,7 @@ class Train(Steps):
     """
 
     per_sample = True
+    ends_apart = True
     worded = {
         **Steps.worded,
         "token_set": {"": ""},
@@ -204,6 +209,11 @@ class Train(Steps):
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
         to("")
+
+    def meet(self) -> None:
+        """Behind its last exchange a rank may be slow by itself, as in its optimizer."""
+        with self.phases.prolonged("bubble" if self.pp > 1 else "wait"):
+            self._gathered([0.0])
 
     def check(self) -> Check:
         """Before: the loss is that of guessing. After: it fell, and copies of weights are equal.

@@ -46,7 +46,9 @@ class Runs:
             "nodes": [node("gpu-0"), node("gpu-1")],
             "fleet": None,
         }
-        one = header(*cases, groups=4, **{**usual, **changes})
+        begun = {**usual, **changes}
+        groups = sum(len(each.devices) for each in begun["nodes"])
+        one = header(*cases, groups=groups, **begun)
         path = self.folder / one.id
         path.mkdir(parents=True)
         (path / RUN).write_bytes(msgspec.json.encode(one))

@@ -51,6 +51,7 @@ def slow_optimizer(bench, rank):
         bench.optimizer.register_step_pre_hook(dawdle)
 
 
+@pytest.mark.alone  # who waits for whom is what ranks do when each has a core
 def test_a_slow_rank_computes_long_and_the_others_wait_for_it():
     """Whichever part of the step it is slow in."""
     parts = (slow_forward, slow_backward, slow_optimizer)
@@ -59,6 +60,11 @@ def test_a_slow_rank_computes_long_and_the_others_wait_for_it():
         assert slow["compute"] > DELAY
         assert slow["compute"] > quick["compute"]
         assert quick["wait"] > slow["wait"]
+        # The group is as fast as its slowest rank, in whichever part that is slow.
+        assert min(quick["step_p50"], slow["step_p50"]) > DELAY
+        named = sum(quick[each] for each in ("data", "forward", "backward", "optimizer"))
+        waited = (quick["wait"] + slow["wait"]) / 2
+        assert named + waited == pytest.approx(quick["step_p50"], rel=0.1)
         assert first.reason.startswith("rank 1 holds up the others: what it gives them comes")
         assert second.reason == ""
 
@@ -76,6 +82,7 @@ def slow_block(bench, rank):
         bench.trainer.parts[0].blocks[0].register_full_backward_pre_hook(dawdle)
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize("part", [slow_forward, slow_block])
 def test_in_every_layout_the_others_wait_for_a_slow_rank(part):
     jobs = [("train", {**TINY, "batch": 2, **axes}, part) for axes in LAYOUTS]
@@ -86,6 +93,7 @@ def test_in_every_layout_the_others_wait_for_a_slow_rank(part):
         assert first.reason.startswith("rank 1 holds up the others"), (axes, first)
 
 
+@pytest.mark.alone
 def test_a_pipelines_stages_compute_without_their_bubble():
     axes = {**TINY, "batch": 2, "pp": 2, "microbatches": 2}
     ((first, second),) = several([("train", axes, slow_forward)], rule=RULE)

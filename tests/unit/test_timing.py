@@ -50,6 +50,24 @@ def test_short_calls_are_timed_in_batches_long_calls_are_not():
     assert single.calls == 1
 
 
+def test_waiting_for_who_ends_later_belongs_to_the_last_call_of_a_block():
+    met = []
+
+    def meet():
+        met.append(len(met))
+        time.sleep(0.02)
+
+    rule = Rule(budget=0.3, warmup=0, min_samples=3, max_samples=20, precision=0, block=0.05)
+    long = measure(lambda: time.sleep(0.06), HostTimer(), rule, meet=meet, per_sample=True)
+    assert len(met) == long.seconds.size >= 3  # a block each
+    assert long.seconds.min() >= 0.08
+    met.clear()
+    short = measure(lambda: None, FakeTimer(lambda _: 0.01), rule, meet=meet)
+    assert 0 < len(met) < short.seconds.size
+    assert (short.seconds >= 0.03).sum() == len(met)
+    assert (short.seconds == 0.01).sum() == short.seconds.size - len(met)
+
+
 def test_refresh_comes_before_its_calls_run_out():
     left = {"calls": 0}
 

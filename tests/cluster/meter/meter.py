@@ -25,6 +25,8 @@ class Meter(Cpu):
             power=300.0,
             memory_used=1 << 30,
             utilisation=0.75,
+            throttled="",
+            capped=False,
         )
 
     def busy(self, index: int) -> str:
