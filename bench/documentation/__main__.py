@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-import sys
+import argparse
 from pathlib import Path
 
 from .reference import write
 
 if __name__ == "__main__":
-    write(Path(sys.argv[1] if len(sys.argv) > 1 else "docs/reference"))
+    parser = argparse.ArgumentParser(
+        prog="python -m bench.documentation", description="Write the reference into a folder."
+    )
+    parser.add_argument("folder", nargs="?", type=Path, default=Path("docs/reference"))
+    write(parser.parse_args().folder)
