@@ -78,7 +78,9 @@ def test_a_run_whose_head_dies_is_resumed_on_a_new_one(cluster, tmp_path):
     assert f"{address}: the head of the Ray cluster has not answered for 6 s" in err
     assert f"hengsuan run --resume {folder}" in err
     assert "Traceback" not in err
-    assert (tmp_path / "out").read_text() == ""
+    said = json.loads((tmp_path / "out").read_text())
+    assert said["exit"] == 4
+    assert "has not answered" in said["error"]
     before = list(RunReader(folder).rows())
     assert RunReader(folder).header.state == "failed"
     assert 6 <= len(before) <= 2 * 6
