@@ -24,7 +24,7 @@ help:
 	@echo "make perf       measure the harness itself [FIGURES=help,kernels,...] [OUT=table.md]"
 	@echo "make hosts      as root: a Ray cluster of hosts on this machine, to play with [HOSTS=2] [RATE=400Mbit]"
 	@echo "make hosts-down end it from another terminal"
-	@echo "make device     on an accelerator: verify and time every kernel, train layers of large models, run 'quick' and 'standard' [BUDGET=seconds]"
+	@echo "make device     on an accelerator: all that waits for one, within a budget; again: go on [BUDGET=seconds] [OUT=folder] [ONLY=kernels,...]"
 	@echo "make codegen    compile every kernel for every chip, without one [ONLY=gemm,...] [ARCH=sm_90,...]"
 	@echo "make certify-table  certify thousands of simulated fleets, write how often it is right [FLEETS=2000] [ONLY=faults,...]"
 	@echo "make gate       do this tree's kernels take more, is it slower than an earlier one? [REV=HEAD~1] [ONLY=counts,overheads,default]"
@@ -67,15 +67,10 @@ hosts: $(READY)
 hosts-down:
 	@$(BIN)/python tests/hosts/up.py --down
 
-# Without an accelerator the check ends with 3, and nothing else is measured in its place.
+# Stages share the budget; the same command goes on. Without an accelerator it ends with 3, and
+# nothing else is measured in its place.
 device: $(READY)
-	@$(BIN)/python tests/device/check.py --budget $(BUDGET); found=$$?; \
-	case $$found in 0|1) ;; *) exit $$found ;; esac; \
-	for suite in slices quick standard; do \
-	  $(BIN)/hengsuan run $$suite; code=$$?; \
-	  case $$code in 0) ;; 1|3) found=$$code ;; *) exit $$code ;; esac; \
-	  test $$suite != slices || $(BIN)/python tests/device/training.py "$$(ls -td results/*-slices | head -n 1)"; \
-	done; exit $$found
+	@$(BIN)/python tests/device/all.py --budget $(BUDGET) $(if $(OUT),--out "$(OUT)") $(if $(ONLY),--only "$(ONLY)")
 
 # Skips what did not change since results/reference/codegen.json was written.
 codegen: $(READY)

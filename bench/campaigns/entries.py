@@ -100,7 +100,9 @@ def _case(cls: Any, axes: dict[str, str]) -> Chosen | None:
         return None
 
 
-def entries(arch: str, cases: Iterable[Chosen], only: Sequence[str] = ()) -> list[Tuned]:
+def entries(
+    arch: str, cases: Iterable[Chosen], only: Sequence[str] = (), keys: Sequence[str] = ()
+) -> list[Tuned]:
     """The entries that the cases ask for while they work, with candidates for each.
 
     Needs torch and Triton, but no device. Cases that tell an entry the same count once.
@@ -110,6 +112,7 @@ def entries(arch: str, cases: Iterable[Chosen], only: Sequence[str] = ()) -> lis
         cases: What is going to be measured.
         only: Configurations as the axis ``config`` takes them: no others are candidates, and
             entries of other keys are left out.
+        keys: Entries of these keys; of all if empty.
 
     Raises:
         UsageError: a configuration that is none.
@@ -122,7 +125,7 @@ def entries(arch: str, cases: Iterable[Chosen], only: Sequence[str] = ()) -> lis
             op, shape, dtype, variant = case.what()
             facts = {**_extents(op, shape), **asked.facts}
             same = (asked.op, dtype, shape, tuple(sorted(asked.facts.items())))
-            if same in seen or (wanted and asked.op not in wanted):
+            if same in seen or not all(asked.op in some for some in (wanted, keys) if some):
                 continue
             seen.add(same)
             owner, number = tuning.place(arch, asked.op, asked.dtype, asked.facts)

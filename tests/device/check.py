@@ -1,38 +1,46 @@
 """On a machine with an accelerator: verify every kernel against fp64 and time it against rivals.
 
-    python tests/device/check.py [--budget SECONDS] [--resume] [--only OP,...]
+    python tests/device/check.py [--budget SECONDS] [--resume [--apart]] [--only OP,...]
                                  [--no-time | --no-verify]
+    python tests/device/check.py --review FOLDER
 
 Verifies every operation, variant and dtype, times the kernels and all rivals that there are call by
 call in random order, and prints the project's table of bounds last. Writes
-``<out>/<chip>/kernels.json``, whole after every task, and ``kernels.md``. When the budget ends the
-rest is listed as not measured; ``--resume`` goes on from there. The work is done by processes of
-their own: a kernel that crashes, hangs or faults the device costs its own task alone.
+``<out>/<chip>/kernels.json``, whole after every task, and ``kernels.md``. What has a bound and no
+figure comes first, then what missed its bound by less than is known of it, then all else. The work
+is done by processes of their own: a kernel that crashes, hangs or faults the device costs its own
+task alone.
+
+When the budget ends the rest is listed as not measured; ``--resume`` goes on from there. It keeps
+the records of kernels that are what they were (sources and entries of tables, `digests`), and does
+all others again. Device, driver and compilers must be the same; with ``--apart`` a report beside
+that one, named after what is different, is begun or continued where they are not. ``--review``
+measures nothing: it sorts a report by the kernels as they are now, and writes it again.
 
 Exit code 1 if a kernel is wrong or failed, 2 for bad arguments, 3 without an accelerator that the
-kernels can be compiled for. A missed bound is printed, and is no exit code.
+kernels can be compiled for, 130 if interrupted: what was done is kept. A missed bound is printed,
+and is no exit code.
 """
 
 from __future__ import annotations
 
 import argparse
-import hashlib
 import os
-import queue
 import sys
-import threading
 import time
-from collections.abc import Sequence
-from datetime import datetime, timezone
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
+from book import Book, Report, beside, load, other, replace
 from cases import Task, plan
-from records import Record
-from report import Book, Report, line, load
-from workers import OutOfTimeError, Worker, WorkerError
+from checking import Checking, Terms
+from figures import FURTHER
+from order import order
+from report import bounds, line, markdown
+from workers import Worker, WorkerError
 
 from bench.backends.probe import Probe, discover
 from bench.backends.registry import get, match_chip
@@ -40,39 +48,60 @@ from bench.cli.environment import versions
 from bench.configs import load_chips
 from bench.errors import HengsuanError
 from bench.kernels.costs import ITEMSIZE, SPECS
+from bench.workloads.configured import use_tables
 
 ROOT = Path(__file__).parents[2]
-GRACE = 60.0
-"""Seconds past the budget that the task which is being done may still take."""
-JOBS = 6
-"""Processes that verify side by side, at most: most of their time goes into compiling."""
+FREE = 0.8
+"""Share of the device's memory that tasks may take side by side."""
+EACH = 4 << 30
+"""Bytes of the device's memory for every process that works side by side."""
+LIBRARIES = ("liger-kernel", "flag-gems")
+"""Packages of rivals."""
 
 
 def main() -> None:
     """Parse, check, report."""
     arguments = _arguments()
-    start = time.monotonic()
     try:
-        found = next((one for one in discover(arguments.backend) if one.devices), None)
-    except HengsuanError as error:
+        sys.exit(_reviewed(arguments.review) if arguments.review else _checked(arguments))
+    except (HengsuanError, ValueError) as error:
         sys.exit(_told(str(error), 2))
+    except WorkerError as error:
+        sys.exit(_told(str(error), 4))
+    except KeyboardInterrupt:
+        sys.exit(_told("interrupted", 130))
+
+
+def _reviewed(folder: Path) -> int:
+    """Sort a report by the kernels as they are, and write it again; the exit code."""
+    report = load(folder / "kernels.json")
+    if report is None:
+        raise ValueError(f"{folder} holds no kernels.json")
+    aside = report.sort()
+    planned = plan()
+    book = Book(folder, report)
+    book.close([] if report.environment.get("shapes") == "small" else planned)
+    _write(book, planned)
+    _say(f"{len(report.records)} records hold, {aside} are of kernels that have changed since")
+    return 0
+
+
+def _checked(arguments: argparse.Namespace) -> int:
+    start = time.monotonic()
+    found = next((one for one in discover(arguments.backend) if one.devices), None)
     if found is None:
-        sys.exit(_told("no accelerator here: nothing to check", 3))
+        return _told("no accelerator here: nothing to check", 3)
+    use_tables()
     worker = _worker(found, arguments)
     try:
         hello = worker.hello()
         if hello["arch"] is None:
             name = found.devices[0].name
-            sys.exit(_told(f"no Triton target on {name}: there is no kernel to check", 3))
+            return _told(f"no Triton target on {name}: there is no kernel to check", 3)
         book = _book(found, hello, arguments)
-        code = _check(book, found, arguments, worker, start)
-    except ValueError as error:
-        sys.exit(_told(str(error), 2))
-    except WorkerError as error:
-        sys.exit(_told(str(error), 4))
+        return _check(book, found, arguments, worker, start)
     finally:
         worker.close()
-    sys.exit(code)
 
 
 def _check(
@@ -85,19 +114,29 @@ def _check(
         for task in whole
         if (not arguments.only or task.op in arguments.only) and task.kind not in arguments.without
     ]
-    done = {one.name for one in book.report.records}
-    left = [task for task in asked if task.name not in done]
-    _say(f"{found.devices[0].name}: {len(left)} tasks to do, {len(asked) - len(left)} done")
-    now = datetime.now(timezone.utc).isoformat(timespec="seconds")
-    book.report.runs.append({"started": now, "command": sys.argv[1:]})
+    steps = order(asked, book.report.records, FURTHER * arguments.seconds)
+    count = sum(map(len, steps))
+    _say(f"{found.devices[0].name}: {count} tasks to do, {len(asked)} asked for")
+    if book.report.former:
+        _say(f"{len(book.report.former)} records are of kernels that have changed since")
+    memory = found.devices[0].memory or 0
+    terms = Terms(
+        worker=lambda: _worker(found, arguments),
+        jobs=max(1, min(arguments.jobs, memory // EACH) if memory else arguments.jobs),
+        memory=int(FREE * memory) or EACH,
+        start=start,
+        end=start + arguments.budget,
+        say=_say,
+    )
     code = 0
     try:
-        Checking(book, arguments, found, start).all(left, worker)
+        Checking(book, terms).all(steps, worker)
     except WorkerError as error:
         code = _told(str(error), 4)
     except KeyboardInterrupt:
         code = _told("interrupted", 130)
-    text = book.close(whole, asked)
+    book.close(asked)
+    text = _write(book, whole)
     bad = [one for one in book.report.records if one.status in ("wrong", "failed")]
     for one in bad:
         _say(line(one))
@@ -109,71 +148,10 @@ def _check(
     return code or (1 if bad else 0 if book.report.records else 3)
 
 
-class Checking:
-    """The tasks of one run, done one after the other, or verified side by side."""
-
-    def __init__(
-        self, book: Book, arguments: argparse.Namespace, found: Probe, start: float
-    ) -> None:
-        self.book, self.arguments, self.found, self.start = book, arguments, found, start
-        self.count = 0
-
-    def all(self, tasks: Sequence[Task], worker: Worker) -> None:
-        """Do them in order; neighbours that are only verified share the device."""
-        at = 0
-        while at < len(tasks):
-            end = at
-            while end < len(tasks) and tasks[end].kind == tasks[at].kind:
-                end += 1
-            mine = tasks[at:end]
-            if tasks[at].kind == "verify":
-                self._verify(mine, len(tasks))
-            else:
-                for task in mine:
-                    self._one(task, worker, len(tasks))
-            at = end
-
-    def _verify(self, tasks: Sequence[Task], total: int) -> None:
-        left: queue.SimpleQueue[Task] = queue.SimpleQueue()
-        for task in tasks:
-            left.put(task)
-        problems: list[WorkerError] = []
-
-        def serve() -> None:
-            worker = _worker(self.found, self.arguments)
-            try:
-                while True:
-                    self._one(left.get_nowait(), worker, total)
-            except queue.Empty:
-                pass
-            except WorkerError as error:
-                problems.append(error)
-            finally:
-                worker.close()
-
-        threads = [
-            threading.Thread(target=serve, daemon=True)
-            for _ in range(min(self.arguments.jobs, len(tasks)))
-        ]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-        if problems:
-            raise problems[0]
-
-    def _one(self, task: Task, worker: Worker, total: int) -> None:
-        end = self.start + self.arguments.budget
-        if time.monotonic() >= end:
-            return
-        try:
-            record: Record = worker.do(task, end + GRACE)
-        except OutOfTimeError:
-            return
-        self.book.add(record)
-        self.count += 1
-        spent = time.monotonic() - self.start
-        _say(f"[{self.count}/{total} {spent:.0f} s] {line(record)}")
+def _write(book: Book, planned: list[Task]) -> str:
+    """``kernels.md``; the table of bounds as text."""
+    replace(book.folder / "kernels.md", markdown(book.report, planned).encode())
+    return "\n".join(bounds(book.report, planned))
 
 
 def _worker(found: Probe, arguments: argparse.Namespace) -> Worker:
@@ -192,37 +170,53 @@ def _book(found: Probe, hello: dict[str, Any], arguments: argparse.Namespace) ->
     """A new report, or the one that is to be continued. Raises ValueError if that does not fit."""
     device = found.devices[0]
     chip = match_chip(device.name, load_chips().values())
-    name = chip.name if chip else "-".join(device.name.lower().split())
-    folder = arguments.out / name
+    folder = arguments.out / (chip.name if chip else "-".join(device.name.lower().split()))
+    known = versions()
     environment = {
         "device": device.name,
         "memory": device.memory,
         "firmware": device.firmware,
-        **hello,
-        "versions": versions(),
-        "kernels": _digest(),
+        **{key: hello[key] for key in ("arch", "cache", "cuda", "hip") if key in hello},
+        **{key: known[key] for key in ("torch", "triton")},
         "shapes": "small" if arguments.small else "typical",
     }
+    book = _opened(folder, environment, arguments)
+    book.begin(
+        command=sys.argv[1:],
+        versions={**known, **_libraries()},
+        tables=hello["tables"],
+        processors=hello["processors"],
+    )
+    return book
+
+
+def _opened(folder: Path, environment: dict[str, Any], arguments: argparse.Namespace) -> Book:
     before = load(folder / "kernels.json") if arguments.resume else None
     if before is None:
         return Book(folder, Report(environment=environment))
-    for key, now in environment.items():
-        if before.environment.get(key) != now:
-            raise ValueError(
-                f"{folder / 'kernels.json'} was measured with {key} "
-                f"{before.environment.get(key)!r}, here it is {now!r}: "
-                "leave --resume out, or name another folder with --out"
-            )
+    differs = other(before.environment, environment)
+    if differs and arguments.apart:
+        _say(f"{folder} was measured elsewhere ({', '.join(differs)} differ): this goes beside it")
+        arguments.apart = False
+        return _opened(beside(folder, differs), environment, arguments)
+    for key, (then, now) in differs.items():
+        raise ValueError(
+            f"{folder / 'kernels.json'} was measured with {key} {then!r}, here it is {now!r}: "
+            "leave --resume out, name another folder with --out, or let --apart make one"
+        )
+    before.sort()
     return Book(folder, before)
 
 
-def _digest() -> str:
-    """Of everything that makes the kernels what they are."""
-    whole = hashlib.sha256()
-    for path in sorted((ROOT / "kernels").rglob("*")):
-        if path.suffix in (".py", ".yaml"):
-            whole.update(path.relative_to(ROOT).as_posix().encode() + path.read_bytes())
-    return whole.hexdigest()[:16]
+def _libraries() -> dict[str, str]:
+    """Versions of the rivals' packages that are installed."""
+    found = {}
+    for name in LIBRARIES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found
 
 
 def _arguments() -> argparse.Namespace:
@@ -233,6 +227,8 @@ def _arguments() -> argparse.Namespace:
     take("--backend", help="by default the first that has a device")
     take("--budget", type=float, default=480.0, help="seconds after which nothing is begun")
     take("--resume", action="store_true", help="go on with the report that is there")
+    take("--apart", action="store_true", help="beside it where it was measured elsewhere")
+    take("--review", type=Path, metavar="FOLDER", help="measure nothing: sort the report there")
     take("--only", type=_words(SPECS), default=[], help="operations, with commas between them")
     take("--dtype", type=_words(ITEMSIZE), default=[], help="number formats, likewise")
     take("--rivals", type=_words(()), default=[], help="first words of rivals' names, likewise")
@@ -248,8 +244,8 @@ def _arguments() -> argparse.Namespace:
         )
     take("--small", action="store_true", help="every operation at its small shape")
     take("--seconds", type=float, default=2.0, help="of timing a task")
-    jobs = max(1, min(JOBS, (os.cpu_count() or 1) // 2))
-    take("--jobs", type=int, default=jobs, help="processes that verify side by side")
+    jobs = max(1, len(os.sched_getaffinity(0)) - 1)
+    take("--jobs", type=int, default=jobs, help="processes that verify and compile side by side")
     return parser.parse_args()
 
 

@@ -14,6 +14,9 @@ from records import CEILING, OURS, Record
 
 from bench.stats import geometric_mean
 
+FURTHER = 8
+"""Times as long as others a task is timed, at most, whose interval holds its bound."""
+
 
 def called(name: str) -> str:
     """A contender's name in a sentence."""
@@ -109,6 +112,28 @@ def ratio(record: Record, against: tuple[str, ...]) -> Ratio | None:
         low / (ours.high or ours.seconds),
         high / (ours.low or ours.seconds),
     )
+
+
+def bounds_of(figure: str) -> list[Bound]:
+    """Those that every task of a figure must reach by itself; none of a mean."""
+    return [one for one in BOUNDS if one.figure == figure and not one.mean]
+
+
+def undecided(record: Record) -> bool:
+    """Whether the interval of one of the task's ratios holds its bound: more calls would tell."""
+    found = ((ratio(record, one.against), one.low) for one in bounds_of(record.figure))
+    return any(one is not None and one.low < low <= one.high for one, low in found)
+
+
+def missed(record: Record) -> bool:
+    """Whether one of the task's ratios is below its bound."""
+    found = ((ratio(record, one.against), one.low) for one in bounds_of(record.figure))
+    return any(one is not None and one.value < low for one, low in found)
+
+
+def rivals_of(figure: str) -> set[str]:
+    """Contenders that a figure's bounds name."""
+    return {name for one in BOUNDS if one.figure == figure for name in one.against}
 
 
 def rows(records: Sequence[Record], planned: Iterable[Task]) -> list[Row]:

@@ -6,23 +6,24 @@ back, and the cache is swept, before every timed call and outside its time.
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import random
-import sys
 import time
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
 import torch
 from cases import Task
+from digests import answers, code
+from figures import FURTHER, rivals_of, undecided
+from machine import DeviceLostError, Machine, forget, in_a_line
 from records import CEILING, OURS, Cell, Record
 from rivals import AbsentError, Contender, Prepared, contenders
 
-from bench.backends.base import Backend
-from bench.kernels import ops
-from bench.kernels.op import Case, Fill, poison, set_precision
+from bench.kernels import ops, tuning
+from bench.kernels.op import Case, Fill, Tensors, poison, set_precision
 from bench.kernels.reference import TOLERANCE
 from bench.stats import median_interval, relative_half_width
 
@@ -36,51 +37,11 @@ BLOCK = 4
 """Rounds that are given to the device at once, so that it need not wait for the host."""
 PRECISION = 0.005
 """Relative half-width of the interval of every median at which timing ends early."""
+COMPILED = ("compile", "autotune")
+"""Contenders of torch's that are compiled when they are first called."""
 LEAD = 16
 """Sweeps before a block of calls: while they run, the host gets ahead of the device, so that no
 call waits for its launch."""
-SWEPT = 256 << 20
-"""Bytes swept through the cache where its size is not known; twice that at most."""
-
-
-class DeviceLostError(Exception):
-    """The device no longer answers; this process is of no more use."""
-
-
-@dataclass
-class Machine:
-    """A device that is open, and how long to time a task on it, in seconds."""
-
-    backend: Backend
-    device: torch.device
-    index: int
-    seconds: float = 2.0
-    said: Callable[[str], None] = lambda stage: None
-    _sweep: torch.Tensor | None = field(default=None, repr=False)
-
-    def synchronize(self) -> None:
-        """Wait for the device."""
-        self.backend.synchronize(self.device)
-
-    def probe(self) -> None:
-        """Raise `DeviceLostError` if a fault has left the device unusable for this process."""
-        try:
-            (torch.ones(8, device=self.device) + 1).sum().item()
-            self.synchronize()
-        except Exception as error:
-            raise DeviceLostError(f"the device no longer answers: {in_a_line(error)}") from None
-
-    def state(self) -> dict[str, Any]:
-        """What the device says of its clocks, heat and power."""
-        known = msgspec.to_builtins(self.backend.telemetry(self.index))
-        return {key: one for key, one in known.items() if one not in (None, "", {})}
-
-    def sweep(self) -> None:
-        """Read so much that nothing of the operands stays in the cache, nor dirty lines."""
-        if self._sweep is None:
-            size = min(2 * self.backend.cache(self.device) or SWEPT, 2 * SWEPT)
-            self._sweep = torch.ones(size // 4, dtype=torch.int32, device=self.device)
-        self._sweep.amax()
 
 
 class Bound:
@@ -100,23 +61,35 @@ class Bound:
             name for name, one in self.inputs.items() if one.untyped_storage().data_ptr() in places
         ]
         self.limit = machine.backend.tolerances.get(task.dtype, TOLERANCE[task.dtype])
+        self.configs: dict[str, str] = {}
+        self.aside: dict[str, str] = {}
+        """What the tables answered in the last call, and before it."""
 
     def restore(self) -> None:
         """Put back what a contender may have written over."""
         for name in self.written:
             self.inputs[name].copy_(self.kept[name])
 
-    def prepare(self, contender: Contender) -> tuple[Prepared, dict[str, float]]:
-        """A contender on these operands, and the errors of its results on poisoned outputs."""
+    def call(self, contender: Contender) -> tuple[Prepared, Tensors]:
+        """A contender on these operands, and its results on poisoned outputs."""
         outputs = self.op.outputs(self.case, self.inputs)
-        prepared = contender.make(self.case, self.inputs, outputs)
+        with tuning.watching() as before:
+            prepared = contender.make(self.case, self.inputs, outputs)
         self.restore()
         prepared.restore()
         poison(self.inputs, outputs)
-        found = prepared.finish(prepared.run())
+        with tuning.watching() as asked:
+            found = prepared.run()
         self.machine.synchronize()
-        errors = self.op.errors(self.case, self.kept, found, self.fill)
-        return prepared, errors
+        self.configs = answers(asked)
+        self.aside = {q: a for q, a in answers(before).items() if q not in self.configs}
+        return prepared, prepared.finish(found)
+
+    def prepare(self, contender: Contender) -> tuple[Prepared, dict[str, float]]:
+        """A contender on these operands, and the errors of its results."""
+        prepared, found = self.call(contender)
+        self.machine.synchronize()
+        return prepared, self.op.errors(self.case, self.kept, found, self.fill)
 
     def spoilt(self) -> str:
         """Names of inputs that are no results and yet no longer what they were."""
@@ -133,6 +106,30 @@ def _same(one: torch.Tensor, other: torch.Tensor) -> bool:
     return torch.equal(one, other)
 
 
+def compiled(task: Task, machine: Machine, wanted: Collection[str] = ()) -> None:
+    """Call once whoever must be compiled for a task, and keep nothing: compilers keep on disk what
+    they made, for the process that times. What goes wrong shows there.
+
+    Raises `DeviceLostError`.
+    """
+    forget(machine.device)
+    try:
+        bound = Bound(task, machine, 0)
+        for one in contenders(bound.case, {}, wanted, _tuned(task)):
+            if one.family == "torch" and one.name not in COMPILED:
+                continue
+            machine.said(one.name)
+            with contextlib.suppress(Exception):
+                bound.call(one)
+    except Exception:
+        machine.probe()
+
+
+def _tuned(task: Task) -> bool:
+    """Whether a bound asks for what torch.compile finds by a search, which takes long."""
+    return "autotune" in rivals_of(task.figure)
+
+
 def examine(
     task: Task, machine: Machine, wanted: Collection[str] = (), excluded: Mapping[str, str] = {}
 ) -> Record:
@@ -145,6 +142,8 @@ def examine(
         excluded: Contenders that took the process down before, and how.
     """
     record = Record(**msgspec.structs.asdict(task), seed=random.randrange(1 << 30))
+    arch = machine.backend.arch(machine.device)
+    record.code = code(task.op, arch) if arch else ""
     forget(machine.device)
     record.before = machine.state()
     try:
@@ -172,10 +171,8 @@ def _take_part(
     excluded: Mapping[str, str],
 ) -> None:
     machine, case = bound.machine, bound.case
-    memory_bound = ops.SPECS[case.op].kind == "memory"
-    tuned = bool(task.figure) and (memory_bound or set(task.shape) == {8192})
     prepared: dict[str, Prepared] = {}
-    for one in contenders(case, machine.backend.implementations(), wanted, tuned):
+    for one in contenders(case, machine.backend.implementations(), wanted, _tuned(task)):
         if task.kind == "verify" and one.name != OURS:
             continue
         cell = record.cells[one.name] = Cell(family=one.family)
@@ -199,6 +196,7 @@ def _take_part(
         cell.error = max(errors.values(), default=float("inf"))
         if one.name == OURS:
             record.errors = errors
+            record.configs, record.aside = bound.configs, bound.aside
         if not cell.error <= bound.limit:
             cell.status = "wrong"
             cell.reason = f"relative error {cell.error:.3g}, tolerance {bound.limit:g}"
@@ -213,12 +211,19 @@ def _take_part(
     if task.kind == "verify" or not prepared:
         return
     machine.said("timing")
-    if memory_bound:
+    if ops.SPECS[case.op].kind == "memory":
         prepared[CEILING] = _copy(bound, record)
-    for name, seconds in interleaved(prepared, bound.restore, machine).items():
-        cell = record.cells[name]
-        cell.seconds, cell.low, cell.high = median_interval(seconds)
-        cell.samples = len(seconds)
+
+    def open_still(found: Mapping[str, list[float]]) -> bool:
+        for name, seconds in found.items():
+            cell = record.cells[name]
+            cell.seconds, cell.low, cell.high = median_interval(seconds)
+            cell.samples = len(seconds)
+        return undecided(record)
+
+    begin = time.perf_counter()
+    open_still(interleaved(prepared, bound.restore, machine, open_still))
+    record.spent = time.perf_counter() - begin
 
 
 def _copy(bound: Bound, record: Record) -> Prepared:
@@ -231,9 +236,15 @@ def _copy(bound: Bound, record: Record) -> Prepared:
 
 
 def interleaved(
-    prepared: Mapping[str, Prepared], restore: Callable[[], None], machine: Machine
+    prepared: Mapping[str, Prepared],
+    restore: Callable[[], None],
+    machine: Machine,
+    undecided: Callable[[Mapping[str, list[float]]], bool] = lambda found: False,
 ) -> dict[str, list[float]]:
-    """Seconds of single calls, taken in an order that is random in every round."""
+    """Seconds of single calls, taken in an order that is random in every round.
+
+    Where this would be enough, but leaves undecided what is asked, up to `FURTHER` times as long.
+    """
     found: dict[str, list[float]] = {name: [] for name in prepared}
     names, draw, (least, most) = list(prepared), random.Random(1), ROUNDS
     collecting = gc.isenabled()
@@ -250,12 +261,14 @@ def interleaved(
             for name, span in _spans(order, prepared, restore, machine):
                 found[name].append(span)
             rounds, spent = len(found[names[0]]), time.perf_counter() - start
-            if rounds >= most or (rounds >= least and spent >= machine.seconds):
-                return found
-            if rounds >= FEWEST and spent >= 4 * machine.seconds:
-                return found
             known = max(relative_half_width(seconds) for seconds in found.values())
-            if rounds >= 3 * least and known <= PRECISION:
+            enough = (
+                rounds >= most
+                or (rounds >= least and spent >= machine.seconds)
+                or (rounds >= FEWEST and spent >= 4 * machine.seconds)
+                or (rounds >= 3 * least and known <= PRECISION)
+            )
+            if enough and (spent >= FURTHER * machine.seconds or not undecided(found)):
                 return found
     finally:
         if collecting:
@@ -295,19 +308,3 @@ def _spans(
         (name, begin.elapsed_time(end) * 1e-3 if timed else end - begin)
         for name, begin, end in marks
     ]
-
-
-def forget(device: torch.device) -> None:
-    """Give back what the last task left: memory, and compiled code (the compiler falls back to
-    plain calls after a few shapes of one function)."""
-    gc.collect()
-    if "torch._dynamo" in sys.modules:
-        torch._dynamo.reset()
-    cached = getattr(getattr(torch, device.type, None), "empty_cache", None)
-    if cached is not None:
-        cached()
-
-
-def in_a_line(error: BaseException) -> str:
-    """An error's kind and first words, without line breaks."""
-    return f"{type(error).__name__}: {' '.join(str(error).split())}"[:300]

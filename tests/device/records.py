@@ -38,6 +38,9 @@ class Record(msgspec.Struct, kw_only=True):
     ``status``: ``right``, ``wrong``, ``failed`` or ``skipped`` of the kernels under test;
     all but the first have a reason. FLOPs and bytes are of one call, by the cost model.
     ``seed`` is that of the operands. ``before`` and ``after``: what the device said of itself.
+    ``run``: place in `Report.runs` of that which did it, ``at`` when. ``code``, ``configs`` and
+    ``aside`` say with which kernels: the digest of their sources, and what the tables answered in
+    the task itself and before it, as to a forward pass (`digests`). ``spent``: seconds of timing.
     """
 
     kind: str
@@ -56,6 +59,12 @@ class Record(msgspec.Struct, kw_only=True):
     cells: dict[str, Cell] = {}
     before: dict[str, Any] = {}
     after: dict[str, Any] = {}
+    run: int = 0
+    at: str = ""
+    code: str = ""
+    configs: dict[str, str] = {}
+    aside: dict[str, str] = {}
+    spent: float = 0.0
 
     @property
     def what(self) -> str:

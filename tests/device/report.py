@@ -1,80 +1,17 @@
-"""``kernels.json`` and what is made of it: lines while it grows, ``kernels.md``, the last table."""
+"""What is made of ``kernels.json``: lines while it grows, ``kernels.md``, the last table."""
 
 from __future__ import annotations
 
-import os
-import threading
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
-import msgspec
+from book import Report
 from cases import Task
 from figures import ratio, rows
 from records import CEILING, OURS, Cell, Record
 
 from bench.kernels.costs import SPECS
 from bench.units import format_value
-
-
-class Report(msgspec.Struct, kw_only=True):
-    """All of ``kernels.json``. ``missing``: tasks that were planned and not reached."""
-
-    environment: dict[str, Any]
-    runs: list[dict[str, Any]] = []
-    records: list[Record] = []
-    missing: list[str] = []
-
-
-class Book:
-    """The report on disk: whole after every record, whatever ends the run."""
-
-    def __init__(self, folder: Path, report: Report) -> None:
-        self.folder, self.report = folder, report
-        self._lock = threading.Lock()
-
-    def add(self, record: Record) -> None:
-        """Keep a record, in place of an older one of the same task."""
-        with self._lock:
-            mine = [one for one in self.report.records if one.name != record.name]
-            self.report.records = [*mine, record]
-            self.write()
-
-    def write(self) -> None:
-        """Replace ``kernels.json`` at once."""
-        text = msgspec.json.format(msgspec.json.encode(self.report), indent=1)
-        _replace(self.folder / "kernels.json", text + b"\n")
-
-    def close(self, planned: Sequence[Task], asked: Sequence[Task]) -> str:
-        """Write both files for the last time; the table of bounds as text.
-
-        Args:
-            planned: All tasks that there are, which the bounds are for.
-            asked: Those of them that this run was to do. What an earlier one missed stays missed.
-        """
-        done = {one.name for one in self.report.records}
-        names = dict.fromkeys([*self.report.missing, *(task.name for task in asked)])
-        self.report.missing = [name for name in names if name not in done]
-        self.write()
-        _replace(self.folder / "kernels.md", markdown(self.report, planned).encode())
-        return "\n".join(bounds(self.report, planned))
-
-
-def load(path: Path) -> Report | None:
-    """What an earlier run left, None where there is nothing. Raises ValueError for no report."""
-    if not path.exists():
-        return None
-    try:
-        return msgspec.json.decode(path.read_bytes(), type=Report)
-    except msgspec.DecodeError as error:
-        raise ValueError(f"{path} cannot be read: {error}") from None
-
-
-def _replace(path: Path, text: bytes) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_name(path.name + ".part")
-    draft.write_bytes(text)
-    os.replace(draft, path)
 
 
 def line(record: Record) -> str:
@@ -148,7 +85,7 @@ def markdown(report: Report, planned: Sequence[Task]) -> str:
         "order.",
         "",
         *(f"- {key}: {_said(told[key])}" for key in told if key != "device" and told[key]),
-        *(f"- measured {run['started']}" for run in report.runs),
+        *_runs(report),
         "",
         "## Bounds",
         "",
@@ -160,14 +97,39 @@ def markdown(report: Report, planned: Sequence[Task]) -> str:
         "",
         "## Timed",
         "",
-        *_timed(report.records),
+        *_timed(report.records, len(report.runs) > 1),
     ]
     aside = _aside(report.records)
     if aside:
         lines += ["", "## Rivals that do not count", "", *aside]
+    if report.former:
+        lines += ["", "## Measured with kernels that have changed since", "", *_former(report)]
     if report.missing:
         lines += ["", "## Not measured", "", *(f"- {name}" for name in report.missing)]
     return "\n".join(lines) + "\n"
+
+
+def _runs(report: Report) -> list[str]:
+    """A line a run: when it was, how much of it stands here, and with what it was measured."""
+    lines = []
+    for number, run in enumerate(report.runs):
+        mine = sum(one.run == number for one in report.records)
+        told = [f"{key}: {_said(run[key])}" for key in ("versions", "tables") if run.get(key)]
+        said = f"- run {number + 1}, {run['started']}, of which {mine} records stand below"
+        lines.append("; ".join((said, *told)))
+    return lines
+
+
+def _former(report: Report) -> list[str]:
+    """How much of each operation is out of date; of what has a bound, the figure that it was."""
+    groups: dict[str, list[Record]] = {}
+    for one in report.former:
+        groups.setdefault(one.op, []).append(one)
+    lines = []
+    for op, group in sorted(groups.items()):
+        lines.append(f"- {op}: {len(group)} tasks, which are listed as not measured")
+        lines += [f"  - {line(one)}" for one in group if one.figure]
+    return lines
 
 
 def _said(value: Any) -> str:
@@ -192,8 +154,8 @@ def _verified(records: Sequence[Record]) -> list[str]:
     return [*lines, *([""] if bad else []), *(f"- {line(one)}" for one in bad)]
 
 
-def _timed(records: Sequence[Record]) -> list[str]:
-    head = ("task", "contender", "time", "95 %", "n", "rate", "over triton")
+def _timed(records: Sequence[Record], several: bool) -> list[str]:
+    head = ("task", "contender", "time", "95 %", "n", "rate", "over triton", "run")
     body = []
     for record in records:
         ours = record.cells.get(OURS)
@@ -212,8 +174,11 @@ def _timed(records: Sequence[Record]) -> list[str]:
                     str(cell.samples),
                     _rate(record, cell),
                     over,
+                    str(record.run + 1),
                 )
             )
+    if not several:
+        head, body = head[:-1], [row[:-1] for row in body]
     slow = [f"- throttled: {one.what}: {why}" for one in records if (why := throttled(one))]
     return [*table(head, body), *([""] if slow else []), *slow]
 

@@ -1,23 +1,29 @@
-"""What a run of the suite ``slices`` comes to: the project's bounds of training on one device.
+"""What runs of the suite ``slices`` come to: the project's bounds of training on one device.
 
     hengsuan run slices
-    python tests/device/training.py results/RUN [--out FOLDER]
+    python tests/device/training.py results/RUN... [--out FOLDER] [--alone | --apart]
 
-Prints a table and writes it as ``<out>/<chip>/training.md``, with the run's rows beside it. Exit
-code 2 if the run has nothing of it, or is not of an accelerator. A missed bound is printed, and is
-no exit code.
+Prints a table and writes it as ``<out>/<chip>/training.md``, with the runs' rows beside it in
+``training.json``. Rows that lie there already stay where none of these runs has the value anew, and
+each says when it was measured; ``--alone`` leaves them out. Device, driver and compilers must be
+the same, else ``--apart`` writes beside that folder. A case of the suite without a value says why.
+
+Exit code 2 for bad arguments or what is not of an accelerator, 3 if none of the bounds is in it. A
+missed bound is printed, and is no exit code.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import sys
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
+import msgspec
+from book import beside, other, replace
 from report import table
 
 from bench.errors import HengsuanError
@@ -28,132 +34,245 @@ ROOT = Path(__file__).parents[2]
 FASTER, SHARE, MEMORY = 1.0, 0.5, (0.9, 1.1)
 """Bounds: of Triton's operations over torch.compile, of the matrix products' ceiling that a step
 reaches, and of memory estimated over measured."""
+AXES = ("ops", "impl", "model", "dtype", "dp", "recompute")
+"""Axes that tell the suite's cases apart."""
+Line = tuple[str, str, str, str]
+"""What, measured, bound, verdict."""
 
 
-class Found:
-    """The valid values of a run."""
+class Row(msgspec.Struct, kw_only=True):
+    """A metric of a case, measured in a run that began ``at`` that time, or why it has no value.
 
-    def __init__(self, run: Path) -> None:
-        reader = RunReader(run)
-        self.header = reader.header
-        self.values: dict[int, Any] = {row.case: row for row in reader.rows() if row.status == "ok"}
+    ``expected`` is what the datasheet says.
+    """
 
-    def get(self, benchmark: str, metric: str, **axes: Any) -> list[tuple[str, Any]]:
-        """Titles and rows of a metric's cases with these axes."""
+    benchmark: str
+    case: str
+    metric: str
+    unit: str
+    axes: dict[str, Any] = {}
+    value: float | None = None
+    low: float = 0.0
+    high: float = 0.0
+    n: int = 0
+    at: str = ""
+    expected: float | None = None
+    why: str = ""
+
+
+class Training(msgspec.Struct, kw_only=True):
+    """All of ``training.json``: of which device, with what, and the rows."""
+
+    environment: dict[str, Any]
+    device: str
+    rows: list[Row] = []
+
+    def get(self, benchmark: str, metric: str, **axes: Any) -> list[Row]:
+        """Rows of a metric's cases with these axes, those with a value."""
         return [
-            (case.title, self.values[case.id])
-            for case in self.header.cases
-            if case.benchmark == benchmark
-            and case.metric == metric
-            and case.id in self.values
-            and axes.items() <= case.axes.items()
+            one
+            for one in self.rows
+            if (one.benchmark, one.metric) == (benchmark, metric)
+            and one.value is not None
+            and axes.items() <= one.axes.items()
         ]
 
+    def merge(self, rows: Iterable[Row]) -> None:
+        """Take rows in: a value in place of an older one, a reason where there is no value."""
+        known = {(one.case, one.metric): one for one in self.rows}
+        for row in rows:
+            before = known.get((row.case, row.metric))
+            if row.value is not None or before is None or before.value is None:
+                known[row.case, row.metric] = row
+        self.rows = list(known.values())
 
-def rows(found: Found) -> list[tuple[str, str, str, str]]:
-    """What, measured, bound, verdict; one for each bound that the run has the values of."""
-    made = []
+
+def read(run: Path) -> tuple[dict[str, Any], Any, list[Row]]:
+    """What a run was measured with, its first device, and its rows, planned ones without a value
+    too. Raises `HengsuanError`, and ValueError for what is of no accelerator."""
+    reader = RunReader(run)
+    header = reader.header
+    if header.provenance != "measured":
+        raise ValueError(f"{run} is {header.provenance}: these bounds are of accelerators")
+    device = header.nodes[0].devices[0]
+    versions = header.environment["versions"]
+    told = {
+        "firmware": device.firmware,
+        **{name: versions[name] for name in ("torch", "triton") if name in versions},
+    }
+    found: dict[int, Any] = {}
+    for row in reader.rows():
+        if row.case not in found or row.status == "ok":
+            found[row.case] = row
+    rows = []
+    for case in header.cases:
+        made = Row(
+            benchmark=case.benchmark,
+            case=case.title,
+            metric=case.metric,
+            unit=case.unit,
+            axes={key: one for key, one in case.axes.items() if key in AXES},
+            at=header.started,
+            expected=case.expected,
+        )
+        row = found.get(case.id)
+        if row is not None and row.status == "ok":
+            made.value, made.low, made.high, made.n = row.value, row.low, row.high, row.n
+        else:
+            made.why = "not reached" if row is None else f"{row.status}: {row.reason}"
+        rows.append(made)
+    return told, device, rows
+
+
+def lines(found: Training) -> Iterator[Line]:
+    """One for each bound that the rows are of, and for each case of memory."""
     ours, theirs = (
-        _one(found.get("train", "tokens_per_second", ops=ops)) for ops in ("triton", "compile")
+        {_alike(one): one for one in found.get("train", "tokens_per_second", ops=ops)}
+        for ops in ("triton", "compile")
     )
-    if ours and theirs:
-        (title, ours), (_, theirs) = ours, theirs
-        value = ours.value / theirs.value
-        low, high = ours.low / theirs.high, ours.high / theirs.low
-        made.append(
-            _row(f"{title}: tokens a second over torch.compile", value, low, high, FASTER, None)
-        )
-    ceiling = max((row.value for _, row in found.get("gemm", "flops")), default=None)
-    share = _one(found.get("train", "mfu", ops="triton"))
-    peak = _peak(found)
-    if share and ceiling and peak:
-        title, row = share
-        factor = peak / ceiling
-        low, high = factor * row.low, factor * row.high
-        what = f"{title}: FLOPs a second over those of the fastest product, "
-        made.append(
-            _row(what + format_value(ceiling, "FLOP/s"), factor * row.value, low, high, SHARE, None)
-        )
-    taken = dict(found.get("train", "peak_memory"))
-    for title, row in found.get("train", "memory_estimate"):
-        if title in taken:
-            value = row.value / taken[title].value
-            what = f"{title}: memory estimated over {format_value(taken[title].value, 'B')}"
-            made.append(_row(what, value, value, value, *MEMORY))
-    return made
+    for key, one in ours.items():
+        if (than := theirs.get(key)) is not None:
+            spread = _value(one) / _value(than), one.low / than.high, one.high / than.low
+            yield _line(f"{one.case}: tokens a second over torch.compile", *spread, FASTER, None)
+    ceiling = max(map(_value, found.get("gemm", "flops")), default=None)
+    peak = max((one.expected or 0.0 for one in found.get("gemm", "flops")), default=0.0)
+    if ceiling and peak:
+        for one in found.get("train", "mfu", ops="triton"):
+            factor = peak / ceiling
+            what = f"{one.case}: FLOPs a second over those of the fastest product, "
+            spread = factor * _value(one), factor * one.low, factor * one.high
+            yield _line(what + format_value(ceiling, "FLOP/s"), *spread, SHARE, None)
+    taken = {one.case: one for one in found.get("train", "peak_memory")}
+    for one in found.rows:
+        if (one.benchmark, one.metric) != ("train", "memory_estimate") or not _estimated(one):
+            continue
+        if one.value is None or one.case not in taken:
+            why = one.why or "no peak was measured"
+            yield f"{one.case}: memory estimated over measured", why, _bound(*MEMORY), "no figure"
+            continue
+        measured = _value(taken[one.case])
+        what = f"{one.case}: memory estimated over {format_value(measured, 'B')}"
+        yield _line(what, *(one.value / measured,) * 3, *MEMORY)
 
 
-def _one(found: list[Any]) -> Any:
-    return found[0] if found else None
+def _value(row: Row) -> float:
+    assert row.value is not None
+    return row.value
 
 
-def _peak(found: Found) -> float | None:
-    """FLOPs a second that ``mfu`` is a share of."""
-    expected = [
-        case.expected for case in found.header.cases if case.benchmark == "gemm" and case.expected
-    ]
-    return max(expected, default=None)
+def _alike(row: Row) -> str:
+    """What a case is but for who computes it."""
+    return str(sorted((key, one) for key, one in row.axes.items() if key != "ops"))
 
 
-def _row(
+def _estimated(row: Row) -> bool:
+    """Whether an estimate is expected: of what torch computes there is one."""
+    return row.value is not None or row.axes.get("ops", "torch") == "torch"
+
+
+def _bound(least: float, most: float | None) -> str:
+    return f"≥ {least:.2f}" if most is None else f"{least:.2f} to {most:.2f}"
+
+
+def _line(
     what: str, value: float, low: float, high: float, least: float, most: float | None
-) -> tuple[str, str, str, str]:
-    bound = f"≥ {least:.2f}" if most is None else f"{least:.2f} to {most:.2f}"
+) -> Line:
     met = least <= value <= (most or float("inf"))
     spread = f" [{low:.3f}, {high:.3f}]" if high > low else ""
-    return what, f"{value:.3f}{spread}", bound, "met" if met else "MISSED"
+    return what, f"{value:.3f}{spread}", _bound(least, most), "met" if met else "MISSED"
 
 
-def _refuse(why: str) -> NoReturn:
+def begun(folder: Path, now: Training, apart: bool) -> tuple[Path, Training]:
+    """What lies in the folder, to be gone on with, and the folder itself, or that beside it.
+
+    Raises ValueError if it does not fit.
+    """
+    path = folder / "training.json"
+    if not path.exists():
+        return folder, now
+    try:
+        before = msgspec.json.decode(path.read_bytes(), type=Training)
+    except msgspec.DecodeError as error:
+        raise ValueError(f"{path} cannot be read ({error}): move it away, or say --alone") from None
+    differs = other(
+        {"device": before.device, **before.environment}, {"device": now.device, **now.environment}
+    )
+    if differs and apart:
+        return begun(beside(folder, differs), now, False)
+    if differs:
+        key, (then, here) = next(iter(differs.items()))
+        raise ValueError(
+            f"{path} was measured with {key} {then!r}, this run with {here!r}: "
+            "name another folder with --out, let --apart make one, or say --alone"
+        )
+    return folder, before
+
+
+def markdown(found: Training, made: Sequence[str]) -> str:
+    """``training.md``."""
+    times: dict[str, int] = {}
+    for row in found.rows:
+        if row.value is not None:
+            times[row.at] = times.get(row.at, 0) + 1
+    text = [
+        f"# Training on {found.device}",
+        "",
+        "Written by `python tests/device/training.py` from runs of the suite `slices`.",
+        "",
+        *(f"- {name}: {value}" for name, value in found.environment.items()),
+        *(f"- run of {at}: {count} values" for at, count in sorted(times.items())),
+        "",
+        *made,
+    ]
+    return "\n".join(text) + "\n"
+
+
+def _refuse(why: str, code: int = 2) -> NoReturn:
     sys.stderr.write(why + "\n")
-    sys.exit(2)
+    sys.exit(code)
 
 
 def main() -> None:
     """Print, write."""
     assert __doc__ is not None
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("run", type=Path)
-    parser.add_argument("--out", type=Path, default=ROOT / "results" / "reference")
+    take = parser.add_argument
+    take("runs", type=Path, nargs="+", metavar="RUN")
+    take("--out", type=Path, default=ROOT / "results" / "reference", help="folder of the reports")
+    either = parser.add_mutually_exclusive_group()
+    either.add_argument("--alone", action="store_true", help="without what lies there")
+    either.add_argument("--apart", action="store_true", help="beside what was measured elsewhere")
     arguments = parser.parse_args()
     try:
-        found = Found(arguments.run)
-    except HengsuanError as error:
+        folder, found = _merged(arguments)
+    except (HengsuanError, ValueError) as error:
         _refuse(str(error))
-    if found.header.provenance != "measured":
-        _refuse(f"{arguments.run} is {found.header.provenance}: these bounds are of accelerators")
-    made = rows(found)
-    if not made:
-        _refuse(f"{arguments.run}: none of the bounds of training is in it")
-    lines = table(("figure", "measured", "bound", ""), made)
-    sys.stdout.write("\n".join(lines) + "\n")
-    device = found.header.nodes[0].devices[0]
-    folder = arguments.out / (device.chip or "-".join(device.name.lower().split()))
-    folder.mkdir(parents=True, exist_ok=True)
-    told = {
-        "provenance": found.header.provenance,
-        "started": found.header.started,
-        "firmware": device.firmware,
-        **found.header.environment["versions"],
-    }
-    text = [
-        f"# Training on {device.name}",
-        "",
-        "Written by `python tests/device/training.py` from a run of the suite `slices`.",
-        "",
-        *(f"- {name}: {value}" for name, value in told.items()),
-        "",
-        *lines,
-    ]
-    (folder / "training.md").write_text("\n".join(text) + "\n", encoding="utf-8")
-    cases = {case.id: case for case in found.header.cases}
-    kept = [
-        {"case": cases[one].title, "metric": cases[one].metric, "unit": cases[one].unit,
-         "value": row.value, "low": row.low, "high": row.high, "n": row.n}
-        for one, row in found.values.items()
-    ]  # fmt: skip
-    whole = {"environment": told, "device": device.name, "rows": kept}
-    (folder / "training.json").write_text(json.dumps(whole, indent=1) + "\n", encoding="utf-8")
+    body = list(lines(found))
+    if not body:
+        _refuse("none of the bounds of training is in it", 3)
+    made = table(("figure", "measured", "bound", ""), body)
+    sys.stdout.write("\n".join(made) + f"\n\nwritten to {folder}\n")
+    replace(folder / "training.md", markdown(found, made).encode())
+    text = msgspec.json.format(msgspec.json.encode(found), indent=1)
+    replace(folder / "training.json", text + b"\n")
+
+
+def _merged(arguments: argparse.Namespace) -> tuple[Path, Training]:
+    """The folder of the reports, and all rows: those that lie there, and those of the runs."""
+    made = []
+    for run in arguments.runs:
+        told, device, rows = read(run)
+        chip = device.chip or "-".join(device.name.lower().split())
+        made.append((chip, Training(environment=told, device=device.name), rows))
+    chip, now, _ = made[0]
+    folder, found = arguments.out / chip, now
+    if not arguments.alone:
+        folder, found = begun(folder, now, arguments.apart)
+    for run, (_, one, rows) in zip(arguments.runs, made, strict=True):
+        if (one.device, one.environment) != (now.device, now.environment):
+            raise ValueError(f"{run} is of another device, driver or compiler than the first run")
+        found.merge(rows)
+    return folder, found
 
 
 if __name__ == "__main__":

@@ -3,7 +3,8 @@
     python worker.py BACKEND INDEX SECONDS RIVALS
 
 Speaks JSON lines on what was its standard output. First it says what the device is; then, for
-every task, whom it is at, and the record. It ends itself when the device no longer answers.
+every task, whom it is at, and the record (of one that was only to be compiled: its name). It ends
+itself when the device no longer answers.
 """
 
 from __future__ import annotations
@@ -19,10 +20,14 @@ import msgspec
 
 
 class Order(msgspec.Struct):
-    """What the worker is sent: a task, and the contenders that must not take part, with why."""
+    """What the worker is sent: a task, and the contenders that must not take part, with why.
+
+    ``compile``: only compile what it takes, and keep no record.
+    """
 
     task: dict[str, Any]
     excluded: dict[str, str] = {}
+    compile: bool = False
 
 
 def main() -> None:
@@ -38,7 +43,8 @@ def main() -> None:
 
     import torch._functorch.config
     from cases import Task
-    from measuring import DeviceLostError, Machine, examine, forget
+    from machine import DeviceLostError, Machine, forget
+    from measuring import compiled, examine
 
     from bench.backends.registry import get
     from bench.workloads.configured import use_tables
@@ -57,6 +63,12 @@ def main() -> None:
         task = msgspec.convert(order.task, Task)
         wanted = [one for one in rivals.split(",") if one]
         try:
+            if order.compile:
+                keep_no_choice()
+                compiled(task, machine, wanted)
+                forget(device)
+                say({"compiled": task.name})
+                continue
             record = examine(task, machine, wanted, order.excluded)
             machine.probe()
             forget(device)  # others may need the memory before this worker is asked again
@@ -64,6 +76,23 @@ def main() -> None:
             say({"fault": str(error)})
             os._exit(1)
         say({"record": msgspec.to_builtins(record)})
+
+
+def keep_no_choice() -> None:
+    """Let torch.compile leave what it compiled on disk, but nothing that it chose by timing.
+
+    It times its candidates where several processes share the device; who is compared with them
+    later must meet the choice of a quiet one.
+    """
+    import torch._inductor.config as inductor
+
+    for name, value in (
+        ("fx_graph_cache", False),
+        ("autotune_local_cache", False),
+        ("compile_threads", 1),
+    ):
+        if hasattr(inductor, name):
+            setattr(inductor, name, value)
 
 
 def described(backend: Any, device: Any) -> dict[str, Any]:

@@ -56,9 +56,12 @@ class Worker:
         self._command = [sys.executable, script, backend, str(index), str(seconds), rivals]
         self._environment = dict(environment)
         self._process: subprocess.Popen[bytes] | None = None
+        self._stopped = False
 
     def hello(self) -> dict[str, Any]:
         """Start, and return what the worker says of its device. Raises `WorkerError`."""
+        if self._stopped:
+            raise OutOfTimeError
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115  (closed with the process)
         self._process = subprocess.Popen(
             self._command,
@@ -74,6 +77,8 @@ class Worker:
             return dict(self._next(time.monotonic() + START)["hello"])
         except (_LostError, TimeoutError, KeyError) as error:
             self.close()
+            if self._stopped:
+                raise OutOfTimeError from None
             raise WorkerError(f"the worker did not start: {error}") from None
 
     def do(self, task: Task, until: float) -> Record:
@@ -109,11 +114,42 @@ class Worker:
                 reason = f"did not end within {LIMIT:g} s"
             except _LostError as error:
                 self.close()
+                if self._stopped:
+                    raise OutOfTimeError from None
                 reason = str(error)
             # A worker that ended before it began is asked again, once: no fault of the task's.
             if stage in ("operands", "timing", OURS) or stage in excluded:
                 return _failed(task, f"{stage}: {reason}")
             excluded[stage] = reason
+
+    def stop(self) -> None:
+        """End the process from another thread; whoever waits for it is told that time is over."""
+        self._stopped = True
+        process = self._process
+        if process is not None:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+
+    def compile(self, task: Task, until: float) -> None:
+        """Have compiled what a task takes; what crashes or hangs meanwhile shows when it is done.
+
+        Raises as `do`.
+        """
+        if self._process is None:
+            self.hello()
+        order = Order(task=msgspec.to_builtins(task), compile=True)
+        try:
+            self._send(msgspec.json.encode(order))
+            while "compiled" not in (said := self._next(min(time.monotonic() + LIMIT, until))):
+                if "fault" in said:
+                    raise _LostError(said["fault"])
+        except TimeoutError:
+            self.close()
+            if time.monotonic() >= until:
+                raise OutOfTimeError from None
+        except _LostError:
+            self.close()
 
     def close(self) -> None:
         """End the process and all that it started."""

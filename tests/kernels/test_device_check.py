@@ -6,6 +6,7 @@ kernel under test.
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import textwrap
@@ -78,19 +79,22 @@ def check(tmp_path_factory):
     (info / "entry_points.txt").write_text("[hengsuan.backends]\nacme = acme_plugin:Acme\n")
     (root / "acme_plugin.py").write_text(textwrap.dedent(PLUGIN))
 
-    def run(out, *arguments, **variables):
+    def run(out, *arguments, meanwhile=None, **variables):
         folder = root / out
         # bf16 is never judged under the interpreter, which computes it silently wrong.
-        fixed = ["--small", "--dtype", "fp32", "--seconds", "0.01", "--jobs", "1"]
-        done = subprocess.run(
+        fixed = ["--small", "--dtype", "fp32", "--seconds", "0.01", "--jobs", "2"]
+        process = subprocess.Popen(
             [sys.executable, CHECK, *fixed, *arguments, "--out", folder],
             env={**os.environ, "PYTHONPATH": str(root), "TRITON_INTERPRET": "1", **variables},
-            capture_output=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
             text=True,
         )
+        said = meanwhile(process) if meanwhile else ""
+        said += process.communicate()[0]
         path = folder / "acme-one" / "kernels.json"
         report = json.loads(path.read_text()) if path.exists() else None
-        return done.returncode, done.stdout + done.stderr, report, path
+        return process.returncode, said, report, path
 
     return run
 
@@ -118,7 +122,12 @@ def test_right_kernels_are_verified_and_timed(measured):
         assert 0 < cell["low"] <= cell["seconds"] <= cell["high"], name
         assert cell["samples"] >= 3
     assert report["environment"]["device"] == "Acme One"
-    assert report["environment"]["versions"]["torch"] != "not installed"
+    assert report["runs"][0]["versions"]["torch"] != "not installed"
+    assert all(one["code"] and one["configs"] and one["at"] for one in found.values())
+    # What the forward pass asked for is none of the backward pass's own.
+    ways = {one["variant"]: " ".join(one["configs"]) for one in found.values()}
+    assert ways["forward"].startswith("softmax fp32")
+    assert ways["backward"].startswith("softmax_backward fp32")
     assert not report["missing"]
 
 
@@ -154,27 +163,130 @@ def test_rivals_that_are_wrong_crash_or_lack_do_not_count(measured):
     assert "vendor failed" in path.with_name("kernels.md").read_text()
 
 
-def test_resume_does_what_is_left(check, measured):
+def test_resume_does_what_is_left_and_what_has_changed(check, measured):
     _, _, before, path = measured
-    kept = before["records"][:-1]
-    path.write_text(json.dumps({**before, "records": kept}))
+    kept, other, _ = before["records"][:2], before["records"][2], before["records"][3]
+    path.write_text(json.dumps({**before, "records": [*kept, {**other, "code": "before"}]}))
     code, output, report, _ = check("right", "--only", "softmax", "--rivals", "torch", "--resume")
     assert code == 0, output
-    assert "1 tasks to do, 3 done" in output
-    assert len(report["records"]) == 4
-    assert report["records"][: len(kept)] == kept
-    assert len(report["runs"]) == 2
+    assert "2 tasks to do, 4 asked for" in output
+    assert "1 records are of kernels that have changed since" in output
+    assert report["records"][:2] == kept
+    assert [one["run"] for one in report["records"]] == [0, 0, 1, 1]
+    assert (report["former"], report["missing"]) == ([], [])
+    text = path.with_name("kernels.md").read_text()
+    assert "- run 1, " in text
+    assert "of which 2 records stand below" in text
 
 
-def test_resume_refuses_another_environment(check, measured):
-    path = measured[3]
-    report = json.loads(path.read_text())
-    report["environment"]["kernels"] = "others"
-    path.write_text(json.dumps(report))
-    code, output, _, _ = check("right", "--only", "softmax", "--resume")
+def test_an_entry_that_changed_sets_its_records_aside(check, measured):
+    _, _, before, path = measured
+    entry = next(iter(before["records"][0]["configs"]))
+    records = [
+        {**one, "configs": {name: "rows=1" if name == entry else said
+                            for name, said in one["configs"].items()}}
+        for one in before["records"]
+    ]  # fmt: skip
+    path.write_text(json.dumps({**before, "records": records}))
+    done = subprocess.run(
+        [sys.executable, CHECK, "--review", path.parent], capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    now = json.loads(path.read_text())
+    assert now["former"]
+    assert all(entry in one["configs"] for one in now["former"])
+    assert not any(entry in one["configs"] for one in now["records"])
+    assert set(now["missing"]) == {
+        f"{one['kind']} {one['op']} {one['variant']} {one['dtype']} "
+        + "x".join(map(str, one["shape"]))
+        for one in now["former"]
+    }
+    text = path.with_name("kernels.md").read_text()
+    assert "## Measured with kernels that have changed since" in text
+    path.write_text(json.dumps(before))
+
+
+def test_resume_refuses_another_environment_or_goes_beside(check, measured):
+    _, _, before, path = measured
+    environment = {**before["environment"], "triton": "3.0.0"}
+    path.write_text(json.dumps({**before, "environment": environment}))
+    words = ("right", "--only", "softmax", "--no-time", "--resume")
+    code, output, _, _ = check(*words)
     assert code == 2
-    assert "was measured with kernels 'others'" in output
+    assert "was measured with triton '3.0.0'" in output
     assert "Traceback" not in output
+    code, output, report, _ = check(*words, "--apart")
+    assert code == 0, output
+    assert report["environment"] == environment  # stays as it is
+    (beside,) = path.parent.parent.glob("acme-one-triton-*/kernels.json")
+    assert len(json.loads(beside.read_text())["records"]) == 2
+    path.write_text(json.dumps(before))
+
+
+def _workers(process):
+    """The processes that it started to work."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            parent = int(path.read_text().rpartition(")")[2].split()[1])
+            words = (path.parent / "cmdline").read_bytes()
+        except (OSError, ValueError):
+            continue
+        if parent == process.pid and b"worker.py" in words:
+            found.append(int(path.parent.name))
+    return found
+
+
+def _until(process, text):
+    """Its output up to the line that has the text."""
+    said = ""
+    for line in process.stdout:
+        said += line
+        if text in line:
+            return said
+    return said
+
+
+def test_a_worker_killed_in_the_middle_costs_no_other_task(check):
+    def kill(process):
+        said = _until(process, "[1/")
+        for pid in _workers(process):
+            os.kill(pid, signal.SIGKILL)
+        return said
+
+    words = ("killed", "--only", "softmax,rope", "--no-time")
+    code, output, report, _ = check(*words, meanwhile=kill)
+    states = {name: one["status"] for name, one in by_name(report).items()}
+    assert len(states) == 4, output
+    assert set(states.values()) <= {"right", "failed"}
+    assert code == (1 if "failed" in states.values() else 0)
+    for one in report["records"]:
+        assert one["status"] == "right" or "SIGKILL" in one["reason"]
+    code, output, report, _ = check(*words, "--resume")
+    assert code == 0, output
+    assert {one["status"] for one in report["records"]} == {"right"}
+
+
+def test_an_interrupt_keeps_what_was_done_and_ends_the_workers(check):
+    left = []
+
+    def interrupt(process):
+        said = _until(process, "[1/")
+        left.extend(_workers(process))
+        process.send_signal(signal.SIGINT)
+        return said
+
+    code, output, report, path = check(
+        "interrupted", "--only", "softmax,rope,swiglu", "--no-time", meanwhile=interrupt
+    )
+    assert code == 130, output
+    assert "Traceback" not in output
+    assert left
+    assert not [pid for pid in left if Path(f"/proc/{pid}").exists()]
+    names = {f"{one['kind']} {one['op']} {one['variant']}" for one in report["records"]}
+    assert names
+    assert len(names) + len(report["missing"]) == 6
+    assert "## Not measured" in path.with_name("kernels.md").read_text()
 
 
 def test_wrong_and_crashing_kernels_cost_their_own_tasks(check):

@@ -13,14 +13,18 @@ from made_runs import case, header
 from bench.records import Device, Node
 
 SCRIPT = Path(__file__).parents[1] / "device" / "training.py"
+FIRST, SECOND = "2026-01-01T00:00:00+00:00", "2026-02-02T00:00:00+00:00"
 NODE = Node(
     id="n", name="n", machine="n", address="", backend="acme", collectives="",
     devices=(Device(index=0, backend="acme", name="Acme One", memory=1 << 30),),
 )  # fmt: skip
 
 
-def run(folder, speed=110.0, estimate=95.0, **changes):
-    """A folder with a matrix product, steps in two ways and the memory of one."""
+def run(
+    folder, speed=110.0, estimate=95.0, lacking=(), started="2026-01-01T00:00:00+00:00", **changes
+):
+    """A folder with a matrix product, steps in two ways and the memory of one; cases that are
+    ``lacking`` have a reason in place of a value, or no row where that is None."""
     made = [
         (case(0, axes={"impl": "torch"}, expected=200.0), 100.0),
         *(
@@ -34,44 +38,95 @@ def run(folder, speed=110.0, estimate=95.0, **changes):
             )
         ),
     ]
-    told = {"nodes": [NODE], "fleet": None, "environment": {"versions": {}}, **changes}
+    lacking = dict(lacking)
+    told = {"nodes": [NODE], "fleet": None, "environment": {"versions": {"torch": "1"}}, **changes}
+    told["started"] = started
     whole = header(*(one for one, _ in made), groups=1, **told)
     folder.mkdir()
     (folder / "run.json").write_bytes(msgspec.json.encode(whole))
-    rows = [[n, 0, 0, 0.0, v, v, v, 1, "ok", -1, "measured", ""] for n, (_, v) in enumerate(made)]
+    rows = [
+        [n, 0, 0, 0.0, v, v, v, 1, "ok", -1, "measured", ""]
+        if n not in lacking
+        else [n, 0, 0, 0.0, None, None, None, 0, "skipped", -1, "measured", lacking[n]]
+        for n, (_, v) in enumerate(made)
+        if lacking.get(n, "") is not None
+    ]
     (folder / "measurements.jsonl").write_bytes(msgspec.json.Encoder().encode_lines(rows))
     return folder
 
 
-def judged(folder, out):
-    words = [sys.executable, str(SCRIPT), str(folder), "--out", str(out)]
+def judged(*words, out):
+    words = [sys.executable, str(SCRIPT), *map(str, words), "--out", str(out)]
     return subprocess.run(words, capture_output=True, text=True)
 
 
 def verdicts(done):
-    return [line.split("|")[-2].strip() for line in done.stdout.splitlines()[2:]]
+    lines = [line for line in done.stdout.splitlines()[2:] if line.startswith("|")]
+    return [line.split("|")[-2].strip() for line in lines]
 
 
 def test_ratios_stand_beside_their_bounds(tmp_path):
-    done = judged(run(tmp_path / "met"), tmp_path)
+    done = judged(run(tmp_path / "met"), out=tmp_path)
     assert done.returncode == 0, done.stderr
     assert verdicts(done) == ["met", "met", "met"]
     # 30 % of a datasheet's 200 are 60 of the 100 that a product reached.
     assert [text for text in ("1.100", "0.600", "0.950") if text not in done.stdout] == []
     assert (tmp_path / "acme-one" / "training.md").read_text().count("met |") == 3
-    missed = judged(run(tmp_path / "missed", speed=99.0, estimate=120.0), tmp_path)
+    missed = judged(run(tmp_path / "missed", speed=99.0, estimate=120.0), out=tmp_path)
     assert verdicts(missed) == ["MISSED", "met", "MISSED"]
 
 
 @pytest.mark.parametrize("provenance", ["stand-in", "simulated"])
 def test_what_is_of_no_accelerator_is_refused(tmp_path, provenance):
-    done = judged(run(tmp_path / "run", provenance=provenance), tmp_path)
+    done = judged(run(tmp_path / "run", provenance=provenance), out=tmp_path)
     assert (done.returncode, done.stdout) == (2, "")
     assert f"is {provenance}: these bounds are of accelerators" in done.stderr
     assert not (tmp_path / "acme-one").exists()
 
 
 def test_no_run_is_said(tmp_path):
-    done = judged(tmp_path / "none", tmp_path)
+    done = judged(tmp_path / "none", out=tmp_path)
     assert done.returncode == 2
     assert "holds no run.json" in done.stderr
+
+
+def test_a_case_without_a_value_says_why(tmp_path):
+    done = judged(run(tmp_path / "run", lacking={4: None, 5: "it does not fit"}), out=tmp_path)
+    assert verdicts(done) == ["met", "met", "no figure"]
+    assert "skipped: it does not fit" in done.stdout
+    done = judged("--alone", run(tmp_path / "cut", lacking={4: None, 5: None}), out=tmp_path)
+    assert verdicts(done) == ["met", "met", "no figure"]
+    assert "not reached" in done.stdout
+
+
+def test_runs_are_merged_and_each_value_says_when_it_was_measured(tmp_path):
+    first = run(tmp_path / "first", lacking={4: None, 5: None})
+    second = run(
+        tmp_path / "second",
+        lacking={1: "lost", 2: None, 3: None},
+        started=SECOND,
+    )
+    assert judged(first, out=tmp_path).returncode == 0
+    done = judged(second, out=tmp_path)  # onto what lies there
+    assert verdicts(done) == ["met", "met", "met"]
+    text = (tmp_path / "acme-one" / "training.md").read_text()
+    assert f"- run of {FIRST}: 3 values" in text
+    assert f"- run of {SECOND}: 3 values" in text
+    both = judged("--alone", first, second, out=tmp_path / "both")
+    assert verdicts(both) == verdicts(done)
+
+
+def test_another_environment_is_not_merged(tmp_path):
+    assert judged(run(tmp_path / "first"), out=tmp_path).returncode == 0
+    kept = (tmp_path / "acme-one" / "training.json").read_bytes()
+    other = run(tmp_path / "other", environment={"versions": {"torch": "2"}})
+    done = judged(other, out=tmp_path)
+    assert done.returncode == 2
+    assert "was measured with torch '1', this run with '2'" in done.stderr
+    done = judged("--apart", other, out=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "acme-one-torch-2" / "training.md").exists()
+    assert (tmp_path / "acme-one" / "training.json").read_bytes() == kept
+    done = judged("--alone", tmp_path / "first", other, out=tmp_path)
+    assert done.returncode == 2
+    assert "is of another device, driver or compiler than the first run" in done.stderr

@@ -1,0 +1,73 @@
+"""In which order tasks are done: what has a bound and no figure, what missed one, then the rest."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+
+from cases import Task
+from figures import missed, undecided
+from records import Record
+
+
+@dataclass(frozen=True)
+class Step:
+    """Side by side what is ``timed`` is compiled and what is ``verified`` is done; then, one by
+    one, the former is timed."""
+
+    timed: tuple[Task, ...] = ()
+    verified: tuple[Task, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.timed) + len(self.verified)
+
+
+def order(asked: Sequence[Task], records: Collection[Record], most: float) -> list[Step]:
+    """The steps to do what is left.
+
+    Args:
+        asked: All tasks, in the order of the plan.
+        records: What holds of what was done before.
+        most: Seconds of timing after which a task that is still undecided is left as it is.
+    """
+    known = {one.name: one for one in records}
+    left = [task for task in asked if not _done(known.get(task.name))]
+    timed = [task for task in left if task.kind == "time"]
+    bounded = sorted((one for one in timed if one.figure), key=_share(asked, known))
+    again = [
+        task
+        for task in asked
+        if task.name in known and _worth_it(known[task.name], most) and task not in left
+    ]
+    # What failed before may fail again, and take its limit to do so.
+    verified = sorted((one for one in left if one.kind == "verify"), key=lambda t: t.name in known)
+    steps = [
+        Step(timed=(*bounded, *again)),
+        Step(timed=tuple(one for one in timed if not one.figure), verified=tuple(verified)),
+    ]
+    return [step for step in steps if len(step)]
+
+
+def _done(record: Record | None) -> bool:
+    """What failed is done again: the machine may have been the reason."""
+    return record is not None and record.status != "failed"
+
+
+def _worth_it(record: Record, most: float) -> bool:
+    """Whether more calls may tell that a bound was met which now looks missed."""
+    return (
+        record.kind == "time"
+        and record.status == "right"
+        and record.spent < most
+        and missed(record)
+        and undecided(record)
+    )
+
+
+def _share(asked: Sequence[Task], known: Mapping[str, Record]) -> Callable[[Task], object]:
+    """Figures of which least is known come first; of those, in the order of the plan."""
+    whole: dict[str, list[bool]] = {}
+    for task in asked:
+        if task.kind == "time" and task.figure:
+            whole.setdefault(task.figure, []).append(task.name in known)
+    return lambda task: (task.name in known, sum(whole[task.figure]) / len(whole[task.figure]))

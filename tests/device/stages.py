@@ -1,0 +1,206 @@
+"""What is done on a device that is there for a while: stages that share a budget, in their order.
+
+A stage says with which commands it is done, each time anew from what lies in the folder of results:
+what an earlier call left undone is gone on with.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from book import load
+from figures import missed
+from records import Record
+
+ROOT = Path(__file__).parents[2]
+HERE = Path(__file__).parent
+LATEST = 20.0
+"""Seconds by which a command that has a budget of its own is told to end before the stage does."""
+Command = tuple[str, ...]
+
+
+@dataclass
+class Place:
+    """Where a stage is done, and with what.
+
+    ``out`` is the folder of results; runs lie in it, reports below ``reference``. ``runs``: the run
+    that a stage began, by its name. ``check``: further arguments of the check of kernels.
+    """
+
+    out: Path
+    backend: str
+    arch: str
+    check: Command = ()
+    runs: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def reference(self) -> Path:
+        """Reports of figures."""
+        return self.out / "reference"
+
+    @property
+    def table(self) -> Path:
+        """The table that a search writes: the built-in one, to be looked at and committed."""
+        return ROOT / "kernels" / "tuned" / f"{self.arch}.yaml"
+
+    def bench(self, *words: str) -> Command:
+        """A command of this project, and its results here."""
+        return (sys.executable, "-m", "bench", *words)
+
+    def script(self, name: str, *words: str) -> Command:
+        """A script of this folder."""
+        return (sys.executable, str(HERE / name), *words)
+
+
+Commands = Callable[[Place, float], "list[Command] | str"]
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A part of the work.
+
+    ``share`` of the time, and the seconds that it takes at ``least`` (`shares`). ``commands`` takes
+    the place and the seconds that there are, and gives what to do, one after the other, or says why
+    there is nothing to be done. ``suite`` names runs that it begins: one that was cut short is
+    continued. ``after`` is done whatever came of it. ``again``: also where it was done before.
+    """
+
+    name: str
+    about: str
+    share: float
+    least: float
+    commands: Commands
+    suite: str = ""
+    after: Callable[[Place], list[Command]] = lambda place: []
+    again: bool = False
+
+
+def shares(stages: Sequence[Stage], left: float) -> dict[str, float]:
+    """Seconds for each of the stages that are still to come, in proportion to their shares.
+
+    Whose part is less than its least is left out, the last first, and the others share anew. What a
+    stage does not need, those behind it share when they are asked for again.
+    """
+    kept = list(stages)
+    while kept:
+        whole = sum(one.share for one in kept)
+        given = {one.name: left * one.share / whole for one in kept}
+        short = [one for one in kept if given[one.name] < one.least]
+        if not short:
+            return given
+        kept.remove(short[-1])
+    return {}
+
+
+def report_of(place: Place) -> Any:
+    """The newest report of kernels on a device, None without one."""
+    paths = sorted(place.reference.glob("*/kernels.json"), key=lambda one: one.stat().st_mtime)
+    return load(paths[-1]) if paths else None
+
+
+def _kernels(*words: str) -> Commands:
+    def commands(place: Place, seconds: float) -> list[Command] | str:
+        budget = f"{max(1.0, seconds - LATEST):.0f}"
+        fixed = ("--resume", "--apart", "--backend", place.backend, "--budget", budget)
+        return [
+            place.script("check.py", *fixed, "--out", str(place.reference), *words, *place.check)
+        ]
+
+    return commands
+
+
+def _retimed(place: Place, seconds: float) -> list[Command] | str:
+    """Time what asks for an entry that the search has just changed: its record holds no more."""
+    if not place.runs.get("table"):
+        return "no table has changed"
+    return _kernels("--no-verify")(place, seconds)
+
+
+def _tune(place: Place, seconds: float) -> list[Command] | str:
+    """A search for what missed its bound, at the shapes that missed it."""
+    report = report_of(place)
+    if report is None:
+        return "no kernel was timed"
+    groups: dict[tuple[str, str], list[Record]] = {}
+    for record in report.records:
+        if record.kind == "time" and record.status == "right" and missed(record):
+            groups.setdefault((record.op, record.dtype), []).append(record)
+    if not groups:
+        return "no kernel that was timed missed its bound"
+    each = max(1.0, (seconds - LATEST) / len(groups))
+    commands = []
+    for (op, dtype), group in groups.items():
+        shapes = dict.fromkeys("x".join(map(str, one.shape)) for one in group)
+        keys = dict.fromkeys(asked.split(" ")[0] for one in group for asked in one.configs)
+        words = [op, "--dtype", dtype, "--backend", place.backend, "--budget", f"{each:.0f}s"]
+        words += [word for shape in shapes for word in ("--shape", shape)]
+        words += [word for key in keys for word in ("--key", key)]
+        words += ["--out", str(place.table.parent), "--results", str(place.out)]
+        commands.append(place.bench("tune", *words))
+    return commands
+
+
+def _suite(suite: str, verb: str = "run", *words: str) -> Commands:
+    """A run on this machine, or what an earlier one left of it."""
+
+    def commands(place: Place, seconds: float) -> list[Command] | str:
+        fixed = ("--out", str(place.out), "--executor", "local", "--backend", place.backend)
+        begun = place.runs.get(f"{verb} {suite}")
+        if begun and state_of(place.out / begun) not in ("complete", ""):
+            return [place.bench(verb, "--resume", begun, *fixed, *words)]
+        return [place.bench(verb, suite, *fixed, *words)]
+
+    return commands
+
+
+def _against_itself(place: Place, seconds: float) -> list[Command] | str:
+    """Certify once more, with what was just found as the proven fleet."""
+    proven = place.runs.get("certify certify", "")
+    if state_of(place.out / proven) != "complete":
+        return "there is no whole certification to compare with"
+    fixed = ("--out", str(place.out), "--executor", "local", "--backend", place.backend)
+    return [place.bench("certify", "certify", "--baseline", proven, *fixed)]
+
+
+def state_of(folder: Path) -> str:
+    """What a run says of itself: running, complete, interrupted, ...; empty where there is none."""
+    try:
+        return str(json.loads((folder / "run.json").read_bytes()).get("state", ""))
+    except (OSError, ValueError):
+        return ""
+
+
+def _training(place: Place) -> list[Command]:
+    run = place.runs.get("run slices")
+    if run is None:
+        return []
+    words = (str(place.out / run), "--apart", "--out", str(place.reference))
+    return [place.script("training.py", *words)]
+
+
+STAGES = [
+    Stage("kernels", "verify and time kernels", 40, 20, _kernels(), again=True),
+    Stage("tune", "search configurations for what missed its bound", 14, 60, _tune),
+    Stage("retime", "time what has another configuration", 8, 30, _retimed, again=True),
+    Stage(
+        "slices", "layers of large models, and the memory of a step", 18, 60, _suite("slices"),
+        suite="run slices", after=_training,
+    ),
+    Stage("quick", "the suite of that name", 4, 30, _suite("quick"), suite="run quick"),
+    Stage(
+        "certify", "certify this node", 6, 60, _suite("certify", "certify"),
+        suite="certify certify",
+    ),
+    Stage("itself", "certify it against itself", 6, 60, _against_itself),
+    Stage(
+        "harness", "copies, generation, steps, overlap", 8, 45,
+        _suite(str(HERE / "harness.yaml")), suite=f"run {HERE / 'harness.yaml'}",
+    ),
+    Stage("standard", "the suite of that name", 40, 900, _suite("standard"), suite="run standard"),
+]  # fmt: skip
+"""All stages, in their order."""

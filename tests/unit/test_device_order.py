@@ -1,0 +1,189 @@
+"""The device check's decisions: what still holds, what comes first, who gets how much time."""
+
+import shutil
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "device"))
+
+import digests
+from cases import plan
+from checking import Room, distinct, need
+from figures import missed, undecided
+from order import order
+from records import Cell, Record
+from stages import STAGES, Stage, shares
+
+from bench.kernels import tuning
+from bench.kernels.costs import SPECS, cost
+
+ARCH = "sm_90"
+
+
+def record(task, seconds=1.0, rivals=(), half=0.001, **changes):
+    """A task that was done: medians, each with an interval of so much to both sides."""
+
+    def cell(family, middle):
+        return Cell(family=family, seconds=middle, low=middle - half, high=middle + half, bytes=0)
+
+    counted = cost(task.op, task.shape, task.variant, task.dtype)
+    made = Record(
+        kind=task.kind, op=task.op, variant=task.variant, dtype=task.dtype, shape=task.shape,
+        figure=task.figure, flops=counted.flops, bytes=counted.bytes,
+        code=digests.code(task.op, ARCH),
+        cells={"triton": cell("ours", seconds)},
+    )  # fmt: skip
+    for name, middle in dict(rivals).items():
+        made.cells[name] = cell("library" if name == "liger" else "torch", middle)
+    for name, value in changes.items():
+        setattr(made, name, value)
+    return made
+
+
+def timed(op, variant, dtype="bf16"):
+    return next(
+        one for one in plan()
+        if (one.kind, one.op, one.variant, one.dtype) == ("time", op, variant, dtype)
+    )  # fmt: skip
+
+
+def test_a_change_costs_the_operations_that_it_reaches(tmp_path):
+    root = tmp_path / "kernels"
+    shutil.copytree(digests.KERNELS, root)
+    before = {op: digests.code(op, ARCH, root) for op in SPECS}
+    assert before == {op: digests.code(op, ARCH) for op in SPECS}
+
+    def changed(name):
+        path = root / f"{name}.py"
+        text = path.read_bytes()
+        path.write_bytes(text + b"\n# another\n")
+        digests.code.cache_clear()
+        found = {op for op in SPECS if digests.code(op, ARCH, root) != before[op]}
+        path.write_bytes(text)
+        return found
+
+    assert changed("softmax") == {"softmax"}
+    assert changed("jit/gemm") == {"gemm", "gate_up", "grouped_gemm"}
+    assert changed("arch/sm_90/jit/attention_query") == {"attention"}
+    assert changed("launch") == set(SPECS)
+    # Where it refuses arguments, counts work or says what tables may hold, nothing is launched.
+    assert changed("space") == changed("costs") == changed("arguments") == set()
+    digests.code.cache_clear()
+
+
+def test_an_architecture_without_a_variant_does_not_have_its_code():
+    assert not [name for name in digests.sources("attention", "gfx942") if "sm_90" in name]
+    assert "arch/sm_90/jit/ring" in digests.sources("attention", ARCH)
+
+
+def test_a_record_holds_while_tables_answer_the_same(tmp_path):
+    task = timed("softmax", "forward")
+    asked = tuning.Asked(ARCH, "softmax", "bf16", {"width": task.shape[1]})
+    mine = record(task, configs=digests.answers([asked]))
+    assert digests.holds(mine, ARCH)
+    assert not digests.holds(record(task, code="before", configs=mine.configs), ARCH)
+    assert not digests.holds(record(task, code=""), ARCH)
+    assert not digests.holds(record(task, bytes=1), ARCH)
+    assert not digests.holds(record(task, configs={"softmax bf16 height=8": "rows=1"}), ARCH)
+    own = tmp_path / f"{ARCH}.yaml"
+    text = (digests.KERNELS / "tuned" / own.name).read_text()
+    for width, holds in ((task.shape[1] - 1, True), (task.shape[1], False)):
+        first = f"softmax:\n  - max_width: {width}\n    config: {{rows: 2, num_warps: 4}}\n"
+        own.write_text(text.replace("softmax:\n", first, 1))
+        tuning.look_in([tmp_path])
+        tuning.forget()
+        try:
+            assert digests.holds(mine, ARCH) is holds, width
+        finally:
+            tuning.look_in([])
+
+
+def test_figures_without_any_value_come_first_then_gaps_then_what_is_open():
+    asked = plan()
+    known = [
+        record(task, rivals={"torch": 1.0})
+        for task in asked
+        if task.kind == "time" and task.figure and task.figure not in ("rope", "gemm fp8")
+    ]
+    gap = next(one for one in known if one.figure == "gemm")
+    known.remove(gap)
+    # 1.005 of its rival's time, of which is known no more than that: below the bound, or not.
+    task = timed("rmsnorm", "add_forward")
+    known = [one for one in known if one.name != task.name]
+    open_still = record(task, seconds=1.005, rivals={"liger": 1.0}, half=0.01)
+    assert missed(open_still)
+    assert undecided(open_still)
+    first, second = order(asked, [*known, open_still], most=16.0)
+    names = [one.figure or one.op for one in first.timed]
+    assert set(names[:4]) == {"rope", "gemm fp8"}
+    assert names[4:] == ["gemm", "rmsnorm"]
+    assert [one.name for one in first.timed[-2:]] == [gap.name, open_still.name]
+    assert not first.verified
+    assert {one.kind for one in second.verified} == {"verify"}
+    assert not any(one.figure for one in second.timed)
+    # As well known as it is going to be, or decided: not again.
+    for left in (
+        record(task, seconds=1.005, rivals={"liger": 1.0}, half=0.01, spent=16.0),
+        record(task, seconds=1.1, rivals={"liger": 1.0}, half=0.01),
+    ):
+        (first, _) = order(asked, [*known, left], most=16.0)
+        assert open_still.name not in [one.name for one in first.timed]
+
+
+def test_what_failed_is_done_again_and_last():
+    asked = [one for one in plan() if one.op == "softmax" and one.kind == "verify"]
+    known = [record(one) for one in asked[:3]]
+    known[0].status = "failed"
+    (step,) = order(asked, known, most=1.0)
+    assert [one.name for one in step.verified] == [one.name for one in (*asked[3:], asked[0])]
+    assert order(asked, [record(one) for one in asked], most=1.0) == []
+
+
+def test_who_compiles_for_one_shape_has_compiled_for_most():
+    tasks = [one for one in plan() if one.figure.startswith("gemm")]
+    first = distinct(tasks)
+    assert sorted(one.name for one in first) == sorted(one.name for one in tasks)
+    kinds = len({(one.variant, one.dtype) for one in tasks})
+    assert len({(one.variant, one.dtype) for one in first[:kinds]}) == kinds
+    assert distinct([]) == []
+
+
+def test_tasks_side_by_side_share_the_memory():
+    assert need(timed("adamw", "step")) > need(timed("softmax", "forward")) > 1 << 30
+    room = Room(10)
+    taken = room.take(6)
+    got = []
+    waiting = threading.Thread(target=lambda: got.append(room.take(20)))  # more than there is
+    waiting.start()
+    assert room.take(4) == 4
+    room.give(4)
+    waiting.join(0.05)
+    assert got == []
+    room.give(taken)
+    waiting.join(10)
+    assert got == [10]
+
+
+def stage(name, share, least):
+    return Stage(name, "", share, least, lambda place, seconds: "")
+
+
+def test_stages_share_what_is_left_and_nobody_gets_too_little():
+    stages = [stage("a", 3, 10), stage("b", 1, 20), stage("c", 1, 100)]
+    assert shares(stages, 500) == {"a": 300.0, "b": 100.0, "c": 100.0}
+    assert shares(stages, 400) == {"a": 300.0, "b": 100.0}
+    assert shares(stages, 70) == {"a": 70.0}
+    assert shares(stages, 5) == {}
+    # When their turn comes, there may be more left than was planned for them.
+    assert shares(stages[1:], 200) == {"b": 100.0, "c": 100.0}
+
+
+@pytest.mark.parametrize("budget", [60, 300, 720, 3600])
+def test_no_budget_is_overdrawn_and_kernels_get_most(budget):
+    given = shares(STAGES, budget)
+    assert sum(given.values()) == pytest.approx(budget)
+    assert given["kernels"] == max(given.values())
+    assert all(given[one.name] >= one.least for one in STAGES if one.name in given)

@@ -1,0 +1,163 @@
+"""Stages on a device: real processes that share a budget, are told to end, and are gone on with."""
+
+import json
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from pathlib import Path
+
+import pytest
+
+DEVICE = Path(__file__).parents[1] / "device"
+PROGRAM = """
+    import signal, sys, time
+    from pathlib import Path
+
+    name, seconds, code = sys.argv[1], float(sys.argv[2]), int(sys.argv[3])
+    with (Path(sys.argv[4]) / "log").open("a") as log:
+        print("begin", name, file=log, flush=True)
+        if seconds < 0:
+            signal.signal(signal.SIGINT, signal.SIG_IGN)
+        try:
+            time.sleep(abs(seconds))
+        except KeyboardInterrupt:
+            print("kept", name, file=log, flush=True)
+            sys.exit(130)
+        print("end", name, file=log, flush=True)
+    sys.exit(code)
+"""
+SCRIPT = '''
+    """Stages of small programs, driven as `make device` drives its own."""
+
+    import sys
+    from pathlib import Path
+
+    sys.path.insert(0, DEVICE)
+
+    from importlib import import_module
+
+    from stages import Place, Stage
+
+    driver = import_module("all")
+    out, budget, *wanted = sys.argv[1:]
+
+    def stage(name, seconds, code=0, share=1, least=0.5, **more):
+        def commands(place, given):
+            if seconds is None:
+                return "there is nothing of it"
+            words = (sys.executable, PROGRAM, name, str(seconds), str(code), str(place.out))
+            return [words]
+        return Stage(name, "a program", share, least, commands, **more)
+
+    STAGES = {one.name: one for one in (
+        stage("fast", 0.0), stage("found", 0.0, 1), stage("none", None), stage("lost", 0.0, 4),
+        stage("long", 60.0), stage("deaf", -60.0), stage("dear", 0.0, least=1000.0),
+        stage("always", 0.0, again=True),
+    )}
+    driver.PATIENCE = 1.0
+    place = Place(Path(out), "acme", "generic")
+    state = driver.opened(Path(out) / "device.json", "Acme One", False)
+    sys.exit(driver.Driver([STAGES[one] for one in wanted], place, state, float(budget)).all())
+'''
+
+
+@pytest.fixture
+def drive(tmp_path):
+    """Call with a budget and stages: exit code, output, what the programs wrote, what is kept."""
+    script = tmp_path / "driven.py"
+    program = tmp_path / "program.py"
+    program.write_text(textwrap.dedent(PROGRAM))
+    text = textwrap.dedent(SCRIPT).replace("DEVICE", repr(str(DEVICE)))
+    script.write_text(text.replace("PROGRAM", repr(str(program))))
+
+    def run(budget, *stages, meanwhile=lambda process: None):
+        words = [sys.executable, str(script), str(tmp_path), str(budget), *stages]
+        process = subprocess.Popen(
+            words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        )
+        meanwhile(process)
+        said = process.communicate()[0]
+        log = tmp_path / "log"
+        lines = log.read_text().splitlines() if log.exists() else []
+        log.unlink(missing_ok=True)
+        kept = json.loads((tmp_path / "device.json").read_text())["stages"]
+        return process.returncode, said, lines, {name: one["state"] for name, one in kept.items()}
+
+    return run
+
+
+def test_what_is_done_is_not_done_again(drive):
+    code, said, lines, kept = drive(60, "fast", "none", "always")
+    assert code == 0, said
+    assert kept == {"fast": "done", "none": "nothing to do", "always": "done"}
+    assert "there is nothing of it" in said
+    assert "the same command goes on" not in said
+    code, _, lines, _ = drive(60, "fast", "none", "always")
+    assert (code, lines) == (0, ["begin always", "end always"])
+
+
+@pytest.mark.alone  # budgets of seconds
+def test_a_stage_whose_time_is_over_keeps_what_it_has_and_the_next_comes(drive):
+    code, said, lines, kept = drive(6, "long", "fast", "dear")
+    assert code == 3, said
+    assert lines == ["begin long", "kept long", "begin fast", "end fast"]
+    assert kept == {"long": "cut short", "fast": "done", "dear": "not begun"}
+    assert "its time was over" in said
+    assert "no time was left" in said
+    assert said.rstrip().endswith("the same command goes on from there")
+    # Gone on with: what was cut short, and nothing that is done.
+    assert drive(4, "long", "fast", "dear")[2] == ["begin long", "kept long"]
+
+
+@pytest.mark.alone  # budgets of seconds
+def test_a_stage_that_does_not_end_is_ended(drive):
+    code, said, lines, kept = drive(6, "deaf", "found")
+    assert code == 4, said
+    assert lines == ["begin deaf", "begin found", "end found"]
+    assert kept == {"deaf": "failed", "found": "done"}
+
+
+def test_the_worst_exit_code_counts(drive):
+    assert drive(60, "fast", "found")[0] == 1
+    code, _, _, kept = drive(60, "fast", "found", "lost")
+    assert (code, kept["lost"]) == (4, "failed")
+
+
+def test_an_interrupt_ends_the_stage_and_keeps_all(drive, tmp_path):
+    def interrupt(process):
+        end = time.monotonic() + 60
+        while "begin long" not in (log.read_text() if log.exists() else ""):
+            assert time.monotonic() < end
+            time.sleep(0.05)
+        process.send_signal(signal.SIGINT)
+
+    log = tmp_path / "log"
+    code, said, lines, kept = drive(100, "fast", "long", "found", meanwhile=interrupt)
+    assert code == 130, said
+    assert "Traceback" not in said
+    assert lines == ["begin fast", "end fast", "begin long", "kept long"]
+    assert kept == {"fast": "done", "long": "cut short"}
+
+
+def test_other_sources_begin_anew(drive, tmp_path):
+    assert drive(60, "fast")[2]
+    path = tmp_path / "device.json"
+    path.write_text(path.read_text().replace('"sources": "', '"sources": "0'))
+    assert drive(60, "fast")[2] == ["begin fast", "end fast"]
+
+
+def test_without_an_accelerator_nothing_is_measured_in_its_place(tmp_path):
+    words = [sys.executable, DEVICE / "all.py", "--backend", "cpu", "--out", tmp_path]
+    done = subprocess.run(words, capture_output=True, text=True)
+    assert done.returncode == 3
+    assert "no accelerator here" in done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_unknown_stage_is_said():
+    words = [sys.executable, DEVICE / "all.py", "--only", "kernel"]
+    done = subprocess.run(words, capture_output=True, text=True)
+    assert done.returncode == 2
+    assert "--only: kernel: takes some of kernels, tune" in done.stderr
