@@ -52,14 +52,20 @@ class Tuned(msgspec.Struct, kw_only=True):
 
 
 def chosen_cases(
-    ops: Sequence[str], dtypes: Sequence[str], shapes: Sequence[str], *, weak: bool
+    ops: Sequence[str],
+    dtypes: Sequence[str],
+    shapes: Sequence[str],
+    variants: Sequence[str] = (),
+    *,
+    weak: bool,
 ) -> list[Chosen]:
-    """Every variant of the operations in these dtypes and shapes.
+    """The variants of the operations in these dtypes and shapes.
 
     Args:
         ops: Operations; all of them if empty.
         dtypes: An operation is left out of those that it does not have; its default if empty.
         shapes: As the axis ``shape`` takes them; the default is what fits the device.
+        variants: Of them, those that an operation has; all if empty.
         weak: Whether the device is far slower than an accelerator.
 
     Raises:
@@ -74,6 +80,9 @@ def chosen_cases(
     for dtype in dtypes:
         if dtype not in known:
             raise unknown("dtype", dtype, known)
+    for variant in variants:
+        if not any(variant in spec.variants for spec in SPECS.values()):
+            raise unknown("variant", variant, {v for spec in SPECS.values() for v in spec.variants})
     found = []
     for op in ops or SPECS:
         spec = SPECS[op]
@@ -81,11 +90,11 @@ def chosen_cases(
         for dtype in (d for d in dtypes or spec.dtypes[:1] if d in spec.dtypes):
             for shape in shapes or ("fitting",):
                 for axes in cls.spread({"op": op, "shape": shape}, weak=weak):
-                    for variant in spec.variants:
+                    for variant in (v for v in spec.variants if not variants or v in variants):
                         case = _case(cls, {**axes, "dtype": dtype, "variant": variant})
                         found.extend([case] if case else [])
     if not found:
-        raise UsageError(f"{', '.join(ops)} comes in none of {', '.join(dtypes)}")
+        raise UsageError(f"{', '.join(ops)} comes in none of {', '.join((*dtypes, *variants))}")
     return found
 
 
@@ -100,9 +109,7 @@ def _case(cls: Any, axes: dict[str, str]) -> Chosen | None:
         return None
 
 
-def entries(
-    arch: str, cases: Iterable[Chosen], only: Sequence[str] = (), keys: Sequence[str] = ()
-) -> list[Tuned]:
+def entries(arch: str, cases: Iterable[Chosen], only: Sequence[str] = ()) -> list[Tuned]:
     """The entries that the cases ask for while they work, with candidates for each.
 
     Needs torch and Triton, but no device. Cases that tell an entry the same count once.
@@ -112,7 +119,6 @@ def entries(
         cases: What is going to be measured.
         only: Configurations as the axis ``config`` takes them: no others are candidates, and
             entries of other keys are left out.
-        keys: Entries of these keys; of all if empty.
 
     Raises:
         UsageError: a configuration that is none.
@@ -125,7 +131,7 @@ def entries(
             op, shape, dtype, variant = case.what()
             facts = {**_extents(op, shape), **asked.facts}
             same = (asked.op, dtype, shape, tuple(sorted(asked.facts.items())))
-            if same in seen or not all(asked.op in some for some in (wanted, keys) if some):
+            if same in seen or (wanted and asked.op not in wanted):
                 continue
             seen.add(same)
             owner, number = tuning.place(arch, asked.op, asked.dtype, asked.facts)

@@ -31,8 +31,8 @@ if TYPE_CHECKING:
     multiple=True,
     help="Extents, small, typical or MODEL/tpN[/USE].  [default: what fits the device]",
 )
+@click.option("--variant", "variants", multiple=True, help="Only these, as causal_backward.")
 @click.option("--config", "only", multiple=True, help="Try these alone: 'KEY CONSTANT=N ...'.")
-@click.option("--key", "keys", multiple=True, help="Only entries of these keys of the table.")
 @click.option("--backend", metavar="NAME", help="Only devices of this backend.")
 @click.option("--arch", metavar="NAME", help="With --dry-run: plan for it, without a device.")
 @click.option("--budget", default="10m", show_default=True, help="Time for the whole search.")
@@ -55,8 +55,8 @@ def command(
     ops: tuple[str, ...],
     dtypes: tuple[str, ...],
     shapes: tuple[str, ...],
+    variants: tuple[str, ...],
     only: tuple[str, ...],
-    keys: tuple[str, ...],
     backend: str | None,
     arch: str | None,
     budget: str,
@@ -83,7 +83,8 @@ def command(
         seconds = parse_duration(budget)
     except ValueError as error:
         raise UsageError(f"--budget: {error}") from None
-    _check(ops, dtypes, shapes, only, keys)
+    asked = (ops, dtypes, shapes, variants)
+    _check(asked, only)
     place = out if out is not None else user_folder() / "tuned"
     if arch is not None:
         _known(arch, place)
@@ -97,7 +98,7 @@ def command(
     if missing:
         tell(f"error: nothing to tune: {missing}")
         return int(Exit.INCONCLUSIVE)
-    entries = _entries(arch, ops, dtypes, shapes, only, keys, place, weak)
+    entries = _entries(arch, asked, only, place, weak)
     if not entries:
         tell(f"error: nothing to tune: {arch} runs none of these in Triton")
         return int(Exit.INCONCLUSIVE)
@@ -113,24 +114,19 @@ def command(
         hub.release()
 
 
-def _check(
-    ops: Sequence[str],
-    dtypes: Sequence[str],
-    shapes: Sequence[str],
-    only: Sequence[str],
-    keys: Sequence[str],
-) -> None:
+Asked = tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...], tuple[str, ...]]
+"""Operations, dtypes, shapes, variants."""
+
+
+def _check(asked: Asked, only: Sequence[str]) -> None:
     """Raise `UsageError` for what no device could change, before one is looked for."""
     from ..campaigns.entries import chosen_cases, given
     from ..kernels import space
 
-    asked = {case.what()[0] for case in chosen_cases(ops, dtypes, shapes, weak=True)}
-    for key in keys:
-        if key not in space.SPACES:
-            raise unknown("key", key, space.SPACES)
-    for option, named in (("--config", list(given(only))), ("--key", keys)):
-        if named and not any(asked.intersection(space.SPACES[key].ops) for key in named):
-            raise UsageError(f"{option}: none of {', '.join(asked)} uses {', '.join(named)}")
+    ops = {case.what()[0] for case in chosen_cases(*asked, weak=True)}
+    keys = given(only)
+    if keys and not any(ops.intersection(space.SPACES[key].ops) for key in keys):
+        raise UsageError(f"--config: none of {', '.join(ops)} uses {', '.join(keys)}")
 
 
 def _target(backend: str | None) -> tuple[str, str | None, bool]:
@@ -167,24 +163,15 @@ def _missing() -> str:
     return ""
 
 
-def _entries(
-    arch: str,
-    ops: Sequence[str],
-    dtypes: Sequence[str],
-    shapes: Sequence[str],
-    only: Sequence[str],
-    keys: Sequence[str],
-    place: Path,
-    weak: bool,
-) -> list[Tuned]:
+def _entries(arch: str, asked: Asked, only: Sequence[str], place: Path, weak: bool) -> list[Tuned]:
     from ..campaigns.entries import chosen_cases, entries
     from ..workloads.configured import use_tables
 
-    cases = chosen_cases(ops, dtypes, shapes, weak=weak)
+    cases = chosen_cases(*asked, weak=weak)
     # What an earlier search wrote there is the present table, wherever that lies. Making the cases
     # has looked at the ordinary places.
     use_tables(place)
-    return entries(arch, cases, only, keys)
+    return entries(arch, cases, only)
 
 
 def _dry_run(arch: str, entries: Sequence[Tuned], as_json: bool) -> int:

@@ -177,6 +177,10 @@ def test_candidates_are_shown_without_a_device(acme, tmp_path):
     # sm_90 has no softmax of its own, so that the user's generic table answers.
     assert said["entries"][0]["candidates"][0] == "softmax rows=1 num_warps=4"
     assert not (tmp_path / "runs").exists()
+    done = tune(acme, tmp_path, "--dry-run", "--arch", "sm_90", "--json", "--variant", "backward")
+    assert [one["entry"] for one in json.loads(done.stdout)["entries"]] == [
+        "softmax_backward fp32 max_width=1024"
+    ]
 
 
 @pytest.mark.parametrize(
@@ -189,6 +193,8 @@ def test_candidates_are_shown_without_a_device(acme, tmp_path):
         (["--config", "softmax rows=x"], 2, "'rows=x' is not CONSTANT=NUMBER"),
         (["--config", "gemm block_m=1"], 2, "gemm also needs"),
         (["gemm", "--dry-run"], 2, "8x32"),
+        (["--variant", "backwards"], 2, "unknown variant 'backwards'"),
+        (["--variant", "triad"], 2, "softmax comes in none of fp32, triad"),
         (["sofmax"], 2, "did you mean softmax"),
     ],
 )

@@ -128,6 +128,9 @@ class Checking:
             for worker in pool:
                 worker.stop()
             raise
+        if not step.verified:
+            spent = time.monotonic() - now
+            self.terms.say(f"compiled for {len(jobs) - left.qsize()} tasks, {spent:.0f} s")
         if problems and not left.empty():  # else the others did its work
             raise problems[0]
         return crowded

@@ -126,20 +126,19 @@ def _tune(place: Place, seconds: float) -> list[Command] | str:
     report = report_of(place)
     if report is None:
         return "no kernel was timed"
-    groups: dict[tuple[str, str], list[Record]] = {}
+    groups: dict[tuple[str, str, str], list[Record]] = {}
     for record in report.records:
         if record.kind == "time" and record.status == "right" and missed(record):
-            groups.setdefault((record.op, record.dtype), []).append(record)
+            groups.setdefault((record.op, record.variant, record.dtype), []).append(record)
     if not groups:
         return "no kernel that was timed missed its bound"
     each = max(1.0, (seconds - LATEST) / len(groups))
     commands = []
-    for (op, dtype), group in groups.items():
+    for (op, variant, dtype), group in groups.items():
         shapes = dict.fromkeys("x".join(map(str, one.shape)) for one in group)
-        keys = dict.fromkeys(asked.split(" ")[0] for one in group for asked in one.configs)
-        words = [op, "--dtype", dtype, "--backend", place.backend, "--budget", f"{each:.0f}s"]
+        words = [op, "--variant", variant, "--dtype", dtype, "--backend", place.backend]
+        words += ["--budget", f"{each:.0f}s"]
         words += [word for shape in shapes for word in ("--shape", shape)]
-        words += [word for key in keys for word in ("--key", key)]
         words += ["--out", str(place.table.parent), "--results", str(place.out)]
         commands.append(place.bench("tune", *words))
     return commands

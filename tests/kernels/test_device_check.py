@@ -44,7 +44,7 @@ PLUGIN = '''
         priority = 10
 
         def devices(self):
-            return [Device(index=0, backend=self.name, name="Acme One", memory=1 << 32)]
+            return [Device(index=0, backend=self.name, name="Acme One", memory=1 << 34)]
 
         def open(self, index):
             import torch
@@ -101,7 +101,7 @@ def check(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def measured(check):
-    return check("right", "--only", "softmax", "--rivals", "torch,vendor,liger")
+    return check("right", "--only", "softmax", "--rivals", "torch,vendor,liger", "--jobs", "2")
 
 
 def by_name(report):
@@ -111,6 +111,7 @@ def by_name(report):
 def test_right_kernels_are_verified_and_timed(measured):
     code, output, report, _ = measured
     assert code == 0, output
+    assert "compiled for 2 tasks" in output
     found = by_name(report)
     assert set(found) == {
         f"{kind} softmax {way}" for kind in ("verify", "time") for way in ("forward", "backward")
@@ -298,6 +299,37 @@ def test_wrong_and_crashing_kernels_cost_their_own_tasks(check):
     assert "SIGSEGV" in found["verify softmax backward"]["reason"]
     assert {found[f"verify rope {way}"]["status"] for way in ("forward", "backward")} == {"right"}
     assert "SIGSEGV" in output
+
+
+def test_what_is_undecided_is_timed_until_it_is_decided_or_long_enough():
+    sys.path.insert(0, str(CHECK.parent))
+    import torch
+    from machine import Machine
+    from measuring import interleaved
+    from rivals import Prepared
+
+    from bench.backends.registry import get
+
+    prepared = {name: Prepared(dict) for name in ("triton", "torch")}
+    asked = []
+
+    def rounds(seconds, wanted):
+        def undecided(found):
+            asked.append(len(found["triton"]))
+            return asked[-1] < wanted
+
+        machine = Machine(get("cpu"), torch.device("cpu"), 0, seconds=seconds)
+        machine._sweep = torch.ones(8)  # there is no cache that matters
+        found = interleaved(prepared, lambda: None, machine, undecided)
+        assert len(found["triton"]) == len(found["torch"])
+        return len(found["triton"])
+
+    # So often as calls can be at most without a question, and beyond where there is one.
+    assert rounds(1e6, 0) <= 200
+    assert rounds(1e6, 300) == 300
+    assert len(set(asked)) > 2
+    # Where all the time there is has been spent, the question stays open.
+    assert rounds(0.0, 300) < 300
 
 
 def test_nothing_to_check_without_a_target(check):
