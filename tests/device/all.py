@@ -24,7 +24,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import msgspec
@@ -33,7 +33,7 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from book import replace
 from report import table
-from stages import ROOT, STAGES, Command, Place, Stage, report_of, shares, state_of
+from stages import ROOT, STAGES, Command, Later, Place, Stage, report_of, shares, state_of
 
 from bench.backends.probe import architecture, discover
 from bench.errors import Exit, HengsuanError
@@ -60,6 +60,7 @@ class State(msgspec.Struct, kw_only=True):
     device: str
     stages: dict[str, Done] = {}
     runs: dict[str, str] = {}
+    ended: list[str] = []
 
 
 class Driver:
@@ -75,12 +76,16 @@ class Driver:
     def __init__(self, stages: Sequence[Stage], place: Place, state: State, budget: float) -> None:
         self.stages, self.place, self.state = list(stages), place, state
         self.end = time.monotonic() + budget * (1 - RESERVE)
-        self.place.runs = state.runs
-        self._process: subprocess.Popen[bytes] | None = None
+        self.place.runs, self.place.ended = state.runs, state.ended
 
     def all(self) -> int:
         """Do what is left, say what came of it; the exit code."""
-        waiting = [one for one in self.stages if one.again or not self._finished(one)]
+        known = self.state.stages
+        waiting = [
+            one
+            for one in self.stages
+            if one.again or one.name not in known or known[one.name].state != "done"
+        ]
         codes: list[int] = []
         try:
             for number, stage in enumerate(waiting):
@@ -108,18 +113,21 @@ class Driver:
         commands = stage.commands(self.place, seconds)
         if isinstance(commands, str):
             say(commands)
-            return Done(state="nothing to do", why=commands)
+            later = isinstance(commands, Later)
+            return Done(state="not begun" if later else "nothing to do", why=str(commands))
         codes, late = [], False
         before = _digest([self.place.table])
         known = {one.name for one in self.place.out.glob("*") if one.is_dir()}
         try:
-            for command in commands:
+            for name, command in commands.items():
                 left = begin + seconds - time.monotonic()
                 if left <= 0:
                     late = True
                     break
                 code, ended = self._run(command, left)
                 codes.append(code)
+                if code == Exit.OK and name not in self.place.ended:
+                    self.place.ended.append(name)
                 late = late or not ended
         finally:
             self._note(stage, known, before)
@@ -202,7 +210,7 @@ def _ended(process: subprocess.Popen[bytes]) -> int:
 
 
 @contextlib.contextmanager
-def _killed_at_last(process: subprocess.Popen[bytes]):  # type: ignore[no-untyped-def]
+def _killed_at_last(process: subprocess.Popen[bytes]) -> Iterator[None]:
     try:
         yield
     finally:
@@ -235,6 +243,15 @@ def sources() -> str:
             if path.suffix in (".py", ".yaml") and path.parent.name != "tuned"
         )
     )
+
+
+def seed(out: Path) -> None:
+    """Let a folder of its own begin with the reports that the project has, to go on with them."""
+    for path in (ROOT / "results" / "reference").glob("*/*.json"):
+        mine = out / "reference" / path.parent.name / path.name
+        if not mine.exists():
+            mine.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(path, mine)
 
 
 def opened(path: Path, device: str, again: bool) -> State:
@@ -281,8 +298,10 @@ def main() -> None:
         sys.exit(int(Exit.INCONCLUSIVE))
     out = arguments.out.resolve()
     device = found.devices[0]
+    seed(out)
     state = opened(out / "device.json", f"{device.name}, {device.firmware}", arguments.again)
-    place = Place(out=out, backend=found.name, arch=arch, check=tuple(arguments.check))
+    check = tuple(arguments.check)
+    place = Place(out=out, device=device.name, backend=found.name, arch=arch, check=check)
     stages = [one for one in STAGES if not wanted or one.name in wanted]
     sys.exit(Driver(stages, place, state, arguments.budget).all())
 

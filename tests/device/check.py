@@ -172,7 +172,7 @@ def _book(found: Probe, hello: dict[str, Any], arguments: argparse.Namespace) ->
     chip = match_chip(device.name, load_chips().values())
     folder = arguments.out / (chip.name if chip else "-".join(device.name.lower().split()))
     known = versions()
-    environment = {
+    environment: dict[str, Any] = {
         "device": device.name,
         "memory": device.memory,
         "firmware": device.firmware,

@@ -11,9 +11,8 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
-from book import load
+from book import Report, load
 from figures import missed
 from records import Record
 
@@ -28,15 +27,18 @@ Command = tuple[str, ...]
 class Place:
     """Where a stage is done, and with what.
 
-    ``out`` is the folder of results; runs lie in it, reports below ``reference``. ``runs``: the run
-    that a stage began, by its name. ``check``: further arguments of the check of kernels.
+    ``out`` is the folder of results; runs lie in it, reports below ``reference``. ``device`` is the
+    device's name. ``runs``: the run that a stage began, by its name. ``ended``: commands that
+    ended well, by theirs. ``check``: further arguments of the check of kernels.
     """
 
     out: Path
+    device: str
     backend: str
     arch: str
     check: Command = ()
     runs: dict[str, str] = field(default_factory=dict)
+    ended: list[str] = field(default_factory=list)
 
     @property
     def reference(self) -> Path:
@@ -57,7 +59,11 @@ class Place:
         return (sys.executable, str(HERE / name), *words)
 
 
-Commands = Callable[[Place, float], "list[Command] | str"]
+class Later(str):
+    """Why a stage cannot be done before another one is."""
+
+
+Commands = Callable[[Place, float], "dict[str, Command] | str"]
 
 
 @dataclass(frozen=True)
@@ -65,9 +71,10 @@ class Stage:
     """A part of the work.
 
     ``share`` of the time, and the seconds that it takes at ``least`` (`shares`). ``commands`` takes
-    the place and the seconds that there are, and gives what to do, one after the other, or says why
-    there is nothing to be done. ``suite`` names runs that it begins: one that was cut short is
-    continued. ``after`` is done whatever came of it. ``again``: also where it was done before.
+    the place and the seconds that there are, and gives what to do, one after the other, by name, or
+    says why there is nothing to be done. ``suite`` names runs that it begins: one that was cut
+    short is continued. ``after`` is done whatever came of it. ``again``: also where it was done
+    before.
     """
 
     name: str
@@ -97,73 +104,74 @@ def shares(stages: Sequence[Stage], left: float) -> dict[str, float]:
     return {}
 
 
-def report_of(place: Place) -> Any:
-    """The newest report of kernels on a device, None without one."""
-    paths = sorted(place.reference.glob("*/kernels.json"), key=lambda one: one.stat().st_mtime)
-    return load(paths[-1]) if paths else None
+def report_of(place: Place) -> Report | None:
+    """The newest report of kernels on this device, None without one."""
+    paths = sorted(place.reference.glob("*/kernels.json"), key=lambda one: -one.stat().st_mtime)
+    known = (load(path) for path in paths)
+    return next((one for one in known if one and one.environment["device"] == place.device), None)
 
 
 def _kernels(*words: str) -> Commands:
-    def commands(place: Place, seconds: float) -> list[Command] | str:
+    def commands(place: Place, seconds: float) -> dict[str, Command] | str:
         budget = f"{max(1.0, seconds - LATEST):.0f}"
         fixed = ("--resume", "--apart", "--backend", place.backend, "--budget", budget)
-        return [
-            place.script("check.py", *fixed, "--out", str(place.reference), *words, *place.check)
-        ]
+        out = ("--out", str(place.reference))
+        return {"check": place.script("check.py", *fixed, *out, *words, *place.check)}
 
     return commands
 
 
-def _retimed(place: Place, seconds: float) -> list[Command] | str:
+def _retimed(place: Place, seconds: float) -> dict[str, Command] | str:
     """Time what asks for an entry that the search has just changed: its record holds no more."""
     if not place.runs.get("table"):
-        return "no table has changed"
+        return "no search has changed a table"
     return _kernels("--no-verify")(place, seconds)
 
 
-def _tune(place: Place, seconds: float) -> list[Command] | str:
+def _tune(place: Place, seconds: float) -> dict[str, Command] | str:
     """A search for what missed its bound, at the shapes that missed it."""
     report = report_of(place)
     if report is None:
-        return "no kernel was timed"
+        return Later("no kernel was timed")
     groups: dict[tuple[str, str, str], list[Record]] = {}
     for record in report.records:
         if record.kind == "time" and record.status == "right" and missed(record):
             groups.setdefault((record.op, record.variant, record.dtype), []).append(record)
+    groups = {key: one for key, one in groups.items() if f"tune {' '.join(key)}" not in place.ended}
     if not groups:
-        return "no kernel that was timed missed its bound"
+        return "no kernel that was timed missed its bound, or there was a search for it"
     each = max(1.0, (seconds - LATEST) / len(groups))
-    commands = []
+    commands = {}
     for (op, variant, dtype), group in groups.items():
         shapes = dict.fromkeys("x".join(map(str, one.shape)) for one in group)
         words = [op, "--variant", variant, "--dtype", dtype, "--backend", place.backend]
         words += ["--budget", f"{each:.0f}s"]
         words += [word for shape in shapes for word in ("--shape", shape)]
         words += ["--out", str(place.table.parent), "--results", str(place.out)]
-        commands.append(place.bench("tune", *words))
+        commands[f"tune {op} {variant} {dtype}"] = place.bench("tune", *words)
     return commands
 
 
-def _suite(suite: str, verb: str = "run", *words: str) -> Commands:
+def _suite(suite: str, verb: str = "run") -> Commands:
     """A run on this machine, or what an earlier one left of it."""
 
-    def commands(place: Place, seconds: float) -> list[Command] | str:
+    def commands(place: Place, seconds: float) -> dict[str, Command] | str:
         fixed = ("--out", str(place.out), "--executor", "local", "--backend", place.backend)
         begun = place.runs.get(f"{verb} {suite}")
         if begun and state_of(place.out / begun) not in ("complete", ""):
-            return [place.bench(verb, "--resume", begun, *fixed, *words)]
-        return [place.bench(verb, suite, *fixed, *words)]
+            return {"go on": place.bench(verb, "--resume", begun, *fixed)}
+        return {"begin": place.bench(verb, suite, *fixed)}
 
     return commands
 
 
-def _against_itself(place: Place, seconds: float) -> list[Command] | str:
+def _against_itself(place: Place, seconds: float) -> dict[str, Command] | str:
     """Certify once more, with what was just found as the proven fleet."""
     proven = place.runs.get("certify certify", "")
     if state_of(place.out / proven) != "complete":
-        return "there is no whole certification to compare with"
+        return Later("there is no whole certification to compare with")
     fixed = ("--out", str(place.out), "--executor", "local", "--backend", place.backend)
-    return [place.bench("certify", "certify", "--baseline", proven, *fixed)]
+    return {"begin": place.bench("certify", "certify", "--baseline", proven, *fixed)}
 
 
 def state_of(folder: Path) -> str:
@@ -184,7 +192,7 @@ def _training(place: Place) -> list[Command]:
 
 STAGES = [
     Stage("kernels", "verify and time kernels", 40, 20, _kernels(), again=True),
-    Stage("tune", "search configurations for what missed its bound", 14, 60, _tune),
+    Stage("tune", "search configurations for what missed its bound", 14, 60, _tune, again=True),
     Stage("retime", "time what has another configuration", 8, 30, _retimed, again=True),
     Stage(
         "slices", "layers of large models, and the memory of a step", 18, 60, _suite("slices"),

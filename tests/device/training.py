@@ -115,11 +115,11 @@ def read(run: Path) -> tuple[dict[str, Any], Any, list[Row]]:
             at=header.started,
             expected=case.expected,
         )
-        row = found.get(case.id)
-        if row is not None and row.status == "ok":
-            made.value, made.low, made.high, made.n = row.value, row.low, row.high, row.n
+        one = found.get(case.id)
+        if one is not None and one.status == "ok":
+            made.value, made.low, made.high, made.n = one.value, one.low, one.high, one.n
         else:
-            made.why = "not reached" if row is None else f"{row.status}: {row.reason}"
+            made.why = "not reached" if one is None else f"{one.status}: {one.reason}"
         rows.append(made)
     return told, device, rows
 

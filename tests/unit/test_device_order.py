@@ -10,13 +10,18 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parents[1] / "device"))
 
 import digests
+from book import Book, Report
 from cases import plan
 from checking import Room, distinct, need
 from figures import missed, undecided
 from order import order
 from records import Cell, Record
-from stages import STAGES, Stage, shares
+from stages import STAGES, Later, Place, Stage, shares
 
+from bench.cli import certify_verb as certify
+from bench.cli import run_verb as run
+from bench.cli import tune_verb as tune
+from bench.configs import load_suite
 from bench.kernels import tuning
 from bench.kernels.costs import SPECS, cost
 
@@ -187,3 +192,56 @@ def test_no_budget_is_overdrawn_and_kernels_get_most(budget):
     assert sum(given.values()) == pytest.approx(budget)
     assert given["kernels"] == max(given.values())
     assert all(given[one.name] >= one.least for one in STAGES if one.name in given)
+
+
+COMMANDS = {one.name: one.commands for one in STAGES}
+
+
+def test_what_missed_its_bound_is_searched_for_once(tmp_path):
+    place = Place(tmp_path, "Acme One", "acme", "generic")
+    assert isinstance(COMMANDS["tune"](place, 100.0), Later)
+    task = timed("attention", "full_backward")
+    slow = record(task, seconds=2.0, rivals={"torch": 1.0})
+    good = record(timed("attention", "causal_backward"), rivals={"torch": 1.0})
+    report = Report(environment={"device": "Acme One", "arch": "generic"}, records=[slow, good])
+    Book(place.reference / "acme-one", report).write()
+    ((name, words),) = COMMANDS["tune"](place, 100.0).items()
+    asked = tune.command.make_context("tune", list(words[4:])).params
+    assert asked["ops"] == ("attention",)
+    assert asked["variants"] == ("full_backward",)
+    assert asked["shapes"] == ("x".join(map(str, task.shape)),)
+    assert asked["out"] == digests.KERNELS / "tuned"
+    place.ended.append(name)
+    assert "there was a search for it" in COMMANDS["tune"](place, 100.0)
+    # Of another device's report nothing follows for this one.
+    assert isinstance(COMMANDS["tune"](Place(tmp_path, "Acme Two", "acme", "generic"), 1.0), Later)
+
+
+@pytest.mark.parametrize("name", ["slices", "quick", "certify", "harness", "standard"])
+def test_a_run_that_was_cut_short_is_gone_on_with(tmp_path, name):
+    place = Place(tmp_path, "Acme One", "acme", "generic")
+    (stage,) = (one for one in STAGES if one.name == name)
+    verb = {"certify": certify}.get(name, run).command
+
+    def asked():
+        ((_, words),) = stage.commands(place, 100.0).items()
+        found = verb.make_context(words[3], list(words[4:])).params
+        return found["suite"], found["resume"]
+
+    suite, resumed = asked()
+    assert resumed is None
+    assert load_suite(suite).stages
+    place.runs[stage.suite] = "a-run"
+    for state, whole in (("running", False), ("interrupted", False), ("complete", True)):
+        (tmp_path / "a-run").mkdir(exist_ok=True)
+        (tmp_path / "a-run" / "run.json").write_text(f'{{"state": "{state}"}}')
+        assert (asked()[1] is None) is whole, state
+
+
+def test_a_node_is_certified_against_itself_when_it_was_certified_whole(tmp_path):
+    place = Place(tmp_path, "Acme One", "acme", "generic", runs={"certify certify": "a-run"})
+    assert isinstance(COMMANDS["itself"](place, 100.0), Later)
+    (tmp_path / "a-run").mkdir()
+    (tmp_path / "a-run" / "run.json").write_text('{"state": "complete"}')
+    ((_, words),) = COMMANDS["itself"](place, 100.0).items()
+    assert certify.command.make_context("certify", list(words[4:])).params["baseline"] == "a-run"

@@ -38,7 +38,7 @@ SCRIPT = '''
 
     from importlib import import_module
 
-    from stages import Place, Stage
+    from stages import Later, Place, Stage
 
     driver = import_module("all")
     out, budget, *wanted = sys.argv[1:]
@@ -47,17 +47,19 @@ SCRIPT = '''
         def commands(place, given):
             if seconds is None:
                 return "there is nothing of it"
+            if name == "after" and "first" not in place.ended:
+                return Later("that comes first")
             words = (sys.executable, PROGRAM, name, str(seconds), str(code), str(place.out))
-            return [words]
+            return {name: words}
         return Stage(name, "a program", share, least, commands, **more)
 
     STAGES = {one.name: one for one in (
         stage("fast", 0.0), stage("found", 0.0, 1), stage("none", None), stage("lost", 0.0, 4),
         stage("long", 60.0), stage("deaf", -60.0), stage("dear", 0.0, least=1000.0),
-        stage("always", 0.0, again=True),
+        stage("always", 0.0, again=True), stage("first", 0.0), stage("after", 0.0),
     )}
     driver.PATIENCE = 1.0
-    place = Place(Path(out), "acme", "generic")
+    place = Place(Path(out), "Acme One", "acme", "generic")
     state = driver.opened(Path(out) / "device.json", "Acme One", False)
     sys.exit(driver.Driver([STAGES[one] for one in wanted], place, state, float(budget)).all())
 '''
@@ -161,3 +163,11 @@ def test_an_unknown_stage_is_said():
     done = subprocess.run(words, capture_output=True, text=True)
     assert done.returncode == 2
     assert "--only: kernel: takes some of kernels, tune" in done.stderr
+
+
+def test_what_waits_for_another_stage_is_not_done_until_that_is(drive):
+    code, said, lines, kept = drive(60, "after", "first")
+    assert (code, lines) == (3, ["begin first", "end first"]), said
+    assert kept == {"after": "not begun", "first": "done"}
+    assert "that comes first" in said
+    assert drive(60, "after", "first")[::2] == (0, ["begin after", "end after"])
