@@ -114,7 +114,8 @@ def _check(
         for task in whole
         if (not arguments.only or task.op in arguments.only) and task.kind not in arguments.without
     ]
-    steps = order(asked, book.report.records, FURTHER * arguments.seconds)
+    most = FURTHER * arguments.seconds
+    steps = order(asked, book.report.records, most, arguments.rivals)
     count = sum(map(len, steps))
     _say(f"{found.devices[0].name}: {count} tasks to do, {len(asked)} asked for")
     if book.report.former:

@@ -6,8 +6,8 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from cases import Task
-from figures import missed, undecided
-from records import Record
+from figures import missed, rivals_of, undecided
+from records import CEILING, Record
 
 
 @dataclass(frozen=True)
@@ -22,13 +22,16 @@ class Step:
         return len(self.timed) + len(self.verified)
 
 
-def order(asked: Sequence[Task], records: Collection[Record], most: float) -> list[Step]:
+def order(
+    asked: Sequence[Task], records: Collection[Record], most: float, wanted: Collection[str] = ()
+) -> list[Step]:
     """The steps to do what is left.
 
     Args:
         asked: All tasks, in the order of the plan.
         records: What holds of what was done before.
         most: Seconds of timing after which a task that is still undecided is left as it is.
+        wanted: First words of the rivals that take part; empty means all.
     """
     known = {one.name: one for one in records}
     left = [task for task in asked if not _done(known.get(task.name))]
@@ -41,10 +44,14 @@ def order(asked: Sequence[Task], records: Collection[Record], most: float) -> li
     ]
     # What failed before may fail again, and take its limit to do so.
     verified = sorted((one for one in left if one.kind == "verify"), key=lambda t: t.name in known)
-    steps = [
-        Step(timed=(*bounded, *again)),
-        Step(timed=tuple(one for one in timed if not one.figure), verified=tuple(verified)),
+    first = (*bounded, *again)
+    alone = [
+        task
+        for task in asked
+        if task.name in known and task not in first and _lacks(known[task.name], wanted)
     ]
+    rest = (*alone, *(one for one in timed if not one.figure))
+    steps = [Step(timed=first), Step(timed=rest, verified=tuple(verified))]
     return [step for step in steps if len(step)]
 
 
@@ -62,6 +69,13 @@ def _worth_it(record: Record, most: float) -> bool:
         and missed(record)
         and undecided(record)
     )
+
+
+def _lacks(record: Record, wanted: Collection[str]) -> bool:
+    """Whether a rival that a bound names, and that is wanted, had no part, not even as absent."""
+    named = {one for one in rivals_of(record.figure) if not wanted or one.split()[0] in wanted}
+    timed = record.kind == "time" and record.status == "right"
+    return timed and not (named - {CEILING}) <= set(record.cells)
 
 
 def _share(asked: Sequence[Task], known: Mapping[str, Record]) -> Callable[[Task], object]:

@@ -13,7 +13,7 @@ import digests
 from book import Book, Report
 from cases import plan
 from checking import Room, distinct, need
-from figures import missed, undecided
+from figures import missed, rivals_of, undecided
 from order import order
 from records import Cell, Record
 from stages import STAGES, Later, Place, Stage, shares
@@ -29,7 +29,8 @@ ARCH = "sm_90"
 
 
 def record(task, seconds=1.0, rivals=(), half=0.001, **changes):
-    """A task that was done: medians, each with an interval of so much to both sides."""
+    """A task that was done: medians, each with an interval of so much to both sides. Rivals that
+    a bound names and that are not given were absent."""
 
     def cell(family, middle):
         return Cell(family=family, seconds=middle, low=middle - half, high=middle + half, bytes=0)
@@ -41,6 +42,8 @@ def record(task, seconds=1.0, rivals=(), half=0.001, **changes):
         code=digests.code(task.op, ARCH),
         cells={"triton": cell("ours", seconds)},
     )  # fmt: skip
+    for name in rivals_of(task.figure):
+        made.cells[name] = Cell(family="library", status="absent", reason="not installed")
     for name, middle in dict(rivals).items():
         made.cells[name] = cell("library" if name == "liger" else "torch", middle)
     for name, value in changes.items():
@@ -136,6 +139,16 @@ def test_figures_without_any_value_come_first_then_gaps_then_what_is_open():
     ):
         (first, _) = order(asked, [*known, left], most=16.0)
         assert open_still.name not in [one.name for one in first.timed]
+
+
+def test_a_rival_that_had_no_part_is_timed_when_what_is_missing_was():
+    asked = [one for one in plan() if one.op == "swiglu"]
+    known = [record(one, rivals={"liger": 1.1}) for one in asked]
+    del known[0].cells["liger"]
+    assert (known[0].kind, known[0].figure) == ("time", "swiglu")
+    (step,) = order(asked, known, most=1.0)
+    assert [one.name for one in step.timed] == [known[0].name]
+    assert order(asked, known, 1.0, wanted=["torch", "compile"]) == []
 
 
 def test_what_failed_is_done_again_and_last():
