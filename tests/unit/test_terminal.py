@@ -20,7 +20,7 @@ from bench.analysis.scorecard import Category, MetricScore, Scorecard
 from bench.cli.live import Watching
 from bench.cluster.engine import execute
 from bench.cluster.executor import Event, Page, Progress
-from bench.cluster.plan import plan
+from bench.cluster.planning import plan
 from bench.cluster.simulated import SimulatedExecutor
 from bench.configs import load_chips, load_cluster, load_suite, suite_from_text
 from bench.inventory import Inventory
