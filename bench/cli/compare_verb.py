@@ -37,7 +37,8 @@ def command(
 
     A system is ahead of another where their intervals do not overlap, and nowhere else. Different
     chips are compared by their efficiency, each against its own reference. Simulated runs are not
-    compared with measured ones, nor either with a stand-in.
+    compared with measured ones, nor either with a stand-in. Where runs were certified or gated,
+    what their verdicts say otherwise follows.
 
     Exit code: 0 compared; 2 usage; 3 nothing could be ranked.
     """
@@ -46,10 +47,13 @@ def command(
     from ..configs import load_chips
     from ..headers import uid_of
     from ..report.comparison import print_comparison
+    from ..report.judgements import print_changes
     from ..report.language import speaker
     from ..report.pages.comparison import SideBySide
-    from ..report.terminal import console
+    from ..report.terminal import console, line
+    from ..runs import find_run
     from . import reader_may_leave
+    from .judged import changes
 
     if len(systems) < 2:
         raise UsageError("a comparison needs two systems or more", hint="compare RUN_A RUN_B")
@@ -76,7 +80,16 @@ def command(
     found = compare(scores(read, scored_by, chips), scored_by.weights)
     every = (found.overall, *found.categories, *found.metrics)
     code = Exit.OK if any(not one.unranked for one in every) else Exit.INCONCLUSIVE
-    told = SideBySide(exit=int(code), profile=profile, provenance=firsts[0].label, comparison=found)
+    folders = [[find_run(run, out) for run in system.split("+")] for system in systems]
+    verdicts, notes = changes(folders)
+    told = SideBySide(
+        exit=int(code),
+        profile=profile,
+        provenance=firsts[0].label,
+        comparison=found,
+        verdicts=verdicts,
+        notes=notes,
+    )
     if html is not None:
         _page(html, told, systems, out, language)
     with reader_may_leave():
@@ -87,6 +100,9 @@ def command(
         say = speaker(language)
         screen.print(f"{say(told.provenance)}, {say('profile')} {profile}")
         print_comparison(screen, found, language)
+        print_changes(screen, verdicts)
+        for note in notes:
+            line(screen, f"note: {note}", "yellow")
     return int(code)
 
 

@@ -10,7 +10,7 @@ import click
 
 from .history import diff, list_, trend
 from .json_output import JSON, print_json, print_json_line, tell
-from .scoring import OUT
+from .scoring import OUT, SPEAKING
 from .storing import export, prune, pull, push
 from .verbs import Commands
 
@@ -33,6 +33,7 @@ for _one in (list_, diff, trend, prune, export, push, pull):
 @command.command()
 @click.argument("run")
 @OUT
+@SPEAKING
 @JSON
 @click.option("--rows", is_flag=True, help="Every row in full words instead of a line a case.")
 def show(run: str, out: Path, as_json: bool, rows: bool) -> int:
@@ -41,8 +42,8 @@ def show(run: str, out: Path, as_json: bool, rows: bool) -> int:
     from ..analysis.finding import reached
     from ..analysis.summary import summary
     from ..inventory import Inventory
-    from ..report.plain import plain
-    from ..report.terminal import console, print_labels, print_table, verdict
+    from ..report.language import spoken
+    from ..report.terminal import console, line, print_labels, print_table, said_counts, verdict
     from ..results import RunReader
     from ..runs import find_run, shown_state
     from ..units import format_value
@@ -68,7 +69,7 @@ def show(run: str, out: Path, as_json: bool, rows: bool) -> int:
     table = []
     for one in cases:
         unit, near = one.case.unit, reached(one.median, one.case)
-        why = "; ".join(f"{status}: {reason}" for status, reason in one.reasons.items())
+        why = "; ".join(spoken(f"{status}: {reason}") for status, reason in one.reasons.items())
         table.append(
             (
                 one.name,
@@ -77,7 +78,7 @@ def show(run: str, out: Path, as_json: bool, rows: bool) -> int:
                 format_value(one.worst, unit),
                 format_value(one.case.expected, unit),
                 "" if near is None else f"{near:.1%}",
-                ", ".join(f"{number} {status}" for status, number in one.statuses.items()),
+                said_counts(one.statuses) if one.statuses else "",
                 why,
             )
         )
@@ -86,16 +87,17 @@ def show(run: str, out: Path, as_json: bool, rows: bool) -> int:
     for one in cases:
         for who, total in one.totals.items():
             said = f"{one.case.metric} {format_value(total, one.case.unit)} in all"
-            screen.print(plain(f"{one.name}, {who}: {said}"), soft_wrap=True)
+            line(screen, f"{one.name}, {who}: {said}")
     for event in header.events:
         said = f"{event['kind']}: {event['node']}: {event['text']}"
-        screen.print(plain(said), soft_wrap=True)
+        line(screen, said)
     return 0
 
 
 @command.command()
 @click.argument("run")
 @OUT
+@SPEAKING
 @JSON
 def roofline(run: str, out: Path, as_json: bool) -> int:
     """Show how near each case comes to what the chip's arithmetic and memory allow."""
@@ -125,6 +127,7 @@ def roofline(run: str, out: Path, as_json: bool) -> int:
 @command.command()
 @click.argument("run")
 @OUT
+@SPEAKING
 @JSON
 def links(run: str, out: Path, as_json: bool) -> int:
     """Split every collective's time into latency and bandwidth, by a line through its sizes."""
@@ -148,6 +151,7 @@ def links(run: str, out: Path, as_json: bool) -> int:
 @command.command()
 @click.argument("run")
 @OUT
+@SPEAKING
 @JSON
 @click.option(
     "--to",
@@ -178,6 +182,7 @@ def scaling(run: str, out: Path, as_json: bool, beyond: tuple[int, ...]) -> int:
 @command.command()
 @click.argument("run")
 @OUT
+@SPEAKING
 @JSON
 @click.option("--metric", default="bandwidth", show_default=True, help="Which metric of the pairs.")
 def fabric(run: str, out: Path, as_json: bool, metric: str) -> int:
@@ -213,6 +218,7 @@ def fabric(run: str, out: Path, as_json: bool, metric: str) -> int:
 @command.command()
 @click.argument("run")
 @OUT
+@SPEAKING
 @JSON
 @click.option(
     "--share",
@@ -273,6 +279,7 @@ def _rows(reader: object, as_json: bool) -> int:
     import msgspec
 
     from ..inventory import Inventory
+    from ..report.language import narrated
     from ..report.plain import plain
     from ..results import RunReader
     from ..rounds import schedule_for
@@ -310,7 +317,7 @@ def _rows(reader: object, as_json: bool) -> int:
             f"{row.time:9.3f} s  {case.label()} {case.metric} on {', '.join(names)}{more}, "
             f"repeat {row.repeat}: {value}{spread} {row.status}, {row.provenance}{reason}"
         )
-        click.echo(plain(said))
+        click.echo(plain(narrated(said)))
     return 0
 
 

@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections import Counter
 
 from rich.console import Console
-from rich.text import Text
 
 from ..analysis.gate.change_points import LASTING
 from ..analysis.gate.history import VERDICTS, History, MetricHistory
 from ..units import format_value
-from .plain import plain
-from .terminal import WORST, print_table, verdict
+from .language import spoken
+from .terminal import WORST, line, print_table, verdict
 
 _COLUMNS = ("metric", "on", "verdict", "worse by", "95 %", "before", "now", "since run", "runs")
 _STYLES = {"regressed": "red", "improved": "green"}
@@ -21,18 +20,16 @@ def print_history(made: Console, found: History) -> None:
     """What changed as a table, worst first; a sentence for each regression; the rest is counted."""
     told = [one for one in found.metrics if one.now is not None]
     if told:
-        print_table(
-            made, _COLUMNS, [tuple(map(plain, _row(one))) for one in told], right=(3, 4, 5, 6, 8)
-        )
+        print_table(made, _COLUMNS, [_row(one) for one in told], right=(3, 4, 5, 6, 8))
     for one in told:
-        for line in _sentences(one):
-            made.print(Text(plain(line), style=_STYLES[one.verdict]), soft_wrap=True)
-    for line in _notes(found):
-        made.print(Text(f"note: {plain(line)}"), soft_wrap=True)
-    for note in found.notes:
-        made.print(Text(f"note: {plain(note)}", style="yellow"), soft_wrap=True)
-    if line := _caught(found):
-        made.print(Text(plain(line)), soft_wrap=True)
+        for text in _sentences(one):
+            line(made, text, _STYLES[one.verdict])
+    for text in _notes(found):
+        line(made, f"note: {text}")
+    for text in found.notes:
+        line(made, f"note: {text}", "yellow")
+    if text := _caught(found):
+        line(made, text)
     verdict(made, _summary(found))
 
 
@@ -82,7 +79,7 @@ def _row(one: MetricHistory) -> tuple[str, ...]:
     return (
         one.metric,
         f"{one.where}, {one.provenance}",
-        one.verdict,
+        spoken(one.verdict),
         _signed(now.change),
         f"{now.low * 100:+.1f} to {_signed(now.high)}",
         format_value(now.before, one.unit),

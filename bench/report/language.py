@@ -10,11 +10,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
+from contextvars import ContextVar
 from functools import cache, lru_cache
 from typing import Literal, NamedTuple, TypeAlias
 
 Language: TypeAlias = Literal["en", "zh"]
 Say: TypeAlias = Callable[[str], str]
+
+SPOKEN: ContextVar[Language] = ContextVar("spoken", default="en")
+"""Of what this command prints on the terminal (``--lang``); pages are told theirs."""
 
 _HAN = re.compile("[\u4e00-\u9fff]")
 _SLOT = re.compile(r"\{([=#]?)\}")
@@ -99,6 +103,17 @@ def speaker(language: Language) -> Say:
 def narrator(language: Language) -> Say:
     """What says a text in a language where a name may stand as well."""
     return prose if language == "zh" else english
+
+
+def spoken(text: str) -> str:
+    """A text in the language of this command."""
+    return speaker(SPOKEN.get())(text)
+
+
+def narrated(text: str) -> str:
+    """The same where a name may stand as well, and blanks before it."""
+    said = text.lstrip(" ")
+    return f"{text[: len(text) - len(said)]}{narrator(SPOKEN.get())(said)}"
 
 
 @cache

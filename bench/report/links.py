@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from rich.console import Console
-from rich.text import Text
 
 from ..analysis.alphabeta import Line, Link
 from ..units import format_value
-from .terminal import print_table
+from .terminal import line, print_table
 
 _COLUMNS = ("collective", "ranks", "sizes", "α", "95 %", "β (busbw)", "95 % ", "n½", "residual")
 
@@ -30,8 +29,7 @@ def print_links(made: Console, found: Sequence[Link]) -> None:
         print_table(made, _COLUMNS, rows, right=(1, 2, 3, 5, 7, 8))
     for one in found:
         if one.line is None:
-            text = f"{one.name}, {one.ranks} ranks: {one.problem}"
-            made.print(Text(text, style="dim"), soft_wrap=True)
+            line(made, f"{one.name}, {one.ranks} ranks: {one.problem}", "dim")
 
 
 def _cells(line: Line) -> tuple[str, ...]:
