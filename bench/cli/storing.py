@@ -141,11 +141,11 @@ def push(runs: tuple[str, ...], url: str | None, out: Path, as_json: bool) -> in
     for path, why in problems.items():
         tell(plain_lines(f"not pushed: {path}: {why}"))
     count = {how: list(done.values()).count(how) for how in ("new", "newer", "there")}
-    said = (
+    line = (
         f"{store.name}: {count['new']} new, {count['newer']} brought up to date, "
         f"{count['there']} were there"
     )
-    click.echo(narrated(said))
+    click.echo(narrated(line))
     if going:
         say(f"{going} run(s) that have not ended were left out")
     if left:

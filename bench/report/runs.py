@@ -126,7 +126,9 @@ def print_difference(made: Console, found: RunDifference) -> None:
 def _metric(one: MetricChange) -> tuple[str, ...]:
     change = "" if one.change is None else f"{one.change * 100:+.1f} %"
     before, after = _value(one.before, one.unit), _value(one.after, one.unit)
-    return (one.metric, spoken(one.state), change, *before, *after)
+    # "alike" alone is another word on pages: a count of nodes.
+    state = "as before" if one.state == "alike" else one.state
+    return (one.metric, spoken(state), change, *before, *after)
 
 
 def _value(one: Value | None, unit: str) -> tuple[str, str]:

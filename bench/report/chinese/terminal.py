@@ -264,7 +264,8 @@ TERMINAL: dict[str, str] = {
     "it is the baseline of {=}": "它是 {0} 的基线",
     # what was judged twice
     "Verdicts": "结论对比",
-    "What was judged twice: which verdicts changed, and which findings are new, gone, or stay.": "被评判两次的内容：哪些结论变了，哪些发现是新增、消失或仍在。",
+    "What was judged twice: whose verdict changed; which findings are new, gone, or stay.": "被评判两次的内容：谁的结论变了，哪些发现是新增、消失或仍在。",
+    "Nothing changed, and there are no findings.": "没有变化，也没有发现。",
     "nodes {=} → {=}: {}": "节点 {0} → {1}：{2}",
     "metrics {=} → {=}: {}": "门禁指标 {0} → {1}：{2}",
     "{#} as before": "{0} 项不变",

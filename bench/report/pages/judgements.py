@@ -21,9 +21,7 @@ def judgements_section(
     blocks: list[Block] = [Text([note], "warn") for note in notes]
     for one in found:
         blocks += [Text([summary(one)]), _table(one, language)]
-    lead = (
-        "What was judged twice: which verdicts changed, and which findings are new, gone, or stay."
-    )
+    lead = "What was judged twice: whose verdict changed; which findings are new, gone, or stay."
     return Section("judgements", "Verdicts", blocks, lead)
 
 
