@@ -279,7 +279,7 @@ def _rows(reader: object, as_json: bool) -> int:
     import msgspec
 
     from ..inventory import Inventory
-    from ..report.language import narrated
+    from ..report.language import spoken
     from ..report.plain import plain
     from ..results import RunReader
     from ..rounds import schedule_for
@@ -296,8 +296,8 @@ def _rows(reader: object, as_json: bool) -> int:
         names = [inventory.rank_name(rank) for rank in ranks[:8]]
         stated = 0 <= row.conditions < len(header.conditions)
         known = header.conditions[row.conditions] if stated else None
-        more = f" and {len(ranks) - 8} more" if len(ranks) > 8 else ""
-        more += f" in {known.library}" if known is not None and known.library else ""
+        more = spoken(f" and {len(ranks) - 8} more") if len(ranks) > 8 else ""
+        more += spoken(f" in {known.library}") if known is not None and known.library else ""
         if as_json:
             full = {
                 **msgspec.structs.asdict(row),
@@ -311,13 +311,14 @@ def _rows(reader: object, as_json: bool) -> int:
         spread = ""
         if row.n > 1:
             low, high = format_value(row.low, case.unit), format_value(row.high, case.unit)
-            spread = f" ({low} to {high}, n={row.n})"
-        reason = f": {row.reason}" if row.reason else ""
+            spread = f" ({low} {spoken('to')} {high}, n={row.n})"
+        reason = f": {spoken(row.reason)}" if row.reason else ""
         said = (
-            f"{row.time:9.3f} s  {case.label()} {case.metric} on {', '.join(names)}{more}, "
-            f"repeat {row.repeat}: {value}{spread} {row.status}, {row.provenance}{reason}"
+            f"{row.time:9.3f} s  {case.label()} {case.metric}{spoken(' on ')}{', '.join(names)}"
+            f"{more}, {spoken(f'repeat {row.repeat}')}: {value}{spread} {spoken(row.status)}, "
+            f"{spoken(row.provenance)}{reason}"
         )
-        click.echo(plain(narrated(said)))
+        click.echo(plain(said))
     return 0
 
 

@@ -31,7 +31,7 @@ def print_fabric(made: Console, one: PairFabric) -> None:
             spoken(suspect.kind.removeprefix("slow-")),
             " – ".join(suspect.names),
             f"{suspect.effect:+.1%}",
-            f"{suspect.low:+.1%} to {suspect.high:+.1%}",
+            f"{suspect.low:+.1%} {spoken('to')} {suspect.high:+.1%}",
             str(suspect.pairs),
             f"{suspect.chance:.1e}",
         )

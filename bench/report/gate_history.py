@@ -70,7 +70,11 @@ def _caught(found: History) -> str:
 
 
 def _name(one: MetricHistory) -> str:
-    return f"{one.metric} on {one.where}, {one.provenance}"
+    return f"{one.metric}{spoken(' on ')}{_where(one)}"
+
+
+def _where(one: MetricHistory) -> str:
+    return f"{one.where}{spoken(', ')}{spoken(one.provenance)}"
 
 
 def _row(one: MetricHistory) -> tuple[str, ...]:
@@ -78,10 +82,10 @@ def _row(one: MetricHistory) -> tuple[str, ...]:
     assert now is not None
     return (
         one.metric,
-        f"{one.where}, {one.provenance}",
+        _where(one),
         spoken(one.verdict),
         _signed(now.change),
-        f"{now.low * 100:+.1f} to {_signed(now.high)}",
+        f"{now.low * 100:+.1f} {spoken('to')} {_signed(now.high)}",
         format_value(now.before, one.unit),
         format_value(one.level, one.unit),
         now.first,

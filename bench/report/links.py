@@ -8,9 +8,10 @@ from rich.console import Console
 
 from ..analysis.alphabeta import Line, Link
 from ..units import format_value
+from .language import spoken
 from .terminal import line, print_table
 
-_COLUMNS = ("collective", "ranks", "sizes", "α", "95 %", "β (busbw)", "95 % ", "n½", "residual")
+_COLUMNS = ("collective", "ranks", "sizes", "α", "95 %", "β (busbw)", "95 %", "n½", "residual")
 
 
 def print_links(made: Console, found: Sequence[Link]) -> None:
@@ -46,4 +47,4 @@ def _cells(line: Line) -> tuple[str, ...]:
 def _interval(low: float | None, high: float | None, unit: str) -> str:
     """``11 µs to 14 µs``; a bound that the sizes do not give is a question mark."""
     said = (format_value(bound, unit) if bound is not None else "?" for bound in (low, high))
-    return " to ".join(said)
+    return f" {spoken('to')} ".join(said)

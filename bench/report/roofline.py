@@ -91,7 +91,7 @@ def _roofs(made: Console, one: ChipRoofline) -> None:
         format_value(roofs.bandwidth.value if roofs.bandwidth else None, "B/s") for roofs in both
     ]
     rows.append((spoken("memory"), memory[0], "", memory[1], ""))
-    columns = ("roof", "datasheet", "ridge FLOP/B", "measured", "ridge FLOP/B ")
+    columns = ("roof", "datasheet", "ridge FLOP/B", "measured", "ridge FLOP/B")
     print_table(made, columns, rows, right=(1, 2, 3, 4))
 
 

@@ -138,5 +138,5 @@ def _value(one: Value | None, unit: str) -> tuple[str, str]:
         return "–", ""
     if one.low is None or one.high is None:
         return format_value(one.median, unit), ""
-    ends = f"{format_value(one.low, unit)} to {format_value(one.high, unit)}"
+    ends = f"{format_value(one.low, unit)} {spoken('to')} {format_value(one.high, unit)}"
     return format_value(one.median, unit), ends

@@ -236,7 +236,7 @@ def print_next(made: Console, commands: Sequence[tuple[str, str]]) -> None:
     """Commands to go on with, and what each is for: on lines of their own, to be copied."""
     if not commands:
         return
-    line(made, "next:")
+    made.print(spoken("next:"))
     wide = made.width >= NARROW
     width = max(len(command) for command, _ in commands) if wide else 0
     for command, why in commands:
@@ -279,13 +279,14 @@ def print_plan(
 def _listed(items: list[str]) -> str:
     """``a, b and 638 more``."""
     rest = len(items) - most(WORST)
-    return ", ".join(items[: most(WORST)]) + (f" and {rest} more" if rest > 0 else "")
+    return ", ".join(items[: most(WORST)]) + (spoken(f" and {rest} more") if rest > 0 else "")
 
 
 def print_labels(made: Console, inventory: Inventory) -> None:
     """A line a label: which values there are, on how many nodes each."""
     for label, counts in inventory.label_counts().items():
-        said = _listed([f"{value} on {count}" for value, count in counts.items()])
+        form = "{}（{}）" if SPOKEN.get() == "zh" else "{} on {}"
+        said = _listed([form.format(value, count) for value, count in counts.items()])
         line(made, f"label {label}: {said} node(s)")
 
 

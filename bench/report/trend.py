@@ -21,7 +21,7 @@ DRAWN = 6
 
 def print_trend(made: Console, found: History) -> None:
     """Every metric as a plot with its changes in words; of many, a table."""
-    on = f" of {found.node}" if found.node else ""
+    on = f"{spoken(' of ')}{found.node}" if found.node else ""
     began = dict(zip(found.runs, found.began, strict=True))
     drawn = len(found.metrics) <= most(DRAWN)
     if not drawn:
@@ -41,7 +41,8 @@ def print_trend(made: Console, found: History) -> None:
 
 
 def _drawn(made: Console, one: MetricHistory, on: str, began: dict[str, str]) -> None:
-    title = f"{one.metric}{on} on {one.where}, {one.provenance}; {one.better} is better"
+    place = f"{spoken(' on ')}{one.where}{spoken(', ')}{spoken(one.provenance)}"
+    title = f"{one.metric}{on}{place}; {one.better} is better"
     line(made, title, "bold")
     days = [began[run][:10] for run in one.runs]
     places = [one.runs.index(change.first) for change in one.changes]
@@ -83,7 +84,7 @@ def _table(made: Console, found: History, began: dict[str, str]) -> None:
         rows.append(
             (
                 one.metric,
-                f"{one.where}, {one.provenance}",
+                f"{one.where}{spoken(', ')}{spoken(one.provenance)}",
                 str(len(one.runs)),
                 format_value(one.level, one.unit),
                 spoken(one.verdict),
