@@ -83,7 +83,7 @@ def said(changes: Sequence[Change], kind: str) -> Iterator[tuple[str, str]]:
     """(node, sentence): its worst finding of which this became, and how many more there are."""
     for change in changes:
         if those := parted(change)[kind]:
-            more = f"; and {len(those) - 1} more finding(s)" if len(those) > 1 else ""
+            more = f" (and {len(those) - 1} more finding(s))" if len(those) > 1 else ""
             yield change.name, f"{told(those[0])}{more}"
 
 

@@ -34,6 +34,8 @@ _JOINTS = (
 )
 """Between sentences that were put together, and what stands there in Chinese."""
 _APART = ("; ", "<br>", "\n")
+_LABELS = ("note: ", "warning: ", "stays: ", "new: ", "gone: ", "waived: ")
+"""What stands before a sentence, and is said by itself."""
 _OPEN, _CLOSED = "([{", ")]}"
 _LONGEST = 4_000
 """Characters of a text that is looked at: what is longer was not written by us."""
@@ -67,8 +69,10 @@ class Template(NamedTuple):
         if at >= end:
             return None
         found.append(text[at:end])
-        # One sentence: none reaches over a semicolon or a line.
-        over = any(joint in part for joint in _APART for part in found)
+        # One sentence: none reaches over a semicolon, a line or a label.
+        over = found[0].startswith(_LABELS) or any(
+            joint in part for joint in _APART for part in found
+        )
         words = (part for kind, part in zip(self.kinds, found, strict=True) if kind == "#")
         return None if over or any(" " in part for part in words) else found
 

@@ -144,7 +144,8 @@ def _narrow(made: Console, card: Scorecard) -> None:
         line(made, f"{_title(category)}: {', '.join(_standing(category))}", "bold")
         for metric in _achieved(category):
             case, name, achieved, reference, efficiency = _cells(metric)
-            against = f", {efficiency} of {reference}" if metric.efficiency is not None else ""
+            form = "，{1} 的 {0}" if SPOKEN.get() == "zh" else ", {} of {}"
+            against = form.format(efficiency, reference) if metric.efficiency is not None else ""
             line(made, f"  {case}")
             line(made, f"    {name} {achieved}{against}")
 

@@ -12,7 +12,7 @@ from bench.report.language import chinese
 
 SLOT = re.compile(r"\{[=#]?\}")
 WORD = re.compile(r"(?<![\w`./{-])[a-z]{2,}(?![\w`./}-])")
-UNSAID = ("formula", "source", "about", "hint")
+UNSAID = ("formula", "source", "about", "hint", "help")
 """Arguments that go into the reference and into errors, and not into a report."""
 FEWEST = 3
 """Words that make a sentence; what is shorter is a name mostly, and pages are tested for it."""
