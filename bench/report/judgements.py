@@ -11,7 +11,7 @@ from ..analysis.finding import Finding
 from ..analysis.judgements import STANDINGS, Change, Changes
 from .amount import most
 from .evidence import together
-from .language import spoken
+from .language import narrated, spoken
 from .terminal import WORST, line, print_table
 
 KINDS = ("new", "gone", "stays", "waived")
@@ -83,8 +83,9 @@ def said(changes: Sequence[Change], kind: str) -> Iterator[tuple[str, str]]:
     """(node, sentence): its worst finding of which this became, and how many more there are."""
     for change in changes:
         if those := parted(change)[kind]:
-            more = f" (and {len(those) - 1} more finding(s))" if len(those) > 1 else ""
-            yield change.name, f"{told(those[0])}{more}"
+            more = f"; and {len(those) - 1} more finding(s)" if len(those) > 1 else ""
+            # Said before it is put together: a sentence may have semicolons of its own.
+            yield change.name, f"{narrated(told(those[0]))}{spoken(more)}"
 
 
 def told(finding: Finding) -> str:

@@ -242,6 +242,7 @@ def test_what_is_printed_of_runs(runs, tmp_path, words):
             known
             | {
                 "sim",
+                "forms → quick",
                 "group over node",
                 "group over all",
                 *(run.parent.name for run in runs.values()),
@@ -254,9 +255,9 @@ def test_what_is_printed_of_runs(runs, tmp_path, words):
 def test_what_is_printed_of_many_runs(tmp_path):
     made = Runs(tmp_path)
     made.runs(8)
-    made.runs(6, by=1.2, environment={"driver": "550.2"})
+    made.runs(6, by=1.2, environment={"driver_1": "550.2"})
     made.run(state="running")
-    names = {*(f"run-{number:03d}" for number in range(20)), "gemm", "launch", "driver", "quick"}
+    names = {*(f"run-{number:03d}" for number in range(20)), "gemm", "launch", "quick"}
     names |= {"gemm flops", "launch time", "acme-1", str(tmp_path)}
     for words in (
         ("gate", "history", tmp_path),

@@ -290,6 +290,7 @@ TERMINAL: dict[str, str] = {
     "stays": "仍在",
     "{=} (was {=})": "{0}（原名 {1}）",
     "not judged": "未评判",
+    "; and {#} more finding(s)": "；另有 {0} 项发现",
     "run {=} has a verdict and run {=} has none: what they say of nodes is not compared": "运行 {0} 有结论而运行 {1} 没有：不比较其对节点的结论",
     "judged by profile {=}, then by profile {=}": "先按评分方案 {0} 评判，后按 {1}",
     "judged by gate {=}, then by gate {=}": "先按门禁 {0} 评判，后按 {1}",

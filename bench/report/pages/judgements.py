@@ -38,7 +38,7 @@ def _table(one: Changes, language: Language) -> Table:
                 Cell(say(change.after or "not judged")),
                 *(Cell(str(len(those) or ""), len(those)) for those in parted(change).values()),
             ],
-            _more(change),
+            _more(change, language),
             group=say(change.standing),
         )
         for change in one.changes
@@ -46,5 +46,10 @@ def _table(one: Changes, language: Language) -> Table:
     return Table(columns, rows, empty="Nothing changed, and there are no findings.")
 
 
-def _more(change: Change) -> list[str]:
-    return [f"{kind}: {told(item)}" for kind, those in parted(change).items() for item in those]
+def _more(change: Change, language: Language) -> list[str]:
+    say = speaker(language)
+    return [
+        f"{say(kind)}: {say(told(item))}"
+        for kind, those in parted(change).items()
+        for item in those
+    ]
