@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -91,7 +92,7 @@ def command(
         notes=notes,
     )
     if html is not None:
-        _page(html, told, systems, out, language)
+        _page(html, told, folders, language)
     with reader_may_leave():
         if as_json:
             print_json(told)
@@ -107,7 +108,7 @@ def command(
 
 
 def _page(
-    path: Path, told: SideBySide, systems: tuple[str, ...], out: Path, language: Language
+    path: Path, told: SideBySide, systems: Sequence[Sequence[Path]], language: Language
 ) -> None:
     """The comparison with what the runs' own pages show, beside each other."""
     from ..configs import load_chips
@@ -116,12 +117,14 @@ def _page(
     from ..report.pages.beside import beside
     from ..report.pages.comparison import comparison_page
     from ..results import RunReader
-    from ..runs import find_run
+    from .judged import verdict_beside
 
     require_plotly()
     chips = load_chips()
-    sources = [
-        [Source(RunReader(find_run(run, out)), chips, language=language) for run in one.split("+")]
-        for one in systems
-    ]
+
+    def source(folder: Path) -> Source:
+        verdict, notes = verdict_beside(folder)
+        return Source(RunReader(folder), chips, verdict=verdict, notes=notes, language=language)
+
+    sources = [[source(folder) for folder in folders] for folders in systems]
     write(comparison_page(told, language, beside(sources)), path)

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from ..gates import GateReport
     from ..verdicts import Certification
 
+_UNREAD = "a verdict cannot be read and is not compared"
+
 
 def changes(systems: Sequence[Sequence[Path]]) -> tuple[list[Changes], list[str]]:
     """What each system's verdicts say otherwise than those of the one before; what is not compared.
@@ -47,16 +49,25 @@ def changes(systems: Sequence[Sequence[Path]]) -> tuple[list[Changes], list[str]
     return found, notes
 
 
-def _certifications(folders: Sequence[Path], notes: list[str]) -> list[Certification]:
+def verdict_beside(folder: Path) -> tuple[Certification | None, list[str]]:
+    """What `certify` said of a run, where it said anything; why that cannot be read."""
     from ..verdicts import VERDICT, read_verdict
 
+    if (folder / VERDICT).exists():
+        try:
+            return read_verdict(folder), []
+        except HengsuanError as error:  # what was measured is shown all the same
+            return None, [f"{error.where or VERDICT}: {error.message}"]
+    return None, []
+
+
+def _certifications(folders: Sequence[Path], notes: list[str]) -> list[Certification]:
     found = []
     for folder in folders:
-        if (folder / VERDICT).exists():
-            try:
-                found.append(read_verdict(folder))
-            except HengsuanError as error:
-                notes.append(_unread(error))
+        verdict, problems = verdict_beside(folder)
+        notes += [f"{_UNREAD}: {problem}" for problem in problems]
+        if verdict is not None:
+            found.append(verdict)
     return found
 
 
@@ -73,9 +84,5 @@ def _gate(folders: Sequence[Path], notes: list[str]) -> tuple[str, GateReport] |
                 try:
                     return folder.name, read_gate(file)
                 except HengsuanError as error:
-                    notes.append(_unread(error))
+                    notes.append(f"{_UNREAD}: {error.where or file}: {error.message}")
     return None
-
-
-def _unread(error: HengsuanError) -> str:
-    return f"a verdict cannot be read and is not compared: {error.where or ''}: {error.message}"

@@ -39,14 +39,12 @@ for _one in (list_, diff, trend, prune, export, push, pull):
 def show(run: str, out: Path, as_json: bool, rows: bool) -> int:
     """Show a run: one line a case, or every row."""
 
-    from ..analysis.finding import reached
     from ..analysis.summary import summary
     from ..inventory import Inventory
-    from ..report.language import spoken
-    from ..report.terminal import console, line, print_labels, print_table, said_counts, verdict
+    from ..report.cases import print_cases
+    from ..report.terminal import console, line, print_labels, verdict
     from ..results import RunReader
     from ..runs import find_run, shown_state
-    from ..units import format_value
 
     reader = RunReader(find_run(run, out))
     if rows:
@@ -66,28 +64,7 @@ def show(run: str, out: Path, as_json: bool, rows: bool) -> int:
         "",
     )
     print_labels(screen, Inventory(header.nodes, header.fleet))
-    table = []
-    for one in cases:
-        unit, near = one.case.unit, reached(one.median, one.case)
-        why = "; ".join(spoken(f"{status}: {reason}") for status, reason in one.reasons.items())
-        table.append(
-            (
-                one.name,
-                one.case.metric,
-                format_value(one.median, unit),
-                format_value(one.worst, unit),
-                format_value(one.case.expected, unit),
-                "" if near is None else f"{near:.1%}",
-                said_counts(one.statuses) if one.statuses else "",
-                why,
-            )
-        )
-    columns = ("case", "metric", "median", "worst", "expected", "of it", "rows", "why")
-    print_table(screen, columns, table, right=(2, 3, 4, 5))
-    for one in cases:
-        for who, total in one.totals.items():
-            said = f"{one.case.metric} {format_value(total, one.case.unit)} in all"
-            line(screen, f"{one.name}, {who}: {said}")
+    print_cases(screen, cases)
     for event in header.events:
         said = f"{event['kind']}: {event['node']}: {event['text']}"
         line(screen, said)

@@ -41,8 +41,8 @@ def print_trend(made: Console, found: History) -> None:
 
 
 def _drawn(made: Console, one: MetricHistory, on: str, began: dict[str, str]) -> None:
-    place = f"{spoken(' on ')}{one.where}{spoken(', ')}{spoken(one.provenance)}"
-    title = f"{one.metric}{on}{place}; {one.better} is better"
+    where = f"{spoken(' on ')}{one.where}{spoken(', ')}{spoken(one.provenance)}"
+    title = f"{one.metric}{on}{where}; {one.better} is better"
     line(made, title, "bold")
     days = [began[run][:10] for run in one.runs]
     places = [one.runs.index(change.first) for change in one.changes]

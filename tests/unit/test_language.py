@@ -343,7 +343,8 @@ FILES = (
     "report/terminal.py", "report/certification.py", "report/screen.py", "report/picture.py",
     "report/slowest.py", "report/watched.py", "report/runs.py", "report/trend.py",
     "report/facts.py", "report/fabric.py", "report/links.py", "report/scaling.py",
-    "report/roofline.py", "report/gate_history.py", "report/judgements.py", "cli/judged.py",
+    "report/roofline.py", "report/gate_history.py", "report/judgements.py",
+    "report/cases.py", "cli/judged.py",
     "cli/ending.py", "cli/results_verb.py", "cli/history.py", "cli/storing.py", "cli/live.py",
     "cli/watch_verb.py",
 )  # fmt: skip

@@ -18,6 +18,7 @@ from terminals import Terminal
 
 from bench.analysis.finding import Finding
 from bench.analysis.scorecard import Category, MetricScore, Scorecard
+from bench.analysis.summary import summary
 from bench.cli.live import Watching
 from bench.cluster.engine import execute
 from bench.cluster.executor import Event, Page, Progress
@@ -26,6 +27,7 @@ from bench.cluster.simulated import SimulatedExecutor
 from bench.configs import load_chips, load_cluster, load_suite, suite_from_text
 from bench.inventory import Inventory
 from bench.records import Device, DeviceGroup, Header, Node, Row
+from bench.report.cases import print_cases
 from bench.report.language import SPOKEN
 from bench.report.picture import Picture
 from bench.report.screen import Screen
@@ -38,6 +40,7 @@ from bench.report.terminal import (
     print_scorecard,
     print_table,
 )
+from bench.results import RunReader
 from bench.rounds import schedule_for
 
 LONG = "20261124-101530-a-run-with-a-name-that-is-longer-than-the-line"
@@ -124,7 +127,7 @@ def test_a_picture_in_chinese_is_no_wider_than_the_screen(in_chinese, width):
     assert lines[2:4] == ["0%，0 / 1,000 项作业", "..."]
     assert re.fullmatch(r"约剩 12m 3\ds，与此前 3 次运行相同", lines[4])
     assert lines[5:7] == ["7 正常，1 受干扰", "node-00007：缺失或错误的值：1 个"]
-    assert "比通常差 40%" in lines[7] or lines[7].endswith("…")
+    assert "40%（比通常差）" in lines[7] or lines[7].endswith("…")
     assert max(map(cell_len, lines)) <= width
 
 
@@ -568,3 +571,19 @@ def test_a_run_on_a_real_terminal(tmp_path):
     assert "stage 1/3" not in seen.text  # those lines are for logs
     assert "results in results/" in seen.text
     assert "next:" in seen.lines
+
+
+@pytest.mark.parametrize("width", [75, 90, 109])
+def test_cases_keep_within_a_screen_too_narrow_for_their_table(tmp_path, width):
+    seen = ["run", "quick", "--cluster", "small", "--quiet", "--out", tmp_path]
+    assert Terminal(seen, tmp_path).end() == 0
+    (run,) = tmp_path.iterdir()
+    made, written = screen_of(width)
+    cases = summary(RunReader(run))
+    print_cases(made, cases)
+    lines = written().splitlines()
+    table = [line for line in lines if not line.startswith("skipped: ")]
+    assert max(map(cell_len, table)) <= width
+    assert sum(line == "train small batch=4 fp32 over all" for line in table) == 1
+    assert len([line for line in table if line.startswith("  ")]) == len(cases) + 1
+    assert "nothing predicts it" in "".join(lines)

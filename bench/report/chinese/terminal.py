@@ -23,7 +23,7 @@ TERMINAL: dict[str, str] = {
     "as in {#} earlier runs": "与此前 {0} 次运行相同",
     "{=}: values missing or wrong: {#}": "{0}：缺失或错误的值：{1} 个",
     "median of {#}": "{0} 个值的中位数",
-    "{=} {#} worse than usual": "{0} 比通常差 {1}",
+    "{=} worse than usual": "{0}（比通常差）",
     "{=} on {#} node(s)": "{0}，{1} 个节点",
     "since {=}": "始于 {0}",
     "no rows yet": "尚无数据行",
@@ -208,6 +208,7 @@ TERMINAL: dict[str, str] = {
     " of ": "，",
     ", ": "，",
     "to": "至",
+    "pair": "配对",
     "improved since run {=}, {#}": "自运行 {0} 起改善 {1}",
     "regressed since run {=} (first bad run), {#} worse": "自运行 {0}（首个变差的运行）起退步，变差 {1}",
     "last good run {=}": "最后一次正常运行 {0}",
@@ -294,5 +295,5 @@ TERMINAL: dict[str, str] = {
     "run {=} has a verdict and run {=} has none: what they say of nodes is not compared": "运行 {0} 有结论而运行 {1} 没有：不比较其对节点的结论",
     "judged by profile {=}, then by profile {=}": "先按评分方案 {0} 评判，后按 {1}",
     "judged by gate {=}, then by gate {=}": "先按门禁 {0} 评判，后按 {1}",
-    "a verdict cannot be read and is not compared: {=}": "有一份结论无法读取，不作比较：{0}",
+    "a verdict cannot be read and is not compared": "有一份结论无法读取，不作比较",
 }
