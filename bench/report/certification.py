@@ -94,7 +94,7 @@ def _reasons(made: Console, node: NodeVerdict) -> None:
     for text in details(one):
         _line(made, f"  {text}")
     if one.command:
-        made.print(Text(plain(f"  {spoken('again')}: {one.command}")), soft_wrap=True)
+        made.print(Text(plain(f"  {spoken('again')}{spoken(': ')}{one.command}")), soft_wrap=True)
     if rest:
         _line(made, f"  and {len(rest)} more finding(s), in verdict.json")
 

@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rich import box
+from rich.cells import cell_len
 from rich.console import Console
 from rich.measure import Measurement
 from rich.padding import Padding
@@ -238,10 +239,13 @@ def print_next(made: Console, commands: Sequence[tuple[str, str]]) -> None:
     if not commands:
         return
     made.print(spoken("next:"))
-    wide = made.width >= NARROW
-    width = max(len(command) for command, _ in commands) if wide else 0
-    for command, why in commands:
-        made.print(Text(plain(f"  {command.ljust(width)}  # {spoken(why)}")), soft_wrap=True)
+    said = [(command, spoken(why)) for command, why in commands]
+    width = max(cell_len(command) for command, _ in said)
+    # Reasons stand in a column where there is room for it: one that folds is none.
+    wide = made.width >= NARROW and width + max(cell_len(why) for _, why in said) + 6 <= made.width
+    for command, why in said:
+        room = " " * (width - cell_len(command)) if wide else ""
+        made.print(Text(plain(f"  {command}{room}  # {why}")), soft_wrap=True)
 
 
 def print_plan(
@@ -309,8 +313,7 @@ def print_table(
     if made.quiet:
         return
     if made.width < NARROW:
-        colon = "：" if SPOKEN.get() == "zh" else ": "
-        titles = [f"{spoken(name)}{colon}" if name else "" for name in columns]
+        titles = [f"{spoken(name)}{spoken(': ')}" if name else "" for name in columns]
         for row in rows:
             for title, cell in zip(titles, row, strict=True):
                 if cell:

@@ -366,7 +366,6 @@ CODE = (
     "dp: fsdp, tp: ",
     "one way of eight bytes",
     "there and back of eight bytes",
-    "host's free",
     "hengsuan results",
     "Store of a team",
     "hengsuan certif",

@@ -207,6 +207,7 @@ TERMINAL: dict[str, str] = {
     " on ": "，",
     " of ": "，",
     ", ": "，",
+    ": ": "：",
     "to": "至",
     "pair": "配对",
     "improved since run {=}, {#}": "自运行 {0} 起改善 {1}",
