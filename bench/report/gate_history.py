@@ -10,9 +10,11 @@ from ..analysis.gate.change_points import LASTING
 from ..analysis.gate.history import VERDICTS, History, MetricHistory
 from ..units import format_value
 from .language import spoken
-from .terminal import WORST, line, print_table, verdict
+from .terminal import NARROW, WORST, line, print_table, verdict
 
 _COLUMNS = ("metric", "on", "verdict", "worse by", "95 %", "before", "now", "since run", "runs")
+_FEWER, _WIDE = 7, 110
+"""Columns of the table below so many of the screen: the rest stands in the sentences below it."""
 _STYLES = {"regressed": "red", "improved": "green"}
 
 
@@ -20,7 +22,9 @@ def print_history(made: Console, found: History) -> None:
     """What changed as a table, worst first; a sentence for each regression; the rest is counted."""
     told = [one for one in found.metrics if one.now is not None]
     if told:
-        print_table(made, _COLUMNS, [_row(one) for one in told], right=(3, 4, 5, 6, 8))
+        kept = len(_COLUMNS) if made.width < NARROW or made.width >= _WIDE else _FEWER
+        rows = [_row(one)[:kept] for one in told]
+        print_table(made, _COLUMNS[:kept], rows, right=(3, 4, 5, 6, 8))
     for one in told:
         for text in _sentences(one):
             line(made, text, _STYLES[one.verdict])

@@ -406,6 +406,10 @@ def test_the_table_holds_together():
         ("the suite quick does not measure it", "套件 quick 未测量此项"),
         ("not measured: compute, memory", "未测量：计算、内存"),
         ("waited for a <b>; or more", "waited for a <b>; or more"),
+        (
+            "quick on 1 node(s), 2 device(s) (cpu; stand-in), at most 3.6 s of timing → a/b",
+            "quick，1 个节点、2 个设备（cpu；代替设备），计时至多 3.6 s → a/b",
+        ),
         ("((((" * 900, "((((" * 900),
         ("not measured: " * 280, None),
     ],
