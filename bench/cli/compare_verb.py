@@ -51,7 +51,7 @@ def command(
     from ..report.judgements import print_changes
     from ..report.language import speaker
     from ..report.pages.comparison import SideBySide
-    from ..report.terminal import console, line
+    from ..report.terminal import console
     from ..runs import find_run
     from . import reader_may_leave
     from .judged import changes
@@ -101,9 +101,7 @@ def command(
         say = speaker(language)
         screen.print(f"{say(told.provenance)}, {say('profile')} {profile}")
         print_comparison(screen, found, language)
-        print_changes(screen, verdicts)
-        for note in notes:
-            line(screen, f"note: {note}", "yellow")
+        print_changes(screen, verdicts, notes)
     return int(code)
 
 

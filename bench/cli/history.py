@@ -76,7 +76,7 @@ def diff(before: str, after: str, out: Path, as_json: bool) -> int:
     from ..analysis.run_difference import run_difference
     from ..report.judgements import print_changes
     from ..report.runs import print_difference
-    from ..report.terminal import console, line
+    from ..report.terminal import console
     from ..results import RunReader
     from ..runs import find_run
     from .judged import changes
@@ -91,9 +91,7 @@ def diff(before: str, after: str, out: Path, as_json: bool) -> int:
     else:
         screen = console()
         print_difference(screen, found)
-        print_changes(screen, verdicts)
-        for note in notes:
-            line(screen, f"note: {note}", "yellow")
+        print_changes(screen, verdicts, notes)
     return int(code)
 
 

@@ -19,10 +19,10 @@ KINDS = ("new", "gone", "stays", "waived")
 _STYLES = {"new": "red", "gone": "green", "waived": "yellow"}
 
 
-def print_changes(made: Console, found: Iterable[Changes]) -> None:
+def print_changes(made: Console, found: Iterable[Changes], notes: Iterable[str]) -> None:
     """A sentence, a table of who stands otherwise, and the findings; what is the same is counted.
 
-    Findings that stay are shown with ``--verbose``.
+    Findings that stay are shown with ``--verbose``; ``notes`` say what is not compared.
     """
     for one in found:
         line(made, summary(one), "bold")
@@ -49,6 +49,8 @@ def print_changes(made: Console, found: Iterable[Changes]) -> None:
                 line(made, f"{kind}: {group.line()}", _STYLES.get(kind, ""))
             if shown and len(groups) > len(shown):
                 line(made, f"and {len(groups) - len(shown)} more (--verbose)")
+    for note in notes:
+        line(made, f"note: {note}", "yellow")
 
 
 def summary(one: Changes) -> str:

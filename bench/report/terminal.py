@@ -98,7 +98,10 @@ def said_counts(counts: Mapping[Any, int]) -> str:
 
 def print_scorecard(made: Console, card: Scorecard) -> None:
     """The scorecard: what has a value as a table by category, what has none with its reason."""
-    (_narrow if made.width < NARROW else _wide)(made, card)
+    # A category of which nothing has a value is among what is absent, below.
+    shown = [category for category in card.categories if _achieved(category)]
+    if shown:
+        (_narrow if made.width < NARROW else _wide)(made, shown)
     line(made, overall_line(card), "bold")
     absent = _absent(card)
     for text in _merged(absent):
@@ -124,13 +127,13 @@ def print_findings(made: Console, findings: Sequence[Finding]) -> None:
             line(made, text, _style(kind))
 
 
-def _wide(made: Console, card: Scorecard) -> None:
+def _wide(made: Console, shown: Sequence[Category]) -> None:
     table = Table(box=box_of(made), pad_edge=False)
     table.add_column(spoken("case"), overflow="fold")
     table.add_column(spoken("metric"), overflow="fold")
     for name in ("achieved", "reference", "efficiency"):
         table.add_column(spoken(name), justify="right", overflow="fold")
-    for category in card.categories:
+    for category in shown:
         score, coverage = map(spoken, _standing(category))
         table.add_row(_title(category), "", "", coverage, score, style="bold")
         for metric in _achieved(category):
@@ -140,8 +143,8 @@ def _wide(made: Console, card: Scorecard) -> None:
     made.print(table)
 
 
-def _narrow(made: Console, card: Scorecard) -> None:
-    for category in card.categories:
+def _narrow(made: Console, shown: Sequence[Category]) -> None:
+    for category in shown:
         line(made, f"{_title(category)}: {', '.join(_standing(category))}", "bold")
         for metric in _achieved(category):
             case, name, achieved, reference, efficiency = _cells(metric)

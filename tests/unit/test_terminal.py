@@ -8,6 +8,7 @@ import sys
 import threading
 from pathlib import Path
 
+import msgspec
 import pytest
 from rich.cells import cell_len
 from rich.console import Console
@@ -587,3 +588,18 @@ def test_cases_keep_within_a_screen_too_narrow_for_their_table(tmp_path, width):
     assert sum(line == "train small batch=4 fp32 over all" for line in table) == 1
     assert len([line for line in table if line.startswith("  ")]) == len(cases) + 1
     assert "nothing predicts it" in "".join(lines)
+
+
+@pytest.mark.parametrize("width", [50, 120])
+def test_a_category_without_any_value_is_no_row(width):
+    full = card()
+    lacking = MetricScore(
+        name="stream", metric="bandwidth", unit="B/s", absent="not measured", scored=True
+    )
+    memory = Category(name="memory", score=None, coverage=0.0, metrics=[lacking])
+    made, written = screen_of(width)
+    print_scorecard(made, msgspec.structs.replace(full, categories=[*full.categories, memory]))
+    lines = written().splitlines()
+    assert not any(line.strip().startswith("memory") for line in lines)
+    assert any("stream bandwidth: not measured" in line for line in lines)
+    assert any("compute" in line for line in lines)
