@@ -104,6 +104,10 @@ def uid_of(header: Header) -> str:
     An ``id`` is a second and a suite, which runs in two folders may share.
     """
     nodes = [(node.machine or node.id or node.name) for node in header.nodes]
-    begun = (header.id, header.started, header.suite_text, header.command, nodes, header.fleet)
+    fleet = header.fleet
+    if fleet is not None:  # an order of keys there is for texts only
+        apart = {str(index): stated for index, stated in fleet.exceptions.items()}
+        fleet = msgspec.structs.replace(fleet, exceptions=apart)
+    begun = (header.id, header.started, header.suite_text, header.command, nodes, fleet)
     text = msgspec.json.encode(begun, order="deterministic")
     return hashlib.sha256(b"hengsuan run\n" + text).hexdigest()[:32]

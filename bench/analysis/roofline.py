@@ -8,8 +8,8 @@ the run reached with the best matrix product of each dtype and the best STREAM o
 back.
 
 A pure function of a run. A roof that nobody knows is absent; chips of several kinds, and values of
-several provenances, are told apart. The same view says how mature a chip's compiler is: the speed
-of our Triton kernels over that of the best library.
+several provenances, are told apart. The same view says how mature a chip's compiler is
+(`maturity`).
 """
 
 from __future__ import annotations
@@ -27,16 +27,15 @@ from ..errors import HengsuanError
 from ..kernels import costs, shapes
 from ..records import PROVENANCES, STATUSES, Case, Header, Provenance
 from ..results import Columns
-from ..stats import geometric_mean
 from ..units import format_value, parse_size
-from .estimates import Estimate, largest, over, over_groups
+from .estimates import Estimate, largest, over_groups
 from .finding import Finding
+from .maturity import Maturity, maturity
 from .scores import TOLERANCE
 from .summary import group_medians, rows_by_case
 
 _RATES = {"gemm": "flops", "compute": "flops", "stream": "bandwidth", "memory": "bandwidth"}
 """Benchmarks that have a place under the roofs, and the metric that is their height."""
-_LIBRARIES = ("torch", "vendor")
 
 
 class Ceiling(msgspec.Struct, kw_only=True):
@@ -111,26 +110,6 @@ class Point(msgspec.Struct, kw_only=True):
     devices: int
     datasheet: Standing
     measured: Standing
-
-
-class Maturity(msgspec.Struct, kw_only=True):
-    """Speed of the Triton kernels over that of the best library, on equal cases.
-
-    ``ops`` holds the geometric mean over the cases of each operation, ``cases`` how many they are,
-    ``ratio`` the geometric mean over operations: many shapes of one do not outweigh the others.
-    ``low`` to ``high`` is its 95 % interval: in each case both medians err, each in its worse way,
-    the best library as of `estimates.largest`, and all cases err together. The error of a ratio is
-    at most the sum of both errors, that of a mean at most the mean of errors (on the logarithmic
-    scale), so that it covers also where all cases share what disturbs them. None where one of the
-    medians has no interval; ``values`` is how many the least known of them rests on.
-    """
-
-    ratio: float
-    ops: dict[str, float]
-    cases: int
-    low: float | None = None
-    high: float | None = None
-    values: int = 0
 
 
 class ChipRoofline(msgspec.Struct, kw_only=True):
@@ -264,7 +243,7 @@ def _chip(
         datasheet=datasheet,
         measured=measured,
         points=points,
-        maturity=_maturity(rates),
+        maturity=maturity((one.op, one.case, one.rate) for one in rates),
         findings=list(_above(points, datasheet, measured)),
     )
 
@@ -370,43 +349,3 @@ def _above(points: list[Point], datasheet: Roofs, measured: Roofs) -> Iterator[F
                         f"{format_value(roof.value, unit)} ({roof.source}): {why}"
                     )
                     yield Finding(kind="above-roof", name=point.name, text=text)
-
-
-def _maturity(rates: list[_Rate]) -> Maturity | None:
-    """Triton over the best of the libraries, wherever both measured the same case."""
-    alike: dict[str, dict[str, _Rate]] = {}
-    for one in rates:
-        axes = {key: value for key, value in one.case.axes.items() if key != "impl"}
-        key = f"{one.case.stage} {one.case.benchmark} {sorted(axes.items())}"
-        alike.setdefault(key, {})[one.case.axes.get("impl", "")] = one
-    ratios: dict[str, list[Estimate]] = {}
-    for group in alike.values():
-        libraries = [group[impl].rate for impl in _LIBRARIES if impl in group]
-        if libraries and "triton" in group:
-            ours, best = group["triton"], largest(libraries)
-            if best.value > 0:
-                ratios.setdefault(ours.op, []).append(over(ours.rate, best))
-    if not ratios:
-        return None
-    every = [one for found in ratios.values() for one in found]
-    low, high = (_mean(ratios, end) for end in ("low", "high"))
-    ops = {op: geometric_mean([one.value for one in found]) for op, found in ratios.items()}
-    return Maturity(
-        ratio=geometric_mean(list(ops.values())),
-        ops=ops,
-        cases=len(every),
-        low=low,
-        high=high,
-        values=0 if low is None else min(one.values for one in every),
-    )
-
-
-def _mean(ratios: Mapping[str, list[Estimate]], end: str) -> float | None:
-    """The mean over operations of one end of their ratios; None where one has none."""
-    means = []
-    for found in ratios.values():
-        ends = [getattr(one, end) for one in found]
-        if any(one is None for one in ends):
-            return None
-        means.append(geometric_mean(ends))
-    return geometric_mean(means)

@@ -28,7 +28,7 @@ from ..analysis.joining import base, number_of, what
 from ..analysis.joining import retest as retest_name
 from ..analysis.waivers import waived
 from ..cluster.further import Further
-from ..cluster.plan import Part
+from ..cluster.planning import Part
 from ..configs import Entry, Profile, StageConfig, Suite
 from ..configs.waivers import Waiver
 from ..inventory import Inventory

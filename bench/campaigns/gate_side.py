@@ -15,7 +15,7 @@ from typing import TextIO
 import msgspec
 
 from ..cluster.further import Further
-from ..cluster.plan import Part
+from ..cluster.planning import Part
 from ..configs import StageConfig, Suite
 
 PROTOCOL = 1

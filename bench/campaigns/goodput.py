@@ -21,7 +21,7 @@ import numpy as np
 from ..analysis.checkpointing import daly
 from ..analysis.goodput import BENCHMARK, rows_of
 from ..cluster.further import Further
-from ..cluster.plan import Part
+from ..cluster.planning import Part
 from ..configs import Entry, StageConfig, Suite
 from ..inventory import Inventory
 from ..records import Row

@@ -22,6 +22,7 @@ from .metrics import exported, metrics
 from .parameters import Duration, Output, Share
 from .place import given
 from .schedule import check_measures, scheduled, scheduling
+from .scoring import SPEAKING
 from .storing import THEN_STORE, stored
 from .verbs import Verb
 
@@ -66,6 +67,7 @@ if TYPE_CHECKING:
 @ONLY
 @click.option("--dry-run", is_flag=True, help="Print the plan and how long it takes at most.")
 @THEN_STORE
+@SPEAKING
 @JSON
 def command(
     suite: str,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -37,7 +38,8 @@ def command(
 
     A system is ahead of another where their intervals do not overlap, and nowhere else. Different
     chips are compared by their efficiency, each against its own reference. Simulated runs are not
-    compared with measured ones, nor either with a stand-in.
+    compared with measured ones, nor either with a stand-in. Where runs were certified or gated,
+    what their verdicts say otherwise follows.
 
     Exit code: 0 compared; 2 usage; 3 nothing could be ranked.
     """
@@ -46,10 +48,13 @@ def command(
     from ..configs import load_chips
     from ..headers import uid_of
     from ..report.comparison import print_comparison
+    from ..report.judgements import print_changes
     from ..report.language import speaker
     from ..report.pages.comparison import SideBySide
     from ..report.terminal import console
+    from ..runs import find_run
     from . import reader_may_leave
+    from .judged import changes
 
     if len(systems) < 2:
         raise UsageError("a comparison needs two systems or more", hint="compare RUN_A RUN_B")
@@ -76,9 +81,18 @@ def command(
     found = compare(scores(read, scored_by, chips), scored_by.weights)
     every = (found.overall, *found.categories, *found.metrics)
     code = Exit.OK if any(not one.unranked for one in every) else Exit.INCONCLUSIVE
-    told = SideBySide(exit=int(code), profile=profile, provenance=firsts[0].label, comparison=found)
+    folders = [[find_run(run, out) for run in system.split("+")] for system in systems]
+    verdicts, notes = changes(folders)
+    told = SideBySide(
+        exit=int(code),
+        profile=profile,
+        provenance=firsts[0].label,
+        comparison=found,
+        verdicts=verdicts,
+        notes=notes,
+    )
     if html is not None:
-        _page(html, told, systems, out, language)
+        _page(html, told, folders, language)
     with reader_may_leave():
         if as_json:
             print_json(told)
@@ -87,11 +101,12 @@ def command(
         say = speaker(language)
         screen.print(f"{say(told.provenance)}, {say('profile')} {profile}")
         print_comparison(screen, found, language)
+        print_changes(screen, verdicts, notes)
     return int(code)
 
 
 def _page(
-    path: Path, told: SideBySide, systems: tuple[str, ...], out: Path, language: Language
+    path: Path, told: SideBySide, systems: Sequence[Sequence[Path]], language: Language
 ) -> None:
     """The comparison with what the runs' own pages show, beside each other."""
     from ..configs import load_chips
@@ -100,12 +115,14 @@ def _page(
     from ..report.pages.beside import beside
     from ..report.pages.comparison import comparison_page
     from ..results import RunReader
-    from ..runs import find_run
+    from .judged import verdict_beside
 
     require_plotly()
     chips = load_chips()
-    sources = [
-        [Source(RunReader(find_run(run, out)), chips, language=language) for run in one.split("+")]
-        for one in systems
-    ]
+
+    def source(folder: Path) -> Source:
+        verdict, notes = verdict_beside(folder)
+        return Source(RunReader(folder), chips, verdict=verdict, notes=notes, language=language)
+
+    sources = [[source(folder) for folder in folders] for folders in systems]
     write(comparison_page(told, language, beside(sources)), path)

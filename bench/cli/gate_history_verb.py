@@ -8,6 +8,7 @@ import click
 
 from .json_output import JSON, print_json
 from .parameters import Share
+from .scoring import SPEAKING
 from .verbs import Verb
 
 
@@ -29,6 +30,7 @@ from .verbs import Verb
     show_default=True,
     help="What changed by less is not said.",
 )
+@SPEAKING
 @JSON
 def command(folder: Path, last: int, least: float, as_json: bool) -> int:
     """Name the metrics that became slower in a FOLDER of runs, and the first bad run of each.

@@ -10,7 +10,7 @@ import click
 from ..errors import Exit
 from .json_output import JSON, print_json, tell
 from .runs_asked import ASKED, asked_of
-from .scoring import OUT
+from .scoring import OUT, SPEAKING
 from .verbs import Verb
 
 
@@ -19,6 +19,7 @@ from .verbs import Verb
 @ASKED
 @click.option("--last", type=click.IntRange(1), metavar="N", help="Only so many, the newest.")
 @click.option("--store", "url", metavar="URL", help="The runs of a team's store instead.")
+@SPEAKING
 @JSON
 def list_(out: Path, url: str | None, last: int | None, as_json: bool, **asked: Any) -> int:
     """List the runs of a folder or a store, oldest first.
@@ -62,26 +63,35 @@ def list_(out: Path, url: str | None, last: int | None, as_json: bool, **asked: 
 @click.argument("before", metavar="RUN")
 @click.argument("after", metavar="RUN")
 @OUT
+@SPEAKING
 @JSON
 def diff(before: str, after: str, out: Path, as_json: bool) -> int:
     """Show what is different in the second RUN: environment, hardware, values with intervals.
 
-    A value changed where the intervals of both lie apart. --verbose shows also what did not.
+    A value changed where the intervals of both lie apart. --verbose shows also what did not. Where
+    both were certified or gated, what their verdicts say otherwise follows.
 
     Exit code: 0 shown; 3 their values are not compared, or neither has one.
     """
     from ..analysis.run_difference import run_difference
+    from ..report.judgements import print_changes
     from ..report.runs import print_difference
     from ..report.terminal import console
     from ..results import RunReader
     from ..runs import find_run
+    from .judged import changes
 
-    found = run_difference(*(RunReader(find_run(run, out)) for run in (before, after)))
+    folders = [find_run(run, out) for run in (before, after)]
+    found = run_difference(*map(RunReader, folders))
+    verdicts, notes = ([], []) if found.unlike else changes([[folder] for folder in folders])
     code = Exit.OK if found.metrics else Exit.INCONCLUSIVE
     if as_json:
-        print_json({"exit": int(code), "difference": found})
+        told = {"difference": found, "verdicts": verdicts, "notes": notes}
+        print_json({"exit": int(code), **told})
     else:
-        print_difference(console(), found)
+        screen = console()
+        print_difference(screen, found)
+        print_changes(screen, verdicts, notes)
     return int(code)
 
 
@@ -98,6 +108,7 @@ def diff(before: str, after: str, out: Path, as_json: bool) -> int:
     help="Only so many runs, the newest.",
 )
 @OUT
+@SPEAKING
 @JSON
 def trend(metric: str, node: str, chip: str, last: int, out: Path, as_json: bool) -> int:
     """Plot METRIC over the runs of a folder, and say when its level changed.

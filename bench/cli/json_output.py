@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 import click
 
 from ..report.amount import AMOUNT, Amount, quiet
+from ..report.language import narrated
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -46,7 +47,7 @@ def say(text: str) -> None:
 def tell(text: str) -> None:
     """A line on stderr. Where it cannot be written nobody is told, and all goes on."""
     try:
-        click.echo(text, err=True)
+        click.echo(narrated(text), err=True)
     except OSError:
         from ..files import silence
 

@@ -261,7 +261,7 @@ def print_planned(suite: Suite, chips: dict[str, Chip], as_json: bool, **where: 
     """Plan for this machine, a running cluster or a simulated fleet, and print it."""
 
     from ..cluster.engine import row_count
-    from ..cluster.plan import plan
+    from ..cluster.planning import plan
     from ..report.terminal import console, print_plan
     from .planned import outline
 

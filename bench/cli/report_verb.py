@@ -148,19 +148,13 @@ def _html(
 def _source(reader: RunReader, profile: str, language: Language) -> Source:
     """The run with its verdict, where it has one, and its score."""
     from ..configs import load_chips
-    from ..errors import HengsuanError
     from ..report.html.source import Source
-    from ..verdicts import VERDICT, read_verdict
     from .ending import looking_again
+    from .judged import verdict_beside
     from .scoring import checked_profile, scores
 
     chips = load_chips()
-    verdict, notes = None, []
-    if (reader.path / VERDICT).exists():
-        try:
-            verdict = read_verdict(reader.path)
-        except HengsuanError as error:  # what was measured is shown all the same
-            notes = [f"{error.where or VERDICT}: {error.message}"]
+    verdict, notes = verdict_beside(reader.path)
     source = Source(reader, chips, verdict=verdict, notes=notes, language=language)
     source.again = looking_again(reader.header, reader.path)
     source.cards = scores([[source.run]], checked_profile(profile, [source.run]), chips)

@@ -10,7 +10,7 @@ import click
 
 from .history import diff, list_, trend
 from .json_output import JSON, print_json, print_json_line, tell
-from .scoring import OUT
+from .scoring import OUT, SPEAKING
 from .storing import export, prune, pull, push
 from .verbs import Commands
 
@@ -33,19 +33,18 @@ for _one in (list_, diff, trend, prune, export, push, pull):
 @command.command()
 @click.argument("run")
 @OUT
+@SPEAKING
 @JSON
 @click.option("--rows", is_flag=True, help="Every row in full words instead of a line a case.")
 def show(run: str, out: Path, as_json: bool, rows: bool) -> int:
     """Show a run: one line a case, or every row."""
 
-    from ..analysis.finding import reached
     from ..analysis.summary import summary
     from ..inventory import Inventory
-    from ..report.plain import plain
-    from ..report.terminal import console, print_labels, print_table, verdict
+    from ..report.cases import print_cases
+    from ..report.terminal import console, line, print_labels, verdict
     from ..results import RunReader
     from ..runs import find_run, shown_state
-    from ..units import format_value
 
     reader = RunReader(find_run(run, out))
     if rows:
@@ -65,37 +64,17 @@ def show(run: str, out: Path, as_json: bool, rows: bool) -> int:
         "",
     )
     print_labels(screen, Inventory(header.nodes, header.fleet))
-    table = []
-    for one in cases:
-        unit, near = one.case.unit, reached(one.median, one.case)
-        why = "; ".join(f"{status}: {reason}" for status, reason in one.reasons.items())
-        table.append(
-            (
-                one.name,
-                one.case.metric,
-                format_value(one.median, unit),
-                format_value(one.worst, unit),
-                format_value(one.case.expected, unit),
-                "" if near is None else f"{near:.1%}",
-                ", ".join(f"{number} {status}" for status, number in one.statuses.items()),
-                why,
-            )
-        )
-    columns = ("case", "metric", "median", "worst", "expected", "of it", "rows", "why")
-    print_table(screen, columns, table, right=(2, 3, 4, 5))
-    for one in cases:
-        for who, total in one.totals.items():
-            said = f"{one.case.metric} {format_value(total, one.case.unit)} in all"
-            screen.print(plain(f"{one.name}, {who}: {said}"), soft_wrap=True)
+    print_cases(screen, cases)
     for event in header.events:
         said = f"{event['kind']}: {event['node']}: {event['text']}"
-        screen.print(plain(said), soft_wrap=True)
+        line(screen, said)
     return 0
 
 
 @command.command()
 @click.argument("run")
 @OUT
+@SPEAKING
 @JSON
 def roofline(run: str, out: Path, as_json: bool) -> int:
     """Show how near each case comes to what the chip's arithmetic and memory allow."""
@@ -125,6 +104,7 @@ def roofline(run: str, out: Path, as_json: bool) -> int:
 @command.command()
 @click.argument("run")
 @OUT
+@SPEAKING
 @JSON
 def links(run: str, out: Path, as_json: bool) -> int:
     """Split every collective's time into latency and bandwidth, by a line through its sizes."""
@@ -148,6 +128,7 @@ def links(run: str, out: Path, as_json: bool) -> int:
 @command.command()
 @click.argument("run")
 @OUT
+@SPEAKING
 @JSON
 @click.option(
     "--to",
@@ -178,6 +159,7 @@ def scaling(run: str, out: Path, as_json: bool, beyond: tuple[int, ...]) -> int:
 @command.command()
 @click.argument("run")
 @OUT
+@SPEAKING
 @JSON
 @click.option("--metric", default="bandwidth", show_default=True, help="Which metric of the pairs.")
 def fabric(run: str, out: Path, as_json: bool, metric: str) -> int:
@@ -213,6 +195,7 @@ def fabric(run: str, out: Path, as_json: bool, metric: str) -> int:
 @command.command()
 @click.argument("run")
 @OUT
+@SPEAKING
 @JSON
 @click.option(
     "--share",
@@ -273,6 +256,7 @@ def _rows(reader: object, as_json: bool) -> int:
     import msgspec
 
     from ..inventory import Inventory
+    from ..report.language import spoken
     from ..report.plain import plain
     from ..results import RunReader
     from ..rounds import schedule_for
@@ -289,8 +273,8 @@ def _rows(reader: object, as_json: bool) -> int:
         names = [inventory.rank_name(rank) for rank in ranks[:8]]
         stated = 0 <= row.conditions < len(header.conditions)
         known = header.conditions[row.conditions] if stated else None
-        more = f" and {len(ranks) - 8} more" if len(ranks) > 8 else ""
-        more += f" in {known.library}" if known is not None and known.library else ""
+        more = spoken(f" and {len(ranks) - 8} more") if len(ranks) > 8 else ""
+        more += spoken(f" in {known.library}") if known is not None and known.library else ""
         if as_json:
             full = {
                 **msgspec.structs.asdict(row),
@@ -304,11 +288,12 @@ def _rows(reader: object, as_json: bool) -> int:
         spread = ""
         if row.n > 1:
             low, high = format_value(row.low, case.unit), format_value(row.high, case.unit)
-            spread = f" ({low} to {high}, n={row.n})"
-        reason = f": {row.reason}" if row.reason else ""
+            spread = f" ({low} {spoken('to')} {high}, n={row.n})"
+        reason = f": {spoken(row.reason)}" if row.reason else ""
         said = (
-            f"{row.time:9.3f} s  {case.label()} {case.metric} on {', '.join(names)}{more}, "
-            f"repeat {row.repeat}: {value}{spread} {row.status}, {row.provenance}{reason}"
+            f"{row.time:9.3f} s  {case.label()} {case.metric}{spoken(' on ')}{', '.join(names)}"
+            f"{more}, {spoken(f'repeat {row.repeat}')}: {value}{spread} {spoken(row.status)}, "
+            f"{spoken(row.provenance)}{reason}"
         )
         click.echo(plain(said))
     return 0

@@ -22,6 +22,7 @@ from .measuring import (
 )
 from .metrics import exported, metrics
 from .schedule import check_measures, scheduled, scheduling
+from .scoring import SPEAKING
 from .storing import THEN_STORE, stored
 from .verbs import Verb
 
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
 @SET
 @click.option("--dry-run", is_flag=True, help="Print the plan, with --address for a cluster.")
 @THEN_STORE
+@SPEAKING
 @JSON
 def command(
     suite: str,

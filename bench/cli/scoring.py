@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
+
+from ..report.language import SPOKEN, Language
 
 if TYPE_CHECKING:
     from ..analysis.scores import Scorecard
     from ..analysis.subject import Readiness, Run
     from ..configs import Chip, Facility, Profile
+
+F = TypeVar("F", bound=Callable[..., Any])
 
 OUT = click.option(
     "--out",
@@ -23,14 +27,31 @@ OUT = click.option(
 PROFILE = click.option(
     "--profile", default="cluster", show_default=True, help="Profile of the scores."
 )
-LANGUAGE = click.option(
-    "--lang",
-    "language",
-    type=click.Choice(["en", "zh"]),
-    default="en",
-    show_default=True,
-    help="Language of what is printed.",
-)
+
+
+def _speaking(expose: bool) -> Callable[[F], F]:
+    def speak(context: click.Context, _: click.Parameter, value: Language) -> Language:
+        # What a run was begun with is parsed as well (`begun`), and nobody asks for that now.
+        if not context.resilient_parsing:
+            before = SPOKEN.set(value)
+            context.call_on_close(lambda: SPOKEN.reset(before))
+        return value
+
+    return click.option(
+        "--lang",
+        "language",
+        type=click.Choice(["en", "zh"]),
+        default="en",
+        show_default=True,
+        callback=speak,
+        expose_value=expose,
+        help="Language of what is printed.",
+    )
+
+
+LANGUAGE = _speaking(True)
+SPEAKING = _speaking(False)
+"""The same for verbs that print on the terminal only, which speaks it by itself."""
 
 _NEEDED = ("repeat", "value", "low", "high", "n", "status", "provenance", "reasons")
 """Columns that scores rest on: not when and under which conditions a value was taken."""

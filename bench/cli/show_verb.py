@@ -28,15 +28,22 @@ def _print(found: Any, as_json: bool, columns: tuple[str, ...]) -> int:
 
 
 @command.command()
+@click.argument("names", nargs=-1, metavar="[BENCHMARK]...")
 @JSON
-def benchmarks(as_json: bool) -> int:
-    """Benchmarks: scope, axes with defaults, metrics."""
+def benchmarks(names: tuple[str, ...], as_json: bool) -> int:
+    """Benchmarks and what they are for; of those named, or with --verbose, axes and metrics."""
     import inspect
 
+    from ..errors import unknown
+    from ..report.amount import verbose
     from ..workloads.base import axes_of, problems, registry
 
+    known = registry()
+    for name in names:
+        if name not in known:
+            raise unknown("benchmark", name, known)
     found = []
-    for name, cls in sorted(registry().items()):
+    for name, cls in sorted((name, known[name]) for name in names or known):
         found.append(
             {
                 "benchmark": name,
@@ -53,7 +60,8 @@ def benchmarks(as_json: bool) -> int:
                 else (inspect.getdoc(cls) or "").split("\n")[0],
             }
         )
-    _print(found, as_json, ("benchmark", "scope", "axes", "metrics", "about"))
+    whole = ("axes", "metrics") if names or verbose() else ()
+    _print(found, as_json, ("benchmark", "scope", *whole, "about"))
     for name, problem in problems().items():
         tell(f"plugin {name} cannot be loaded: {problem}")
     return 0

@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from ..errors import Exit, HengsuanError, InfraError, UsageError
+from ..report.language import narrated, spoken
 from .json_output import JSON, print_json, say, tell
 from .parameters import Days, Output
 from .runs_asked import ASKED, asked_of
-from .scoring import OUT
+from .scoring import OUT, SPEAKING
 from .verbs import Verb
 
 if TYPE_CHECKING:
@@ -90,6 +91,7 @@ def _later(store: Store, url: str, folder: Path) -> str:
 @click.argument("runs", nargs=-1, metavar="[RUN]...")
 @STORE
 @OUT
+@SPEAKING
 @JSON
 def push(runs: tuple[str, ...], url: str | None, out: Path, as_json: bool) -> int:
     """Write runs into a team's store; without RUN all of the folder that have ended.
@@ -139,10 +141,11 @@ def push(runs: tuple[str, ...], url: str | None, out: Path, as_json: bool) -> in
     for path, why in problems.items():
         tell(plain_lines(f"not pushed: {path}: {why}"))
     count = {how: list(done.values()).count(how) for how in ("new", "newer", "there")}
-    click.echo(
+    line = (
         f"{store.name}: {count['new']} new, {count['newer']} brought up to date, "
         f"{count['there']} were there"
     )
+    click.echo(narrated(line))
     if going:
         say(f"{going} run(s) that have not ended were left out")
     if left:
@@ -155,6 +158,7 @@ def push(runs: tuple[str, ...], url: str | None, out: Path, as_json: bool) -> in
 @STORE
 @OUT
 @ASKED
+@SPEAKING
 @JSON
 def pull(runs: tuple[str, ...], url: str | None, out: Path, as_json: bool, **asked: Any) -> int:
     """Bring runs from a team's store into the folder; without RUN all that are asked for.
@@ -228,6 +232,7 @@ def _slowly(things: Sequence[T], done: str) -> Iterator[T]:
 @click.option("--dry-run", is_flag=True, help="Say what would go; delete nothing.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @OUT
+@SPEAKING
 @JSON
 def prune(
     keep: int | None,
@@ -267,7 +272,8 @@ def prune(
     if not as_json:
         for run in made.going:
             state = shown_state(run.path, run.state)
-            more = "" if quiet() else f"  {run.suite}, {state}, {run.provenance}, {run.started}"
+            known = f"{spoken(state)}, {spoken(run.provenance)}"
+            more = "" if quiet() else f"  {run.suite}, {known}, {run.started}"
             click.echo(plain(f"{run.id}{more}"))
         for name, why in made.staying.items():
             say(plain(f"stays: {name}: {why}"))
@@ -276,7 +282,7 @@ def prune(
         say(f"{len(ids)} run(s), {format_size(made.size) if made.size else '0B'}")
     if not dry_run and ids:
         if not yes and not as_json:
-            click.confirm("delete them?", abort=True, err=True)
+            click.confirm(narrated("delete them?"), abort=True, err=True)
         elif not yes:
             raise UsageError("--json asks nothing", hint="add --yes or --dry-run")
         sweep(out)
@@ -307,6 +313,7 @@ def prune(
 @click.argument("runs", nargs=-1, required=True, metavar="RUN...")
 @click.argument("file", type=Output())
 @OUT
+@SPEAKING
 @JSON
 def export(runs: tuple[str, ...], file: Path, out: Path, as_json: bool) -> int:
     """Write runs into one FILE: NAME.tar.gz (their folders), NAME.jsonl or NAME.csv (every row).
@@ -328,5 +335,5 @@ def export(runs: tuple[str, ...], file: Path, out: Path, as_json: bool) -> int:
         size = file.stat().st_size
         print_json({"file": str(file), "bytes": size, "runs": [one.name for one in folders]})
     else:
-        click.echo(f"{file}: {len(folders)} run(s), {os.path.getsize(file)} bytes")
+        click.echo(narrated(f"{file}: {len(folders)} run(s), {os.path.getsize(file)} bytes"))
     return 0

@@ -9,7 +9,7 @@ import click
 
 from ..errors import UsageError
 from .json_output import JSON, print_json
-from .scoring import OUT
+from .scoring import OUT, SPEAKING
 from .verbs import Verb
 
 if TYPE_CHECKING:
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 @click.command(cls=Verb, name="watch")
 @click.argument("run", required=False)
 @OUT
+@SPEAKING
 @JSON
 def command(run: str | None, out: Path, as_json: bool) -> int:
     """Look at RUN while it is measured, by default the newest that has not ended; end with it.

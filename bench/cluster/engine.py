@@ -21,7 +21,8 @@ from .executor import Done, Executor, Page
 from .further import Campaign, Following
 from .journal import Journal
 from .observer import Observer, Several
-from .plan import Plan, Stage, plan, schedules_of
+from .plan import Plan, Stage, schedules_of
+from .planning import plan
 from .resuming import continues, same_run
 from .wire import Clock
 

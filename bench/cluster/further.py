@@ -10,7 +10,8 @@ import msgspec
 
 from ..configs import Chip, StageConfig, Suite
 from ..inventory import Inventory
-from .plan import Part, Plan, extended
+from .plan import Plan
+from .planning import Part, extended
 
 
 class Further(msgspec.Struct, kw_only=True, frozen=True):

@@ -24,6 +24,7 @@ from .evidence import (
     verdict_line,
     waived,
 )
+from .language import narrated, spoken
 from .plain import plain
 from .terminal import NARROW, WORST, box_of, verdict
 
@@ -56,7 +57,7 @@ def print_certification(made: Console, found: Certification) -> None:
         for scheduler, lines in commands.items():
             _line(made, f"\n{kind} ({scheduler}):")
             for text in lines[: most(FEW)]:
-                _line(made, f"  {text}")
+                made.print(Text(plain(f"  {text}")), soft_wrap=True)
             if more := lines[most(FEW) :]:
                 _line(made, f"  and {len(more)} more, in verdict.json")
     for note in found.notes:
@@ -67,13 +68,13 @@ def _overview(made: Console, worst: Iterable[NodeVerdict]) -> None:
     """A row for each node; what makes it worse than another stands in one column."""
     table = Table(box=box_of(made), pad_edge=False)
     for name in ("rejected", "found"):
-        table.add_column(name, overflow="fold")
+        table.add_column(spoken(name), overflow="fold")
     for name in ("value", "expected", "worse by"):
-        table.add_column(name, justify="right", overflow="fold")
+        table.add_column(spoken(name), justify="right", overflow="fold")
     for node in worst:
         one = node.evidence[0] if node.evidence else None
         cells = (about(one), *figures(one)) if one is not None else (UNEXPLAINED, "", "", "")
-        table.add_row(Text(plain(node.node)), *map(Text, cells))
+        table.add_row(Text(plain(node.node)), *map(Text, map(narrated, cells)))
     made.print(table)
 
 
@@ -93,7 +94,7 @@ def _reasons(made: Console, node: NodeVerdict) -> None:
     for text in details(one):
         _line(made, f"  {text}")
     if one.command:
-        _line(made, f"  again: {one.command}")
+        made.print(Text(plain(f"  {spoken('again')}{spoken(': ')}{one.command}")), soft_wrap=True)
     if rest:
         _line(made, f"  and {len(rest)} more finding(s), in verdict.json")
 
@@ -108,4 +109,4 @@ def _alike(made: Console, kind: str, groups: list[Alike], style: str) -> None:
 
 def _line(made: Console, text: str, style: str = "") -> None:
     head, newline, rest = text.rpartition("\n") if text.startswith("\n") else ("", "", text)
-    made.print(Text(f"{head}{newline}{plain(rest)}", style=style), soft_wrap=True)
+    made.print(Text(f"{head}{newline}{plain(narrated(rest))}", style=style), soft_wrap=True)

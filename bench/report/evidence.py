@@ -97,7 +97,7 @@ def inconclusive(found: Certification) -> list[Alike]:
             unsure = [one for one in node.evidence if one.verdict == "inconclusive"]
             why = unsure or node.evidence
             said.append((node.node, _unsure(why[0]) if why else "no reason is given"))
-    return _alike(said)
+    return together(said)
 
 
 def _unsure(one: Evidence) -> str:
@@ -112,10 +112,10 @@ def waived(found: Certification) -> list[Alike]:
         for node in found.nodes
         for one in node.waived
     ]
-    return _alike(said, exactly=True)
+    return together(said, exactly=True)
 
 
-def _alike(said: Iterable[tuple[str, str]], exactly: bool = False) -> list[Alike]:
+def together(said: Iterable[tuple[str, str]], exactly: bool = False) -> list[Alike]:
     """What is said of most nodes first; the same but for figures is the same, unless exactly."""
     groups: dict[str, list[tuple[str, str]]] = {}
     for node, text in said:

@@ -11,7 +11,9 @@ from rich.text import Text
 from ..analysis.drift import Drift
 from ..analysis.health import Incident
 from ..records import Header, Node
-from .terminal import print_table
+from .language import spoken
+from .plain import plain
+from .terminal import line, print_table
 
 SHOWN = 100
 """Lines of each table; the rest is counted."""
@@ -22,7 +24,7 @@ def print_differences(
 ) -> None:
     """Nodes that differ from their neighbours and what happened to nodes, or that nothing did."""
     if header.fleet is not None and not header.fleet.facts:
-        made.print("a simulated fleet: its nodes state no facts")
+        line(made, "a simulated fleet: its nodes state no facts")
         return
     if drifts:
         rows = [
@@ -35,26 +37,24 @@ def print_differences(
         known = len([node for node in header.nodes if node.facts])
         if header.fleet is not None:
             known = header.fleet.count
-        made.print(f"no node differs from a majority of its kind ({known} node(s) state facts)")
+        line(made, f"no node differs from a majority of its kind ({known} node(s) state facts)")
     if happened:
-        told = [(one.kind, one.node, one.stage, one.text) for one in happened[:SHOWN]]
+        told = [(spoken(one.kind), one.node, one.stage, one.text) for one in happened[:SHOWN]]
         print_table(made, ("kind", "node", "stage", "what"), told)
         _rest(made, len(happened), "incidents")
     else:
-        made.print("no counter of errors grew, and no line of a kernel's log spoke of hardware")
+        line(made, "no counter of errors grew, and no line of a kernel's log spoke of hardware")
 
 
 def print_node(made: Console, node: Node) -> None:
     """Every fact that a node states, one a line."""
-    made.print(Text(f"node {node.name} ({node.id})", style="bold"))
+    line(made, f"node {node.name} ({node.id})", "bold")
     for path, value in _lines(node.facts, ""):
-        made.print(Text(f"  {path}: {value}"), soft_wrap=True)
+        made.print(Text(plain(f"  {path}: {value}")), soft_wrap=True)
     for index, device in enumerate(node.devices):
-        made.print(
-            Text(f"  device {index}: {device.name}, {device.firmware or 'firmware unknown'}")
-        )
+        line(made, f"  device {index}: {device.name}, {device.firmware or 'firmware unknown'}")
         for path, value in _lines(device.facts, ""):
-            made.print(Text(f"    {path}: {value}"), soft_wrap=True)
+            made.print(Text(plain(f"    {path}: {value}")), soft_wrap=True)
 
 
 def _lines(facts: Mapping[str, Any], start: str) -> Iterator[tuple[str, str]]:
@@ -71,4 +71,4 @@ def _said(value: Any) -> str:
 
 def _rest(made: Console, count: int, what: str) -> None:
     if count > SHOWN:
-        made.print(f"{count - SHOWN} more {what}; --json has them all")
+        line(made, f"{count - SHOWN} more {what}; --json has them all")

@@ -5,15 +5,16 @@ from __future__ import annotations
 from collections import Counter
 
 from rich.console import Console
-from rich.text import Text
 
 from ..analysis.gate.change_points import LASTING
 from ..analysis.gate.history import VERDICTS, History, MetricHistory
 from ..units import format_value
-from .plain import plain
-from .terminal import WORST, print_table, verdict
+from .language import spoken
+from .terminal import NARROW, WORST, line, print_table, verdict
 
 _COLUMNS = ("metric", "on", "verdict", "worse by", "95 %", "before", "now", "since run", "runs")
+_FEWER, _WIDE = 7, 110
+"""Columns of the table below so many of the screen: the rest stands in the sentences below it."""
 _STYLES = {"regressed": "red", "improved": "green"}
 
 
@@ -21,18 +22,18 @@ def print_history(made: Console, found: History) -> None:
     """What changed as a table, worst first; a sentence for each regression; the rest is counted."""
     told = [one for one in found.metrics if one.now is not None]
     if told:
-        print_table(
-            made, _COLUMNS, [tuple(map(plain, _row(one))) for one in told], right=(3, 4, 5, 6, 8)
-        )
+        kept = len(_COLUMNS) if made.width < NARROW or made.width >= _WIDE else _FEWER
+        rows = [_row(one)[:kept] for one in told]
+        print_table(made, _COLUMNS[:kept], rows, right=(3, 4, 5, 6, 8))
     for one in told:
-        for line in _sentences(one):
-            made.print(Text(plain(line), style=_STYLES[one.verdict]), soft_wrap=True)
-    for line in _notes(found):
-        made.print(Text(f"note: {plain(line)}"), soft_wrap=True)
-    for note in found.notes:
-        made.print(Text(f"note: {plain(note)}", style="yellow"), soft_wrap=True)
-    if line := _caught(found):
-        made.print(Text(plain(line)), soft_wrap=True)
+        for text in _sentences(one):
+            line(made, text, _STYLES[one.verdict])
+    for text in _notes(found):
+        line(made, f"note: {text}")
+    for text in found.notes:
+        line(made, f"note: {text}", "yellow")
+    if text := _caught(found):
+        line(made, text)
     verdict(made, _summary(found))
 
 
@@ -73,7 +74,11 @@ def _caught(found: History) -> str:
 
 
 def _name(one: MetricHistory) -> str:
-    return f"{one.metric} on {one.where}, {one.provenance}"
+    return f"{one.metric}{spoken(' on ')}{_where(one)}"
+
+
+def _where(one: MetricHistory) -> str:
+    return f"{one.where}{spoken(', ')}{spoken(one.provenance)}"
 
 
 def _row(one: MetricHistory) -> tuple[str, ...]:
@@ -81,10 +86,10 @@ def _row(one: MetricHistory) -> tuple[str, ...]:
     assert now is not None
     return (
         one.metric,
-        f"{one.where}, {one.provenance}",
-        one.verdict,
+        _where(one),
+        spoken(one.verdict),
         _signed(now.change),
-        f"{now.low * 100:+.1f} to {_signed(now.high)}",
+        f"{now.low * 100:+.1f} {spoken('to')} {_signed(now.high)}",
         format_value(now.before, one.unit),
         format_value(one.level, one.unit),
         now.first,

@@ -10,11 +10,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
+from contextvars import ContextVar
 from functools import cache, lru_cache
 from typing import Literal, NamedTuple, TypeAlias
 
 Language: TypeAlias = Literal["en", "zh"]
 Say: TypeAlias = Callable[[str], str]
+
+SPOKEN: ContextVar[Language] = ContextVar("spoken", default="en")
+"""Of what this command prints on the terminal (``--lang``); pages are told theirs."""
 
 _HAN = re.compile("[\u4e00-\u9fff]")
 _SLOT = re.compile(r"\{([=#]?)\}")
@@ -30,6 +34,8 @@ _JOINTS = (
 )
 """Between sentences that were put together, and what stands there in Chinese."""
 _APART = ("; ", "<br>", "\n")
+_LABELS = ("note: ", "warning: ", "stays: ", "new: ", "gone: ", "waived: ")
+"""What stands before a sentence, and is said by itself."""
 _OPEN, _CLOSED = "([{", ")]}"
 _LONGEST = 4_000
 """Characters of a text that is looked at: what is longer was not written by us."""
@@ -63,8 +69,10 @@ class Template(NamedTuple):
         if at >= end:
             return None
         found.append(text[at:end])
-        # One sentence: none reaches over a semicolon or a line.
-        over = any(joint in part for joint in _APART for part in found)
+        # One sentence: none reaches over a semicolon, a line or a label.
+        over = found[0].startswith(_LABELS) or any(
+            joint in part for joint in _APART for part in found
+        )
         words = (part for kind, part in zip(self.kinds, found, strict=True) if kind == "#")
         return None if over or any(" " in part for part in words) else found
 
@@ -99,6 +107,17 @@ def speaker(language: Language) -> Say:
 def narrator(language: Language) -> Say:
     """What says a text in a language where a name may stand as well."""
     return prose if language == "zh" else english
+
+
+def spoken(text: str) -> str:
+    """A text in the language of this command."""
+    return speaker(SPOKEN.get())(text)
+
+
+def narrated(text: str) -> str:
+    """The same where a name may stand as well, and blanks before it."""
+    said = text.lstrip(" ")
+    return f"{text[: len(text) - len(said)]}{narrator(SPOKEN.get())(said)}"
 
 
 @cache

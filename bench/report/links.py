@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from rich.console import Console
-from rich.text import Text
 
 from ..analysis.alphabeta import Line, Link
 from ..units import format_value
-from .terminal import print_table
+from .language import spoken
+from .terminal import line, print_table
 
-_COLUMNS = ("collective", "ranks", "sizes", "α", "95 %", "β (busbw)", "95 % ", "n½", "residual")
+_COLUMNS = ("collective", "ranks", "sizes", "α", "95 %", "β (busbw)", "95 %", "n½", "residual")
 
 
 def print_links(made: Console, found: Sequence[Link]) -> None:
@@ -30,8 +30,7 @@ def print_links(made: Console, found: Sequence[Link]) -> None:
         print_table(made, _COLUMNS, rows, right=(1, 2, 3, 5, 7, 8))
     for one in found:
         if one.line is None:
-            text = f"{one.name}, {one.ranks} ranks: {one.problem}"
-            made.print(Text(text, style="dim"), soft_wrap=True)
+            line(made, f"{one.name}, {one.ranks} ranks: {one.problem}", "dim")
 
 
 def _cells(line: Line) -> tuple[str, ...]:
@@ -48,4 +47,4 @@ def _cells(line: Line) -> tuple[str, ...]:
 def _interval(low: float | None, high: float | None, unit: str) -> str:
     """``11 µs to 14 µs``; a bound that the sizes do not give is a question mark."""
     said = (format_value(bound, unit) if bound is not None else "?" for bound in (low, high))
-    return " to ".join(said)
+    return f" {spoken('to')} ".join(said)

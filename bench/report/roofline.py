@@ -9,7 +9,8 @@ from rich.text import Text
 
 from ..analysis.roofline import ChipRoofline, Point, Roofs, Standing
 from ..units import format_value
-from .terminal import print_findings, print_table
+from .language import spoken
+from .terminal import line, print_findings, print_table
 
 WIDTH, HEIGHT = 64, 14
 """Columns and rows of the drawing, without its labels: it fits a terminal of 80 columns."""
@@ -18,18 +19,18 @@ WIDTH, HEIGHT = 64, 14
 def print_roofline(made: Console, one: ChipRoofline) -> None:
     """One chip: its roofs, the drawing, every case, the compiler's maturity, findings."""
     devices = f"{one.devices} device{'s' if one.devices > 1 else ''}"
-    made.print(Text(f"{one.chip}: {devices}, {one.provenance}", style="bold"))
+    line(made, f"{one.chip}: {devices}, {one.provenance}", "bold")
     _roofs(made, one)
-    for line in drawing(one):
-        made.print(Text(f"  {line}"), no_wrap=True, crop=True)
+    for drawn in drawing(one):
+        made.print(Text(f"  {drawn}"), no_wrap=True, crop=True)
     columns = ("case", "FLOP/B", "achieved", "datasheet", "measured", "limit")
     print_table(made, columns, [_cells(point) for point in one.points], right=(1, 2, 3, 4))
-    _say(made, "datasheet, measured: achieved over the lower of these roofs; limit: which that is")
+    line(made, "datasheet, measured: achieved over the lower of these roofs; limit: which that is")
     if any(_nearer(point).limit and not _nearer(point).certain for point in one.points):
-        _say(made, "?: the other roof is unknown, and may be the lower one")
+        line(made, "?: the other roof is unknown, and may be the lower one")
     if one.maturity is not None:
         ops = ", ".join(f"{op} {ratio:.2f}" for op, ratio in one.maturity.ops.items())
-        _say(
+        line(
             made,
             f"compiler maturity {one.maturity.ratio:.2f}: speed of the Triton kernels over that of "
             f"the best library, geometric mean over operations ({ops})",
@@ -73,7 +74,7 @@ def drawing(one: ChipRoofline) -> list[str]:
     for x, y in points:
         mark(x, y, "o")
     labels = {0: format_value(10**top, ""), HEIGHT - 1: format_value(10**bottom, "")}
-    lines = [f"FLOP/s under the roofs of the {name}"]
+    lines = [spoken(f"FLOP/s under the roofs of the {name}")]
     lines += [f"{labels.get(i, ''):>9} |{''.join(row).rstrip()}" for i, row in enumerate(grid)]
     lines.append(f"{'':>9} +{'-' * WIDTH}")
     first, last = f"{10**left:.2g}", f"{10**right:.2g}"
@@ -89,8 +90,8 @@ def _roofs(made: Console, one: ChipRoofline) -> None:
     memory = [
         format_value(roofs.bandwidth.value if roofs.bandwidth else None, "B/s") for roofs in both
     ]
-    rows.append(("memory", memory[0], "", memory[1], ""))
-    columns = ("roof", "datasheet", "ridge FLOP/B", "measured", "ridge FLOP/B ")
+    rows.append((spoken("memory"), memory[0], "", memory[1], ""))
+    columns = ("roof", "datasheet", "ridge FLOP/B", "measured", "ridge FLOP/B")
     print_table(made, columns, rows, right=(1, 2, 3, 4))
 
 
@@ -114,7 +115,7 @@ def _cells(point: Point) -> tuple[str, ...]:
         achieved,
         _percent(point.datasheet),
         _percent(point.measured),
-        nearer.limit + ("" if nearer.certain or not nearer.limit else "?"),
+        spoken(nearer.limit) + ("" if nearer.certain or not nearer.limit else "?"),
     )
 
 
@@ -125,7 +126,3 @@ def _nearer(point: Point) -> Standing:
 
 def _percent(standing: Standing) -> str:
     return "–" if standing.fraction is None else f"{standing.fraction:.1%}"
-
-
-def _say(made: Console, text: str) -> None:
-    made.print(Text(text), soft_wrap=True)

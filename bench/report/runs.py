@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from ..index import RunInfo
 from ..records import labelled
 from .amount import most, quiet, verbose
+from .language import spoken
 from .plain import plain
 
 if TYPE_CHECKING:
@@ -45,7 +46,7 @@ def print_runs(runs: Sequence[RunInfo], echo: Callable[[str], None]) -> None:
         for run in runs:
             echo(plain(run.id))
         return
-    rows = [_COLUMNS, *(_cells(run) for run in runs)]
+    rows = [tuple(map(spoken, _COLUMNS)), *(_cells(run) for run in runs)]
     room = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
     for less in _LESS:
         # Of a run with a problem nothing else is known: it need not stand in a column.
@@ -79,11 +80,11 @@ def _cells(run: RunInfo) -> tuple[str, ...]:
         run.id,
         run.suite,
         run.started,
-        run.state,
-        run.executor,
-        labelled(run.provenance, run.stands_for),
+        spoken(run.state),
+        spoken(run.executor),
+        spoken(labelled(run.provenance, run.stands_for)),
         run.nodes if len(run.nodes) <= 40 else f"{run.nodes[:39]}…",
-        run.problem,
+        spoken(run.problem),
     )
     return tuple(text if text.isprintable() else plain(text) for text in cells)
 
@@ -96,16 +97,14 @@ def _width(text: str) -> int:
 
 def print_difference(made: Console, found: RunDifference) -> None:
     """What changed around the measurements, then the metrics that lie apart, the rest counted."""
-    from rich.text import Text
-
     from ..analysis.run_difference import STATES
-    from .terminal import print_table, verdict
+    from .terminal import line, print_table, verdict
 
     for title, lines in (("changed", found.environment), ("hardware", found.hardware)):
-        for line in lines:
-            made.print(Text(plain(f"{title}: {line}")), soft_wrap=True)
+        for text in lines:
+            line(made, f"{title}: {text}")
     if not (found.environment or found.hardware):
-        made.print(Text("changed: nothing that their headers tell"), soft_wrap=True)
+        line(made, "changed: nothing that their headers tell")
     if found.unlike:
         verdict(made, f"{found.unlike}: their values are not compared", "yellow")
         return
@@ -115,18 +114,21 @@ def print_difference(made: Console, found: RunDifference) -> None:
         columns = ("metric", "", "by", "before", "95 %", "after", "95 %")
         print_table(made, columns, [_metric(one) for one in shown], right=(2, 3, 5))
     if len(told) > len(shown):
-        made.print(Text(f"and {len(told) - len(shown)} more (--verbose)"), soft_wrap=True)
+        line(made, f"and {len(told) - len(shown)} more (--verbose)")
     counts = [f"{found.count(state)} {state}" for state in STATES if found.count(state)]
     verdict(made, f"{found.before} → {found.after}: {', '.join(counts) or 'no metric'}")
     if found.count("worse") + found.count("better"):
-        text = "the intervals are of single runs; whether it is slower beyond doubt, a gate says"
-        made.print(Text(text), soft_wrap=True)
+        line(
+            made, "the intervals are of single runs; whether it is slower beyond doubt, a gate says"
+        )
 
 
 def _metric(one: MetricChange) -> tuple[str, ...]:
     change = "" if one.change is None else f"{one.change * 100:+.1f} %"
     before, after = _value(one.before, one.unit), _value(one.after, one.unit)
-    return (one.metric, one.state, change, *before, *after)
+    # "alike" alone is another word on pages: a count of nodes.
+    state = "as before" if one.state == "alike" else one.state
+    return (one.metric, spoken(state), change, *before, *after)
 
 
 def _value(one: Value | None, unit: str) -> tuple[str, str]:
@@ -136,5 +138,5 @@ def _value(one: Value | None, unit: str) -> tuple[str, str]:
         return "–", ""
     if one.low is None or one.high is None:
         return format_value(one.median, unit), ""
-    ends = f"{format_value(one.low, unit)} to {format_value(one.high, unit)}"
+    ends = f"{format_value(one.low, unit)} {spoken('to')} {format_value(one.high, unit)}"
     return format_value(one.median, unit), ends

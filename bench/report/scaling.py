@@ -8,7 +8,7 @@ from rich.console import Console
 
 from ..analysis.scaling import Scaling
 from ..units import format_value
-from .terminal import print_table
+from .terminal import line, print_table
 
 _COLUMNS = (
     "devices",
@@ -25,10 +25,7 @@ _COLUMNS = (
 def print_scaling(made: Console, found: Sequence[Scaling]) -> None:
     """Each row of growing groups: shares of a step that are lost stand beside its efficiency."""
     for one in found:
-        made.print(
-            f"{one.name}: {one.kind} scaling against {one.base} device(s), {one.provenance}",
-            soft_wrap=True,
-        )
+        line(made, f"{one.name}: {one.kind} scaling against {one.base} device(s), {one.provenance}")
         rows = [
             (
                 str(size.devices),
@@ -44,22 +41,22 @@ def print_scaling(made: Console, found: Sequence[Scaling]) -> None:
         ]
         print_table(made, _COLUMNS, rows, right=tuple(range(len(_COLUMNS))))
         if one.bubble:
-            made.print(f"by its schedule the bubble is {one.bubble:.1%} of a step")
+            line(made, f"by its schedule the bubble is {one.bubble:.1%} of a step")
         if any(size.slower is None for size in one.sizes):
-            made.print("where it is lost is not known: its ranks' own times are not there")
+            line(made, "where it is lost is not known: its ranks' own times are not there")
         if one.problem:
-            made.print(one.problem, soft_wrap=True)
+            line(made, one.problem)
         if one.fixed is None or one.growing is None:
             continue
-        made.print(
+        line(
+            made,
             f"{one.formula}: {format_value(one.fixed, 's')} and "
             f"{format_value(one.growing, 's')}, residual {one.residual:.1%}",
-            soft_wrap=True,
         )
         for far in one.further:
             high = "?" if far.high is None else f"{far.high:.1%}"
-            made.print(
+            line(
+                made,
                 f"by the line, {far.devices} devices: {far.efficiency:.1%} "
                 f"({far.low:.1%} to {high}, 95 %)",
-                soft_wrap=True,
             )

@@ -9,8 +9,10 @@ from __future__ import annotations
 import contextlib
 import time
 from collections import Counter
+from contextvars import copy_context
 from typing import Any
 
+from rich.cells import cell_len
 from rich.console import Console, Group
 from rich.live import Live
 from rich.padding import Padding
@@ -20,6 +22,7 @@ from rich.text import Text
 from ..files import silence
 from ..units import format_duration
 from .amount import verbose
+from .language import narrated, spoken
 from .picture import Picture
 from .plain import plain
 from .terminal import WORST, said_counts
@@ -35,6 +38,8 @@ class Screen:
 
     def __init__(self, made: Console) -> None:
         self._console = made
+        # It is drawn by a thread, which knows nothing of this command's language.
+        self._context = copy_context()
         self._live: Live | None = None
         self._picture: Picture | None = None
         self._stage = ""
@@ -48,7 +53,7 @@ class Screen:
                 console=self._console,
                 refresh_per_second=_REFRESHES,
                 transient=True,
-                get_renderable=self._draw,
+                get_renderable=lambda: self._context.copy().run(self._draw),
             )
             self._live.start()
         return self
@@ -103,14 +108,14 @@ class Screen:
     def _say(self, text: str, style: str = "") -> None:
         self._last = time.monotonic()
         try:
-            self._console.print(Text(plain(text), style=style), soft_wrap=True)
+            self._console.print(Text(plain(narrated(text)), style=style), soft_wrap=True)
         except OSError:  # a full disk behind stderr
             silence(self._console.file)
 
     def _draw(self) -> Group:
         picture = self._picture
         if picture is None or not picture.name:
-            return Group(Text("starting ..."))
+            return Group(Text(spoken("starting ...")))
         width = self._console.width
         # Copied at once: the picture may change while another thread draws it.
         counts = dict(picture.counts)
@@ -139,8 +144,8 @@ def _place(picture: Picture) -> str:
 
 def _stages(picture: Picture, width: int) -> Text:
     """All stages with the present one marked; where they do not fit, that one and its number."""
-    if sum(len(name) + 2 for name in picture.stages) > width:
-        return _line(f" {_place(picture)} {picture.name} ", "reverse")
+    if sum(cell_len(name) + 2 for name in picture.stages) > width:
+        return Text(plain(f" {_place(picture)} {picture.name} "), "reverse", no_wrap=True)
     made = Text(no_wrap=True)
     for name in picture.stages:
         made.append(f" {name} ", style="reverse" if name == picture.name else "dim")
@@ -149,4 +154,4 @@ def _stages(picture: Picture, width: int) -> Text:
 
 def _line(text: str, style: str = "") -> Text:
     """One line, whatever the width: a terminal that becomes narrower folds nothing of it."""
-    return Text(plain(text), style=style, overflow="ellipsis", no_wrap=True)
+    return Text(plain(narrated(text)), style=style, overflow="ellipsis", no_wrap=True)

@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rich import box
+from rich.cells import cell_len
 from rich.console import Console
 from rich.measure import Measurement
 from rich.padding import Padding
@@ -26,6 +27,7 @@ from ..records import Header, Status, labelled
 from ..units import format_duration, format_value
 from .amount import most, quiet
 from .evidence import FIGURE
+from .language import SPOKEN, narrated, spoken
 from .plain import plain
 
 STYLES: dict[str, str] = {
@@ -79,7 +81,7 @@ def verdict(made: Console, text: str, style: str = "bold", label: str = "") -> N
     if label and quiet():
         text = f"{text} ({label})"
     usual, made.quiet = made.quiet, False
-    made.print(Text(plain(text), style=style), soft_wrap=True)
+    made.print(Text(plain(narrated(text)), style=style), soft_wrap=True)
     made.quiet = usual
 
 
@@ -90,16 +92,20 @@ def box_of(made: Console) -> box.Box:
 
 def said_counts(counts: Mapping[Any, int]) -> str:
     """``118 ok, 2 contended``."""
-    return ", ".join(f"{number} {status}" for status, number in counts.items()) or "no rows yet"
+    said = (f"{number} {spoken(status)}" for status, number in counts.items())
+    return spoken(", ".join(said)) or spoken("no rows yet")
 
 
 def print_scorecard(made: Console, card: Scorecard) -> None:
     """The scorecard: what has a value as a table by category, what has none with its reason."""
-    (_narrow if made.width < NARROW else _wide)(made, card)
-    _line(made, overall_line(card), "bold")
+    # A category of which nothing has a value is among what is absent, below.
+    shown = [category for category in card.categories if _achieved(category)]
+    if shown:
+        (_narrow if made.width < NARROW else _wide)(made, shown)
+    line(made, overall_line(card), "bold")
     absent = _absent(card)
-    for line in _merged(absent):
-        _line(made, line, "dim")
+    for text in _merged(absent):
+        line(made, text, "dim")
     said = tuple(one.text for one in absent)
     rest = [f for f in card.findings if f.kind != "skipped" or not f.text.endswith(said)]
     print_findings(made, rest)
@@ -117,19 +123,19 @@ def overall_line(card: Scorecard) -> str:
 def print_findings(made: Console, findings: Sequence[Finding]) -> None:
     """Findings by kind; those that say the same are one line."""
     for kind in dict.fromkeys(finding.kind for finding in findings):
-        for line in _merged([finding for finding in findings if finding.kind == kind]):
-            _line(made, line, _style(kind))
+        for text in _merged([finding for finding in findings if finding.kind == kind]):
+            line(made, text, _style(kind))
 
 
-def _wide(made: Console, card: Scorecard) -> None:
+def _wide(made: Console, shown: Sequence[Category]) -> None:
     table = Table(box=box_of(made), pad_edge=False)
-    table.add_column("case", overflow="fold")
-    table.add_column("metric", overflow="fold")
+    table.add_column(spoken("case"), overflow="fold")
+    table.add_column(spoken("metric"), overflow="fold")
     for name in ("achieved", "reference", "efficiency"):
-        table.add_column(name, justify="right", overflow="fold")
-    for category in card.categories:
-        score, coverage = _standing(category)
-        table.add_row(category.name, "", "", coverage, score, style="bold")
+        table.add_column(spoken(name), justify="right", overflow="fold")
+    for category in shown:
+        score, coverage = map(spoken, _standing(category))
+        table.add_row(_title(category), "", "", coverage, score, style="bold")
         for metric in _achieved(category):
             case, *cells = map(plain, _cells(metric))
             # Indented as a block: the rest of a long name must not look like a category.
@@ -137,14 +143,19 @@ def _wide(made: Console, card: Scorecard) -> None:
     made.print(table)
 
 
-def _narrow(made: Console, card: Scorecard) -> None:
-    for category in card.categories:
-        _line(made, f"{category.name}: {', '.join(_standing(category))}", "bold")
+def _narrow(made: Console, shown: Sequence[Category]) -> None:
+    for category in shown:
+        line(made, f"{_title(category)}: {', '.join(_standing(category))}", "bold")
         for metric in _achieved(category):
             case, name, achieved, reference, efficiency = _cells(metric)
-            against = f", {efficiency} of {reference}" if metric.efficiency is not None else ""
-            _line(made, f"  {case}")
-            _line(made, f"    {name} {achieved}{against}")
+            form = "，{1} 的 {0}" if SPOKEN.get() == "zh" else ", {} of {}"
+            against = form.format(efficiency, reference) if metric.efficiency is not None else ""
+            line(made, f"  {case}")
+            line(made, f"    {name} {achieved}{against}")
+
+
+def _title(category: Category) -> str:
+    return (SPOKEN.get() == "zh" and category.title_zh) or spoken(category.name)
 
 
 def _standing(category: Category) -> tuple[str, str]:
@@ -184,8 +195,9 @@ def _merged(findings: Sequence[Finding]) -> list[str]:
     return lines
 
 
-def _line(made: Console, text: str, style: str = "") -> None:
-    made.print(Text(plain(text), style=style), soft_wrap=True)
+def line(made: Console, text: str, style: str = "") -> None:
+    """A line, however long, in the language of this command."""
+    made.print(Text(plain(narrated(text)), style=style), soft_wrap=True)
 
 
 def _style(kind: str) -> str:
@@ -210,33 +222,33 @@ def print_outcome(
     made.print()
     noisy = counts.get("contended", 0)
     if noisy:
-        made.print(
-            Text(
-                f"warning: {noisy} of {sum(counts.values())} values were measured while other "
-                "work ran on their cores; they do not count (`hengsuan doctor` says how quiet it "
-                "is)",
-                style="yellow",
-            ),
-            soft_wrap=True,
+        line(
+            made,
+            f"warning: {noisy} of {sum(counts.values())} values were measured while other "
+            "work ran on their cores; they do not count (`hengsuan doctor` says how quiet it is)",
+            "yellow",
         )
     unique = list(dict.fromkeys(lost))
     for text in unique[: most(WORST)]:
-        _line(made, f"lost: {text}", "red")
+        line(made, f"lost: {text}", "red")
     if rest := unique[most(WORST) :]:
-        _line(made, f"lost: {len(rest)} more; see `hengsuan results show`", "red")
-    _line(made, f"run {header.id} {header.state}: {said_counts(counts)}")
-    _line(made, f"results in {folder}")
+        line(made, f"lost: {len(rest)} more; see `hengsuan results show`", "red")
+    line(made, f"run {header.id} {header.state}: {said_counts(counts)}")
+    line(made, f"results in {folder}")
 
 
 def print_next(made: Console, commands: Sequence[tuple[str, str]]) -> None:
     """Commands to go on with, and what each is for: on lines of their own, to be copied."""
     if not commands:
         return
-    _line(made, "next:")
-    wide = made.width >= NARROW
-    width = max(len(command) for command, _ in commands) if wide else 0
-    for command, why in commands:
-        _line(made, f"  {command.ljust(width)}  # {why}")
+    made.print(spoken("next:"))
+    said = [(command, spoken(why)) for command, why in commands]
+    width = max(cell_len(command) for command, _ in said)
+    # Reasons stand in a column where there is room for it: one that folds is none.
+    wide = made.width >= NARROW and width + max(cell_len(why) for _, why in said) + 6 <= made.width
+    for command, why in said:
+        room = " " * (width - cell_len(command)) if wide else ""
+        made.print(Text(plain(f"  {command}{room}  # {why}")), soft_wrap=True)
 
 
 def print_plan(
@@ -248,41 +260,42 @@ def print_plan(
 ) -> None:
     """A plan: whom it is for, stages, their blocks, and how long they take at most."""
     total = sum(block["seconds"] for stage in stages for block in stage["blocks"])
-    made.print(
+    line(
+        made,
         f"suite {suite} on {inventory.node_count} node(s), {inventory.size} device(s): "
-        f"at most {format_duration(total)} of timing"
+        f"at most {format_duration(total)} of timing",
     )
     print_labels(made, inventory)
     for stage in stages:
         after = f" after {', '.join(stage['needs'])}" if stage["needs"] else ""
-        made.print(
-            Text(f"\nstage {stage['name']}{after}, {stage['repeats']} repeat(s)", style="bold")
-        )
+        made.print()
+        line(made, f"stage {stage['name']}{after}, {stage['repeats']} repeat(s)", "bold")
         for block in stage["blocks"]:
             who = f"{block['scope']} {block['members']}".strip()
             library = f", in {block['library']}" if block["library"] else ""
-            made.print(
+            line(
+                made,
                 f"  {who}{library}: {block['groups']} group(s) in {block['rounds']} round(s), "
                 f"at most {format_duration(block['seconds'])}",
-                soft_wrap=True,
             )
             for job in block["jobs"]:
                 made.print(Text(f"    {job}"), soft_wrap=True)
     for note in notes:
-        made.print(Text(f"note: {note}", style="yellow"), soft_wrap=True)
+        line(made, f"note: {note}", "yellow")
 
 
 def _listed(items: list[str]) -> str:
     """``a, b and 638 more``."""
     rest = len(items) - most(WORST)
-    return ", ".join(items[: most(WORST)]) + (f" and {rest} more" if rest > 0 else "")
+    return ", ".join(items[: most(WORST)]) + (spoken(f" and {rest} more") if rest > 0 else "")
 
 
 def print_labels(made: Console, inventory: Inventory) -> None:
     """A line a label: which values there are, on how many nodes each."""
     for label, counts in inventory.label_counts().items():
-        said = _listed([f"{value} on {count}" for value, count in counts.items()])
-        _line(made, f"label {label}: {said} node(s)")
+        form = "{}（{}）" if SPOKEN.get() == "zh" else "{} on {}"
+        said = _listed([form.format(value, count) for value, count in counts.items()])
+        line(made, f"label {label}: {said} node(s)")
 
 
 def print_list(made: Console, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
@@ -303,17 +316,19 @@ def print_table(
     if made.quiet:
         return
     if made.width < NARROW:
+        titles = [f"{spoken(name)}{spoken(': ')}" if name else "" for name in columns]
         for row in rows:
-            for name, cell in zip(columns, row, strict=True):
+            for title, cell in zip(titles, row, strict=True):
                 if cell:
-                    _line(made, f"{name}: {cell}")
+                    made.print(Text(f"{title}{_cell(cell)}"), soft_wrap=True)
             made.print()
         return
     table = Table(box=box_of(made), pad_edge=False)
     for index, name in enumerate(columns):
-        table.add_column(name, justify="right" if index in right else "left", overflow="fold")
+        title = spoken(name)
+        table.add_column(title, justify="right" if index in right else "left", overflow="fold")
     for row in rows:
-        table.add_row(*(Text("\n".join(map(plain, cell.split("\n")))) for cell in row))
+        table.add_row(*(Text("\n".join(map(_cell, cell.split("\n")))) for cell in row))
     if not made.is_terminal and "COLUMNS" not in os.environ:
         # A file or a pipe has no width, and who searches it finds no sentence that is folded.
         usual, made.width = made.width, UNFOLDED
@@ -322,3 +337,7 @@ def print_table(
         made.width = usual
         return
     made.print(table)
+
+
+def _cell(text: str) -> str:
+    return plain(narrated(text))

@@ -6,14 +6,14 @@ from collections import Counter
 from datetime import datetime
 
 from rich.console import Console
-from rich.text import Text
 
 from ..analysis.gate.change_points import LASTING
 from ..analysis.gate.history import VERDICTS, Change, History, MetricHistory
 from ..units import format_value
 from .amount import most
+from .language import spoken
 from .plot import print_plot
-from .terminal import print_table, verdict
+from .terminal import line, print_table, verdict
 
 DRAWN = 6
 """Metrics that are drawn; of more there is a line each."""
@@ -21,7 +21,7 @@ DRAWN = 6
 
 def print_trend(made: Console, found: History) -> None:
     """Every metric as a plot with its changes in words; of many, a table."""
-    on = f" of {found.node}" if found.node else ""
+    on = f"{spoken(' of ')}{found.node}" if found.node else ""
     began = dict(zip(found.runs, found.began, strict=True))
     drawn = len(found.metrics) <= most(DRAWN)
     if not drawn:
@@ -30,7 +30,7 @@ def print_trend(made: Console, found: History) -> None:
         for one in found.metrics:
             _drawn(made, one, on, began)
     for note in found.notes:
-        made.print(Text(f"note: {note}", style="yellow"), soft_wrap=True)
+        line(made, f"note: {note}", "yellow")
     if found.metrics:
         counts = Counter(one.verdict for one in found.metrics)
         said = ", ".join(f"{counts[word]} {word}" for word in VERDICTS if counts[word])
@@ -41,8 +41,9 @@ def print_trend(made: Console, found: History) -> None:
 
 
 def _drawn(made: Console, one: MetricHistory, on: str, began: dict[str, str]) -> None:
-    title = f"{one.metric}{on} on {one.where}, {one.provenance}; {one.better} is better"
-    made.print(Text(title, style="bold"), soft_wrap=True)
+    where = f"{spoken(' on ')}{one.where}{spoken(', ')}{spoken(one.provenance)}"
+    title = f"{one.metric}{on}{where}; {one.better} is better"
+    line(made, title, "bold")
     days = [began[run][:10] for run in one.runs]
     places = [one.runs.index(change.first) for change in one.changes]
     times = [datetime.fromisoformat(began[run]).timestamp() for run in one.runs]
@@ -51,19 +52,20 @@ def _drawn(made: Console, one: MetricHistory, on: str, began: dict[str, str]) ->
         ends = (f"{days[0]} {began[one.runs[0]][11:16]}", began[one.runs[-1]][11:16])
     print_plot(made, times, one.values, one.unit, ends, places)
     for place, change in zip(places, one.changes, strict=True):
-        line = (
+        said = (
             f"{days[place]}, run {change.first}: {_by(change)}, from "
             f"{format_value(change.before, one.unit)} to {format_value(change.after, one.unit)}"
         )
-        made.print(Text(line, style="red" if change.change > 0 else "green"), soft_wrap=True)
+        line(made, said, "red" if change.change > 0 else "green")
     if one.now is not None and one.differs:
         said = "; ".join(one.differs)
-        made.print(Text(f"  changed with run {one.now.first}: {said}"), soft_wrap=True)
+        line(made, f"  changed with run {one.now.first}: {said}")
     if not one.changes and one.caught is not None:
-        line = f"no change; one that lasts for {LASTING} runs is found from {one.caught:.1%} on"
-        made.print(Text(line), soft_wrap=True)
+        line(
+            made, f"no change; one that lasts for {LASTING} runs is found from {one.caught:.1%} on"
+        )
     for note in one.notes:
-        made.print(Text(f"note: {note}"), soft_wrap=True)
+        line(made, f"note: {note}")
     made.print()
 
 
@@ -82,10 +84,10 @@ def _table(made: Console, found: History, began: dict[str, str]) -> None:
         rows.append(
             (
                 one.metric,
-                f"{one.where}, {one.provenance}",
+                f"{one.where}{spoken(', ')}{spoken(one.provenance)}",
                 str(len(one.runs)),
                 format_value(one.level, one.unit),
-                one.verdict,
+                spoken(one.verdict),
                 "" if last is None else f"{began[last.first][:10]} {last.first}",
                 "" if last is None else _by(last),
             )

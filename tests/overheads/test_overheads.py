@@ -18,7 +18,8 @@ import pytest
 import bench
 from bench.analysis.gate.series import series
 from bench.analysis.summary import summary
-from bench.cluster.plan import plan, schedules_of, steps
+from bench.cluster.plan import schedules_of, steps
+from bench.cluster.planning import plan
 from bench.configs import load_chips, load_suite
 from bench.headers import RUN
 from bench.inventory import Inventory

@@ -100,7 +100,8 @@ def test_plan(benchmark, figure):
         import json, resource, time
         start = time.perf_counter()
         from bench.inventory import Inventory
-        from bench.cluster.plan import plan, schedules_of, steps
+        from bench.cluster.plan import schedules_of, steps
+        from bench.cluster.planning import plan
         from bench.configs import load_chips, load_suite
         from bench.records import DeviceGroup
         inventory = Inventory(fleet=DeviceGroup(count=10240, devices=8, chip="sim-a"))

@@ -18,7 +18,7 @@ SHOWN = """
     from bench.cli.live import Watching
     from bench.cluster.executor import Page, Progress
     from bench.cluster.observer import Several
-    from bench.cluster.plan import plan
+    from bench.cluster.planning import plan
     from bench.configs import load_chips, load_suite
     from bench.inventory import Inventory
     from bench.records import DeviceGroup, Header, Row

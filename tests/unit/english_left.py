@@ -30,7 +30,7 @@ TERMS = frozenset(
         "FLOPs PaLM PyTorch Roofline Triton Express token logits goodput micro incast barrier "
         "tp pp dp cp ep Escape hengsuan slurm kubernetes yaml Daly Amdahl "
         # Works that assumptions cite.
-        "Llama Hoffmann Grattafiori Training Compute-Optimal Large Language Models",
+        "sim busbw Llama Hoffmann Grattafiori Training Compute-Optimal Large Language Models",
     )
 )
 """Terms that engineers write in English in a Chinese sentence, and names of tools and people."""

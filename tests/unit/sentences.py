@@ -12,7 +12,7 @@ from bench.report.language import chinese
 
 SLOT = re.compile(r"\{[=#]?\}")
 WORD = re.compile(r"(?<![\w`./{-])[a-z]{2,}(?![\w`./}-])")
-UNSAID = ("formula", "source", "about", "hint")
+UNSAID = ("formula", "source", "about", "hint", "help")
 """Arguments that go into the reference and into errors, and not into a report."""
 FEWEST = 3
 """Words that make a sentence; what is shorter is a name mostly, and pages are tested for it."""
@@ -24,7 +24,9 @@ def sentences(file: Path) -> Iterator[tuple[int, str]]:
 
 
 def _in(node: ast.AST) -> Iterator[tuple[int, str]]:
-    if isinstance(node, ast.Raise) or (isinstance(node, ast.Expr) and _text(node.value)):
+    if isinstance(node, ast.Expr) and _text(node.value):
+        return
+    if isinstance(node, ast.Raise) and not _is_reason(node.exc):
         return
     if isinstance(node, ast.keyword) and node.arg in UNSAID:
         return
@@ -37,6 +39,11 @@ def _in(node: ast.AST) -> Iterator[tuple[int, str]]:
         return
     for child in ast.iter_child_nodes(node):
         yield from _in(child)
+
+
+def _is_reason(raised: ast.expr | None) -> bool:
+    """Whether it is why something is not measured, which reports say."""
+    return isinstance(raised, ast.Call) and _name(raised.func) == "Unmeasurable"
 
 
 def _name(node: ast.expr) -> str:

@@ -184,6 +184,21 @@ def test_tables_and_json_of_what_can_be_asked(words, tmp_path):
     assert json.loads(found.stdout)
 
 
+def test_benchmarks_that_are_named_show_axes_and_metrics():
+    every, two = (
+        hengsuan("show", "benchmarks").stdout,
+        hengsuan("show", "benchmarks", "gemm", "link"),
+    )
+    assert "layout=nn" not in every
+    assert "stream" in every
+    assert "layout=nn" in two.stdout
+    assert "flops [FLOP/s] higher" in two.stdout
+    assert "stream" not in two.stdout
+    wrong = hengsuan("show", "benchmarks", "gem")
+    assert wrong.returncode == 2
+    assert "unknown benchmark 'gem'" in wrong.stderr
+
+
 def test_the_schema_is_json_schema():
     found = json.loads(hengsuan("show", "schema").stdout)
     assert found == json.loads(hengsuan("show", "schema", "--json").stdout)

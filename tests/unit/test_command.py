@@ -15,7 +15,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 from gloo_ranks import context, outcomes, several
 
 from bench import configs
-from bench.cluster.plan import SETUP_LIMIT
+from bench.cluster.planning import SETUP_LIMIT
 from bench.errors import UsageError
 from bench.host import guard, process_tree
 from bench.host.contention import _own_cpu_seconds

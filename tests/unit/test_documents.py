@@ -12,7 +12,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 from gloo_ranks import RULE, context
 
 from bench.cli import cli
-from bench.cluster.plan import plan
+from bench.cluster.planning import plan
 from bench.configs import load_chips, suite_from_text
 from bench.documentation import sessions
 from bench.inventory import Inventory

@@ -7,7 +7,7 @@ from bench.cluster.engine import execute
 from bench.cluster.executor import Done
 from bench.cluster.further import Further
 from bench.cluster.journal import trim
-from bench.cluster.plan import Part
+from bench.cluster.planning import Part
 from bench.cluster.simulated import SimulatedExecutor
 from bench.configs import Cluster, Entry, StageConfig, Suite, load_chips
 from bench.errors import UsageError

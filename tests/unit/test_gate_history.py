@@ -437,7 +437,7 @@ def test_differences_are_of_software_nodes_and_suite():
         "node kernel 6.8 → 6.8, 6.9",
         "OMP_NUM_THREADS none → 1",
         "the text of suite quick",
-        "with b",
+        "nodes that are new: b",
     ]
     assert differences(good, good) == []
 

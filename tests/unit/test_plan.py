@@ -7,7 +7,8 @@ import pytest
 from bench.analysis.summary import members
 from bench.cli.planned import outline
 from bench.cluster.engine import job_count, row_count
-from bench.cluster.plan import Part, extended, plan, schedules_of, steps
+from bench.cluster.plan import schedules_of, steps
+from bench.cluster.planning import Part, extended, plan
 from bench.configs import Entry, StageConfig, Suite, load_chips, load_suite
 from bench.errors import ConfigError, UsageError
 from bench.inventory import Inventory

@@ -80,8 +80,8 @@ def test_environment_and_hardware_are_told(made):
     said = "; ".join(found.environment)
     assert "torch 2.12 → 2.13" in said
     assert "suite quick → slow" in said
-    assert "without gpu-1" in said
-    assert "with gpu-2" in said
+    assert "nodes that are gone: gpu-1" in said
+    assert "nodes that are new: gpu-2" in said
     assert len(found.hardware) == 2
     assert all(one.startswith("gpu-0: the device acme-1 gpu-0-") for one in found.hardware)
 

@@ -11,7 +11,7 @@ from bench.analysis.drift import drift
 from bench.cli import cli
 from bench.cluster.engine import execute
 from bench.cluster.further import Further
-from bench.cluster.plan import Part
+from bench.cluster.planning import Part
 from bench.cluster.simulated import SimulatedExecutor
 from bench.configs import (
     KINDS,

@@ -14,7 +14,7 @@ from complete import exit_of
 from bench.backends.cpu import Cpu
 from bench.cli.place import check_stand_in
 from bench.cluster.describe import describe
-from bench.cluster.plan import plan
+from bench.cluster.planning import plan
 from bench.configs import datasheet, load_chip, load_chips, suite_from_text
 from bench.errors import ConfigError, UsageError
 from bench.inventory import Inventory

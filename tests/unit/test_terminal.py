@@ -8,7 +8,9 @@ import sys
 import threading
 from pathlib import Path
 
+import msgspec
 import pytest
+from rich.cells import cell_len
 from rich.console import Console
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -17,18 +19,29 @@ from terminals import Terminal
 
 from bench.analysis.finding import Finding
 from bench.analysis.scorecard import Category, MetricScore, Scorecard
+from bench.analysis.summary import summary
 from bench.cli.live import Watching
 from bench.cluster.engine import execute
 from bench.cluster.executor import Event, Page, Progress
-from bench.cluster.plan import plan
+from bench.cluster.planning import plan
 from bench.cluster.simulated import SimulatedExecutor
 from bench.configs import load_chips, load_cluster, load_suite, suite_from_text
 from bench.inventory import Inventory
 from bench.records import Device, DeviceGroup, Header, Node, Row
+from bench.report.cases import print_cases
+from bench.report.language import SPOKEN
 from bench.report.picture import Picture
 from bench.report.screen import Screen
 from bench.report.slowest import Slowest
-from bench.report.terminal import WORST, print_next, print_outcome, print_scorecard, print_table
+from bench.report.terminal import (
+    NARROW,
+    WORST,
+    print_next,
+    print_outcome,
+    print_scorecard,
+    print_table,
+)
+from bench.results import RunReader
 from bench.rounds import schedule_for
 
 LONG = "20261124-101530-a-run-with-a-name-that-is-longer-than-the-line"
@@ -92,6 +105,60 @@ def test_a_picture_shows_stage_work_counts_and_losses():
         "node-3: its agent was lost",
         "node-7: values missing or wrong: 1",
     ]
+
+
+@pytest.fixture
+def in_chinese():
+    before = SPOKEN.set("zh")
+    yield
+    SPOKEN.reset(before)
+
+
+@pytest.mark.parametrize("width", [40, 80])
+def test_a_picture_in_chinese_is_no_wider_than_the_screen(in_chinese, width):
+    picture = Picture()
+    picture.stages = ["device", "fabric"]
+    picture.begin("fabric", 1000)
+    picture.basis, picture.usual = ", as in 3 earlier runs", {"fabric": 754.0}
+    picture.count("ok", 7)
+    picture.count("contended")
+    picture.blame("node-00007")
+    picture.slow = ["node-00009/5: gemm 8192x8192x8192 bf16 torch flops 40% worse than usual"]
+    lines = drawn(picture, width)
+    assert lines[2:4] == ["0%，0 / 1,000 项作业", "..."]
+    assert re.fullmatch(r"约剩 12m 3\ds，与此前 3 次运行相同", lines[4])
+    assert lines[5:7] == ["7 正常，1 受干扰", "node-00007：缺失或错误的值：1 个"]
+    assert "40%（比通常差）" in lines[7] or lines[7].endswith("…")
+    assert max(map(cell_len, lines)) <= width
+
+
+def test_the_thread_that_draws_speaks_the_language_of_the_command(tmp_path):
+    """Drawn on a real terminal, whose characters may be two columns wide."""
+    words = ["run", "quick", "--cluster", "small", "--lang", "zh"]
+    seen = Terminal(words, tmp_path, columns=60, rows=24)
+    assert seen.end() == 0
+    assert re.search(r"\d+ / \d+ 项作业", seen.text)
+    assert not re.search(r"of \d+ jobs|starting", seen.text)
+    assert "下一步：" in "".join(seen.text)
+
+
+@pytest.mark.parametrize("width", [40, 80])
+def test_tables_in_chinese_keep_their_columns(in_chinese, width):
+    rows = [("gemm 64x64x64", "慢节点", "12 GB/s"), ("stream", "slow", "1 TB/s")]
+    made, written = screen_of(width, terminal=True)
+    print_table(made, ("case", "kind", "value"), rows, right=(2,))
+    lines = re.sub(r"\x1b\[[0-9;]*m", "", written()).splitlines()
+    if width < NARROW:
+        assert "算例：gemm 64x64x64" in lines
+        return
+    ends = {cell_len(line.rstrip()) for line in lines if line.endswith(("GB/s ", "TB/s "))}
+    begins = {
+        cell_len(line[: line.index(word)])
+        for line in lines
+        for word in ("类别", "慢节点", "slow")
+        if word in line
+    }
+    assert (len(ends), len(begins)) == (1, 1)
 
 
 def test_a_picture_is_as_large_for_ten_thousand_nodes():
@@ -505,3 +572,34 @@ def test_a_run_on_a_real_terminal(tmp_path):
     assert "stage 1/3" not in seen.text  # those lines are for logs
     assert "results in results/" in seen.text
     assert "next:" in seen.lines
+
+
+@pytest.mark.parametrize("width", [75, 90, 109])
+def test_cases_keep_within_a_screen_too_narrow_for_their_table(tmp_path, width):
+    seen = ["run", "quick", "--cluster", "small", "--quiet", "--out", tmp_path]
+    assert Terminal(seen, tmp_path).end() == 0
+    (run,) = tmp_path.iterdir()
+    made, written = screen_of(width)
+    cases = summary(RunReader(run))
+    print_cases(made, cases)
+    lines = written().splitlines()
+    table = [line for line in lines if not line.startswith("skipped: ")]
+    assert max(map(cell_len, table)) <= width
+    assert sum(line == "train small batch=4 fp32 over all" for line in table) == 1
+    assert len([line for line in table if line.startswith("  ")]) == len(cases) + 1
+    assert "nothing predicts it" in "".join(lines)
+
+
+@pytest.mark.parametrize("width", [50, 120])
+def test_a_category_without_any_value_is_no_row(width):
+    full = card()
+    lacking = MetricScore(
+        name="stream", metric="bandwidth", unit="B/s", absent="not measured", scored=True
+    )
+    memory = Category(name="memory", score=None, coverage=0.0, metrics=[lacking])
+    made, written = screen_of(width)
+    print_scorecard(made, msgspec.structs.replace(full, categories=[*full.categories, memory]))
+    lines = written().splitlines()
+    assert not any(line.strip().startswith("memory") for line in lines)
+    assert any("stream bandwidth: not measured" in line for line in lines)
+    assert any("compute" in line for line in lines)

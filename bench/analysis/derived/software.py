@@ -15,7 +15,7 @@ _OPERATIONS = ("gemm", "compute", "memory", "stream")
 def _triton(subject: Subject) -> Value:
     """The latest run that has equal cases of both; of several chips the geometric mean.
 
-    Its interval is that of `roofline.Maturity`, of several chips the mean of their ends.
+    Its interval is that of `maturity.Maturity`, of several chips the mean of their ends.
     """
     for run in subject.runs:
         found = [one.maturity for one in run.rooflines if one.maturity is not None]

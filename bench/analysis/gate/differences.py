@@ -64,9 +64,9 @@ def _nodes(good: Header, bad: Header) -> list[str]:
     before, after = ({node.name for node in one.nodes} for one in (good, bad))
     found = []
     if gone := sorted(before - after):
-        found.append(_short(f"without {', '.join(gone)}"))
+        found.append(_short(f"nodes that are gone: {', '.join(gone)}"))
     if come := sorted(after - before):
-        found.append(_short(f"with {', '.join(come)}"))
+        found.append(_short(f"nodes that are new: {', '.join(come)}"))
     counts = [one.fleet.count if one.fleet is not None else 0 for one in (good, bad)]
     if counts[0] != counts[1]:
         found.append(f"{counts[0]} → {counts[1]} simulated nodes")

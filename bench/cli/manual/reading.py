@@ -173,7 +173,16 @@ PAGES = {
         CONFIGURATION,
         ("score", "show clusters"),
     ),
-    "show benchmarks": _shown("benchmarks", "what can be measured: axes, metrics, units"),
+    "show benchmarks": Page(
+        {
+            "hengsuan show benchmarks": "what can be measured",
+            "hengsuan show benchmarks gemm train": "axes with defaults, metrics and units of two",
+            "hengsuan show benchmarks --json": "all of it for a program",
+            "hengsuan show benchmarks --quiet": "names alone",
+        },
+        CONFIGURATION,
+        ("show derived", "run"),
+    ),
     "show derived": _shown("derived", "metrics that are computed of others"),
     "show suites": _shown("suites", "what `run` and `certify` take"),
     "show chips": _shown("chips", "datasheets; disputed figures are marked"),

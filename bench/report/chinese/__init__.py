@@ -17,6 +17,7 @@ from .projections import PROJECTIONS
 from .reasons import REASONS
 from .runs import RUNS
 from .scores import SCORES
+from .terminal import TERMINAL
 from .topology import TOPOLOGY
 from .words import WORDS
 
@@ -25,6 +26,7 @@ TABLES = (
     PAGES,
     DOCUMENTS,
     SCORES,
+    TERMINAL,
     MODELS,
     FINDINGS,
     GATES,

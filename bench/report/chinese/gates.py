@@ -105,7 +105,7 @@ GATES: dict[str, str] = {
     "{#} skipped": "{0} 项跳过",
     "{#} not supported": "{0} 项不支持",
     "{#} device(s)": "{0} 个设备",
-    "values of 0 or below are left out, no change is relative to them: {=}": "略去零及以下的值，其上没有相对变化：{0}",
+    "values of 0 or below are left out, no change is relative to them: {}": "略去零及以下的值，其上没有相对变化：{0}",
     "baselines under {=}, the run under {=}": "基线在 {0} 下，本次运行在 {1} 下",
     "runs that are {}": "{0}的运行",
 }

@@ -7,22 +7,30 @@ from collections.abc import Sequence
 import msgspec
 
 from ...analysis.comparison import Compared, Comparison
+from ...analysis.judgements import Changes
 from ..comparison import cell, letter, named, ranking, rule
 from ..html.intervals import Line, Mark, shares
 from ..html.page import Block, Cell, Column, Page, Row, Section, Table, Text, Verdict
 from ..language import Language, speaker
+from .judgements import judgements_section
 
 DRAWN = 40
 """Metrics whose efficiencies are drawn; the table has all."""
 
 
 class SideBySide(msgspec.Struct, kw_only=True, frozen=True):
-    """What ``hengsuan compare --json`` prints; ``provenance`` is that of all systems."""
+    """What ``hengsuan compare --json`` prints; ``provenance`` is that of all systems.
+
+    ``verdicts``: what each system's verdicts say otherwise than those of the one before; ``notes``
+    says which are not compared.
+    """
 
     exit: int
     profile: str
     provenance: str = ""
     comparison: Comparison
+    verdicts: list[Changes] = []
+    notes: list[str] = []
 
 
 def comparison_page(
@@ -31,6 +39,7 @@ def comparison_page(
     """The comparison; ``beside``: sections of the systems' own runs, which follow it."""
     found = told.comparison
     names = [letter(index) for index in range(len(found.systems))]
+    judged = judgements_section(told.verdicts, told.notes, language)
     return Page(
         title=f"{len(names)} systems by profile {told.profile}",
         kicker="systems side by side",
@@ -41,6 +50,7 @@ def comparison_page(
             Section("systems", "Systems", [_systems(found, names)]),
             Section("categories", "Categories", _categories(found, language)),
             Section("metrics", "Metrics", _metrics(found, names, language)),
+            *([judged] if judged is not None else []),
             *beside,
         ],
         language=language,

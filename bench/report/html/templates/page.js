@@ -3,7 +3,7 @@
   const words = JSON.parse(document.getElementById("words").textContent);
   const say = (text) => (Object.hasOwn(words, text) ? words[text] : text);
   const PAGE = 200;
-  const SHORT = 20; // characters that are never broken, as in blocks.html.j2
+  const SHORT = 20, LONG = 60; // characters: never broken up to one, wide from the other on, as in blocks.html.j2
   const root = document.documentElement;
 
   function element(tag, attributes, ...children) {
@@ -62,7 +62,7 @@
       const made = element("tr", {});
       cells.forEach((cell, index) => {
         const [text, , tone, node] = typeof cell === "string" ? [cell] : cell;
-        const td = element("td", { class: numbers[index] ? "number" : text.length <= SHORT ? "short" : "", "data-tone": tone });
+        const td = element("td", { class: numbers[index] ? "number" : text.length <= SHORT ? "short" : text.length > LONG ? "long" : "", "data-tone": tone });
         if (index === 0 && ((more && more.length) || again)) {
           td.append(element("button", { type: "button", class: "more", "aria-expanded": "false", "aria-label": say("details"), text: "▸", onclick: (event) => open(made, row, event.currentTarget) }));
         }
