@@ -239,7 +239,6 @@ def script(tmp_path):
     assert not left
 
 
-@pytest.mark.alone
 def test_the_script_for_hosts_measures_both_and_leaves_nothing(script, tmp_path):
     words, port = script
     quiet = {key: value for key, value in os.environ.items() if not key.startswith("RAY_")}
@@ -257,7 +256,6 @@ def test_the_script_for_hosts_measures_both_and_leaves_nothing(script, tmp_path)
     assert until(10, lambda: not raylets(port))
 
 
-@pytest.mark.alone
 def test_ray_ends_with_the_script_even_if_that_is_killed(script, tmp_path):
     words, port = script
     with subprocess.Popen(

@@ -48,7 +48,6 @@ def cluster(request):
         head.communicate("\n")
 
 
-@pytest.mark.alone
 def test_a_cluster_without_a_token_is_warned_of_and_one_with_a_token_is_not(cluster):
     mode, address, environment = cluster
     assert address in exposure.clusters_here()

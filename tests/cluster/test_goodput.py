@@ -13,8 +13,6 @@ from runs import local_executor, run, suite
 
 from bench.results import RunReader
 
-pytestmark = pytest.mark.alone
-
 
 def attempts(folder, key="k", *, kills, steps=12, every=4, **more):
     """Stages of one training: an attempt that is killed for each of ``kills``, then one more."""
@@ -40,6 +38,7 @@ def attempts(folder, key="k", *, kills, steps=12, every=4, **more):
     return suite(*killed, [("resumable", last, {"over": "all"})], limit=60.0)
 
 
+@pytest.mark.alone
 @pytest.mark.timeout(120)
 def test_ranks_that_are_killed_go_on_from_the_last_checkpoint(tmp_path):
     """First one rank dies, then all of the node, then nobody."""
@@ -67,6 +66,7 @@ def test_ranks_that_are_killed_go_on_from_the_last_checkpoint(tmp_path):
     assert list(place.iterdir()) == []
 
 
+@pytest.mark.alone
 def test_a_training_that_nobody_interrupts_has_no_losses(tmp_path):
     _, rows = run(attempts(tmp_path, "", kills=[]), local_executor(), tmp_path / "runs")
     found = {metric: got[0].value for (_, metric), got in rows.items()}
@@ -86,6 +86,7 @@ def goodput(*words, timeout=150):
     )
 
 
+@pytest.mark.alone
 @pytest.mark.timeout(180)
 def test_the_verb_kills_at_random_and_compares_with_the_optimum(tmp_path):
     place = tmp_path / "checkpoints"

@@ -16,8 +16,6 @@ from bench.results import RunReader
 
 ray = pytest.importorskip("ray", reason="Ray is not installed")
 
-pytestmark = pytest.mark.alone
-
 SUITE = """
 name: long
 rule: {budget: 50ms, warmup: 10ms, min_samples: 3}

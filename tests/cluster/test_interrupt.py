@@ -41,7 +41,6 @@ def test_an_interrupt_keeps_what_was_measured(tmp_path, number):
     assert family(process.pid) == []
 
 
-@pytest.mark.alone
 def test_ctrl_c_under_ray_leaves_no_process(tmp_path):
     pytest.importorskip("ray", reason="Ray is not installed")
     process = start(tmp_path, executor="ray")

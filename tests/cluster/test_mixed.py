@@ -24,8 +24,6 @@ from bench.errors import Exit  # noqa: E402
 from bench.inventory import Inventory  # noqa: E402
 from bench.results import RunReader  # noqa: E402
 
-pytestmark = pytest.mark.alone
-
 KINDS = str(Path(__file__).parent / "kinds")
 
 
@@ -37,38 +35,32 @@ def cluster(plugin, tmp_path_factory):
     """
     from ray.cluster_utils import Cluster
 
-    old = {key: os.environ.get(key) for key in ("PYTHONPATH", "KINDS_WITNESS", "RAY_AUTH_MODE")}
-    os.environ["RAY_AUTH_MODE"] = "disabled"
-    os.environ["RAY_worker_niceness"] = "0"
-    os.environ["KINDS_WITNESS"] = str(tmp_path_factory.mktemp("kinds") / "groups")
-    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [KINDS, old["PYTHONPATH"]]))
-    sys.path.insert(0, KINDS)
-    made = Cluster()
-    made.add_node(num_cpus=0, include_dashboard=False, object_store_memory=80_000_000)
-    made.kinds = {
-        name: made.add_node(
-            num_cpus=1,
-            wait=False,
-            object_store_memory=80_000_000,
-            labels=labels,
-            env_vars={"HENGSUAN_BACKENDS": backend},
-        )
-        for name, backend, labels in (
-            ("cpu", "cpu", {}),
-            ("acme1", "acme", {"site": "north"}),
-            ("acme2", "acme", {"site": "south"}),
-            ("borg", "borg", {}),
-        )
-    }
-    made.wait_for_nodes()
-    yield made
-    made.shutdown()
-    sys.path.remove(KINDS)
-    for key, value in old.items():
-        if value is None:
-            del os.environ[key]
-        else:
-            os.environ[key] = value
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RAY_AUTH_MODE", "disabled")
+        patch.setenv("RAY_worker_niceness", "0")
+        patch.setenv("KINDS_WITNESS", str(tmp_path_factory.mktemp("kinds") / "groups"))
+        patch.setenv("PYTHONPATH", KINDS, prepend=os.pathsep)
+        patch.syspath_prepend(KINDS)
+        made = Cluster()
+        made.add_node(num_cpus=0, include_dashboard=False, object_store_memory=80_000_000)
+        made.kinds = {
+            name: made.add_node(
+                num_cpus=1,
+                wait=False,
+                object_store_memory=80_000_000,
+                labels=labels,
+                env_vars={"HENGSUAN_BACKENDS": backend},
+            )
+            for name, backend, labels in (
+                ("cpu", "cpu", {}),
+                ("acme1", "acme", {"site": "north"}),
+                ("acme2", "acme", {"site": "south"}),
+                ("borg", "borg", {}),
+            )
+        }
+        made.wait_for_nodes()
+        yield made
+        made.shutdown()
 
 
 @pytest.fixture(scope="module")

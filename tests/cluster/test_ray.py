@@ -25,24 +25,23 @@ from bench.cluster.orders import Order  # noqa: E402
 from bench.cluster.ray_hub import RayHub  # noqa: E402
 from bench.errors import Exit, InfraError, UsageError  # noqa: E402
 
-pytestmark = pytest.mark.alone
-
 
 @pytest.fixture(scope="module")
 def cluster(plugin):
     """A head that only manages, and three nodes of one core each."""
-    os.environ["RAY_AUTH_MODE"] = "disabled"
-    os.environ["RAY_worker_niceness"] = "0"
     from ray.cluster_utils import Cluster
 
-    made = Cluster()
-    made.add_node(num_cpus=0, include_dashboard=False, object_store_memory=80_000_000)
-    made.nodes = [
-        made.add_node(num_cpus=1, wait=False, object_store_memory=80_000_000) for _ in range(3)
-    ]
-    made.wait_for_nodes()
-    yield made
-    made.shutdown()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RAY_AUTH_MODE", "disabled")
+        patch.setenv("RAY_worker_niceness", "0")
+        made = Cluster()
+        made.add_node(num_cpus=0, include_dashboard=False, object_store_memory=80_000_000)
+        made.nodes = [
+            made.add_node(num_cpus=1, wait=False, object_store_memory=80_000_000) for _ in range(3)
+        ]
+        made.wait_for_nodes()
+        yield made
+        made.shutdown()
 
 
 def executor(cluster, **options):

@@ -5,12 +5,8 @@ import subprocess
 import sys
 import textwrap
 
-import pytest
-
 from bench.backends.ascend import Ascend
 from bench.backends.cambricon import Cambricon
-
-pytestmark = pytest.mark.alone
 
 SCRIPT = """
     import json, ray

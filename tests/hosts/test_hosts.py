@@ -17,8 +17,6 @@ from bench.configs import load_profile
 from bench.errors import Exit
 from bench.records import STATUSES
 
-pytestmark = pytest.mark.alone
-
 HERE = Path(__file__).parent
 MEASURED = ("ok", "contended")
 LINK = """

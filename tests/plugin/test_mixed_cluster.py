@@ -15,8 +15,6 @@ from bench.results import RunReader
 
 pytest.importorskip("ray", reason="Ray is not installed")
 
-pytestmark = pytest.mark.alone
-
 SUITE = """
 name: mixed
 rule: {budget: 50ms, warmup: 10ms, min_samples: 3, limit: 60s}
