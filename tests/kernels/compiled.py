@@ -2,15 +2,23 @@
 
     python compiled.py ARCH
 
+What an earlier call of this has compiled, of the same sources and with the same compiler, is read
+from the folder that the variable ``COMPILED`` names.
+
 Every operation and variant in bf16, and products in every dtype, at the shapes worth measuring.
 Prints one JSON line a kernel with what the compiler made of it.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
+import os
 import sys
 from dataclasses import asdict
+from pathlib import Path
+
+import triton
 
 from bench.kernels import codegen, costs, op, ops, tuning
 
@@ -34,22 +42,47 @@ def cases(arch):
                     continue  # a variant that this dtype does not have
 
 
+class Kept:
+    """What the compiler made of kernels, by all that it depends on; what nobody asked for goes."""
+
+    def __init__(self, arch):
+        self._arch = arch
+        self._file = Path(os.environ["COMPILED"], f"{arch}.json")
+        ours = Path(codegen.__file__).read_bytes()
+        known = [triton.__version__, repr(tuning.targets()[arch]), hashlib.sha256(ours).hexdigest()]
+        self._common = json.dumps(known)
+        self._found = json.loads(self._file.read_text()) if self._file.exists() else {}
+        self._asked = {}
+
+    def build(self, kernel):
+        key = hashlib.sha256(f"{self._common} {kernel.digest} {kernel!r}".encode()).hexdigest()
+        found = self._found.get(key) or asdict(codegen.build(kernel, self._arch))
+        self._asked[key] = found
+        return found
+
+    def save(self):
+        part = self._file.with_suffix(".part")
+        part.write_text(json.dumps(self._asked))
+        part.replace(self._file)
+
+
 def main():
     arch = sys.argv[1]
-    seen = {}
+    seen, kept = {}, Kept(arch)
     for case in cases(arch):
         for kernel in codegen.kernels_of(ops.get(case.op), case):
             if kernel not in seen:
-                seen[kernel] = codegen.build(kernel, arch)
+                seen[kernel] = kept.build(kernel)
             found = {
                 "op": case.op,
                 "variant": case.variant,
                 "dtype": case.dtype,
                 "kernel": kernel.function,
                 "options": dict(kernel.options),
-                **asdict(seen[kernel]),
+                **seen[kernel],
             }
             sys.stdout.write(json.dumps(found) + "\n")
+    kept.save()
     sys.stdout.write(json.dumps({"compilations": len(seen)}) + "\n")
 
 

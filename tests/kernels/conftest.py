@@ -19,7 +19,12 @@ def scripts(request, tmp_path_factory):
     script, its parameters are the arguments. Workers of pytest-xdist, who share the module's tests
     and the cores, run only what they are asked for.
     """
-    environment = {**os.environ, "TRITON_CACHE_DIR": str(tmp_path_factory.mktemp("triton"))}
+    environment = {
+        **os.environ,
+        "TRITON_CACHE_DIR": str(tmp_path_factory.mktemp("triton")),
+        # What was compiled of the same sources by the same compiler is known (--cache-clear).
+        "COMPILED": str(request.config.cache.mkdir("compiled")),
+    }
     environment.pop("TRITON_INTERPRET", None)
 
     def run(script, *arguments):
