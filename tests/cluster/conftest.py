@@ -13,7 +13,10 @@ from pathlib import Path
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
+import forked
 from processes import ranks
+
+from bench.cluster import ranks as starting
 
 PLUGIN = str(Path(__file__).parent / "plugin")
 
@@ -29,6 +32,23 @@ def nobody_is_left_behind():
     for pid in left:
         os.kill(pid, signal.SIGKILL)
     assert not left, f"rank processes left behind: {left}"
+
+
+@pytest.fixture(scope="session")
+def templates():
+    """What ranks are forked from, in each environment that they were asked for in."""
+    made = forked.Templates()
+    yield made
+    made.trim(0)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def forked_ranks(templates):
+    """Ranks of agents in this process are forked from one that has PyTorch."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(starting, "subprocess", templates)
+        yield
+    templates.trim()
 
 
 @contextlib.contextmanager

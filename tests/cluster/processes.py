@@ -7,21 +7,26 @@ import uuid
 from pathlib import Path
 from typing import NamedTuple
 
+import forked
+
 NAME = "HENGSUAN_TEST"
 os.environ[NAME] = uuid.uuid4().hex  # not that of whoever started this one: workers are many
 
 
 class Process(NamedTuple):
-    """A live process: who started it, its session, and its command line."""
+    """A live process: who started it, its session, its name and its command line."""
 
     pid: int
     parent: int
     session: int
+    name: str
     words: str
 
     @property
     def is_rank(self) -> bool:
-        return "bench.cluster.rank_main" in self.words
+        template = forked.__file__ in self.words
+        started = "bench.cluster.rank_main" in self.words and not template
+        return started or self.name == forked.NAME
 
 
 def ours() -> list[Process]:
@@ -35,11 +40,12 @@ def ours() -> list[Process]:
             if mark not in (entry / "environ").read_bytes():
                 continue
             words = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode()
-            fields = (entry / "stat").read_text().rpartition(")")[2].split()
+            name, _, rest = (entry / "stat").read_text().partition("(")[2].rpartition(")")
+            fields = rest.split()
         except OSError:
             continue
         if fields[0] != "Z":
-            found.append(Process(int(entry.name), int(fields[1]), int(fields[3]), words))
+            found.append(Process(int(entry.name), int(fields[1]), int(fields[3]), name, words))
     return found
 
 
