@@ -39,12 +39,13 @@ $(READY): pyproject.toml constraints.txt .ci/venv
 bench: $(READY)
 	@$(BIN)/hengsuan run quick
 
-# What is marked `alone` needs a quiet machine, or starts a cluster that others would find: it runs
-# after all else, one test after the other (CONTRIBUTING.md).
+# What is marked `alone` needs a quiet machine: it runs after all else, one test after the other
+# (CONTRIBUTING.md), and only the files that say so are read for it.
 test test-full: $(READY)
 	@found=0; \
 	$(BIN)/python -m pytest -n logical --dist worksteal -m "not alone $(SHORT)" || found=1; \
-	$(BIN)/python -m pytest -m "alone $(SHORT)" || found=1; \
+	$(BIN)/python -m pytest -m "alone $(SHORT)" $$(grep -rl --include='test_*.py' 'mark\.alone' tests) \
+	  || found=1; \
 	exit $$found
 
 test-full: SHORT :=
