@@ -54,8 +54,8 @@ def once(tmp_path_factory):
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers():
-    """One worker more than cores: many tests wait for other processes, or for a limit to pass."""
-    return len(os.sched_getaffinity(0)) + 1
+    """Two workers more than cores: many tests wait for other processes, or for a limit to pass."""
+    return len(os.sched_getaffinity(0)) + 2
 
 
 def pytest_collection_modifyitems(items):

@@ -17,6 +17,9 @@ from bench.configs import load_profile
 from bench.errors import Exit
 from bench.records import STATUSES
 
+# Beside other tests: hosts, raylets and two runs, for the first of a worker's tests.
+pytestmark = pytest.mark.timeout(400)
+
 HERE = Path(__file__).parent
 MEASURED = ("ok", "contended")
 LINK = """
