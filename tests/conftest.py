@@ -17,9 +17,10 @@ os.environ.pop("COLUMNS", None)
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 sys.dont_write_bytecode = False
 
-# Threads of OpenMP that wait burn a core, which on a machine of few cores is what they wait for: of
-# some tests that was nine tenths. Before PyTorch is imported, here and in what tests start.
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+# Threads of OpenMP that wait burn a core, which where workers share few is what they wait for: of
+# some tests that was three quarters. Before PyTorch is imported, here and in what tests start.
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 # A shell's job in the background ignores Ctrl-C, and so would every run that these tests start.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
