@@ -15,8 +15,6 @@ from running import HENGSUAN
 
 from bench.errors import Exit
 
-pytestmark = pytest.mark.alone
-
 HERE = Path(__file__).parent
 CORRUPTING = HERE.parent / "cluster" / "corrupting"
 RATE = 200e6
@@ -151,6 +149,7 @@ def each_for_its_cause(hosts, folder):
     return {name for name, one in found.items() if one["verdict"] == RIGHT[name]}
 
 
+@pytest.mark.alone
 @pytest.mark.timeout(300)
 def test_each_host_is_judged_for_its_cause(bare, tmp_path):
     judged = set()
@@ -163,6 +162,7 @@ def test_each_host_is_judged_for_its_cause(bare, tmp_path):
     raise AssertionError(f"never judged rightly: {sorted(set(RIGHT) - judged)}")
 
 
+@pytest.mark.alone
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
 def test_ten_times_of_ten(bare, tmp_path):
@@ -172,6 +172,7 @@ def test_ten_times_of_ten(bare, tmp_path):
         assert each_for_its_cause(bare, folder) == set(RIGHT), number
 
 
+@pytest.mark.timeout(400)
 def test_under_ray_nobody_is_judged_for_anothers_fault(raylets, tmp_path):
     """On two cores Ray's own work is more than a quiet host may lose: none is accepted for sure."""
     code, found = certify(raylets, tmp_path, [HENGSUAN], raylets.ray)
