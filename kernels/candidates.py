@@ -11,7 +11,7 @@ from collections.abc import Iterator
 
 from .arch import problem as arch_problem
 from .costs import ITEMSIZE
-from .space import SPACES, SWITCHES, Constants, Facts, Space, power_of_2, problem
+from .space import SPACES, SWITCHES, Constants, Facts, Space, decoded_rows, power_of_2, problem
 from .tuning import Target, config, table, targets
 
 REGISTERS = 255
@@ -109,6 +109,8 @@ def _distinct(key: str, chosen: Constants, facts: Facts) -> bool:
     width, block = facts.get("width"), chosen.get("block")
     if key == "stream" and chosen.get("num_stages", 1) > 1:
         return "waves" in chosen  # a single block has nothing to be ahead of
+    if key == "decode_attention":
+        return chosen["block_m"] == decoded_rows(chosen["block_m"], facts["rows"])
     if key == "rope":
         return chosen["heads"] <= power_of_2(facts.get("heads", 64))
     if width is None or block is None:

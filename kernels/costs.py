@@ -140,6 +140,32 @@ def _attention(shape: Sizes, variant: str, dtype: str) -> Cost:
     return Cost(4 * pairs * dim, (2 * query + 2 * key) * size + 4 * stats)
 
 
+def decode_lengths(shape: Sizes, variant: str) -> list[int]:
+    """Tokens of each sequence of `decode_attention`, rising.
+
+    ``even``: all have the context. ``ragged``: they rise to it in equal steps, as where requests
+    come and end at any time; none is shorter than its queries.
+    """
+    batch, queries, context = shape[0], shape[1], shape[4]
+    if variant == "even":
+        return [context] * batch
+    return [max(queries, -(-context * number // batch)) for number in range(1, batch + 1)]
+
+
+def _decode_attention(shape: Sizes, variant: str, dtype: str) -> Cost:
+    """Two products over all pairs; keys and values of all tokens, queries, results, and the tables
+    where the context is in several pages. The last query sees all keys, each before one less."""
+    batch, queries, heads, kv_heads, context, page, dim = shape
+    if queries > context:
+        raise ValueError(f"shape: got {queries} queries in {context} tokens of context, takes less")
+    lengths = decode_lengths(shape, variant)
+    tokens, pages = sum(lengths), sum(-(-length // page) for length in lengths)
+    pairs = heads * (queries * tokens - batch * queries * (queries - 1) // 2)
+    cells = 2 * tokens * kv_heads * dim + 2 * batch * queries * heads * dim
+    known = 4 * (pages if page < context else 0) + 4 * (batch if variant == "ragged" else 0)
+    return Cost(4 * pairs * dim, cells * ITEMSIZE[dtype] + known)
+
+
 def _norm(shape: Sizes, variant: str, dtype: str) -> Cost:
     """Arrays of rows × width: 2 forward, 3 backward; with the residual added 4 and 4."""
     rows, width = shape
@@ -275,6 +301,15 @@ SPECS: Mapping[str, Spec] = {
         _attention,
         (2, 32, 8, 8192, 128),
         (1, 4, 2, 256, 64),
+    ),
+    "decode_attention": Spec(
+        "memory",
+        ("batch", "queries", "heads", "kv_heads", "context", "page", "head_dim"),
+        ("even", "ragged"),
+        _FLOAT,
+        _decode_attention,
+        (16, 1, 32, 8, 8192, 16, 128),
+        (2, 1, 4, 2, 256, 16, 64),
     ),
     "rmsnorm": Spec(
         "memory",

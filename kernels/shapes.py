@@ -1,4 +1,4 @@
-"""The shapes that a model's training step gives to every operation. Imports no torch."""
+"""The shapes that a model's steps give to every operation. Imports no torch."""
 
 from __future__ import annotations
 
@@ -7,6 +7,9 @@ from typing import Any
 
 from .costs import SPECS, Sizes
 from .model_costs import ModelShape, parameters
+
+PAGE = 16
+"""Tokens of a page of keys and values where a model's use does not say (vLLM's default)."""
 
 
 def model_shapes(op: str, model: ModelShape, tp: int = 1) -> dict[str, Sizes]:
@@ -39,6 +42,10 @@ def model_shapes(op: str, model: ModelShape, tp: int = 1) -> dict[str, Sizes]:
             "head": (tokens, vocab, dim),
         },
         "attention": {"attention": (1, heads, kv_heads, tokens, head_dim)},
+        "decode_attention": {
+            "pages": (1, 1, heads, kv_heads, tokens, PAGE, head_dim),
+            "piece": (1, 1, heads, kv_heads, tokens, tokens, head_dim),
+        },
         "rmsnorm": {"norm": (tokens, dim)},
         "layernorm": {"norm": (tokens, dim)},
         "rope": {"rope": (tokens, heads, kv_heads, head_dim)},

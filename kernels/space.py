@@ -65,6 +65,11 @@ def power_of_2(value: int) -> int:
     return 1 << max(0, value - 1).bit_length()
 
 
+def decoded_rows(block_m: int, rows: int) -> int:
+    """Rows of a program of `decode_attention` where there are so many; no product has under 16."""
+    return max(16, min(block_m, power_of_2(rows)))
+
+
 def _blocks(low: int, high: int) -> tuple[int, ...]:
     """Powers of two from ``low`` to ``high``."""
     return tuple(1 << n for n in range(low.bit_length() - 1, high.bit_length()))
@@ -106,6 +111,11 @@ def _query(c: Constants, facts: Facts) -> int:
 
 def _keys(c: Constants, facts: Facts, size: int) -> int:
     return c.get("num_stages", 1) * 2 * c["block_n"] * facts["head_dim"] * size
+
+
+def _decoded(c: Constants, facts: Facts) -> int:
+    """Sums and scores of its rows."""
+    return decoded_rows(c["block_m"], facts["rows"]) * (facts["head_dim"] + c["block_n"])
 
 
 def _queries(c: Constants, facts: Facts, size: int) -> int:
@@ -230,6 +240,15 @@ SPACES: Mapping[str, Space] = {
         stages=(1, 2, 3),
         ways=(*_DESCRIBED, *_OWN),
         product=True,
+    ),
+    "decode_attention": Space(
+        ("decode_attention",),
+        ("head_dim", "rows"),
+        ({"block_m": _blocks(16, 64), "block_n": _blocks(16, 128), "waves": (1, 2, 4, 8)},),
+        _decoded,
+        _keys,
+        warps=(2, 4, 8),
+        stages=(1, 2, 3, 4),
     ),
     "stream": Space(
         ("stream",),

@@ -50,9 +50,9 @@ class Generate(OnModel):
     Agarwal et al., LLM Inference Performance Engineering, 2023).
 
     PyTorch has no attention that follows a table of pages: with ``torch`` and ``compile`` they are
-    collected into one piece in every layer of every step, and the figures say what that costs. Nor
-    does ``triton`` have a kernel for one query: it takes PyTorch's. A vendor's own are ``decode``
-    and ``paged`` of `bench.workloads.ops.Ops`.
+    collected into one piece in every layer of every step, and the figures say what that costs.
+    ``triton`` reads them where they lie (`decode_attention`). A vendor's own are ``decode`` and
+    ``paged`` of `bench.workloads.ops.Ops`.
     """
 
     measures = (

@@ -20,7 +20,7 @@ from torch import Tensor
 from torch.optim.adamw import adamw
 
 from ..kernels import attention as triton_attention
-from ..kernels import fp8_linear, moe
+from ..kernels import decode_attention, fp8_linear, moe
 from ..kernels.adamw import adamw as triton_adamw
 from ..kernels.adamw import has_fused
 from ..kernels.grouped_gemm import grouped_gemm
@@ -69,22 +69,13 @@ def repeated(k: Tensor, v: Tensor, heads: int) -> tuple[Tensor, Tensor]:
 def _decode(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     """Attention of the newest token, q [batch, heads, 1, head_dim], to all k and v [batch,
     kv_heads, length, head_dim], which may be parts of larger tensors."""
-    # Heads that share keys stand in the place of queries, so that no key is copied for each.
-    together = q.view(*k.shape[:2], -1, q.shape[-1])
-    return F.scaled_dot_product_attention(together, k, v).view_as(q)
+    return decode_attention.library(q, k.transpose(1, 2), v.transpose(1, 2))
 
 
 def _paged(q: Tensor, k: Tensor, v: Tensor, table: Tensor, length: int) -> Tensor:
     """The same with k and v in pages [pages, page, kv_heads, head_dim]: the first ``length`` tokens
     of a sequence are in those that its row of table (int32 [batch, n]) names."""
-    # The library has no attention that follows a table: the pages are collected first.
-    used = table[:, : -(-length // k.shape[1])]
-
-    def collected(pages: Tensor) -> Tensor:
-        one = pages.index_select(0, used.flatten()).view(len(table), -1, *pages.shape[2:])
-        return one[:, :length].transpose(1, 2)
-
-    return _decode(q, collected(k), collected(v))
+    return decode_attention.library(q, k, v, table=table, longest=length)
 
 
 def _swiglu(gate: Tensor, up: Tensor) -> Tensor:
@@ -283,6 +274,15 @@ def _triton(shape: ModelShape, dtype: str, arch: str, context_parallel: bool) ->
         q_out, k_out = rope(q.flatten(0, 1), k.flatten(0, 1), tokens, arch=arch)
         return q_out.view_as(q), k_out.view_as(k)
 
+    def decode(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        k, v = k.transpose(1, 2), v.transpose(1, 2)
+        return decode_attention.decode_attention(q, k, v, arch=arch)
+
+    def paged(q: Tensor, k: Tensor, v: Tensor, table: Tensor, length: int) -> Tensor:
+        return decode_attention.decode_attention(
+            q, k, v, table=table, longest=length, arch=arch
+        )
+
     def step(
         weights: Sequence[Tensor],
         gradients: Sequence[Tensor],
@@ -299,6 +299,8 @@ def _triton(shape: ModelShape, dtype: str, arch: str, context_parallel: bool) ->
         rmsnorm=lambda x, weight: rmsnorm(x, weight, eps=EPSILON, arch=arch),
         rope=turned,
         attention=functools.partial(triton_attention.attention, causal=True, arch=arch),
+        decode=decode,
+        paged=paged,
         swiglu=functools.partial(swiglu, arch=arch),
         loss=functools.partial(linear_cross_entropy, arch=arch),
         route=functools.partial(moe.routed, arch=arch),

@@ -18,6 +18,7 @@ from bench.kernels import (
     adamw,
     attention,
     cross_entropy,
+    decode_attention,
     embedding,
     gemm,
     grouped_gemm,
@@ -63,6 +64,21 @@ def nothing():
     assert rope.rope(q, q, table)[0].shape == (0, 2, 4)
     half = empty(1, 2, 0, 64, kind=torch.float16)
     assert attention.attention(half, half, half).shape == (1, 2, 0, 64)
+    cached = empty(3, 16, 2, 64, kind=torch.float16)
+    for queries in (empty(0, 2, 1, 64), empty(3, 2, 0, 64), empty(3, 0, 1, 64)):
+        half = queries.half()
+        mine = cached[: len(half)]
+        assert decode_attention.decode_attention(half, mine, mine).shape == half.shape
+    newest = torch.ones(3, 4, 2, 64).half()
+    for lengths, room in (([0, 0, 0], 16), ([5, 9, 1], 0)):
+        mine = torch.tensor(lengths, dtype=torch.int32)
+        out = decode_attention.decode_attention(
+            newest, cached, cached, lengths=mine, longest=room
+        )
+        assert (out == 0).all(), "nothing is seen"
+    unpaged = torch.empty(3, 0, dtype=torch.int32)
+    out = decode_attention.decode_attention(newest, cached[:0], cached[:0], table=unpaged)
+    assert (out == 0).all(), "no page is read where there is none"
     offsets = torch.zeros(3, dtype=torch.int32)
     rows = empty(0, 4)
     assert grouped_gemm.grouped_gemm(rows, torch.ones(2, 4, 5), offsets).shape == (0, 5)
@@ -92,6 +108,14 @@ def single():
     assert float(transpose.transpose(one, empty(1, 1))) == 3.0
     half = torch.ones(1, 1, 1, 64).half()
     assert torch.equal(attention.attention(half, half, half), half), "one key: its value"
+    token = torch.rand(1, 1, 1, 64).half()
+    for lengths in ([1], [0]):
+        mine = torch.tensor(lengths, dtype=torch.int32)
+        found = decode_attention.decode_attention(
+            half.expand(1, 1, 3, 64), token, token, lengths=mine
+        )
+        assert (found[:, :, :2] == 0).all(), "of three queries the first two come before any key"
+        assert torch.equal(found[:, :, 2:], token * lengths[0]), "one key: its value"
     all_zero = torch.zeros(2, 130)
     q, scale = quantize.quantize_block(
         all_zero, empty(2, 130, kind=torch.float8_e4m3fn), empty(2, 2)

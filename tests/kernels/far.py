@@ -39,6 +39,13 @@ SHAPES = {
     "grouped_gemm": [(2, 12, 32, 48)],
     "moe": [(2, 4, 40, 2)],
     "attention": [(2, 2, 1, 40, 64)],
+    # Sequences, pages, the places of a page; query heads wherever there is one sequence.
+    "decode_attention": [
+        (2, 1, 2, 1, 16, 16, 64),
+        (1, 1, 2, 1, 32, 16, 64),
+        (1, 1, 2, 1, 32, 64, 64),
+        (1, 1, 2, 1, 2, 2, 64),
+    ],
     "rmsnorm": [(2, 40)],
     "layernorm": [(2, 40)],
     "rope": [(2, 2, 1, 16)],

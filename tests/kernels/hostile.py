@@ -21,6 +21,7 @@ from shapes import BY_DESCRIPTORS
 
 from bench.kernels import (
     attention,
+    decode_attention,
     gate_up,
     gemm,
     layernorm,
@@ -60,6 +61,45 @@ def far_below_zero():
         for mine, right in zip(found, wanted, strict=True):
             error = float((mine.double() - right).norm() / right.norm())
             assert error < 2e-2, (key, error)
+
+
+def what_a_cache_holds_besides():
+    """Behind the end of a sequence, and in pages of nobody, lie NaN: they are never used.
+
+    Sequences of no token, of some, and of more than there is said to be room for; parts in which
+    some queries see no key at all; heads in parts of a larger tensor.
+    """
+    batch, queries, heads, kv_heads, dim, longest = 5, 3, 4, 2, 64, 200
+    tokens = torch.tensor([0, 1, 70, 200, 777], dtype=torch.int32)
+    seen = tokens.clamp(max=longest).tolist()
+    for page in (7, 64, 256):
+        n = -(-longest // page)
+        order = torch.randperm(batch * n + 9, generator=GENERATOR)
+        table = torch.full((batch, n + 2), -1, dtype=torch.int32)
+        table[:, :n] = order[: batch * n].view(batch, n)
+        whole = torch.full((len(order), page, kv_heads + 1, 2 * dim), NAN)
+        q = 1.6 + 0.3 * normal(batch, queries, heads, dim).transpose(1, 2)
+        wanted = torch.zeros(q.shape, dtype=torch.float64)
+        for b, length in enumerate(seen):
+            places = torch.arange(length)
+            rows = table[b, places // page].long(), places % page
+            # Scores far below zero, beside which a key of zeros would be all.
+            whole[rows] = normal(length, kv_heads + 1, 2 * dim) - 1.6
+            k, v = (whole[rows][:, 1:, part] for part in (slice(dim), slice(dim, 2 * dim)))
+            for j in range(queries):
+                mine = length - queries + 1 + j
+                for h in range(heads if mine > 0 else 0):
+                    kept = k[:mine, h // 2].double(), v[:mine, h // 2].double()
+                    scores = kept[0] @ q[b, h, j].double() * dim**-0.5
+                    wanted[b, h, j] = scores.softmax(0) @ kept[1]
+        k, v = whole[:, :, 1:, :dim], whole[:, :, 1:, dim:]
+        for block_n in (16, 64):
+            chosen = {"block_m": 16, "block_n": block_n, "waves": 1, "num_warps": 4}
+            with tuning.forcing("decode_attention", chosen):
+                found = decode_attention.decode_attention(
+                    q, k, v, table=table, lengths=tokens, longest=longest
+                )
+            assert torch.allclose(found.double(), wanted, atol=1e-4, rtol=1e-4), (page, block_n)
 
 
 def masked_experts():
@@ -163,6 +203,7 @@ def second_derivatives():
 if __name__ == "__main__":
     second_derivatives()
     far_below_zero()
+    what_a_cache_holds_besides()
     masked_experts()
     not_numbers()
     transposed()

@@ -14,6 +14,17 @@ def attention(draw):
 
 
 @st.composite
+def decoded(draw):
+    """Pages of any size; the last may hold all of the context, which is then in one piece."""
+    kv_heads, queries = draw(st.integers(1, 2)), draw(st.integers(1, 4))
+    heads = kv_heads * draw(st.integers(1, 5))
+    context = draw(st.integers(queries, 200))
+    page = draw(st.sampled_from([1, 5, 16, 64, 128, 256]))
+    head_dim = draw(st.sampled_from([64, 128, 256]))
+    return draw(st.integers(1, 3)), queries, heads, kv_heads, context, page, head_dim
+
+
+@st.composite
 def moe(draw):
     experts = draw(st.integers(1, 9))
     return (
@@ -33,6 +44,7 @@ SHAPES = {
     ),
     "moe": moe(),
     "attention": attention(),
+    "decode_attention": decoded(),
     "rmsnorm": st.tuples(rows, width),
     "layernorm": st.tuples(rows, width),
     "rope": st.tuples(
@@ -90,9 +102,18 @@ _BLOCKS_AHEAD = {
         "first_stores": 1,
     },
 }  # fmt: skip
+_FEW_PARTS = {
+    "decode_attention": {
+        "block_m": 16, "block_n": 16, "waves": 1, "num_warps": 4, "num_stages": 1,
+    },
+}  # fmt: skip
 AHEAD = {
+    "decode_attention": (
+        _FEW_PARTS,
+        [(1, 3, 2, 1, 100, 7, 64), (2, 5, 8, 2, 70, 16, 64), (1, 2, 2, 2, 65, 65, 64)],
+    ),
     "stream": (_BLOCKS_AHEAD, [(3000,), (2048,), (1,)]),
     "rmsnorm": (_ROWS_AHEAD, [(19, 200), (8, 128), (1, 33)]),
     "layernorm": (_ROWS_AHEAD, [(19, 200), (8, 128), (1, 33)]),
 }
-"""Operation → configurations whose programs fetch the next of several blocks ahead, and shapes."""
+"""Operation → configurations whose programs take several blocks each, and shapes."""
