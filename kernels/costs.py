@@ -157,7 +157,9 @@ def _decode_attention(shape: Sizes, variant: str, dtype: str) -> Cost:
     where the context is in several pages. The last query sees all keys, each before one less."""
     batch, queries, heads, kv_heads, context, page, dim = shape
     if queries > context:
-        raise ValueError(f"shape: got {queries} queries in {context} tokens of context, takes less")
+        raise ValueError(
+            f"shape: got {queries} queries in {context} tokens of context, takes at most as many"
+        )
     lengths = decode_lengths(shape, variant)
     tokens, pages = sum(lengths), sum(-(-length // page) for length in lengths)
     pairs = heads * (queries * tokens - batch * queries * (queries - 1) // 2)

@@ -233,7 +233,7 @@ def library(
     It has none that follows a table: the pages are collected first. Of several queries, or
     sequences that are not equally long, it gets a mask, and no sequence may be without a key then.
     """
-    batch, heads, queries, dim = q.shape
+    batch, _, queries, dim = q.shape
     room = k.shape[1] * (1 if table is None else table.shape[1])
     longest = room if longest is None else longest
     k, v = (_collected(one, table, longest) for one in (k, v))
@@ -327,7 +327,7 @@ def _triton(case: Case, inputs: Tensors, outputs: Tensors) -> Work:
 
 def _judge(case: Case, before: Tensors, results: Tensors, fill: Fill) -> dict[str, float]:
     """Some key heads of some sequences with all their queries, exactly, in fp64."""
-    batch, queries, heads, kv_heads, context, page, dim = case.shape
+    batch, queries, heads, kv_heads, context, _, dim = case.shape
     group, q, table = heads // kv_heads, before["q"], before.get("table")
     worst = 0.0
     for number in fill.pick(batch * kv_heads).tolist():

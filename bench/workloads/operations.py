@@ -1,4 +1,4 @@
-"""Every operation of a training step on one device: `compute` and `memory`.
+"""Every operation of a model's steps on one device: `compute` and `memory`.
 
 `Operation` binds an operation of ``bench.kernels`` and is also what `gemm` and `stream` stand on.
 """

@@ -279,9 +279,7 @@ def _triton(shape: ModelShape, dtype: str, arch: str, context_parallel: bool) ->
         return decode_attention.decode_attention(q, k, v, arch=arch)
 
     def paged(q: Tensor, k: Tensor, v: Tensor, table: Tensor, length: int) -> Tensor:
-        return decode_attention.decode_attention(
-            q, k, v, table=table, longest=length, arch=arch
-        )
+        return decode_attention.decode_attention(q, k, v, table=table, longest=length, arch=arch)
 
     def step(
         weights: Sequence[Tensor],

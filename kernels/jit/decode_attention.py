@@ -1,4 +1,4 @@
-"""Kernels of `decode_attention`: a share of one sequence's keys each, and what makes one of them."""
+"""Kernels of `decode_attention`: one for a share of a sequence's keys, one that joins shares."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """What the device check does: which kernels are verified, which are timed, in which order.
 
 A task is one operation at one shape, variant and dtype, to be verified or to be timed. Tasks of a
-figure that has a bound (`figures.BOUNDS`) carry its name.
+figure (`figures.BOUNDS`) carry its name.
 """
 
 from __future__ import annotations
@@ -37,6 +37,19 @@ VERIFIED: dict[str, list[Sizes]] = {
         (1, 3, 1, 131, 64),
         (1, 2, 1, 1, 128),
     ],
+    # Pages smaller than a tile, of whole tiles, of one token, of any number; one piece a sequence;
+    # more queries than one program takes; one token.
+    "decode_attention": [
+        (4, 1, 8, 2, 1024, 16, 64),
+        (2, 1, 32, 8, 4096, 16, 128),
+        (3, 4, 8, 2, 777, 64, 128),
+        (2, 1, 16, 1, 1000, 128, 256),
+        (5, 2, 6, 3, 131, 1, 64),
+        (2, 8, 16, 2, 513, 7, 256),
+        (1, 8, 32, 1, 3000, 3000, 128),
+        (300, 1, 4, 4, 65, 65, 64),
+        (1, 1, 1, 1, 1, 16, 128),
+    ],
     "rmsnorm": [(1024, 4096), (257, 1023), (33, 16_000)],
     "layernorm": [(1024, 4096), (257, 1023), (33, 16_000)],
     "rope": [(512, 32, 8, 128), (77, 5, 3, 10)],
@@ -58,9 +71,23 @@ PRODUCTS = ("qkv", "out", "gate_up", "down", "head")
 SEQUENCES = [(4, 32, 8, 4096, 128), (2, 32, 8, 8192, 128), (1, 32, 8, 16384, 128)]
 """Attention over as many tokens each, in longer and longer sequences."""
 
+DECODED = [
+    (16, 1, 32, 8, 8192, 16, 128),
+    (1, 1, 32, 8, 131_072, 16, 128),
+    (128, 1, 32, 8, 1024, 16, 128),
+    (16, 4, 32, 8, 8192, 16, 128),
+    (16, 1, 32, 8, 8192, 64, 128),
+    (16, 1, 32, 8, 8192, 8192, 128),
+    (1, 1, 32, 8, 131_072, 131_072, 128),
+    (32, 1, 32, 8, 8192, 16, 64),
+    (8, 1, 32, 8, 8192, 16, 256),
+]
+"""Caches of half a gigabyte in other forms: of few and many sequences, with several queries, in
+larger pages and in one piece, with other heads."""
+
 
 class Task(msgspec.Struct, frozen=True, kw_only=True):
-    """One thing to do. ``figure`` is what it counts for, empty where there is no bound."""
+    """One thing to do. ``figure`` is what it counts for, empty where it is for none."""
 
     kind: str  # "verify" | "time"
     op: str
@@ -80,8 +107,8 @@ class Task(msgspec.Struct, frozen=True, kw_only=True):
         return f"{self.op} {self.variant} {self.dtype} {'x'.join(map(str, self.shape))}"
 
 
-def bounded() -> Iterator[Task]:
-    """Timed tasks of the figures that have a bound. Arrays of a gigabyte or more, or a model's."""
+def figured() -> Iterator[Task]:
+    """Timed tasks of the figures (`figures.BOUNDS`). Arrays of a gigabyte or more, or a model's."""
 
     def task(figure: str, op: str, shape: Sizes | None = None, variant="", dtype="") -> Task:
         spec = SPECS[op]
@@ -115,6 +142,9 @@ def bounded() -> Iterator[Task]:
             yield task("gemm", "gemm", shape, "nt")
     for shape in SQUARES[:2]:
         yield task("gemm fp8", "gemm", shape, "nt", "fp8_e4m3")
+    for shape in DECODED:
+        yield task("decode_attention", "decode_attention", shape)
+    yield task("decode_attention", "decode_attention", DECODED[0], "ragged")
 
 
 def everything() -> Iterator[Task]:
@@ -137,7 +167,7 @@ def verified() -> Iterator[Task]:
 
 
 def plan(dtypes: Collection[str] = (), *, small: bool = False) -> list[Task]:
-    """All tasks in the order in which they are done: figures with a bound, verification, the rest.
+    """All tasks in the order in which they are done: figures, verification, the rest.
 
     Args:
         dtypes: Number formats; empty means all. A timed task in another one is done in the first
@@ -145,7 +175,7 @@ def plan(dtypes: Collection[str] = (), *, small: bool = False) -> list[Task]:
         small: Every operation at its small shape.
     """
     found: dict[str, Task] = {}
-    for task in itertools.chain(bounded(), verified(), everything()):
+    for task in itertools.chain(figured(), verified(), everything()):
         chosen = _in_dtypes(task, dtypes)
         if chosen is None:
             continue

@@ -17,7 +17,7 @@ import torch
 from libraries import LIBRARIES
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from bench.kernels import adamw, gemm, ops
+from bench.kernels import adamw, decode_attention, gemm, ops
 from bench.kernels.op import Case, Implementation, Tensors, Work, gradients
 
 SCORES = 2 << 30
@@ -74,6 +74,11 @@ def contenders(
         for backend in ("FLASH_ATTENTION", "CUDNN_ATTENTION", "EFFICIENT_ATTENTION"):
             name = backend.partition("_")[0].lower()
             rivals.append(Contender(name, "torch", functools.partial(_attention, backend)))
+    if case.op == "decode_attention":
+        for backend in ("FLASH_ATTENTION", "CUDNN_ATTENTION", "EFFICIENT_ATTENTION"):
+            name = backend.partition("_")[0].lower()
+            rivals.append(Contender(name, "torch", functools.partial(_decoded, backend)))
+        rivals.append(Contender("flex", "torch", _flexible))
     if case.op == "gemm" and case.dtype.startswith("fp8"):
         # What `torch` does accumulates exactly.
         rivals.append(Contender("scaled_mm fast", "torch", _scaled))
@@ -85,7 +90,8 @@ def contenders(
             turned = functools.partial(_grouped, True)
             rivals.append(Contender("grouped_mm turned", "torch", turned))
     rivals.append(Contender("compile", "torch", _compiled))
-    if tuned:
+    # A search for the tiles of so many small products takes minutes.
+    if tuned and case.op != "decode_attention":
         rivals.append(Contender("autotune", "torch", _autotuned))
     if case.op in vendor:
         rivals.append(Contender("vendor", "vendor", given("vendor")))
@@ -163,6 +169,45 @@ def _attention(backend: str, case: Case, inputs: Tensors, outputs: Tensors) -> P
         }
 
     return Prepared(prepared({**inputs, **repeated}), finish=summed)
+
+
+def _in_one_piece(case: Case) -> None:
+    """Raise where the cache is in pages."""
+    if case.shape[5] < case.shape[4]:
+        raise AbsentError("it follows no table of pages; what torch does collects them first")
+
+
+def _decoded(backend: str, case: Case, inputs: Tensors, outputs: Tensors) -> Prepared:
+    """Torch's attention to a cache in one piece by one of its libraries, and no other."""
+    _in_one_piece(case)
+    chosen = getattr(SDPBackend, backend, None)
+    if chosen is None:
+        raise AbsentError(f"this torch has no SDPBackend.{backend}")
+
+    def run() -> Tensors:
+        with sdpa_kernel(chosen):
+            return {"out": decode_attention.library(**inputs, longest=case.shape[4])}
+
+    return Prepared(run)
+
+
+def _flexible(case: Case, inputs: Tensors, outputs: Tensors) -> Prepared:
+    """Torch's FlexAttention, compiled: with few queries it splits the keys, too."""
+    _in_one_piece(case)
+    try:
+        from torch.nn.attention.flex_attention import create_block_mask, flex_attention
+    except ImportError:
+        raise AbsentError("this torch has no FlexAttention") from None
+    batch, queries, _, _, context, _, _ = case.shape
+    q, k, v = inputs["q"], *(inputs[name].transpose(1, 2) for name in ("k", "v"))
+    lengths = inputs.get("lengths", torch.full((batch,), context, device=q.device))
+
+    def seen(b: Any, h: Any, query: Any, key: Any) -> Any:
+        return key <= lengths[b] - queries + query
+
+    mask = create_block_mask(seen, batch, None, queries, context, device=q.device)
+    attend = torch.compile(flex_attention, dynamic=False)
+    return Prepared(lambda: {"out": attend(q, k, v, block_mask=mask, enable_gqa=True)})
 
 
 def _scaled(case: Case, inputs: Tensors, outputs: Tensors) -> Prepared:

@@ -72,9 +72,7 @@ def nothing():
     newest = torch.ones(3, 4, 2, 64).half()
     for lengths, room in (([0, 0, 0], 16), ([5, 9, 1], 0)):
         mine = torch.tensor(lengths, dtype=torch.int32)
-        out = decode_attention.decode_attention(
-            newest, cached, cached, lengths=mine, longest=room
-        )
+        out = decode_attention.decode_attention(newest, cached, cached, lengths=mine, longest=room)
         assert (out == 0).all(), "nothing is seen"
     unpaged = torch.empty(3, 0, dtype=torch.int32)
     out = decode_attention.decode_attention(newest, cached[:0], cached[:0], table=unpaged)

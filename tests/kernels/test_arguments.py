@@ -6,6 +6,7 @@ import torch
 from bench.kernels import gemm, op, ops, reference, stream, tuning
 from bench.kernels.attention import forward as attention
 from bench.kernels.costs import SPECS
+from bench.kernels.decode_attention import decode_attention
 from bench.kernels.gemm import check_operands
 from bench.kernels.launch import recording
 
@@ -56,6 +57,44 @@ def test_head_dimension_without_a_kernel():
     q, k = torch.zeros(1, 3, 8, 64).half(), torch.zeros(1, 2, 8, 64).half()
     with pytest.raises(ValueError, match="k: got 2 heads, takes a divisor of 3"):
         attention(q, k, k, q, torch.zeros(1, 3, 8), causal=True)
+
+
+def cached(pages=6, page=16, kv_heads=2, dim=64, kind=torch.float16):
+    """Three sequences of two pages each."""
+    k = torch.zeros(pages, page, kv_heads, dim, dtype=kind)
+    table = torch.arange(6, dtype=torch.int32).view(3, 2)
+    return {"q": torch.zeros(3, 4, 1, dim, dtype=kind), "k": k, "v": k.clone(), "table": table}
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"q": torch.zeros(3, 4, 64).half()}, "q: got 3 dimensions, takes 4"),
+        ({"q": torch.zeros(3, 3, 1, 64).half()}, "k: got 2 heads, takes a divisor of 3"),
+        ({"k": torch.zeros(6, 16, 0, 64).half()}, "k: got 0 heads, takes a divisor of 4"),
+        ({"table": None}, r"k: got shape \(6, 16, 2, 64\), takes \(3, any, any, 64\)"),
+        ({"table": torch.zeros(3, 2).long()}, "table: got torch.int64, takes torch.int32"),
+        ({"table": torch.zeros(2, 2).int()}, r"table: got shape \(2, 2\), takes \(3, any\)"),
+        ({"lengths": torch.zeros(2).int()}, r"lengths: got shape \(2,\), takes \(3,\)"),
+        (
+            {"lengths": torch.zeros(6).int()[::2]},
+            r"lengths: got strides \(2,\), takes a contiguous",
+        ),
+        ({"longest": 33}, "longest: got 33, takes 0 to 32"),
+        ({"longest": -1}, "longest: got -1, takes 0 to 32"),
+        ({"q": torch.zeros(3, 4, 1, 96).half()}, "head_dim: got 96, takes one of 64, 128, 256"),
+        ({"v": torch.zeros(6, 16, 2, 128).half()[..., ::2]}, "v: got inner stride 2, takes 1"),
+        (
+            {"q": torch.zeros(3, 4, 1, 64).half().requires_grad_()},
+            "q: got a tensor that requires a gradient, takes none",
+        ),
+    ],
+    ids=str,
+)
+def test_what_decoding_refuses(change, message):
+    with recording() as launches, pytest.raises(ValueError, match=message):
+        decode_attention(**{**cached(), **change})
+    assert not launches
 
 
 CASES = [
@@ -165,7 +204,7 @@ def test_torch_implementations_keep_their_tolerance(name, variant):
         assert (call.flops, call.bytes) == (case.cost.flops, case.cost.bytes)
 
 
-@pytest.mark.parametrize("name", ["gemm", "rmsnorm", "softmax", "swiglu"])
+@pytest.mark.parametrize("name", ["gemm", "decode_attention", "rmsnorm", "softmax", "swiglu"])
 def test_compiled_implementations_keep_their_tolerance(name):
     spec = SPECS[name]
     call = ops.bind("compile", CPU, ops.Case(name, spec.small, "fp32"), seed=1)

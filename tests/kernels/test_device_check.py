@@ -149,6 +149,18 @@ def test_bounds_are_printed_last_and_written(measured):
     assert "not measured" in row
 
 
+def test_a_figure_without_a_bound_is_told(check):
+    code, output, report, path = check("decoded", "--only", "decode_attention", "--rivals", "torch")
+    assert code == 0, output
+    assert {(one["status"], one["variant"]) for one in report["records"]} == {
+        ("right", "even"), ("right", "ragged"),
+    }  # fmt: skip
+    rows = path.with_name("kernels.md").read_text().splitlines()
+    told = [line.split("|")[1:5] for line in rows if line.startswith("| decode_attention over")]
+    assert [(bound.strip(), state.strip()) for _, _, bound, state in told] == [("–", "told")] * 2
+    assert all(float(measured.split()[0]) > 0 for _, measured, _, _ in told)
+
+
 def test_rivals_that_are_wrong_crash_or_lack_do_not_count(measured):
     _, _, report, path = measured
     found = by_name(report)

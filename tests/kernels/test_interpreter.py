@@ -39,3 +39,8 @@ def test_offsets_pass_31_bits(scripts):
 @pytest.mark.script("hostile.py")
 def test_hostile_data(scripts):
     passes(scripts("hostile.py"))
+
+
+@pytest.mark.script("generated.py")
+def test_generated_text_is_that_of_the_librarys_operations(scripts):
+    passes(scripts("generated.py"))

@@ -5,7 +5,7 @@ import contextlib
 import pytest
 import torch
 
-from bench.kernels import attention, codegen, launch, op, ops, tuning
+from bench.kernels import attention, codegen, decode_attention, launch, op, ops, tuning
 
 
 def test_a_launch_goes_to_the_device_of_its_arguments(monkeypatch):
@@ -71,3 +71,39 @@ def test_what_attention_cannot_address_is_refused():
     long = (1 << 30, 64, 1 << 24, 1)
     with pytest.raises(ValueError, match="q: stride of seq: got 16777216"):
         attention.forward(*attended((1, 1, 2, 64), long), causal=True)
+
+
+@pytest.mark.parametrize(
+    ("slots", "lines", "tiles", "wanted"),
+    [
+        (528, 512, 512, 1),  # nearly as many programs as there are places
+        (528, 4096, 2, 1),
+        (528, 8, 1, 1),  # nothing to split
+        (528, 8, 2, 2),
+        (528, 1, 10_000, 108),  # at most 128, and nearly as good
+        (100, 10, 100, 10),  # one full wave
+        (100, 60, 100, 3),  # two waves of 90 % and not one of 60 %
+    ],
+)
+def test_over_how_many_programs_keys_are_split(slots, lines, tiles, wanted):
+    assert decode_attention.splits(slots, lines, tiles) == wanted
+
+
+@pytest.mark.parametrize(("batch", "context"), [(1, 131_072), (3, 5000), (7, 130), (64, 4096)])
+def test_all_keys_are_somebodys_share(batch, context):
+    """Parts together are as long as the longest sequence, none begins behind its end."""
+    pytest.importorskip("triton", reason="Triton is not installed")
+    case = op.Case("decode_attention", (batch, 1, 32, 8, context, 16, 128), "bf16", "", "sm_90")
+    known = ops.get(case.op)
+    inputs = known.inputs(case, op.Fill(torch.device("meta"), 0))
+    work = known.implementations["triton"](case, inputs, known.outputs(case, inputs))
+    with launch.recording() as launches:
+        work()
+    lines, parts = launches[0].grid
+    names = [one.name for one in launches[0].kernel.params]
+    share = launches[0].arguments[names.index("share")]
+    assert lines == batch * 8
+    assert (parts - 1) * share < context <= parts * share
+    assert share % launches[0].options["BLOCK_N"] == 0
+    assert len(launches) == (2 if parts > 1 else 1)
+    assert lines * parts >= min(0.5 * 132 * 4, lines * context / 64 / 2), "the device is filled"

@@ -4,7 +4,7 @@ import pytest
 
 from bench.configs import load_model
 from bench.errors import UsageError
-from bench.kernels import costs, formats, model_costs, shapes
+from bench.kernels import costs, formats, generation_costs, model_costs, shapes
 from bench.kernels.model_costs import ModelShape
 
 MODELS = ("llama-8b", "llama-70b", "llama-405b", "moe-1t")
@@ -47,6 +47,30 @@ def test_a_token_of_a_mixture_pays_for_the_experts_it_meets():
     wide = ModelShape(64, 2, 4, 2, 96, 50, 32, head_dim=32)
     queries_and_values = 2 * 64 * (4 + 2) * (32 - 16) * 2
     assert model_costs.parameters(wide) == model_costs.parameters(dense) + queries_and_values
+
+
+def test_decoding_reads_the_cache_once():
+    shape = (3, 2, 8, 2, 100, 16, 64)
+    even = costs.cost("decode_attention", shape, "even", "bf16")
+    pair, queries = 2 * 2 * 64 * 2, 2 * 3 * 2 * 8 * 64 * 2
+    assert even.bytes == 300 * pair + queries + 4 * 3 * 7  # and the numbers of 7 pages each
+    assert even.flops == 3 * 8 * (100 + 99) * 4 * 64  # the first query does not see the last key
+    whole = costs.cost("decode_attention", (3, 2, 8, 2, 100, 100, 64), "even", "bf16")
+    assert whole.bytes == 300 * pair + queries  # in one piece there is no table
+    assert costs.decode_lengths(shape, "ragged") == [34, 67, 100]
+    ragged = costs.cost("decode_attention", shape, "ragged", "bf16")
+    assert ragged.bytes == 201 * pair + queries + 4 * (3 + 5 + 7) + 4 * 3
+    assert costs.decode_lengths((5, 4, 1, 1, 6, 1, 64), "ragged") == [4, 4, 4, 5, 6]
+    with pytest.raises(ValueError, match="got 8 queries in 7 tokens of context"):
+        costs.cost("decode_attention", (1, 8, 1, 1, 7, 1, 64), "even", "bf16")
+    # A step's attention of all layers is what generation counts of it.
+    step, before = (generation_costs.decode(LLAMA_8B, 16, n, "bf16") for n in (8192, 8191))
+    one, less = (
+        costs.cost("decode_attention", (16, 1, 32, 8, n, n, 128), "even", "bf16")
+        for n in (8192, 8191)
+    )
+    assert step.flops - before.flops == 32 * (one.flops - less.flops)
+    assert step.bytes - before.bytes == 32 * (one.bytes - less.bytes)
 
 
 @pytest.mark.parametrize("tp", [1, 2, 4, 8])
