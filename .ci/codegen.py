@@ -37,6 +37,13 @@ SAVED = 50
 
 SHAPES = {
     "attention": [(2, 32, 8, 8192, dim) for dim in (64, 128, 256)],
+    "decode_attention": [
+        (16, 1, 32, 8, 8192, 16, 64),
+        (16, 8, 64, 8, 8192, 16, 128),  # as many rows as a program takes
+        (16, 1, 32, 8, 8192, 8192, 128),  # in one piece
+        (16, 1, 32, 8, 8192, 16, 256),
+        (16, 8, 64, 8, 8192, 64, 256),  # pages of whole tiles
+    ],
     "gemm": [
         (8192, 8192, 8192),
         (1024, 1024, 4096),

@@ -275,11 +275,12 @@ def formula(
     room = k.shape[1] * (1 if table is None else table.shape[1])
     longest = room if longest is None else longest
     keys, values = (_collected(one, table, longest).unsqueeze(2) for one in (k, v))
-    grouped = q.unflatten(1, (keys.shape[1], -1))
+    grouped = q.reshape(len(q), keys.shape[1], -1, *q.shape[2:])
     scores = (grouped @ keys.transpose(-1, -2)).float() / math.sqrt(q.shape[-1])
     hidden = ~_mask(q, lengths, longest)[:, None, None]
     weights = scores.masked_fill(hidden, float("-inf")).softmax(-1).to(q.dtype)
-    return (weights @ values).flatten(1, 2)
+    mixed: torch.Tensor = (weights @ values).flatten(1, 2)
+    return mixed
 
 
 def _inputs(case: Case, fill: Fill) -> Tensors:
