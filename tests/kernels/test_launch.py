@@ -81,7 +81,7 @@ def test_what_attention_cannot_address_is_refused():
         (528, 8, 1, 1),  # nothing to split
         (528, 8, 2, 2),
         (528, 1, 10_000, 108),  # at most 128, and nearly as good
-        (100, 10, 100, 10),  # one full wave
+        (100, 10, 100, 9),  # nine tenths of a wave, nearly as full as the fullest
         (100, 60, 100, 3),  # two waves of 90 % and not one of 60 %
     ],
 )
