@@ -6,9 +6,9 @@ anywhere, found by a table (Kwon et al., PagedAttention, 2023), and is read wher
 piece a sequence. The query heads that share a key head (grouped queries, Ainslie et al., 2023) are
 the rows of one product, so that every key is read once for all of them. So few queries give few
 programs: the keys of a sequence are split over several, and what those found is joined by the
-weight of each (Dao et al., Flash-Decoding, 2023). 4·D FLOPs a query–key pair, two or so a byte and
-head of a group: memory limits. Bytes: all keys and values once, queries and results.
-Nothing here is differentiable.
+weight of each (Dao et al., Flash-Decoding, 2023). 4·D FLOPs a query–key pair: in bf16 one a byte of
+keys and values for every row of a product, so memory limits. Bytes: keys and values of all tokens
+once, queries and results. Nothing here is differentiable.
 """
 
 from __future__ import annotations
