@@ -122,7 +122,7 @@ def ratio(record: Record, against: tuple[str, ...]) -> Ratio | None:
 
 def bounds_of(figure: str) -> list[Bound]:
     """Those that every task of a figure must reach by itself; none of a mean."""
-    return [one for one in BOUNDS if one.figure == figure and not one.mean]
+    return [one for one in BOUNDS if one.figure == figure and not one.mean and one.low is not None]
 
 
 def undecided(record: Record) -> bool:

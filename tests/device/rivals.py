@@ -90,8 +90,7 @@ def contenders(
             turned = functools.partial(_grouped, True)
             rivals.append(Contender("grouped_mm turned", "torch", turned))
     rivals.append(Contender("compile", "torch", _compiled))
-    # A search for the tiles of so many small products takes minutes.
-    if tuned and case.op != "decode_attention":
+    if tuned:
         rivals.append(Contender("autotune", "torch", _autotuned))
     if case.op in vendor:
         rivals.append(Contender("vendor", "vendor", given("vendor")))
