@@ -1,4 +1,28 @@
-"""dQ, dK and dV of `attention` in one pass, in Gluon: five products a tile instead of seven."""
+"""dQ, dK and dV of `attention` in one pass, in Gluon: five products a tile instead of seven.
+
+A program walks blocks of 128 keys of one key head, 64 for each of two computing warpgroups, as for
+dK and dV alone (`attention_key_value`). With Sᵀ = K·Qᵀ and dPᵀ = V·dOᵀ,
+
+    Pᵀ = exp2(Sᵀ · scale · log₂e - lse · log₂e),  dV = Pᵀ·dO,
+    dSᵀ = Pᵀ ∘ (dPᵀ - delta),                     dK = scale · dSᵀ·Q,  dQ = scale · dS·K.
+
+Pᵀ and dSᵀ are operands as registers hold them. For dQ, whose sum goes over keys, dSᵀ goes through
+shared memory: each warpgroup reads both warpgroups' shares and sums half of the columns. These sums
+are added to fp32 memory tile by tile, straight from registers; shared memory has no time for them.
+
+What a tile of 64 queries and 128 keys takes of a processor, in cycles: products 2560 (five times
+512; the two kernels take seven); shared memory, 128 bytes a cycle, as much: 2048 for operands, 256
+for queries and gradients that arrive, 128 for dS, 128 for lse and delta; exponentials 512;
+instructions 860. Two limits are equal, so that neither will be reached; FlashAttention-3, whose
+order of products this is (Shah et al., 2024), shares them, and moves sums of dQ through shared
+memory in addition. What a warpgroup computes runs beside the other's products and its own: P beside
+dP, dS beside dV. All of them end within a tile, and nothing but dK and dV lives from one to the
+next: the assembler makes products wait for each other that stay under way across a loop's end, and
+sums of three that a wave of exponentials is computed beside do not fit 240 registers.
+
+lse and delta come with the tile that they belong to, so that a thread reads those of its columns
+from shared memory; distributed by the warps themselves they cost twice as much of it.
+"""
 
 from __future__ import annotations
 
@@ -80,14 +104,17 @@ def pair(desc, line_desc, batch, head, row, place, number, ring, lines_kept, SLO
 
 @gluon.jit
 def add_part(total, dq_ptr, tile, DIM: gl.constexpr, PART: gl.constexpr):
-    """Add a warpgroup's half of a tile of dQ to memory, in the order in which threads hold it."""
-    HALF: gl.constexpr = DIM // 2
+    """Add a warpgroup's half of a tile of dQ to memory, in the order in which threads hold it.
+
+    The compiler adds two neighbouring numbers at a time.
+    """
+    WIDE: gl.constexpr = DIM // 2
     # Rows are 16 a warp, those of a thread eight apart; columns go by eights, two a thread. In
     # this order 32 threads add to 256 bytes that lie together.
-    inner = total.reshape([4, 2, 8, HALF // 8, 8]).permute([1, 3, 0, 2, 4])
-    flat = inner.reshape([ROWS * HALF])
-    place = (gl.cast(tile, gl.int64) * PARTS + PART) * (ROWS * HALF)
-    offsets = gl.arange(0, ROWS * HALF, layout=flat.type.layout)
+    inner = total.reshape([4, 2, 8, WIDE // 8, 8]).permute([1, 3, 0, 2, 4])
+    flat = inner.reshape([ROWS * WIDE])
+    place = (gl.cast(tile, gl.int64) * PARTS + PART) * (ROWS * WIDE)
+    offsets = gl.arange(0, ROWS * WIDE, layout=flat.type.layout)
     gl.atomic_add(dq_ptr + place + offsets, flat, sem="relaxed")
 
 
@@ -118,6 +145,7 @@ def advance(
     OUT: gl.constexpr,
     HALF: gl.constexpr,
 ):
+    """Take in the queries from ``row``, tiles ``number`` and number + 1 of the ring."""
     COLUMNS: gl.constexpr = gl.SliceLayout(0, SCORES)
     tiles, _, _ = ring
     q = tiles.index(number % SLOTS).reshape([BLOCK_M, DIM])
@@ -136,13 +164,18 @@ def advance(
             places = row + gl.arange(0, BLOCK_M, layout=COLUMNS)
             p = gl.where(places[None, :] >= keys[:, None], p, 0.0)
         else:
+            # Past the end scores are zero, beside which exp2(-lse) may overflow: inf · 0 is NaN.
             p = gl.where((keys < seq)[:, None], p, 0.0)
     weights = gl.convert_layout(p.to(k.dtype), gl.DotOperandLayout(0, OUT, 2))
+    # The assembler moves arithmetic past a wait for products, but not past a branch. Waits for
+    # what has arrived long ago keep it beside the products that still run.
     await_tile(number + 1, ring, SLOTS)
     dv = warpgroup_mma(weights, do, dv, is_async=True)
     dp = warpgroup_mma_wait(1, deps=(dp,))
     delta = lines_kept.index((number + 1) % SLOTS).load(COLUMNS)
     fresh = (p * (dp - delta[None, :])).to(k.dtype)
+    # Shares of two tiles: who writes the next but one has waited for the other's next, before which
+    # that one has read this.
     now = number // 2
     own.index((now & 1) * PARTS + PART).store(fresh)
     fence_async_shared()
@@ -203,7 +236,6 @@ def consume(
     SCORES: gl.constexpr = gl.NVMMADistributedLayout([3, 0], [4, 1], [16, BLOCK_M, 16])
     OUT: gl.constexpr = gl.NVMMADistributedLayout([3, 0], [4, 1], [16, DIM, 16])
     HALF: gl.constexpr = gl.NVMMADistributedLayout([3, 0], [4, 1], [16, DIM // 2, 16])
-    tiles, _, _ = ring
     keys_kept, values_kept, loaded, free = kept
     own, ready, done = shares
     _, _, _, seq = work
@@ -235,8 +267,8 @@ def consume(
             for _ in range(row, seq, BLOCK_M):
                 dk, dv = advance(
                     dk, dv, k, v, dq_ptr, keys_kept, (own, ready), ring, lines_kept, keys,
-                    number, row, tile, seq, factor, DIM, BLOCK_M, SLOTS, False, not CAUSAL and RAGGED,
-                    PART, SCORES, OUT, HALF,
+                    number, row, tile, seq, factor, DIM, BLOCK_M, SLOTS, False,
+                    RAGGED and not CAUSAL, PART, SCORES, OUT, HALF,
                 )  # fmt: skip
                 number += 2
                 tile += 1
@@ -279,6 +311,14 @@ def whole_gluon_kernel(
     CAUSAL: gl.constexpr,
     RAGGED: gl.constexpr,
 ):
+    """All blocks of 128 keys, as many programs as run at once. ``factor`` = scale · log₂e.
+
+    Descriptors are of [batch, heads, seq, head_dim] with one head's rows as a block; ``line_desc``
+    is of figures as `attention_around.prepare_kernel` leaves them, to whose sums ``dq_ptr`` points:
+    fp32 [lines of queries, tiles, 2, 64 · head_dim / 2] in the order of `add_part`. ``blocks`` a
+    line, and ``lines``, key heads of all sequences; ``together``: see `ring.block_of`. RAGGED: the
+    last block of keys has some past the end. Results take the place of their keys and values.
+    """
     keys = gl.allocate_shared_memory(k_desc.dtype, [PARTS, 1, 1, ROWS, DIM], k_desc.layout)
     values = gl.allocate_shared_memory(v_desc.dtype, [PARTS, 1, 1, ROWS, DIM], v_desc.layout)
     tiles = gl.allocate_shared_memory(q_desc.dtype, [SLOTS, 1, 1, BLOCK_M, DIM], q_desc.layout)
