@@ -14,7 +14,7 @@ import torch
 
 from .arguments import check_extent, check_tensor
 from .dtypes import TORCH
-from .launch import cdiv, launch, power_of_2, processors
+from .launch import cdiv, eviction, launch, power_of_2, processors
 from .op import Case, Fill, Op, Tensors, Work, plain
 from .tuning import config, meta
 
@@ -77,6 +77,9 @@ def forward(
         BLOCK=power_of_2(width),
         ROWS=chosen["rows"],
         ADD=residual is not None,
+        EARLY=bool(chosen.get("early")),
+        LOADS=eviction(chosen, "first_loads"),
+        STORES=eviction(chosen, "first_stores"),
         **meta(chosen),
     )
     return y

@@ -14,7 +14,16 @@ from dataclasses import dataclass
 Constants = Mapping[str, int]
 Facts = Mapping[str, int]
 
-SWITCHES = ("tma", "flatten", "subtile", "specialize", "first_loads", "first_stores", "one_pass")
+SWITCHES = (
+    "tma",
+    "flatten",
+    "subtile",
+    "specialize",
+    "first_loads",
+    "first_stores",
+    "one_pass",
+    "early",
+)
 """Constants that are 1 or 0, which is the same as none."""
 COMPILER = ("num_warps", "num_stages", "maxnreg")
 """Constants that are passed on to the compiler. No search tries ``maxnreg``, the most registers of
@@ -273,7 +282,14 @@ SPACES: Mapping[str, Space] = {
         _tile,
         lambda c, facts, size: _tile(c, facts) * size,
     ),
-    "rmsnorm": _wide("rmsnorm", "layernorm"),
+    "rmsnorm": Space(
+        ("rmsnorm", "layernorm"),
+        ("width",),
+        ({"rows": _ROWS},),
+        held=_rows,
+        warps=_WARPS,
+        ways=({}, {"early": 1}, {"first_stores": 1}, {"early": 1, "first_loads": 1}),
+    ),
     "rmsnorm_backward": Space(
         ("rmsnorm", "layernorm"),
         ("width",),

@@ -84,5 +84,5 @@ def figures(tensor: torch.Tensor, count: int) -> Any:
     from triton.experimental.gluon import language as gl
     from triton.experimental.gluon.nvidia.hopper import TensorDescriptor
 
-    layout = gl.NVMMASharedLayout(swizzle_byte_width=0, element_bitwidth=32, rank=1)
+    layout = gl.NVMMASharedLayout.get_default_for([count], gl.float32)
     return TensorDescriptor(tensor.view(-1), [tensor.numel()], [1], [count], layout)
