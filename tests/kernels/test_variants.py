@@ -141,6 +141,24 @@ def test_the_search_tries_kernels_of_the_architecture_first(causal):
     )
 
 
+def test_the_search_gives_up_what_spills_but_not_kernels_of_the_architecture(monkeypatch):
+    from bench.campaigns import compiled
+    from bench.campaigns.entries import chosen_cases, entries
+
+    own = "block_m=64 block_n=128 num_warps=8 num_stages=3 tma=1 arch_variant=1 one_pass=1"
+    portable = "block_m=64 block_n=128 num_warps=4 num_stages=1 tma=1"
+    only = [f"attention_key_value {one}" for one in (own, portable)]
+    cases = chosen_cases(["attention"], ["bf16"], ["1x8x2x1024x128"], weak=False)
+    (full,) = (one for one in entries("sm_90", cases, only) if one.bounds.get("max_causal") == 0)
+    # What the compiler would find takes minutes on a busy machine; what follows from it is asked.
+    made = {name: compiled.Compiled(spills=104) for name in full.candidates}
+    made[full.candidates[0]] = compiled.Compiled(spills=96)
+    monkeypatch.setattr(compiled, "_build", lambda one, seconds: made)
+    assert compiled.rejected(full, 1) == {only[1]: "spills 104, the present entry 96"}
+    made[only[0]] = compiled.Compiled(shared=1 << 20)
+    assert list(compiled.rejected(full, 1)) == only
+
+
 def launched_rows(logits, architecture="sm_90", gradient=True, **changed):
     from bench.kernels import cross_entropy
     from bench.kernels.launch import recording
