@@ -8,7 +8,7 @@ just what would have been launched, for any chip, on a machine without one.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
@@ -113,11 +113,6 @@ def _allocator(kind: str) -> Callable[[int, int, Any], torch.Tensor]:
         return torch.empty(size, dtype=torch.int8, device=kind)
 
     return scratch
-
-
-def eviction(chosen: Mapping[str, int], switch: str) -> str:
-    """What to tell the cache of lines: with the switch on, to give them up first."""
-    return "evict_first" if chosen.get(switch) else ""
 
 
 def cdiv(a: int, b: int) -> int:

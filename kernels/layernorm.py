@@ -12,9 +12,9 @@ from typing import Any
 import torch
 
 from .arguments import check_extent, check_tensor
-from .launch import cdiv, eviction, launch, power_of_2, processors
+from .launch import cdiv, launch, power_of_2, processors
 from .op import Case, Fill, Op, Tensors, Work, plain
-from .rmsnorm import NAMES, WIDEST, sum_rows
+from .rmsnorm import NAMES, WIDEST, hints, sum_rows
 from .tuning import config, meta
 
 EPS = 1e-5
@@ -64,9 +64,7 @@ def forward(
         WIDTH=width,
         BLOCK=power_of_2(width),
         ROWS=chosen["rows"],
-        EARLY=bool(chosen.get("early")),
-        LOADS=eviction(chosen, "first_loads"),
-        STORES=eviction(chosen, "first_stores"),
+        **hints(chosen),
         **meta(chosen),
     )
     return y

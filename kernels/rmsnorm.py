@@ -8,13 +8,14 @@ The backward pass sums dw in two steps, so that it is deterministic (Hsu et al.,
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
 
 from .arguments import check_extent, check_tensor
 from .dtypes import TORCH
-from .launch import cdiv, eviction, launch, power_of_2, processors
+from .launch import cdiv, launch, power_of_2, processors
 from .op import Case, Fill, Op, Tensors, Work, plain
 from .tuning import config, meta
 
@@ -77,12 +78,22 @@ def forward(
         BLOCK=power_of_2(width),
         ROWS=chosen["rows"],
         ADD=residual is not None,
-        EARLY=bool(chosen.get("early")),
-        LOADS=eviction(chosen, "first_loads"),
-        STORES=eviction(chosen, "first_stores"),
+        **hints(chosen),
         **meta(chosen),
     )
     return y
+
+
+def hints(chosen: Mapping[str, int]) -> dict[str, Any]:
+    """Constants of a norm's forward kernel that a configuration may leave out: whether weights are
+    asked for beside the row, and whether the cache gives lines up first that were loaded or stored.
+    """
+    first = {True: "evict_first", False: ""}
+    return {
+        "EARLY": bool(chosen.get("early")),
+        "LOADS": first[bool(chosen.get("first_loads"))],
+        "STORES": first[bool(chosen.get("first_stores"))],
+    }
 
 
 def backward(

@@ -8,11 +8,13 @@ then the shares.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import torch
 
 from .arguments import check_choice, check_tensor
 from .dtypes import TORCH
-from .launch import cdiv, eviction, launch, processors
+from .launch import cdiv, launch, processors
 from .op import Case, Fill, Op, Tensors, Work
 from .reference import relative_error
 from .tuning import config, meta
@@ -62,8 +64,8 @@ def stream(
             BLOCK=chosen["block"],
             PERSISTENT=waves > 0,
             STAGES=chosen.get("num_stages", 1),
-            LOADS=eviction(chosen, "first_loads"),
-            STORES=eviction(chosen, "first_stores"),
+            LOADS=_eviction(chosen, "first_loads"),
+            STORES=_eviction(chosen, "first_stores"),
             **meta(chosen),
         )
         return out
@@ -88,6 +90,10 @@ def stream(
     )
     launch(total_kernel, (1,), partial, out, programs, BLOCK=1024, num_warps=8)
     return out
+
+
+def _eviction(chosen: Mapping[str, int], switch: str) -> str:
+    return "evict_first" if chosen.get(switch) else ""
 
 
 def stream_torch(op: str, x: torch.Tensor, y: torch.Tensor, out: torch.Tensor) -> torch.Tensor:
