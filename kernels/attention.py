@@ -5,7 +5,8 @@ Scores never reach memory (Dao, FlashAttention-2, 2023). Several query heads may
 (grouped queries, Ainslie et al., 2023). Forward 4·D FLOPs a query–key pair (two products),
 backward 10·D (five; the scores are computed again and not counted). The backward pass has a
 kernel for dK and dV and one for dQ, each of which writes its own rows: deterministic, at the
-price of two products more than one pass with atomic additions.
+price of two products more than one pass with atomic additions, which an architecture may have as
+a variant of its own (``one_pass``): never where PyTorch is asked for deterministic algorithms.
 """
 
 from __future__ import annotations
@@ -126,6 +127,14 @@ def backward(
         check_tensor(name, one, q.dtype, like.shape, q.device, contiguous=True)
     batch, heads, seq, dim = q.shape
     group, scale = heads // max(k.shape[1], 1), 1.0 / math.sqrt(dim)
+    aligned = describable(q, k, v, do, dq, dk, dv)
+    chosen = config(arch, "attention_key_value", NAMES[q.dtype], head_dim=dim, causal=int(causal))
+    one_pass = chosen.get("one_pass") and not torch.are_deterministic_algorithms_enabled()
+    if one_pass and chosen.get("arch_variant") and aligned:
+        own = variant(arch, "attention_key_value")
+        if own is not None and own.takes_whole(q, k, v, do, dk, dv):
+            own.whole(q, k, v, do, out, lse, dq, dk, dv, causal=causal, chosen=chosen)
+            return dq, dk, dv
     delta = torch.empty_like(lse)
     from .jit.attention import delta_kernel, key_value_kernel, query_kernel
 
@@ -144,7 +153,6 @@ def backward(
         num_warps=8 if dim > 64 else 4,
     )
     strides = (*q.stride()[:3], *k.stride()[:3], *v.stride()[:3], *do.stride()[:3])
-    aligned = describable(q, k, v, do, dq, dk, dv)
     for op, results, rows, lines in (
         ("attention_key_value", (dk, dv), "block_n", batch * k.shape[1]),
         ("attention_query", (dq,), "block_m", batch * heads),

@@ -23,7 +23,8 @@ THREADS = 1024
 
 
 def candidates(arch: str, key: str, dtype: str, facts: Facts) -> list[dict[str, int]]:
-    """Configurations worth measuring, the present one first, then those most like it.
+    """Configurations worth measuring: the present one, then kernels of the architecture's own, then
+    those most like the present one. A search that runs out of time has tried the first of them.
 
     Args:
         arch: Architecture. Without an entry in `tuning.targets`, nothing is known of its shared
@@ -54,7 +55,7 @@ def candidates(arch: str, key: str, dtype: str, facts: Facts) -> list[dict[str, 
             continue
         if not problem(key, chosen) and _fits(key, dtype, facts, target, chosen):
             found.setdefault(_same(chosen), chosen)
-    return sorted(found.values(), key=lambda chosen: _distance(present, chosen))
+    return sorted(found.values(), key=lambda chosen: _rank(present, chosen))
 
 
 def _every(space: Space, present: Constants) -> Iterator[dict[str, int]]:
@@ -126,6 +127,13 @@ def _distinct(key: str, chosen: Constants, facts: Facts) -> bool:
 def _same(chosen: Constants) -> tuple[tuple[str, int], ...]:
     """A switch that is off is the same as one that is not there."""
     return tuple(sorted((k, v) for k, v in chosen.items() if v or k not in SWITCHES))
+
+
+def _rank(present: Constants, chosen: Constants) -> tuple[int, ...]:
+    """Where a configuration stands: few are of kernels written for the architecture, which were
+    written because they promised most, those that do all in one pass more than the others."""
+    own, whole = chosen.get("arch_variant", 0), chosen.get("one_pass", 0)
+    return int(_same(chosen) != _same(present)), -own, -whole, _distance(present, chosen)
 
 
 def _distance(present: Constants, chosen: Constants) -> int:

@@ -14,7 +14,7 @@ import torch
 from .arguments import check_extent, check_tensor
 from .launch import cdiv, launch, power_of_2, processors
 from .op import Case, Fill, Op, Tensors, Work, plain
-from .rmsnorm import NAMES, WIDEST, sum_rows
+from .rmsnorm import NAMES, WIDEST, hints, sum_rows
 from .tuning import config, meta
 
 EPS = 1e-5
@@ -64,6 +64,7 @@ def forward(
         WIDTH=width,
         BLOCK=power_of_2(width),
         ROWS=chosen["rows"],
+        **hints(chosen),
         **meta(chosen),
     )
     return y

@@ -8,6 +8,7 @@ The backward pass sums dw in two steps, so that it is deterministic (Hsu et al.,
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -77,9 +78,22 @@ def forward(
         BLOCK=power_of_2(width),
         ROWS=chosen["rows"],
         ADD=residual is not None,
+        **hints(chosen),
         **meta(chosen),
     )
     return y
+
+
+def hints(chosen: Mapping[str, int]) -> dict[str, Any]:
+    """Constants of a norm's forward kernel that a configuration may leave out: whether weights are
+    asked for beside the row, and whether the cache gives lines up first that were loaded or stored.
+    """
+    first = {True: "evict_first", False: ""}
+    return {
+        "EARLY": bool(chosen.get("early")),
+        "LOADS": first[bool(chosen.get("first_loads"))],
+        "STORES": first[bool(chosen.get("first_stores"))],
+    }
 
 
 def backward(

@@ -14,7 +14,16 @@ from dataclasses import dataclass
 Constants = Mapping[str, int]
 Facts = Mapping[str, int]
 
-SWITCHES = ("tma", "flatten", "subtile", "specialize", "first_loads", "first_stores")
+SWITCHES = (
+    "tma",
+    "flatten",
+    "subtile",
+    "specialize",
+    "first_loads",
+    "first_stores",
+    "one_pass",
+    "early",
+)
 """Constants that are 1 or 0, which is the same as none."""
 COMPILER = ("num_warps", "num_stages", "maxnreg")
 """Constants that are passed on to the compiler. No search tries ``maxnreg``, the most registers of
@@ -143,6 +152,8 @@ _OWN: tuple[Mapping[str, int], ...] = (
     {"tma": 1, "arch_variant": 1, "waves": 1},
 )
 """An architecture's own kernel, a program a block or programs that walk blocks."""
+_WHOLE = tuple({**way, "one_pass": 1} for way in _OWN)
+"""One for all gradients at once: `attention_query` is not asked then."""
 
 
 def _linear(*ops: str, block: tuple[int, ...] = _blocks(512, 16384), **more: int) -> Space:
@@ -228,7 +239,7 @@ SPACES: Mapping[str, Space] = {
         _key_value,
         _queries,
         stages=(1, 2, 3),
-        ways=(*_DESCRIBED, *_OWN),
+        ways=(*_DESCRIBED, *_OWN, *_WHOLE),
         product=True,
     ),
     "attention_query": Space(
@@ -290,7 +301,14 @@ SPACES: Mapping[str, Space] = {
         _tile,
         lambda c, facts, size: _tile(c, facts) * size,
     ),
-    "rmsnorm": _wide("rmsnorm", "layernorm"),
+    "rmsnorm": Space(
+        ("rmsnorm", "layernorm"),
+        ("width",),
+        ({"rows": _ROWS},),
+        held=_rows,
+        warps=_WARPS,
+        ways=({}, {"early": 1}, {"first_stores": 1}, {"early": 1, "first_loads": 1}),
+    ),
     "rmsnorm_backward": Space(
         ("rmsnorm", "layernorm"),
         ("width",),

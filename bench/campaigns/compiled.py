@@ -22,6 +22,9 @@ import msgspec
 from ..kernels import codegen, ops, space, tuning
 from .entries import Tuned
 
+OWN = "arch_variant"
+"""The constant that chooses a kernel written for the architecture."""
+
 
 class Compiled(msgspec.Struct, frozen=True):
     """What a candidate's kernels take together: the most of each. ``error``: why there are none."""
@@ -39,8 +42,9 @@ def compilable(arch: str) -> bool:
 def rejected(one: Tuned, seconds: float) -> dict[str, str]:
     """Candidates that need not be measured, with the reason: they do not compile or fit, or spill.
 
-    The present entry is never among them, and candidates may spill as much as it does. What has
-    not been compiled after ``seconds`` is left to the device.
+    The present entry is never among them, and candidates may spill as much as it does; kernels of
+    the architecture's own may anyway: they are tested to spill outside their loops, where it costs
+    nothing. What has not been compiled after ``seconds`` is left to the device.
     """
     built = _build(one, seconds)
     present = built.get(one.candidates[0], Compiled())
@@ -51,7 +55,7 @@ def rejected(one: Tuned, seconds: float) -> dict[str, str]:
             found[name] = f"the compiler refused it: {made.error}"
         elif made.shared > limit:
             found[name] = f"takes {made.shared} bytes of shared memory, there are {limit}"
-        elif made.spills > present.spills:
+        elif made.spills > present.spills and not space.parse(name, [one.key])[1].get(OWN):
             found[name] = f"spills {made.spills}, the present entry {present.spills}"
     found.pop(one.candidates[0], None)
     return found

@@ -34,7 +34,8 @@ VARIANTS: Mapping[str, Mapping[str, Variant]] = {
         "attention": Variant("attention", _PAIR),
         "attention_query": Variant("attention_backward", _PAIR),
         "attention_key_value": Variant(
-            "attention_backward", {"block_m": (64,), "block_n": (128,), "num_warps": (8,)}
+            "attention_backward",
+            {"block_m": (64,), "block_n": (128,), "num_warps": (8,), "num_stages": (2, 3)},
         ),
         "cross_entropy": Variant(
             "cross_entropy",

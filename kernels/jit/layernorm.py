@@ -21,25 +21,35 @@ def forward_kernel(
     WIDTH: tl.constexpr,
     BLOCK: tl.constexpr,
     ROWS: tl.constexpr,
+    EARLY: tl.constexpr,
+    LOADS: tl.constexpr,
+    STORES: tl.constexpr,
 ):
-    """y = (x - mean) · scale · weight + bias, scale = 1 / sqrt(variance + eps)."""
+    """y = (x - mean) · scale · weight + bias, scale = 1 / sqrt(variance + eps).
+
+    EARLY, LOADS, STORES: as in `rmsnorm.forward_kernel`.
+    """
     row = tl.program_id(0).to(tl.int64) * ROWS + tl.arange(0, ROWS)
     column = tl.arange(0, BLOCK)
     here = column < WIDTH
     inside = (row < rows)[:, None] & here[None, :]
     place = row[:, None] * stride_x + column[None, :]
-    x = tl.load(x_ptr + place, mask=inside, other=0.0).to(tl.float32)
+    x = tl.load(x_ptr + place, mask=inside, other=0.0, eviction_policy=LOADS).to(tl.float32)
+    if EARLY:
+        weight = tl.load(weight_ptr + column, mask=here, other=0.0)
+        bias = tl.load(bias_ptr + column, mask=here, other=0.0)
     mean = tl.sum(x, 1) / WIDTH
     # In two steps, from registers: the sum of squares less the square of the sum would cancel.
     centred = tl.where(inside, x - mean[:, None], 0.0)
     scale = 1.0 / tl.sqrt(tl.sum(centred * centred, 1) / WIDTH + eps)
     tl.store(mean_ptr + row, mean, mask=row < rows)
     tl.store(scale_ptr + row, scale, mask=row < rows)
-    weight = tl.load(weight_ptr + column, mask=here, other=0.0).to(tl.float32)
-    bias = tl.load(bias_ptr + column, mask=here, other=0.0).to(tl.float32)
-    y = centred * scale[:, None] * weight[None, :] + bias[None, :]
+    if not EARLY:
+        weight = tl.load(weight_ptr + column, mask=here, other=0.0)
+        bias = tl.load(bias_ptr + column, mask=here, other=0.0)
+    y = centred * scale[:, None] * weight.to(tl.float32)[None, :] + bias.to(tl.float32)[None, :]
     out = row[:, None] * stride_y + column[None, :]
-    tl.store(y_ptr + out, y.to(y_ptr.dtype.element_ty), mask=inside)
+    tl.store(y_ptr + out, y.to(y_ptr.dtype.element_ty), mask=inside, eviction_policy=STORES)
 
 
 @triton.jit

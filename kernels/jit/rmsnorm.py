@@ -24,24 +24,39 @@ def forward_kernel(
     BLOCK: tl.constexpr,
     ROWS: tl.constexpr,
     ADD: tl.constexpr,
+    EARLY: tl.constexpr,
+    LOADS: tl.constexpr,
+    STORES: tl.constexpr,
 ):
-    """y = x / rms(x) · weight; with ADD x + residual takes the place of x and is written too."""
+    """y = x / rms(x) · weight; with ADD x + residual takes the place of x and is written too.
+
+    What bounds it is memory, and how little of the time of a program others fill: a program ends
+    with a load of weights, a round trip to the cache that begins when all of its warps have met
+    over the sum. EARLY asks for them beside the row, at the price of registers: worth trying where
+    as many programs fit as before. LOADS and STORES tell the cache of rows, of which nobody reads
+    x again, and y and the sum only who comes next.
+    """
     row = tl.program_id(0).to(tl.int64) * ROWS + tl.arange(0, ROWS)
     column = tl.arange(0, BLOCK)
     inside = (row < rows)[:, None] & (column < WIDTH)[None, :]
     place = row[:, None] * stride_x + column[None, :]
-    x = tl.load(x_ptr + place, mask=inside, other=0.0)
+    x = tl.load(x_ptr + place, mask=inside, other=0.0, eviction_policy=LOADS)
     if ADD:
         other = row[:, None] * stride_residual + column[None, :]
-        x = x + tl.load(residual_ptr + other, mask=inside, other=0.0)
-        tl.store(sum_ptr + row[:, None] * stride_sum + column[None, :], x, mask=inside)
+        x = x + tl.load(residual_ptr + other, mask=inside, other=0.0, eviction_policy=LOADS)
+    if EARLY:
+        weight = tl.load(weight_ptr + column, mask=column < WIDTH, other=0.0)
+    if ADD:
+        total = sum_ptr + row[:, None] * stride_sum + column[None, :]
+        tl.store(total, x, mask=inside, eviction_policy=STORES)
     wide = x.to(tl.float32)
     scale = 1.0 / tl.sqrt(tl.sum(wide * wide, axis=1) / WIDTH + eps)
     tl.store(scale_ptr + row, scale, mask=row < rows)
-    weight = tl.load(weight_ptr + column, mask=column < WIDTH, other=0.0).to(tl.float32)
-    y = wide * scale[:, None] * weight[None, :]
+    if not EARLY:
+        weight = tl.load(weight_ptr + column, mask=column < WIDTH, other=0.0)
+    y = wide * scale[:, None] * weight.to(tl.float32)[None, :]
     out = row[:, None] * stride_y + column[None, :]
-    tl.store(y_ptr + out, y.to(y_ptr.dtype.element_ty), mask=inside)
+    tl.store(y_ptr + out, y.to(y_ptr.dtype.element_ty), mask=inside, eviction_policy=STORES)
 
 
 @triton.jit

@@ -5,7 +5,7 @@
 
 The first is attention's, the second cross_entropy's. Prints one JSON line: what the compiler made
 of it, and of attention how many exponentials it has put between a loop's two waits for products, of
-how many a tile has for a thread.
+how many a tile has for a thread. KEY ``one_pass`` is all gradients at once: what its loops hold.
 """
 
 from __future__ import annotations
@@ -21,8 +21,7 @@ from pathlib import Path
 from bench.kernels import codegen, op, ops, tuning
 
 
-def beside_products(binary):
-    """Exponentials from each wait that leaves products running to the next that leaves none."""
+def disassembled(binary):
     import triton
 
     tool = next(Path(triton.__file__).parent.glob("backends/*/bin/cuobjdump"))
@@ -30,9 +29,14 @@ def beside_products(binary):
         file.write(binary)
         file.flush()
         command = [str(tool), "-sass", file.name]
-        text = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+
+
+def beside_products(binary):
+    """Exponentials from each wait that leaves products running to the next that leaves none."""
     found, count = [], None
-    for word in re.findall(r"MUFU\.EX2|WARPGROUP\.DEPBAR\.LE gsb0, 0x\d", text):
+    words = r"MUFU\.EX2|WARPGROUP\.DEPBAR\.LE gsb0, 0x\d"
+    for word in re.findall(words, disassembled(binary)):
         if word.endswith("0x0"):
             found += [] if count is None else [count]
             count = None
@@ -43,19 +47,51 @@ def beside_products(binary):
     return found
 
 
+LOOP = {
+    "products": r"HGMMA", "exponentials": r"MUFU\.EX2", "stack": r"\bSTL", "sums": r"RED[G.]",
+    "waits": r"WARPGROUP\.DEPBAR",
+}  # fmt: skip
+"""What is counted in a loop → its instructions."""
+
+
+def loops_of_products(binary):
+    """Counts of `LOOP` in the innermost loops that have products."""
+    lines = re.findall(r"/\*([0-9a-f]{4,})\*/ +(.*?) *;", disassembled(binary))
+    jumps = [re.search(r"\bBRA\S* .*?0x([0-9a-f]+)", text) for _, text in lines]
+    places = {int(place, 16): number for number, (place, _) in enumerate(lines)}
+    spans = [
+        (places[int(jump[1], 16)], number)
+        for number, jump in enumerate(jumps)
+        if jump and places.get(int(jump[1], 16), number) < number
+    ]
+    texts = {
+        (low, high): "\n".join(text for _, text in lines[low : high + 1]) for low, high in spans
+    }
+    # Waits for barriers, which lie behind all else, jump back past the end of a block.
+    busy = [one for one in spans if "HGMMA" in texts[one] and "UTMASTG" not in texts[one]]
+    inner = [
+        one for one in busy
+        if not any(one != two and one[0] <= two[0] and two[1] <= one[1] for two in busy)
+    ]  # fmt: skip
+    return [
+        {name: len(re.findall(what, texts[one])) for name, what in LOOP.items()} for one in inner
+    ]
+
+
 FUNCTIONS = {
     "attention": "forward_gluon_kernel",
     "attention_query": "query_gluon_kernel",
     "attention_key_value": "key_value_gluon_kernel",
+    "one_pass": "whole_gluon_kernel",
     "cross_entropy": "gluon_kernel",
 }
 
 
-def compiled(name, case, key, chosen):
+def compiled(name, case, key, chosen, function):
     """What was made of the variant that a configuration of the key launches, and its binary."""
     with tuning.forcing(key, chosen):
         kernels = codegen.kernels_of(ops.get(name), case)
-    (kernel,) = (one for one in kernels if one.function == FUNCTIONS[key])
+    (kernel,) = (one for one in kernels if one.function == function)
     found = {**asdict(codegen.build(kernel, "sm_90")), "kernel": kernel.function}
     return found, codegen._compile(kernel, "sm_90").asm["cubin"]
 
@@ -68,7 +104,12 @@ def attention(key, dim, block_m, block_n, seq, variant):
         "block_m": block_m, "block_n": block_n, "num_warps": 8, "num_stages": 2, "tma": 1,
         "arch_variant": 1,
     }  # fmt: skip
-    found, binary = compiled("attention", case, key, chosen)
+    function = FUNCTIONS[key]
+    if key == "one_pass":
+        key, chosen = "attention_key_value", {**chosen, "num_stages": 3, "one_pass": 1}
+    found, binary = compiled("attention", case, key, chosen, function)
+    if chosen.get("one_pass"):
+        return {**found, "loops": loops_of_products(binary), "tile": block_m * block_n // 256}
     return {**found, "beside": beside_products(binary), "tile": block_m * block_n // 256}
 
 
@@ -78,9 +119,9 @@ def cross_entropy(vocab, block, warps):
         "block": int(block), "num_warps": int(warps), "num_stages": 1, "waves": 1,
         "arch_variant": 1,
     }  # fmt: skip
-    return compiled("cross_entropy", case, "cross_entropy", chosen)[0]
+    return compiled("cross_entropy", case, "cross_entropy", chosen, FUNCTIONS["cross_entropy"])[0]
 
 
 if __name__ == "__main__":
-    run = attention if sys.argv[1].startswith("attention") else cross_entropy
+    run = cross_entropy if sys.argv[1].isdecimal() else attention
     sys.stdout.write(json.dumps(run(*sys.argv[1:])) + "\n")

@@ -86,6 +86,11 @@ def _language(program):
         found[mask] = pointer.array[offsets[mask]]
         return tensor(found)
 
+    def atomic_add(pointer, value, sem):
+        assert sem == "relaxed"
+        offsets, _ = pointer.chosen(True, "sum")
+        np.add.at(pointer.array, offsets, read(value))
+
     def specialize(partitions, warps, registers):
         assert len(warps) == len(registers) == len(partitions) - 1
         names = [
@@ -197,6 +202,7 @@ def _language(program):
         float32=np.float32, int32=np.int32, int64=np.int64, constexpr=None, static_range=range,
         NVMMADistributedLayout=lambda *_: None, SliceLayout=lambda *_: None,
         DotOperandLayout=lambda *_: None, BlockedLayout=lambda *_: None,
+        NVMMASharedLayout=lambda **_: None, atomic_add=atomic_add,
         arange=lambda low, high, layout=None: tensor(np.arange(low, high)),
         zeros=lambda shape, dtype, layout: tensor(np.zeros(shape, dtype)),
         full=lambda shape, value, dtype, layout: tensor(np.full(shape, value, dtype)),

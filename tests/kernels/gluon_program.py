@@ -11,6 +11,7 @@ drawn from a seed; copies arrive at any time after they were started.
 import random
 import threading
 import time
+import types
 
 import numpy as np
 
@@ -33,6 +34,13 @@ class Tensor(np.ndarray):
 
     def to(self, dtype):
         return self.astype(dtype)
+
+    def permute(self, order):
+        return self.transpose(order)
+
+    @property
+    def type(self):
+        return types.SimpleNamespace(layout=None)
 
 
 def tensor(values, dtype=None):
@@ -88,9 +96,10 @@ class Shared:
         assert 0 <= number < len(self.array), f"{self.name} has no place {number}"
         return self._view(self.array[int(number)], f"{self.name}[{number}]")
 
-    def slice(self, start, length):
-        assert start + length <= len(self.array), f"{self.name} ends before {start + length}"
-        return self._view(self.array[start : start + length])
+    def slice(self, start, length, dim=0):
+        end = start + length
+        assert end <= self.array.shape[dim], f"{self.name} ends before {end}"
+        return self._view(self.array[(*(slice(None),) * dim, slice(start, end))])
 
     def reshape(self, shape):
         return self._view(self.array.reshape(shape))

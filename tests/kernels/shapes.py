@@ -95,7 +95,10 @@ BY_DESCRIPTORS = {
 }  # fmt: skip
 """Operation → configurations whose tiles move by tensor descriptors."""
 
-_ROWS_AHEAD = {"rmsnorm_backward": {"rows": 2, "waves": 1, "num_warps": 4, "num_stages": 3}}
+_ROWS_AHEAD = {
+    "rmsnorm_backward": {"rows": 2, "waves": 1, "num_warps": 4, "num_stages": 3},
+    "rmsnorm": {"rows": 2, "num_warps": 4, "early": 1, "first_loads": 1, "first_stores": 1},
+}  # fmt: skip
 _BLOCKS_AHEAD = {
     "stream": {
         "block": 256, "num_warps": 4, "num_stages": 4, "waves": 2, "first_loads": 1,
@@ -116,4 +119,4 @@ AHEAD = {
     "rmsnorm": (_ROWS_AHEAD, [(19, 200), (8, 128), (1, 33)]),
     "layernorm": (_ROWS_AHEAD, [(19, 200), (8, 128), (1, 33)]),
 }
-"""Operation → configurations whose programs take several blocks each, and shapes."""
+"""Operation → configurations whose programs take several blocks each or fetch ahead, and shapes."""

@@ -77,3 +77,12 @@ def descriptor(tensor: torch.Tensor, rows: int) -> Any:
     block = [1, 1, rows, dim]
     layout = gl.NVMMASharedLayout.get_default_for(block, dtype)
     return TensorDescriptor(tensor, list(tensor.shape), [*strides[:3], 1], block, layout)
+
+
+def figures(tensor: torch.Tensor, count: int) -> Any:
+    """Boxes of ``count`` numbers of a contiguous fp32 tensor, as they lie in memory."""
+    from triton.experimental.gluon import language as gl
+    from triton.experimental.gluon.nvidia.hopper import TensorDescriptor
+
+    layout = gl.NVMMASharedLayout.get_default_for([count], gl.float32)
+    return TensorDescriptor(tensor.view(-1), [tensor.numel()], [1], [count], layout)
