@@ -70,8 +70,8 @@ class Train(Steps):
     A straggler computes long and waits least; the others wait for it. As the reduction ends
     everywhere at about the same time, who waits d longer was ready d earlier: waits compare
     arrivals without a common clock. Where one rank's lateness costs the others a tenth of a step,
-    the row says whose, in the mean over the steps: a rank that is late now and then shows there,
-    for ``compute`` is a median.
+    the row says whose, in the mean over the steps; else, where a few steps take far longer than the
+    others, who was late in those: of such a rank ``compute``, a median, shows nothing.
 
     Limits: ``compute`` holds what exchanges beside it cost the device, and on the host's own cores
     their threads' work; the host's delay in giving work to the device counts as computing; waits
@@ -346,11 +346,11 @@ class Train(Steps):
         if self.context.size == 1:  # who is alone waits for nobody
             return
         yield Metric("wait", samples=wait)
-        every = every_rank(self.context, wait)[1]
+        picked, every = every_rank(self.context, wait)
         # The group's row is that of rank 0, which needs to say it once. Stages of a pipeline wait
         # for those behind them, however fast they are.
         if self.context.rank == 0 and self.pp == 1:
-            self.straggler = straggler(every, float(timing.seconds.mean()))
+            self.straggler = straggler(every, timing.seconds[picked])
 
     def note(self) -> str:
         """Who comes late, where one rank does."""
