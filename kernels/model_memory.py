@@ -3,13 +3,13 @@
 What lives from step to step follows Rajbhandari et al. (ZeRO, 2020, §3): weights and two moments,
 fp32, divided by the ranks that share them. What a step adds is walked through in the order in
 which `bench.workloads.parallel.trainer` computes, operation by operation: a result that the
-backward pass needs stays until that pass is through with it (counted as Korthikanti et al., 2022,
-§4 count, but from what PyTorch saves for this model, which
-`torch.autograd.graph.saved_tensors_hooks` tells), gradients gather, and buffers come and go. The
-estimate is the highest point of that walk.
+backward pass needs (`bench.kernels.model_part`) stays until that pass is through with it, gradients
+gather, and buffers come and go. The estimate is the highest point of that walk.
 
-It holds for the operations of ``torch`` (`bench.workloads.ops`) and counts tensors alone: what an
-allocator rounds up, keeps or cannot fit together is beside it.
+It holds for the operations of ``torch`` and ``triton`` (`bench.workloads.ops`) and counts tensors
+alone: what an allocator rounds up, keeps or cannot fit together is beside it. What a compiler keeps
+it decides itself, and what a vendor's operations do nobody here knows: of those there is no count
+(`counted`).
 """
 
 from __future__ import annotations
@@ -17,12 +17,16 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from .layout import Spread, order
 from .model_costs import ModelShape
+from .model_part import Part
 
-BYTES = {"fp32": 4, "bf16": 2, "fp8": 2}
-"""Of an element in the format in which a model computes; fp8 is made from bf16 in each product."""
+_COUNTED = ("torch", "triton")
+_CHUNK = 2048
+"""Rows that go through the last layer at a time, where Triton's kernels compute the loss, unless
+its width asks for more (`bench.kernels.linear_cross_entropy`); tables name as many or fewer."""
 _BUCKET = 250 << 20
 """Bytes that are sent together when weights are made the same on all ranks."""
 _FILL = 4 << 20
@@ -71,6 +75,11 @@ class Walk:
         self.add(kind, -amount)
 
 
+def counted(ops: str) -> bool:
+    """Whether there is an estimate for these operations, by their name in `bench.workloads.ops`."""
+    return ops in _COUNTED
+
+
 def estimate(
     shape: ModelShape,
     spread: Spread,
@@ -81,6 +90,7 @@ def estimate(
     rank: int | None = None,
     staged: bool = False,
     fused: bool = False,
+    ops: str = "torch",
 ) -> Memory:
     """What a step of `bench.workloads.parallel.trainer.Trainer` takes.
 
@@ -94,68 +104,40 @@ def estimate(
             equally many tokens.
         staged: Whether the collective library copies what it gathers and what it scatters sums of,
             as gloo does.
-        fused: Whether a norm is one kernel, which keeps its input alone.
+        fused: Whether a norm is one kernel, which keeps its input alone; those of ``triton`` are.
+        ops: ``torch`` or ``triton``: what computes.
     """
     layout = spread.layout
     stages = range(layout.pp) if rank is None else [rank * layout.pp // spread.ranks]
     return max(
         (
-            _Rank(shape, spread, stage, batch, dtype, again, staged, fused).walk()
+            _Rank(shape, spread, stage, batch, dtype, again, staged, fused, ops).walk()
             for stage in stages
         ),
         key=lambda found: found.total,
     )
 
 
-def kept(shape: ModelShape, spread: Spread, *, batch: int, dtype: str = "fp32") -> int:
+def kept(
+    shape: ModelShape, spread: Spread, *, batch: int, dtype: str = "fp32", ops: str = "torch"
+) -> int:
     """Bytes that the forward pass of a microbatch keeps for the backward pass, weights aside.
 
     Of a rank that has all layers; arguments as of `estimate`. Weights in another format than their
     own are among them.
     """
-    one = _Rank(shape, spread, 0, batch, dtype, "none")
+    one = _Rank(shape, spread, 0, batch, dtype, "none", ops=ops)
     one.loss_forward()
     return round(one.layers * one.inner + sum(one.now.live.values()))
 
 
-class _Rank:
-    """The walk of one rank: see `estimate`. Counts are elements, amounts bytes."""
+class _Rank(Part):
+    """The walk of one rank: see `estimate`."""
 
-    def __init__(
-        self,
-        shape: ModelShape,
-        spread: Spread,
-        stage: int,
-        batch: int,
-        dtype: str,
-        again: str,
-        staged: bool = False,
-        fused: bool = False,
-    ) -> None:
-        layout = spread.layout
-        self.shape, self.layout, self.stage = shape, layout, stage
-        self.wide, self.again, self.staged, self.fused = BYTES[dtype], again, staged, fused
-        self.low = self.wide < 4
-        alike = spread.copies * spread.shards
-        self.copied = layout.plain and spread.ranks > 1
-        """By `DistributedDataParallel`; else, where ranks have weights in common, `fully_shard`."""
-        self.shared = not layout.plain and alike > 1
-        self.shards = spread.shards if self.shared else 1
-        self.tokens = batch // layout.microbatches * shape.seq // layout.cp
-        self.some = self.tokens / layout.tp
-        """Tokens of a microbatch, and those that a rank has of them between matrices."""
-        tp = layout.tp
-        self.queries = shape.heads * shape.head_dim / tp
-        self.kv = shape.kv_heads * shape.head_dim / tp
-        self.ffn, self.vocab = shape.ffn / tp, shape.vocab / tp
-        self.attention = 2 * shape.dim * (self.queries + self.kv)
-        self.experts = shape.experts / layout.ep * 3 * shape.dim * shape.ffn
-        """Weights of a layer's experts here, if it has any: shared by fewer ranks."""
-        dense = shape.dim * shape.experts if shape.experts else 3 * shape.dim * self.ffn
-        self.block = self.attention + dense + 2 * shape.dim
-        self.layers = shape.layers // layout.stages
-        self.sending = 0.0
+    def __init__(self, *part: Any, **how: Any) -> None:
+        super().__init__(*part, **how)
         self.now = Walk()
+        self.sending = 0.0
 
     def walk(self) -> Memory:
         """From new weights to a step on weights that have moments."""
@@ -170,7 +152,7 @@ class _Rank:
             shape.dim * max(self.vocab, self.ffn, self.queries) / self.shards,
             self.experts * 2 / 3 / (self.shards / self.layout.ep),
         )
-        now.passing("buffers", 5 * 8 * min(_FILL, largest))
+        now.passing("buffers", 4 * 8 * min(_FILL, largest))
         if self.copied:
             now.add("buffers", 4 * held)
             now.passing("buffers", min(_BUCKET, 4 * held))
@@ -244,57 +226,6 @@ class _Rank:
                 self.reduced(self.around, self.shards, final)
                 self.released()
 
-    @property
-    def kept(self) -> float:
-        """Bytes of a block's forward pass that stay for its backward pass."""
-        dim, wide, n, some = self.shape.dim, self.wide, self.tokens, self.some
-        if self.again == "none":
-            return self.inner
-        into = wide * dim * some
-        if self.again == "full":
-            return into
-        outputs = 2 * self.queries + 2 * self.kv
-        ffn = self.shape.top_k * (2 * self.shape.ffn + dim) if self.shape.experts else 2 * self.ffn
-        return into + wide * n * (outputs + ffn) + 2 * wide * dim * some
-
-    @property
-    def inner(self) -> float:
-        """The same without recompute."""
-        return 2 * self.norm + self.mixed + self.fed + self.rounded
-
-    @property
-    def norm(self) -> float:
-        """A norm: its input in fp32, the same normalised, and its result, of which matrices take
-        the whole sequence."""
-        inside = self.wide if self.fused else 8
-        return self.shape.dim * (inside * self.some + self.wide * self.tokens)
-
-    @property
-    def mixed(self) -> float:
-        """Attention: turned queries, keys and values for each head, the result, and its sums."""
-        longer = (2 * self.layout.cp + 1) / 2 if self.layout.cp > 1 else 1.0
-        per_token = self.wide * self.queries * (2 + 2 * longer) + 4 * self.queries / self.head_dim
-        return per_token * self.tokens
-
-    @property
-    def head_dim(self) -> int:
-        """Of attention."""
-        return self.shape.head_dim
-
-    @property
-    def fed(self) -> float:
-        """Feed-forward: gate, up, silu(gate) and their product; of a mixture, of each row, beside
-        what goes in and what comes out."""
-        if not self.shape.experts:
-            return self.wide * self.tokens * 4 * self.ffn
-        rows = self.tokens * self.shape.top_k
-        return self.wide * rows * (4 * self.shape.ffn + 2 * self.shape.dim)
-
-    @property
-    def rounded(self) -> float:
-        """Weights in the format in which the model computes, unless they are gathered so."""
-        return self.wide * (self.block + self.experts) if self.low and not self.shared else 0.0
-
     def gathered(self, count: float) -> None:
         """Weights of all ranks: what arrives is copied out."""
         self.now.add("buffers", self.wide * count)
@@ -339,6 +270,9 @@ class _Rank:
         """Logits, their logarithms of probabilities, which stay."""
         now, dim, logits = self.now, self.shape.dim, self.vocab * self.tokens
         now.add("activations", self.norm)
+        if self.own and self.layout.tp == 1:
+            self.gradients_forward()
+            return
         if self.low and not self.shared:
             now.add("activations", self.wide * dim * self.vocab)
         now.add("logits", self.wide * logits)
@@ -347,9 +281,28 @@ class _Rank:
         now.add("logits", 4 * logits)
         now.add("logits", -(self.wide + 4 * self.low) * logits)
 
+    def gradients_forward(self) -> None:
+        """The loss by Triton's kernels, which gives the gradients at once, from logits of some rows
+        at a time: of what goes in, and of the head, which are what stays."""
+        now, dim = self.now, self.shape.dim
+        head = self.wide * dim * self.vocab
+        rows = min(self.tokens, max(_CHUNK, self.tokens * dim / self.vocab))
+        rounded = head if self.low and not self.shared else 0.0
+        now.add("logits", self.wide * dim * self.tokens + head)
+        summed = 4 * dim * self.vocab if self.low and rows < self.tokens else 0.0
+        now.passing("logits", rounded + summed + self.wide * rows * self.vocab)
+        now.add("activations", -self.wide * dim * self.tokens)  # its input is needed no more
+
     def loss_backward(self, number: int) -> None:
         """From the mean to the gradient of the head's input."""
         now, dim, logits = self.now, self.shape.dim, self.vocab * self.tokens
+        if self.own and self.layout.tp == 1:
+            now.add("logits", -self.wide * dim * (self.tokens + self.vocab))
+            now.add("buffers", self.wide * dim * self.some)
+            self.gradient(dim * self.vocab, number)
+            now.passing("buffers", self.wide * dim * self.some)
+            now.add("activations", self.wide * dim * self.tokens - self.norm)
+            return
         # Over classes that are split it is computed in one step more.
         more = 8 if self.layout.tp == 1 else 12
         now.passing("logits", more * logits)
@@ -369,6 +322,11 @@ class _Rank:
         """Feed-forward first, then attention; each lets go of what it kept."""
         now, dim, n = self.now, self.shape.dim, self.tokens
         if self.again != "none":
+            # Queries and keys are turned in fp32, beside what comes before in the block.
+            before = self.norm + self.wide * n * (self.queries + 2 * self.kv)
+            begun = before if self.again == "full" else self.norm
+            turned = self.wide if self.own else 8 + 4 * self.low
+            now.passing("activations", begun + turned * self.queries * n)
             # What was kept is in the block that is computed again, or it is let go of.
             now.add("activations", self.inner - self.kept)
         rows = n * self.shape.top_k if self.shape.experts else n
@@ -383,27 +341,30 @@ class _Rank:
                 2 * dim * self.ffn,
             )
         )
+        if self.shape.experts and not self.own:  # rows are weighted in fp32
+            now.passing("buffers", (8 + self.wide) * dim * rows)
         now.passing("buffers", inner)
         now.add("buffers", inner)
         self.gradient(down, number)
         now.add("activations", -inner)
         now.add("buffers", 2 * inner)
         now.add("buffers", -inner)
-        now.add("activations", -2 * inner)
-        now.add("activations", -inner)
+        now.add("activations", -(2 if self.own else 3) * inner)
         now.add("buffers", self.wide * dim * rows)
         self.gradient(up, number)
         now.add("buffers", -2 * inner)
-        now.add("activations", -(self.fed - 4 * inner) - self.norm)
+        now.add("activations", -(self.fed - (3 if self.own else 4) * inner) - self.norm)
         now.passing("buffers", 12 * dim * self.some)
         now.add("buffers", -self.wide * dim * rows)
         now.add("buffers", whole)
         self.gradient(dim * self.queries, number)
-        now.add("buffers", self.wide * 3 * self.queries * n)
+        each = self.queries + 2 * (self.kv if self.own else self.queries)
+        now.add("buffers", self.wide * each * n)
+        now.passing("buffers", self.wide * self.queries * n)  # the gradient that came in
         now.add("activations", -self.mixed)
-        now.passing("buffers", 8 * self.queries * n)
+        now.passing("buffers", (2 * self.wide if self.own else 8) * self.queries * n)
         self.gradient(dim * (self.queries + 2 * self.kv), number)
-        now.add("buffers", -self.wide * 3 * self.queries * n)
+        now.add("buffers", -self.wide * each * n)
         now.passing("buffers", 12 * dim * self.some)
         now.add("buffers", -whole)
         rest = self.block - self.attention - (0 if self.shape.experts else 3 * dim * self.ffn)

@@ -19,7 +19,7 @@ from ..errors import HengsuanError
 from ..kernels import costs, messages
 from ..kernels.layout import Layout
 from ..kernels.model_costs import ModelShape, flops_per_token, optimizer_bytes, parameters
-from ..kernels.model_memory import estimate
+from ..kernels.model_memory import counted, estimate
 from ..records import Case
 from ..units import format_size, format_value, parse_size
 from .alphabeta import links as lines
@@ -241,13 +241,14 @@ class Assumptions:
         """Where a step takes most, on the rank that takes most."""
         text = "weights, moments, gradients, what the backward pass needs, logits and buffers"
         axes = case.axes
-        if ranks is None or axes.get("ops", "torch") != "torch":
-            return Assumed(text=f"{text}: counted for PyTorch's own operations only")
+        ops = axes.get("ops", "torch")
+        if ranks is None or not counted(ops):
+            return Assumed(text=f"{text}: of compiled or a vendor's operations not counted")
         spread = layout.over(ranks)
         of_group = axes.get("batch_of") == "group"
         batch = axes["batch"] // spread.data if of_group else axes["batch"]
         again = axes.get("recompute", "none")
-        parts = estimate(shape, spread, batch=batch, dtype=axes["dtype"], again=again)
+        parts = estimate(shape, spread, batch=batch, dtype=axes["dtype"], again=again, ops=ops)
         told = ", ".join(f"{name} {format_value(size, 'B')}" for name, size in vars(parts).items())
         return Assumed(
             text=f"{text} at the highest point: {told}",

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from ..kernels.layout import Layout
 from ..kernels.model_costs import ModelShape
-from ..kernels.model_memory import Memory, estimate
+from ..kernels.model_memory import Memory, counted, estimate
 from ..units import format_value
 
 _AGAIN = ("none", "selective", "full")
@@ -22,7 +22,7 @@ def shortage(
     dtype: str,
     again: str,
     memory: int,
-    known: bool = True,
+    ops: str = "torch",
 ) -> str:
     """Why a step does not fit, with the smallest change that lets it, as a sentence; else empty.
 
@@ -36,9 +36,10 @@ def shortage(
         batch: Sequences that a data-parallel rank sees in a step.
         dtype, again: As for `estimate`.
         memory: Bytes of a device.
-        known: Whether activations are as of PyTorch's operations; else what counts is what any
-            operations need: weights, moments and gradients.
+        ops: What computes; where its memory is not `counted`, what counts is what any operations
+            need: weights, moments and gradients.
     """
+    known = counted(ops)
 
     def taken(how: Layout, sequences: int, computed: str) -> Memory | None:
         try:
@@ -47,7 +48,15 @@ def shortage(
         except ValueError:
             return None
         # What it takes at least: a device whose norms are several kernels keeps more.
-        found = estimate(shape, spread, batch=sequences, dtype=dtype, again=computed, fused=True)
+        found = estimate(
+            shape,
+            spread,
+            batch=sequences,
+            dtype=dtype,
+            again=computed,
+            fused=True,
+            ops=ops if known else "torch",
+        )
         return found if known else replace(found, activations=0, logits=0, buffers=0)
 
     now = taken(layout, batch, again)

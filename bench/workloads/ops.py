@@ -11,6 +11,7 @@ from __future__ import annotations
 import functools
 import itertools
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
@@ -132,6 +133,13 @@ def _has_grouped(device: torch.device, kind: torch.dtype) -> bool:
 
 @functools.cache
 def _tried_grouped(device: torch.device, kind: torch.dtype) -> bool:
+    # In a thread of its own: the question comes up within a pass, and what watches that, as
+    # recompute does what is saved and in which order, must not take the trial for a part of it.
+    with ThreadPoolExecutor(1) as apart:
+        return apart.submit(_grouped_works, device, kind).result()
+
+
+def _grouped_works(device: torch.device, kind: torch.dtype) -> bool:
     x = torch.ones(32, 16, device=device, dtype=kind, requires_grad=True)
     weight = torch.ones(2, 16, 16, device=device, dtype=kind, requires_grad=True)
     ends = torch.tensor([16, 32], dtype=torch.int32, device=device)

@@ -265,4 +265,6 @@ def _in_a_line() -> Iterator[None]:
         else:
             where = ""
         text = " ".join(str(inner).split())[:200] or "it ends too early"
+        if "metadata is None" in text:  # PyTorch asserts that it is there
+            raise StateError(f"{where}its .metadata is missing or cut short") from error
         raise StateError(f"{where}{type(inner).__name__}: {text}") from error

@@ -18,6 +18,8 @@ from .base import Bytes, Facts, Metric
 from .collectives import Collectives
 from .modelled import Modelled
 
+CURVE = (1, 4, 12)
+"""Steps, from the seeded weights on, whose losses are told, as far as a run comes."""
 TIMES = (
     Measure("step_p50", "s", "lower", about="median seconds of a step"),
     Measure("step_p95", "s", "lower", about="95th percentile of the steps"),
@@ -120,6 +122,16 @@ class Steps(Modelled):
             about="energy that all devices took, by their own counters",
             formula="joule from before the first step to after the last / tokens",
         ),
+        *(
+            Measure(
+                f"loss_{step}",
+                "nat",
+                "lower",
+                about=f"loss of step {step} from the seeded weights, mean over the ranks: the same "
+                "in every run with the same seed, devices and layout; of slow steps the first only",
+            )
+            for step in CURVE
+        ),
         Measure(
             "peak_memory", "B", "lower", about="most memory that was allocated on rank 0's device"
         ),
@@ -127,7 +139,8 @@ class Steps(Modelled):
             "memory_estimate",
             "B",
             "lower",
-            about="what the same was estimated at before the run",
+            about="what the same was estimated at before the run; of a compiler's or a vendor's "
+            "operations nobody knows what they keep",
             formula="`bench.kernels.model_memory.estimate`",
         ),
         Measure(

@@ -6,12 +6,12 @@ import gc
 import math
 from collections.abc import Iterator
 from functools import partial
-from typing import Literal
+from typing import Any, Literal
 
 import msgspec
 
 from ..errors import UsageError
-from ..kernels.model_memory import estimate
+from ..kernels.model_memory import counted, estimate
 from ..timing import Rule, Timing
 from .base import Check, Context, Metric, Unmeasurable, benchmark
 from .energy import joule
@@ -21,7 +21,7 @@ from .lacking import lacks
 from .lateness import straggler
 from .marks import every_rank, mark
 from .phases import Phases
-from .steps import PHASES, Steps
+from .steps import CURVE, PHASES, Steps
 
 FALL = 1e-3
 """Share of its loss that a batch must lose: less than any step brings, more than rounding moves."""
@@ -43,7 +43,8 @@ class Train(Steps):
 
     ``mfu`` counts causal-exact FLOPs of the model, ``mfu_palm`` 6N + 12LHQT a token, ``hfu`` those
     of ``mfu`` and what the backward pass computes again; all over the datasheet's peak in ``dtype``
-    times ranks; without a peak they are absent. ``jitter`` is p95 over p50 of the steps.
+    times ranks; without a peak they are absent. ``jitter`` is p95 over p50 of the steps. ``loss_1``
+    and so on are the loss curve at fixed steps, so that runs of any length compare.
     ``energy_per_token`` is what all devices took from before the first step to after the last,
     absent where one has no counter.
 
@@ -69,8 +70,8 @@ class Train(Steps):
     A straggler computes long and waits least; the others wait for it. As the reduction ends
     everywhere at about the same time, who waits d longer was ready d earlier: waits compare
     arrivals without a common clock. Where one rank's lateness costs the others a tenth of a step,
-    the row says whose, in the mean over the steps: a rank that is late now and then shows there,
-    for ``compute`` is a median.
+    the row says whose, in the mean over the steps; else, where a few steps take far longer than the
+    others, who was late in those: of such a rank ``compute``, a median, shows nothing.
 
     Limits: ``compute`` holds what exchanges beside it cost the device, and on the host's own cores
     their threads' work; the host's delay in giving work to the device counts as computing; waits
@@ -105,20 +106,20 @@ class Train(Steps):
             dtype=self.dtype,
             again=self.recompute,
             memory=memory,
-            known=self.ops == "torch",
+            ops=self.ops,
         )
         if why:
             raise UsageError(f"train: {self.model} does not fit: {why}")
 
     def rule(self, rule: Rule) -> Rule:
-        """At least twelve steps, and many in a block.
+        """At least those of `CURVE`, and many in a block.
 
         Between blocks ranks meet outside of what is timed: who waits there for a rank that is slow
         in its optimizer does not wait in the step, as it would in training.
         """
         return msgspec.structs.replace(
             rule,
-            min_samples=max(rule.min_samples, 12),
+            min_samples=max(rule.min_samples, *CURVE),
             block=max(rule.block, rule.budget / 8),
         )
 
@@ -176,6 +177,8 @@ class Train(Steps):
         self.first = self.feed.next()
         self.energy = float("nan")
         self.turn = 0
+        self.losses: list[Any] = []
+        """Of the first steps, still on the device: asking for them would stop it."""
         try:
             self.start = self._loss()
         except RuntimeError as error:
@@ -204,7 +207,9 @@ class Train(Steps):
         to.step()
         to("data")
         tokens = self.feed.next()
-        self.trainer.gradients(tokens, to)
+        loss = self.trainer.gradients(tokens, to)
+        if self.turn <= max(CURVE):
+            self.losses.append(loss)
         to("optimizer")
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
@@ -287,6 +292,11 @@ class Train(Steps):
     def metrics(self, timing: Timing) -> Iterator[Metric]:
         """Rates of the whole group, from the wall time of rank 0's steps."""
         yield from self.derived(timing.seconds, self.context.facts, {})
+        every = self._by_rank(*(None if one is None else float(one) for one in self.losses))
+        curve = [sum(losses) / len(every) for losses in zip(*every, strict=True)]
+        for step in CURVE:
+            if step <= len(curve):
+                yield Metric(f"loss_{step}", value=curve[step - 1])
         used = self.context.backend.memory_peak(self.context.device)
         if used is not None:
             yield Metric("peak_memory", value=float(used))
@@ -300,8 +310,8 @@ class Train(Steps):
             yield Metric("energy_per_token", value=spent / tokens)
 
     def _estimate(self) -> float | None:
-        """Bytes that a step takes on this rank; None where operations are not PyTorch's own."""
-        if self.ops != "torch":
+        """Bytes that a step takes on this rank; None where nobody knows what operations keep."""
+        if not counted(self.ops):
             return None
         import torch
 
@@ -316,6 +326,7 @@ class Train(Steps):
             rank=self.context.rank,
             staged=self.context.library == "gloo",
             fused=fused,
+            ops=self.ops,
         )
         return float(found.total)
 
@@ -335,11 +346,11 @@ class Train(Steps):
         if self.context.size == 1:  # who is alone waits for nobody
             return
         yield Metric("wait", samples=wait)
-        every = every_rank(self.context, wait)[1]
+        picked, every = every_rank(self.context, wait)
         # The group's row is that of rank 0, which needs to say it once. Stages of a pipeline wait
         # for those behind them, however fast they are.
         if self.context.rank == 0 and self.pp == 1:
-            self.straggler = straggler(every, float(timing.seconds.mean()))
+            self.straggler = straggler(every, timing.seconds[picked])
 
     def note(self) -> str:
         """Who comes late, where one rank does."""

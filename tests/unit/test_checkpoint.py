@@ -95,7 +95,7 @@ DAMAGES = [
     (flip, "*.distcp", "differ from what was saved: "),
     (cut, "*.distcp", "cannot be read back: "),
     (os.unlink, "*.distcp", "cannot be read back: "),
-    (cut, ".metadata", "cannot be read back: "),
+    (cut, ".metadata", "its .metadata is missing or cut short"),
 ]
 
 

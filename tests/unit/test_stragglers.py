@@ -12,7 +12,7 @@ from gloo_ranks import context, several
 
 from bench.timing import Rule, Timing
 from bench.workloads.base import Benchmark, Measure, benchmark, make
-from bench.workloads.lateness import lateness
+from bench.workloads.lateness import lateness, straggler
 from bench.workloads.phases import Phases
 from bench.workloads.runner import run
 
@@ -143,6 +143,23 @@ def test_who_is_never_late_by_much_is_not_named():
     bench.phases = marked([0.0, 5.0, 5.4, 8.0])
     list(bench._parts(steps_of(8.0, 1)))
     assert bench.note() == ""
+
+
+def test_who_is_late_in_few_steps_is_named_by_those():
+    seconds, waits = np.full(200, 1.0), np.full((3, 200), 0.1)
+    seconds[::33] += 2.0  # seven of them: 7 % of the steps' time
+    waits[:2, ::33] += 2.0
+    said = (
+        "rank 2 holds up the others in 7 of 200 steps: what it gives them comes 2 s after theirs, "
+        "and a step takes 1 s"
+    )
+    assert straggler(waits, seconds) == said
+    assert straggler(waits[:, :130], seconds[:130]) == ""  # four: an accident
+    turns = np.full((3, 200), 0.1)
+    for number, step in enumerate(range(0, 200, 33)):
+        turns[[rank for rank in range(3) if rank != number % 3], step] += 2.0
+    assert straggler(turns, seconds) == ""  # now one and now another
+    assert straggler(np.full((3, 200), 0.1), seconds) == ""  # all wait: the network
 
 
 def test_who_is_alone_waits_for_nobody():

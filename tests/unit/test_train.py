@@ -34,6 +34,10 @@ def metrics(outcome):
     return {one.metric for one in outcome.values}
 
 
+def curve(outcome):
+    return [one.value for one in outcome.values if one.metric.startswith("loss_")]
+
+
 def climb(bench, rank):
     """Steps up the slope instead of down."""
     bench.optimizer.param_groups[0]["lr"] *= -1
@@ -63,6 +67,8 @@ def test_every_layout_is_measured_and_checked():
         assert [one.status for one in outcomes] == ["ok", "ok"], (axes, outcomes)
         assert {"tokens_per_second", "step_p50"} <= metrics(outcomes[0])
         assert {"compute", "wait"} <= metrics(outcomes[0])
+        losses = curve(outcomes[0])  # of a busy machine, the first only
+        assert losses and losses == sorted(losses, reverse=True)
     # Ranks that have no loss of their own know that of the last stage.
     assert all("sanity check after measuring failed: loss went" in one.reason for one in climbed)
 
@@ -228,19 +234,24 @@ def test_what_is_computed_again_counts_as_the_hardware_does_it():
 
 
 def test_a_rerun_with_the_same_seed_has_the_same_losses():
-    def losses():
-        bench = make("train", {"model": "tiny"})
+    timing = Timing(
+        seconds=np.array([1.0]), calls=1, stopped="budget", timer="host", taken=1, places=[0]
+    )
+
+    def losses(**axes):
+        bench = make("train", {"model": "tiny", **axes})
         bench.setup(context(0, 1))
-        found = [float(bench.trainer.gradients(bench.feed.next())) for _ in range(2)]
-        for _ in range(6):
+        for _ in range(12):
             bench.step()
-        found.append(float(bench.trainer.gradients(bench.feed.next())))
+        found = [one for one in bench.metrics(timing) if one.name.startswith("loss_")]
         bench.teardown()
-        return found
+        assert [one.name for one in found] == ["loss_1", "loss_4", "loss_12"]
+        return [one.value for one in found]
 
     first = losses()
+    assert first[0] > first[1] > first[2]
     assert first == losses()
-    assert first[2] < first[0]
+    assert first == pytest.approx(losses(microbatches=2), abs=5e-4)  # the same sums, reordered
 
 
 def test_energy_is_what_all_counters_moved():

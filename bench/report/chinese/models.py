@@ -18,7 +18,7 @@ MODELS: dict[str, str] = {
     "{#} FLOPs a token at {=} a device, nothing waited for, but {#} of the step in the pipeline": "每 token {0} FLOPs，每设备峰值 {1}，除流水线占一步的 {2} 外无等待",
     "{#} FLOPs a token at {=} a device, nothing waited for": "每 token {0} FLOPs，每设备峰值 {1}，无等待",
     "weights, moments, gradients, what the backward pass needs, logits and buffers at the highest point: {}": "峰值时刻的权重、动量、梯度、反向所需激活、logits 与缓冲：{0}",
-    "weights, moments, gradients, what the backward pass needs, logits and buffers: counted for PyTorch's own operations only": "权重、动量、梯度、反向所需激活、logits 与缓冲：只对 PyTorch 自带算子计数",
+    "weights, moments, gradients, what the backward pass needs, logits and buffers: of compiled or a vendor's operations not counted": "权重、动量、梯度、反向所需激活、logits 与缓冲：编译后或厂商自带的算子不计",
     "roofline of each step: prompts at the peak, tokens at the memory's bandwidth": "逐步屋顶线：提示按峰值算力，生成按内存带宽",
     "equal work gives equal bits": "相同的计算应得到逐位相同的结果",
     "α + what all senders send over the receiver's one link or network": "α + 所有发送方经接收方唯一链路或网络发送的数据量",

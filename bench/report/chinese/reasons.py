@@ -81,6 +81,7 @@ REASONS: dict[str, str] = {
     "path {=} cannot be written: {=}": "路径 {0} 无法写入：{1}",
     "path {=} is not the same place for all ranks: it must be shared storage": "路径 {0} 并非各进程的同一位置：必须是共享存储",
     "a smaller batch or context fits": "更小的 batch 或 context 可放下",
+    "rank {#} holds up the others in {#} of {#} steps: what it gives them comes {=} after theirs, and a step takes {=}": "进程 {0} 在 {2} 步中的 {1} 步掉队：它的数据比其他进程晚 {3}，而一步通常需 {4}",
     "rank {#} holds up the others: what it gives them comes {=} after theirs in a step of {=}": "进程 {0} 掉队：在 {2} 的一步中，它的数据比其他进程晚 {1}",
     "rank {#} receives least": "进程 {0} 接收最少",
     "{#} of {#} streams stood still: {=}": "{1} 条数据流中 {0} 条停顿：{2}",

@@ -20,7 +20,15 @@ LOST = (
     ("communication", "exposed communication"),
     ("bubble", "bubble"),
 )
-SHOWN = ("tokens_per_second", "mfu", "mfu_palm", "hfu", "peak_memory", "energy_per_token")
+SHOWN = (
+    "tokens_per_second",
+    "mfu",
+    "mfu_palm",
+    "hfu",
+    "peak_memory",
+    "energy_per_token",
+    "loss_12",
+)
 
 
 def training(source: Source) -> Section | None:
