@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -45,6 +46,19 @@ def check_tensor(
         raise ValueError(f"{name}: got strides {tensor.stride()}, takes a contiguous tensor")
     if inner and tensor.dim() and tensor.shape[-1] > 1 and tensor.stride(-1) != 1:
         raise ValueError(f"{name}: got inner stride {tensor.stride(-1)}, takes 1")
+
+
+def check_shape(name: str, tensor: torch.Tensor, shape: Sequence[int]) -> None:
+    """Raise ValueError unless a tensor has just this shape."""
+    if tuple(tensor.shape) != tuple(shape):
+        raise ValueError(f"{name}: got shape {tuple(tensor.shape)}, takes {tuple(shape)}")
+
+
+def as_rows(name: str, tensor: torch.Tensor) -> torch.Tensor:
+    """[..., width] as [rows, width], with no elements too; raise ValueError for a scalar."""
+    if tensor.dim() == 0:
+        raise ValueError(f"{name}: got 0 dimensions, takes 1 or more")
+    return tensor.reshape(math.prod(tensor.shape[:-1]), tensor.shape[-1])
 
 
 def check_choice(name: str, got: object, takes: Sequence[object]) -> None:

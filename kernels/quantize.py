@@ -2,8 +2,8 @@
 
 ``tensor``: one scale for all elements, which are read twice; ``block``: one for 128 columns of a
 row, read once (Micikevicius et al., FP8 Formats for Deep Learning, 2022; blocks as in DeepSeek-V3,
-2024). 3 FLOPs an element. A scale is 1 where all is zero. Largest values are found in two steps,
-without atomic operations.
+2024). 3 FLOPs an element. A scale is 1 where all is zero, and else at least the smallest normal
+number of fp32. Largest values are found in two steps, without atomic operations.
 """
 
 from __future__ import annotations
@@ -131,7 +131,8 @@ def formula(x: torch.Tensor, kind: torch.dtype, block: bool) -> tuple[torch.Tens
         top = wide.abs().amax(-1, keepdim=True)
     else:
         top = wide.abs().amax().view(1)
-    scale = torch.where(top > 0, top / limit, 1.0)
+    smallest = torch.finfo(torch.float32).tiny
+    scale = torch.where(top > 0, (top / limit).clamp_min(smallest), 1.0)
     q = (wide / scale).clamp(-limit, limit)
     if block:
         q, scale = q.reshape(rows, -1)[:, :width], scale.squeeze(-1)

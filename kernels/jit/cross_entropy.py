@@ -37,8 +37,7 @@ def held_kernel(
         known = (label >= 0) & (label < VOCAB)
         chosen = tl.load(here + label, mask=known, other=float("nan")).to(tl.float32)
         x = tl.load(here + column, mask=inside, other=float("-inf")).to(tl.float32)
-        # The floor keeps -inf - -inf out of the exponent.
-        top = tl.maximum(tl.max(x, axis=0), -3.0e38)
+        top = tl.max(x, axis=0)
         power = tl.exp(x - top)
         total = tl.sum(power, axis=0)
         tl.store(losses_ptr + row, tl.log(total) + (top - chosen))
@@ -76,7 +75,7 @@ def put(here, x, place, label, top, share, factor, VOCAB: tl.constexpr):
 def summed(here, column, VOCAB: tl.constexpr, BLOCK: tl.constexpr, STAGES: tl.constexpr):
     """The first pass: maximum and sum of exponentials of a row."""
     blocks: tl.constexpr = (VOCAB + BLOCK - 1) // BLOCK
-    top = -3.0e38
+    top = -3.4028234663852886e38
     total = 0.0
     if STAGES > 1:
         for block in tl.range(0, blocks, num_stages=STAGES):

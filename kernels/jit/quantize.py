@@ -7,6 +7,15 @@ import triton.language as tl
 
 
 @triton.jit
+def scale_of(top, limit):
+    """top / limit; 1 where top is zero. Never below the smallest normal number of fp32.
+
+    A smaller scale has few bits or none left, and zero divided by none is NaN.
+    """
+    return tl.where(top > 0.0, tl.maximum(top / limit, 1.1754943508222875e-38), 1.0)
+
+
+@triton.jit
 def largest_kernel(
     x_ptr, partial_ptr, width, total, stride_x, BLOCK: tl.constexpr, STEPS: tl.constexpr
 ):
@@ -29,7 +38,7 @@ def scale_kernel(partial_ptr, scale_ptr, count, limit, BLOCK: tl.constexpr):
         place = start + tl.arange(0, BLOCK)
         best = tl.maximum(best, tl.load(partial_ptr + place, mask=place < count, other=0.0))
     top = tl.max(best, 0)
-    tl.store(scale_ptr, tl.where(top > 0.0, top / limit, 1.0))
+    tl.store(scale_ptr, scale_of(top, limit))
 
 
 @triton.jit
@@ -67,7 +76,7 @@ def block_kernel(
     inside = (row < rows)[:, None] & (column < width)
     x = tl.load(x_ptr + row[:, None] * stride_x + column, mask=inside, other=0.0).to(tl.float32)
     top = tl.max(tl.abs(x), 1)
-    scale = tl.where(top > 0.0, top / limit, 1.0)
+    scale = scale_of(top, limit)
     tl.store(scale_ptr + number, scale, mask=row < rows)
     q = x / scale[:, None]
     q = tl.where(q != q, q, tl.minimum(tl.maximum(q, -limit), limit))  # a NaN stays one

@@ -16,11 +16,9 @@ def forward_kernel(
     inside = (row < rows)[:, None] & (column < width)[None, :]
     place = row[:, None] * stride_x + column[None, :]
     x = tl.load(x_ptr + place, mask=inside, other=-float("inf")).to(tl.float32)
-    # Rows past the end are -inf throughout: a finite top keeps their difference from being NaN.
-    top = tl.maximum(tl.max(x, 1), -3.0e38)
-    p = tl.exp(x - top[:, None])
-    # One division a row, not one an element.
-    y = p * (1.0 / tl.maximum(tl.sum(p, 1), 1.0e-30))[:, None]
+    p = tl.exp(x - tl.max(x, 1)[:, None])
+    # One division a row, not one an element. A row of -inf or with a NaN is NaN, as in torch.
+    y = p * (1.0 / tl.sum(p, 1))[:, None]
     out = row[:, None] * stride_y + column[None, :]
     tl.store(y_ptr + out, y.to(y_ptr.dtype.element_ty), mask=inside)
 
@@ -32,7 +30,7 @@ def forward_long_kernel(x_ptr, y_ptr, width, stride_x, stride_y, BLOCK: tl.const
     x_ptr += row * stride_x
     y_ptr += row * stride_y
     local = tl.arange(0, BLOCK)
-    top = tl.full((BLOCK,), -3.0e38, dtype=tl.float32)
+    top = tl.full((BLOCK,), -3.4028234663852886e38, dtype=tl.float32)
     weight = tl.zeros((BLOCK,), dtype=tl.float32)
     for start in range(0, width, BLOCK):
         inside = start + local < width

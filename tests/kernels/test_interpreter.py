@@ -36,6 +36,11 @@ def test_offsets_pass_31_bits(scripts):
     passes(scripts("far.py"))
 
 
+@pytest.mark.script("extremes.py")
+def test_values_and_labels_at_the_ends_of_their_range(scripts):
+    passes(scripts("extremes.py"))
+
+
 @pytest.mark.script("hostile.py")
 def test_hostile_data(scripts):
     passes(scripts("hostile.py"))
