@@ -26,7 +26,7 @@ from bench.kernels import costs, op, ops, tuning
 
 sys.path.insert(0, os.path.dirname(__file__))
 import rounding  # noqa: F401  (replaces the interpreter's own)
-from shapes import AHEAD, BY_DESCRIPTORS, SHAPES
+from shapes import BY_DESCRIPTORS, SHAPES, STEPS
 
 CPU = torch.device("cpu")
 
@@ -143,14 +143,15 @@ def descriptors(name):
     op_module(name).launch = launch
 
 
-def ahead(name):
+def steps(name):
     """The operation by programs that take several blocks each: on a device of two processors."""
-    chosen, shapes = AHEAD[name]
+    chosen, shapes = STEPS[name]
     with contextlib.ExitStack() as forced:
         for key, constants in chosen.items():
             forced.enter_context(tuning.forcing(key, constants))
-        two = unittest.mock.patch.object(op_module(name), "processors", return_value=2)
-        forced.enter_context(two)
+        if hasattr(op_module(name), "processors"):
+            two = unittest.mock.patch.object(op_module(name), "processors", return_value=2)
+            forced.enter_context(two)
         for variant in costs.SPECS[name].variants:
             for extra, shape in enumerate(shapes):
                 agrees(op.Case(name, shape, "fp32", variant, "generic"), extra, 1)
@@ -195,8 +196,8 @@ def check(name):
             agrees(case, 0, 1)
     if name in BY_DESCRIPTORS:
         descriptors(name)
-    if name in AHEAD:
-        ahead(name)
+    if name in STEPS:
+        steps(name)
 
 
 if __name__ == "__main__":

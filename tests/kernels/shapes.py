@@ -104,19 +104,44 @@ _BLOCKS_AHEAD = {
         "block": 256, "num_warps": 4, "num_stages": 4, "waves": 2, "first_loads": 1,
         "first_stores": 1,
     },
+    "stream_sum": {"block": 16, "steps": 3, "num_warps": 4, "num_stages": 1},
 }  # fmt: skip
 _FEW_PARTS = {
     "decode_attention": {
         "block_m": 16, "block_n": 16, "waves": 1, "num_warps": 4, "num_stages": 1,
     },
 }  # fmt: skip
-AHEAD = {
+_BLOCKS = {"block": 64, "num_warps": 4}
+STEPS = {
+    "stream": (_BLOCKS_AHEAD, [(3000,), (2048,), (1,), (50_001,)]),
     "decode_attention": (
         _FEW_PARTS,
         [(1, 3, 2, 1, 100, 7, 64), (2, 5, 8, 2, 70, 16, 64), (1, 2, 2, 2, 65, 65, 64)],
     ),
-    "stream": (_BLOCKS_AHEAD, [(3000,), (2048,), (1,)]),
     "rmsnorm": (_ROWS_AHEAD, [(19, 200), (8, 128), (1, 33)]),
     "layernorm": (_ROWS_AHEAD, [(19, 200), (8, 128), (1, 33)]),
+    "softmax": (
+        {"softmax": _BLOCKS, "softmax_backward": _BLOCKS},
+        [(3, 200), (2, 128), (1, 63), (2, 1)],
+    ),
+    "cross_entropy": (
+        {"cross_entropy": {"block": 64, "waves": 1, "num_warps": 4, "num_stages": 3}},
+        [(5, 200), (2, 128), (1, 65)],
+    ),
+    "quantize": (
+        {
+            "quantize": {"block": 16, "steps": 2, "num_warps": 4},
+            "quantize_block": {"groups": 2, "num_warps": 4},
+        },
+        [(7, 5000), (1, 257)],
+    ),
+    "swiglu": ({"swiglu": _BLOCKS, "swiglu_backward": _BLOCKS}, [(3, 64), (3, 130)]),
+    "rope": ({"rope": {"heads": 2, "num_warps": 4}}, [(3, 5, 3, 10)]),
+    "moe": ({"moe": _BLOCKS}, [(4, 3, 130, 2)]),
+    "embedding": (
+        {"embedding": _BLOCKS, "embedding_backward": _BLOCKS},
+        [(600, 1, 5), (90, 2, 130)],
+    ),
 }
-"""Operation → configurations whose programs take several blocks each or fetch ahead, and shapes."""
+"""Operation → configurations of which a program, or a run of equal ids, takes several steps, some
+of them fetched ahead, and shapes with several steps and a part of one."""
