@@ -16,7 +16,7 @@ from typing import Any
 import torch
 
 from .arch import variant
-from .arguments import check_extent, check_tensor
+from .arguments import as_rows, check_extent, check_shape, check_tensor
 from .dtypes import TORCH
 from .launch import cdiv, launch, power_of_2, processors
 from .op import Case, Fill, Op, Tensors, Work
@@ -134,7 +134,7 @@ class CrossEntropy(torch.autograd.Function):
         ctx: Any, logits: torch.Tensor, labels: torch.Tensor, ignore: int, arch: str | None
     ) -> torch.Tensor:
         """The mean of the losses of the rows that count, fp32."""
-        flat, wanted = logits.detach().reshape(-1, logits.shape[-1]), labels.reshape(-1)
+        flat, wanted = as_rows("logits", logits.detach()), labels.reshape(-1).contiguous()
         losses = flat.new_empty(flat.shape[0], dtype=torch.float32)
         share, needed = shares(wanted, ignore), ctx.needs_input_grad[0]
         # fp16 has no room for the gradient of a mean over many rows before the loss scale that
@@ -170,9 +170,7 @@ def cross_entropy(
     Raises:
         ValueError: names the argument, what it got and what it takes.
     """
-    if labels.shape != logits.shape[:-1]:
-        takes = tuple(logits.shape[:-1])
-        raise ValueError(f"labels: got shape {tuple(labels.shape)}, takes {takes}")
+    check_shape("labels", labels, logits.shape[:-1])
     return CrossEntropy.apply(logits, labels, ignore, arch)  # type: ignore[no-untyped-call,no-any-return]
 
 

@@ -14,6 +14,7 @@ from typing import Any
 import torch
 
 from . import quantize
+from .arguments import as_rows, check_tensor
 from .dtypes import torch_dtype
 from .gemm import gemm
 
@@ -49,7 +50,9 @@ class Linear(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: torch.Tensor, weight: torch.Tensor, arch: str | None) -> torch.Tensor:
         """[..., N]."""
-        flat = x.reshape(-1, x.shape[-1]).contiguous()
+        flat = as_rows("x", x).contiguous()
+        wanted = (None, flat.shape[1])
+        check_tensor("weight", weight, x.dtype, wanted, x.device, inner=False)
         ctx.save_for_backward(flat, weight)
         ctx.arch = arch
         return product(flat, weight.contiguous(), arch).view(*x.shape[:-1], weight.shape[0])
@@ -57,12 +60,16 @@ class Linear(torch.autograd.Function):
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, *grads: torch.Tensor) -> Any:
-        """dX = dY · W; dW = dYᵀ · X."""
+        """dX = dY · W; dW = dYᵀ · X; those that are asked for."""
         x, weight = ctx.saved_tensors
-        dy = grads[0].reshape(-1, weight.shape[0])
-        dx = product(dy.contiguous(), weight.t().contiguous(), ctx.arch)
-        dweight = product(dy.t().contiguous(), x.t().contiguous(), ctx.arch)
-        return dx.view(*grads[0].shape[:-1], x.shape[1]), dweight, None
+        dy = grads[0].reshape(x.shape[0], weight.shape[0])
+        dx = dweight = None
+        if ctx.needs_input_grad[0]:
+            dx = product(dy.contiguous(), weight.t().contiguous(), ctx.arch)
+            dx = dx.view(*grads[0].shape[:-1], x.shape[1])
+        if ctx.needs_input_grad[1]:
+            dweight = product(dy.t().contiguous(), x.t().contiguous(), ctx.arch)
+        return dx, dweight, None
 
 
 def linear(x: torch.Tensor, weight: torch.Tensor, *, arch: str | None = None) -> torch.Tensor:

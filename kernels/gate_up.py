@@ -12,8 +12,8 @@ from typing import Any
 import torch
 
 from . import gemm as products
-from .arguments import check_tensor
-from .gemm import NAMES
+from .arguments import as_rows, check_tensor
+from .gemm import FLOATS, NAMES
 from .launch import cdiv, describable, launch, processors, with_scratch
 from .op import Case, Fill, Op, Tensors, Work
 from .reference import relative_error
@@ -41,7 +41,7 @@ def gate_up(
     Raises:
         ValueError: names the argument, what it got and what it takes.
     """
-    check_tensor("x", x, (torch.bfloat16, torch.float16, torch.float32), (None, None), x.device)
+    check_tensor("x", x, FLOATS, (None, None), x.device)
     (m, k), n = x.shape, gate.shape[1] if gate.dim() == 2 else 0
     for name, one in (("gate", gate), ("up", up)):
         check_tensor(name, one, x.dtype, (k, n), x.device, inner=False)
@@ -108,7 +108,10 @@ class GateUp(torch.autograd.Function):
         ctx: Any, x: torch.Tensor, gate: torch.Tensor, up: torch.Tensor, arch: str | None
     ) -> torch.Tensor:
         """[..., N]."""
-        flat = x.reshape(-1, x.shape[-1]).contiguous()
+        flat = as_rows("x", x).contiguous()
+        for name, one in (("gate", gate), ("up", up)):
+            wanted = (None, flat.shape[1]) if one is gate else gate.shape
+            check_tensor(name, one, x.dtype, wanted, x.device, inner=False)
         h, g, u = (flat.new_empty(flat.shape[0], gate.shape[0]) for _ in range(3))
         gate_up(flat, gate.t(), up.t(), h, keep=(g, u), arch=arch)
         ctx.save_for_backward(flat, gate, up, g, u)
@@ -118,22 +121,31 @@ class GateUp(torch.autograd.Function):
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, *grads: torch.Tensor) -> Any:
-        """Gradients of x and both weights: four products."""
+        """Gradients of x and both weights, those that are asked for: up to four products."""
         x, gate, up, g, u = ctx.saved_tensors
         dh = grads[0].reshape(g.shape).contiguous()
         dg, du = torch.empty_like(g), torch.empty_like(u)
         swiglu_backward(dh, g, u, dg, du, arch=ctx.arch)
-        dx = products.gemm(dg, gate, torch.empty_like(x), arch=ctx.arch)
-        dx += products.gemm(du, up, torch.empty_like(x), arch=ctx.arch)
-        dgate = products.gemm(dg.t(), x, gate.new_empty(gate.shape), arch=ctx.arch)
-        dup = products.gemm(du.t(), x, up.new_empty(up.shape), arch=ctx.arch)
-        return dx.view(*grads[0].shape[:-1], x.shape[1]), dgate, dup, None
+        dx = dgate = dup = None
+        if ctx.needs_input_grad[0]:
+            dx = products.gemm(dg, gate, torch.empty_like(x), arch=ctx.arch)
+            dx += products.gemm(du, up, torch.empty_like(x), arch=ctx.arch)
+            dx = dx.view(*grads[0].shape[:-1], x.shape[1])
+        if ctx.needs_input_grad[1]:
+            dgate = products.gemm(dg.t(), x, gate.new_empty(gate.shape), arch=ctx.arch)
+        if ctx.needs_input_grad[2]:
+            dup = products.gemm(du.t(), x, up.new_empty(up.shape), arch=ctx.arch)
+        return dx, dgate, dup, None
 
 
 def feed_in(
     x: torch.Tensor, gate: torch.Tensor, up: torch.Tensor, *, arch: str | None = None
 ) -> torch.Tensor:
-    """Differentiable silu(x · gateᵀ) · (x · upᵀ) of x [..., K], weights [N, K]."""
+    """Differentiable silu(x · gateᵀ) · (x · upᵀ) of x [..., K], weights [N, K].
+
+    Raises:
+        ValueError: names the argument, what it got and what it takes.
+    """
     return GateUp.apply(x, gate, up, arch)  # type: ignore[no-untyped-call,no-any-return]
 
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 
-from .arguments import check_choice, check_tensor
+from .arguments import as_rows, check_choice, check_tensor
 from .launch import cdiv, describable, launch, processors, with_scratch
 from .op import Case, Fill, Op, Tensors, Work
 from .reference import relative_error
@@ -31,6 +31,8 @@ NAMES = {
     torch.float8_e5m2fnuz: "fp8_e5m2",
     torch.int8: "int8",
 }
+FLOATS = (torch.bfloat16, torch.float16, torch.float32)
+"""What differentiable products take."""
 RESULTS = {"fp8_e4m3": torch.bfloat16, "fp8_e5m2": torch.bfloat16, "int8": torch.int32}
 """What 8-bit products are written as; all others in their own format."""
 
@@ -164,7 +166,9 @@ class Linear(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: torch.Tensor, weight: torch.Tensor, arch: str | None) -> torch.Tensor:
         """[..., N]."""
-        flat = x.reshape(-1, x.shape[-1])
+        flat = as_rows("x", x)
+        check_tensor("x", flat, FLOATS, (None, None), x.device, inner=False)
+        check_tensor("weight", weight, x.dtype, (None, flat.shape[1]), x.device, inner=False)
         ctx.save_for_backward(flat, weight)
         ctx.arch = arch
         out = gemm(flat, weight.t(), flat.new_empty(flat.shape[0], weight.shape[0]), arch=arch)
@@ -173,17 +177,25 @@ class Linear(torch.autograd.Function):
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, *grads: torch.Tensor) -> Any:
-        """dX = dY · W; dW = dYᵀ · X."""
+        """dX = dY · W; dW = dYᵀ · X; those that are asked for."""
         x, weight = ctx.saved_tensors
-        dy = grads[0].reshape(-1, weight.shape[0]).contiguous()
+        dy = grads[0].reshape(x.shape[0], weight.shape[0]).contiguous()
+        dx = dweight = None
         # Rows without gaps, however x and the weight lie.
-        dx = gemm(dy, weight, x.new_empty(x.shape), arch=ctx.arch)
-        dweight = gemm(dy.t(), x, weight.new_empty(weight.shape), arch=ctx.arch)
-        return dx.view(*grads[0].shape[:-1], x.shape[1]), dweight, None
+        if ctx.needs_input_grad[0]:
+            dx = gemm(dy, weight, x.new_empty(x.shape), arch=ctx.arch)
+            dx = dx.view(*grads[0].shape[:-1], x.shape[1])
+        if ctx.needs_input_grad[1]:
+            dweight = gemm(dy.t(), x, weight.new_empty(weight.shape), arch=ctx.arch)
+        return dx, dweight, None
 
 
 def linear(x: torch.Tensor, weight: torch.Tensor, *, arch: str | None = None) -> torch.Tensor:
-    """Differentiable x · Wᵀ of x [..., K] and weight [N, K], as `torch.nn.functional.linear`."""
+    """Differentiable x · Wᵀ of x [..., K] and weight [N, K], as `torch.nn.functional.linear`.
+
+    Raises:
+        ValueError: names the argument, what it got and what it takes.
+    """
     return Linear.apply(x, weight, arch)  # type: ignore[no-untyped-call,no-any-return]
 
 

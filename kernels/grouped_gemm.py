@@ -13,13 +13,15 @@ from typing import Any
 
 import torch
 
-from .arguments import check_tensor
+from .arguments import check_extent, check_tensor
 from .launch import cdiv, describable, launch, power_of_2, processors, with_scratch
 from .op import Case, Fill, Op, Tensors, Work
 from .reference import relative_error
 from .tuning import config, meta
 
 NAMES = {torch.bfloat16: "bf16", torch.float16: "fp16", torch.float32: "fp32"}
+MOST = 65535
+"""Experts: the second dimension of a grid."""
 
 
 def forward(
@@ -47,6 +49,7 @@ def forward(
     tokens, k = x.shape
     check_tensor("weight", weight, x.dtype, (None, k, None), x.device, inner=False)
     experts, _, n = weight.shape
+    check_extent("weight: experts", experts, 1 if tokens else 0, MOST)
     if min(k, n) > 1 and 1 not in weight.stride()[1:]:
         raise ValueError(f"weight: got strides {weight.stride()}, takes 1 in one of the last two")
     check_tensor("offsets", offsets, torch.int32, (experts + 1,), x.device, contiguous=True)
@@ -142,6 +145,7 @@ def backward_weight(
     n = dy.shape[1]
     check_tensor("dweight", dweight, x.dtype, (None, k, n), x.device, contiguous=True)
     experts = dweight.shape[0]
+    check_extent("dweight: experts", experts, 0, MOST)
     check_tensor("offsets", offsets, torch.int32, (experts + 1,), x.device, contiguous=True)
     aligned = tokens > 0 and describable(x, dy)
     chosen = config(arch, "grouped_gemm_weight", NAMES[x.dtype], size=k * n, aligned=int(aligned))
@@ -181,6 +185,8 @@ class GroupedGemm(torch.autograd.Function):
         ctx: Any, x: torch.Tensor, weight: torch.Tensor, offsets: torch.Tensor, arch: str | None
     ) -> torch.Tensor:
         """[tokens, N]."""
+        check_tensor("x", x, tuple(NAMES), (None, None), x.device)
+        check_tensor("weight", weight, x.dtype, (None, x.shape[1], None), x.device, inner=False)
         ctx.save_for_backward(x, weight, offsets)
         ctx.arch = arch
         return forward(x, weight, offsets, x.new_empty(x.shape[0], weight.shape[2]), arch=arch)
@@ -188,12 +194,15 @@ class GroupedGemm(torch.autograd.Function):
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, *grads: torch.Tensor) -> Any:
-        """Gradients of x and weight."""
+        """Gradients of x and weight, those that are asked for."""
         x, weight, offsets = ctx.saved_tensors
-        dy = grads[0].contiguous()
-        dx = forward(dy, weight.transpose(1, 2), offsets, torch.empty_like(x), arch=ctx.arch)
-        dweight = torch.empty(weight.shape, dtype=weight.dtype, device=weight.device)
-        return dx, backward_weight(x, dy, offsets, dweight, arch=ctx.arch), None, None
+        dy, dx, dweight = grads[0].contiguous(), None, None
+        if ctx.needs_input_grad[0]:
+            dx = forward(dy, weight.transpose(1, 2), offsets, torch.empty_like(x), arch=ctx.arch)
+        if ctx.needs_input_grad[1]:
+            dweight = torch.empty(weight.shape, dtype=weight.dtype, device=weight.device)
+            backward_weight(x, dy, offsets, dweight, arch=ctx.arch)
+        return dx, dweight, None, None
 
 
 def grouped_gemm(

@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from .arguments import check_extent, check_tensor
+from .arguments import as_rows, check_extent, check_tensor
 from .launch import cdiv, launch, power_of_2, processors
 from .op import Case, Fill, Op, Tensors, Work, plain
 from .rmsnorm import NAMES, WIDEST, hints, sum_rows
@@ -160,7 +160,7 @@ class LayerNorm(torch.autograd.Function):
         arch: str | None,
     ) -> torch.Tensor:
         """As x, without gaps."""
-        flat = x.reshape(-1, x.shape[-1])
+        flat = as_rows("x", x)
         y = torch.empty(flat.shape, dtype=x.dtype, device=x.device)
         mean, scale = (flat.new_empty(flat.shape[0], dtype=torch.float32) for _ in range(2))
         forward(flat, weight, bias, y, mean, scale, eps=eps, arch=arch)

@@ -17,7 +17,7 @@ from typing import Any
 import torch
 
 from . import cross_entropy as loss
-from .arguments import check_extent, check_tensor
+from .arguments import as_rows, check_extent, check_shape, check_tensor
 from .cross_entropy import IGNORE, NAMES
 from .launch import cdiv, power_of_2
 from .op import Case, Fill, Op, Tensors, Work
@@ -141,7 +141,7 @@ class LinearCrossEntropy(torch.autograd.Function):
         arch: str | None,
     ) -> torch.Tensor:
         """The mean of the losses of the rows that count, fp32."""
-        flat, wanted = x.reshape(-1, x.shape[-1]), labels.reshape(-1)
+        flat, wanted = as_rows("x", x), labels.reshape(-1).contiguous()
         losses = flat.new_empty(flat.shape[0], dtype=torch.float32)
         dx = torch.empty_like(flat) if ctx.needs_input_grad[0] else None
         dweight = torch.empty_like(weight) if ctx.needs_input_grad[1] else None
@@ -183,8 +183,7 @@ def linear_cross_entropy(
     Raises:
         ValueError: names the argument, what it got and what it takes.
     """
-    if labels.shape != x.shape[:-1]:
-        raise ValueError(f"labels: got shape {tuple(labels.shape)}, takes {tuple(x.shape[:-1])}")
+    check_shape("labels", labels, x.shape[:-1])
     return LinearCrossEntropy.apply(x, weight, labels, ignore, arch)  # type: ignore[no-untyped-call,no-any-return]
 
 

@@ -240,6 +240,8 @@ class Route(torch.autograd.Function):
         ctx: Any, logits: torch.Tensor, top_k: int, arch: str | None
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Weights fp32 and experts int32, [tokens, top_k]."""
+        check_tensor("logits", logits, tuple(NAMES), (None, None), logits.device)
+        check_extent("top_k", top_k, 1, logits.shape[1])
         shape = (logits.shape[0], top_k)
         weights = logits.new_empty(shape, dtype=torch.float32)
         experts = logits.new_empty(shape, dtype=torch.int32)

@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from .arguments import check_extent, check_tensor
+from .arguments import as_rows, check_extent, check_shape, check_tensor
 from .dtypes import TORCH
 from .launch import cdiv, launch, power_of_2, processors
 from .op import Case, Fill, Op, Tensors, Work, plain
@@ -204,7 +204,9 @@ class RMSNorm(torch.autograd.Function):
         arch: str | None,
     ) -> Any:
         """y, or (y, x + residual). Any leading dimensions."""
-        flat = x.reshape(-1, x.shape[-1])
+        flat = as_rows("x", x)
+        if residual is not None:
+            check_shape("residual", residual, x.shape)
         y, scale = torch.empty_like(flat), flat.new_empty(flat.shape[0], dtype=torch.float32)
         other = None if residual is None else residual.reshape(flat.shape)
         total = None if residual is None else torch.empty_like(flat)

@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from .arguments import check_tensor
+from .arguments import as_rows, check_tensor
 from .dtypes import TORCH
 from .launch import cdiv, launch, power_of_2
 from .op import Case, Fill, Op, Tensors, Work, plain
@@ -86,7 +86,7 @@ class Softmax(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: torch.Tensor, arch: str | None) -> torch.Tensor:
         """As x, without gaps."""
-        flat = x.reshape(-1, x.shape[-1])
+        flat = as_rows("x", x)
         y = forward(flat, torch.empty(flat.shape, dtype=x.dtype, device=x.device), arch=arch)
         ctx.save_for_backward(y)
         ctx.arch = arch

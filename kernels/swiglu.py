@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from .arguments import check_tensor
+from .arguments import as_rows, check_shape, check_tensor
 from .dtypes import TORCH
 from .launch import cdiv, launch, strides
 from .op import Case, Fill, Op, Tensors, Work, plain
@@ -102,7 +102,9 @@ class SwiGLU(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, gate: torch.Tensor, up: torch.Tensor, arch: str | None) -> torch.Tensor:
         """As gate, without gaps."""
-        flat, other = (one.reshape(-1, one.shape[-1]) for one in (gate, up))
+        flat = as_rows("gate", gate)
+        check_shape("up", up, gate.shape)
+        other = up.reshape(flat.shape)
         ctx.save_for_backward(flat, other)
         ctx.arch = arch
         h = torch.empty(flat.shape, dtype=flat.dtype, device=flat.device)

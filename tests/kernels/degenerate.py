@@ -20,6 +20,7 @@ from bench.kernels import (
     cross_entropy,
     decode_attention,
     embedding,
+    gate_up,
     gemm,
     grouped_gemm,
     layernorm,
@@ -77,7 +78,18 @@ def nothing():
     unpaged = torch.empty(3, 0, dtype=torch.int32)
     out = decode_attention.decode_attention(newest, cached[:0], cached[:0], table=unpaged)
     assert (out == 0).all(), "no page is read where there is none"
-    offsets = torch.zeros(3, dtype=torch.int32)
+    offsets, wide = torch.zeros(3, dtype=torch.int32), empty(2, 3, 0)
+    assert softmax.softmax(wide).shape == wide.shape
+    assert swiglu.swiglu(wide, wide).shape == wide.shape
+    thin, kept = empty(2, 3, 0).requires_grad_(), empty(4, 0).requires_grad_()
+    for product in (gemm.linear(thin, kept), gate_up.feed_in(thin, kept, kept)):
+        assert torch.equal(product.detach(), torch.zeros(2, 3, 4)), "a sum of nothing is 0"
+        product.sum().backward()
+    assert thin.grad.shape == thin.shape
+    assert kept.grad.shape == kept.shape
+    some, none_out = torch.ones(2, 3, requires_grad=True), empty(0, 3).requires_grad_()
+    gemm.linear(some, none_out).sum().backward()
+    assert (some.grad == 0).all(), "no output, no gradient"
     rows = empty(0, 4)
     assert grouped_gemm.grouped_gemm(rows, torch.ones(2, 4, 5), offsets).shape == (0, 5)
     dweight = grouped_gemm.backward_weight(rows, empty(0, 5), offsets, empty(2, 4, 5))

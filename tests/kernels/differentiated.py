@@ -188,6 +188,61 @@ def relative(found, wanted):
     return float(difference.norm() / wanted.norm().clamp_min(1e-30))
 
 
+def gaps(tensor):
+    """The same values, no two of them beside each other."""
+    return tensor.repeat_interleave(2, -1)[..., ::2] if tensor.dim() else tensor
+
+
+def used(name):
+    """As models use it: operands that are frozen, gradients that lie anyhow, under autocast.
+
+    Every bit is as it was: the kernels add up in an order that is fixed.
+    """
+    function, _, tensors, _ = FUNCTIONS[name]
+    leaves = [one.clone().requires_grad_() for one in tensors]
+    out = first(function(*leaves))
+    seed = normal(*out.shape).to(out.dtype)
+    every = torch.autograd.grad(out, leaves, seed)
+    for number, wanted in enumerate(every):
+        mine = [one.clone().requires_grad_(at == number) for at, one in enumerate(tensors)]
+        result = first(function(*mine))
+        (found,) = torch.autograd.grad(result, mine[number], gaps(seed))
+        assert torch.equal(found, wanted), (name, "alone", number)
+    frozen = first(function(*(one.clone() for one in tensors)))
+    assert not frozen.requires_grad
+    assert torch.equal(frozen, out.detach()), (name, "without gradients")
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        mine = [one.clone().requires_grad_() for one in tensors]
+        found = torch.autograd.grad(first(function(*mine)), mine, seed)
+    assert all(map(torch.equal, found, every)), (name, "under autocast")
+    sums = []
+    for one in (torch.ones_like(out), out.new_ones(()).expand(out.shape)):
+        mine = [leaf.clone().requires_grad_() for leaf in tensors]
+        sums.append(torch.autograd.grad(first(function(*mine)), mine, one))
+    assert all(map(torch.equal, *sums)), (name, "expanded")
+
+
+def products():
+    """Frozen weights cost no products: the backward pass makes those that are asked for."""
+    made = []
+    for module in (of("gemm"), of("grouped_gemm")):
+        launch = module.launch
+
+        def watched(*arguments, launch=launch, **options):
+            made.append(1)
+            launch(*arguments, **options)
+
+        module.launch = watched
+    for name, wanted in (("linear", [1, 1]), ("feed_in", [2, 1, 1]), ("grouped_gemm", [1, 1])):
+        function, _, tensors, _ = FUNCTIONS[name]
+        for number, products in enumerate(wanted):
+            mine = [one.clone().requires_grad_(at == number) for at, one in enumerate(tensors)]
+            out = function(*mine)
+            made.clear()
+            out.sum().backward()
+            assert len(made) == products, (name, number, len(made))
+
+
 def check(name):
     function, formula, tensors, tolerance = FUNCTIONS[name]
     ours = [one.clone().requires_grad_() for one in tensors]
@@ -219,6 +274,7 @@ def check(name):
 if __name__ == "__main__":
     for chosen in sys.argv[1:] or FUNCTIONS:
         check(chosen)
+        used(chosen)
         with contextlib.ExitStack() as forced:
             tiles = BY_DESCRIPTORS.get(OF.get(chosen, chosen), {})
             for key, config in tiles.items():
@@ -226,4 +282,6 @@ if __name__ == "__main__":
             if tiles:
                 assert describable(*FUNCTIONS[chosen][2]), chosen
                 check(chosen)
+    if not sys.argv[1:]:
+        products()
     sys.stdout.write("all examples passed\n")

@@ -1,5 +1,7 @@
 """Bad arguments are sentences before any launch; the torch implementations agree with fp64."""
 
+import importlib
+
 import pytest
 import torch
 
@@ -94,6 +96,98 @@ def cached(pages=6, page=16, kv_heads=2, dim=64, kind=torch.float16):
 def test_what_decoding_refuses(change, message):
     with recording() as launches, pytest.raises(ValueError, match=message):
         decode_attention(**{**cached(), **change})
+
+
+def zeros(*shape, kind=torch.float32):
+    return torch.zeros(shape, dtype=kind)
+
+
+X, SCALAR, TOKENS = zeros(2, 3, 4), zeros(), zeros(6, kind=torch.int64)
+TABLE, OFFSETS = zeros(2, 3, 2), torch.tensor([0, 3], dtype=torch.int32)
+FUNCTIONS = {
+    "gemm.linear": [
+        ((X.half(), zeros(5, 4)), "weight: got torch.float32, takes torch.float16"),
+        ((X, zeros(5, 6)), r"weight: got shape \(5, 6\), takes \(any, 4\)"),
+        ((X, zeros(2, 5, 4)), "weight: got 3 dimensions, takes 2"),
+        ((X.double(), zeros(5, 4).double()), "x: got torch.float64, takes torch.bfloat16 or"),
+        ((SCALAR, zeros(5, 4)), "x: got 0 dimensions, takes 1 or more"),
+    ],
+    "gate_up.feed_in": [
+        ((X, zeros(4), zeros(4)), "gate: got 1 dimensions, takes 2"),
+        ((X, zeros(5, 4), zeros(6, 4)), r"up: got shape \(6, 4\), takes \(5, 4\)"),
+        ((X, zeros(5, 4), zeros(5, 4).half()), "up: got torch.float16, takes torch.float32"),
+        ((SCALAR, zeros(5, 4), zeros(5, 4)), "x: got 0 dimensions, takes 1 or more"),
+    ],
+    "fp8_linear.linear": [
+        ((X.bfloat16(), zeros(5, 6).bfloat16()), r"weight: got shape \(5, 6\), takes \(any, 4\)"),
+        ((SCALAR, zeros(5, 4)), "x: got 0 dimensions, takes 1 or more"),
+    ],
+    "grouped_gemm.grouped_gemm": [
+        ((X[0], zeros(4, 5), OFFSETS), "weight: got 2 dimensions, takes 3"),
+        ((X, zeros(1, 4, 5), OFFSETS), "x: got 3 dimensions, takes 2"),
+        ((X[0], zeros(0, 4, 5), OFFSETS[:1]), "weight: experts: got 0, takes 1 to 65535"),
+        ((X[0], zeros(1, 4, 5), OFFSETS.long()), "offsets: got torch.int64, takes torch.int32"),
+    ],
+    "rmsnorm.rmsnorm": [
+        ((X, zeros(4), zeros(6, 4)), r"residual: got shape \(6, 4\), takes \(2, 3, 4\)"),
+        ((X, zeros(4).half()), "weight: got torch.float16, takes torch.float32"),
+        ((zeros(2, 0), zeros(0)), "x: width: got 0, takes 1 to 65536"),
+        ((SCALAR, zeros(1)), "x: got 0 dimensions, takes 1 or more"),
+    ],
+    "layernorm.layernorm": [
+        ((X, zeros(4), zeros(5)), r"bias: got shape \(5,\), takes \(4,\)"),
+        ((SCALAR, zeros(1), zeros(1)), "x: got 0 dimensions, takes 1 or more"),
+    ],
+    "swiglu.swiglu": [
+        ((X, zeros(3, 2, 4)), r"up: got shape \(3, 2, 4\), takes \(2, 3, 4\)"),
+        ((SCALAR, SCALAR), "gate: got 0 dimensions, takes 1 or more"),
+    ],
+    "softmax.softmax": [
+        ((zeros(3, 4).t(),), "x: got inner stride 4, takes 1"),
+        ((SCALAR,), "x: got 0 dimensions, takes 1 or more"),
+    ],
+    "rope.rope": [
+        ((X, X, zeros(2, 2, 2).half()), "table: got torch.float16, takes torch.float32"),
+        ((zeros(2, 3, 5), X, TABLE), "q: got head_dim 5, takes an even one"),
+    ],
+    "cross_entropy.cross_entropy": [
+        ((X, TOKENS), r"labels: got shape \(6,\), takes \(2, 3\)"),
+        ((zeros(6, 0), TOKENS), "logits: vocab: got 0, takes 1 to"),
+        ((zeros(6, 4), TOKENS.int()), "labels: got torch.int32, takes torch.int64"),
+        ((SCALAR, TOKENS[0]), "logits: got 0 dimensions, takes 1 or more"),
+    ],
+    "linear_cross_entropy.linear_cross_entropy": [
+        ((X, zeros(7, 4), TOKENS), r"labels: got shape \(6,\), takes \(2, 3\)"),
+        ((zeros(6, 4), zeros(7, 5), TOKENS), r"weight: got shape \(7, 5\), takes \(any, 4\)"),
+        ((zeros(6, 4), zeros(0, 4), TOKENS), "weight: vocab: got 0, takes 1 to"),
+        ((SCALAR, zeros(7, 4), TOKENS[0]), "x: got 0 dimensions, takes 1 or more"),
+    ],
+    "embedding.embedding": [
+        ((zeros(5, 4).double(), TOKENS), "table: got torch.float64, takes torch.bfloat16 or"),
+        ((zeros(5, 4), TOKENS.int()), "ids: got torch.int32, takes torch.int64"),
+    ],
+    "moe.routed": [
+        ((X, 2), "logits: got 3 dimensions, takes 2"),
+        ((X[0], 5), "top_k: got 5, takes 1 to 4"),
+        ((X[0], -1), "top_k: got -1, takes 1 to 4"),
+    ],
+}
+"""Differentiable functions, what they do not take, and what they say of it."""
+
+
+@pytest.mark.parametrize(
+    ("name", "given", "message"),
+    [
+        pytest.param(name, *one, id=f"{name}-{number}")
+        for name, some in FUNCTIONS.items()
+        for number, one in enumerate(some)
+    ],
+)
+def test_what_differentiable_functions_refuse(name, given, message):
+    module, function = name.split(".")
+    run = getattr(importlib.import_module(f"bench.kernels.{module}"), function)
+    with recording() as launches, pytest.raises(ValueError, match=f"^{message}"):
+        run(*given)
     assert not launches
 
 
