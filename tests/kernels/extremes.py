@@ -20,7 +20,18 @@ import torch
 sys.path.insert(0, os.path.dirname(__file__))
 import rounding  # noqa: F401  (replaces the interpreter's own)
 
-from bench.kernels import cross_entropy, embedding, gemm, moe, quantize, softmax, tuning
+from bench.kernels import (
+    adamw,
+    cross_entropy,
+    embedding,
+    gemm,
+    layernorm,
+    moe,
+    quantize,
+    rmsnorm,
+    softmax,
+    tuning,
+)
 
 GENERATOR = torch.Generator().manual_seed(0)
 INF, NAN = float("inf"), float("nan")
@@ -186,6 +197,52 @@ def ids_outside_the_table():
     assert (guarded[[0, 6]] == 0).all(), "wrote outside"
 
 
+def rows_near_zero():
+    """What is added to a mean square counts where a row is small; a row of zeros stays finite."""
+    x = normal(4, 40)
+    x[0], x[1] = 0.0, x[1] * 1e-4
+    x[2] = 3.0
+    weight, bias, dy = normal(40), normal(40), normal(4, 40)
+    for eps in (1e-6, 1e-2):
+        for ours, theirs, count in (
+            (rmsnorm.rmsnorm, torch.nn.functional.rms_norm, 1),
+            (layernorm.layernorm, torch.nn.functional.layer_norm, 2),
+        ):
+            mine = [one.clone().requires_grad_() for one in (x, weight, bias)[: 1 + count]]
+            exact = [one.double().requires_grad_() for one in (x, weight, bias)[: 1 + count]]
+            y, wanted = ours(*mine, eps=eps), theirs(exact[0], (40,), *exact[1:], eps=eps)
+            assert close(y.detach(), wanted.detach()), (ours, eps)
+            found = torch.autograd.grad(y, mine, dy)
+            right = torch.autograd.grad(wanted, exact, dy.double())
+            for one, other in zip(found, right, strict=True):
+                off = (one.double() - other).norm() / other.norm()
+                assert off < 1e-5, (ours, eps, float(off))
+
+
+def sums_of_many_rows():
+    """More rows of shares than a step of the second sum takes: a chip of many processors."""
+    shares, out = normal(1100, 90), torch.full((41,), NAN)
+    rmsnorm.sum_rows(shares[:, 3:44], out)
+    assert close(out, shares[:, 3:44].double().sum(0), 1e-5)
+
+
+def steps_of_small_gradients():
+    """Five steps as the library takes them, where eps is no smaller than the moments' roots."""
+    gradients = normal(5, 300) * torch.logspace(-12, 0, 300)
+    gradients[:, 7] = 0.0
+    weight = normal(300)
+    theirs = torch.nn.Parameter(weight.double())
+    settings = {"lr": 1e-2, "eps": 1e-8, "weight_decay": 0.1}
+    library = torch.optim.AdamW([theirs], betas=(0.9, 0.95), **settings)
+    m, v, copy = torch.zeros(300), torch.zeros(300), torch.full((300,), NAN).half()
+    for step, gradient in enumerate(gradients, 1):
+        adamw.adamw(weight, m, v, gradient, copy, step=step, beta1=0.9, beta2=0.95, **settings)
+        theirs.grad = gradient.double()
+        library.step()
+        assert close(weight, theirs.detach(), 1e-6), step
+        assert torch.equal(copy, weight.half())
+
+
 if __name__ == "__main__":
     warnings.simplefilter("ignore", RuntimeWarning)
     with np.errstate(all="ignore"):  # infinities are what this is about
@@ -197,4 +254,7 @@ if __name__ == "__main__":
         activations_without_bounds()
         smallest_scales()
         ids_outside_the_table()
+        rows_near_zero()
+        sums_of_many_rows()
+        steps_of_small_gradients()
     sys.stdout.write("all examples passed\n")

@@ -146,6 +146,7 @@ def descriptors(name):
 def steps(name):
     """The operation by programs that take several blocks each: on a device of two processors."""
     chosen, shapes = STEPS[name]
+    dtype = "fp32" if "fp32" in costs.SPECS[name].dtypes else "fp16"
     with contextlib.ExitStack() as forced:
         for key, constants in chosen.items():
             forced.enter_context(tuning.forcing(key, constants))
@@ -154,7 +155,7 @@ def steps(name):
             forced.enter_context(two)
         for variant in costs.SPECS[name].variants:
             for extra, shape in enumerate(shapes):
-                agrees(op.Case(name, shape, "fp32", variant, "generic"), extra, 1)
+                agrees(op.Case(name, shape, dtype, variant, "generic"), extra, 1)
 
 
 def op_module(name):

@@ -112,6 +112,10 @@ _FEW_PARTS = {
     },
 }  # fmt: skip
 _BLOCKS = {"block": 64, "num_warps": 4}
+_TILES = {
+    "block_m": 32, "block_n": 64, "block_k": 16, "group_m": 2, "num_warps": 4, "num_stages": 1,
+}  # fmt: skip
+_WHOLE = [(64, 64, 33), (32, 128, 32), (33, 64, 32), (64, 65, 16)]
 STEPS = {
     "stream": (_BLOCKS_AHEAD, [(3000,), (2048,), (1,), (50_001,)]),
     "decode_attention": (
@@ -135,6 +139,12 @@ STEPS = {
         },
         [(7, 5000), (1, 257)],
     ),
+    "gemm": ({"gemm": _TILES}, _WHOLE),
+    "gate_up": ({"gate_up": _TILES}, _WHOLE),
+    "grouped_gemm": (
+        {"grouped_gemm": _TILES, "grouped_gemm_weight": _TILES},
+        [(4, 70, 64, 33), (4, 70, 65, 32), (3, 96, 64, 32)],
+    ),
     "swiglu": ({"swiglu": _BLOCKS, "swiglu_backward": _BLOCKS}, [(3, 64), (3, 130)]),
     "rope": ({"rope": {"heads": 2, "num_warps": 4}}, [(3, 5, 3, 10)]),
     "moe": ({"moe": _BLOCKS}, [(4, 3, 130, 2)]),
@@ -144,4 +154,5 @@ STEPS = {
     ),
 }
 """Operation → configurations of which a program, or a run of equal ids, takes several steps, some
-of them fetched ahead, and shapes with several steps and a part of one."""
+of them fetched ahead, and shapes with several steps and a part of one; of products, tiles that some
+dimensions fill and others do not."""
