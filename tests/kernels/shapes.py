@@ -115,7 +115,7 @@ _BLOCKS = {"block": 64, "num_warps": 4}
 _TILES = {
     "block_m": 32, "block_n": 64, "block_k": 16, "group_m": 2, "num_warps": 4, "num_stages": 1,
 }  # fmt: skip
-_WHOLE = [(64, 64, 33), (32, 128, 32), (33, 64, 32), (64, 65, 16)]
+_WHOLE = [(32, 128, 32), (64, 64, 33), (33, 64, 32), (64, 65, 16)]
 STEPS = {
     "stream": (_BLOCKS_AHEAD, [(3000,), (2048,), (1,), (50_001,)]),
     "decode_attention": (
