@@ -131,12 +131,17 @@ class CrossEntropy(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, logits: torch.Tensor, labels: torch.Tensor, ignore: int, arch: str | None
+        ctx: Any,
+        logits: torch.Tensor,
+        labels: torch.Tensor,
+        ignore: int,
+        graph: bool,
+        arch: str | None,
     ) -> torch.Tensor:
         """The mean of the losses of the rows that count, fp32."""
         flat, wanted = as_rows("logits", logits.detach()), labels.reshape(-1).contiguous()
         losses = flat.new_empty(flat.shape[0], dtype=torch.float32)
-        share, needed = shares(wanted, ignore), ctx.needs_input_grad[0]
+        share, needed = shares(wanted, ignore), graph and ctx.needs_input_grad[0]
         # fp16 has no room for the gradient of a mean over many rows before the loss scale that
         # comes with the backward pass: there the division waits for it.
         late = flat.dtype == torch.float16
@@ -157,7 +162,7 @@ class CrossEntropy(torch.autograd.Function):
         above = grads[0].float().reshape(1)
         rescale(gradient, above * share if ctx.late else above)
         torch.autograd.graph.increment_version(gradient)  # a second backward pass is an error
-        return gradient.view(ctx.shape), None, None, None
+        return gradient.view(ctx.shape), None, None, None, None
 
 
 def cross_entropy(
@@ -171,7 +176,10 @@ def cross_entropy(
         ValueError: names the argument, what it got and what it takes.
     """
     check_shape("labels", labels, logits.shape[:-1])
-    return CrossEntropy.apply(logits, labels, ignore, arch)  # type: ignore[no-untyped-call,no-any-return]
+    # Operands need their gradients whatever the mode is; whether a backward pass can follow, only
+    # the mode says, and inside of the function it is off.
+    graph = torch.is_grad_enabled()
+    return CrossEntropy.apply(logits, labels, ignore, graph, arch)  # type: ignore[no-untyped-call,no-any-return]
 
 
 def formula(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:

@@ -105,16 +105,23 @@ class GateUp(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, x: torch.Tensor, gate: torch.Tensor, up: torch.Tensor, arch: str | None
+        ctx: Any,
+        x: torch.Tensor,
+        gate: torch.Tensor,
+        up: torch.Tensor,
+        graph: bool,
+        arch: str | None,
     ) -> torch.Tensor:
         """[..., N]."""
         flat = as_rows("x", x).contiguous()
         for name, one in (("gate", gate), ("up", up)):
             wanted = (None, flat.shape[1]) if one is gate else gate.shape
             check_tensor(name, one, x.dtype, wanted, x.device, inner=False)
-        h, g, u = (flat.new_empty(flat.shape[0], gate.shape[0]) for _ in range(3))
-        gate_up(flat, gate.t(), up.t(), h, keep=(g, u), arch=arch)
-        ctx.save_for_backward(flat, gate, up, g, u)
+        h = flat.new_empty(flat.shape[0], gate.shape[0])
+        keep = (torch.empty_like(h), torch.empty_like(h)) if graph else None
+        gate_up(flat, gate.t(), up.t(), h, keep=keep, arch=arch)
+        if keep is not None:
+            ctx.save_for_backward(flat, gate, up, *keep)
         ctx.arch = arch
         return h.view(*x.shape[:-1], gate.shape[0])
 
@@ -135,7 +142,7 @@ class GateUp(torch.autograd.Function):
             dgate = products.gemm(dg.t(), x, gate.new_empty(gate.shape), arch=ctx.arch)
         if ctx.needs_input_grad[2]:
             dup = products.gemm(du.t(), x, up.new_empty(up.shape), arch=ctx.arch)
-        return dx, dgate, dup, None
+        return dx, dgate, dup, None, None
 
 
 def feed_in(
@@ -146,7 +153,8 @@ def feed_in(
     Raises:
         ValueError: names the argument, what it got and what it takes.
     """
-    return GateUp.apply(x, gate, up, arch)  # type: ignore[no-untyped-call,no-any-return]
+    graph = torch.is_grad_enabled()  # else nothing is kept for a backward pass
+    return GateUp.apply(x, gate, up, graph, arch)  # type: ignore[no-untyped-call,no-any-return]
 
 
 def formula(x: torch.Tensor, gate: torch.Tensor, up: torch.Tensor) -> torch.Tensor:

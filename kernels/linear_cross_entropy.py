@@ -138,13 +138,14 @@ class LinearCrossEntropy(torch.autograd.Function):
         weight: torch.Tensor,
         labels: torch.Tensor,
         ignore: int,
+        graph: bool,
         arch: str | None,
     ) -> torch.Tensor:
         """The mean of the losses of the rows that count, fp32."""
         flat, wanted = as_rows("x", x), labels.reshape(-1).contiguous()
         losses = flat.new_empty(flat.shape[0], dtype=torch.float32)
-        dx = torch.empty_like(flat) if ctx.needs_input_grad[0] else None
-        dweight = torch.empty_like(weight) if ctx.needs_input_grad[1] else None
+        dx = torch.empty_like(flat) if graph and ctx.needs_input_grad[0] else None
+        dweight = torch.empty_like(weight) if graph and ctx.needs_input_grad[1] else None
         share = loss.shares(wanted, ignore)
         # As in `cross_entropy`: in fp16 the division waits for the loss scale.
         late = x.dtype == torch.float16
@@ -167,7 +168,7 @@ class LinearCrossEntropy(torch.autograd.Function):
             if one is not None:
                 loss.rescale(one, factor)
                 torch.autograd.graph.increment_version(one)  # a second pass is an error
-        return None if dx is None else dx.view(ctx.shape), dweight, None, None, None
+        return None if dx is None else dx.view(ctx.shape), dweight, None, None, None, None
 
 
 def linear_cross_entropy(
@@ -184,7 +185,8 @@ def linear_cross_entropy(
         ValueError: names the argument, what it got and what it takes.
     """
     check_shape("labels", labels, x.shape[:-1])
-    return LinearCrossEntropy.apply(x, weight, labels, ignore, arch)  # type: ignore[no-untyped-call,no-any-return]
+    graph = torch.is_grad_enabled()  # as in `cross_entropy`
+    return LinearCrossEntropy.apply(x, weight, labels, ignore, graph, arch)  # type: ignore[no-untyped-call,no-any-return]
 
 
 def formula(x: torch.Tensor, weight: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:

@@ -148,7 +148,7 @@ def ends(tensor, count=100):
 
 def long_buffers():
     """Flat buffers: the last elements are right, and the first were not hit in their place."""
-    from bench.kernels import adamw, local_reduce, quantize, stream
+    from bench.kernels import adamw, cross_entropy, local_reduce, quantize, stream
 
     count = FAR + 100
 
@@ -183,6 +183,11 @@ def long_buffers():
     assert torch.equal(ends(copy), ends(weight).half())
     assert (weight[:100] == 0).all()
     del weight, m, v, gradient, copy
+
+    rows = far(torch.ones(2, 40))
+    cross_entropy.rescale(rows, torch.tensor([0.5]))
+    assert (rows == 0.5).all()
+    del rows
 
     with ends_only("quantize", (-1,)):
         x = buffer(torch.float16, 3.0).view(4, -1)

@@ -21,10 +21,13 @@ from shapes import BY_DESCRIPTORS
 
 from bench.kernels import (
     attention,
+    cross_entropy,
     decode_attention,
     gate_up,
     gemm,
+    launch,
     layernorm,
+    linear_cross_entropy,
     moe,
     quantize,
     rmsnorm,
@@ -200,7 +203,47 @@ def second_derivatives():
             (gradient.sum() + x.pow(3).sum()).backward()
 
 
+def overwritten():
+    """Logits and gradients that lie in one memory: whoever comes too late for them is told."""
+    x, labels, weight = normal(4, 40), torch.tensor([3, 39, 0, 7]), normal(40, 8)
+
+    def loss(logits):
+        return cross_entropy.cross_entropy(logits, labels)
+
+    def capped(leaf):
+        return loss(leaf.tanh())  # of which the result is kept for its own gradient
+
+    def twice(leaf):
+        logits = leaf * 1.0
+        return loss(logits) + loss(logits)
+
+    for function in (capped, twice):
+        with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+            function(x.clone().requires_grad_()).backward()
+
+    def fused(leaf):
+        return linear_cross_entropy.linear_cross_entropy(leaf[:, :8], weight, labels)
+
+    for function in (lambda leaf: loss(leaf * 1.0), fused):
+        leaf = x.clone().requires_grad_()
+        once = function(leaf)
+        once.backward(retain_graph=True)
+        with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+            once.backward()
+    kept = x.clone()
+    with torch.no_grad():  # weights still need their gradients, as in an evaluation
+        loss(kept.requires_grad_())
+        with launch.recording() as launches:
+            fused(kept)
+            gate_up.feed_in(kept[:, :8], weight.requires_grad_(), weight)
+    assert not launches[0].options["GRADIENT"]
+    assert not launches[-1].options["KEEP"]
+    loss(kept.detach())
+    assert torch.equal(kept, x), "nobody asked for a gradient"
+
+
 if __name__ == "__main__":
+    overwritten()
     second_derivatives()
     far_below_zero()
     what_a_cache_holds_besides()

@@ -96,6 +96,7 @@ def cached(pages=6, page=16, kv_heads=2, dim=64, kind=torch.float16):
 def test_what_decoding_refuses(change, message):
     with recording() as launches, pytest.raises(ValueError, match=message):
         decode_attention(**{**cached(), **change})
+    assert not launches
 
 
 def zeros(*shape, kind=torch.float32):
