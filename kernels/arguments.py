@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 import torch
@@ -58,7 +57,7 @@ def as_rows(name: str, tensor: torch.Tensor) -> torch.Tensor:
     """[..., width] as [rows, width], with no elements too; raise ValueError for a scalar."""
     if tensor.dim() == 0:
         raise ValueError(f"{name}: got 0 dimensions, takes 1 or more")
-    return tensor.reshape(math.prod(tensor.shape[:-1]), tensor.shape[-1])
+    return tensor.flatten(0, -2) if tensor.dim() > 1 else tensor.unsqueeze(0)
 
 
 def check_choice(name: str, got: object, takes: Sequence[object]) -> None:
