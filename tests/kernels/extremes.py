@@ -224,9 +224,9 @@ def sums_of_many_rows():
     shares, out = normal(1100, 90), torch.full((41,), NAN)
     rmsnorm.sum_rows(shares[:, 3:44], out)
     assert close(out, shares[:, 3:44].double().sum(0), 1e-5)
-    x, scale = torch.ones(7, 5000), torch.full((1,), NAN)
+    x, scale = torch.ones(2, 8250), torch.full((1,), NAN)
     x[-1, -1] = -448.0  # in the last share of all
-    with tuning.forcing("quantize", {"block": 16, "steps": 2, "num_warps": 4}):
+    with tuning.forcing("quantize", {"block": 16, "steps": 1, "num_warps": 4}):
         q, _ = quantize.quantize_tensor(x, torch.empty(x.shape).to(torch.float8_e4m3fn), scale)
     assert scale.item() == 1.0
     assert torch.equal(q.float(), x)

@@ -137,7 +137,7 @@ STEPS = {
             "quantize": {"block": 16, "steps": 2, "num_warps": 4},
             "quantize_block": {"groups": 2, "num_warps": 4},
         },
-        [(7, 5000), (1, 257)],
+        [(7, 500), (1, 257)],
     ),
     "gemm": ({"gemm": _TILES}, _WHOLE),
     "gate_up": ({"gate_up": _TILES}, _WHOLE),
