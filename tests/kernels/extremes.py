@@ -25,6 +25,7 @@ from bench.kernels import (
     cross_entropy,
     embedding,
     gemm,
+    grouped_gemm,
     layernorm,
     moe,
     quantize,
@@ -145,6 +146,24 @@ def chosen_experts():
     assert close(weights, best[:, :3].softmax(-1))
     every = moe.routed(logits, 6)[1]
     assert torch.equal(every.long(), places)
+    _, place, _ = moe.sort_by_expert(experts, 6)
+    mine = [one.requires_grad_() for one in (normal(18, 40), normal(6, 3))]
+    exact = [one.detach().double().requires_grad_() for one in mine]
+    wanted = (exact[0][place.long()] * exact[1].unsqueeze(-1)).sum(1)
+    with tuning.forcing("moe", {"block": 16, "num_warps": 4}):  # two blocks of a row and a half
+        found = torch.autograd.grad(moe.combine(mine[0], place, mine[1]).sum(), mine)
+    right = torch.autograd.grad(wanted.sum(), exact)
+    assert all(map(close, found, right))
+
+
+def rows_of_no_expert():
+    """Tiles end with their expert's rows: behind the last one nothing is written."""
+    x, weight = normal(16, 32), normal(3, 32, 8)
+    offsets, out = torch.tensor([0, 5, 5, 9], dtype=torch.int32), torch.full((16, 8), NAN)
+    grouped_gemm.forward(x, weight, offsets, out)
+    assert close(out[:5], x[:5] @ weight[0])
+    assert close(out[5:9], x[5:9] @ weight[2])
+    assert out[9:].isnan().all()
 
 
 def activations_without_bounds():
@@ -257,6 +276,7 @@ if __name__ == "__main__":
         another_ignored_label()
         rescaled_rows()
         chosen_experts()
+        rows_of_no_expert()
         activations_without_bounds()
         smallest_scales()
         ids_outside_the_table()
