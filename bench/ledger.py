@@ -231,7 +231,7 @@ def suspicion(spent: Sequence[Spent]) -> str:
             return (
                 f"rank {place} worked on for {one.behind:.2g} s behind its last sample, beside "
                 f"{timed:.2g} s of samples ({_share(one.behind, timed)}): they hold no more than "
-                "the begin of the work"
+                "its beginning"
             )
     worst = max(range(len(spent)), key=lambda place: _beyond(spent[place], spent[place].hidden))
     one = spent[worst]
