@@ -82,8 +82,8 @@ class Book:
     """The stamps of a job that goes on.
 
     Args:
-        told: Called with each part that is entered and the seconds it is likely to take (0:
-            nobody knows), and not for those that change while samples are taken.
+        told: Called with each part that is entered and the seconds that it is likely to take at
+            most, and not with those that change while samples are taken.
         clock: Seconds, never back.
     """
 
@@ -100,12 +100,18 @@ class Book:
         self._block: tuple[float, float] | None = None
         self.part = "rest"
         self.behind = 0.0
+        self.judged = True
+        """Whether the time between samples is of any matter."""
 
     def enter(self, part: str, likely: float = 0.0) -> None:
-        """A part begins, or its seconds can be told by now: who waits for it may want to know."""
+        """A part begins, or its seconds can be told by now: who waits for it may want to know.
+
+        What is not known of them is what the longest part has taken so far, which tells how large
+        the case is.
+        """
         self.to(part)
         if self._told is not None:
-            self._told(part, likely)
+            self._told(part, max(likely, *self._parts.values()))
 
     def to(self, part: str) -> float:
         """A part begins, and the one before it ends: its seconds."""
@@ -138,6 +144,15 @@ class Book:
             self._parts["rest"] -= seconds
         self._blocks.append((timed, hidden, 0.0, count))
 
+    def ended_late(self, seconds: float) -> None:
+        """Work went on for so long behind the last sample, in the part that goes on.
+
+        Where that is more than looking for it takes, nobody meant it.
+        """
+        self.behind = seconds
+        if seconds > LEAST_BEHIND:
+            self.part = "rest"
+
     def prolonged(self, seconds: float, met: float) -> None:
         """Of the last block: seconds that belong to its last sample, and that ranks met for."""
         timed, hidden, before, count = self._blocks[-1]
@@ -146,7 +161,8 @@ class Book:
     def spent(self) -> Spent:
         """What it holds up to now, which ends the part that goes on."""
         self.to(self.part)
-        usual = [median(column) for column in zip(*self._blocks, strict=True)] or [0.0] * 4
+        blocks = self._blocks if self.judged else []
+        usual = [median(column) for column in zip(*blocks, strict=True)] or [0.0] * 4
         timed, hidden, met, count = map(float, usual)
         return Spent(
             whole=self._last - self._began,
@@ -155,7 +171,7 @@ class Book:
             hidden=hidden,
             met=met,
             count=count,
-            behind=self.behind,
+            behind=self.behind if self.judged else 0.0,
         )
 
 

@@ -167,7 +167,8 @@ class Lead:
         elif status == "ok" and before:
             reason = "; ".join(filter(None, (reason, f"measured again; at first {before}")))
         spent = [result.spent for result in results]
-        doubt = suspicion(spent) if status in ("ok", "contended") else ""
+        # Beside other work ranks come late because they wait for a core.
+        doubt = suspicion(spent) if status == "ok" else ""
         if doubt:
             reason = "; ".join(filter(None, (reason, doubt)))
             self._home.event("warning", f"{job.benchmark}: {doubt}")

@@ -47,6 +47,8 @@ LOOK = 1.0
 """Seconds between two looks at whether a process is stopped."""
 LOOKS = 2
 """Looks in a row that find it stopped before it is lost."""
+LATE = 0.1
+"""Seconds by which a wait may end early."""
 SLACK = 4.0
 """Times the seconds that a part of a job is likely to take, in which it may end."""
 
@@ -154,7 +156,7 @@ class RankProcess:
                     alive.cancel()
                     return reply.result()
                 answered = await alive
-                if each and left() > PING:
+                if each and left() > LATE:
                     continue  # another part has begun
                 said = self._over(limit, each)
                 if answered:

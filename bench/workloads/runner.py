@@ -12,6 +12,7 @@ import msgspec
 import numpy as np
 
 from ..errors import Unmeasurable
+from ..host import threads_working
 from ..ledger import Book
 from ..records import THROTTLED, Status
 from ..stats import series_interval
@@ -88,7 +89,6 @@ def run(
             return Outcome(status="skipped", reason=problem or f"cannot be measured {ELSEWHERE}")
         book.enter("check")
         bad = _failed_check(bench, context, "before")
-        checked = book.since
         if bad is not None:
             return bad
         slowed: dict[str, None] = {}
@@ -102,8 +102,9 @@ def run(
         minded = watch is not None and bench.timed and cores != ()
         watched = watch(cores) if watch is not None and minded else None
         look = looked if throttled is not None and bench.timed else None
-        book.enter("samples", bench.patience())
+        book.enter("samples", bench.patience())  # of what goes on by itself
         timing = bench.observe(rule, look)
+        stepped = timing is None
         if timing is None:
             timing = measure(
                 bench.step,
@@ -119,11 +120,13 @@ def run(
                 book=book,
             )
         contention = watched() if watched is not None else ""
-        if timing.stopped != "ended" and bench.cores() is None:
+        if stepped:
             book.to("between")
             seconds = drained(partial(context.backend.synchronize, context.device))
-            book.behind = 0.0 if bench.asynchronous else seconds
-        book.enter("check", checked)
+            if not bench.asynchronous:
+                book.ended_late(seconds)
+        book.judged = stepped and bench.timed
+        book.enter("check")
         if bench.lifetime():
             bench.refresh()
         bad = _failed_check(bench, context, "after")
@@ -142,6 +145,8 @@ def run(
 
 _LOOK = 2e-3
 """Seconds between two looks at whether threads of this process still work."""
+_QUIET = 2
+"""Looks in a row that find none at work."""
 _LOOKED = 1.0
 """Seconds after which they are left to themselves."""
 
@@ -153,16 +158,17 @@ def drained(synchronize: Callable[[], object]) -> float:
     work are seen by the processor time that they take while this one sleeps.
 
     Returns:
-        Seconds until then; about `_LOOK` is none.
+        Seconds until then; a few `_LOOK` are none.
     """
     begun = time.perf_counter()
     synchronize()
-    busy = True
-    while busy and time.perf_counter() - begun < _LOOKED:
-        before, start = time.process_time() - time.thread_time(), time.perf_counter()
+    quiet = 0
+    while quiet < _QUIET and time.perf_counter() - begun < _LOOKED:
+        before = time.process_time() - time.thread_time()
         time.sleep(_LOOK)
         took = time.process_time() - time.thread_time() - before
-        busy = took > 0.5 * (time.perf_counter() - start)
+        # Who waits for a core takes no time: where others work as well, the kernel's word counts.
+        quiet = 0 if took > 0.5 * _LOOK or threads_working() else quiet + 1
     return time.perf_counter() - begun
 
 

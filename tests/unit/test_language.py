@@ -131,7 +131,7 @@ def bad_day(folder: Path) -> Path:
 def ledgers() -> list[Ledger]:
     """Of jobs whose time went into every part, with everything that can be said of it."""
     usual = {"timed": 0.04, "hidden": 0.0, "met": 0.0, "count": 1}
-    each = {part: 0.5 for part in PART_MEANING}
+    each = dict.fromkeys(PART_MEANING, 0.5)
     ways = ({"hidden": 0.03}, {"met": 0.03}, {"behind": 1.0})
     doubts = [
         suspicion(

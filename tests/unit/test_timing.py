@@ -14,6 +14,7 @@ class FakeTimer:
 
     name = "fake"
     resolution = 1e-9
+    beside = 0.0
 
     def __init__(self, span):
         self.span = span
