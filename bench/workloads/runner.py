@@ -143,7 +143,7 @@ def run(
         bench.teardown()
 
 
-_LOOK = 2e-3
+_LOOK = 1e-3
 """Seconds between two looks at whether threads of this process still work."""
 _QUIET = 2
 """Looks in a row that find none at work."""
