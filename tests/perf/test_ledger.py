@@ -5,6 +5,7 @@ import time
 from pathlib import Path
 
 import numpy as np
+import torch
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "unit"))
 from gloo_ranks import context
@@ -19,6 +20,7 @@ STEPS, BLOCKS = 60, 2_000
 
 def test_ledger(figure):
     """The stamps of a block of one sample, as long steps have them, over a step of model tiny."""
+    torch.set_num_threads(1)  # as a rank of one core
     bench = make("train", {"model": "tiny"})
     bench.setup(context(0, 1))
     try:
