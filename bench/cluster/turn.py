@@ -11,7 +11,7 @@ from .wire import Report
 
 
 class Turn:
-    """A job's turn, from its begin on: commands to ranks, each followed by their reports.
+    """A job's turn, from its beginning on: commands to ranks, each followed by their reports.
 
     What a process took to start counts in its first job. Most of it lies before the turn, for
     processes start ahead of need and beside each other.

@@ -51,4 +51,5 @@ def print_spending(made: Console, found: Sequence[Spending]) -> None:
 
 
 def _share(seconds: float, whole: float) -> str:
-    return f"{seconds / whole:.1%}" if seconds and whole else ""
+    # What is less than half of the last digit would read as none.
+    return f"{seconds / whole:.1%}" if whole and seconds / whole >= 0.0005 else ""

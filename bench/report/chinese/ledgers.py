@@ -5,7 +5,7 @@ from __future__ import annotations
 LEDGERS: dict[str, str] = {
     "Where the time went": "时间去向",
     "Wall time of jobs by what it was spent on: the parts of each sum to the whole. Of jobs on several ranks it is that of the one that took longest.": "各任务的墙钟时间及其去向：各部分之和等于总和。多进程任务取用时最长的进程。",
-    "Seconds of wall time by benchmark, in the parts of a job from its begin to its end.": "各基准测试的墙钟秒数，按任务从开始到结束的各部分。",
+    "Seconds of wall time by benchmark, in the parts of a job from its beginning to its end.": "各基准测试的墙钟秒数，按任务从开始到结束的各部分。",
     "shares of the wall time of each benchmark's jobs": "占各基准测试任务墙钟时间的比例",
     "benchmark": "基准测试",
     "jobs": "任务数",

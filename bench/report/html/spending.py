@@ -26,6 +26,9 @@ COLOURS = {
     "rest": "$bad",
 }
 
+LEAST = 0.0005
+"""Share of the time that is written: what is less would read as none."""
+
 
 def where_time_went(source: Source) -> Section | None:
     """The section; None of a run of which nothing is known, as of one that was simulated."""
@@ -74,7 +77,7 @@ def _bars(source: Source, found: list[Spending]) -> Chart:
         "yaxis": {"autorange": "reversed"},
         "margin": {"t": 10},
     }
-    says = "Seconds of wall time by benchmark, in the parts of a job from its begin to its end."
+    says = "Seconds of wall time by benchmark, in the parts of a job from its beginning to its end."
     return Chart([Figure(data, layout)], says, height=150 + 28 * len(found))
 
 
@@ -96,6 +99,6 @@ def _table(source: Source, found: list[Spending]) -> Table:
         for part in shown:
             seconds = one.parts.get(part, 0.0)
             share = seconds / one.seconds if one.seconds else 0.0
-            cells.append(Cell(f"{share:.1%}" if seconds else "", seconds))
+            cells.append(Cell(f"{share:.1%}" if share >= LEAST else "", seconds))
         rows.append(Row(cells, more=one.doubts))
     return Table(columns, rows, caption="shares of the wall time of each benchmark's jobs")
