@@ -9,7 +9,7 @@ from ..analysis.spending import Spending
 from ..ledger import PART_NAMES
 from ..units import format_value
 from .amount import verbose
-from .terminal import print_table
+from .terminal import line, print_table
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -30,10 +30,7 @@ def print_spending(made: Console, found: Sequence[Spending]) -> None:
     largest = sorted(parts, key=lambda part: -parts[part])[:LEAD]
     said = ", ".join(f"{PART_NAMES[part]} {parts[part] / whole:.0%}" for part in largest)
     jobs = sum(one.jobs for one in found)
-    made.print(
-        f"where the time went: {format_value(whole, 's')} of wall time in {jobs} jobs: {said}",
-        soft_wrap=True,
-    )
+    line(made, f"where the time went: {format_value(whole, 's')} of wall time, {jobs} jobs: {said}")
     if not verbose():
         return
     shown = [part for part in PART_NAMES if parts.get(part)]
