@@ -9,11 +9,13 @@ from __future__ import annotations
 import gc
 import time
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 from typing import Any, Protocol, TypeVar
 
 import msgspec
 import numpy as np
 
+from .ledger import Book
 from .stats import Array, median_interval, relative_half_width
 
 T = TypeVar("T")
@@ -78,10 +80,14 @@ class Timing(msgspec.Struct, kw_only=True):
 
 
 class Timer(Protocol):
-    """Times batches. ``resolution`` is the shortest span it can tell, in seconds."""
+    """Times batches. ``resolution`` is the shortest span it can tell, in seconds.
+
+    ``beside``: seconds of its last `run` that ``between`` took.
+    """
 
     name: str
     resolution: float
+    beside: float
 
     def run(self, step: Step, calls: int, samples: int, between: Step | None) -> Array:
         """Seconds per call of ``samples`` batches of ``calls`` calls each."""
@@ -96,15 +102,21 @@ class HostTimer(Timer):
     def __init__(self, synchronize: Step | None = None) -> None:
         self._synchronize = synchronize
         self.resolution = 1e-7 if synchronize is None else 1e-5
+        self.beside = 0.0
 
     def run(self, step: Step, calls: int, samples: int, between: Step | None) -> Array:
         clock = time.perf_counter_ns
         synchronize = self._synchronize
         spans = np.empty(samples, dtype=np.float64)
+        beside = 0
         for index in range(samples):
             if between is not None:
+                begun = clock()
                 between()
-            if synchronize is not None:
+                if synchronize is not None:
+                    synchronize()
+                beside += clock() - begun
+            elif synchronize is not None:
                 synchronize()
             if calls == 1:
                 start = clock()
@@ -116,6 +128,7 @@ class HostTimer(Timer):
             if synchronize is not None:
                 synchronize()
             spans[index] = clock() - start
+        self.beside = beside * 1e-9
         spans *= 1e-9 / calls
         return spans
 
@@ -129,9 +142,12 @@ class EventTimer(Timer):
     def __init__(self, event: Callable[[], Any], synchronize: Step) -> None:
         self._event = event
         self._synchronize = synchronize
+        self.beside = 0.0
 
     def run(self, step: Step, calls: int, samples: int, between: Step | None) -> Array:
         marks = [(self._event(), self._event()) for _ in range(samples)]
+        before = self._event()
+        before.record()
         for begin, end in marks:
             if between is not None:
                 between()
@@ -140,6 +156,9 @@ class EventTimer(Timer):
                 step()
             end.record()
         self._synchronize()
+        # On the device's clock, as the samples: the host is ahead of it, and waits at the end.
+        gaps = pairwise([(before, before), *marks]) if between is not None else ()
+        self.beside = 1e-3 * sum(end.elapsed_time(begin) for (_, end), (begin, _) in gaps)
         return np.array([begin.elapsed_time(end) for begin, end in marks]) * 1e-3 / calls
 
 
@@ -155,6 +174,7 @@ def measure(
     meet: Step | None = None,
     throttled: Callable[[], bool] | None = None,
     per_sample: bool = False,
+    book: Book | None = None,
 ) -> Timing:
     """Time ``step`` until the rule is met.
 
@@ -172,13 +192,16 @@ def measure(
             goes on, a rank that is early waits for the others in its next call.
         throttled: Asked after every block; its samples are counted but not used if true.
         per_sample: Time every call by itself, however short (latency distributions).
+        book: Where the time goes, see `bench.ledger`.
 
     Returns:
         Samples in seconds per call, in the order taken.
     """
     share = agree or (lambda proposal: proposal)
+    book = book or Book()
+    book.enter("warmup")
     began = time.perf_counter()
-    per_call, beside = _warm_up(step, timer, rule, between, refresh, refresh_every, share)
+    per_call, beside = _warm_up(step, timer, rule, between, refresh, refresh_every, share, book)
     calls = 1 if per_sample else max(1, int(np.ceil(500 * timer.resolution / max(per_call, 1e-9))))
     if rule.sustained and not per_sample:
         # Long enough batches that the wanted time ends before the samples do.
@@ -191,6 +214,9 @@ def measure(
     places: list[Any] = []
     lost = 0
     count = 0
+    longest = OVERTIME * max(rule.budget, rule.sustained)
+    book.enter("samples", longest + 2 * (per_call * calls + beside))
+    book.to("between")
     start = time.perf_counter()
     collecting = gc.isenabled()
     gc.disable()
@@ -203,15 +229,23 @@ def measure(
             if refresh_every:
                 samples = max(1, min(samples, refresh_every // calls))
             samples = min(samples, max(1, rule.max_samples - count))
+            book.to("meeting")
             (samples,) = share((samples,))
+            book.to("between")
             if refresh is not None:
                 refresh()
+            book.to("rest")
             block = timer.run(step, calls, samples, between)
+            book.sampled("samples", float(block.sum()) * calls, timer.beside, samples)
             if meet is not None:
                 over = time.perf_counter()
                 meet()
                 block[-1] += (time.perf_counter() - over) / calls
-            if throttled is not None and throttled():
+            # Who looks for all ranks waits for them.
+            waited = book.to("meeting" if agree is not None else "between")
+            slow = throttled is not None and throttled()
+            met = book.to("between")
+            if slow:
                 lost += samples
                 # A throttled device needs rest, not more work; the budget bounds the wait.
                 time.sleep(min(0.2, rule.budget / 10))
@@ -220,7 +254,10 @@ def measure(
                 places.append(np.arange(samples) + count + lost)
                 count += samples
             why = stopped(kept, count, time.perf_counter() - start, rule)
+            book.to("meeting")
             (code,) = share((_STOPS.index(why),))
+            met += book.to("between")
+            book.prolonged(waited if meet is not None else 0.0, met if agree is not None else 0.0)
             if code:
                 break
     finally:
@@ -271,6 +308,7 @@ def _warm_up(
     refresh: Step | None,
     refresh_every: int,
     share: Callable[[tuple[int, ...]], tuple[int, ...]],
+    book: Book,
 ) -> tuple[float, float]:
     """Run at least two calls and ``rule.warmup`` seconds, and then until a call settles.
 
@@ -293,6 +331,8 @@ def _warm_up(
         late, before = late + warm, per_call
         longest = refresh_every or 1_000_000
         wanted = int(np.clip(rule.warmup / 4 / max(per_call, 1e-9), 2, min(longest, calls * 16)))
+        if batches == 1:
+            book.enter("warmup", rule.warmup + (UNSETTLED + 2) * (2 * per_call + beside))
         calls, done = share((wanted, int(enough)))
         if done:
             return per_call, beside

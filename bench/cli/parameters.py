@@ -103,10 +103,11 @@ class Output(click.Path):
         from ..certificates.issue import MARK
         from ..gates import GATE
         from ..headers import CONDITIONS, RUN
+        from ..ledger import LEDGER
         from ..results import ROWS, SAMPLES
         from ..telemetry import TELEMETRY
         from ..verdicts import VERDICT
 
         real = Path(os.path.realpath(path))
-        known = (RUN, CONDITIONS, ROWS, SAMPLES, TELEMETRY, VERDICT, GATE, MARK)
+        known = (RUN, CONDITIONS, ROWS, SAMPLES, LEDGER, TELEMETRY, VERDICT, GATE, MARK)
         return real.name in known and (real.exists() or (real.parent / RUN).exists())

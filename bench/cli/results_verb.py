@@ -39,9 +39,12 @@ for _one in (list_, diff, trend, prune, export, push, pull):
 def show(run: str, out: Path, as_json: bool, rows: bool) -> int:
     """Show a run: one line a case, or every row."""
 
+    from ..analysis.spending import spending
     from ..analysis.summary import summary
     from ..inventory import Inventory
+    from ..ledger import read_ledger
     from ..report.cases import print_cases
+    from ..report.spending import print_spending
     from ..report.terminal import console, line, print_labels, verdict
     from ..results import RunReader
     from ..runs import find_run, shown_state
@@ -50,8 +53,9 @@ def show(run: str, out: Path, as_json: bool, rows: bool) -> int:
     if rows:
         return _rows(reader, as_json)
     cases = summary(reader)
+    spent = spending(reader.header, read_ledger(reader.path))
     if as_json:
-        found = {"header": reader.header, "cases": cases}
+        found = {"header": reader.header, "cases": cases, "time": spent}
         print_json(found)
         return 0
     header = reader.header
@@ -65,6 +69,7 @@ def show(run: str, out: Path, as_json: bool, rows: bool) -> int:
     )
     print_labels(screen, Inventory(header.nodes, header.fleet))
     print_cases(screen, cases)
+    print_spending(screen, spent)
     for event in header.events:
         said = f"{event['kind']}: {event['node']}: {event['text']}"
         line(screen, said)

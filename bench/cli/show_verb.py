@@ -244,6 +244,7 @@ def schema(file: str | None, as_json: bool) -> int:
 
     from ..certificates.certificate import Signed
     from ..errors import unknown
+    from ..ledger import LEDGER, Ledger
     from ..records import Conditions, Header, Row, Samples
     from ..submissions.manifest import Manifest
     from ..submissions.system import System
@@ -255,6 +256,7 @@ def schema(file: str | None, as_json: bool) -> int:
         "conditions.jsonl": Conditions,
         "measurements.jsonl": Row,
         "samples.jsonl": Samples,
+        LEDGER: Ledger,
         TELEMETRY: TelemetryRow,
         f"{TELEMETRY} header": TelemetryHeader,
         VERDICT: Certification,

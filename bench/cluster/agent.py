@@ -20,6 +20,7 @@ import msgspec
 
 from ..configs import datasheet
 from ..errors import BackendError
+from ..ledger import Ledger
 from ..records import Conditions, Node, Row, Samples
 from . import interfaces
 from .coordinator import Coordinator
@@ -300,7 +301,7 @@ class Agent:
                     node,
                     self.host,
                     visit.library,
-                    max(jobs[index].limit for index in visit.jobs),
+                    max(jobs[index].longest for index in visit.jobs),
                     self.supply,
                     self.replace,
                 )
@@ -343,10 +344,17 @@ class Agent:
     # ---- what the coordinator reports ----
 
     def record(
-        self, rows: list[Row], conditions: list[Conditions], samples: Samples | None
+        self,
+        rows: list[Row],
+        conditions: list[Conditions],
+        samples: Samples | None,
+        ledger: Ledger | None,
     ) -> None:
-        """Put rows, which index the conditions (-1: none), and their samples into the outbox."""
-        self._outbox.add(rows, conditions, samples)
+        """Put rows, which index the conditions (-1: none), and what goes with them into the outbox.
+
+        ``ledger``: where the job's time went; None where it was not begun.
+        """
+        self._outbox.add(rows, conditions, samples, ledger)
 
     def progress(self, done: int, current: str) -> None:
         """Note finished jobs and what runs now."""

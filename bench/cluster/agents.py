@@ -129,7 +129,7 @@ class AgentExecutor(Executor):
         self._pending, self._rows = {}, []
         for step in steps(stage, schedules_of(plan, inventory)):
             jobs = stage.blocks[step.block].jobs
-            limit += sum(job.limit for job in jobs) + 120.0
+            limit += sum(job.longest for job in jobs) + 120.0
             for batch in step.groups:
                 for group, ranks in zip(batch.ids.tolist(), batch.ranks.tolist(), strict=True):
                     wanted = [

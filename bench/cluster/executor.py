@@ -45,14 +45,16 @@ class Page(msgspec.Struct, kw_only=True):
     """What has been measured since the last page.
 
     ``rows`` refer to ``conditions`` by index into this page's own list. ``samples`` are the text of
-    `Samples`, and ``telemetry`` that of `bench.telemetry.TelemetryRow`, as it will stand in the
-    file: they are most of a page, and only pass through. A simulated executor gives ``columns``
+    `Samples`, ``ledger`` that of `bench.ledger.Ledger` and ``telemetry`` that of
+    `bench.telemetry.TelemetryRow`, as it will stand in the file: they are most of a page, and only
+    pass through. A simulated executor gives ``columns``
     (`bench.results.Columns`) instead of ``rows``.
     """
 
     rows: list[Row] = []
     conditions: list[Conditions] = []
     samples: list[msgspec.Raw] = []
+    ledger: list[msgspec.Raw] = []
     events: list[Event] = []
     progress: list[Progress] = []
     telemetry: list[msgspec.Raw] = []

@@ -23,6 +23,7 @@ import numpy as np
 from ..errors import InfraError
 from ..files import document, replace_file
 from ..headers import CONDITIONS, RUN
+from ..ledger import LEDGER
 from ..records import PROVENANCES, STATUSES, Case, Conditions, Header, Row
 from ..results import ROWS, SAMPLES
 from ..runs import claim
@@ -52,6 +53,7 @@ class Journal:
         claim(self._rows, folder)
         self._samples = (folder / SAMPLES).open(mode)
         self._conditions = (folder / CONDITIONS).open(mode)
+        self._ledger: IO[bytes] | None = None  # of simulated runs there is none
         # Runs of before had all in `run.json`; what it has stays there.
         appended = (folder / CONDITIONS).read_bytes().count(b"\n")
         self._inline = header.conditions[: len(header.conditions) - appended]
@@ -125,6 +127,10 @@ class Journal:
             rows = [_renumbered(row, ids) for row in page.rows]
             self._append(self._rows, rows)
             self._append(self._samples, page.samples)
+            if page.ledger:
+                if self._ledger is None:
+                    self._ledger = (self.folder / LEDGER).open("ab")
+                self._append(self._ledger, page.ledger)
             if page.telemetry and self._telemetry is not None:
                 self._telemetry.write(page.telemetry)
             self._sync()
@@ -168,9 +174,10 @@ class Journal:
                 os.fsync(file.fileno())
             with contextlib.suppress(OSError):
                 file.close()
-        if self._telemetry is not None:
-            with contextlib.suppress(OSError):
-                self._telemetry.close()
+        for beside in (self._ledger, self._telemetry):
+            if beside is not None:
+                with contextlib.suppress(OSError):
+                    beside.close()
         with contextlib.suppress(OSError):
             self._save()
 
@@ -253,8 +260,9 @@ def trim(folder: Path, cases: Sequence[Case]) -> None:
             claim(rows, folder)
             for name in (CONDITIONS, ROWS, SAMPLES):
                 _cut_half_line(folder / name)
-            if (folder / TELEMETRY).exists():
-                _cut_half_line(folder / TELEMETRY)
+            for name in (LEDGER, TELEMETRY):
+                if (folder / name).exists():
+                    _cut_half_line(folder / name)
             # A whole line that is no row of these cases is left: who reads the run names it.
             with contextlib.suppress(msgspec.DecodeError, IndexError):
                 _cut_half_job(folder / ROWS, cases)

@@ -6,12 +6,14 @@ import asyncio
 
 import msgspec
 
+from ..ledger import Ledger, suspicion
 from ..records import Conditions, Row, Samples, Status
 from ..workloads.runner import ELSEWHERE, Outcome
 from .coordinator import Coordinator
 from .orders import Order, Visit
 from .party import Home, culprit, until_explained
 from .plan import Job
+from .turn import Turn
 from .wire import Command, LinkLost, Report, Result
 
 GIVE_UP = 3
@@ -74,23 +76,27 @@ class Lead:
 
     async def _job(self, index: int, job: Job) -> bool:
         """Run one job; whether a rank was lost by it."""
+        turn = Turn()
         if not self._open:
-            fault = culprit(await self._form())
+            formed = await self._form()
+            turn.formed(formed)
+            fault = culprit(formed)
             if fault is not None:
-                self._fault(job, fault)
+                self._fault(job, fault, turn)
                 return True
             self._open = True
         before = ""
         for left in reversed(range(job.rule.again + 1)):
             reports = await self._everyone("run", job=index)
+            turn.ran(reports)
             fault = culprit(reports)
             if fault is not None:
-                self._fault(job, fault)
+                self._fault(job, fault, turn)
                 return fault.fault != "raised"
             results = [report.result for report in reports if report.result is not None]
             noise = self._noise(results)
             if not noise or not left:
-                self._measured(job, results, noise, before)
+                self._measured(job, results, noise, before, turn)
                 break
             before = before or noise
         return False
@@ -147,7 +153,9 @@ class Lead:
         noisy = ((rank, one.contention) for rank, one in enumerate(results) if one.contention)
         return next((f"{self._rank_name(rank)}: {why}" for rank, why in noisy), "")
 
-    def _measured(self, job: Job, results: list[Result], noise: str, before: str) -> None:
+    def _measured(
+        self, job: Job, results: list[Result], noise: str, before: str, turn: Turn
+    ) -> None:
         """Turn results into rows. ``before``: the noise for which they were measured again."""
         outcome = results[0].outcome
         rank, told = _judge([result.outcome for result in results])
@@ -158,6 +166,12 @@ class Lead:
             status, reason = "contended", noise
         elif status == "ok" and before:
             reason = "; ".join(filter(None, (reason, f"measured again; at first {before}")))
+        spent = [result.spent for result in results]
+        # Beside other work ranks come late because they wait for a core.
+        doubt = suspicion(spent) if status == "ok" else ""
+        if doubt:
+            reason = "; ".join(filter(None, (reason, doubt)))
+            self._home.event("warning", f"{job.benchmark}: {doubt}")
         if status in ("failed", "invalid"):
             self._home.event("warning", f"{job.benchmark}: {reason}")
         own_conditions = [result.conditions for result in results] if job.each else []
@@ -174,7 +188,9 @@ class Lead:
         for case, metric in enumerate(job.metrics, job.case):
             rows.append(self._told(case, self._visit.group, metric, outcome, (status, reason), 0))
         conditions = [_merged(results), *own_conditions]
-        self._home.record(rows, conditions, self._samples(job, outcome))
+        ledger = turn.ledger(job.case, self._visit, spent)
+        ledger = msgspec.structs.replace(ledger, said=doubt)
+        self._home.record(rows, conditions, self._samples(job, outcome), ledger)
 
     def _told(
         self,
@@ -204,20 +220,22 @@ class Lead:
         visit = self._visit
         return Samples(job.case, visit.group, visit.repeat, outcome.calls, outcome.seconds)
 
-    def _fault(self, job: Job, fault: Report) -> None:
+    def _fault(self, job: Job, fault: Report, turn: Turn) -> None:
         """A rank failed: the group is given up, the job has no figures."""
         self._abort()
         reason = f"{self._rank_name(fault.rank)}: {fault.reason}"
         kind = "warning" if fault.fault == "raised" else "rank-lost"
         node = self._order.names[self._places[fault.rank][0]]
         self._home.event(kind, f"{job.benchmark}: {reason}", node)
-        self._empty(job, "failed", reason)
+        spent = [fault.spent] if fault.spent is not None else []
+        ledger = turn.ledger(job.case, self._visit, spent, fault.rank)
+        self._empty(job, "failed", reason, ledger)
 
-    def _empty(self, job: Job, status: Status, reason: str) -> None:
+    def _empty(self, job: Job, status: Status, reason: str, ledger: Ledger | None = None) -> None:
         visit = self._visit
         places = job.rows(visit.group, visit.ranks)
         rows = [self._row(case, group, status, reason) for case, group in places]
-        self._home.record(rows, [], None)
+        self._home.record(rows, [], None, ledger)
 
     def _row(self, case: int, group: int, status: Status, reason: str, conditions: int = -1) -> Row:
         return Row(

@@ -10,6 +10,7 @@ from collections import deque
 
 import msgspec
 
+from ..ledger import Ledger
 from ..records import Conditions, Row, Samples
 from .executor import PAGE_BYTES, Event, Page, Progress
 
@@ -32,6 +33,7 @@ class Outbox:
     def __init__(self, mode: str) -> None:
         self._mode = mode
         self._items: list[tuple[list[Row], list[Conditions], int]] = []
+        self._ledger: list[msgspec.Raw] = []
         self._samples: list[msgspec.Raw] = []
         self._held: list[msgspec.Raw] = []
         self.events: list[Event] = []
@@ -44,11 +46,19 @@ class Outbox:
         self._progress = Progress(node=node, total=total)
         self._changed = True
 
-    def add(self, rows: list[Row], conditions: list[Conditions], samples: Samples | None) -> None:
-        """Queue the rows of one job, which index its conditions (-1: none).
+    def add(
+        self,
+        rows: list[Row],
+        conditions: list[Conditions],
+        samples: Samples | None,
+        ledger: Ledger | None = None,
+    ) -> None:
+        """Queue the rows of one job, which index its conditions (-1: none), and its ledger.
 
         Its samples wait for the end of the stage.
         """
+        if ledger is not None:
+            self._ledger.append(msgspec.Raw(msgspec.json.encode(ledger)))
         weight = sum(ROW_BYTES + len(row.reason) for row in rows)
         self._items.append((rows, conditions, weight))
         if samples is not None and self._wants(rows):
@@ -76,7 +86,7 @@ class Outbox:
     @property
     def waiting(self) -> bool:
         """Whether a page would carry what is worth one: telemetry goes with those that come."""
-        return bool(self._items or self._samples or self.events)
+        return bool(self._items or self._ledger or self._samples or self.events)
 
     @property
     def empty(self) -> bool:
@@ -84,7 +94,7 @@ class Outbox:
         return not self.waiting and not self.telemetry
 
     def take(self) -> Page:
-        """The next page: events, rows with their conditions, and at last samples."""
+        """The next page: events, rows with their conditions, ledgers, and at last samples."""
         page = Page()
         room = PAGE_BYTES
         known: dict[Conditions, int] = {}
@@ -107,14 +117,19 @@ class Outbox:
                 for row in rows
             )
         page.conditions = list(known)
+        while self._ledger and room > 0:
+            room -= memoryview(self._ledger[0]).nbytes
+            if room < 0 and (page.rows or page.events or page.ledger):
+                break
+            page.ledger.append(self._ledger.pop(0))
         while self._samples and not self._items and room > 0:
             room -= memoryview(self._samples[0]).nbytes
-            if room < 0 and (page.rows or page.events or page.samples):
+            if room < 0 and (page.rows or page.events or page.ledger or page.samples):
                 break
             page.samples.append(self._samples.pop(0))
         while self.telemetry and room > 0:
             room -= memoryview(self.telemetry[0]).nbytes
-            if room < 0 and (page.rows or page.events or page.samples or page.telemetry):
+            if room < 0 and page != Page():
                 break
             page.telemetry.append(self.telemetry.popleft())
         if self._changed:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from typing import Any, Protocol, TypeVar
 
+from ..ledger import Ledger
 from ..records import Conditions, Row, Samples
 from .orders import Visit
 from .plan import Job
@@ -81,8 +83,7 @@ class Party:
 
     async def run(self, job: Job, seed: int) -> list[Report]:
         """Run a job on every rank; ends at the first fault, if need be a grace later."""
-        command = Run(job.benchmark, job.axes, job.rule, seed)
-        return await self._all(lambda place: self._run(place, command, job.limit))
+        return await self._all(lambda place: self._run(place, job, seed))
 
     async def close(self) -> None:
         """Leave the group."""
@@ -107,24 +108,46 @@ class Party:
 
     async def _open(self, place: int, store: str) -> Report:
         rank = self.first + place
-        process = await self._supply(self.devices[place])
+        process, waited = await self._supplied(place)
         if self.size == 1:
-            return Report(rank=rank)
-        if rank == 0:
-            return _opened(rank, await process.answer(OPEN_LIMIT))
-        return _opened(rank, await process.ask(self._opening(rank, store), OPEN_LIMIT + 5))
+            report = Report(rank=rank)
+        elif rank == 0:
+            report = _opened(rank, await process.answer(OPEN_LIMIT))
+        else:
+            report = _opened(rank, await process.ask(self._opening(rank, store), OPEN_LIMIT + 5))
+        report.waited = waited
+        return report
 
     def _opening(self, rank: int, store: str) -> Open:
         limits = OPEN_LIMIT, self._timeout
         return Open(rank, self.size, self._node, self._host, store, *limits, self._library)
 
-    async def _run(self, place: int, command: Run, limit: float) -> Report:
+    async def _supplied(self, place: int) -> tuple[RankProcess, float]:
+        """The process of a place, and the seconds for which this had to wait."""
+        began = time.monotonic()
         process = await self._supply(self.devices[place])
-        reply = await process.ask(command, limit)
+        return process, time.monotonic() - began
+
+    async def _run(self, place: int, job: Job, seed: int) -> Report:
+        process, waited = await self._supplied(place)
         rank = self.first + place
+        reply: object
+        try:
+            reply = await process.ask(
+                Run(job.benchmark, job.axes, job.rule, seed), job.limit, each=job.each_part
+            )
+            report = Report(rank=rank, fault="" if isinstance(reply, Result) else "raised")
+        except RankLost as error:
+            report, reply = _lost(rank, error), None
         if isinstance(reply, Result):
-            return Report(rank=rank, result=reply)
-        return Report(rank=rank, fault="raised", reason=_reason(reply))
+            report.result = reply
+        elif reply is not None:
+            report.reason = _reason(reply)
+        if report.fault:
+            report.spent = process.book.spent()
+        report.started, process.started = process.started, 0.0
+        report.waited = waited
+        return report
 
     async def _close(self, place: int) -> Report:
         process = await self._supply(self.devices[place])
@@ -168,8 +191,7 @@ class Party:
         try:
             return await work(place)
         except RankLost as error:
-            fault = "hang" if error.hang else ("limit" if error.busy else "lost")
-            return Report(rank=self.first + place, fault=fault, reason=f"{doing}{error}")
+            return _lost(self.first + place, error, doing)
 
 
 async def until_explained(
@@ -205,6 +227,11 @@ async def until_explained(
         if stop is None and (faulty or fault is not None):
             stop = clock() + GRACE
     return pending
+
+
+def _lost(rank: int, error: RankLost, doing: str = "") -> Report:
+    fault = "hang" if error.hang else ("limit" if error.busy else "lost")
+    return Report(rank=rank, fault=fault, reason=f"{doing}{error}")
 
 
 def _opened(rank: int, reply: object) -> Report:
@@ -247,9 +274,13 @@ class Home(Protocol):
         ...
 
     def record(
-        self, rows: list[Row], conditions: list[Conditions], samples: Samples | None
+        self,
+        rows: list[Row],
+        conditions: list[Conditions],
+        samples: Samples | None,
+        ledger: Ledger | None,
     ) -> None:
-        """Report rows, which index the conditions (-1: none), and their samples."""
+        """Report rows, which index the conditions (-1: none), and what goes with them."""
         ...
 
     def progress(self, done: int, current: str) -> None:

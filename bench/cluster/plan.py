@@ -17,13 +17,18 @@ from ..records import Case, ScheduleSpec
 from ..rounds import schedule_for
 from ..timing import Rule
 
+CEILING = 10.0
+"""Times its usual limit that a part of a job may take, at most, however large its case is."""
+
 
 class Job(msgspec.Struct, kw_only=True, frozen=True):
     """A benchmark with fixed axes: what a group runs in one go.
 
     ``case`` is the id of its first case; its metrics are cases ``case``, ``case + 1``, ... Behind
     those of the group come ``each``, of which every rank has its own value.
-    ``limit`` is the wall-clock limit in seconds after which its ranks are killed.
+    ``limit`` is the wall-clock limit in seconds after which its ranks are killed: of the whole job,
+    as a suite gives it, or of ``each_part`` of it, and then one that by what the parts before have
+    taken must be long may take longer (`RankProcess.answer`).
     """
 
     benchmark: str
@@ -33,6 +38,12 @@ class Job(msgspec.Struct, kw_only=True, frozen=True):
     rule: Rule
     limit: float
     each: tuple[str, ...] = ()
+    each_part: bool = False
+
+    @property
+    def longest(self) -> float:
+        """Seconds that an exchange of its ranks may have to wait for one of them."""
+        return CEILING * self.limit if self.each_part else self.limit
 
     def rows(self, group: int, ranks: Sequence[int]) -> Iterator[tuple[int, int]]:
         """(case, group) of every row that it gives of a group of these ranks, in their order.

@@ -22,7 +22,8 @@ from .plan import Block, Job, Plan, Stage
 
 _replace = msgspec.structs.replace
 SETUP_LIMIT = 240.0
-"""Seconds that set-up and checks may take where the suite gives no ``limit`` of its own."""
+"""Seconds that set-up, a check or a call of the warm-up may take at least, where the suite gives no
+``limit`` of its own."""
 
 
 class Part(msgspec.Struct, frozen=True):
@@ -162,7 +163,7 @@ class _Builder:
                 own = bench.rule(rule)
                 span = own.warmup + max(own.budget, own.sustained)
                 wall = limit or max(SETUP_LIMIT, bench.patience()) + OVERTIME * span
-                jobs.append(self._job(bench, stage, index, schedule, rule, wall))
+                jobs.append(self._job(bench, stage, index, schedule, rule, wall, not limit))
             yield index, jobs
 
     def _job(
@@ -173,6 +174,7 @@ class _Builder:
         schedule: Schedule,
         rule: Rule,
         limit: float,
+        each_part: bool,
     ) -> Job:
         axes = axes_of(bench)
         if schedule.size:
@@ -213,6 +215,7 @@ class _Builder:
             rule=rule,
             limit=limit,
             each=tuple(one.name for one in each),
+            each_part=each_part,
         )
 
     def _parts(self, asked: ScheduleSpec) -> tuple[list[ScheduleSpec], list[str]]:

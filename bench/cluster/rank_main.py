@@ -23,6 +23,7 @@ from ..backends.base import Backend, Telemetry
 from ..backends.registry import get
 from ..configs import Chip
 from ..errors import BackendError
+from ..ledger import Book
 from ..records import Conditions
 from ..workloads.base import Context, make
 from ..workloads.lacking import exhausted
@@ -33,6 +34,7 @@ from .wire import (
     PROTOCOL,
     Close,
     Closed,
+    Entered,
     Failed,
     LaunchSpec,
     Open,
@@ -113,7 +115,9 @@ class Rank:
         return self.size > 1 and self.library != self.backend.collectives
 
     def measure(self, command: Run) -> Result:
-        """Run one benchmark and say under which conditions."""
+        """Run one benchmark; say under which conditions, and meanwhile which part of it begins."""
+        book = Book(lambda part, likely: _channel.send(Entered(part, likely)))
+        book.enter("setup")  # what the benchmark imports is part of it
         grouped = self.size > 1
         context = Context(
             backend=self.backend,
@@ -150,9 +154,9 @@ class Rank:
             begun = host.Contention.begin(cores or self.spec.cpus)
             return lambda: begun.end().contended()
 
-        outcome = run(bench, context, command.rule, throttled=throttled, watch=watch)
+        outcome = run(bench, context, command.rule, throttled=throttled, watch=watch, book=book)
         conditions = self._conditions(outcome, before, self._now())
-        return Result(outcome, conditions, outcome.contention)
+        return Result(outcome, conditions, book.spent(), outcome.contention)
 
     def _telemetry(self) -> Telemetry:
         """What the device says of itself; nothing where a vendor's library raises."""

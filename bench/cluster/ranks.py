@@ -13,13 +13,28 @@ import signal
 import socket
 import subprocess
 import tempfile
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import msgspec
 
 from ..host import ended_by, stopped
-from .wire import LIMIT, PROTOCOL, Failed, FromRank, LaunchSpec, Ping, Pong, Ready, ToRank, line
+from ..ledger import PART_NAMES, Book
+from .plan import CEILING
+from .wire import (
+    LIMIT,
+    PROTOCOL,
+    Entered,
+    Failed,
+    FromRank,
+    LaunchSpec,
+    Ping,
+    Pong,
+    Ready,
+    ToRank,
+    line,
+)
 
 CHANNEL = "HENGSUAN_CHANNEL"
 START_LIMIT = 120.0
@@ -32,6 +47,10 @@ LOOK = 1.0
 """Seconds between two looks at whether a process is stopped."""
 LOOKS = 2
 """Looks in a row that find it stopped before it is lost."""
+LATE = 0.1
+"""Seconds by which a wait may end early."""
+SLACK = 4.0
+"""Times the seconds that a part of a job is likely to take, in which it may end."""
 
 
 class RankLost(Exception):
@@ -53,6 +72,11 @@ class RankProcess:
     def __init__(self, spec: LaunchSpec) -> None:
         self.spec = spec
         self.versions: dict[str, str] = {}
+        self.started = 0.0
+        """Seconds that it took to start; whoever has told somebody of them takes them away."""
+        self.book = Book()
+        """Of the command under way: where its time goes, by what the process says."""
+        self._likely = 0.0
         self._process: subprocess.Popen[bytes] | None = None
         self._decoder = msgspec.json.Decoder(FromRank)
         self._pongs: asyncio.Queue[None] = asyncio.Queue()
@@ -69,6 +93,7 @@ class RankProcess:
 
     async def start(self) -> None:
         """Spawn and wait until it is ready. Raises `RankLost`."""
+        began = time.monotonic()
         ours, theirs = socket.socketpair()
         with theirs:
             environment = rank_environment(self.spec.environment)
@@ -94,48 +119,84 @@ class RankProcess:
         if not isinstance(ready, Ready) or ready.protocol != PROTOCOL:
             raise RankLost(f"speaks another protocol than {PROTOCOL}")
         self.versions = ready.versions
+        self.started = time.monotonic() - began
 
-    async def ask(self, command: ToRank, limit: float) -> object:
+    async def ask(self, command: ToRank, limit: float, *, each: bool = False) -> object:
         """Send a command and await its reply. Raises `RankLost` as `answer` does."""
+        self.book, self._likely = Book(), 0.0
         with contextlib.suppress(OSError):
             self._writer.write(line(command))
-        return await self.answer(limit)
+        return await self.answer(limit, each=each)
 
-    async def answer(self, limit: float) -> object:
+    async def answer(self, limit: float, *, each: bool = False) -> object:
         """The next reply.
 
         Raises `RankLost` if the process dies, is stopped, or has said nothing after ``limit``
-        seconds.
+        seconds. Of a job with a limit of ``each`` part, the part under way may take so long, or
+        `SLACK` times as long as the rank, which knows the size of its case by then, says that it
+        is likely to.
         """
         reply = asyncio.create_task(self._next())
+        began = time.monotonic()
+
+        def left() -> float:
+            if not each:
+                return began + limit - time.monotonic()
+            return self._most(limit) - self.book.since
+
         try:
-            # Pinged just before the limit, so that all ranks of a group know at the same time.
-            await self._watch(reply, limit - PING)
-            if not reply.done():
+            while True:
+                # Pinged just before the limit, so that all ranks of a group know at the same time.
+                await self._watch(reply, lambda: left() - PING)
+                if reply.done():
+                    return reply.result()
                 alive = asyncio.create_task(self.ping(min(PING, limit)))
                 await asyncio.wait([reply], timeout=min(PING, limit))
-                if not reply.done():
-                    if await alive:
-                        raise RankLost(f"not done at its limit of {limit:g} s", busy=True)
-                    raise RankLost(f"hangs: no sign of life after {limit:g} s", hang=True)
-                alive.cancel()
-            return reply.result()
+                if reply.done():
+                    alive.cancel()
+                    return reply.result()
+                answered = await alive
+                if each and left() > LATE:
+                    continue  # another part has begun
+                said = self._over(limit, each)
+                if answered:
+                    raise RankLost(f"not done at its limit of {said}", busy=True)
+                raise RankLost(f"hangs: no sign of life after {said}", hang=True)
         finally:
             reply.cancel()
 
-    async def _watch(self, reply: asyncio.Task[object], limit: float) -> None:
+    def _during(self) -> str:
+        """Which part of a job is under way, as words that follow others; empty where none is."""
+        part = self.book.part
+        return "" if part == "rest" else f", in its {PART_NAMES[part]}"
+
+    def _over(self, limit: float, each: bool) -> str:
+        """The limit that is over, in words: in which part, and which one before took longer."""
+        if each:
+            return f"{self._most(limit):.4g} s a part{self._during()}"
+        spent = self.book.spent().parts
+        longest = max(spent, key=lambda part: spent[part], default="rest")
+        after = ""
+        if self._during() and longest not in (self.book.part, "rest"):
+            after = f", after {spent[longest]:.3g} s of {PART_NAMES[longest]}"
+        return f"{limit:g} s{self._during()}{after}"
+
+    def _most(self, limit: float) -> float:
+        """Seconds that the part under way may take, of which ``limit`` is the usual limit."""
+        return min(max(limit, SLACK * self._likely), CEILING * limit)
+
+    async def _watch(self, reply: asyncio.Task[object], left: Callable[[], float]) -> None:
         """Wait for a reply; raises `RankLost` if the process is found stopped meanwhile.
 
         A stopped process answers nobody, and its peers would wait for it: the kernel says so at
         once. One look could fall into a moment in which somebody stops and continues it.
         """
-        clock = asyncio.get_running_loop().time
-        until, found = clock() + limit, 0
-        while not reply.done() and clock() < until:
-            await asyncio.wait([reply], timeout=min(LOOK, until - clock()))
+        found = 0
+        while not reply.done() and (rest := left()) > 0:
+            await asyncio.wait([reply], timeout=min(LOOK, rest))
             found = found + 1 if self._process and stopped(self._process.pid) else 0
             if found >= LOOKS and not reply.done():
-                raise RankLost("is stopped, as by SIGSTOP", hang=True)
+                raise RankLost(f"is stopped, as by SIGSTOP{self._during()}", hang=True)
 
     async def ping(self, timeout: float = PING) -> bool:
         """Whether the process still reacts (a thread of its own answers)."""
@@ -184,6 +245,9 @@ class RankProcess:
                 return
             if isinstance(reply, Pong):
                 self._pongs.put_nowait(None)
+            elif isinstance(reply, Entered):
+                self.book.to(reply.part)
+                self._likely = reply.likely
             else:
                 self._replies.put_nowait(reply)
 
@@ -196,7 +260,7 @@ class RankProcess:
             return "closed its channel"
         starved = code == -signal.SIGKILL and _oom_kills() > self._kills
         said = "killed by the kernel: out of memory" if starved else ended_by(code)
-        return f"{said}{self._last_words()}"
+        return f"{said}{self._during()}{self._last_words()}"
 
     def _last_words(self) -> str:
         try:

@@ -14,11 +14,12 @@ from typing import Any, TypeVar, Union
 
 import msgspec
 
+from ..ledger import Spent
 from ..records import Conditions
 from ..timing import Rule
 from ..workloads.runner import Outcome
 
-PROTOCOL = 1
+PROTOCOL = 2
 HEARTBEAT = 2.0
 """Seconds between heartbeats of a link."""
 SILENCE = 12.0
@@ -111,11 +112,22 @@ class Closed(msgspec.Struct, tag=True):
 
 
 class Result(msgspec.Struct, tag=True):
-    """What came of a `Run` on this rank. ``contention`` is the reason in words, or empty."""
+    """What came of a `Run` on this rank, and where its time went.
+
+    ``contention`` is the reason in words, or empty.
+    """
 
     outcome: Outcome
     conditions: Conditions
+    spent: Spent
     contention: str = ""
+
+
+class Entered(msgspec.Struct, tag=True):
+    """A part of a job begins on this rank (`bench.ledger`); ``likely``: the seconds it may take."""
+
+    part: str
+    likely: float = 0.0
 
 
 class Failed(msgspec.Struct, tag=True):
@@ -129,7 +141,7 @@ class Pong(msgspec.Struct, tag=True):
 
 
 ToRank = Union[Open, Run, Close, Ping]
-FromRank = Union[Ready, Opened, Closed, Result, Failed, Pong]
+FromRank = Union[Ready, Opened, Closed, Entered, Result, Failed, Pong]
 
 
 # ---- agent ⇄ agent ----
@@ -181,6 +193,10 @@ class Report(msgspec.Struct, kw_only=True):
 
     ``fault`` is empty, or ``lost`` (the process died), ``hang`` (does not answer), ``raised``,
     ``aborted`` (ended because another rank failed).
+
+    ``started``: seconds that the rank's process took to start, where this is its first command;
+    ``waited``: for how many of them this command has waited. ``spent``: of a job that failed, what
+    the agent knows.
     """
 
     rank: int
@@ -188,6 +204,9 @@ class Report(msgspec.Struct, kw_only=True):
     reason: str = ""
     store: str = ""
     result: Result | None = None
+    started: float = 0.0
+    waited: float = 0.0
+    spent: Spent | None = None
 
 
 Message = Union[Hello, Arrive, Command, Reply, Barrier]

@@ -106,7 +106,9 @@ def _rule() -> str:
     return sections(
         f"A rule, of a suite or of an entry: {inline(about)}",
         table(("key", "meaning", "default"), rows),
-        "`limit` is the wall-clock limit of a job, in seconds or as a duration.",
+        "`limit` is the wall-clock limit of a job, in seconds or as a duration. Without it every "
+        "part of a job has a limit of its own, which grows with what the parts before have taken: "
+        "a large case may take long, and who hangs in one part is ended all the same.",
     )
 
 

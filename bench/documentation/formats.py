@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from ..certificates.certificate import Signed
 from ..gates import GATE, GateReport
+from ..ledger import LEDGER, Ledger
 from ..records import Conditions, Header, Row, Samples
 from ..submissions.manifest import Manifest
 from ..submissions.system import System
@@ -33,6 +34,11 @@ FILES: dict[str, tuple[str, tuple[type, ...]]] = {
     "samples.jsonl": (
         "In a run's folder: the samples behind rows, arrays as below (`--samples` says of which).",
         (Samples,),
+    ),
+    LEDGER: (
+        "In a run's folder: where the wall time of each job on a group went, an array as below. "
+        "Simulated and imported runs have none, nor have those of older versions.",
+        (Ledger,),
     ),
     TELEMETRY: (
         "In a run's folder: what nodes and devices said of themselves meanwhile; a header, then a "

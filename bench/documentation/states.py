@@ -5,6 +5,7 @@ from __future__ import annotations
 from ..conformity import MEANING
 from ..errors import Exit
 from ..gates import PASSING, STATE_MEANING
+from ..ledger import PART_MEANING
 from ..records import PROVENANCE_MEANING, RUN_STATE_MEANING, STATUS_MEANING
 from ..verdicts import AGAINST_MEANING, WORD_MEANING
 from .attributes import attribute_docs
@@ -25,6 +26,9 @@ def page() -> str:
         "## Provenance",
         "They never mix in one run or one score, and reports, verdicts and certificates say which.",
         _table("provenance", PROVENANCE_MEANING),
+        "## Part of a job",
+        "Where its wall time goes (`ledger.jsonl`); the parts sum to the whole.",
+        _table("part", PART_MEANING),
         "## State of a run",
         _table("state", RUN_STATE_MEANING),
         "## Verdict about a node",

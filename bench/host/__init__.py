@@ -27,6 +27,7 @@ from .processes import (
     process_tree,
     pss_tree,
     stopped,
+    threads_working,
 )
 
 __all__ = [
@@ -55,4 +56,5 @@ __all__ = [
     "quietness",
     "stopped",
     "threads",
+    "threads_working",
 ]

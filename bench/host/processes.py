@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import signal
+import threading
 from pathlib import Path
 
 from .files import read
@@ -51,6 +52,17 @@ def process_name(pid: int) -> str:
 def stopped(pid: int) -> bool:
     """Whether a signal holds a process (SIGSTOP, Ctrl-Z); one that a debugger holds is not told."""
     return read(f"/proc/{pid}/stat").rpartition(")")[2].split()[:1] == ["T"]
+
+
+def threads_working() -> bool:
+    """Whether any other thread of this process runs, or could if it had a core."""
+    mine = str(threading.get_native_id())
+    with contextlib.suppress(OSError):
+        for task in Path("/proc/self/task").iterdir():
+            state = read(task / "stat").rpartition(")")[2].split()[:1]
+            if state == ["R"] and task.name != mine:
+                return True
+    return False
 
 
 def pss_tree(pid: int) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
@@ -11,6 +12,8 @@ import msgspec
 import numpy as np
 
 from ..errors import Unmeasurable
+from ..host import threads_working
+from ..ledger import Book
 from ..records import THROTTLED, Status
 from ..stats import series_interval
 from ..timing import EventTimer, HostTimer, Rule, Timer, Timing, measure
@@ -56,8 +59,11 @@ def run(
     *,
     throttled: Callable[[], str] | None = None,
     watch: Callable[[Sequence[int] | None], Callable[[], str]] | None = None,
+    book: Book | None = None,
 ) -> Outcome:
     """Measure ``bench``. ``watch(cores)`` begins to account for them, what it gives ends that.
+
+    ``book`` is told of each part as it begins; what goes on by itself is all samples in it.
 
     ``throttled()`` says why the device throttles now, in words; empty if it runs freely.
     Raises what the benchmark raises, except `Unmeasurable`.
@@ -70,7 +76,9 @@ def run(
     if bench.of_device and (missing := lacked(bench, context)):
         return Outcome(status="skipped", reason=missing)
     rule = bench.rule(rule)
+    book = book or Book()
     try:
+        book.enter("setup")
         try:
             bench.setup(context)
             problem = ""
@@ -79,6 +87,7 @@ def run(
         # All ranks of a group must take the same way: one that cannot stops all.
         if anyone(context, bool(problem)):
             return Outcome(status="skipped", reason=problem or f"cannot be measured {ELSEWHERE}")
+        book.enter("check")
         bad = _failed_check(bench, context, "before")
         if bad is not None:
             return bad
@@ -93,7 +102,9 @@ def run(
         minded = watch is not None and bench.timed and cores != ()
         watched = watch(cores) if watch is not None and minded else None
         look = looked if throttled is not None and bench.timed else None
+        book.enter("samples", bench.patience())  # of what goes on by itself
         timing = bench.observe(rule, look)
+        stepped = timing is None
         if timing is None:
             timing = measure(
                 bench.step,
@@ -106,20 +117,59 @@ def run(
                 meet=bench.meet if bench.ends_apart and context.size > 1 else None,
                 throttled=look,
                 per_sample=bench.per_sample or bench.cold(),
+                book=book,
             )
         contention = watched() if watched is not None else ""
+        if stepped:
+            book.to("between")
+            seconds = drained(partial(context.backend.synchronize, context.device))
+            if not bench.asynchronous:
+                book.ended_late(seconds)
+        book.judged = stepped and bench.timed
+        book.enter("check")
         if bench.lifetime():
             bench.refresh()
         bad = _failed_check(bench, context, "after")
         if bad is not None:
             return bad
+        book.enter("teardown")
         why = ", ".join(slowed)
         if anyone(context, timing.seconds.size == 0):
             reason = f"{THROTTLED} ({why})"
             return Outcome(status="invalid", reason=reason, throttled=why)
         return _outcome(bench, timing, contention, why)
     finally:
+        book.enter("teardown")
         bench.teardown()
+
+
+_LOOK = 1e-3
+"""Seconds between two looks at whether threads of this process still work."""
+_QUIET = 2
+"""Looks in a row that find none at work."""
+_LOOKED = 1.0
+"""Seconds after which they are left to themselves."""
+
+
+def drained(synchronize: Callable[[], object]) -> float:
+    """Wait until the device, and all other threads of this process, have nothing left to do.
+
+    A benchmark whose step only begins its work leaves some behind the last sample. Threads that
+    work are seen by the processor time that they take while this one sleeps.
+
+    Returns:
+        Seconds until then; a few `_LOOK` are none.
+    """
+    begun = time.perf_counter()
+    synchronize()
+    quiet = 0
+    while quiet < _QUIET and time.perf_counter() - begun < _LOOKED:
+        before = time.process_time() - time.thread_time()
+        time.sleep(_LOOK)
+        took = time.process_time() - time.thread_time() - before
+        # Who waits for a core takes no time: where others work as well, the kernel's word counts.
+        quiet = 0 if took > 0.5 * _LOOK or threads_working() else quiet + 1
+    return time.perf_counter() - begun
 
 
 def lacked(bench: Benchmark, context: Context) -> str:

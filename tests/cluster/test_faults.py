@@ -72,7 +72,9 @@ def test_a_rank_that_never_returns_is_told_from_those_that_wait_for_it(tmp_path,
     made = suite([("faultygroup", axes, {"over": "all"})], limit=6.0)
     _, rows = run(made, AgentExecutor(Several(2), {}), tmp_path)
     broken, healthy = rows["faultygroup", "time"]
-    assert broken.reason == f"rank {victim} (n{victim}/0): hangs: no sign of life after 6 s"
+    what, _, part = broken.reason.partition(", in its ")
+    assert what == f"rank {victim} (n{victim}/0): hangs: no sign of life after 6 s"
+    assert part in ("warm-up", "samples")  # whichever its fourth call falls into
     assert healthy.status in ("ok", "contended"), healthy.reason
 
 

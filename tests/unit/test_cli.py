@@ -203,7 +203,7 @@ def test_the_schema_is_json_schema():
     found = json.loads(hengsuan("show", "schema").stdout)
     assert found == json.loads(hengsuan("show", "schema", "--json").stdout)
     names = {"run.json", "conditions.jsonl", "measurements.jsonl", "samples.jsonl"}
-    names |= {"telemetry.jsonl", "telemetry.jsonl header"}
+    names |= {"ledger.jsonl", "telemetry.jsonl", "telemetry.jsonl header"}
     names |= {"verdict.json", "certificate.json", "manifest.json", "system.json"}
     assert set(found) == names
     assert "$ref" in found["run.json"]

@@ -14,6 +14,7 @@ from bench.backends.base import Telemetry
 from bench.cluster.lead import _merged
 from bench.cluster.rank_main import Rank
 from bench.cluster.wire import Result
+from bench.ledger import Spent
 from bench.records import Conditions
 from bench.timing import Rule
 from bench.workloads.base import make
@@ -61,7 +62,8 @@ def test_what_no_device_says_is_unknown_and_not_none():
 )
 def test_a_group_runs_freely_where_all_its_ranks_say_so(said, whole):
     results = [
-        Result(Outcome(status="ok"), Conditions(throttled=one), contention="") for one in said
+        Result(Outcome(status="ok"), Conditions(throttled=one), Spent(whole=0, parts={}))
+        for one in said
     ]
     assert _merged(results).throttled == whole
 

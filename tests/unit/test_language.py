@@ -23,6 +23,7 @@ import bench
 from bench.analysis.subject import Run
 from bench.cli import cli
 from bench.configs.cluster import KINDS
+from bench.ledger import LEDGER, PART_MEANING, Ledger, Spent, suspicion
 from bench.report.chinese import TABLES
 from bench.report.gate.words import label
 from bench.report.html.provenance import flattened
@@ -123,7 +124,29 @@ def bad_day(folder: Path) -> Path:
     node = TelemetryRow(0, 1.0, [0.5] * len(NODE), [[1.0] * len(DEVICE)] * 2)
     lines = msgspec.json.Encoder().encode_lines([TelemetryHeader(period=1.0), node])
     (run / "telemetry.jsonl").write_bytes(lines)
+    (run / LEDGER).write_bytes(msgspec.json.Encoder().encode_lines(ledgers()))
     return run
+
+
+def ledgers() -> list[Ledger]:
+    """Of jobs whose time went into every part, with everything that can be said of it."""
+    usual = {"timed": 0.04, "hidden": 0.0, "met": 0.0, "count": 1}
+    each = dict.fromkeys(PART_MEANING, 0.5)
+    ways = ({"hidden": 0.03}, {"met": 0.03}, {"behind": 1.0})
+    doubts = [
+        suspicion(
+            [
+                Spent(whole=1.0, parts={"samples": 0.4}, **usual | way),
+                Spent(whole=1.0, parts={}, **usual),
+            ]
+        )
+        for way in ways
+    ]
+    assert all(doubts)
+    return [
+        Ledger(0, group, 0, 0, sum(each.values()), each, said=doubt)
+        for group, doubt in enumerate(doubts)
+    ] + [Ledger(1, 0, 0, 0, sum(each.values()), each, said=doubts[0])]
 
 
 def named(run: Path) -> set[str]:
@@ -339,6 +362,7 @@ FILES = (
     "report/score.py", "report/comparison.py", "report/expectation.py", "report/gate/words.py",
     "host/contention.py", "host/processes.py", "cluster/lead.py", "cluster/party.py",
     "cluster/ranks.py", "cluster/simulated/executor.py", "campaigns/certify.py",
+    "ledger.py", "report/spending.py",
     "verdicts.py", "records.py", "gates.py", "conformity.py", "identity.py", "store/prune.py",
     "report/terminal.py", "report/certification.py", "report/screen.py", "report/picture.py",
     "report/slowest.py", "report/watched.py", "report/runs.py", "report/trend.py",

@@ -14,6 +14,7 @@ class FakeTimer:
 
     name = "fake"
     resolution = 1e-9
+    beside = 0.0
 
     def __init__(self, span):
         self.span = span
@@ -190,6 +191,13 @@ def test_event_timer_reads_device_events():
     timer = EventTimer(Event, lambda: synchronised.append(True))
     assert timer.run(step, 3, 4, None) == pytest.approx([2e-3] * 4)
     assert synchronised == [True]
+    assert timer.beside == 0.0
+
+    def flush():
+        Event.now += 5.0
+
+    assert timer.run(step, 1, 4, flush) == pytest.approx([2e-3] * 4)
+    assert timer.beside == pytest.approx(4 * 5e-3)  # on the device, where the first comes first
 
 
 def test_records_of_throttled_and_earlier_samples_are_left_out():

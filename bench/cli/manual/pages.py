@@ -9,6 +9,7 @@ RUNS = {
     "results/RUN/measurements.jsonl": "a row for every metric of every case on every group",
     "results/RUN/samples.jsonl": "the samples behind the rows",
     "results/RUN/conditions.jsonl": "clocks, affinity and other conditions that rows refer to",
+    "results/RUN/ledger.jsonl": "where the wall time of each job went",
     "results/RUN/telemetry.jsonl": "what nodes and devices said of themselves meanwhile",
 }
 CONFIGURATION = {

@@ -11,6 +11,7 @@ from __future__ import annotations
 from .documents import DOCUMENTS
 from .findings import FINDINGS
 from .gates import GATES
+from .ledgers import LEDGERS
 from .models import MODELS
 from .pages import PAGES
 from .projections import PROJECTIONS
@@ -34,4 +35,5 @@ TABLES = (
     RUNS,
     REASONS,
     TOPOLOGY,
+    LEDGERS,
 )

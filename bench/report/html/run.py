@@ -15,6 +15,7 @@ from .page import Page, Section
 from .provenance import provenance
 from .roofline import roofline
 from .source import Source
+from .spending import where_time_went
 from .spread import spread
 from .standing import standing
 from .training import training
@@ -29,6 +30,7 @@ SECTIONS: Sequence[Callable[[Source], Section | None]] = (
     fabric,
     collectives,
     training,
+    where_time_went,
     conditions,
     spread,
     environment,

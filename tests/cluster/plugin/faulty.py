@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Literal
 
@@ -198,6 +199,70 @@ class Inside(_Timed):
             if self.context.rank == self.late:
                 time.sleep(self.seconds)
         dist.all_reduce(self.tensor, group=self.context.group)
+
+
+@benchmark(scope="group")
+class Behind(Benchmark):
+    """An all-reduce, behind which rank ``victim`` works on by itself; nobody where it is -1."""
+
+    measures = TIME
+    per_sample = True
+    victim: int = -1
+
+    def setup(self, context: Context) -> None:
+        import torch
+
+        self.context = context
+        self.tensor = torch.ones(1024)
+
+    def refresh(self) -> None:
+        self.tensor.fill_(1.0)
+
+    def step(self) -> None:
+        import torch.distributed as dist
+
+        time.sleep(0.02)
+        dist.all_reduce(self.tensor, group=self.context.group)
+        if self.context.rank == self.victim:
+            time.sleep(0.04)
+
+    def check(self) -> Check:
+        return Check(True)
+
+    def metrics(self, timing: Timing) -> Iterator[Metric]:
+        yield Metric("time", samples=timing.seconds)
+
+    def cores(self) -> tuple[int, ...]:
+        return ()  # it is told of whoever else uses them
+
+
+@benchmark(scope="device")
+class Queued(Benchmark):
+    """Hashes a mebibyte: ``waits`` for it, or only asks a thread to, as a device's stream would."""
+
+    measures = TIME
+    waits: bool = False
+
+    def setup(self, context: Context) -> None:
+        self.bytes = bytes(2**20)
+        self.thread = ThreadPoolExecutor(1)
+
+    def step(self) -> None:
+        work = self.thread.submit(hashlib.sha256, self.bytes)
+        if self.waits:
+            work.result()
+
+    def check(self) -> Check:
+        return Check(True)
+
+    def metrics(self, timing: Timing) -> Iterator[Metric]:
+        yield Metric("time", samples=timing.seconds)
+
+    def cores(self) -> tuple[int, ...]:
+        return ()
+
+    def teardown(self) -> None:
+        self.thread.shutdown(cancel_futures=True)
 
 
 @benchmark(scope="group")
