@@ -14,6 +14,8 @@ from records import CEILING, OURS, Record
 
 from bench.stats import geometric_mean
 
+NOT_MEASURED = "not measured"
+"""The verdict of a figure without any value."""
 FURTHER = 8
 """Times as long as others a task is timed, at most, whose interval holds its bound."""
 
@@ -159,7 +161,7 @@ def _row(bound: Bound, records: Sequence[Record], wanted: set[str]) -> Row:
     found = [one for one in (ratio(record, bound.against) for record in mine) if one is not None]
     limit = "–" if bound.low is None else f"≥ {bound.low:.2f}"
     if not found:
-        return Row(bound.text, _why_not(bound, mine), limit, "not measured")
+        return Row(bound.text, _why_not(bound, mine), limit, NOT_MEASURED)
     worst = min(found, key=lambda one: one.value)
     if bound.mean:
         value = geometric_mean([one.value for one in found])

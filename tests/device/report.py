@@ -7,11 +7,13 @@ from typing import Any
 
 from book import Report
 from cases import Task
-from figures import ratio, rows
+from figures import NOT_MEASURED, ratio, rows
 from records import CEILING, OURS, Cell, Record
 
 from bench.kernels.costs import SPECS
 from bench.units import format_value
+
+AGAIN = "to be measured again"
 
 
 def line(record: Record) -> str:
@@ -67,10 +69,17 @@ def table(head: Sequence[str], body: Sequence[Sequence[str]]) -> list[str]:
 
 
 def bounds(report: Report, planned: Sequence[Task]) -> list[str]:
-    """The table of figures, their bounds and verdicts."""
-    found = [
-        (one.figure, one.measured, one.bound, one.verdict) for one in rows(report.records, planned)
-    ]
+    """The table of figures, their bounds and verdicts.
+
+    A figure of which nothing holds any more says what it was, and has no verdict.
+    """
+    found = []
+    before = rows([*report.records, *report.former], planned)
+    for one, former in zip(rows(report.records, planned), before, strict=True):
+        measured, verdict = one.measured, one.verdict
+        if one.verdict == NOT_MEASURED != former.verdict:
+            measured, verdict = f"{former.measured}, with earlier kernels", AGAIN
+        found.append((one.figure, measured, one.bound, verdict))
     return table(("figure", "measured", "bound", ""), found)
 
 

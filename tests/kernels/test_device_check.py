@@ -219,6 +219,18 @@ def test_an_entry_that_changed_sets_its_records_aside(check, measured):
     path.write_text(json.dumps(before))
 
 
+def test_a_figure_of_earlier_kernels_is_told_and_has_no_verdict(measured):
+    _, _, before, path = measured
+    records = [{**one, "code": "before"} for one in before["records"]]
+    path.write_text(json.dumps({**before, "records": records}))
+    subprocess.run([sys.executable, CHECK, "--review", path.parent], check=True)
+    told = path.with_name("kernels.md").read_text().splitlines()
+    row = next(line for line in told if line.startswith("| softmax over a copy, worst"))
+    assert row.endswith("| to be measured again |")
+    assert ", with earlier kernels" in row
+    path.write_text(json.dumps(before))
+
+
 def test_resume_refuses_another_environment_or_goes_beside(check, measured):
     _, _, before, path = measured
     environment = {**before["environment"], "triton": "3.0.0"}
