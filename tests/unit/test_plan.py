@@ -174,7 +174,7 @@ def test_counts_agree_with_a_walk():
         for batch in step.groups
     )
     assert walked == job_count(made, stage, fleet()) == 3 * (8 + 6 + 1)
-    assert row_count(made, fleet()) == 3 * (8 * 2 + 6 * 5 + 1 * 15 + 8 * 2)  # two of each rank
+    assert row_count(made, fleet()) == 3 * (8 * 2 + 6 * 5 + 1 * 18 + 8 * 2)  # two of each rank
 
 
 def test_rules_merge_and_limits_are_walls():
