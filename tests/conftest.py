@@ -26,7 +26,7 @@ if "PYTEST_XDIST_WORKER" in os.environ:
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
-USUAL = 180
+USUAL = 300
 """Seconds that a test may take which says nothing else (``timeout`` in ``pyproject.toml``)."""
 
 

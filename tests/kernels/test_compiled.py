@@ -16,6 +16,7 @@ MOST = 400 // len(targets())
 """Compilations an architecture: 400 in all."""
 
 
+@pytest.mark.timeout(900)  # a minute of a core that others may use as well
 @pytest.mark.script("compiled.py")
 @pytest.mark.parametrize("arch", targets())
 def test_kernels_compile_and_fit(arch, scripts):

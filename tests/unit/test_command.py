@@ -105,16 +105,17 @@ def test_a_program_that_fails_is_told_of_with_its_last_words(mode, said):
 
 
 @pytest.mark.parametrize(
-    ("mode", "said"),
+    ("mode", "deadline", "said"),
     [
-        ("silent", "no steps were reported within the deadline of 2 s; it printed nothing"),
-        ("hang", "2 steps were reported within the deadline of 2 s; 3 of warm-up and 1 more"),
+        ("silent", 2, "no steps were reported within the deadline of 2 s; it printed nothing"),
+        # Which its steps must come before, on however busy a machine.
+        ("hang", 10, "2 steps were reported within the deadline of 10 s; 3 of warm-up and 1 more"),
     ],
 )
-def test_a_program_that_does_not_get_there_is_ended_at_its_deadline(mode, said):
+def test_a_program_that_does_not_get_there_is_ended_at_its_deadline(mode, deadline, said):
     began = time.monotonic()
-    assert said in failure(mode, deadline="2s")
-    assert time.monotonic() - began < 20  # not of the program's hour
+    assert said in failure(mode, deadline=f"{deadline}s")
+    assert time.monotonic() - began < 60  # not of the program's hour
 
 
 @pytest.mark.parametrize(

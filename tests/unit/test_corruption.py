@@ -253,7 +253,6 @@ def send(bench, rank):
         bench.given[3] ^= 1 << 4
 
 
-@pytest.mark.timeout(120)
 def test_collectives_of_random_bits_find_who_received_and_who_sent_wrong():
     jobs = [
         ("collective_corruption", {"op": op, "size": "4KiB"}, spoil)
