@@ -158,11 +158,10 @@ def test_a_figure_without_a_bound_is_told(check):
     rows = path.with_name("kernels.md").read_text().splitlines()
     told = [line.split("|")[1:5] for line in rows if line.startswith("| decode_attention over")]
     assert [(bound.strip(), state.strip()) for _, _, bound, state in told] == [("–", "told")] * 2
-    # An interpreter may well take more than a thousand times as long: a ratio of 0.000.
-    assert all(float(measured.split()[0]) >= 0 for _, measured, _, _ in told)
     timed = [one["cells"] for one in report["records"] if one["kind"] == "time"]
-    assert timed
-    assert all(cells[name]["seconds"] > 0 for cells in timed for name in ("triton", "copy_"))
+    speeds = [{name: 1 / cell[name]["seconds"] for name in ("triton", "torch")} for cell in timed]
+    worst = min(one["triton"] / one["torch"] for one in speeds)
+    assert told[1][1].split()[0] == f"{worst:.3f}"
 
 
 def test_rivals_that_are_wrong_crash_or_lack_do_not_count(measured):
