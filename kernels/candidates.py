@@ -119,6 +119,10 @@ def _distinct(key: str, chosen: Constants, facts: Facts) -> bool:
     if key == "cross_entropy" or key.startswith("softmax"):
         # One block that holds the row is the kernel of whole rows.
         return block <= power_of_2(width) if key == "cross_entropy" else block < width
+    if key.startswith("rmsnorm"):
+        # A row in blocks has no other ways, and nothing ahead.
+        plain = {"block", "waves", "num_warps", "num_stages"}
+        return block < width and chosen.get("num_stages", 1) == 1 and plain.issuperset(chosen)
     if key in ("moe", "embedding_backward"):
         return block <= power_of_2(width)
     return True

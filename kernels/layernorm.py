@@ -7,10 +7,12 @@ steps: deterministic.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
 
+from . import long_norms
 from .arguments import as_rows, check_extent, check_tensor
 from .launch import cdiv, launch, power_of_2, processors
 from .op import Case, Fill, Op, Tensors, Work, plain
@@ -46,6 +48,9 @@ def forward(
     width = _check(x, weight, mean, scale, y=y)
     check_tensor("bias", bias, x.dtype, (width,), x.device)
     chosen = config(arch, "rmsnorm", NAMES[x.dtype], width=width)
+    if "block" in chosen:
+        long_norms.forward(x, weight, y, scale, chosen, eps, bias=bias, mean=mean)
+        return y
     from .jit.layernorm import forward_kernel
 
     launch(
@@ -100,6 +105,25 @@ def backward(
     if rows == 0:
         return dx, dweight.zero_(), dbias.zero_()
     chosen = config(arch, "rmsnorm_backward", NAMES[x.dtype], width=width)
+    if "block" in chosen:
+        partial = long_norms.backward(dy, x, weight, scale, dx, chosen, mean=mean)
+    else:
+        partial = _backward(dy, x, weight, mean, scale, dx, chosen)
+    sum_rows(partial[:, :width], dweight)
+    sum_rows(partial[:, width:], dbias)
+    return dx, dweight, dbias
+
+
+def _backward(
+    dy: torch.Tensor,
+    x: torch.Tensor,
+    weight: torch.Tensor,
+    mean: torch.Tensor,
+    scale: torch.Tensor,
+    dx: torch.Tensor,
+    chosen: Mapping[str, int],
+) -> torch.Tensor:
+    rows, width = x.shape
     programs = min(cdiv(rows, chosen["rows"]), processors(x.device) * chosen["waves"])
     partial = torch.empty((programs, 2 * width), dtype=torch.float32, device=x.device)
     from .jit.layernorm import backward_kernel
@@ -124,9 +148,7 @@ def backward(
         STAGES=chosen.get("num_stages", 1),
         **meta(chosen),
     )
-    sum_rows(partial[:, :width], dweight)
-    sum_rows(partial[:, width:], dbias)
-    return dx, dweight, dbias
+    return partial
 
 
 def _check(

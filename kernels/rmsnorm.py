@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 
+from . import long_norms
 from .arguments import as_rows, check_extent, check_shape, check_tensor
 from .dtypes import TORCH
 from .launch import cdiv, launch, power_of_2, processors
@@ -21,7 +22,7 @@ from .tuning import config, meta
 
 EPS = 1e-6
 WIDEST = 65536
-"""Columns that one program can hold."""
+"""Columns that kernels are made for: those of a few thousand are held by one program."""
 
 NAMES = {TORCH[name]: name for name in ("bf16", "fp16", "fp32")}
 
@@ -57,6 +58,9 @@ def forward(
         if one is not None:
             check_tensor(name, one, x.dtype, x.shape, x.device)
     chosen = config(arch, "rmsnorm", NAMES[x.dtype], width=width)
+    if "block" in chosen:
+        long_norms.forward(x, weight, y, scale, chosen, eps, residual=residual, total=total)
+        return y
     from .jit.rmsnorm import forward_kernel
 
     launch(
@@ -126,6 +130,9 @@ def backward(
     if rows == 0:
         return dx, dweight.zero_()
     chosen = config(arch, "rmsnorm_backward", NAMES[x.dtype], width=width)
+    if "block" in chosen:
+        sum_rows(long_norms.backward(dy, x, weight, scale, dx, chosen, extra=extra), dweight)
+        return dx, dweight
     programs = min(cdiv(rows, chosen["rows"]), processors(x.device) * chosen["waves"])
     partial = torch.empty((programs, width), dtype=torch.float32, device=x.device)
     from .jit.rmsnorm import backward_kernel

@@ -144,6 +144,8 @@ _MATRIX = {
 _PAIR = {"block_m": _blocks(16, 128), "block_n": _blocks(16, 128)}
 _ROWS = (1, 2, 4, 8, 16)
 _WARPS = (1, 2, 4, 8, 16, 32)
+_WAVES = (1, 2, 3, 4, 8)
+_LONG = _blocks(1024, 16384)
 _PERSISTENT = {"tma": 1, "waves": 1, "flatten": 1}
 _HEADS = ("head_dim", "causal")
 _DESCRIBED: tuple[Mapping[str, int], ...] = ({}, {"tma": 1})
@@ -304,7 +306,7 @@ SPACES: Mapping[str, Space] = {
     "rmsnorm": Space(
         ("rmsnorm", "layernorm"),
         ("width",),
-        ({"rows": _ROWS},),
+        ({"rows": _ROWS}, {"block": _LONG}),
         held=_rows,
         warps=_WARPS,
         ways=({}, {"early": 1}, {"first_stores": 1}, {"early": 1, "first_loads": 1}),
@@ -312,7 +314,7 @@ SPACES: Mapping[str, Space] = {
     "rmsnorm_backward": Space(
         ("rmsnorm", "layernorm"),
         ("width",),
-        ({"rows": _ROWS, "waves": (1, 2, 3, 4, 8)},),
+        ({"rows": _ROWS, "waves": _WAVES}, {"block": _LONG, "waves": _WAVES}),
         _rows,
         _rows_ahead,
         warps=_WARPS,
