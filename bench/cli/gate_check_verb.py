@@ -8,6 +8,7 @@ import click
 
 from ..errors import UsageError
 from .json_output import JSON
+from .scoring import SPEAKING
 from .verbs import Verb
 
 
@@ -28,6 +29,7 @@ from .verbs import Verb
 @click.option(
     "--out", type=click.Path(path_type=Path), help="Folder of the reports.  [default: the run's]"
 )
+@SPEAKING
 @JSON
 def command(
     run: Path,
