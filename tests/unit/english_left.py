@@ -30,7 +30,8 @@ TERMS = frozenset(
         "FLOPs PaLM PyTorch Roofline Triton Express token logits goodput micro incast barrier "
         "Python Ray perftest fio nice tp pp dp cp ep Escape hengsuan slurm kubernetes yaml Daly "
         # Works that assumptions cite.
-        "Amdahl sim busbw Llama Hoffmann Grattafiori Training Compute-Optimal Large Language Models",
+        "Amdahl sim busbw "
+        "Llama Hoffmann Grattafiori Training Compute-Optimal Large Language Models",
     )
 )
 """Terms that engineers write in English in a Chinese sentence, and names of tools and people."""
