@@ -31,7 +31,7 @@ HOSTS: dict[str, str] = {
     "PyTorch is not installed (pip install 'hengsuan[run]')": "未安装 PyTorch（pip install 'hengsuan[run]'）",
     "Python module {=} is not installed": "未安装 Python 模块 {0}",
     "the driver's tool {=} is not installed on this node": "本节点未安装驱动工具 {0}",
-    "no NVIDIA driver is loaded on this node": "本节点未加载 NVIDIA 驱动",
+    "no {#} driver is loaded on this node": "本节点未加载 {0} 驱动",
     "no driver of such devices is loaded on this node (/dev/kfd)": "本节点未加载此类设备的驱动（/dev/kfd）",
     "no backend of this name is installed": "未安装此名称的后端",
     "{=} both give a backend of this name: uninstall all but one": "{0} 都提供此名称的后端：只保留其中一个",
