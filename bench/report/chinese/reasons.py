@@ -31,7 +31,7 @@ REASONS: dict[str, str] = {
     "`performance` gives steadier figures": "`performance` 更稳定",
     "device {#} is in use by {=} (--share measures it)": "设备 {0} 正被 {1} 占用（--share 可测量）",
     "device {#} is in use by {=}": "设备 {0} 正被 {1} 占用",
-    "{#} throttled samples left out ({=})": "略去 {0} 个降频样本（{1}）",
+    "{#} throttled samples left out ({})": "略去 {0} 个降频样本（{1}）",
     "the check failed on another rank of the group": "组内另一进程的校验失败",
     "cannot be measured on another rank of the group": "组内另一进程无法测量",
     "not supported on another rank of the group": "组内另一进程不支持",
