@@ -168,7 +168,7 @@ class Lead:
             reason = "; ".join(filter(None, (reason, f"measured again; at first {before}")))
         spent = [result.spent for result in results]
         # Beside other work ranks come late because they wait for a core.
-        doubt = suspicion(spent) if status == "ok" else ""
+        doubt = suspicion(spent, turn.measuring) if status == "ok" else ""
         if doubt:
             reason = "; ".join(filter(None, (reason, doubt)))
             self._home.event("warning", f"{job.benchmark}: {doubt}")

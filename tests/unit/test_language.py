@@ -145,6 +145,7 @@ def ledgers() -> list[Ledger]:
         )
         for way in ways
     ]
+    doubts.append(suspicion([Spent(whole=1.0, parts={}, **usual)], passed=2.0))
     assert all(doubts)
     return [
         Ledger(0, group, 0, 0, sum(each.values()), each, said=doubt)

@@ -154,6 +154,14 @@ def test_what_is_suspicious(ranks, said):
     assert bool(found) == bool(said)
 
 
+def test_ranks_whose_clock_is_slower_than_that_of_their_agent_are_said():
+    assert suspicion([usual()], passed=1.4) == ""  # commands on their way
+    assert suspicion([usual(), usual(whole=0.9)], passed=2.0) == (
+        "the job took 2 s by its agent's clock and 1 s by those of its ranks: what they timed may "
+        "have taken longer"
+    )
+
+
 def test_work_of_the_device_behind_the_last_sample_is_waited_for():
     assert drained(lambda: None) < 0.25
     assert drained(lambda: time.sleep(0.3)) > 0.3

@@ -60,6 +60,7 @@ REASONS: dict[str, str] = {
     "rank {#} left the barrier after {#} ms, rank {#} entered it {#} ms late": "进程 {0} 在 {1} ms 后离开 barrier，进程 {2} 晚进入 {3} ms",
     "relative error {#}, tolerance {#}": "相对误差 {0}，容差 {1}",
     "relative error of {=} {#}, tolerance {#}": "{0} 的相对误差 {1}，容差 {2}",
+    "a call on fresh inputs takes {#} by the host's clock until its result is read, and {#} was timed: results are kept, computed only when they are read, or timed by a clock that is wrong": "以新输入调用一次，按主机时钟到读出结果为止用时 {0}，而计时为 {1}：结果被缓存、到读取时才计算，或时钟有误",
     "relative error {#}: noise, or not finite": "相对误差 {0}：为噪声或非有限值",
     "loss went from {#} to {#}": "损失由 {0} 变为 {1}",
     "first loss {#}, guessing is {#}": "首个损失 {0}，随机猜测为 {1}",
