@@ -115,7 +115,8 @@ def _check(
         if (not arguments.only or task.op in arguments.only) and task.kind not in arguments.without
     ]
     most = FURTHER * arguments.seconds
-    steps = order(asked, book.report.records, most, arguments.rivals)
+    report = book.report
+    steps = order(asked, report.records, most, arguments.rivals, report.former)
     count = sum(map(len, steps))
     _say(f"{found.devices[0].name}: {count} tasks to do, {len(asked)} asked for")
     if book.report.former:
@@ -232,7 +233,12 @@ def _arguments() -> argparse.Namespace:
     take("--review", type=Path, metavar="FOLDER", help="measure nothing: sort the report there")
     take("--only", type=_words(SPECS), default=[], help="operations, with commas between them")
     take("--dtype", type=_words(ITEMSIZE), default=[], help="number formats, likewise")
-    take("--rivals", type=_words(()), default=[], help="first words of rivals' names, likewise")
+    take(
+        "--rivals",
+        type=_words(()),
+        default=[],
+        help="first words of rivals' names; -word: all but it",
+    )
     less = parser.add_mutually_exclusive_group()
     for option, kind in (("--no-time", "time"), ("--no-verify", "verify")):
         less.add_argument(

@@ -15,6 +15,7 @@ from typing import Any
 
 import torch
 from libraries import LIBRARIES
+from records import takes_part
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from bench.kernels import adamw, decode_attention, gemm, ops
@@ -61,7 +62,7 @@ def contenders(
     Args:
         case: Operation, shape, variant, dtype.
         vendor: The backend's own implementations, by operation.
-        wanted: First words of the rivals' names; empty means all.
+        wanted: Which rivals take part (`records.takes_part`).
         tuned: Whether torch.compile also searches for the best configuration, which takes long.
     """
     op = ops.get(case.op)
@@ -98,7 +99,7 @@ def contenders(
         if case.op in makers:
             make = functools.partial(_library, module, makers[case.op])
             rivals.append(Contender(module.partition("_kernel")[0], "library", make))
-    chosen = [one for one in rivals if not wanted or one.name.split()[0] in wanted]
+    chosen = [one for one in rivals if takes_part(one.name, wanted)]
     return [Contender("triton", "ours", given("triton")), *chosen]
 
 

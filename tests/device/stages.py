@@ -8,16 +8,24 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from book import Report, load
-from figures import missed
+from cases import figured
+from figures import missed, rivals_of
+from order import lacks
 from records import Record
+
+from bench.kernels.candidates import candidates
+from bench.kernels.costs import SPECS
+from bench.kernels.space import spell
 
 ROOT = Path(__file__).parents[2]
 HERE = Path(__file__).parent
+RESULTS = ROOT / "results"
+"""Where the project keeps its own."""
 LATEST = 20.0
 """Seconds by which a command that has a budget of its own is told to end before the stage does."""
 Command = tuple[str, ...]
@@ -121,34 +129,99 @@ def _kernels(*words: str) -> Commands:
     return commands
 
 
+SEARCHED = "autotune"
+"""The rival that is found by a search, which takes longer than all others together."""
+
+
+def _against_searched(place: Place, seconds: float) -> dict[str, Command] | str:
+    """Time what has a bound once more, where that rival had no part so far."""
+    report = report_of(place)
+    if report is None:
+        return Later("no kernel was timed")
+    ops = {one.op for one in report.records if SEARCHED in rivals_of(one.figure) and lacks(one, ())}
+    if not ops:
+        return f"{SEARCHED} had its part wherever a bound names it"
+    return _kernels("--no-verify", "--only", ",".join(sorted(ops)))(place, seconds)
+
+
 def _retimed(place: Place, seconds: float) -> dict[str, Command] | str:
     """Time what asks for an entry that the search has just changed: its record holds no more."""
     if not place.runs.get("table"):
         return "no search has changed a table"
-    return _kernels("--no-verify")(place, seconds)
+    return _kernels("--no-verify", f"--rivals=-{SEARCHED}")(place, seconds)
+
+
+@dataclass(frozen=True)
+class Promise:
+    """Configurations with a switch that no device has tried, of a key of an operation's variants.
+
+    ``facts``: what these tell of their cases, for candidates.
+    """
+
+    op: str
+    variants: tuple[str, ...]
+    key: str
+    switch: str
+    facts: Mapping[str, int]
+
+
+PROMISES = (
+    Promise(
+        "attention", ("causal_backward", "full_backward"), "attention_key_value", "one_pass",
+        {"head_dim": 128, "causal": 1, "seq": 4096},
+    ),
+    Promise("rmsnorm", ("forward", "add_forward"), "rmsnorm", "early", {"width": 4096}),
+)  # fmt: skip
+MOST = 6
+"""Configurations of a promise that are tried: those most like the present one."""
+
+
+def promised(place: Place) -> dict[str, Command]:
+    """A search for each promise, among its configurations alone, at the figures' largest and
+    smallest shapes. Takes no more than it needs: few are compiled."""
+    found = {}
+    for one in PROMISES:
+        dtype = SPECS[one.op].dtypes[0]
+        known = candidates(place.arch, one.key, dtype, one.facts)
+        chosen = [each for each in known[1:] if each.get(one.switch)][:MOST]
+        if not chosen:
+            continue
+        tasks = [task for task in figured() if task.op == one.op and task.variant in one.variants]
+        sizes = dict.fromkeys("x".join(map(str, task.shape)) for task in tasks)
+        shapes = dict.fromkeys((next(iter(sizes)), next(reversed(sizes))))
+        words = [word for name in one.variants for word in ("--variant", name)]
+        words += [word for shape in shapes for word in ("--shape", shape)]
+        words += [word for each in chosen for word in ("--config", spell(one.key, each))]
+        found[f"tune {one.op} {one.switch}"] = _search(place, one.op, dtype, words, 60.0)
+    return found
+
+
+def _search(place: Place, op: str, dtype: str, words: Sequence[str], seconds: float) -> Command:
+    given = ("--backend", place.backend, "--budget", f"{seconds:.0f}s", "--out")
+    where = (str(place.table.parent), "--results", str(place.out))
+    return place.bench("tune", op, "--dtype", dtype, *words, *given, *where)
 
 
 def _tune(place: Place, seconds: float) -> dict[str, Command] | str:
-    """A search for what missed its bound, at the shapes that missed it."""
+    """Searches for what a device has not tried, then for what missed its bound, at the shapes that
+    missed it."""
     report = report_of(place)
     if report is None:
         return Later("no kernel was timed")
+    commands = {k: v for k, v in promised(place).items() if k not in place.ended}
     groups: dict[tuple[str, str, str], list[Record]] = {}
     for record in report.records:
         if record.kind == "time" and record.status == "right" and missed(record):
             groups.setdefault((record.op, record.variant, record.dtype), []).append(record)
     groups = {key: one for key, one in groups.items() if f"tune {' '.join(key)}" not in place.ended}
-    if not groups:
+    if not groups and not commands:
         return "no kernel that was timed missed its bound, or there was a search for it"
-    each = max(1.0, (seconds - LATEST) / len(groups))
-    commands = {}
+    each = max(1.0, (seconds - LATEST) / (len(groups) + len(commands)))
     for (op, variant, dtype), group in groups.items():
         shapes = dict.fromkeys("x".join(map(str, one.shape)) for one in group)
-        words = [op, "--variant", variant, "--dtype", dtype, "--backend", place.backend]
-        words += ["--budget", f"{each:.0f}s"]
+        words = ["--variant", variant]
         words += [word for shape in shapes for word in ("--shape", shape)]
-        words += ["--out", str(place.table.parent), "--results", str(place.out)]
-        commands[f"tune {op} {variant} {dtype}"] = place.bench("tune", *words)
+        commands[f"tune {op} {variant} {dtype}"] = _search(place, op, dtype, words, each)
     return commands
 
 
@@ -191,23 +264,29 @@ def _training(place: Place) -> list[Command]:
 
 
 STAGES = [
-    Stage("kernels", "verify and time kernels", 40, 20, _kernels(), again=True),
-    Stage("tune", "search configurations for what missed its bound", 14, 60, _tune, again=True),
+    Stage(
+        "kernels", "verify and time kernels", 44, 20, _kernels(f"--rivals=-{SEARCHED}"), again=True,
+    ),
+    Stage("tune", "search configurations for what missed its bound", 13, 60, _tune, again=True),
     Stage("retime", "time what has another configuration", 8, 30, _retimed, again=True),
     Stage(
-        "slices", "layers of large models, and the memory of a step", 18, 60, _suite("slices"),
+        "slices", "layers of large models, and the memory of a step", 20, 60, _suite("slices"),
         suite="run slices", after=_training,
     ),
-    Stage("quick", "the suite of that name", 4, 30, _suite("quick"), suite="run quick"),
+    Stage(
+        "harness", "copies, generation, steps, overlap", 8, 40,
+        _suite(str(HERE / "harness.yaml")), suite=f"run {HERE / 'harness.yaml'}",
+    ),
     Stage(
         "certify", "certify this node", 6, 60, _suite("certify", "certify"),
         suite="certify certify",
     ),
-    Stage("itself", "certify it against itself", 6, 60, _against_itself),
     Stage(
-        "harness", "copies, generation, steps, overlap", 8, 45,
-        _suite(str(HERE / "harness.yaml")), suite=f"run {HERE / 'harness.yaml'}",
+        "searched", f"time against what torch.compile finds by a search ({SEARCHED})", 10, 90,
+        _against_searched, again=True,
     ),
+    Stage("quick", "the suite of that name", 4, 30, _suite("quick"), suite="run quick"),
+    Stage("itself", "certify it against itself", 6, 60, _against_itself),
     Stage("standard", "the suite of that name", 40, 900, _suite("standard"), suite="run standard"),
 ]  # fmt: skip
 """All stages, in their order."""
