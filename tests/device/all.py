@@ -24,6 +24,7 @@ import argparse
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import msgspec
@@ -96,6 +97,7 @@ def opened(path: Path, device: str, again: bool) -> State:
 
 def main() -> None:
     """Parse, look for a device, drive."""
+    start = time.monotonic()
     assert __doc__ is not None
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     add = parser.add_argument
@@ -138,7 +140,8 @@ def main() -> None:
     check = tuple(arguments.check)
     place = Place(out=out, device=device.name, backend=found.name, arch=arch, check=check)
     stages = [one for one in STAGES if not wanted or one.name in wanted]
-    sys.exit(Driver(stages, place, state, arguments.budget, archive).all())
+    left = arguments.budget - (time.monotonic() - start)  # to find a device takes its time, too
+    sys.exit(Driver(stages, place, state, left, archive).all())
 
 
 if __name__ == "__main__":

@@ -35,7 +35,7 @@ class Cell(msgspec.Struct, kw_only=True):
     ``samples`` calls. ``bytes`` is what a call moves where that is not the operation's own.
     """
 
-    family: str  # "ours" | "torch" | "library" | "vendor" | "ceiling"
+    family: str  # "ours" | "torch" | "library" | "vendor" | "ceiling" | "untried"
     status: str = "ok"
     reason: str = ""
     error: float | None = None

@@ -8,18 +8,16 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from book import Report, load
-from cases import figured
 from figures import missed, rivals_of
 from order import lacks
-from records import Record
+from promises import untried
+from records import OURS
 
-from bench.kernels.candidates import candidates
-from bench.kernels.costs import SPECS
 from bench.kernels.space import spell
 
 ROOT = Path(__file__).parents[2]
@@ -151,77 +149,47 @@ def _retimed(place: Place, seconds: float) -> dict[str, Command] | str:
     return _kernels("--no-verify", f"--rivals=-{SEARCHED}")(place, seconds)
 
 
-@dataclass(frozen=True)
-class Promise:
-    """Configurations with a switch that no device has tried, of a key of an operation's variants.
-
-    ``facts``: what these tell of their cases, for candidates.
-    """
-
-    op: str
-    variants: tuple[str, ...]
-    key: str
-    switch: str
-    facts: Mapping[str, int]
-
-
-PROMISES = (
-    Promise(
-        "attention", ("causal_backward", "full_backward"), "attention_key_value", "one_pass",
-        {"head_dim": 128, "causal": 1, "seq": 4096},
-    ),
-    Promise("rmsnorm", ("forward", "add_forward"), "rmsnorm", "early", {"width": 4096}),
-)  # fmt: skip
-MOST = 6
-"""Configurations of a promise that are tried: those most like the present one."""
-
-
-def promised(place: Place) -> dict[str, Command]:
-    """A search for each promise, among its configurations alone, at the figures' largest and
-    smallest shapes. Takes no more than it needs: few are compiled."""
-    found = {}
-    for one in PROMISES:
-        dtype = SPECS[one.op].dtypes[0]
-        known = candidates(place.arch, one.key, dtype, one.facts)
-        chosen = [each for each in known[1:] if each.get(one.switch)][:MOST]
-        if not chosen:
-            continue
-        tasks = [task for task in figured() if task.op == one.op and task.variant in one.variants]
-        sizes = dict.fromkeys("x".join(map(str, task.shape)) for task in tasks)
-        shapes = dict.fromkeys((next(iter(sizes)), next(reversed(sizes))))
-        words = [word for name in one.variants for word in ("--variant", name)]
-        words += [word for shape in shapes for word in ("--shape", shape)]
-        words += [word for each in chosen for word in ("--config", spell(one.key, each))]
-        found[f"tune {one.op} {one.switch}"] = _search(place, one.op, dtype, words, 60.0)
-    return found
-
-
-def _search(place: Place, op: str, dtype: str, words: Sequence[str], seconds: float) -> Command:
-    given = ("--backend", place.backend, "--budget", f"{seconds:.0f}s", "--out")
-    where = (str(place.table.parent), "--results", str(place.out))
-    return place.bench("tune", op, "--dtype", dtype, *words, *given, *where)
+def promised(arch: str, report: Report) -> dict[tuple[str, str, str], list[str]]:
+    """Of which operation, variant and dtype a configuration that no device had tried was faster
+    than the present one, and arguments of a search between these alone, at the shapes where it
+    was."""
+    found: dict[tuple[str, str, str], dict[tuple[str, str], None]] = {}
+    for record in report.records:
+        ours = record.cells.get(OURS)
+        tried = untried(arch, record.op, record.variant, record.dtype, record.shape)
+        for name, (key, chosen) in tried.items():
+            cell = record.cells.get(name)
+            if cell is None or cell.status != "ok" or ours is None:
+                continue
+            if cell.high and ours.low and cell.high < ours.low:
+                asked = found.setdefault((record.op, record.variant, record.dtype), {})
+                asked["--config", spell(key, chosen)] = None
+                asked["--shape", "x".join(map(str, record.shape))] = None
+    return {group: [word for pair in asked for word in pair] for group, asked in found.items()}
 
 
 def _tune(place: Place, seconds: float) -> dict[str, Command] | str:
-    """Searches for what a device has not tried, then for what missed its bound, at the shapes that
-    missed it."""
+    """Searches among what was faster when a device first tried it, then for what missed its bound,
+    at the shapes that missed it."""
     report = report_of(place)
     if report is None:
         return Later("no kernel was timed")
-    commands = {k: v for k, v in promised(place).items() if k not in place.ended}
-    groups: dict[tuple[str, str, str], list[Record]] = {}
+    wanted = {f"try {' '.join(one)}": (one, words)
+              for one, words in promised(place.arch, report).items()}  # fmt: skip
     for record in report.records:
         if record.kind == "time" and record.status == "right" and missed(record):
-            groups.setdefault((record.op, record.variant, record.dtype), []).append(record)
-    groups = {key: one for key, one in groups.items() if f"tune {' '.join(key)}" not in place.ended}
-    if not groups and not commands:
+            group = (record.op, record.variant, record.dtype)
+            _, words = wanted.setdefault(f"tune {' '.join(group)}", (group, []))
+            words += ["--shape", "x".join(map(str, record.shape))]
+    wanted = {name: one for name, one in wanted.items() if name not in place.ended}
+    if not wanted:
         return "no kernel that was timed missed its bound, or there was a search for it"
-    each = max(1.0, (seconds - LATEST) / (len(groups) + len(commands)))
-    for (op, variant, dtype), group in groups.items():
-        shapes = dict.fromkeys("x".join(map(str, one.shape)) for one in group)
-        words = ["--variant", variant]
-        words += [word for shape in shapes for word in ("--shape", shape)]
-        commands[f"tune {op} {variant} {dtype}"] = _search(place, op, dtype, words, each)
+    each = max(1.0, (seconds - LATEST) / len(wanted))
+    commands = {}
+    for name, ((op, variant, dtype), words) in wanted.items():
+        fixed = ["--variant", variant, "--dtype", dtype, "--backend", place.backend]
+        fixed += ["--budget", f"{each:.0f}s", "--out", str(place.table.parent)]
+        commands[name] = place.bench("tune", op, *fixed, *words, "--results", str(place.out))
     return commands
 
 
@@ -230,7 +198,7 @@ def _suite(suite: str, verb: str = "run") -> Commands:
 
     def commands(place: Place, seconds: float) -> dict[str, Command] | str:
         fixed = ("--out", str(place.out), "--executor", "local", "--backend", place.backend)
-        begun = place.runs.get(f"{verb} {suite}")
+        begun = place.runs.get(f"{verb} {Path(suite).stem}")
         if begun and state_of(place.out / begun) not in ("complete", ""):
             return {"go on": place.bench(verb, "--resume", begun, *fixed)}
         return {"begin": place.bench(verb, suite, *fixed)}
@@ -275,7 +243,7 @@ STAGES = [
     ),
     Stage(
         "harness", "copies, generation, steps, overlap", 8, 40,
-        _suite(str(HERE / "harness.yaml")), suite=f"run {HERE / 'harness.yaml'}",
+        _suite(str(HERE / "harness.yaml")), suite="run harness",
     ),
     Stage(
         "certify", "certify this node", 6, 60, _suite("certify", "certify"),

@@ -5,18 +5,20 @@ import sys
 import threading
 from pathlib import Path
 
+import msgspec
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "device"))
 
 import digests
 from book import Book, Report
-from cases import figured, plan
+from cases import plan
 from checking import Room, distinct, need
 from figures import missed, rivals_of, undecided
 from order import order
+from promises import untried
 from records import Cell, Record, takes_part
-from stages import STAGES, Later, Place, Stage, promised, shares
+from stages import STAGES, Later, Place, Stage, shares
 
 from bench.cli import certify_verb as certify
 from bench.cli import run_verb as run
@@ -272,7 +274,6 @@ def test_what_missed_its_bound_is_searched_for_once(tmp_path):
     good = record(timed("attention", "causal_backward"), rivals={"torch": 1.0})
     report = Report(environment={"device": "Acme One", "arch": "generic"}, records=[slow, good])
     Book(place.reference / "acme-one", report).write()
-    place.ended += promised(place)
     ((name, words),) = COMMANDS["tune"](place, 100.0).items()
     asked = tune.command.make_context("tune", list(words[4:])).params
     assert asked["ops"] == ("attention",)
@@ -306,26 +307,38 @@ def test_a_run_that_was_cut_short_is_gone_on_with(tmp_path, name):
         assert (asked()[1] is None) is whole, state
 
 
-def test_what_no_device_has_tried_is_searched_for_among_few(tmp_path):
+def test_what_no_device_has_tried_is_searched_for_where_it_was_faster(tmp_path):
     place = Place(tmp_path, "Acme One", "acme", ARCH)
-    found = promised(place)
-    assert list(found) == ["tune attention one_pass", "tune rmsnorm early"]
-    for (name, words), switch in zip(found.items(), ("one_pass", "early"), strict=True):
-        asked = tune.command.make_context("tune", list(words[4:])).params
-        (op,) = asked["ops"]
-        chosen = [space.parse(one, space.keys_of(op)) for one in asked["only"]]
-        assert 1 <= len(chosen) <= 6, name
-        assert all(constants[switch] for _, constants in chosen)
-        assert set(asked["variants"]) <= set(SPECS[op].variants)
-        known = {"x".join(map(str, one.shape)) for one in figured() if one.op == op}
-        assert asked["shapes"]
-        assert set(asked["shapes"]) <= known
-    Book(place.reference / "one", Report(environment={"device": "Acme One", "arch": ARCH})).write()
-    assert list(COMMANDS["tune"](place, 100.0)) == list(found)
-    place.ended += found
+    tasks = [timed("attention", "full_backward"), timed("rmsnorm", "forward")]
+    known = []
+    for task in tasks:
+        named = untried(ARCH, task.op, task.variant, task.dtype, task.shape)
+        assert 1 <= len(named) <= 2
+        quick, *others = named
+        mine = record(task, rivals={"torch": 2.0, "compile": 2.0, "liger": 2.0})
+        for name in named:
+            mine.cells[name] = msgspec.structs.replace(mine.cells["triton"], family="untried")
+        if task.op == "attention":
+            cell = mine.cells[quick]
+            cell.seconds, cell.low, cell.high = 0.5, 0.499, 0.501
+            # Who is wrong is not searched for, however fast.
+            for name in others:
+                mine.cells[name] = msgspec.structs.replace(cell, status="wrong")
+        assert mine.best()[0] != quick  # no rival, no bound
+        known.append(mine)
+    report = Report(environment={"device": "Acme One", "arch": ARCH}, records=known)
+    Book(place.reference / "one", report).write()
+    ((name, words),) = COMMANDS["tune"](place, 100.0).items()
+    assert name == "try attention full_backward bf16"
+    asked = tune.command.make_context("tune", list(words[4:])).params
+    (chosen,) = (space.parse(one, space.keys_of("attention")) for one in asked["only"])
+    assert chosen[1]["one_pass"] == 1
+    assert asked["shapes"] == ("x".join(map(str, tasks[0].shape)),)
+    place.ended.append(name)
     assert "there was a search" in COMMANDS["tune"](place, 100.0)
     # Where there are no such kernels there is nothing to try of them.
-    assert list(promised(Place(tmp_path, "Acme One", "acme", "gfx942"))) == ["tune rmsnorm early"]
+    assert untried("gfx942", "attention", "full_backward", "bf16", tasks[0].shape) == {}
+    assert untried(None, "rmsnorm", "forward", "bf16", tasks[1].shape) == {}
 
 
 def test_a_node_is_certified_against_itself_when_it_was_certified_whole(tmp_path):
