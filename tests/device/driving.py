@@ -17,7 +17,7 @@ import msgspec
 from archive import TABLES, pack
 from book import replace
 from report import table
-from stages import RESULTS, ROOT, Command, Later, Place, Stage, report_of, shares, state_of
+from stages import RESULTS, ROOT, Command, Later, Place, Stage, shares, state_of
 
 from bench.errors import Exit
 from bench.host import die_with_parent
@@ -86,7 +86,8 @@ class Driver:
             for number, stage in enumerate(waiting):
                 given = shares(waiting[number:], self.end - time.monotonic())
                 if stage.name not in given:
-                    self._keep(stage, Done(state="not begun", why="no time was left"))
+                    if stage.name not in known:  # else that stands
+                        self._keep(stage, Done(state="not begun", why="no time was left"))
                     continue
                 say(f"\n=== {stage.name}: {stage.about}, {given[stage.name]:.0f} s")
                 done = self._do(stage, given[stage.name])
@@ -145,9 +146,8 @@ class Driver:
             told.state, told.why = "failed", f"exit code {int(worst)}"
         elif late:
             told.state, told.why = "cut short", "its time was over"
-        report = report_of(self.place) if stage.name in ("kernels", "retime") else None
-        if told.state == "done" and report is not None and report.missing:
-            told.state, told.why = "cut short", f"{len(report.missing)} tasks are not measured"
+        if told.state == "done" and (left := stage.left(self.place)):
+            told.state, told.why = "cut short", f"{left} tasks are not measured"
         return told
 
     def _run(

@@ -263,6 +263,23 @@ def test_no_budget_is_overdrawn_and_kernels_get_most(budget):
     assert all(given[one.name] >= one.least for one in STAGES if one.name in given)
 
 
+def test_a_stage_of_bounds_is_done_when_they_are_timed(tmp_path):
+    place = Place(tmp_path, "Acme One", "acme", "generic")
+    left = {one.name: one.left for one in STAGES}
+    asked = [timed("rope", "forward"), next(one for one in plan() if one.kind == "verify")]
+    report = Report(environment={"device": "Acme One"}, missing=[one.name for one in asked])
+    Book(place.reference / "one", report).write()
+    assert (left["kernels"](place), left["verify"](place)) == (1, 2)
+    report.missing = report.missing[1:]
+    Book(place.reference / "one", report).write()
+    assert (left["kernels"](place), left["verify"](place), left["slices"](place)) == (0, 1, 0)
+
+
+def test_ten_minutes_have_room_for_what_matters_most():
+    given = shares(STAGES, 520)
+    assert list(given) == ["kernels", "tune", "retime", "slices", "harness", "verify"]
+
+
 COMMANDS = {one.name: one.commands for one in STAGES}
 
 
