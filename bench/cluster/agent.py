@@ -195,7 +195,10 @@ class Agent:
             # Nodes that share a machine pass every step together; others only have their own.
             every = range(*order.steps) if len(order.beside) > 1 else sorted(by_step)
             for step in every:
-                await self._meeting.barrier(step)
+                lost = await self._meeting.barrier(step)
+                if lost and order.in_step:
+                    self._fall_out(order, lost)
+                    break
                 await asyncio.gather(*(self._visit(order, v) for v in by_step.get(step, [])))
         except asyncio.CancelledError:
             raise
@@ -208,6 +211,13 @@ class Agent:
         finally:
             await self._look_again(order.stage, wanted)
             self._outbox.finish()
+
+    def _fall_out(self, order: Order, lost: str) -> None:
+        """Measure no more of a stage whose rounds nobody keeps apart: the driver asks again."""
+        keeper = order.names[order.beside[0]]
+        said = f"node {keeper} was lost: {lost}"
+        self.event("warning", f"it fell out of step and waits for another turn: {said}")
+        self._meeting.hang_up()  # nobody must wait for this node's visits
 
     async def _visit(self, order: Order, visit: Visit) -> None:
         """Take part in a visit: the agent of its first node leads."""

@@ -181,12 +181,12 @@ class _Run:
         self.journal.save()
 
     def _collect(self) -> None:
-        """End the stage, and keep what its agents still hold."""
-        with _deaf():  # a second Ctrl-C must not leave ranks behind
-            self.executor.cancel()
-            for page in self.executor.drain():
-                self.journal.write(page)
-                self._count(page)
+        """End the stage, and keep what its agents still hold; the run ends then."""
+        _ignore_interrupts()
+        self.executor.cancel()
+        for page in self.executor.drain():
+            self.journal.write(page)
+            self._count(page)
 
     def _stage(self, stage: Stage) -> None:
         began = self.executor.clock.now()
@@ -272,36 +272,34 @@ def _now() -> str:
     return datetime.now(timezone.utc).isoformat(timespec="seconds")
 
 
+INTERRUPTS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+"""What ends a run: flushed, and with nobody left behind. The last comes when the terminal is gone,
+as when a connection breaks."""
+
+
 @contextlib.contextmanager
 def _terminable() -> Iterator[None]:
-    """SIGTERM ends a run as Ctrl-C does: flushed, and with nobody left behind."""
+    """All of `INTERRUPTS` end a run as Ctrl-C does, but for those ignored, as by ``nohup``."""
 
     def interrupt(number: int, frame: object) -> None:
         raise KeyboardInterrupt
 
-    try:
-        old = signal.signal(signal.SIGTERM, interrupt)
-    except ValueError:  # not the main thread: whoever runs us there handles signals
-        yield
-        return
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, old)
-
-
-@contextlib.contextmanager
-def _deaf() -> Iterator[None]:
-    """Ignore further interrupts while cleaning up."""
-    try:
-        old = signal.signal(signal.SIGINT, signal.SIG_IGN)
-    except ValueError:
-        yield
-        return
+    minded = [one for one in INTERRUPTS if signal.getsignal(one) != signal.SIG_IGN]
+    old: dict[int, Any] = {}
+    with contextlib.suppress(ValueError):  # not the main thread: who runs us there handles them
+        old = {number: signal.signal(number, interrupt) for number in minded}
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, old)
+        for number, before in old.items():
+            signal.signal(number, before)
+
+
+def _ignore_interrupts() -> None:
+    """Ignore further ones, until `_terminable` ends: a second one must not leave ranks behind."""
+    with contextlib.suppress(ValueError):
+        for number in INTERRUPTS:
+            signal.signal(number, signal.SIG_IGN)
 
 
 def new_run_id(suite: str) -> str:

@@ -66,6 +66,7 @@ class Lead:
                     self._empty(job, "missing", gone)
             self._home.progress(1, "")
         self._tell("close")
+        self._meeting.over(self._visit.id)
         await self._party.close()
 
     async def _arrival(self, node: int) -> None:

@@ -35,8 +35,8 @@ class Order(msgspec.Struct, kw_only=True):
     ``steps`` is the range of the stage's step numbers, which are unique in a run;
     ``beside`` are the nodes that keep step with each other, this one included and their leader
     first: those on the same physical machine, or all where the suite asks for rounds together
-    (then only the leader is told of all); ``offset`` is seconds since the run began when the order
-    was sent.
+    (``in_step``; then only the leader is told of all); ``offset`` is seconds since the run began
+    when the order was sent.
     """
 
     node: int
@@ -47,6 +47,7 @@ class Order(msgspec.Struct, kw_only=True):
     names: dict[int, str]
     addresses: dict[int, str]
     beside: list[int]
+    in_step: bool = False
     offset: float
     seed: int
     provenance: Provenance

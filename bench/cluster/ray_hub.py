@@ -211,7 +211,9 @@ class RayHub(Hub):
             _, refs = self._ray.wait(refs, num_returns=len(refs), timeout=1.0)
 
     def drop(self, node: int) -> None:
-        self._actors[node].cancel.remote()
+        self._gone.add(node)
+        with contextlib.suppress(Exception):  # it is dead, or Ray is: what matters is that it ends
+            self._actors[node].cancel.remote()
         self._pulls = {ref: pull for ref, pull in self._pulls.items() if pull[0] != node}
 
     def joined(self) -> list[str]:

@@ -19,6 +19,12 @@ Current thread 0x00007f0000000002 (most recent call first):
 """
 
 
+NAMELESS = (
+    "[W1127 07:05:09.706057038 socket.cpp:207] [c10d] The hostname of the client socket cannot be "
+    "retrieved. err=-3"
+)
+
+
 @pytest.mark.parametrize(
     ("log", "said"),
     [
@@ -27,6 +33,8 @@ Current thread 0x00007f0000000002 (most recent call first):
             'in File "/opt/bench/workloads/collectives.py", line',
         ),
         ("warming up\nout of streams\n\n", "it said: out of streams"),
+        (f"out of streams\n{NAMELESS}\n", "it said: out of streams"),
+        (f"{NAMELESS}\n", ""),
         ("", ""),
     ],
 )
