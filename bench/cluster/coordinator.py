@@ -50,8 +50,12 @@ class Coordinator:
         self.address = f"{address}:{port}"
 
     async def begin(self, order: Order) -> None:
-        """Dial everyone whom this node will follow in the stage."""
+        """Dial everyone whom this node will follow in the stage.
+
+        Who was lost in an earlier one may be back, or its link may be: it has a part in this one.
+        """
         self._order = order
+        self._lost.clear()
         leaders = {visit.members[0][0] for visit in order.visits}
         if len(order.beside) > 1:
             leaders.add(order.beside[0])
