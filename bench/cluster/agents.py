@@ -19,7 +19,7 @@ from ..records import Node, Provenance, Row
 from .describe import passed_over
 from .executor import Done, Event, Executor, Page
 from .listening import Listening
-from .orders import Order, Visit
+from .orders import Blow, Order, Visit
 from .plan import Job, Plan, Stage, schedules_of, steps
 from .wire import Clock
 
@@ -49,6 +49,10 @@ class Hub(Protocol):
     def poll(self, timeout: float) -> list[Arrived]:
         """Pages and losses of nodes whose stage runs, waiting at most ``timeout`` seconds."""
         ...
+
+    def revive(self, node: int) -> Node | None:
+        """Start the agent of a lost node anew, and ask it what it carries; None: it is away."""
+        return None
 
     def joined(self) -> list[str]:
         """Names of nodes that came after `nodes` was asked, each told once."""
@@ -96,6 +100,7 @@ class AgentExecutor(Executor):
         self._seed = seed
         self._inventory: Inventory | None = None
         self._lost: dict[int, str] = {}
+        self._moved: dict[int, str] = {}
         self._pending: dict[Key, tuple[Visit, Job]] = {}
         self._running: set[int] = set()
         self._rows: list[Row] = []
@@ -150,7 +155,7 @@ class AgentExecutor(Executor):
             plan.schedules[block.schedule].arguments.get("together") is not None
             for block in stage.blocks
         )
-        addresses = {i: node.address for i, node in enumerate(inventory.nodes)}
+        addresses = {i: node.address for i, node in enumerate(inventory.nodes)} | self._moved
         self._running = set()
         for node, mine in visits.items():
             met = {n for visit in mine for n, _ in visit.members}
@@ -178,9 +183,19 @@ class AgentExecutor(Executor):
                 seed=self._seed,
                 provenance=self.provenance,
                 chips=self._chips,
+                blows=self._blows(stage, node),
             )
             self._running.add(node)
             self.hub.start(node, order)
+
+    def _blows(self, stage: Stage, node: int) -> list[Blow]:
+        assert self._inventory is not None
+        mine = self._inventory.ranks_of(node)
+        return [
+            Blow(one.after, None if one.whole_node else one.rank - mine.start)
+            for one in stage.strikes
+            if one.rank in mine
+        ]
 
     def _make_visit(
         self,
@@ -236,9 +251,10 @@ class AgentExecutor(Executor):
                 page = decoder.decode(arrived.page)
                 for row in page.rows:
                     self._pending.pop((row.case, row.group, row.repeat), None)
-                for event in page.events:
+                for number, event in enumerate(page.events):
                     if event.kind == "agent-lost":  # it says so itself, and holds more pages
                         failed.setdefault(arrived.node, event.text)
+                        page.events[number] = msgspec.structs.replace(event, place=arrived.node)
                 if arrived.ended:
                     self._running.discard(arrived.node)
                     if arrived.node in failed:
@@ -256,6 +272,22 @@ class AgentExecutor(Executor):
         if self._rows:
             yield Page(rows=self._rows)
             self._rows = []
+
+    def revive(self) -> Page:
+        """Take back every lost node that can be reached again and carries what it did before."""
+        assert self._inventory is not None
+        events = []
+        for node in sorted(self._lost):
+            before = self._inventory.nodes[node]
+            found = self.hub.revive(node) if before.devices else None
+            if found is None or _what(found) != _what(before):
+                continue
+            del self._lost[node]
+            self._moved[node] = found.address
+            text, now = "its agent was started anew", self.clock.now()
+            name = before.name
+            events.append(Event(time=now, kind="agent-back", text=text, node=name, place=node))
+        return Page(events=events)
 
     def cancel(self) -> None:
         """End the running stage everywhere."""
@@ -281,7 +313,8 @@ class AgentExecutor(Executor):
         self._running.discard(node)
         self._lost.setdefault(node, reason)
         name = self._inventory.name(node)
-        event = Event(time=self.clock.now(), kind="agent-lost", text=reason, node=name)
+        now = self.clock.now()
+        event = Event(time=now, kind="agent-lost", text=reason, node=name, place=node)
         return Page(events=[event])
 
     def _joined(self, name: str) -> Event:
@@ -320,6 +353,11 @@ def _complete(job: Job, group: int, ranks: list[int], repeat: int, done: Done) -
     if not len(done):
         return False
     return all((case, one, repeat) in done for case, one in job.rows(group, ranks))
+
+
+def _what(node: Node) -> tuple[str, list[tuple[int, str]]]:
+    """What a node must be to go on as the same one."""
+    return node.machine, [(device.index, device.serial) for device in node.devices]
 
 
 def _provenance(inventory: Inventory) -> Provenance:
