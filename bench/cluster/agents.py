@@ -21,7 +21,7 @@ from .executor import Done, Event, Executor, Page
 from .listening import Listening
 from .ordering import Ordering
 from .orders import Order, Visit
-from .plan import Job, Plan, Stage, schedules_of, steps
+from .plan import Job, Plan, Stage, Strike, schedules_of, steps
 from .wire import Clock
 
 
@@ -50,6 +50,10 @@ class Hub(Protocol):
     def poll(self, timeout: float) -> list[Arrived]:
         """Pages and losses of nodes whose stage runs, waiting at most ``timeout`` seconds."""
         ...
+
+    def revive(self, node: int) -> Node | None:
+        """Start the agent of a lost node anew, and ask it what it carries; None: it is away."""
+        return None
 
     def joined(self) -> list[str]:
         """Names of nodes that came after `nodes` was asked, each told once."""
@@ -100,6 +104,7 @@ class AgentExecutor(Executor):
         self._seed = seed
         self._inventory: Inventory | None = None
         self._lost: dict[int, str] = {}
+        self._moved: dict[int, str] = {}
         self._pending: dict[Key, tuple[Visit, Job]] = {}
         self._ordering: Ordering | None = None
         self._running: set[int] = set()
@@ -137,6 +142,7 @@ class AgentExecutor(Executor):
             seed=self._seed,
             provenance=self.provenance,
             chips=self._chips,
+            moved=dict(self._moved),
         )
         visits: list[Visit] = []
         first_step, limit = self._step, 0.0
@@ -169,7 +175,7 @@ class AgentExecutor(Executor):
             self._step += 1
         self._limit = limit
         self._running = set()
-        self._send(visits, first_step)
+        self._send(visits, first_step, stage.strikes)
 
     def _noted(self, visit: Visit, jobs: list[Job]) -> bool:
         """Note what a visit will give, or what is missing; whether it can be asked for."""
@@ -185,10 +191,12 @@ class AgentExecutor(Executor):
         """A member that is lost; None if there is none."""
         return next((node for node, _ in visit.members if node in self._lost), None)
 
-    def _send(self, visits: list[Visit], first_step: int) -> None:
+    def _send(
+        self, visits: list[Visit], first_step: int, strikes: Sequence[Strike] = ()
+    ) -> None:
         assert self._ordering is not None
         span = first_step, self._step
-        for order in self._ordering.orders(visits, span, self.clock.now()):
+        for order in self._ordering.orders(visits, span, self.clock.now(), strikes):
             self._running.add(order.node)
             self.hub.start(order.node, order)
 
@@ -247,9 +255,10 @@ class AgentExecutor(Executor):
                 page = decoder.decode(arrived.page)
                 for row in page.rows:
                     self._pending.pop((row.case, row.group, row.repeat), None)
-                for event in page.events:
+                for number, event in enumerate(page.events):
                     if event.kind == "agent-lost":  # it says so itself, and holds more pages
                         failed.setdefault(arrived.node, event.text)
+                        page.events[number] = msgspec.structs.replace(event, place=arrived.node)
                 if arrived.ended:
                     self._running.discard(arrived.node)
                     if arrived.node in failed:
@@ -259,6 +268,22 @@ class AgentExecutor(Executor):
                 for node in sorted(self._running):
                     yield self._lose(node, "did not end the stage in time")
             yield Page(events=[self._joined(name) for name in self.hub.joined()])
+
+    def revive(self) -> Page:
+        """Take back every lost node that can be reached again and carries what it did before."""
+        assert self._inventory is not None
+        events = []
+        for node in sorted(self._lost):
+            before = self._inventory.nodes[node]
+            found = self.hub.revive(node) if before.devices else None
+            if found is None or _what(found) != _what(before):
+                continue
+            del self._lost[node]
+            self._moved[node] = found.address
+            text, now = "its agent was started anew", self.clock.now()
+            name = before.name
+            events.append(Event(time=now, kind="agent-back", text=text, node=name, place=node))
+        return Page(events=events)
 
     def cancel(self) -> None:
         """End the running stage everywhere."""
@@ -285,7 +310,8 @@ class AgentExecutor(Executor):
         self._lost.setdefault(node, reason)
         self.hub.drop(node)  # one that was only away works on, beside the others
         name = self._inventory.name(node)
-        event = Event(time=self.clock.now(), kind="agent-lost", text=reason, node=name)
+        now = self.clock.now()
+        event = Event(time=now, kind="agent-lost", text=reason, node=name, place=node)
         return Page(events=[event])
 
     def _joined(self, name: str) -> Event:
@@ -324,6 +350,11 @@ def _complete(job: Job, group: int, ranks: list[int], repeat: int, done: Done) -
     if not len(done):
         return False
     return all((case, one, repeat) in done for case, one in job.rows(group, ranks))
+
+
+def _what(node: Node) -> tuple[str, list[tuple[int, str]]]:
+    """What a node must be to go on as the same one."""
+    return node.machine, [(device.index, device.serial) for device in node.devices]
 
 
 def _provenance(inventory: Inventory) -> Provenance:

@@ -64,6 +64,7 @@ def execute(
     observer: Observer | None = None,
     resume: tuple[Header, Done, float] | None = None,
     campaign: Campaign | None = None,
+    revive: bool = False,
 ) -> Finished:
     """Run a suite to its end. Closes the executor.
 
@@ -79,6 +80,7 @@ def execute(
         resume: The header of a run to continue, which rows it has, and the time of its last one.
         campaign: Asked for every stage when its turn comes. The suite is what it draws on: it is
             planned as a whole first, so that a mistake in a later stage is told at once.
+        revive: Before the campaign is asked, take back nodes that were lost and are there again.
 
     Raises:
         InfraError: nothing can be measured or written. What was measured before is in the run's
@@ -108,7 +110,7 @@ def execute(
         watcher.begin(header, whole, inventory, journal.folder)
         following = Following(campaign, suite, chips) if campaign is not None else None
         try:
-            run.go(offset, following)
+            run.go(offset, following, revive)
         except InfraError as error:
             verb = "certify" if campaign is not None else "run"
             then = f"then go on with `hengsuan {verb} --resume {journal.folder}`"
@@ -138,7 +140,7 @@ class _Run:
         self.counts: Counter[Status] = Counter()
         self.lost: list[str] = []
 
-    def go(self, offset: float, following: Following | None) -> None:
+    def go(self, offset: float, following: Following | None, revive: bool) -> None:
         header = self.journal.header
         self.executor.clock = Clock(offset)
         state: RunState = "failed"
@@ -146,6 +148,8 @@ class _Run:
             for stage in self.plan.stages:
                 self._stage(stage)
             while following is not None:
+                if revive:
+                    self._revive()
                 grown = following.grown(self.plan, self.inventory, self.journal.folder)
                 if grown is None:
                     break
@@ -165,6 +169,14 @@ class _Run:
             with contextlib.suppress(InfraError):  # a full disk has been said already
                 self.journal.save()
             self.observer.end(state, self.counts)
+
+    def _revive(self) -> None:
+        """The campaign reads from the header which nodes are there."""
+        page = self.executor.revive()
+        if page.events:
+            self.journal.write(page)
+            self.observer.page(page)
+            self.journal.save()
 
     def _grow(self, grown: Plan) -> None:
         """Rows of a new stage need its cases in the header first."""

@@ -116,7 +116,7 @@ class Lead:
             own = asyncio.create_task(self._party.open(store))
         else:
             work = self._order.jobs[self._visit.block][job]
-            own = asyncio.create_task(self._party.run(work, self._order.seed))
+            own = asyncio.create_task(self._party.run(work, self._order.seed, self._home.clock))
         answers = [asyncio.create_task(self._answer(node, command)) for node in self._members]
         tasks = [own, *answers]
         if await until_explained(tasks, lambda task: task.result()):

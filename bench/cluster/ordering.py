@@ -9,13 +9,14 @@ import msgspec
 from ..configs import Chip
 from ..inventory import Inventory
 from ..records import Provenance
-from .orders import Order, Visit
-from .plan import Job
+from .orders import Blow, Order, Visit
+from .plan import Job, Strike
 
 
 class Ordering(msgspec.Struct, kw_only=True, frozen=True):
     """What all orders of a stage have in common. ``in_step``: its groups are measured together, or
-    alone, for which nodes must pass rounds together."""
+    alone, for which nodes must pass rounds together. ``moved``: where agents are that were started
+    anew since the inventory was made."""
 
     inventory: Inventory
     stage: str
@@ -24,6 +25,7 @@ class Ordering(msgspec.Struct, kw_only=True, frozen=True):
     seed: int
     provenance: Provenance
     chips: dict[str, Chip]
+    moved: dict[int, str] = {}
 
     def members(self, ranks: Sequence[int]) -> list[tuple[int, list[int]]]:
         """(node, places of its devices) of these ranks, the lowest node first."""
@@ -34,7 +36,11 @@ class Ordering(msgspec.Struct, kw_only=True, frozen=True):
         return sorted(found.items())
 
     def orders(
-        self, visits: Sequence[Visit], steps: tuple[int, int], offset: float
+        self,
+        visits: Sequence[Visit],
+        steps: tuple[int, int],
+        offset: float,
+        strikes: Sequence[Strike] = (),
     ) -> Iterator[Order]:
         """An order for every node that has a part in these visits.
 
@@ -42,9 +48,10 @@ class Ordering(msgspec.Struct, kw_only=True, frozen=True):
             visits: In the order of their steps.
             steps: The range of step numbers that they lie in.
             offset: Seconds since the run began.
+            strikes: Failures that are asked for; each node is told of its own.
         """
         by_node = _by_node(visits)
-        nodes = self.inventory.nodes
+        addresses = {n: one.address for n, one in enumerate(self.inventory.nodes)} | self.moved
         for node, mine in by_node.items():
             beside = self._beside(node, by_node)
             met = {n for visit in mine for n, _ in visit.members} | set(beside)
@@ -55,14 +62,23 @@ class Ordering(msgspec.Struct, kw_only=True, frozen=True):
                 visits=mine,
                 steps=steps,
                 names={n: self.inventory.name(n) for n in met},
-                addresses={n: nodes[n].address for n in met},
+                addresses={n: addresses[n] for n in met},
                 beside=beside,
                 in_step=self.in_step,
                 offset=offset,
                 seed=self.seed,
                 provenance=self.provenance,
                 chips=self.chips,
+                blows=self._blows(node, strikes),
             )
+
+    def _blows(self, node: int, strikes: Sequence[Strike]) -> list[Blow]:
+        mine = self.inventory.ranks_of(node)
+        return [
+            Blow(one.after, None if one.whole_node else one.rank - mine.start)
+            for one in strikes
+            if one.rank in mine
+        ]
 
     def _beside(self, node: int, by_node: Mapping[int, object]) -> list[int]:
         """The nodes that keep step with one."""

@@ -29,6 +29,13 @@ class Visit(msgspec.Struct, kw_only=True, frozen=True):
     ranks: list[int] = []
 
 
+class Blow(msgspec.Struct, frozen=True):
+    """A `Strike` as its node is told of it: ``device`` is a place; None: the whole node."""
+
+    after: float
+    device: int | None = None
+
+
 class Order(msgspec.Struct, kw_only=True):
     """A stage for one agent: its name, its visits, and how to reach those it meets there.
 
@@ -36,7 +43,7 @@ class Order(msgspec.Struct, kw_only=True):
     ``beside`` are the nodes that keep step with each other, this one included and their leader
     first: those on the same physical machine, or all where the suite asks for rounds together
     (``in_step``; then only the leader is told of all); ``offset`` is seconds since the run began
-    when the order was sent.
+    when the order was sent; ``blows`` are the failures that are asked for on this node.
     """
 
     node: int
@@ -52,3 +59,4 @@ class Order(msgspec.Struct, kw_only=True):
     seed: int
     provenance: Provenance
     chips: dict[str, Chip] = {}
+    blows: list[Blow] = []

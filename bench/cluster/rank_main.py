@@ -139,6 +139,7 @@ class Rank:
             arch=None if self.backend.triton else self.backend.arch(self.device),
             chip=self.chip,
             seed=command.seed,
+            zero=command.zero,
         )
         before = self._now()
         bench = make(command.benchmark, command.axes)

@@ -241,7 +241,9 @@ class RankProcess:
             try:
                 text = await reader.readline()
                 reply = self._decoder.decode(text) if text else None
-            except (OSError, ValueError) as error:
+            except OSError:  # reset: it ended before it had read all that was sent to it
+                reply = None
+            except ValueError as error:
                 self._replies.put_nowait(RankLost(f"broke the protocol: {error}"))
                 return
             if reply is None:

@@ -164,6 +164,7 @@ REASONS: dict[str, str] = {
     "{=} has no group 'step'": "{0} 没有组 'step'",
     "path {=} is not on every node: it must be shared storage": "路径 {0} 并非各节点都有：必须是共享存储",
     "path {=} has no room for two checkpoints of {=}": "路径 {0} 容不下 {1} 的两个检查点",
+    "{#} ranks cannot share the {#} sequence(s) of a step: a larger batch has one for each": "{0} 个进程分不了一步的 {1} 条序列：增大 batch，使每个进程都有一条",
     "{#} of {#} steps are done": "{1} 步中已完成 {0} 步",
     "{#} of {#} steps were done": "{1} 步中完成了 {0} 步",
     "losses of steps that were done again differ by {#}: what was restored is not what was saved": "重做的训练步损失相差 {0}：恢复的与保存的不一致",
