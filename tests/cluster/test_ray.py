@@ -15,6 +15,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 from processes import agents
 from runs import findings, run, suite
 
+pytestmark = pytest.mark.forked
 ray = pytest.importorskip("ray", reason="Ray is not installed")
 
 from bench.cluster.agent import AgentSpec, new_token  # noqa: E402
