@@ -5,7 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from . import benchmarks, configurations, formats, metrics, scores, states, variables, verbs
+from . import (
+    benchmarks,
+    configurations,
+    formats,
+    metrics,
+    modules,
+    scores,
+    states,
+    variables,
+    verbs,
+)
 from .markdown import sections
 
 PAGES: dict[str, tuple[str, Callable[[], str]]] = {
@@ -20,6 +30,7 @@ PAGES: dict[str, tuple[str, Callable[[], str]]] = {
         configurations.page,
     ),
     "environment.md": ("environment variables", variables.page),
+    "modules.md": ("every module of the code, for who changes it", modules.page),
 }
 """File → what it is about, and what writes it."""
 MARK = "<!-- Written by `make docs` from the code; changes belong there. -->"
@@ -42,10 +53,3 @@ def write(folder: Path) -> None:
             path.unlink()
     for name, text in made.items():
         (folder / name).write_text(text, encoding="utf-8")
-
-
-def stale(folder: Path) -> list[str]:
-    """The pages that are not what the code says."""
-    made = pages()
-    there = {path.name: path.read_text(encoding="utf-8") for path in folder.glob("*.md")}
-    return sorted(name for name in made.keys() | there.keys() if made.get(name) != there.get(name))

@@ -14,7 +14,7 @@ from gloo_ranks import RULE, context
 from bench.cli import cli
 from bench.cluster.planning import plan
 from bench.configs import load_chips, suite_from_text
-from bench.documentation import sessions
+from bench.documentation import modules, sessions
 from bench.inventory import Inventory
 from bench.records import DeviceGroup
 from bench.workloads.runner import run
@@ -40,7 +40,7 @@ def name_of(path):
 def commands():
     """Every command line of the documents that begins with ``hengsuan``, and where it stands."""
     found = {}
-    for path in WRITTEN:
+    for path in (*WRITTEN, ROOT / "CONTRIBUTING.md"):
         inline = re.findall(r"`(hengsuan [^`\n]+)`", text_of(path))
         shell = [line.split(" #")[0] for block in blocks(path, "sh") for line in block.splitlines()]
         for one in (*inline, *shell):
@@ -182,6 +182,46 @@ def test_both_readmes_say_the_same():
     for command in ("make bench", "make test", "certify --sim sim-rack-16", "run quick --cluster"):
         assert command in english
         assert command in chinese
+
+
+@pytest.mark.parametrize("path", [*WRITTEN, ROOT / "CONTRIBUTING.md"], ids=name_of)
+def test_make_has_what_documents_ask_of_it(path):
+    makefile = text_of(ROOT / "Makefile")
+    targets = set(re.findall(r"^([a-z-]+)(?: [a-z-]+)*:", makefile, re.MULTILINE))
+    known = set(re.findall(r"\$\((?:or |subst [^)]*\$\(comma\), ,\$\()?([A-Z]+)\b", makefile))
+    inline = re.findall(r"`make ([^`]+)`", text_of(path))
+    shell = [line for block in blocks(path, "sh") for line in block.splitlines()]
+    typed = [line.split(" #")[0][5:] for line in shell if line.startswith("make ")]
+    for target, *given in map(str.split, (*inline, *typed)):
+        assert target in targets, f"{name_of(path)}: make {target}"
+        for word in given:
+            assert word.split("=")[0] in known, f"{name_of(path)}: make {target} {word}"
+
+
+def test_contributing_names_what_there_is():
+    """Folders and modules exist, the floors are those that lint holds, no folder is left out."""
+    text = text_of(ROOT / "CONTRIBUTING.md")
+    named = re.findall(r"`([\w.]+/[\w./*<>-]+)`", text)
+    assert len(named) > 60
+    roots = (ROOT, ROOT / "bench", ROOT / "kernels")
+    for one in named:
+        pattern = re.sub(r"<[^>]*>|[A-Z]{2,}\b", "*", one).rstrip("/")
+        assert any(next(root.glob(pattern), None) for root in roots), f"no {one}"
+    (drawn,) = re.findall(r"<!-- floors -->\n```text\n(.*?)```", text, re.DOTALL)
+    project = text_of(ROOT / "pyproject.toml")
+    (layers,) = re.findall(r'type = "layers"\nlayers = \[\n(.*?)\]', project, re.DOTALL)
+    held = [re.findall(r"bench\.(\w+)", line) for line in layers.splitlines()]
+    assert [line.split(" · ") for line in drawn.splitlines()] == held
+    house = text[text.index("## The house") : text.index("## Documents")]
+    rows = re.findall(r"^\| (`[^|]*) \| [^|]* \| ([^|]*?) ?\|$", house, re.MULTILINE)
+    told = set()
+    for place, begin in rows:
+        found = {one.rstrip("/").removesuffix("/*.py") for one in re.findall(r"`(.*?)`", place)}
+        told |= found
+        for module in re.findall(r"`([\w/.]+\.py)`", begin):
+            assert any((ROOT / one / module).exists() for one in found), f"{place}: no {module}"
+    folders = {name for name, folder in modules.folders() if len(list(folder.glob("*.py"))) > 1}
+    assert not {one for one in folders if one not in told and not one.startswith("kernels/")}
 
 
 def test_the_readme_is_short():

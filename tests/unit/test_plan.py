@@ -10,6 +10,7 @@ from bench.cluster.engine import job_count, row_count
 from bench.cluster.plan import schedules_of, steps
 from bench.cluster.planning import Part, extended, plan
 from bench.configs import Entry, StageConfig, Suite, load_chips, load_suite
+from bench.configs.search import names
 from bench.errors import ConfigError, UsageError
 from bench.inventory import Inventory
 from bench.kernels import costs
@@ -427,6 +428,15 @@ def test_shipped_suites_can_be_planned_anywhere(name):
     for inventory in (fleet(1, 1), fleet(1, 8), fleet(3, 1), fleet(2, 8)):
         made = plan(load_suite(name), inventory, CHIPS)
         assert row_count(made, inventory) > 50
+
+
+@pytest.mark.parametrize("name", sorted({*names("suites")} - {"sites", "slices"}))
+def test_shipped_suites_fit_a_small_host(name):
+    """Whoever types one on a laptop is not told that a model does not fit; `slices` names large
+    ones on purpose, and `sites` asks for labels."""
+    devices = [Device(index=i, backend="cpu", name="n", memory=4 << 30, weak=True) for i in (0, 1)]
+    made = plan(load_suite(name), Inventory([Node(id="a", name="a", devices=devices)]), CHIPS)
+    assert made.cases
 
 
 def test_standard_is_a_suite_of_sixty_cases():

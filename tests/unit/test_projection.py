@@ -230,6 +230,17 @@ def test_a_machine_says_what_nobody_knows():
             machine_of(changed(chip, **changes), cluster, dtype, link=1.0, network=1.0)
 
 
+def test_a_rack_of_one_node_says_nothing_of_the_network_beyond():
+    """What lies between nodes is not taken to be as fast as what lies inside of one."""
+    cluster = changed(load_cluster("two-sites"), labels={"rack": 1})
+    chip = load_chip("sim-a")
+    made = machine_of(chip, cluster, "bf16", link=1.0, network=0.5)
+    assert [level.size for level in made.levels] == [8, 8, 128]
+    assert made.levels[2].bandwidth == pytest.approx(0.5 * 5e10 / 8)
+    with pytest.raises(ConfigError, match="'cluster' is unknown"):
+        machine_of(changed(chip, network=None), cluster, "bf16", link=1.0, network=1.0)
+
+
 def test_a_planned_network_divides_what_is_oversubscribed():
     cluster, chip = load_cluster("plan-16384"), load_chip("sim-a")
     made = machine_of(chip, cluster, "bf16", link=1.0, network=0.5)

@@ -8,7 +8,7 @@ tightest of them lets it, for libraries fill all links of a level at once.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, TypeAlias
 
 from ...configs import Chip, Cluster, Figure
@@ -158,10 +158,39 @@ def machine_of(
             hint="known: " + (", ".join(d for d in chip.flops if chip.peak(d)) or "none"),
         )
     count = cluster.nodes if nodes is None else nodes
+    shares = (link, network)
+    levels = tuple(
+        replace(one, bandwidth=one.bandwidth * shares[one.name != "node"])
+        for one in _levels(chip, cluster, count, where)
+    )
+    memory, bandwidth = _each(chip.memory), _each(chip.memory_bandwidth)
+    if memory is None or bandwidth is None:
+        what = "memory" if memory is None else "memory bandwidth"
+        raise ConfigError(f"the {what} of {chip.name} is unknown or disputed", where=where)
+    watts = None
+    if chip.tdp is not None:
+        watts = chip.tdp.value + (cluster.operation.node_power or 0.0) / cluster.devices
+    return Machine(
+        name=chip.name,
+        flops=peak,
+        memory=memory,
+        bandwidth=bandwidth,
+        levels=levels,
+        units=round(chip.units.value) if chip.units is not None else 0,
+        watts=watts,
+        attention=(chip.peak("bf16") or chip.peak("fp16") or 0.0) if dtype == "fp8" else 0.0,
+    )
+
+
+def _levels(chip: Chip, cluster: Cluster, nodes: int, where: str) -> list[Level]:
+    """The levels of network as declared, the innermost first; see `machine_of`.
+
+    A level that does not say its bandwidth has that of the network inside it.
+    """
     sizes = {"node": cluster.devices}
     for label, alike in sorted(cluster.labels.items(), key=lambda item: item[1]):
-        sizes[label] = cluster.devices * min(alike, count)
-    sizes["cluster"] = cluster.devices * count
+        sizes[label] = cluster.devices * min(alike, nodes)
+    sizes["cluster"] = cluster.devices * nodes
     levels: list[Level] = []
     carried = _each(chip.network, cluster.devices)
     for name, size in sizes.items():
@@ -179,37 +208,16 @@ def machine_of(
                 hint=f"write network: {{{name}: {{bandwidth: 5.0e+10}}}}, in B/s of one device",
             )
         if bandwidth is None:
+            # Nobody is reached through it who is not reached inside: it says nothing of levels
+            # beyond, which may not take a node's links for a network.
             bandwidth = levels[-1].bandwidth if levels else 1.0
-        bandwidth /= given.oversubscription if given is not None else 1.0
-        if not near:
-            carried = bandwidth
+        else:
+            bandwidth /= given.oversubscription if given is not None else 1.0
+            carried = carried if near else bandwidth
         latency = given.latency if given is not None and given.latency else LATENCY[not near]
-        levels.append(
-            Level(
-                name,
-                size,
-                bandwidth * (link if near else network),
-                latency,
-                given.reconfiguration if given is not None else 0.0,
-            )
-        )
-    memory, bandwidth = _each(chip.memory), _each(chip.memory_bandwidth)
-    if memory is None or bandwidth is None:
-        what = "memory" if memory is None else "memory bandwidth"
-        raise ConfigError(f"the {what} of {chip.name} is unknown or disputed", where=where)
-    watts = None
-    if chip.tdp is not None:
-        watts = chip.tdp.value + (cluster.operation.node_power or 0.0) / cluster.devices
-    return Machine(
-        name=chip.name,
-        flops=peak,
-        memory=memory,
-        bandwidth=bandwidth,
-        levels=tuple(levels),
-        units=round(chip.units.value) if chip.units is not None else 0,
-        watts=watts,
-        attention=(chip.peak("bf16") or chip.peak("fp16") or 0.0) if dtype == "fp8" else 0.0,
-    )
+        reconfiguration = given.reconfiguration if given is not None else 0.0
+        levels.append(Level(name, size, bandwidth, latency, reconfiguration))
+    return levels
 
 
 def _each(figure: Figure | None, parts: int = 1) -> float | None:
