@@ -12,6 +12,7 @@ HOSTS   ?= 2
 RATE    ?=
 FLEETS  ?=
 SHORT   := and not slow
+DRAWN   :=
 comma   := ,
 
 .PHONY: help bench test test-full lint perf hosts hosts-down device codegen certify-table gate-table \
@@ -44,12 +45,13 @@ bench: $(READY)
 # (CONTRIBUTING.md), and only the files that say so are read for it.
 test test-full: $(READY)
 	@found=0; \
-	$(BIN)/python -m pytest -n logical --dist worksteal -m "not alone $(SHORT)" || found=1; \
-	$(BIN)/python -m pytest -m "alone $(SHORT)" $$(grep -rl --include='test_*.py' 'mark\.alone' tests) \
+	$(BIN)/python -m pytest $(DRAWN) -n logical --dist worksteal -m "not alone $(SHORT)" || found=1; \
+	$(BIN)/python -m pytest $(DRAWN) -m "alone $(SHORT)" $$(grep -rl --include='test_*.py' 'mark\.alone' tests) \
 	  || found=1; \
 	exit $$found
 
 test-full: SHORT :=
+test-full: DRAWN := --hypothesis-profile=anew
 
 lint: $(READY)
 	@$(BIN)/ruff check .

@@ -224,7 +224,7 @@ def test_what_cannot_be_is_refused():
 
 
 @given(st.integers(2, 30), st.integers(0, 5), st.integers(0, 10**6), st.booleans())
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_any_pairs_give_an_answer(count, repeats, seed, alike):
     g = np.random.default_rng(seed)
     size = 1 + repeats * count
@@ -238,7 +238,7 @@ def test_any_pairs_give_an_answer(count, repeats, seed, alike):
 
 
 @given(st.integers(2, 25), st.integers(1, 60), st.integers(0, 10**6))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_parts_and_sides_are_those_of_a_search(count, size, seed):
     g = np.random.default_rng(seed)
     first = g.integers(0, count - 1, size)
