@@ -191,9 +191,7 @@ class AgentExecutor(Executor):
         """A member that is lost; None if there is none."""
         return next((node for node, _ in visit.members if node in self._lost), None)
 
-    def _send(
-        self, visits: list[Visit], first_step: int, strikes: Sequence[Strike] = ()
-    ) -> None:
+    def _send(self, visits: list[Visit], first_step: int, strikes: Sequence[Strike] = ()) -> None:
         assert self._ordering is not None
         span = first_step, self._step
         for order in self._ordering.orders(visits, span, self.clock.now(), strikes):
