@@ -6,11 +6,13 @@ BIN     := .venv/bin
 READY   := .venv/.ready
 FIGURES ?=
 OUT     ?=
+ARCHIVE ?=
 BUDGET  ?= 3600
 HOSTS   ?= 2
 RATE    ?=
 FLEETS  ?=
 SHORT   := and not slow
+DRAWN   :=
 comma   := ,
 
 .PHONY: help bench test test-full lint perf hosts hosts-down device codegen certify-table gate-table \
@@ -24,7 +26,7 @@ help:
 	@echo "make perf       measure the harness itself [FIGURES=help,kernels,...] [OUT=table.md]"
 	@echo "make hosts      as root: a Ray cluster of hosts on this machine, to play with [HOSTS=2] [RATE=400Mbit]"
 	@echo "make hosts-down end it from another terminal"
-	@echo "make device     on an accelerator: all that waits for one, within a budget; again: go on [BUDGET=seconds] [OUT=folder] [ONLY=kernels,...]"
+	@echo "make device     on an accelerator: all that waits for one, within a budget; again: go on [BUDGET=seconds] [OUT=folder] [ONLY=kernels,...] [ARCHIVE=file]"
 	@echo "make codegen    compile every kernel for every chip, without one [ONLY=gemm,...] [ARCH=sm_90,...]"
 	@echo "make certify-table  certify thousands of simulated fleets, write how often it is right [FLEETS=2000] [ONLY=faults,...]"
 	@echo "make gate       do this tree's kernels take more, is it slower than an earlier one? [REV=HEAD~1] [ONLY=counts,overheads,default]"
@@ -43,12 +45,13 @@ bench: $(READY)
 # (CONTRIBUTING.md), and only the files that say so are read for it.
 test test-full: $(READY)
 	@found=0; \
-	$(BIN)/python -m pytest -n logical --dist worksteal -m "not alone $(SHORT)" || found=1; \
-	$(BIN)/python -m pytest -m "alone $(SHORT)" $$(grep -rl --include='test_*.py' 'mark\.alone' tests) \
+	$(BIN)/python -m pytest $(DRAWN) -n logical --dist worksteal -m "not alone $(SHORT)" || found=1; \
+	$(BIN)/python -m pytest $(DRAWN) -m "alone $(SHORT)" $$(grep -rl --include='test_*.py' 'mark\.alone' tests) \
 	  || found=1; \
 	exit $$found
 
 test-full: SHORT :=
+test-full: DRAWN := --hypothesis-profile=anew
 
 lint: $(READY)
 	@$(BIN)/ruff check .
@@ -71,7 +74,8 @@ hosts-down:
 # Stages share the budget; the same command goes on. Without an accelerator it ends with 3, and
 # nothing else is measured in its place.
 device: $(READY)
-	@$(BIN)/python tests/device/all.py --budget $(BUDGET) $(if $(OUT),--out "$(OUT)") $(if $(ONLY),--only "$(ONLY)")
+	@$(BIN)/python tests/device/all.py --budget $(BUDGET) $(if $(OUT),--out "$(OUT)") $(if $(ONLY),--only "$(ONLY)") \
+	  $(if $(ARCHIVE),--archive "$(ARCHIVE)")
 
 # Skips what did not change since results/reference/codegen.json was written.
 codegen: $(READY)

@@ -60,6 +60,9 @@ LEAST_BLOCK = 2e-3
 LEAST_BEHIND = 0.25
 """Seconds in which threads may still spin behind the last sample: libraries let them wait so."""
 
+LEAST_UNSEEN = 0.5
+"""Seconds of a job that its ranks need not see: commands and answers are on their way."""
+
 
 class Spent(msgspec.Struct, kw_only=True, frozen=True):
     """A book that is closed. ``parts``: seconds by part; they sum to ``whole``.
@@ -228,18 +231,23 @@ def rounded(parts: Mapping[str, float]) -> dict[str, float]:
     return {part: seconds for part, seconds in found.items() if seconds}
 
 
-def suspicion(spent: Sequence[Spent]) -> str:
+def suspicion(spent: Sequence[Spent], passed: float = 0.0) -> str:
     """What is wrong with the time between samples of a job's ranks, as a sentence; else empty.
 
-    Three ways in which a figure leaves out what it should hold are looked for:
+    Four ways in which a figure leaves out what it should hold are looked for:
 
     - time passes between the samples of a block, and no flush, no refresh takes it;
     - one rank comes late to the meeting behind a block, for it works on behind the last exchange:
       who comes last waits for nobody, so all ranks spend at least what the meeting itself takes,
       and what others spend beyond is waiting that no sample holds;
-    - threads or the device work on behind the last sample: what was timed only began the work.
+    - threads or the device work on behind the last sample: what was timed only began the work;
+    - the job takes longer than all ranks say: a library may have changed how they read their clock.
 
     Medians over the blocks are judged: a process that loses its core does so in some of them.
+
+    Args:
+        spent: Of every rank.
+        passed: Seconds that the job took by the clock of the agent that led it; 0 if unknown.
     """
     for place, one in enumerate(spent):
         if one.behind > LEAST_BEHIND and one.behind > HIDDEN * one.parts.get("samples", 0.0):
@@ -249,6 +257,12 @@ def suspicion(spent: Sequence[Spent]) -> str:
                 f"{timed:.2g} s of samples ({_share(one.behind, timed)}): they hold no more than "
                 "its beginning"
             )
+    longest = max(one.whole for one in spent)
+    if passed - longest > LEAST_UNSEEN + HIDDEN * passed:
+        return (
+            f"the job took {passed:.3g} s by its agent's clock and {longest:.3g} s by those of its "
+            "ranks: what they timed may have taken longer"
+        )
     worst = max(range(len(spent)), key=lambda place: _beyond(spent[place], spent[place].hidden))
     one = spent[worst]
     if _beyond(one, one.hidden) > 0:

@@ -10,6 +10,7 @@ import gc
 import time
 from collections.abc import Callable, Sequence
 from itertools import pairwise
+from time import perf_counter, perf_counter_ns
 from typing import Any, Protocol, TypeVar
 
 import msgspec
@@ -105,7 +106,7 @@ class HostTimer(Timer):
         self.beside = 0.0
 
     def run(self, step: Step, calls: int, samples: int, between: Step | None) -> Array:
-        clock = time.perf_counter_ns
+        clock = perf_counter_ns
         synchronize = self._synchronize
         spans = np.empty(samples, dtype=np.float64)
         beside = 0
@@ -200,7 +201,7 @@ def measure(
     share = agree or (lambda proposal: proposal)
     book = book or Book()
     book.enter("warmup")
-    began = time.perf_counter()
+    began = perf_counter()
     per_call, beside = _warm_up(step, timer, rule, between, refresh, refresh_every, share, book)
     calls = 1 if per_sample else max(1, int(np.ceil(500 * timer.resolution / max(per_call, 1e-9))))
     if rule.sustained and not per_sample:
@@ -217,12 +218,12 @@ def measure(
     longest = OVERTIME * max(rule.budget, rule.sustained)
     book.enter("samples", longest + 2 * (per_call * calls + beside))
     book.to("between")
-    start = time.perf_counter()
+    start = perf_counter()
     collecting = gc.isenabled()
     gc.disable()
     try:
         while True:
-            left = max(rule.budget, rule.sustained) - (time.perf_counter() - start)
+            left = max(rule.budget, rule.sustained) - (perf_counter() - start)
             span = min(rule.block, left)
             # Flushing a cache may take a thousand times as long as what is timed after it.
             samples = int(np.clip(span / max(per_call * calls + beside, 1e-9), 1, 512))
@@ -238,9 +239,9 @@ def measure(
             block = timer.run(step, calls, samples, between)
             book.sampled("samples", float(block.sum()) * calls, timer.beside, samples)
             if meet is not None:
-                over = time.perf_counter()
+                over = perf_counter()
                 meet()
-                block[-1] += (time.perf_counter() - over) / calls
+                block[-1] += (perf_counter() - over) / calls
             # Who looks for all ranks waits for them.
             waited = book.to("meeting" if agree is not None else "between")
             slow = throttled is not None and throttled()
@@ -253,7 +254,7 @@ def measure(
                 kept.append(block)
                 places.append(np.arange(samples) + count + lost)
                 count += samples
-            why = stopped(kept, count, time.perf_counter() - start, rule)
+            why = stopped(kept, count, perf_counter() - start, rule)
             book.to("meeting")
             (code,) = share((_STOPS.index(why),))
             met += book.to("between")
@@ -273,7 +274,7 @@ def measure(
         stopped=_STOPS[code],
         timer=timer.name,
         throttled=lost,
-        elapsed=time.perf_counter() - began,
+        elapsed=perf_counter() - began,
         taken=count + lost,
         places=where,
     )
@@ -317,16 +318,16 @@ def _warm_up(
 
     Estimates of the seconds of a call, and of what a sample takes beside its calls.
     """
-    start = time.perf_counter()
+    start = perf_counter()
     calls, batches, late, before = 1, 0, 0, 0.0
     while True:
         if refresh is not None:
             refresh()
-        begun = time.perf_counter()
+        begun = perf_counter()
         per_call = float(timer.run(step, calls, 1, between)[0])
-        beside = max(0.0, time.perf_counter() - begun - per_call * calls)
+        beside = max(0.0, perf_counter() - begun - per_call * calls)
         batches += 1
-        warm = batches > 1 and time.perf_counter() - start >= rule.warmup
+        warm = batches > 1 and perf_counter() - start >= rule.warmup
         enough = warm and (per_call >= (1 - SETTLED) * before or late == UNSETTLED)
         late, before = late + warm, per_call
         longest = refresh_every or 1_000_000

@@ -1,7 +1,7 @@
 """Operations by name, and their implementations, bound to a device and random data.
 
-``bind`` gives a `Call`: calling it does the work once, on the next of several sets of operands,
-so that no call finds its inputs in the cache.
+``bind`` gives a `FreshCall`: calling it does the work once, on the next of several sets of
+operands, so that no call finds its inputs in the cache.
 """
 
 from __future__ import annotations
@@ -11,12 +11,22 @@ from collections.abc import Mapping
 
 import torch
 
+from . import fresh
 from .costs import SPECS
+from .fresh import FreshCall
 from .op import Call, Case, Fill, Implementation, NoTargetError, Op
-from .op import bind as bind_implementation
 from .tuning import lacks
 
-__all__ = ["IMPLEMENTATIONS", "Call", "Case", "NoTargetError", "bind", "get", "implementation"]
+__all__ = [
+    "IMPLEMENTATIONS",
+    "Call",
+    "Case",
+    "FreshCall",
+    "NoTargetError",
+    "bind",
+    "get",
+    "implementation",
+]
 
 IMPLEMENTATIONS = ("torch", "triton", "compile", "vendor")
 """``torch``: the library that torch calls; ``triton``: the kernels of this package; ``compile``:
@@ -76,7 +86,7 @@ def bind(
     vendor: Mapping[str, Implementation] | None = None,
     distribution: str = "normal",
     tolerance: float | None = None,
-) -> Call:
+) -> FreshCall:
     """An operation's implementation on random operands on a device.
 
     Args:
@@ -97,6 +107,4 @@ def bind(
     op = get(case.op)
     chosen = implementation(op, impl, case, vendor)
     fill = Fill(device, seed, distribution)
-    return bind_implementation(
-        op, chosen, case, fill, cache=cache, memory=memory, tolerance=tolerance
-    )
+    return fresh.bind(op, chosen, case, fill, cache=cache, memory=memory, tolerance=tolerance)

@@ -8,6 +8,7 @@ import signal
 import sys
 
 import pytest
+from hypothesis import settings
 
 # Workers of pytest-xdist are told the width of theirs, which tables would be folded to.
 os.environ.pop("COLUMNS", None)
@@ -25,6 +26,11 @@ if "PYTEST_XDIST_WORKER" in os.environ:
 # A shell's job in the background ignores Ctrl-C, and so would every run that these tests start.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+# Hypothesis draws the same each time and has no limit of milliseconds, so that a busy machine and
+# chance fail nobody's change; `make test-full` draws anew.
+settings.load_profile("ci")
+settings.register_profile("anew", derandomize=False)
 
 USUAL = 300
 """Seconds that a test may take which says nothing else (``timeout`` in ``pyproject.toml``)."""

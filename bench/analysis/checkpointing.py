@@ -35,18 +35,30 @@ def daly(save: float, mtbf: float) -> float:
     return math.sqrt(2 * save * mtbf) * (1 + math.sqrt(share) / 3 + share / 9) - save
 
 
-def expected_goodput(interval: float, save: float, recovery: float, mtbf: float) -> float:
-    """Productive over total time, expected: τ / ((M + R) · (exp((τ + δ) / M) - 1)).
+def expected_goodput(
+    interval: float, save: float, recovery: float, mtbf: float, *, interrupted: float = 0.0
+) -> float:
+    """Productive over total time, expected: τ / ((M + R) · exp(I / M) · (exp((τ + δ) / M) - 1)).
 
     A stretch of work and save, τ + δ long, is begun anew until no failure falls into it: exp((τ +
-    δ)/M) - 1 times in vain on average, each ended by a recovery. Recoveries themselves are not
-    interrupted here; where they are, as Daly (2006, eq. 20) has it, M·exp(R/M) stands for M + R.
+    δ)/M) - 1 times in vain on average, each ended by a recovery.
+
+    Args:
+        interval: τ, the work between two saves.
+        save: δ.
+        recovery: R, the part of it in which nothing can fail.
+        mtbf: M.
+        interrupted: I, the part that a failure interrupts, so that it is begun anew as well. With
+            R = 0 this is Daly's total time (2006, eq. 20).
     """
     _positive(interval=interval, save=save, mtbf=mtbf)
-    if recovery < 0:
-        raise UsageError(f"recovery must not be negative, but is {recovery:g}")
-    stretch = (interval + save) / mtbf
-    return interval / ((mtbf + recovery) * math.expm1(stretch)) if stretch < 700 else 0.0
+    for name, value in (("recovery", recovery), ("interrupted", interrupted)):
+        if value < 0:
+            raise UsageError(f"{name} must not be negative, but is {value:g}")
+    if max(interval + save, interrupted) / mtbf > 300:  # next to nothing, and no float any more
+        return 0.0
+    again = math.exp(interrupted / mtbf) * math.expm1((interval + save) / mtbf)
+    return interval / ((mtbf + recovery) * again)
 
 
 def _positive(**given: float) -> None:

@@ -17,11 +17,15 @@ LOSSES = ("saving", "lost_work", "detection", "relaunch", "restoring")
 class Goodput(msgspec.Struct, kw_only=True, frozen=True):
     """What became of a training's time. Times in seconds.
 
-    ``losses``: seconds by what they were lost to (`LOSSES`). ``recovery`` is the mean of what a
-    failure costs beside the work that is done again. ``interval`` is the work between two saves;
-    ``young`` and ``daly`` are the optima, and ``expected`` and ``best`` the goodput at the interval
-    and at Daly's, all for saves of ``save`` and failures every ``mtbf`` on average. They are None
-    where no checkpoint or no failure tells what they cost.
+    ``losses``: seconds by what they were lost to (`LOSSES`). ``interrupted`` failures struck before
+    the training went on after another. ``detection`` is the mean time until a failure is known, and
+    ``recovery`` that of what follows until the training goes on, where no other failure strikes
+    meanwhile. ``interval`` is the work between two saves; ``save`` is for how long training stands
+    still for one, and ``landing`` for how long it is written beside it. ``young`` and ``daly`` are
+    the optima, and ``expected`` and ``best`` the goodput at the interval and at Daly's, all for
+    saves of ``save`` and failures every ``mtbf`` on average; work that is done while a checkpoint
+    is written beside it is lost by a failure. They are None where no checkpoint or no failure
+    tells what they cost.
     """
 
     goodput: float
@@ -29,11 +33,14 @@ class Goodput(msgspec.Struct, kw_only=True, frozen=True):
     productive: float
     losses: dict[str, float]
     failures: int
+    interrupted: int
     mtbf: float
     step: float
     every: int
     interval: float
     save: float | None = None
+    landing: float | None = None
+    detection: float | None = None
     recovery: float | None = None
     young: float | None = None
     daly: float | None = None
@@ -66,29 +73,38 @@ def assess(rows: Mapping[str, Row], every: int, mtbf: float) -> Goodput | None:
     interval = every * values["step_time"]
     losses = {name: values[name] for name in LOSSES}
     save = values.get("save_time")
-    costs = losses["detection"] + losses["relaunch"] + losses["restoring"]
-    recovery = costs / failures if failures else None
+    recovery = values.get("recovery")
+    detection = losses["detection"] / failures if failures else None
+    landing = values.get("landing")
     found = Goodput(
         goodput=values["goodput"],
         total=values["total"],
         productive=values["productive"],
         losses=losses,
         failures=failures,
+        interrupted=int(values.get("interrupted", 0)),
         mtbf=mtbf,
         step=values["step_time"],
         every=every,
         interval=interval,
         save=save,
+        landing=landing,
+        detection=detection,
         recovery=recovery,
     )
-    if save is None or recovery is None:
+    if save is None or recovery is None or detection is None:
         return found
     optimum = daly(save, mtbf)
+
+    def expected(every: float) -> float:
+        lost = detection + (landing or 0.0)
+        return expected_goodput(every, save, lost, mtbf, interrupted=recovery)
+
     return msgspec.structs.replace(
         found,
         young=young(save, mtbf),
         daly=optimum,
-        expected=expected_goodput(interval, save, recovery, mtbf),
+        expected=expected(interval),
         # What Daly's formula leaves where a save is nearly as long as the time between failures.
-        best=expected_goodput(optimum, save, recovery, mtbf) if optimum > 0 else None,
+        best=expected(optimum) if optimum > 0 else None,
     )

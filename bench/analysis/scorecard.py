@@ -17,7 +17,7 @@ from collections.abc import Iterator, Mapping
 
 from ..configs import Chip, Profile
 from ..records import STATUS_MEANING, STATUSES, Header, Status
-from ..results import Columns
+from ..results import Columns, cut
 from ..units import format_value
 from .criteria import without_value
 from .derived import DERIVED, SHOWN
@@ -113,7 +113,7 @@ def _findings(subject: Subject, missed: list[Finding], culprits: bool) -> list[F
     for number, run in enumerate(subject.runs):
         header, summaries = run.header, run.summaries
         told = [
-            *_incomplete(header),
+            *_incomplete(header, len(run.columns)),
             *(missed if number == 0 else []),
             *without_value(header, summaries),
             *_hosts(header),
@@ -131,12 +131,11 @@ def _findings(subject: Subject, missed: list[Finding], culprits: bool) -> list[F
     return found
 
 
-def _incomplete(header: Header) -> list[Finding]:
-    if header.state == "complete":
-        return []
-    return [
-        Finding(kind="incomplete", name=header.id, text=f"the run is {header.state}, not complete")
-    ]
+def _incomplete(header: Header, rows: int) -> list[Finding]:
+    text = cut(header, rows)
+    if header.state != "complete":
+        text = f"the run is {header.state}, not complete"
+    return [Finding(kind="incomplete", name=header.id, text=text)] if text else []
 
 
 def _hosts(header: Header) -> list[Finding]:

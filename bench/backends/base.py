@@ -186,6 +186,9 @@ class Backend:
         """The vendor's own implementations of operations, by name (`bench.kernels.op`).
 
         They are what ``impl: vendor`` measures, against the same fp64 references as all others.
+        Each is called with a case, its inputs and its outputs, and gives what does the work once:
+        a callable without arguments that returns the results by name. What is prepared before that
+        may depend on shapes and indices, and not on values: they are drawn anew, in place.
         """
         return {}
 

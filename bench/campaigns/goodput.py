@@ -1,17 +1,19 @@
-"""Training under failures: calibrate, then attempt after attempt, each killed but the last.
+"""Training under failures: calibrate, then attempt after attempt, each struck but the last.
 
-Distances of failures are exponential with the mean that is asked for, counted from when an
-attempt's ranks are all ready; they are drawn from a seed. A failure kills one rank, or all ranks of
-a node. How failures strike, what a loss is and how it is found is the engine's own: ranks are
-processes that die by SIGKILL, their agent notices, gives the group up and starts all of them anew.
+Distances of failures are exponential with the mean that is asked for, counted from when an attempt
+is ordered, so that they strike while processes start, the group forms or a checkpoint is read as
+well as in a step; they are drawn from a seed. A failure kills the process of one rank, or every
+process of ours on a node, its agent included. What a loss is and how it is found is the engine's
+own. A node whose agent can be started anew goes on with the next attempt, with its ranks on the
+others; one that is away is done without, and so is one that was lost though nobody asked for it.
 
-Nothing is remembered between stages: the rows say it all.
+Nothing is remembered between stages: rows, stages and events of the run say it all.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,12 +23,14 @@ import numpy as np
 from ..analysis.checkpointing import daly
 from ..analysis.goodput import BENCHMARK, rows_of
 from ..cluster.further import Further
+from ..cluster.plan import Strike
 from ..cluster.planning import Part
 from ..configs import Entry, StageConfig, Suite
 from ..inventory import Inventory
-from ..records import Row
+from ..records import Header, Row
 from ..results import RunReader
 from ..units import format_duration
+from ..workloads.attempts import Failure, failures_text
 
 CALIBRATION = "calibration"
 TRIAL_STEPS = 40
@@ -34,6 +38,8 @@ TRIAL_EVERY = 5
 """Steps of the calibration, and of them between two checkpoints."""
 PATIENCE = 240.0
 """Seconds that an attempt may take beyond several times the work that is asked for."""
+UNASKED = 3
+"""Failures in a row that nobody asked for, after which it is the cluster's own affair."""
 _KILLED = "SIGKILL"
 """What the engine says of a rank that a failure struck."""
 
@@ -43,13 +49,15 @@ class Wanted(msgspec.Struct, kw_only=True, frozen=True):
 
     ``work``: seconds of steps that must be done in the end. ``mtbf``: mean seconds between two
     failures. ``interval``: seconds of work between two checkpoints; None: Daly's optimum for the
-    time that a save takes here. ``node_share``: how many failures take a whole node. ``most``:
-    attempts that may be killed. ``key`` names the folder of the checkpoints below ``path``.
+    time that a save takes here. ``mode``: checkpoints ``sync`` or ``async``. ``node_share``: how
+    many failures take a whole node. ``most``: attempts that may be struck. ``key`` names the folder
+    of the checkpoints below ``path``.
     """
 
     model: str = "fitting"
     batch: int = 4
     dp: str = "ddp"
+    mode: str = "sync"
     path: str = ""
     key: str
     work: float = 60.0
@@ -88,22 +96,27 @@ class Goodput:
         if not stages:
             return self._further(CALIBRATION, self._calibration())
         reader = RunReader(folder)
-        rows = list(reader.rows())
-        last = rows_of(reader.header, rows, stages[-1])
-        trial = rows_of(reader.header, rows, CALIBRATION)
-        if stages[-1] != CALIBRATION and self._ended(last):
+        header, rows = reader.header, list(reader.rows())
+        attempts = [rows_of(header, rows, name) for name in stages[1:]]
+        if attempts and self._ended(attempts[-1]):
             return None
-        plan = self._steps(trial)
+        plan = self._steps(rows_of(header, rows, CALIBRATION))
         if plan is None:
             return None
         steps, self.every = plan
-        number = len(stages)
-        nodes = Inventory(reader.header.nodes, reader.header.fleet)
-        if not self._kinds(nodes):
+        nodes = Inventory(header.nodes, header.fleet)
+        there = _there(header, nodes)
+        if not self._kinds(nodes) or not self._left(there, attempts):
             return None
-        kill, victims, what = self._failure(number, nodes)
+        failures = [
+            _failure(header, name, told, self._after(number))
+            for number, (name, told) in enumerate(zip(stages[1:], attempts, strict=True), 1)
+        ]
+        if self._unasked(failures, attempts):
+            return None
+        number = len(stages)
         # The model is by now what `fitting` stood for.
-        axes = next(case.axes for case in reader.header.cases if case.benchmark == BENCHMARK)
+        axes = next(case.axes for case in header.cases if case.benchmark == BENCHMARK)
         entry = self._entry(
             {
                 **self._axes(),
@@ -111,13 +124,18 @@ class Goodput:
                 "key": self._wanted.key,
                 "steps": steps,
                 "every": self.every,
-                "attempt": number,
-                "kill_after": kill,
-                "victims": victims,
+                "ranks": nodes.size,
+                "failed": failures_text(failures),
             }
         )
-        self._say(f"attempt {number}: {what}")
-        return self._further(f"attempt-{number}", entry)
+        strike = self._strike(number, nodes, there)
+        self._say(f"attempt {number}: {self._words(strike, nodes)}{_missing(nodes, there)}")
+        everywhere = len(there) == sum(bool(node.devices) for node in nodes.nodes)
+        return Further(
+            stage=StageConfig(name=f"attempt-{number}"),
+            parts=[Part([entry], None if everywhere else there)],
+            strikes=[strike] if strike is not None else [],
+        )
 
     def _kinds(self, inventory: Inventory) -> bool:
         """Whether the fleet is of one kind, so that a group has all ranks."""
@@ -126,16 +144,31 @@ class Goodput:
             self.stopped = f"one training needs chips of one kind, and here are {', '.join(names)}"
         return len(names) <= 1
 
-    def _ended(self, last: dict[str, Row]) -> bool:
-        """Whether the last attempt was not killed, or by something that nobody asked for."""
+    def _left(self, there: Sequence[int], attempts: Sequence[Mapping[str, Row]]) -> bool:
+        """Whether there is a node to go on with."""
+        if not there:
+            why = next((row.reason for rows in attempts[-1:] for row in rows.values()), "")
+            self.stopped = f"no node is left to train on{why and f': {why}'}"
+        return bool(there)
+
+    def _ended(self, last: Mapping[str, Row]) -> bool:
+        """Whether the last attempt came to its end, or failed as no restart helps."""
         told = next(iter(last.values()), None)
         if told is None:
             self.stopped = "the last attempt left no rows"
         elif told.status == "failed" and _KILLED not in told.reason:
             self.stopped = told.reason
-        return told is None or told.status != "failed" or bool(self.stopped)
+        return told is None or told.status not in ("failed", "missing") or bool(self.stopped)
 
-    def _steps(self, trial: dict[str, Row]) -> tuple[int, int] | None:
+    def _unasked(self, failures: Sequence[Failure], attempts: Sequence[Mapping[str, Row]]) -> bool:
+        """Whether the last failures are the cluster's own, one after the other."""
+        last = failures[-UNASKED:]
+        if len(last) == UNASKED and all(one.struck is None for one in last):
+            why = next((row.reason for row in attempts[-1].values()), "")
+            self.stopped = f"{UNASKED} failures in a row that nobody asked for, the last: {why}"
+        return bool(self.stopped)
+
+    def _steps(self, trial: Mapping[str, Row]) -> tuple[int, int] | None:
         """Steps of the training, and between two checkpoints; None if the calibration failed."""
         step, save = trial.get("step_time"), trial.get("save_time")
         if step is None or save is None or not step.value or not save.value:
@@ -154,20 +187,32 @@ class Goodput:
             )
         return steps, every
 
-    def _failure(self, number: int, inventory: Inventory) -> tuple[float, str, str]:
-        """(seconds until it strikes, ranks that it strikes, both in words) of an attempt."""
-        wanted = self._wanted
-        if number > wanted.most:
-            return 0.0, "", f"not killed, after {wanted.most} that were"
-        chance = np.random.default_rng([wanted.seed, number])
-        after = float(chance.exponential(wanted.mtbf))
-        rank = int(chance.integers(inventory.size))
-        where = f"in {format_duration(after)} failure of"
-        if chance.random() >= wanted.node_share:
-            return after, str(rank), f"{where} rank {rank}"
-        node = int(inventory.node_of(np.array([rank]))[0])
-        first, end = int(inventory.starts[node]), int(inventory.starts[node + 1])
-        return after, f"{first}-{end - 1}", f"{where} node {inventory.nodes[node].name}"
+    def _chance(self, number: int) -> tuple[float, np.random.Generator]:
+        """When the failure of an attempt strikes, in seconds, and what decides whom it does."""
+        chance = np.random.default_rng([self._wanted.seed, number])
+        return float(chance.exponential(self._wanted.mtbf)), chance
+
+    def _after(self, number: int) -> float | None:
+        """Seconds from an attempt's beginning to its failure; None: as many have had one as may."""
+        return self._chance(number)[0] if number <= self._wanted.most else None
+
+    def _strike(self, number: int, nodes: Inventory, there: Sequence[int]) -> Strike | None:
+        """The failure of an attempt on the nodes that are there."""
+        if self._after(number) is None:
+            return None
+        after, chance = self._chance(number)
+        ranks = [rank for node in there for rank in nodes.ranks_of(node)]
+        rank = ranks[int(chance.integers(len(ranks)))]
+        whole = bool(chance.random() < self._wanted.node_share)
+        return Strike(after=after, rank=rank, whole_node=whole)
+
+    def _words(self, strike: Strike | None, nodes: Inventory) -> str:
+        if strike is None:
+            return f"not struck, after {self._wanted.most} that were"
+        where = f"in {format_duration(strike.after)} failure of"
+        if not strike.whole_node:
+            return f"{where} rank {strike.rank}"
+        return f"{where} node {nodes.name(int(nodes.node_of(np.array([strike.rank]))[0]))}"
 
     def _axes(self) -> dict[str, Any]:
         wanted = self._wanted
@@ -175,6 +220,7 @@ class Goodput:
             "model": wanted.model,
             "batch": wanted.batch,
             "dp": wanted.dp,
+            "mode": wanted.mode,
             "path": wanted.path,
         }
 
@@ -187,3 +233,34 @@ class Goodput:
 
     def _further(self, name: str, entry: Entry) -> Further:
         return Further(stage=StageConfig(name=name), parts=[Part([entry])])
+
+
+def _there(header: Header, nodes: Inventory) -> list[int]:
+    """The nodes that have devices and are not lost, as the run's events tell."""
+    lost: set[int] = set()
+    for event in header.events:
+        if event["kind"] == "agent-lost":
+            lost.add(event["place"])
+        elif event["kind"] == "agent-back":
+            lost.discard(event["place"])
+    return [i for i, node in enumerate(nodes.nodes) if node.devices and i not in lost]
+
+
+def _missing(nodes: Inventory, there: Iterable[int]) -> str:
+    """Who is done without, in words."""
+    away = [node.name for i, node in enumerate(nodes.nodes) if node.devices and i not in set(there)]
+    return f", without node {', '.join(away)}" if away else ""
+
+
+def _failure(header: Header, stage: str, told: Mapping[str, Row], after: float | None) -> Failure:
+    """When an attempt failed, and when all that was lost by it was known."""
+    (kept,) = [one for one in header.stages if one["name"] == stage]
+    began, end = kept["began"], kept["began"] + kept["seconds"]
+    lost = [
+        event["time"]
+        for event in header.events
+        if event["kind"] == "agent-lost" and began <= event["time"] <= end
+    ]
+    noticed = max(*lost, *(row.time for row in told.values()))
+    struck = None if after is None or began + after > noticed else began + after
+    return Failure(struck, noticed)

@@ -10,6 +10,7 @@ import click
 from ..errors import Exit, UsageError
 from .json_output import JSON, print_json, say
 from .parameters import Output
+from .scoring import SPEAKING
 from .verbs import Verb
 
 if TYPE_CHECKING:
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 @click.argument("name", metavar="BACKEND")
 @click.option("--only", multiple=True, metavar="CHECK", help="Only these; * fits all.  [repeat]")
 @click.option("--list", "listed", is_flag=True, help="Say which checks there are, run none.")
+@SPEAKING
 @JSON
 @click.option("--junit", type=Output(dir_okay=False), help="Also write JUnit XML here.")
 def command(
@@ -50,7 +52,7 @@ def command(
     results = []
     for result in suite.run(checks):
         results.append(result)
-        said = f" {result.reason}" if result.verdict in ("fail", "skipped") else ""
+        said = f": {result.reason}" if result.verdict in ("fail", "skipped") else ""
         say(f"{result.check}: {WORDS[result.verdict]}{said}")
     found = Conformity.of(name, [device.name for device in suite.devices], results)
     if junit is not None:
@@ -83,17 +85,23 @@ def _junit(one: Result) -> Case:
 
 def _print(found: Conformity) -> None:
     from ..conformity import WORDS
-    from ..report.terminal import console, print_table, verdict
+    from ..report.language import spoken
+    from ..report.terminal import console, line, print_table, verdict
 
     screen = console()
     rows = [
-        (one.check, WORDS[one.verdict], f"{one.seconds:.1f} s" if one.seconds else "", one.reason)
+        (
+            one.check,
+            spoken(WORDS[one.verdict]),
+            f"{one.seconds:.1f} s" if one.seconds else "",
+            one.reason,
+        )
         for one in found.results
     ]
-    print_table(screen, ("check", "result", "time", "found"), rows, right=(2,))
+    print_table(screen, ("check", "result", "time", "found"), rows, right=(2,), names=(0,))
     for one in found.results:
         if one.hint:
-            screen.print(f"{one.check}: {one.hint}", soft_wrap=True)
+            line(screen, f"{one.check}: {one.hint}")
     verdict(screen, f"backend {found.backend}: {found.said()}", "")
     if found.counts["skipped"]:
-        screen.print("what was skipped is no pass: nobody knows whether it holds", soft_wrap=True)
+        line(screen, "what was skipped is no pass: nobody knows whether it holds")

@@ -7,10 +7,12 @@ from typing import Any
 import click
 
 from .json_output import JSON, print_json
+from .scoring import SPEAKING
 from .verbs import Verb
 
 
 @click.command(cls=Verb, name="list")
+@SPEAKING
 @JSON
 def command(as_json: bool) -> int:
     """List every backend: from where, usable or why not, its devices, on what it was tested.
@@ -19,6 +21,7 @@ def command(as_json: bool) -> int:
     --backend is given. HENGSUAN_BACKENDS=a,b leaves only those.
     """
     from ..backends.registry import listing
+    from ..report.language import spoken
     from ..report.terminal import console, print_list
 
     found = [_entry(one) for one in listing()]
@@ -29,7 +32,7 @@ def command(as_json: bool) -> int:
         (
             one["backend"],
             one["origin"],
-            one["state"],
+            spoken(one["state"]),
             _counted(one["devices"]) or one["problem"],
             "" if one["state"] == "unusable" else one["tested"] or "untested on hardware",
             "" if one["state"] == "unusable" else str(one["priority"]),

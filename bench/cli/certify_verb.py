@@ -151,13 +151,17 @@ def command(
 
 def _proven(baseline: str | None, out: Path) -> Proven | None:
     from ..analysis.certify.examine import Proven
-    from ..results import RunReader
+    from ..errors import UsageError
+    from ..results import RunReader, cut
     from ..runs import find_run
 
     if baseline is None:
         return None
     reader = RunReader(find_run(baseline, out))
-    return Proven(header=reader.header, columns=reader.columns())
+    columns = reader.columns()
+    if why := cut(reader.header, len(columns)):
+        raise UsageError(f"this baseline proves nothing: {why}", where=str(reader.path))
+    return Proven(header=reader.header, columns=columns)
 
 
 def _certify(

@@ -10,6 +10,7 @@ import click
 
 from ..errors import BackendError, Exit, UsageError
 from .json_output import JSON, print_json
+from .scoring import SPEAKING
 from .verbs import Verb
 
 if TYPE_CHECKING:
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 @click.command(cls=Verb, name="doctor")
 @click.option("--address", metavar="HOST:PORT", help="Also ask every node of this Ray cluster.")
 @click.option("--labels", metavar="FILE", help="Labels of that cluster's nodes, beside Ray's.")
+@SPEAKING
 @JSON
 def command(address: str | None, labels: str | None, as_json: bool) -> int:
     """Say what this node carries and whether it is fit to be measured.
@@ -130,17 +132,17 @@ def _warnings(address: str | None) -> list[str]:
 
 
 def _print(report: dict[str, Any]) -> None:
-    from ..report.terminal import console, print_table, verdict
+    from ..report.terminal import console, line, print_table, verdict
     from ..units import format_value
 
     screen = console()
     node = report["node"]
     clock = f"{node['frequency']:.0f} MHz" if node["frequency"] else "clock unknown"
-    screen.print(
+    governor = f"governor {node['governor'] or 'unknown'}"
+    line(
+        screen,
         f"node {node['name']}: {node['cpu']}, cores {node['cores']}, "
-        f"{format_value(node['memory'], 'B')}, {clock}, governor {node['governor'] or 'unknown'}, "
-        f"nice {node['nice']}",
-        soft_wrap=True,
+        f"{format_value(node['memory'], 'B')}, {clock}, {governor}, nice {node['nice']}",
     )
     said = ", ".join(f"{name} {text}" for name, text in report["versions"].items())
     screen.print(said, soft_wrap=True)
@@ -164,7 +166,10 @@ def _print(report: dict[str, Any]) -> None:
         kinds = Counter(link.kind for link in one["links"])
         if kinds:
             said = ", ".join(f"{count} {kind}" for kind, count in sorted(kinds.items()))
-            screen.print(f"links of {one['backend']}: {said}", soft_wrap=True)
+            line(screen, f"links of {one['backend']}: {said}")
+        for device in one["devices"]:
+            if device["health"].problem:
+                line(screen, f"{one['backend']} {device['index']}: {device['health'].problem}")
     if report["cluster"]:
         print_table(
             screen,
@@ -180,7 +185,9 @@ def _print(report: dict[str, Any]) -> None:
                 for one in report["cluster"]
             ],
         )
-    found = "quiet enough to measure" if report["quiet"] else "not quiet"
-    verdict(screen, f"this host is {found}", "")
+    quiet = report["quiet"]
+    verdict(
+        screen, "this host is quiet enough to measure" if quiet else "this host is not quiet", ""
+    )
     for text in (*report["reasons"], *report["warnings"]):
-        screen.print(f"  {text}", soft_wrap=True)
+        line(screen, f"  {text}")

@@ -10,6 +10,7 @@ import click
 from ..errors import Exit, InfraError, UsageError
 from .json_output import JSON, print_json, say
 from .measuring import places
+from .scoring import SPEAKING
 from .verbs import Verb
 
 
@@ -18,6 +19,7 @@ from .verbs import Verb
 @click.argument("bad")
 @click.option("--gate", "gate_name", default="default", show_default=True, metavar="NAME|FILE")
 @places
+@SPEAKING
 @JSON
 def command(good: str, bad: str, gate_name: str, out: Path, as_json: bool, **where: Any) -> int:
     """Find the first revision after GOOD, up to BAD, that `gate pair` calls REGRESSED.

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import click
 
-from ..errors import UsageError
+from ..errors import InfraError, UsageError
 from .json_output import JSON
+from .scoring import SPEAKING
 from .verbs import Verb
 
 
@@ -28,6 +29,7 @@ from .verbs import Verb
 @click.option(
     "--out", type=click.Path(path_type=Path), help="Folder of the reports.  [default: the run's]"
 )
+@SPEAKING
 @JSON
 def command(
     run: Path,
@@ -50,14 +52,26 @@ def command(
     from ..analysis.gate.series import series
     from ..analysis.gate.stored import FEWEST, SESSION, check, unresolved
     from ..configs import load_gate
-    from ..results import RunReader
+    from ..results import RunReader, cut
     from .gate_outputs import give, reported
 
     run, baseline = _found(run), tuple(map(_found, baseline))
     gate = load_gate(gate_name)
     chosen = choose(baseline, run, any_driver=any_driver)
-    readers = [RunReader(path) for path in (*chosen.paths, run)]
-    *before, after = (series(reader.header, reader.columns()) for reader in readers)
+    notes, before, kept = list(chosen.notes), [], []
+    for path in chosen.paths:
+        reader = RunReader(path)
+        columns = reader.columns()
+        if why := cut(reader.header, len(columns)):
+            notes.append(f"{path} is left out: {why}")
+            continue
+        kept.append(path)
+        before.append(series(reader.header, columns))
+    reader = RunReader(run)
+    columns = reader.columns()
+    if why := cut(reader.header, len(columns)):
+        raise InfraError(why, where=str(run))
+    after = series(reader.header, columns)
     judged = check(gate, before, after)
     if beyond := unresolved(gate, judged):
         shown = "; ".join(beyond[:5]) + ("; ..." if len(beyond) > 5 else "")
@@ -66,15 +80,14 @@ def command(
             f"baseline(s): {shown}",
             hint="give more baselines, widen the margins, or measure with `hengsuan gate pair`",
         )
-    notes = list(chosen.notes)
     if 0 < len(before) < FEWEST and not all(one.exact for one in judged):
         notes.append(
             f"with fewer than {FEWEST} baselines, {SESSION:.0%} of noise between sessions is "
             "assumed"
         )
-    provenance = readers[-1].header.provenance
-    said = (", ".join(map(str, chosen.paths or baseline)), str(run))
-    kinds = list(key_of(readers[-1].header).chips)
+    provenance = reader.header.provenance
+    said = (", ".join(map(str, kept or baseline)), str(run))
+    kinds = list(key_of(reader.header).chips)
     report = reported(gate, "check", said, judged, kinds, provenance, notes)
     return give(report, out or run, as_json)
 

@@ -13,6 +13,7 @@ import msgspec
 from ..errors import UsageError
 from .json_output import JSON, say
 from .measuring import places
+from .scoring import SPEAKING
 from .verbs import Verb
 
 if TYPE_CHECKING:
@@ -35,6 +36,7 @@ SIDE = "env:FOLDER|git:REVISION|image:IMAGE|run:COMMAND|var:NAME=VALUE|lib:FOLDE
     help="What tests of pytest-benchmark measure, in place of a suite.",
 )
 @places
+@SPEAKING
 @JSON
 def command(
     baseline: tuple[str, ...],

@@ -10,6 +10,7 @@ import click
 from ..errors import Exit, UsageError
 from .json_output import JSON, print_json, say, tell
 from .measuring import places
+from .scoring import SPEAKING
 from .verbs import Verb
 
 _SAID = {
@@ -24,6 +25,7 @@ _SAID = {
 @click.option("--suite", metavar="NAME|FILE", help="What a block measures.  [default: the gate's]")
 @click.option("--blocks", type=click.IntRange(4), default=10, show_default=True)
 @places
+@SPEAKING
 @JSON
 def command(
     gate_name: str,

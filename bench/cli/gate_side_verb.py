@@ -28,4 +28,5 @@ def command(suite: str, axes: tuple[str, ...], out: Path, **where: Any) -> int:
     where["share"] = True
     # What executors print goes elsewhere (`bench.cluster`); the pipe is for the protocol alone.
     campaign = GateSide(chosen, sys.stdin, sys.stdout)
+    campaign.watch(sys.stdin.fileno())
     return int(measured(work, load_chips(), unseen=True, campaign=campaign, **where).exit)

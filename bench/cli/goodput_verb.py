@@ -31,6 +31,13 @@ if TYPE_CHECKING:
     show_default=True,
     help="Every rank holds all of the state, or a share.",
 )
+@click.option(
+    "--mode",
+    type=click.Choice(["sync", "async"]),
+    default="sync",
+    show_default=True,
+    help="Checkpoints stop the training, or are copied and written beside it.",
+)
 @click.option("--work", type=Duration(), default="1m", show_default=True, help="Steps to be done.")
 @click.option(
     "--mtbf", type=Duration(), default="30s", show_default=True, help="Mean time between failures."
@@ -43,7 +50,7 @@ if TYPE_CHECKING:
     type=Share(),
     default="20%",
     show_default=True,
-    help="Share of failures that take a whole node's ranks.",
+    help="Share of failures that take a whole node.",
 )
 @click.option("--seed", default=0, show_default=True, help="Of when and whom failures strike.")
 @places
@@ -54,6 +61,7 @@ def command(
     model: str,
     batch: int,
     dp: str,
+    mode: str,
     work: float,
     mtbf: float,
     interval: float | None,
@@ -66,9 +74,11 @@ def command(
     """Train while ranks and nodes are killed, from checkpoint to checkpoint.
 
     Measures a step and a save first, then trains --work of steps with a checkpoint every
-    --interval. Ranks are killed (SIGKILL) at random, --mtbf apart on average; every time the group
-    is started anew and goes on from the last checkpoint. Says what share of the time was
-    productive, what each failure cost, and what the best interval would be.
+    --interval. Ranks are killed (SIGKILL) at random, --mtbf apart on average, whatever they are
+    doing by then; of a node all of them and, under Ray, the agent that started them. Every time the
+    group is started anew, on the nodes that are left or back, and goes on from the last checkpoint.
+    Says what share of the time was productive, what each failure cost, and what the best interval
+    would be.
 
     Exit code: 0 done; 1 what was restored was not what was saved; 2 usage; 3 no failure struck, or
     it cannot be measured here; 4 something else failed; 130 interrupted.
@@ -86,6 +96,7 @@ def command(
         model=model,
         batch=batch,
         dp=dp,
+        mode=mode,
         path=path,
         key=uuid.uuid4().hex[:12],
         work=work,
@@ -96,7 +107,7 @@ def command(
     )
     campaign = Goodput(wanted, say=say)
     task = Work(campaign.suite, new_run_id("goodput"), out)
-    finished = measured(task, load_chips(), campaign=campaign, **where)
+    finished = measured(task, load_chips(), campaign=campaign, revive=True, **where)
     return _report(finished, campaign, mtbf, as_json)
 
 

@@ -181,6 +181,7 @@ def measured(
     *,
     unseen: bool = False,
     campaign: Campaign | None = None,
+    revive: bool = False,
     also: Observer | None = None,
     **where: Any,
 ) -> Finished:
@@ -191,6 +192,7 @@ def measured(
         chips: Datasheets by name.
         unseen: Show nothing while measuring.
         campaign: Asked for further stages.
+        revive: Take back nodes that were lost and are there again, before it is asked.
         also: Told of everything, as the terminal is.
         where: The options of `places`; a continued run keeps its own executor and stand-in.
     """
@@ -219,6 +221,7 @@ def measured(
             observer=observer,
             resume=work.again,
             campaign=campaign,
+            revive=revive,
         )
 
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, get_args
 
 import click
 
 from ..report.amount import quiet
 from .json_output import JSON, print_json, tell
+from .scoring import SPEAKING
 from .verbs import Commands
 
 
@@ -16,19 +17,31 @@ def command() -> None:
     """Show what can be measured, against what, and from which files."""
 
 
-def _print(found: Any, as_json: bool, columns: tuple[str, ...]) -> int:
+_HEADS = {"better": "better is"}
+"""Above columns whose key alone is another word elsewhere."""
+_SAID = ("scope", "better", "hits", "about")
+"""Columns in words; all others hold what is typed on the command line and in files."""
 
+
+def _print(found: Any, as_json: bool, columns: tuple[str, ...]) -> int:
+    from ..report.language import spoken
     from ..report.terminal import console, print_list
 
     if as_json:
         print_json(found)
-    else:
-        print_list(console(), columns, [[str(one[key]) for key in columns] for one in found])
+        return 0
+    heads = [_HEADS.get(key, key) for key in columns]
+    rows = [
+        [spoken(str(one[key])) if key in _SAID else str(one[key]) for key in columns]
+        for one in found
+    ]
+    print_list(console(), heads, rows, names=range(len(columns)))
     return 0
 
 
 @command.command()
 @click.argument("names", nargs=-1, metavar="[BENCHMARK]...")
+@SPEAKING
 @JSON
 def benchmarks(names: tuple[str, ...], as_json: bool) -> int:
     """Benchmarks and what they are for; of those named, or with --verbose, axes and metrics."""
@@ -36,8 +49,10 @@ def benchmarks(names: tuple[str, ...], as_json: bool) -> int:
 
     from ..errors import unknown
     from ..report.amount import verbose
+    from ..report.language import english, spoken
     from ..workloads.base import axes_of, problems, registry
 
+    say = english if as_json else spoken
     known = registry()
     for name in names:
         if name not in known:
@@ -50,14 +65,14 @@ def benchmarks(names: tuple[str, ...], as_json: bool) -> int:
                 "scope": cls.scope,
                 "axes": ", ".join(f"{key}={value}" for key, value in axes_of(cls()).items()),
                 "metrics": ", ".join(
-                    f"{m.name}{f' [{m.unit}]' if m.unit else ''} {m.better}"
-                    + (" (of each rank)" if m.each else "")
+                    f"{m.name}{f' [{m.unit}]' if m.unit else ''} {say(m.better)}"
+                    + (say(" (of each rank)") if m.each else "")
                     for m in cls.measures
                 ),
                 "measures": cls.measures,
                 "about": inspect.getdoc(cls)
                 if as_json
-                else (inspect.getdoc(cls) or "").split("\n")[0],
+                else (inspect.getdoc(cls) or "").split("\n")[0].replace("``", "`"),
             }
         )
     whole = ("axes", "metrics") if names or verbose() else ()
@@ -68,6 +83,7 @@ def benchmarks(names: tuple[str, ...], as_json: bool) -> int:
 
 
 @command.command()
+@SPEAKING
 @JSON
 def derived(as_json: bool) -> int:
     """Metrics that profiles may name and no benchmark measures: of several cases, or declared."""
@@ -89,6 +105,7 @@ def derived(as_json: bool) -> int:
 
 
 @command.command()
+@SPEAKING
 @JSON
 def suites(as_json: bool) -> int:
     """Suites and their stages."""
@@ -103,10 +120,12 @@ def suites(as_json: bool) -> int:
 
 
 @command.command()
+@SPEAKING
 @JSON
 def chips(as_json: bool) -> int:
     """Datasheets; disputed figures are marked."""
     from ..configs import Figure, broken_chips, load_chips
+    from ..report.language import spoken
     from ..units import format_value
 
     loaded = load_chips()
@@ -117,9 +136,9 @@ def chips(as_json: bool) -> int:
 
     def said(figure: Figure | None, unit: str) -> str:
         if figure is None:
-            return "unknown"
+            return spoken("unknown")
         mark = {"vendor": "", "third-party": " (3rd)"}.get(figure.status, f" ({figure.status})")
-        return format_value(figure.value, unit) + mark
+        return format_value(figure.value, unit) + spoken(mark)
 
     found = []
     for name, chip in loaded.items():
@@ -128,7 +147,8 @@ def chips(as_json: bool) -> int:
             {
                 "chip": name,
                 "vendor": chip.vendor,
-                "peak": ", ".join(f"{dtype} {text}" for dtype, text in flops.items()) or "unknown",
+                "peak": ", ".join(f"{dtype} {text}" for dtype, text in flops.items())
+                or spoken("unknown"),
                 "memory": said(chip.memory, "B"),
                 "bandwidth": said(chip.memory_bandwidth, "B/s"),
                 "link": said(chip.link, "B/s"),
@@ -138,18 +158,23 @@ def chips(as_json: bool) -> int:
 
 
 @command.command()
+@SPEAKING
 @JSON
 def profiles(as_json: bool) -> int:
     """Profiles and their categories."""
     from ..configs import load_profile, names
+    from ..report.language import SPOKEN
 
+    zh = SPOKEN.get() == "zh" and not as_json
     found = []
     for name in names("profiles"):
         profile = load_profile(name)
         found.append(
             {
                 "profile": name,
-                "categories": ", ".join(profile.categories),
+                "categories": ", ".join(
+                    (zh and profile.categories_zh.get(one)) or one for one in profile.categories
+                ),
                 "about": profile.description,
             }
         )
@@ -157,6 +182,7 @@ def profiles(as_json: bool) -> int:
 
 
 @command.command()
+@SPEAKING
 @JSON
 def editions(as_json: bool) -> int:
     """Editions that a submission can be for, and the suite that each requires."""
@@ -171,6 +197,33 @@ def editions(as_json: bool) -> int:
 
 
 @command.command()
+@SPEAKING
+@JSON
+def gates(as_json: bool) -> int:
+    """Gates, the suite that each measures, and what its metrics may lose."""
+    from ..configs import load_gate, names
+    from ..report.language import english, spoken
+
+    say = english if as_json else spoken
+    found = []
+    for name in names("gates"):
+        gate = load_gate(name)
+        found.append(
+            {
+                "gate": name,
+                "suite": gate.suite,
+                "margins": ", ".join(
+                    f"{one.match} {one.margin * 100:g}%{say(' exactly') if one.exact else ''}"
+                    for one in gate.metrics
+                ),
+                "about": gate.description,
+            }
+        )
+    return _print(found, as_json, ("gate", "suite", "margins", "about"))
+
+
+@command.command()
+@SPEAKING
 @JSON
 def clusters(as_json: bool) -> int:
     """Simulated clusters, and the kinds of fault that one can declare."""
@@ -213,13 +266,15 @@ def _said(usual: dict[str, Any]) -> str:
 
 
 @command.command()
+@SPEAKING
 @JSON
 def config(as_json: bool) -> int:
     """Which file each name is read from."""
     from ..configs import Kind, names, path_of
     from ..configs.search import folders
+    from ..report.terminal import console, line
 
-    kinds: tuple[Kind, ...] = ("chips", "suites", "profiles", "clusters", "models", "editions")
+    kinds: tuple[Kind, ...] = get_args(Kind)
     files = [
         {"kind": kind, "name": name, "file": str(path_of(kind, name))}
         for kind in kinds
@@ -229,9 +284,10 @@ def config(as_json: bool) -> int:
     if as_json:
         return _print({"searched": searched, "files": files}, True, ())
     if not quiet():
-        click.echo("searched, the first that has a name wins:")
+        screen = console()
+        line(screen, "searched, the first that has a name wins:")
         for one in searched:
-            click.echo(f"  {one['folder']}{'' if one['exists'] else ' (not there)'}")
+            line(screen, f"  {one['folder']}{'' if one['exists'] else ' (not there)'}")
     return _print(files, False, ("file", "kind", "name") if quiet() else ("kind", "name", "file"))
 
 

@@ -19,7 +19,7 @@ from ..configs import Profile
 from ..configs.waivers import Waiver
 from ..errors import Exit, HengsuanError, InfraError
 from ..records import Header
-from ..results import ROWS, RunReader
+from ..results import ROWS, RunReader, cut
 from ..runs import list_runs
 from ..verdicts import Certification, Evidence, read_verdict, write_verdict
 from .begun import begun, repeating
@@ -59,10 +59,16 @@ def judge(
         how: By what.
         stopped: Why it ended early.
         interrupted: Somebody has just interrupted the measuring.
+
+    Raises:
+        InfraError: rows of it were lost since it was measured.
     """
     reader = RunReader(folder)
     header = reader.header
     columns = reader.columns()
+    if why := cut(header, len(columns)):
+        # Re-tests stand at the end: without them a node is rejected that they had cleared.
+        raise InfraError(f"no verdict: {why}", where=str(folder))
     found = examine(header, columns, how.profile, how.rules, baseline=how.baseline)
     past, remarks = _past(found, folder, how.profile)
     for node, one in past:

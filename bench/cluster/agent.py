@@ -23,6 +23,7 @@ from ..errors import BackendError
 from ..ledger import Ledger
 from ..records import Conditions, Node, Row, Samples
 from . import interfaces
+from .blows import fall
 from .coordinator import Coordinator
 from .executor import Event
 from .follow import follow
@@ -46,7 +47,8 @@ class AgentSpec(msgspec.Struct, kw_only=True, frozen=True):
     """What an agent is started with. ``samples``: which raw samples travel to the driver.
 
     ``stands_for``: the chip that the devices stand in for; ``impose_memory``: with its memory.
-    ``telemetry``: seconds between two looks at the node and its devices; 0: none.
+    ``telemetry``: seconds between two looks at the node and its devices; 0: none. ``apart``: the
+    agent has a process of its own, which may be killed.
     """
 
     token: str
@@ -57,6 +59,7 @@ class AgentSpec(msgspec.Struct, kw_only=True, frozen=True):
     stands_for: str = ""
     impose_memory: bool = False
     telemetry: float = 0.0
+    apart: bool = False
 
 
 class Agent:
@@ -117,6 +120,10 @@ class Agent:
 
         async def begin() -> None:
             self._stage = asyncio.create_task(self._run(order))
+            for blow in order.blows:
+                falling = asyncio.create_task(fall(blow, self._ranks, self.spec.apart))
+                # What was asked for in a stage does not strike behind it.
+                self._stage.add_done_callback(partial(_end, falling))
 
         self._call(begin())
 
@@ -195,7 +202,10 @@ class Agent:
             # Nodes that share a machine pass every step together; others only have their own.
             every = range(*order.steps) if len(order.beside) > 1 else sorted(by_step)
             for step in every:
-                await self._meeting.barrier(step)
+                lost = await self._meeting.barrier(step)
+                if lost and order.in_step:
+                    self._fall_out(order, lost)
+                    break
                 await asyncio.gather(*(self._visit(order, v) for v in by_step.get(step, [])))
         except asyncio.CancelledError:
             raise
@@ -208,6 +218,13 @@ class Agent:
         finally:
             await self._look_again(order.stage, wanted)
             self._outbox.finish()
+
+    def _fall_out(self, order: Order, lost: str) -> None:
+        """Measure no more of a stage whose rounds nobody keeps apart: the driver asks again."""
+        keeper = order.names[order.beside[0]]
+        said = f"node {keeper} was lost: {lost}"
+        self.event("warning", f"it fell out of step and waits for another turn: {said}")
+        self._meeting.hang_up()  # nobody must wait for this node's visits
 
     async def _visit(self, order: Order, visit: Visit) -> None:
         """Take part in a visit: the agent of its first node leads."""
@@ -364,6 +381,10 @@ class Agent:
         """Tell the driver that something happened, on this node where no other is named."""
         node = node or (self.node.name if self.node is not None else "")
         self._outbox.events.append(Event(time=self.clock.now(), kind=kind, text=text, node=node))
+
+
+def _end(task: asyncio.Task[None], stage: asyncio.Task[None]) -> None:
+    task.cancel()
 
 
 def get_backend(name: str) -> Any:

@@ -19,8 +19,9 @@ from ..records import Node, Provenance, Row
 from .describe import passed_over
 from .executor import Done, Event, Executor, Page
 from .listening import Listening
+from .ordering import Ordering
 from .orders import Order, Visit
-from .plan import Job, Plan, Stage, schedules_of, steps
+from .plan import Job, Plan, Stage, Strike, schedules_of, steps
 from .wire import Clock
 
 
@@ -50,6 +51,10 @@ class Hub(Protocol):
         """Pages and losses of nodes whose stage runs, waiting at most ``timeout`` seconds."""
         ...
 
+    def revive(self, node: int) -> Node | None:
+        """Start the agent of a lost node anew, and ask it what it carries; None: it is away."""
+        return None
+
     def joined(self) -> list[str]:
         """Names of nodes that came after `nodes` was asked, each told once."""
         return []
@@ -69,6 +74,9 @@ class Hub(Protocol):
 
 DRAIN = 5.0
 """Seconds that agents have, after an interrupt, to hand over what they hold."""
+
+TURNS = 4
+"""How often a stage is asked for at most, where who kept its nodes in step was lost."""
 
 Key = tuple[int, int, int]
 """(first case of a job, group, repeat)."""
@@ -96,7 +104,9 @@ class AgentExecutor(Executor):
         self._seed = seed
         self._inventory: Inventory | None = None
         self._lost: dict[int, str] = {}
+        self._moved: dict[int, str] = {}
         self._pending: dict[Key, tuple[Visit, Job]] = {}
+        self._ordering: Ordering | None = None
         self._running: set[int] = set()
         self._rows: list[Row] = []
         self._limit = 0.0
@@ -123,8 +133,18 @@ class AgentExecutor(Executor):
         """Walk the stage once, give every node the visits that it has a part in."""
         inventory = self._inventory
         assert inventory is not None
-        names = {i: inventory.name(i) for i in range(inventory.node_count)}
-        visits: dict[int, list[Visit]] = {}
+        kinds = [plan.schedules[block.schedule] for block in stage.blocks]
+        self._ordering = Ordering(
+            inventory=inventory,
+            stage=stage.name,
+            jobs=[block.jobs for block in stage.blocks],
+            in_step=any(kind.arguments.get("together") is not None for kind in kinds),
+            seed=self._seed,
+            provenance=self.provenance,
+            chips=self._chips,
+            moved=dict(self._moved),
+        )
+        visits: list[Visit] = []
         first_step, limit = self._step, 0.0
         self._pending, self._rows = {}, []
         for step in steps(stage, schedules_of(plan, inventory)):
@@ -138,91 +158,88 @@ class AgentExecutor(Executor):
                         if not _complete(job, group, ranks, step.repeat, done)
                     ]
                     if wanted:
-                        library = plan.schedules[stage.blocks[step.block].schedule].library
-                        visit = self._make_visit(
-                            step.block, step.repeat, group, ranks, wanted, library
+                        self._visit += 1
+                        visit = Visit(
+                            id=self._visit,
+                            step=self._step,
+                            block=step.block,
+                            repeat=step.repeat,
+                            group=group,
+                            members=self._ordering.members(ranks),
+                            jobs=wanted,
+                            library=kinds[step.block].library,
+                            ranks=ranks,
                         )
-                        self._assign(visit, jobs, visits)
+                        if self._noted(visit, jobs):
+                            visits.append(visit)
             self._step += 1
         self._limit = limit
-        # Groups that must be measured together, or alone, need nodes that pass rounds together.
-        in_step = any(
-            plan.schedules[block.schedule].arguments.get("together") is not None
-            for block in stage.blocks
-        )
-        addresses = {i: node.address for i, node in enumerate(inventory.nodes)}
         self._running = set()
-        for node, mine in visits.items():
-            met = {n for visit in mine for n, _ in visit.members}
-            if in_step:
-                # The first leads all; to the others it alone matters.
-                leader = min(visits)
-                beside = sorted(visits) if node == leader else [leader, node]
-            else:
-                beside = [
-                    int(i)
-                    for i in (inventory.machines == inventory.machines[node]).nonzero()[0]
-                    if int(i) in visits
-                ]
-            met.update(beside)
-            order = Order(
-                node=node,
-                stage=stage.name,
-                jobs=[block.jobs for block in stage.blocks],
-                visits=mine,
-                steps=(first_step, self._step),
-                names={n: names[n] for n in met},
-                addresses={n: addresses[n] for n in met},
-                beside=beside,
-                offset=self.clock.now(),
-                seed=self._seed,
-                provenance=self.provenance,
-                chips=self._chips,
-            )
-            self._running.add(node)
-            self.hub.start(node, order)
+        self._send(visits, first_step, stage.strikes)
 
-    def _make_visit(
-        self,
-        block: int,
-        repeat: int,
-        group: int,
-        ranks: list[int],
-        jobs: list[int],
-        library: str,
-    ) -> Visit:
-        assert self._inventory is not None
-        members: dict[int, list[int]] = {}
-        for rank, node in zip(ranks, self._inventory.node_of(ranks).tolist(), strict=True):
-            members.setdefault(node, []).append(rank - int(self._inventory.starts[node]))
-        self._visit += 1
-        return Visit(
-            id=self._visit,
-            step=self._step,
-            block=block,
-            repeat=repeat,
-            group=group,
-            members=sorted(members.items()),
-            jobs=jobs,
-            library=library,
-            ranks=ranks,
-        )
-
-    def _assign(self, visit: Visit, jobs: list[Job], visits: dict[int, list[Visit]]) -> None:
-        nodes = [node for node, _ in visit.members]
-        gone = next((node for node in nodes if node in self._lost), None)
-        if gone is not None:
-            for index in visit.jobs:
-                self._missing(visit, jobs[index], gone)
-            return
+    def _noted(self, visit: Visit, jobs: list[Job]) -> bool:
+        """Note what a visit will give, or what is missing; whether it can be asked for."""
+        gone = self._gone(visit)
         for index in visit.jobs:
-            self._pending[jobs[index].case, visit.group, visit.repeat] = visit, jobs[index]
-        others = msgspec.structs.replace(visit, ranks=[])
-        for node in nodes:
-            visits.setdefault(node, []).append(visit if node == nodes[0] else others)
+            if gone is not None:
+                self._missing(visit, jobs[index], gone)
+            else:
+                self._pending[jobs[index].case, visit.group, visit.repeat] = visit, jobs[index]
+        return gone is None
+
+    def _gone(self, visit: Visit) -> int | None:
+        """A member that is lost; None if there is none."""
+        return next((node for node, _ in visit.members if node in self._lost), None)
+
+    def _send(self, visits: list[Visit], first_step: int, strikes: Sequence[Strike] = ()) -> None:
+        assert self._ordering is not None
+        span = first_step, self._step
+        for order in self._ordering.orders(visits, span, self.clock.now(), strikes):
+            self._running.add(order.node)
+            self.hub.start(order.node, order)
+
+    def _send_again(self) -> bool:
+        """Ask once more for what nodes gave up when who kept them in step was lost; whether any.
+
+        In steps and visits of new numbers: nobody takes a late word of the old ones for these.
+        """
+        assert self._ordering is not None
+        given_up = [visit for visit, _ in self._pending.values() if self._gone(visit) is None]
+        if not self._ordering.in_step or not given_up:
+            return False
+        first_step, before = self._step, -1
+        visits = []
+        for _, visit in sorted({visit.id: visit for visit in given_up}.items()):
+            jobs = self._ordering.jobs[visit.block]
+            left = [
+                i for i in visit.jobs if (jobs[i].case, visit.group, visit.repeat) in self._pending
+            ]
+            self._step += visit.step != before
+            before = visit.step
+            self._visit += 1
+            visits.append(
+                msgspec.structs.replace(visit, id=self._visit, step=self._step - 1, jobs=left)
+            )
+        for visit in visits:
+            self._noted(visit, self._ordering.jobs[visit.block])
+        self._send(visits, first_step)
+        return True
 
     def pages(self) -> Iterator[Page]:
         """Pages until every node has ended its stage or is lost; last, what is missing."""
+        yield from self._pages_of_running()
+        turns = 1
+        while turns < TURNS and self._send_again():
+            turns += 1
+            yield from self._pages_of_running()
+        for visit, job in self._pending.values():
+            self._missing(visit, job, self._gone(visit))
+        self._pending = {}
+        if self._rows:
+            yield Page(rows=self._rows)
+            self._rows = []
+
+    def _pages_of_running(self) -> Iterator[Page]:
         decoder = msgspec.json.Decoder(Page)
         failed: dict[int, str] = {}
         listening = Listening()
@@ -236,9 +253,10 @@ class AgentExecutor(Executor):
                 page = decoder.decode(arrived.page)
                 for row in page.rows:
                     self._pending.pop((row.case, row.group, row.repeat), None)
-                for event in page.events:
+                for number, event in enumerate(page.events):
                     if event.kind == "agent-lost":  # it says so itself, and holds more pages
                         failed.setdefault(arrived.node, event.text)
+                        page.events[number] = msgspec.structs.replace(event, place=arrived.node)
                 if arrived.ended:
                     self._running.discard(arrived.node)
                     if arrived.node in failed:
@@ -246,16 +264,24 @@ class AgentExecutor(Executor):
                 yield page
             if listening.look() > self._limit:
                 for node in sorted(self._running):
-                    self.hub.drop(node)
                     yield self._lose(node, "did not end the stage in time")
             yield Page(events=[self._joined(name) for name in self.hub.joined()])
-        for visit, job in self._pending.values():
-            gone = next((node for node, _ in visit.members if node in self._lost), None)
-            self._missing(visit, job, gone)
-        self._pending = {}
-        if self._rows:
-            yield Page(rows=self._rows)
-            self._rows = []
+
+    def revive(self) -> Page:
+        """Take back every lost node that can be reached again and carries what it did before."""
+        assert self._inventory is not None
+        events = []
+        for node in sorted(self._lost):
+            before = self._inventory.nodes[node]
+            found = self.hub.revive(node) if before.devices else None
+            if found is None or _what(found) != _what(before):
+                continue
+            del self._lost[node]
+            self._moved[node] = found.address
+            text, now = "its agent was started anew", self.clock.now()
+            name = before.name
+            events.append(Event(time=now, kind="agent-back", text=text, node=name, place=node))
+        return Page(events=events)
 
     def cancel(self) -> None:
         """End the running stage everywhere."""
@@ -280,8 +306,10 @@ class AgentExecutor(Executor):
         assert self._inventory is not None
         self._running.discard(node)
         self._lost.setdefault(node, reason)
+        self.hub.drop(node)  # one that was only away works on, beside the others
         name = self._inventory.name(node)
-        event = Event(time=self.clock.now(), kind="agent-lost", text=reason, node=name)
+        now = self.clock.now()
+        event = Event(time=now, kind="agent-lost", text=reason, node=name, place=node)
         return Page(events=[event])
 
     def _joined(self, name: str) -> Event:
@@ -320,6 +348,11 @@ def _complete(job: Job, group: int, ranks: list[int], repeat: int, done: Done) -
     if not len(done):
         return False
     return all((case, one, repeat) in done for case, one in job.rows(group, ranks))
+
+
+def _what(node: Node) -> tuple[str, list[tuple[int, str]]]:
+    """What a node must be to go on as the same one."""
+    return node.machine, [(device.index, device.serial) for device in node.devices]
 
 
 def _provenance(inventory: Inventory) -> Provenance:

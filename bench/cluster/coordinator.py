@@ -8,7 +8,6 @@ heartbeat drops the visit and goes on; nobody waits for the dead.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 
 from .orders import Order
 from .wire import LIMIT, Arrive, Barrier, Command, Link, LinkLost, Reply
@@ -17,6 +16,9 @@ DIAL = 10.0
 """Seconds to reach another agent."""
 LATE = 30.0
 """Seconds after which a member that has not dialled is asked whether it lives."""
+PATIENCE = 90.0
+"""Seconds, from its first answer to that, in which it must have dialled. It does so once, when its
+stage begins, and goes on without whom it cannot reach then: nobody hears of that."""
 
 
 class Coordinator:
@@ -33,7 +35,11 @@ class Coordinator:
         self._waiting: dict[tuple[object, ...], asyncio.Future[object]] = {}
         self._early: dict[tuple[object, ...], object] = {}
         self._commands: dict[tuple[int, int], asyncio.Queue[Command | None]] = {}
+        self._over: set[int] = set()
+        """Visits of this stage that this node has led to their end."""
         self._ready: dict[int, set[int]] = {}
+        self._asked: dict[int, float] = {}
+        """When members that live and have not dialled were first asked, by the loop's clock."""
         self._locks: dict[int, asyncio.Lock] = {}
         self._order: Order | None = None
 
@@ -50,8 +56,14 @@ class Coordinator:
         self.address = f"{address}:{port}"
 
     async def begin(self, order: Order) -> None:
-        """Dial everyone whom this node will follow in the stage."""
+        """Dial everyone whom this node will follow in the stage.
+
+        Also those whom it lost in an earlier one: a link that was away for a while has come back.
+        """
         self._order = order
+        self._over.clear()
+        self._lost.clear()
+        self._asked.clear()
         leaders = {visit.members[0][0] for visit in order.visits}
         if len(order.beside) > 1:
             leaders.add(order.beside[0])
@@ -98,6 +110,9 @@ class Coordinator:
         self._adopt(node, link)
 
     def _adopt(self, node: int, link: Link) -> None:
+        before = self._links.get(node)
+        if before is not None:  # its end was noticed on the other side only
+            before.close()
         self._links[node] = link
         self._readers[node] = asyncio.create_task(self._read(node, link))
 
@@ -106,7 +121,7 @@ class Coordinator:
             while True:
                 message = await link.receive()
                 if isinstance(message, Arrive):
-                    self._resolve(("arrive", node, message.visit), message)
+                    self._arrived(node, link, message)
                 elif isinstance(message, Reply):
                     self._resolve(("reply", node, message.visit, message.number), message)
                 elif isinstance(message, Command):
@@ -114,11 +129,22 @@ class Coordinator:
                 elif isinstance(message, Barrier):
                     self._at_barrier(node, message.step)
         except LinkLost as error:
-            self._lose(node, str(error))
+            self._end(node, link, str(error))
         except Exception as error:  # a message that fits no step of ours must not stop others
-            self._lose(node, f"broke the protocol: {type(error).__name__}: {error}")
+            self._end(node, link, f"broke the protocol: {type(error).__name__}: {error}")
         finally:
             link.close()
+
+    def _end(self, node: int, link: Link, reason: str) -> None:
+        """A link has ended, and with it the node, unless it has dialled again meanwhile."""
+        if self._links.get(node) is link:
+            self._lose(node, reason)
+
+    def _arrived(self, node: int, link: Link, message: Arrive) -> None:
+        if message.visit in self._over:  # given up without it: it must not wait for commands
+            link.send(Command(message.visit, 0, "close"))
+        else:
+            self._resolve(("arrive", node, message.visit), message)
 
     def _lose(self, node: int, reason: str) -> None:
         """Everyone here who waits for the node learns that it is gone."""
@@ -157,14 +183,18 @@ class Coordinator:
 
     # ---- barriers between nodes that keep step ----
 
-    async def barrier(self, step: int) -> None:
-        """Wait for the nodes that keep step, so that rounds do not overlap."""
+    async def barrier(self, step: int) -> str:
+        """Wait for the nodes that keep step, so that rounds do not overlap.
+
+        Returns:
+            Why this node keeps step with nobody any more; empty while it does.
+        """
         beside = self.order.beside
         if len(beside) < 2:
-            return
+            return ""
         leader = beside[0]
         if leader in self._lost:
-            return
+            return self._lost[leader]
         wait = asyncio.create_task(self._await(("barrier", leader, step)))
         if leader == self.order.node:
             self._ready.setdefault(step, set()).add(leader)
@@ -176,10 +206,12 @@ class Coordinator:
             while not (await asyncio.wait([wait], timeout=LATE))[0]:
                 if leader == self.order.node:
                     await asyncio.gather(*(self._probe(node) for node in beside[1:]))
-            with contextlib.suppress(LinkLost):
-                wait.result()
+            wait.result()
+        except LinkLost as error:
+            return str(error)
         finally:
             wait.cancel()
+        return ""
 
     def _at_barrier(self, node: int, step: int) -> None:
         """A barrier line: from the leader it is a release, from a member a report."""
@@ -207,15 +239,19 @@ class Coordinator:
     async def arrival(self, node: int, visit: int) -> None:
         """Wait until a member has come. Raises `LinkLost` if it is gone."""
         waiting = asyncio.create_task(self._await(("arrive", node, visit)))
-        while True:
-            done, _ = await asyncio.wait([waiting], timeout=LATE)
-            if done:
-                waiting.result()
-                return
+        while not (await asyncio.wait([waiting], timeout=LATE))[0]:
             await self._probe(node)
+        waiting.result()
+
+    def over(self, visit: int) -> None:
+        """A visit that this node leads has ended: who has not come to it by now is sent away."""
+        self._over.add(visit)
+        for key, future in self._waiting.items():
+            if key[0] == "arrive" and key[2] == visit:
+                future.cancel()
 
     async def _probe(self, node: int) -> None:
-        """A node that has not dialled by now is lost, unless it can be reached."""
+        """A node that has not dialled by now is lost, unless it can be reached and may yet come."""
         if node in self._links or node in self._lost:
             return
         try:
@@ -223,6 +259,11 @@ class Coordinator:
             probe.close()
         except LinkLost as error:
             self._lose(node, str(error))
+            return
+        now = asyncio.get_running_loop().time()
+        waited = now - self._asked.setdefault(node, now)
+        if waited > PATIENCE and node not in self._links:
+            self._lose(node, f"answers, but has not dialled for {waited:.0f} s")
 
     def command(self, node: int, command: Command) -> None:
         """Tell a member what to do; lost members are noticed at `reply`."""

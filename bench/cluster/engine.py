@@ -64,6 +64,7 @@ def execute(
     observer: Observer | None = None,
     resume: tuple[Header, Done, float] | None = None,
     campaign: Campaign | None = None,
+    revive: bool = False,
 ) -> Finished:
     """Run a suite to its end. Closes the executor.
 
@@ -79,6 +80,7 @@ def execute(
         resume: The header of a run to continue, which rows it has, and the time of its last one.
         campaign: Asked for every stage when its turn comes. The suite is what it draws on: it is
             planned as a whole first, so that a mistake in a later stage is told at once.
+        revive: Before the campaign is asked, take back nodes that were lost and are there again.
 
     Raises:
         InfraError: nothing can be measured or written. What was measured before is in the run's
@@ -108,7 +110,7 @@ def execute(
         watcher.begin(header, whole, inventory, journal.folder)
         following = Following(campaign, suite, chips) if campaign is not None else None
         try:
-            run.go(offset, following)
+            run.go(offset, following, revive)
         except InfraError as error:
             verb = "certify" if campaign is not None else "run"
             then = f"then go on with `hengsuan {verb} --resume {journal.folder}`"
@@ -138,7 +140,7 @@ class _Run:
         self.counts: Counter[Status] = Counter()
         self.lost: list[str] = []
 
-    def go(self, offset: float, following: Following | None) -> None:
+    def go(self, offset: float, following: Following | None, revive: bool) -> None:
         header = self.journal.header
         self.executor.clock = Clock(offset)
         state: RunState = "failed"
@@ -146,6 +148,8 @@ class _Run:
             for stage in self.plan.stages:
                 self._stage(stage)
             while following is not None:
+                if revive:
+                    self._revive()
                 grown = following.grown(self.plan, self.inventory, self.journal.folder)
                 if grown is None:
                     break
@@ -166,6 +170,14 @@ class _Run:
                 self.journal.save()
             self.observer.end(state, self.counts)
 
+    def _revive(self) -> None:
+        """The campaign reads from the header which nodes are there."""
+        page = self.executor.revive()
+        if page.events:
+            self.journal.write(page)
+            self.observer.page(page)
+            self.journal.save()
+
     def _grow(self, grown: Plan) -> None:
         """Rows of a new stage need its cases in the header first."""
         header = self.journal.header
@@ -181,12 +193,12 @@ class _Run:
         self.journal.save()
 
     def _collect(self) -> None:
-        """End the stage, and keep what its agents still hold."""
-        with _deaf():  # a second Ctrl-C must not leave ranks behind
-            self.executor.cancel()
-            for page in self.executor.drain():
-                self.journal.write(page)
-                self._count(page)
+        """End the stage, and keep what its agents still hold; the run ends then."""
+        _ignore_interrupts()
+        self.executor.cancel()
+        for page in self.executor.drain():
+            self.journal.write(page)
+            self._count(page)
 
     def _stage(self, stage: Stage) -> None:
         began = self.executor.clock.now()
@@ -272,36 +284,34 @@ def _now() -> str:
     return datetime.now(timezone.utc).isoformat(timespec="seconds")
 
 
+INTERRUPTS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+"""What ends a run: flushed, and with nobody left behind. The last comes when the terminal is gone,
+as when a connection breaks."""
+
+
 @contextlib.contextmanager
 def _terminable() -> Iterator[None]:
-    """SIGTERM ends a run as Ctrl-C does: flushed, and with nobody left behind."""
+    """All of `INTERRUPTS` end a run as Ctrl-C does, but for those ignored, as by ``nohup``."""
 
     def interrupt(number: int, frame: object) -> None:
         raise KeyboardInterrupt
 
-    try:
-        old = signal.signal(signal.SIGTERM, interrupt)
-    except ValueError:  # not the main thread: whoever runs us there handles signals
-        yield
-        return
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, old)
-
-
-@contextlib.contextmanager
-def _deaf() -> Iterator[None]:
-    """Ignore further interrupts while cleaning up."""
-    try:
-        old = signal.signal(signal.SIGINT, signal.SIG_IGN)
-    except ValueError:
-        yield
-        return
+    minded = [one for one in INTERRUPTS if signal.getsignal(one) != signal.SIG_IGN]
+    old: dict[int, Any] = {}
+    with contextlib.suppress(ValueError):  # not the main thread: who runs us there handles them
+        old = {number: signal.signal(number, interrupt) for number in minded}
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, old)
+        for number, before in old.items():
+            signal.signal(number, before)
+
+
+def _ignore_interrupts() -> None:
+    """Ignore further ones, until `_terminable` ends: a second one must not leave ranks behind."""
+    with contextlib.suppress(ValueError):
+        for number in INTERRUPTS:
+            signal.signal(number, signal.SIG_IGN)
 
 
 def new_run_id(suite: str) -> str:

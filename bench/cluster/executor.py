@@ -19,9 +19,11 @@ PAGE_BYTES = 64_000
 class Event(msgspec.Struct, kw_only=True, frozen=True):
     """Something that happened to a node, agent or rank. ``time`` is seconds since the run began.
 
-    ``kind``: ``rank-lost``, ``agent-lost``, ``warning``, ``info``; and, of a node during a
-    ``stage``: ``counters`` (``changes``: by how much each grew), ``kernel-log`` (``changes``: lines
-    by what they are about), ``link`` (a PCI Express link below what it can do).
+    ``kind``: ``rank-lost``, ``agent-lost``, ``agent-back``, ``warning``, ``info``; and, of a node
+    during a ``stage``: ``counters`` (``changes``: by how much each grew), ``kernel-log``
+    (``changes``: lines by what they are about), ``link`` (a PCI Express link below what it can do).
+    ``place`` is the node's in the inventory, where an agent was lost or is back: several nodes may
+    share a name.
     """
 
     time: float
@@ -30,6 +32,7 @@ class Event(msgspec.Struct, kw_only=True, frozen=True):
     node: str = ""
     stage: str = ""
     changes: dict[str, int] = {}
+    place: int = -1
 
 
 class Progress(msgspec.Struct, kw_only=True, frozen=True):
@@ -99,6 +102,10 @@ class Executor(Protocol):
     def pages(self) -> Iterator[Page]:
         """Pages of the running stage, until it has ended."""
         ...
+
+    def revive(self) -> Page:
+        """Between two stages: take back nodes that were lost and are there again, and say which."""
+        return Page()
 
     def cancel(self) -> None:
         """End the running stage as soon as its ranks can be stopped."""

@@ -37,7 +37,7 @@ async def follow(home: Home, meeting: Coordinator, order: Order, visit: Visit) -
             else:
                 if work is not None:
                     await work
-                work = asyncio.create_task(_obey(link, party, order, visit, command))
+                work = asyncio.create_task(_obey(link, home, party, order, visit, command))
     finally:
         meeting.leave(leader, visit.id)
         if work is not None:
@@ -45,9 +45,12 @@ async def follow(home: Home, meeting: Coordinator, order: Order, visit: Visit) -
         home.progress(len(visit.jobs), "")
 
 
-async def _obey(link: Link, party: Party, order: Order, visit: Visit, command: Command) -> None:
+async def _obey(
+    link: Link, home: Home, party: Party, order: Order, visit: Visit, command: Command
+) -> None:
     if command.do == "open":
         reports = await party.open(command.store)
     else:
-        reports = await party.run(order.jobs[visit.block][command.job], order.seed)
+        work = order.jobs[visit.block][command.job]
+        reports = await party.run(work, order.seed, home.clock)
     link.send(Reply(visit.id, command.number, reports))

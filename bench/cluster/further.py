@@ -10,15 +10,19 @@ import msgspec
 
 from ..configs import Chip, StageConfig, Suite
 from ..inventory import Inventory
-from .plan import Plan
+from .plan import Plan, Strike
 from .planning import Part, extended
 
 
 class Further(msgspec.Struct, kw_only=True, frozen=True):
-    """A stage that a campaign wants: its name and repeats, and what is measured on which nodes."""
+    """A stage that a campaign wants: its name and repeats, and what is measured on which nodes.
+
+    ``strikes``: failures that it wants in that stage.
+    """
 
     stage: StageConfig
     parts: list[Part]
+    strikes: list[Strike] = []
 
 
 class Campaign(Protocol):
@@ -46,4 +50,8 @@ class Following:
         asked = self._campaign.following(folder, [stage.name for stage in made.stages])
         if asked is None:
             return None
-        return extended(made, asked.stage, asked.parts, self._suite.rule, inventory, self._chips)
+        grown = extended(made, asked.stage, asked.parts, self._suite.rule, inventory, self._chips)
+        if asked.strikes:
+            last = msgspec.structs.replace(grown.stages[-1], strikes=asked.strikes)
+            grown = msgspec.structs.replace(grown, stages=[*made.stages, last])
+        return grown

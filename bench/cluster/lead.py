@@ -66,6 +66,7 @@ class Lead:
                     self._empty(job, "missing", gone)
             self._home.progress(1, "")
         self._tell("close")
+        self._meeting.over(self._visit.id)
         await self._party.close()
 
     async def _arrival(self, node: int) -> None:
@@ -115,7 +116,7 @@ class Lead:
             own = asyncio.create_task(self._party.open(store))
         else:
             work = self._order.jobs[self._visit.block][job]
-            own = asyncio.create_task(self._party.run(work, self._order.seed))
+            own = asyncio.create_task(self._party.run(work, self._order.seed, self._home.clock))
         answers = [asyncio.create_task(self._answer(node, command)) for node in self._members]
         tasks = [own, *answers]
         if await until_explained(tasks, lambda task: task.result()):
@@ -168,7 +169,7 @@ class Lead:
             reason = "; ".join(filter(None, (reason, f"measured again; at first {before}")))
         spent = [result.spent for result in results]
         # Beside other work ranks come late because they wait for a core.
-        doubt = suspicion(spent) if status == "ok" else ""
+        doubt = suspicion(spent, turn.measuring) if status == "ok" else ""
         if doubt:
             reason = "; ".join(filter(None, (reason, doubt)))
             self._home.event("warning", f"{job.benchmark}: {doubt}")

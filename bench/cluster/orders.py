@@ -29,14 +29,21 @@ class Visit(msgspec.Struct, kw_only=True, frozen=True):
     ranks: list[int] = []
 
 
+class Blow(msgspec.Struct, frozen=True):
+    """A `Strike` as its node is told of it: ``device`` is a place; None: the whole node."""
+
+    after: float
+    device: int | None = None
+
+
 class Order(msgspec.Struct, kw_only=True):
     """A stage for one agent: its name, its visits, and how to reach those it meets there.
 
     ``steps`` is the range of the stage's step numbers, which are unique in a run;
     ``beside`` are the nodes that keep step with each other, this one included and their leader
     first: those on the same physical machine, or all where the suite asks for rounds together
-    (then only the leader is told of all); ``offset`` is seconds since the run began when the order
-    was sent.
+    (``in_step``; then only the leader is told of all); ``offset`` is seconds since the run began
+    when the order was sent; ``blows`` are the failures that are asked for on this node.
     """
 
     node: int
@@ -47,7 +54,9 @@ class Order(msgspec.Struct, kw_only=True):
     names: dict[int, str]
     addresses: dict[int, str]
     beside: list[int]
+    in_step: bool = False
     offset: float
     seed: int
     provenance: Provenance
     chips: dict[str, Chip] = {}
+    blows: list[Blow] = []

@@ -81,9 +81,9 @@ class Party:
         self.is_open = not any(report.fault for report in reports)
         return reports
 
-    async def run(self, job: Job, seed: int) -> list[Report]:
+    async def run(self, job: Job, seed: int, clock: Clock) -> list[Report]:
         """Run a job on every rank; ends at the first fault, if need be a grace later."""
-        return await self._all(lambda place: self._run(place, job, seed))
+        return await self._all(lambda place: self._run(place, job, seed, clock))
 
     async def close(self) -> None:
         """Leave the group."""
@@ -128,14 +128,13 @@ class Party:
         process = await self._supply(self.devices[place])
         return process, time.monotonic() - began
 
-    async def _run(self, place: int, job: Job, seed: int) -> Report:
+    async def _run(self, place: int, job: Job, seed: int, clock: Clock) -> Report:
         process, waited = await self._supplied(place)
         rank = self.first + place
         reply: object
         try:
-            reply = await process.ask(
-                Run(job.benchmark, job.axes, job.rule, seed), job.limit, each=job.each_part
-            )
+            command = Run(job.benchmark, job.axes, job.rule, seed, clock.zero)
+            reply = await process.ask(command, job.limit, each=job.each_part)
             report = Report(rank=rank, fault="" if isinstance(reply, Result) else "raised")
         except RankLost as error:
             report, reply = _lost(rank, error), None

@@ -69,12 +69,25 @@ class Block(msgspec.Struct, kw_only=True, frozen=True):
     repeats: int = 1
 
 
+class Strike(msgspec.Struct, kw_only=True, frozen=True):
+    """A failure that a campaign asks for: real processes die by SIGKILL, whatever they are doing.
+
+    ``after``: seconds from when the stage is ordered. ``rank``: of the inventory, whose process it
+    is; with ``whole_node`` all of its node's die, the agent with them.
+    """
+
+    after: float
+    rank: int
+    whole_node: bool = False
+
+
 class Stage(msgspec.Struct, kw_only=True, frozen=True):
-    """A stage of the plan."""
+    """A stage of the plan. ``strikes``: the failures that are asked for in it."""
 
     name: str
     needs: list[str]
     blocks: list[Block]
+    strikes: list[Strike] = []
 
     @property
     def repeats(self) -> int:

@@ -12,6 +12,7 @@ import queue
 import socket
 import sys
 import threading
+import time
 from collections.abc import Callable, Sequence
 from datetime import timedelta
 from typing import Any
@@ -138,6 +139,7 @@ class Rank:
             arch=None if self.backend.triton else self.backend.arch(self.device),
             chip=self.chip,
             seed=command.seed,
+            zero=command.zero,
         )
         before = self._now()
         bench = make(command.benchmark, command.axes)
@@ -265,8 +267,15 @@ def main() -> None:
         with contextlib.suppress(OSError):
             os.sched_setaffinity(0, spec.cpus)
     try:
+        clocks = _clocks()
         backend = get(spec.backend, isolated=True)
         backend.load()
+        if other := [name for name, clock in _clocks().items() if clock is not clocks[name]]:
+            raise BackendError(
+                f"loading it replaced {other[0]}, by which everything is timed",
+                where=f"backend {spec.backend}",
+                hint="leave Python's clocks as they are",
+            )
         rank = Rank(spec, backend)
     except BaseException as error:  # a vendor's stack may raise anything, SystemExit included
         _channel.send(Failed(_sentence(error)))
@@ -296,6 +305,12 @@ def _sentence(error: BaseException) -> str:
     if exhausted(error):
         return f"out of memory: {text}"
     return f"{kind}: {text}" if text else kind
+
+
+def _clocks() -> dict[str, Callable[[], object]]:
+    """Python's clocks by name, as whoever asks for one now would get them."""
+    names = ("perf_counter", "perf_counter_ns", "monotonic", "process_time", "thread_time")
+    return {f"time.{name}": getattr(time, name) for name in names}
 
 
 def _versions() -> dict[str, str]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -51,6 +52,10 @@ LATE = 0.1
 """Seconds by which a wait may end early."""
 SLACK = 4.0
 """Times the seconds that a part of a job is likely to take, in which it may end."""
+
+
+_REMARK = re.compile(r"\s*\[[IW]\d{4} \d{2}:\d{2}:\d{2}")
+"""How glog begins what is information or a warning."""
 
 
 class RankLost(Exception):
@@ -236,7 +241,9 @@ class RankProcess:
             try:
                 text = await reader.readline()
                 reply = self._decoder.decode(text) if text else None
-            except (OSError, ValueError) as error:
+            except OSError:  # reset: it ended before it had read all that was sent to it
+                reply = None
+            except ValueError as error:
                 self._replies.put_nowait(RankLost(f"broke the protocol: {error}"))
                 return
             if reply is None:
@@ -269,7 +276,8 @@ class RankProcess:
             lines = self._log.read().decode(errors="replace").strip().splitlines()
         except (OSError, ValueError):
             return ""
-        said = [text.strip() for text in lines if text.strip()]
+        # Warnings of PyTorch's C++ (a peer's address has no name, say) end nobody.
+        said = [text.strip() for text in lines if text.strip() and not _REMARK.match(text)]
         # The fault handler ends with a list of modules; the innermost frame explains more.
         for number, text in enumerate(said[:-1]):
             if text.startswith("Current thread"):

@@ -69,6 +69,12 @@ class HeadWatch:
         """Nodes that came since the last call."""
         return [self._joined.popleft() for _ in range(len(self._joined))]
 
+    def admit(self, node: str) -> None:
+        """Tell nobody that the node of this Ray id has joined: it has a part in the run."""
+        self._known.add(node)
+        for told in [one for one in self._joined if node in one]:
+            self._joined.remove(told)
+
     def close(self) -> None:
         """Ask no more."""
         self._closed.set()

@@ -50,6 +50,8 @@ class RayHub(Hub):
         self._address = address
         self._wanted = nodes
         self._actors: dict[int, Any] = {}
+        self._places: dict[int, dict[str, Any]] = {}
+        self._known: set[str] = set()
         self._pulls: dict[Any, tuple[int, float]] = {}
         self._gone: set[int] = set()
         self._head: HeadWatch | None = None
@@ -94,13 +96,14 @@ class RayHub(Hub):
                 ref = None
                 if there:
                     number = len(described) + len(pending)
+                    self._places[number] = node
                     self._actors[number] = self._actor(node, host)
                     ref = self._actors[number].describe.remote()
                 pending.append(ref)
             self._await([ref for ref in pending if ref is not None], START_LIMIT)
             described.extend(map(self._described, wave, pending))
-        known = {node["NodeID"] for node in alive}
-        self._head = HeadWatch(self._ray, self._address, known)
+        self._known = {node["NodeID"] for node in alive}
+        self._head = HeadWatch(self._ray, self._address, set(self._known))
         return described
 
     def _choose(self, listed: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -136,7 +139,7 @@ class RayHub(Hub):
                 max_concurrency=4,
                 scheduling_strategy=NodeAffinitySchedulingStrategy(node["NodeID"], soft=False),
             )
-            .remote(msgspec.structs.replace(self._spec, address=host))
+            .remote(msgspec.structs.replace(self._spec, address=host, apart=True))
         )
 
     def _described(self, node: dict[str, Any], ref: Any) -> Node:
@@ -211,8 +214,48 @@ class RayHub(Hub):
             _, refs = self._ray.wait(refs, num_returns=len(refs), timeout=1.0)
 
     def drop(self, node: int) -> None:
-        self._actors[node].cancel.remote()
+        self._gone.add(node)
+        with contextlib.suppress(Exception):  # it is dead, or Ray is: what matters is that it ends
+            self._actors[node].cancel.remote()
         self._pulls = {ref: pull for ref, pull in self._pulls.items() if pull[0] != node}
+
+    def revive(self, node: int) -> Node | None:
+        before = self._places.get(node)
+        there = self._again(before) if before is not None else None
+        if there is None:
+            return None
+        with contextlib.suppress(Exception):  # one that was only silent must hold nothing
+            self._ray.kill(self._actors[node])
+        one_machine = len({one["NodeManagerAddress"] for one in self._places.values()}) == 1
+        actor = self._actor(there, "127.0.0.1" if one_machine else there["NodeManagerAddress"])
+        ref = actor.describe.remote()
+        self._await([ref], START_LIMIT)
+        found = self._described(there, ref)
+        if found.problem:
+            with contextlib.suppress(Exception):
+                self._ray.kill(actor)
+            return None
+        self._actors[node], self._places[node] = actor, there
+        self._gone.discard(node)
+        if self._head is not None:
+            self._head.admit(there["NodeID"])
+        return found
+
+    def _again(self, before: dict[str, Any]) -> dict[str, Any] | None:
+        """A node as Ray lists it now: its raylet still runs, or one has joined in its place.
+
+        Several raylets may share a host: none that was there from the beginning is taken for it.
+        """
+        taken = self._known | {one["NodeID"] for one in self._places.values()}
+        where = ("NodeManagerAddress", "NodeManagerHostname")
+        listed: list[dict[str, Any]] = self._ray.nodes()
+        for one in listed:
+            same = one["NodeID"] == before["NodeID"]
+            new = one["NodeID"] not in taken and all(one[key] == before[key] for key in where)
+            new = new and bool(_claimable(one))
+            if one["Alive"] and (same or new) and _reached([one]) == [True]:
+                return one
+        return None
 
     def joined(self) -> list[str]:
         return self._head.joined() if self._head is not None else []

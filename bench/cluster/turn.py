@@ -31,6 +31,11 @@ class Turn:
         self._before["again"] = self._before.get("again", 0.0) + self._ran
         self._ran = self._passed(reports)
 
+    @property
+    def measuring(self) -> float:
+        """Seconds from the last command to measure to the last report of it."""
+        return self._ran
+
     def _passed(self, reports: Sequence[Report]) -> float:
         """Seconds since the last command ended, but for those in which processes started."""
         now = time.perf_counter()

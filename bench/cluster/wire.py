@@ -19,7 +19,7 @@ from ..records import Conditions
 from ..timing import Rule
 from ..workloads.runner import Outcome
 
-PROTOCOL = 2
+PROTOCOL = 3
 HEARTBEAT = 2.0
 """Seconds between heartbeats of a link."""
 SILENCE = 12.0
@@ -74,12 +74,16 @@ class Open(msgspec.Struct, tag=True):
 
 
 class Run(msgspec.Struct, tag=True):
-    """Measure a benchmark with fixed axes on the open group."""
+    """Measure a benchmark with fixed axes on the open group.
+
+    ``zero``: when the run began, by this host's ``time.monotonic``.
+    """
 
     benchmark: str
     axes: dict[str, Any]
     rule: Rule
     seed: int
+    zero: float = 0.0
 
 
 class Close(msgspec.Struct, tag=True):
@@ -310,11 +314,15 @@ class Link:
 
 
 class Clock:
-    """Seconds since the run began, without trusting that nodes agree on the time of day."""
+    """Seconds since the run began, without trusting that nodes agree on the time of day.
+
+    Attributes:
+        zero: When that was, by this host's ``time.monotonic``.
+    """
 
     def __init__(self, offset: float) -> None:
-        self._zero = time.monotonic() - offset
+        self.zero = time.monotonic() - offset
 
     def now(self) -> float:
         """Seconds since the run began, to the millisecond."""
-        return round(time.monotonic() - self._zero, 3)
+        return round(time.monotonic() - self.zero, 3)

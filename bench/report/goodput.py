@@ -33,7 +33,8 @@ def print_goodput(made: Console, found: Goodput) -> None:
     verdict(
         made,
         f"goodput {found.goodput:.1%} of {format_duration(found.total)}, "
-        f"{found.failures} failure(s), one in {format_duration(found.mtbf)} on average",
+        f"{found.failures} failure(s), one in {format_duration(found.mtbf)} on average"
+        + (f", {found.interrupted} before it went on" if found.interrupted else ""),
     )
     for line in _interval(found):
         made.print(Text(line), soft_wrap=True)

@@ -298,11 +298,17 @@ def print_labels(made: Console, inventory: Inventory) -> None:
         line(made, f"label {label}: {said} node(s)")
 
 
-def print_list(made: Console, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+def print_list(
+    made: Console,
+    columns: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    *,
+    names: Sequence[int] = (),
+) -> None:
     """A table of what there is; with ``--quiet`` the names in its first column."""
     for row in rows if made.quiet else ():
         verdict(made, row[0], "")
-    print_table(made, columns, rows)
+    print_table(made, columns, rows, names=names)
 
 
 def print_table(
@@ -311,24 +317,30 @@ def print_table(
     rows: Sequence[Sequence[str]],
     *,
     right: Sequence[int] = (),
+    names: Sequence[int] = (),
 ) -> None:
-    """A plain table; columns whose index is in ``right`` are right-aligned."""
+    """A plain table.
+
+    Columns whose index is in ``right`` are right-aligned; those in ``names`` hold what somebody
+    types or is called, which is the same in every language.
+    """
     if made.quiet:
         return
+    told = [[_cell(cell, index in names) for index, cell in enumerate(row)] for row in rows]
     if made.width < NARROW:
         titles = [f"{spoken(name)}{spoken(': ')}" if name else "" for name in columns]
-        for row in rows:
+        for row in told:
             for title, cell in zip(titles, row, strict=True):
                 if cell:
-                    made.print(Text(f"{title}{_cell(cell)}"), soft_wrap=True)
+                    made.print(Text(f"{title}{plain(cell)}"), soft_wrap=True)
             made.print()
         return
     table = Table(box=box_of(made), pad_edge=False)
     for index, name in enumerate(columns):
         title = spoken(name)
         table.add_column(title, justify="right" if index in right else "left", overflow="fold")
-    for row in rows:
-        table.add_row(*(Text("\n".join(map(_cell, cell.split("\n")))) for cell in row))
+    for row in told:
+        table.add_row(*map(Text, row))
     if not made.is_terminal and "COLUMNS" not in os.environ:
         # A file or a pipe has no width, and who searches it finds no sentence that is folded.
         usual, made.width = made.width, UNFOLDED
@@ -339,5 +351,6 @@ def print_table(
     made.print(table)
 
 
-def _cell(text: str) -> str:
-    return plain(narrated(text))
+def _cell(text: str, name: bool) -> str:
+    """Its lines, each of them safe; what is no name in the language of this command."""
+    return "\n".join(plain(one if name else narrated(one)) for one in text.split("\n"))

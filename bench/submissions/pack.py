@@ -20,7 +20,7 @@ from ..records import Header
 from ..results import ROWS, SAMPLES, RunReader
 from .archive import MANIFEST, SIGNATURE, SYSTEM
 from .edition import load_edition
-from .manifest import Manifest, member, run_said, stands_for
+from .manifest import Manifest, Plugin, member, run_said, stands_for
 from .plugins import measured_by, plugins_of
 from .redact import Redactor
 from .system import System
@@ -57,24 +57,12 @@ def pack(
     if not folders:
         raise UsageError("a submission holds at least one run")
     headers = [_header(folder) for folder in folders]
-    provenance = headers[0].provenance
-    for header, folder in zip(headers, folders, strict=True):
-        if header.provenance != provenance:
-            raise UsageError(
-                f"this run is {header.provenance}, the first is {provenance}: they never mix",
-                where=str(folder),
-            )
-        if redactor is not None:
-            redactor.learn(header)
+    _check_provenance(headers, folders)
     plugins = plugins_of(headers, system.packages)
-    for plugin in plugins:
-        for header, folder in zip(headers, folders, strict=True):
-            if measured_by(plugin, header) not in ("", plugin.sha256):
-                raise UsageError(
-                    f"{plugin.distribution} has other files here than when this was measured",
-                    where=str(folder),
-                    hint="pack with the plugin that measured, or measure again",
-                )
+    _check_plugins(plugins, headers, folders)
+    if redactor is not None:
+        for header in headers:
+            redactor.learn(header)
     members: dict[str, bytes] = {}
     for place, folder in enumerate(folders):
         for name, data in _files(folder, redactor).items():
@@ -95,7 +83,7 @@ def pack(
         edition=system.edition,
         system=system.name,
         submitter=system.submitter,
-        provenance=provenance,
+        provenance=headers[0].provenance,
         stands_for=stands_for(headers),
         redacted=redactor is not None,
         runs=[run_said(header) for header in headers],
@@ -118,6 +106,30 @@ def pack(
         members[SIGNATURE] = key.sign(manifest.signed_bytes()).encode() + b"\n"
     members[MANIFEST] = manifest.file_bytes()
     return members
+
+
+def _check_provenance(headers: Sequence[Header], folders: Sequence[Path]) -> None:
+    first = headers[0].provenance
+    for header, folder in zip(headers, folders, strict=True):
+        if header.provenance != first:
+            raise UsageError(
+                f"this run is {header.provenance}, the first is {first}: they never mix",
+                where=str(folder),
+            )
+
+
+def _check_plugins(
+    plugins: Sequence[Plugin], headers: Sequence[Header], folders: Sequence[Path]
+) -> None:
+    """What is packed beside the rows must be what measured them."""
+    for plugin in plugins:
+        for header, folder in zip(headers, folders, strict=True):
+            if measured_by(plugin, header) not in ("", plugin.sha256):
+                raise UsageError(
+                    f"{plugin.distribution} has other files here than when this was measured",
+                    where=str(folder),
+                    hint="pack with the plugin that measured, or measure again",
+                )
 
 
 def _header(folder: Path) -> Header:

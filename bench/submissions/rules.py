@@ -138,18 +138,23 @@ def _measured(edition: Edition, required: Requirement, place: _Place) -> Iterato
         there = _rows(run, case, required.repeats)
         if name != lead and (missing := size * required.repeats - len(there)):
             yield finding("E3", f"{missing} value(s) of {name} are not there, of {of}")
-    bad, few = [], []
+    bad, few, remarks = [], [], []
     for (group, repeat), index in sorted(pairs.items()):
         which = f"group {group}, repeat {repeat}"
         if columns.status[index] != _OK:
             why = columns.reasons.get(index, "no reason given")
             bad.append(f"{which} is {STATUSES[columns.status[index]]}: {why}")
+        elif why := columns.reasons.get(index, ""):
+            remarks.append(f"{which}: {why}")
         seconds = run.samples.get((job.first, group, repeat))
         if seconds is not None and seconds.size < edition.samples:
             few.append(f"{which} has {seconds.size}")
     if bad:
         text = f"{len(bad)} of {len(pairs)} measurement(s) do not count, for example {bad[0]}"
         yield finding("E4", text)
+    if remarks:
+        text = f"{len(remarks)} of {len(pairs)} measurement(s) count with a remark, for example "
+        yield finding("E4", text + remarks[0], "note")
     if few:
         asked = f"edition {edition.name} asks for {edition.samples} samples"
         yield finding("E5", f"{asked}, {len(few)} measurement(s) have fewer: {few[0]}")

@@ -96,7 +96,8 @@ class Context(msgspec.Struct, kw_only=True):
     integers on every rank, ``gather`` every rank's floats on every rank (both over the host
     network, never inside a timed region). ``node`` is this node's index,
     ``address`` where others reach it; ``cache`` is bytes of the last-level cache, ``memory`` bytes
-    that this device may use; ``arch`` is Triton's target or None; ``cores`` this rank's.
+    that this device may use; ``arch`` is Triton's target or None; ``cores`` this rank's; ``zero``
+    is when the run began, by ``time.monotonic`` of this host: all of a run's hosts agree on it.
     """
 
     backend: Backend
@@ -117,6 +118,7 @@ class Context(msgspec.Struct, kw_only=True):
     arch: str | None = None
     chip: Chip | None = None
     seed: int = 0
+    zero: float = 0.0
 
     @property
     def weak(self) -> bool:
@@ -201,6 +203,10 @@ class Benchmark(msgspec.Struct, kw_only=True, dict=True):
     def check(self) -> Check:
         """Must hold before the first and after the last sample, or no figure counts."""
         raise NotImplementedError
+
+    def proof(self, timing: Timing) -> Check:
+        """That what was timed is the work; asked behind the last check, where samples are known."""
+        return Check(True, "")
 
     def metrics(self, timing: Timing) -> Iterator[Metric]:
         """What the samples (seconds per call) mean."""

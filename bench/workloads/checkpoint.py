@@ -135,9 +135,9 @@ class Checkpoint(Saved):
         place = os.path.join(self.scratch.folder, f"round-{self.turn}")
         begin = together(self.context)
         if self.mode == "async":
-            wait = self.training.save_beside(place, threads=self.threads)
+            writing = self.training.save_beside(place, threads=self.threads)
             blocked = perf_counter() - begin
-            wait()
+            writing.wait()
         else:
             self.training.save(place, threads=self.threads)
             blocked = perf_counter() - begin

@@ -47,19 +47,24 @@ class Pattern:
         self.op, self.rank, self.ranks, self.count = op, rank, ranks, count
         self.device, self.salt = device, salt * ranks
         self.part = count // ranks
-        self._periods: dict[int, Any] = {}
+        self._tables: dict[tuple[int, int], Any] = {}
         self.edges = skewed_edges(count, ranks) if op == "all_to_all_skewed" else []
 
     def given(self, first: int, count: int) -> Any:
-        """int64[count]: what this rank gives at places ``first`` and following."""
+        """int32[count]: what this rank gives at places ``first`` and following."""
         if self.op not in SUMS:
             return self._run(first, count, self.rank)
-        turn = self._places(first, count) % self.ranks
-        one = (turn == self.rank) * self._run(first, count, 0)
-        return one + (turn == (self.rank - 1) % self.ranks) * self._run(first, count, 1)
+        import torch
+
+        found = torch.zeros(count, dtype=torch.int32, device=self.device)
+        # This rank is one of the two that contribute to a place, at every so many places each.
+        for salt, turn in enumerate((self.rank, self.rank - 1)):
+            mine = slice((turn - first) % self.ranks, None, self.ranks)
+            found[mine] += self._run(first, count, salt)[mine]
+        return found
 
     def wanted(self, first: int, count: int) -> Any:
-        """int64[count]: what this rank must find at places ``first`` and following."""
+        """int32[count]: what this rank must find at places ``first`` and following."""
         mine = self.rank * self.part  # where this rank's part of the whole begins
         if self.op in SUMS:
             first += mine if self.op == "reduce_scatter" else 0
@@ -70,12 +75,11 @@ class Pattern:
             return self._run(first + mine, count, 0)
         if self.op == "send_recv":
             return self._run(first, count, (self.rank - 1) % self.ranks)
-        place, share = self._places(first, count), self.part
+        share = self.part
         if self.op == "all_to_all_skewed":
             mine, share = self.edges[self.rank], self.edges[self.rank + 1] - self.edges[self.rank]
-        source, inner = place // max(1, share), place % max(1, share)
-        exchanged = self.op.startswith("all_to_all")
-        return self._values(inner + mine if exchanged else inner, source)
+        begin = mine if self.op.startswith("all_to_all") else 0  # within each rank's own
+        return self._parts(first, count, share, begin)
 
     def fill(self, buffers: Buffers) -> None:
         """Write what is given; poison what is only written, for it must not have been there."""
@@ -98,28 +102,44 @@ class Pattern:
             found += int((piece != self.wanted(first, piece.numel()).to(piece.dtype)).sum())
         return found
 
-    def _places(self, first: int, count: int) -> Any:
+    def _parts(self, first: int, count: int, share: int, begin: int) -> Any:
+        """What ranks gave from their place ``begin`` on, ``share`` of each, one after the other."""
         import torch
 
-        return torch.arange(first, first + count, device=self.device)
+        pieces, place = [], first
+        while place < first + count:
+            source, inner = divmod(place, share)
+            length = min(share - inner, first + count - place)
+            pieces.append(self._run(begin + inner, length, source))
+            place += length
+        return torch.cat(pieces) if pieces else self._run(0, 0, 0)
 
     def _run(self, first: int, count: int, salt: int) -> Any:
-        """Values of adjacent places: slices of one period, which is computed once a salt."""
+        """int32[count]: values of adjacent places, in which a salt is mixed.
+
+        Of a place's three digits in base 127 and the salt: their sum, each times a number of its
+        own, modulo 127. Salts that are equal modulo 127 differ in how fast values change.
+        """
         import torch
 
-        if salt not in self._periods:
-            self._periods[salt] = self._values(self._places(0, min(PERIOD, self.count)), salt)
-        period, begin = self._periods[salt], first % PERIOD
-        found = period[begin : begin + count]
+        salt += self.salt
+        table = self._table(7 + salt // 127, 11 + salt // 16129)
+        begin = first % PERIOD
+        found = table[begin : begin + count]
         while found.numel() < count:
-            found = torch.cat([found, period[: count - found.numel()]])
-        return found
+            found = torch.cat([found, table[: count - found.numel()]])
+        return (found + salt * 31 % 127) % 127 + 1
 
-    def _values(self, place: Any, salt: Any) -> Any:
-        salt = salt + self.salt
-        # Salts that are equal modulo 127 differ in how fast their values change with the place.
-        mixed = place * (7 + salt // 127) + place // 127 * (11 + salt // 16129)
-        return (mixed + place // 16129 * 17 + salt * 31) % 127 + 1
+    def _table(self, fast: int, slow: int) -> Any:
+        """int32[at most PERIOD]: what is mixed of places alone, computed once."""
+        import torch
+
+        if (fast, slow) not in self._tables:
+            digits = torch.arange(127, dtype=torch.int32, device=self.device)
+            rows = min(127, -(-self.count // 127**2))
+            mixed = (digits[:rows] * 17)[:, None, None] + (digits * slow)[:, None] + digits * fast
+            self._tables[fast, slow] = (mixed % 127).reshape(-1)
+        return self._tables[fast, slow]
 
 
 def poison(tensor: Any) -> None:

@@ -7,24 +7,21 @@ import json
 import math
 import os
 import shutil
-import signal
-import threading
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 import numpy as np
 
 from ..errors import UsageError
 from ..files import replace_file
-from ..host.cores import expand
 from ..records import Measure
 from ..timing import Rule, Timing
-from .attempts import Account, Log, account, launched, read_log
+from .attempts import Account, Failure, Log, account, read_failures, read_log
 from .base import Check, Context, Metric, Unmeasurable, benchmark
 from .runner import all_or_none
-from .saved import Saved, Training, state_bytes, together
+from .saved import Saved, Training, Writing, state_bytes, together
 from .scratch import Scratch, broadcast, is_url, place_of, shared
 from .tokens import synthetic
 
@@ -40,13 +37,16 @@ LATEST = "latest.json"
 class Resumable(Saved):
     """``steps`` training steps with a checkpoint every ``every``, from the last checkpoint on.
 
-    One measurement is the whole training: with a ``key``, what an earlier attempt of that key has
-    saved is restored, and ranks ``victims`` (``0-3,7``) kill themselves with SIGKILL
-    ``kill_after`` seconds after all are ready. The attempt that comes to the end accounts for all
-    of them, from logs that rank 0 keeps beside the checkpoints, and removes everything.
+    One measurement is the whole training: with a ``key``, what earlier attempts of that key have
+    saved is restored, be there more ranks or fewer than then: the sequences of a step stay the
+    same. Somebody else lets the attempts fail (`hengsuan goodput` kills processes) and says when
+    they did, in ``failed``. The attempt that comes to the end accounts for all of them, from
+    logs that the first rank of each keeps beside the checkpoints, and removes everything.
     ``goodput`` is the time of steps that count over the whole; seconds that were lost are told
     apart: ``saving`` checkpoints, ``lost_work`` done again, ``detection``, ``relaunch``,
-    ``restoring``. Checked: the loss falls, and a step that is done again gives the same loss.
+    ``restoring``. ``mode`` async: a checkpoint is copied, then written while training goes on, and
+    counts when it is whole. Checked: the loss falls, and a step that is done again gives the same
+    loss.
 
     ``path`` is a directory that all ranks see; empty: the folder for temporary files.
     """
@@ -60,7 +60,12 @@ class Resumable(Saved):
             formula="productive / total",
         ),
         Measure("step_time", "s", "lower", about="seconds of a step that counts"),
-        Measure("save_time", "s", "lower", about="seconds of a checkpoint that was completed"),
+        Measure(
+            "save_time",
+            "s",
+            "lower",
+            about="seconds for which training stands still for a checkpoint that counts",
+        ),
         Measure(
             "total",
             "s",
@@ -69,7 +74,12 @@ class Resumable(Saved):
             formula="productive + saving + lost_work + detection + relaunch + restoring",
         ),
         Measure("productive", "s", "higher", about="seconds of steps that count"),
-        Measure("saving", "s", "lower", about="seconds of checkpoints that were completed"),
+        Measure(
+            "saving",
+            "s",
+            "lower",
+            about="seconds for which training stood still for checkpoints that count",
+        ),
         Measure(
             "lost_work",
             "s",
@@ -80,13 +90,13 @@ class Resumable(Saved):
             "detection",
             "s",
             "lower",
-            about="seconds from a kill until the engine has started a new process of rank 0",
+            about="seconds from a failure until all that waits for it is known to be lost",
         ),
         Measure(
             "relaunch",
             "s",
             "lower",
-            about="seconds from there until the benchmark begins: imports, the group",
+            about="seconds from there until the benchmark begins: processes, imports, the group",
         ),
         Measure(
             "restoring",
@@ -94,10 +104,31 @@ class Resumable(Saved):
             "lower",
             about="seconds of building the model and reading the checkpoint",
         ),
-        Measure("failures", "count", "lower", about="how often ranks were killed"),
+        Measure(
+            "recovery",
+            "s",
+            "lower",
+            about="seconds of relaunch and restoring that no other failure interrupted",
+        ),
+        Measure(
+            "failures", "count", "lower", about="how often the training failed, once it had begun"
+        ),
+        Measure(
+            "interrupted",
+            "count",
+            "lower",
+            about="how many of the failures struck before the training went on: while processes "
+            "started, the group formed or a checkpoint was read",
+        ),
+        Measure(
+            "landing",
+            "s",
+            "lower",
+            about="seconds for which an asynchronous checkpoint is written beside the training",
+        ),
     )
     timed = False  # minutes, restarts included: what others do in them cannot be told apart
-    worded = {"kill_after": {0.0: ""}, "attempt": {0: ""}}
+    worded = {"mode": {"sync": ""}, "ranks": {0: ""}, "failed": {"": ""}}
 
     batch: int = 4
     """Sequences of a rank in a step."""
@@ -107,12 +138,14 @@ class Resumable(Saved):
     """Steps from one checkpoint to the next."""
     key: str = ""
     """Names the training that attempts belong to; empty: there is one attempt."""
-    attempt: int = 0
-    """Number of this attempt."""
-    kill_after: float = 0.0
-    """Seconds after which ranks kill themselves; 0: none does."""
-    victims: str = ""
-    """Which ranks do, as ``0-3,7``."""
+    mode: Literal["sync", "async"] = "sync"
+    """``sync``: training stands still until the storage has a checkpoint; ``async``: it is copied
+    first, then written while training goes on."""
+    ranks: int = 0
+    """Ranks of which each has ``batch`` sequences of a step; others share them anew. 0: these."""
+    failed: str = ""
+    """When attempts before this one failed, and when that was noticed, in seconds of the run:
+    ``12.3-13.02,-20.5``; of one that nobody asked for the former is not known."""
 
     def __post_init__(self) -> None:
         """Raise `UsageError` for what cannot be, before anything is started."""
@@ -124,16 +157,22 @@ class Resumable(Saved):
         if is_url(self.path):
             raise UsageError(f"resumable: path must be a directory, not {self.path}")
         super().__post_init__()
+        if self.ranks < 0:
+            raise UsageError(f"resumable: ranks must not be negative, but is {self.ranks}")
         if self.key and not self.key.isalnum():
             raise UsageError(f"resumable: key must be letters and digits, not {self.key!r}")
         try:
-            expand(self.victims)
+            read_failures(self.failed)
         except ValueError:
             raise UsageError(
-                f"resumable: victims must be ranks as 0-3,7, not {self.victims!r}"
+                f"resumable: failed must be times as 12.3-13.02,-20.5, not {self.failed!r}"
             ) from None
-        if self.kill_after and not (self.key and self.victims):
-            raise UsageError("resumable: kill_after needs victims, and a key to go on by")
+        if self.failed and not self.key:
+            raise UsageError("resumable: failed needs the key of what has failed")
+
+    def reported(self) -> tuple[Measure, ...]:
+        """``landing`` of asynchronous checkpoints only."""
+        return self.measures if self.mode == "async" else self.measures[:-1]
 
     def rule(self, rule: Rule) -> Rule:
         """Once: the first call does it all."""
@@ -142,21 +181,26 @@ class Resumable(Saved):
         )
 
     def setup(self, context: Context) -> None:
-        """Build the model and restore the last checkpoint; arm the timers of those who will die.
+        """Build the model and restore the last checkpoint.
 
         Raises:
             Unmeasurable: no such path, no room, not shared by the ranks, too large for a device,
                 or a group across kinds of chip.
         """
         super().setup(context)
+        if self.batch * (self.ranks or context.size) < context.size:
+            raise Unmeasurable(
+                f"{context.size} ranks cannot share the {self.batch * self.ranks} sequence(s) of a "
+                f"step: a larger batch has one for each"
+            )
         self.trained = self.ended = False
         self.account: Account | None = None
-        self.timer: threading.Timer | None = None
         self.log: Log | None = None
+        self.writing: tuple[Writing, int] | None = None
+        self.failures: list[Failure] = read_failures(self.failed)
         self.folder = self._place()
         if context.rank == 0:
-            self.log = Log(os.path.join(self.folder, f"attempt-{self.attempt:05d}.jsonl"))
-            self.log.write("launched", launched())
+            self.log = Log(self._log_of(len(self.failures)), context.zero)
             self.log.write("begun")
         self.training = Training(context, self.model, self.dp)
         latest = os.path.join(self.folder, LATEST)
@@ -168,7 +212,9 @@ class Resumable(Saved):
         together(self.context)
         if self.log is not None:
             self.log.write("ready", step=self.done)
-        self._arm()
+
+    def _log_of(self, attempt: int) -> str:
+        return os.path.join(self.folder, f"attempt-{attempt:05d}.jsonl")
 
     def _place(self) -> str:
         """The folder of logs and checkpoints: kept from attempt to attempt where there is a key."""
@@ -202,17 +248,6 @@ class Resumable(Saved):
         all_or_none(context, problem)
         return folder
 
-    def _arm(self) -> None:
-        if not self.kill_after:
-            return
-        if self.log is not None:
-            self.log.write("kill", self.log.last + self.kill_after)
-        if self.context.rank in expand(self.victims):
-            kill = (os.getpid(), signal.SIGKILL)
-            self.timer = threading.Timer(self.kill_after, os.kill, kill)
-            self.timer.daemon = True
-            self.timer.start()
-
     def step(self) -> None:
         """All steps that are left, when called for the first time."""
         if self.trained:
@@ -223,49 +258,101 @@ class Resumable(Saved):
             self.done += 1
             if self.log is not None:
                 self.log.write("step", step=self.done, loss=loss)
+            if self.writing is not None and self.writing[0].done():
+                self._land()
             if self.done % self.every == 0 and self.done < self.steps:
                 self._save()
-        if self.timer is not None:
-            self.timer.cancel()
+        self._meet()
+        if self.log is not None:
+            self.log.write("done")
+        self._land()  # nothing may write into a folder that is to be removed
         together(self.context)
         self.ended = True
         if self.log is not None:
-            self.log.write("done")
-            logs = sorted(Path(self.folder).glob("attempt-*.jsonl"))
-            self.lines = [read_log(path) for path in logs]
-            self.account = account(self.lines)
+            attempts = range(len(self.failures) + 1)
+            self.lines = [read_log(Path(self._log_of(number))) for number in attempts]
+            self.account = account(self.lines, self.failures)
+
+    def _meet(self) -> None:
+        """Wait for the last rank, in the group that no checkpoint is being written by."""
+        if self.context.size > 1:
+            import torch.distributed as dist
+
+            dist.barrier(group=self.context.group)
 
     def _train(self) -> float:
-        """One step on this rank's part of the text; its loss, when the step is done."""
-        training = self.training
-        loss = training.net(self._text())
+        """One step on this rank's part of the text; the loss of all of it, when it is done.
+
+        The average over ranks that the gradients get is one over sequences, however many of them
+        each rank has.
+        """
+        training, context = self.training, self.context
+        mine, whole = self._share()
+        loss = training.net(self._text(mine)) * (len(mine) * context.size / whole)
         loss.backward()
         training.optimizer.step()
         training.optimizer.zero_grad(set_to_none=True)
-        return float(loss.detach())
+        loss = loss.detach() / context.size
+        if context.size > 1:
+            import torch.distributed as dist
 
-    def _text(self) -> Any:
-        """int64 [batch, seq + 1], the same for a step whenever it is done."""
+            dist.all_reduce(loss, group=context.group)
+        return float(loss)
+
+    def _share(self) -> tuple[range, int]:
+        """Which sequences of a step are this rank's, and how many all of them are."""
+        rank, size = self.context.rank, self.context.size
+        whole = self.batch * (self.ranks or size)
+        return range(rank * whole // size, (rank + 1) * whole // size), whole
+
+    def _text(self, mine: range) -> Any:
+        """int64 [sequences, seq + 1], the same for a step whenever and by whomever it is done."""
         import torch
 
         shape = self.training.shape
-        count = self.batch * (shape.seq + 1)
-        turn = self.done * self.context.size + self.context.rank
-        made = synthetic(self.context.seed, turn * count, count, min(CLASSES, shape.vocab))
-        text = torch.from_numpy(made.astype(np.int64)).view(self.batch, -1)
+        width = shape.seq + 1
+        start = (self.done * self._share()[1] + mine.start) * width
+        count = len(mine) * width
+        made = synthetic(self.context.seed, start, count, min(CLASSES, shape.vocab))
+        text = torch.from_numpy(made.astype(np.int64)).view(len(mine), width)
         return text.to(self.context.device)
 
     def _save(self) -> None:
-        """A checkpoint, whole before it is the latest; the one before it is removed then."""
-        name = f"step-{self.done:08d}"
-        self.training.save(os.path.join(self.folder, name))
+        """Begin a checkpoint; a synchronous one is whole when this returns."""
+        self._land()  # one at a time is written
+        place = os.path.join(self.folder, self._name(self.done))
+        if self.mode == "async":
+            self.writing = self.training.save_beside(place), self.done
+        else:
+            self.training.save(place)
+            self._latest(self.done)
+        if self.log is not None:
+            self.log.write("saved", step=self.done)
+
+    def _name(self, step: int) -> str:
+        # Of its attempt: what an earlier one could not end is not written over.
+        return f"step-{step:08d}-{len(self.failures):05d}"
+
+    def _land(self) -> None:
+        """Wait for the checkpoint that is being written beside the training, if there is one."""
+        if self.writing is None:
+            return
+        writing, step = self.writing
+        self.writing = None
+        writing.wait()
+        self._latest(step)
+        if self.log is not None:
+            self.log.write("landed", step=step)
+
+    def _latest(self, step: int) -> None:
+        """A checkpoint is whole before it is the latest; the one before it is removed then."""
         if self.log is None:
             return
-        said = json.dumps({"step": self.done, "folder": name})
+        name = self._name(step)
+        said = json.dumps({"step": step, "folder": name})
         replace_file(Path(self.folder, LATEST), said.encode())
-        self.log.write("saved", step=self.done)
         for old in Path(self.folder).glob("step-*"):
-            if old.name != name:
+            if old.name < name:
                 shutil.rmtree(old, ignore_errors=True)
 
     def check(self) -> Check:
@@ -300,12 +387,18 @@ class Resumable(Saved):
             return
         yield Metric("goodput", value=found.productive / found.total)
         yield Metric("step_time", samples=np.array(found.steps))
-        if found.saves:
-            yield Metric("save_time", samples=np.array(found.saves))
+        for metric, seconds in (
+            ("save_time", found.saves),
+            ("recovery", found.recoveries),
+            ("landing", found.landings),
+        ):
+            if seconds:
+                yield Metric(metric, samples=np.array(seconds))
         for name in ("total", "productive", "saving", "detection", "relaunch", "restoring"):
             yield Metric(name, value=getattr(found, name))
         yield Metric("lost_work", value=found.lost)
         yield Metric("failures", value=float(found.failures))
+        yield Metric("interrupted", value=float(found.interrupted))
 
     def note(self) -> str:
         """How often steps were done again, and how alike they came out."""
@@ -317,9 +410,7 @@ class Resumable(Saved):
     def teardown(self) -> None:
         """Remove everything if the training has ended; an attempt that failed leaves it behind."""
         held = self.__dict__
-        timer, log, scratch = held.get("timer"), held.get("log"), held.get("scratch")
-        if timer is not None:
-            timer.cancel()
+        log, scratch = held.get("log"), held.get("scratch")
         if log is not None:
             log.close()
         if scratch is not None:

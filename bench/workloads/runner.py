@@ -88,7 +88,7 @@ def run(
         if anyone(context, bool(problem)):
             return Outcome(status="skipped", reason=problem or f"cannot be measured {ELSEWHERE}")
         book.enter("check")
-        bad = _failed_check(bench, context, "before")
+        bad = _failed(context, bench.check(), "before")
         if bad is not None:
             return bad
         slowed: dict[str, None] = {}
@@ -129,14 +129,16 @@ def run(
         book.enter("check")
         if bench.lifetime():
             bench.refresh()
-        bad = _failed_check(bench, context, "after")
+        bad = _failed(context, bench.check(), "after")
         if bad is not None:
             return bad
-        book.enter("teardown")
         why = ", ".join(slowed)
         if anyone(context, timing.seconds.size == 0):
             reason = f"{THROTTLED} ({why})"
             return Outcome(status="invalid", reason=reason, throttled=why)
+        if bad := _failed(context, bench.proof(timing), "while"):
+            return bad
+        book.enter("teardown")
         return _outcome(bench, timing, contention, why)
     finally:
         book.enter("teardown")
@@ -236,8 +238,7 @@ def summarised(metric: Metric) -> Value:
     )
 
 
-def _failed_check(bench: Benchmark, context: Context, when: str) -> Outcome | None:
-    check: Check = bench.check()
+def _failed(context: Context, check: Check, when: str) -> Outcome | None:
     if not anyone(context, not check.ok):
         return None
     detail = check.detail if not check.ok else f"the check failed {ELSEWHERE}"

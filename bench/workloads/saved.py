@@ -7,7 +7,8 @@ alike (``ddp``) a share, and reads what it needs, whoever wrote it.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
+from concurrent.futures import Future
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -74,6 +75,22 @@ def together(context: Context) -> float:
 
 class StateError(RuntimeError):
     """A checkpoint that could not be written or read; the first cause, in a line."""
+
+
+class Writing:
+    """A checkpoint that is being written beside the training."""
+
+    def __init__(self, future: Future[Any]) -> None:
+        self._future = future
+
+    def done(self) -> bool:
+        """Whether it is on the storage, or has failed."""
+        return self._future.done()
+
+    def wait(self) -> None:
+        """Return when it is on the storage. Raises `StateError`."""
+        with _in_a_line():
+            self._future.result()
 
 
 class Training:
@@ -158,11 +175,10 @@ class Training:
                 process_group=self.context.control,
             )
 
-    def save_beside(self, path: str, *, threads: int = 1) -> Callable[[], None]:
+    def save_beside(self, path: str, *, threads: int = 1) -> Writing:
         """Begin to write a checkpoint; returns when the state is copied and may change again.
 
-        Returns:
-            What waits until the checkpoint is on the storage.
+        The ranks meet in their control group meanwhile, in which nothing else may be exchanged.
         """
         from torch.distributed.checkpoint.state_dict_saver import async_save
 
@@ -172,13 +188,7 @@ class Training:
                 storage_writer=_writer(path, threads),
                 process_group=self.context.control,
             )
-        future = getattr(begun, "upload_completion", begun)
-
-        def wait() -> None:
-            with _in_a_line():
-                future.result()
-
-        return wait
+        return Writing(getattr(begun, "upload_completion", begun))
 
     def restore(self, path: str) -> None:
         """Read a checkpoint into model and optimizer, which must have state (`fill`).

@@ -19,7 +19,7 @@ import made_pages
 
 TALLEST = 4000
 """Pixels of a page, from its top, that a picture shows."""
-PATIENCE = 10_000
+PATIENCE = 60_000
 """Milliseconds that a page is waited for: a figure of its own says how fast it is."""
 SETTLED = "() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))"
 WALK = (Path(__file__).parent / "walk.js").read_text(encoding="utf-8")
@@ -121,7 +121,7 @@ def screenshot(request):
             tall = page.evaluate("document.documentElement.scrollHeight")
             part = {"x": 0, "y": 0, "width": width, "height": min(tall, TALLEST)}
             page.screenshot(
-                path=SCREENSHOTS / f"{name}.png", full_page=True, clip=part, timeout=6 * PATIENCE
+                path=SCREENSHOTS / f"{name}.png", full_page=True, clip=part, timeout=PATIENCE
             )
 
     return call

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
+sys.path.insert(0, str(Path(__file__).parents[1] / "forking"))
 import forked
 from processes import ranks
 
@@ -26,7 +27,7 @@ def nobody_is_left_behind():
     """No test leaves a rank process."""
     before = ranks()
     yield
-    stop = time.monotonic() + 5
+    stop = time.monotonic() + 60
     while (left := ranks() - before) and time.monotonic() < stop:
         time.sleep(0.05)  # the kernel kills them when their agent has died
     for pid in left:
@@ -34,21 +35,20 @@ def nobody_is_left_behind():
     assert not left, f"rank processes left behind: {left}"
 
 
-@pytest.fixture(scope="session")
-def templates():
-    """What ranks are forked from, in each environment that they were asked for in."""
-    made = forked.Templates()
-    yield made
-    made.trim(0)
-
-
 @pytest.fixture(scope="module", autouse=True)
-def forked_ranks(templates):
-    """Ranks of agents in this process are forked from one that has PyTorch."""
+def forked_ranks(request):
+    """Ranks of agents in this process are forked from one that has PyTorch.
+
+    So are all others, of a command line and of Ray, in modules that are marked ``forked``.
+    """
+    templates = forked.Templates()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(starting, "subprocess", templates)
+        patch.setenv(forked.OWNER, str(os.getpid()))
+        if request.node.get_closest_marker("forked"):
+            patch.setenv("PYTHONPATH", forked.FOLDER, prepend=os.pathsep)
         yield
-    templates.trim()
+    templates.close()
 
 
 @contextlib.contextmanager

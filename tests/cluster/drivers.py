@@ -51,7 +51,7 @@ def start(folder, *more, executor="local", patience=""):
 
 def wait_for_rows(folder, process, count):
     """Until ``count`` lines are in the journal."""
-    stop = time.monotonic() + 90
+    stop = time.monotonic() + 240
     while time.monotonic() < stop:
         for path in (folder / "runs").glob("*/measurements.jsonl"):
             if path.read_bytes().count(b"\n") >= count:

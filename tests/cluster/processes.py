@@ -24,9 +24,17 @@ class Process(NamedTuple):
 
     @property
     def is_rank(self) -> bool:
-        template = forked.__file__ in self.words
-        started = "bench.cluster.rank_main" in self.words and not template
-        return started or self.name == forked.NAME
+        started = "bench.cluster.rank_main" in self.words and not self._of_template
+        return started or self.name.startswith(forked.NAME)
+
+    @property
+    def agent(self) -> int:
+        """Of a rank: the process id of its agent."""
+        return int(self.name.removeprefix(forked.NAME)) if self._of_template else self.parent
+
+    @property
+    def _of_template(self) -> bool:
+        return forked.__file__ in self.words
 
 
 def ours() -> list[Process]:
@@ -55,5 +63,5 @@ def ranks() -> set[int]:
 
 
 def agents() -> list[int]:
-    """Process ids of the parents of our ranks, in order."""
-    return sorted({process.parent for process in ours() if process.is_rank})
+    """Process ids of the agents of our ranks, in order."""
+    return sorted({process.agent for process in ours() if process.is_rank})

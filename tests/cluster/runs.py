@@ -15,11 +15,11 @@ from bench.cluster.local import LocalHub
 from bench.configs import Entry, StageConfig, Suite, load_profile
 from bench.results import RunReader
 
-RULE = {"budget": 0.05, "warmup": 0.01, "min_samples": 3, "limit": 20.0}
+RULE = {"budget": 0.05, "warmup": 0.01, "min_samples": 3, "limit": 120.0}
 
 
 def suite(*stages, **rule):
-    """A suite of stages, each a list of (benchmark, axes) or (benchmark, axes, place)."""
+    """A suite of stages, each a list of (benchmark, axes), with a place or a place and a rule."""
     return Suite(
         name="test",
         rule={**RULE, **rule},
@@ -31,6 +31,7 @@ def suite(*stages, **rule):
                         benchmark=entry[0],
                         axes=entry[1],
                         place=entry[2] if len(entry) > 2 else {},
+                        rule=entry[3] if len(entry) > 3 else {},
                     )
                     for entry in entries
                 ],

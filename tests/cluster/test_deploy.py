@@ -253,7 +253,7 @@ def test_the_script_for_hosts_measures_both_and_leaves_nothing(script, tmp_path)
     assert len(header.nodes) == 2
     # Measured as Ray's own default would not let it be.
     assert {condition.nice for condition in header.conditions} == {os.nice(0)}
-    assert until(10, lambda: not raylets(port))
+    assert until(60, lambda: not raylets(port))
 
 
 def test_ray_ends_with_the_script_even_if_that_is_killed(script, tmp_path):
@@ -261,7 +261,7 @@ def test_ray_ends_with_the_script_even_if_that_is_killed(script, tmp_path):
     with subprocess.Popen(
         words, cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     ) as running:
-        assert until(90, lambda: len(raylets(port)) == 2)
+        assert until(240, lambda: len(raylets(port)) == 2)
         running.kill()
     assert until(60, lambda: not raylets(port))
 

@@ -90,6 +90,20 @@ def test_rows_of_a_metric_behind_the_first_are_counted(bench):
     assert "1 value(s) of error are not there" in said(bench, members, "E3")[0][1]
 
 
+def test_what_good_rows_say_beside_their_value_is_noted(bench):
+    """As that a tolerance of the backend's own was used, or that time passed between samples."""
+    first = cases_of(bench.members, "gemm")["flops"]
+    remark = "judged by the backend's own tolerance for fp32, 0.9; elsewhere it is 1e-05"
+
+    def remarked(rows):
+        return [[*row[:11], remark] if row[0] == first else row for row in rows]
+
+    found = bench.check(bench.changed(measurements_jsonl=remarked)).findings
+    (note,) = [one for one in found if remark in one.text]
+    assert (note.rule, note.level) == ("E4", "note")
+    assert "measurement(s) count with a remark, for example group 0, repeat 0: " in note.text
+
+
 # ---- samples that are nobody's ----
 
 

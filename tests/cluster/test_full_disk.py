@@ -43,7 +43,7 @@ def fill(folder):
 
 def ended(process):
     """What a driver says that cannot go on."""
-    out, err = process.communicate(timeout=60)
+    out, err = process.communicate(timeout=240)
     assert process.returncode == 4, err
     assert "Traceback" not in err
     assert json.loads(out)["error"].startswith("cannot write: ")

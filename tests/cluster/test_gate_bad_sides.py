@@ -92,10 +92,11 @@ def test_sides_without_any_number_are_invalid(gate):
     assert (code, report["judged"][0]["state"]) == (4, "INVALID")
 
 
+# Longer than a sound side needs to start, to answer and to end on a busy machine.
 IMPATIENT = {
-    "hang": (pair, "LEAST", 3.0),
-    "mute": (sides, "START", 5.0),
-    "deaf": (sides, "END", 3.0),
+    "hang": (pair, "LEAST", 10.0),
+    "mute": (sides, "START", 20.0),
+    "deaf": (sides, "END", 10.0),
 }
 
 
@@ -104,9 +105,9 @@ IMPATIENT = {
     [
         ("crash", 4, ("the candidate exited with code 1", "out of memory on device 0")),
         ("killed", 4, ("the candidate crashed with SIGKILL",)),
-        ("hang", 4, ("the candidate has not answered for 3 s",)),
+        ("hang", 4, ("the candidate has not answered for 10 s",)),
         ("deaf", 4, ("the candidate has closed its output and goes on",)),
-        ("mute", 4, ("the candidate has not answered for 5 s",)),
+        ("mute", 4, ("the candidate has not answered for 20 s",)),
         ("rubbish", 4, ("the candidate says nothing that is understood, but 'loading",)),
         ("endless", 4, ("the candidate says nothing that is understood",)),
         ("protocol", 4, ("the candidate speaks protocol 2 and not 1",)),
@@ -125,7 +126,7 @@ def test_a_side_that_is_lost_is_a_sentence(gate, monkeypatch, way, code, said):
     assert found == code, error
     for text in said:
         assert text in error
-    assert time.monotonic() - begin < 30
+    assert time.monotonic() - begin < 100  # of the minutes that a side may be silent
 
 
 def test_one_block_decides_nothing(gate):
@@ -229,7 +230,7 @@ def test_no_thread_and_no_process_is_left(gate, monkeypatch):
     monkeypatch.setattr(*IMPATIENT["hang"])
     gate(made("hang"), made("fine"))
     assert not [one for one in ours() if "made_side.py" in one.words]
-    until = time.monotonic() + 5
+    until = time.monotonic() + 60
     while time.monotonic() < until and threading.active_count() > before:
         time.sleep(0.1)
     assert threading.active_count() <= before

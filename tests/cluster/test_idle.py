@@ -57,7 +57,7 @@ def schedule(folder, *more):
     )
 
 
-def until(condition, process, limit=90.0):
+def until(condition, process, limit=240.0):
     stop = time.monotonic() + limit
     while not (found := condition()):
         assert process.poll() is None, process.stderr.read()
@@ -120,7 +120,7 @@ def test_a_signal_ends_the_waiting(tmp_path, job):
     process = schedule(tmp_path, "--every", "1h")
     assert "waiting" in process.stderr.readline()
     process.send_signal(signal.SIGTERM)
-    _, err = process.communicate(timeout=30)
+    _, err = process.communicate(timeout=120)
     assert process.returncode == 130
     assert "Traceback" not in err
     assert not (tmp_path / "runs").exists()

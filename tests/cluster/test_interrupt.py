@@ -22,11 +22,19 @@ def family(pid):
     return [one.words[:100] for one in ours() if one.is_rank or one.session == pid]
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_an_interrupt_keeps_what_was_measured(tmp_path, number):
+@pytest.mark.parametrize("again", [False, True])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_an_interrupt_keeps_what_was_measured(tmp_path, number, again):
+    """Also where whoever sends it is impatient."""
     process = start(tmp_path)
     folder = wait_for_rows(tmp_path, process, 5)
     process.send_signal(number)
+    for _ in range(20 * again):
+        time.sleep(0.02)
+        # Only until it is said: what comes after the run ends its report.
+        if json.loads((folder / "run.json").read_text())["state"] != "running":
+            break
+        process.send_signal(number)
     out, err = process.communicate(timeout=30)
     assert process.returncode == 130, err
     reader = RunReader(folder)

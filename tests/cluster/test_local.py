@@ -78,7 +78,7 @@ def each_in_turn(folder, limit, kinds, entries):
 @pytest.fixture(scope="module")
 def failing_devices(tmp_path_factory):
     return each_in_turn(
-        tmp_path_factory.mktemp("devices"), 3.0, FAILING,
+        tmp_path_factory.mktemp("devices"), 6.0, FAILING,
         lambda number, kind: [
             ("faulty", {"kind": kind, "device": 0}, {}), ("fixed", {"tag": number}, {})
         ],
@@ -128,7 +128,7 @@ BREAKING = {
 def breaking_ranks(tmp_path_factory):
     over = {"over": "node"}
     return each_in_turn(
-        tmp_path_factory.mktemp("ranks"), 5.0, BREAKING,
+        tmp_path_factory.mktemp("ranks"), 8.0, BREAKING,
         lambda number, kind: [
             ("faultygroup", {"kind": kind}, over),
             # Each of these is a case of its own.

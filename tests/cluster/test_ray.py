@@ -15,6 +15,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 from processes import agents
 from runs import findings, run, suite
 
+pytestmark = pytest.mark.forked
 ray = pytest.importorskip("ray", reason="Ray is not installed")
 
 from bench.cluster.agent import AgentSpec, new_token  # noqa: E402
@@ -54,7 +55,7 @@ def when_measuring(folder, act):
 
     def wait():
         path = folder / "run" / "measurements.jsonl"
-        stop = time.monotonic() + 120
+        stop = time.monotonic() + 240
         while time.monotonic() < stop:
             if path.exists() and path.stat().st_size:
                 act()
@@ -207,7 +208,7 @@ def test_a_stage_that_has_not_begun_is_no_ended_one(cluster):
         )
         hub.start(number, order)
         pages, ended = [], False
-        stop = time.monotonic() + 60
+        stop = time.monotonic() + 240
         while not ended and time.monotonic() < stop:
             for arrived in hub.poll(1.0):
                 assert not arrived.lost

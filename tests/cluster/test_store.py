@@ -58,7 +58,7 @@ class Database:
             "SELECT pid FROM pg_stat_activity WHERE application_name = 'hengsuan'"
             " AND wait_event_type = 'Lock'"
         )
-        until = time.monotonic() + 60
+        until = time.monotonic() + 240
         while len(self.ask(sql)) < count:
             assert time.monotonic() < until, "nobody came to write"
             time.sleep(0.05)
@@ -154,7 +154,7 @@ def test_one_killed_in_the_middle_leaves_nothing(made, database, tmp_path):
         second = started(*results("push", made, database, "run-001"))
         database.blocked(2)
         writer.send_signal(signal.SIGKILL)
-        writer.communicate(timeout=60)
+        writer.communicate(timeout=240)
         assert database.ask("SELECT id FROM hengsuan_runs") == [("run-000",)]
         holder.rollback()
     assert "1 new" in ended(second)[0]

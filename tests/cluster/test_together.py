@@ -4,6 +4,7 @@ import itertools
 import sys
 from pathlib import Path
 
+import msgspec
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -58,3 +59,40 @@ def test_a_node_that_never_comes_does_not_hold_up_the_others(tmp_path, monkeypat
     measured = {row.group for row in rows["witness", "time"] if row.value}
     assert missing == {dead}
     assert measured == {0, 1, 2} - {dead}
+
+
+class Falling(Several):
+    """Its first node, which keeps the others in step, ends when so many lines are in a file."""
+
+    def __init__(self, file, lines, **options):
+        super().__init__(**options)
+        self.file, self.lines = file, lines
+
+    def poll(self, timeout):
+        if not self.dead and self.file.exists() and len(self.file.open().readlines()) >= self.lines:
+            self.dead = (0,)
+            self.agents[0].close()
+        return super().poll(timeout)
+
+
+def test_groups_are_alone_also_when_the_node_that_keeps_step_is_lost(tmp_path):
+    """The others would all go on at once, and say that they were alone."""
+    file = tmp_path / "times"
+    entry = ("witness", {"file": str(file)}, {"over": "node", "together": False})
+    made = suite([entry], budget=0.3, precision=1e-9)
+    made.stages[0] = msgspec.structs.replace(made.stages[0], repeats=4)
+    finished, rows = run(made, AgentExecutor(Falling(file, 2, count=4), {}), tmp_path)
+    found = sorted(tuple(map(float, line.split())) for line in file.read_text().splitlines())
+    for before, after in itertools.pairwise(found):
+        assert after[0] >= before[1]
+    by_node = {
+        node: [row for row in rows["witness", "time"] if row.group == node] for node in range(4)
+    }
+    for node in (1, 2, 3):
+        assert [row.repeat for row in by_node[node]] == [0, 1, 2, 3]
+        assert all(row.value for row in by_node[node]), by_node[node]
+    assert "missing" in {row.status for row in by_node[0]}
+    assert all(row.reason for row in by_node[0] if row.status == "missing")
+    assert len(by_node[0]) == 4
+    fell = [event for event in finished.header.events if "fell out of step" in event["text"]]
+    assert {event["node"] for event in fell} == {"n1", "n2", "n3"}

@@ -9,6 +9,7 @@ import pytest
 
 from bench.cluster import wire
 from bench.cluster.agent import Agent, AgentSpec
+from bench.cluster.orders import Order, Visit
 from bench.cluster.wire import Arrive, Hello, Link, LinkLost, line
 
 pytestmark = pytest.mark.alone
@@ -126,3 +127,51 @@ def test_nobody_listens_there():
             await Link.dial("127.0.0.1:1", 0, "t", 2)
 
     asyncio.run(session())
+
+
+def test_who_was_lost_in_one_stage_is_asked_again_in_the_next():
+    """A link that was cut, or an agent that was started anew, is there by then."""
+    first, second = (Agent(AgentSpec(token="secret", backend="cpu")) for _ in range(2))
+    try:
+        orders = [order_of(number, first, second) for number in range(2)]
+
+        async def lost():
+            await second._meeting.begin(orders[0])
+            second._meeting._links[0].close()
+            while 0 not in second._meeting._lost:
+                await asyncio.sleep(0.01)
+            assert await second._meeting.reach(0) is None
+            await second._meeting.begin(orders[1])
+            assert await second._meeting.reach(0) is not None
+
+        second._call(asyncio.wait_for(lost(), 60))
+    finally:
+        second.close()
+        first.close()
+
+
+def order_of(number, first, second):
+    """A stage in which the second agent, node 1, follows the first."""
+    visit = Visit(
+        id=number,
+        step=number,
+        block=0,
+        repeat=0,
+        group=0,
+        members=[(0, [0]), (1, [0])],
+        jobs=[],
+        library="gloo",
+    )
+    return Order(
+        node=1,
+        stage=f"stage{number}",
+        jobs=[],
+        visits=[visit],
+        steps=(number, number + 1),
+        names={0: "n0", 1: "n1"},
+        addresses={0: first._meeting.address, 1: second._meeting.address},
+        beside=[1],
+        offset=0.0,
+        seed=0,
+        provenance="stand-in",
+    )

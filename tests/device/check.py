@@ -1,7 +1,7 @@
 """On a machine with an accelerator: verify every kernel against fp64 and time it against rivals.
 
     python tests/device/check.py [--budget SECONDS] [--resume [--apart]] [--only OP,...]
-                                 [--no-time | --no-verify]
+                                 [--no-time | --no-verify] [--bounds]
     python tests/device/check.py --review FOLDER
 
 Verifies every operation, variant and dtype, times the kernels and all rivals that there are call by
@@ -37,7 +37,7 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 from book import Book, Report, beside, load, other, replace
 from cases import Task, plan
 from checking import Checking, Terms
-from figures import FURTHER
+from figures import FURTHER, bounded
 from order import order
 from report import bounds, line, markdown
 from workers import Worker, WorkerError
@@ -112,10 +112,13 @@ def _check(
     asked = [
         task
         for task in whole
-        if (not arguments.only or task.op in arguments.only) and task.kind not in arguments.without
+        if (not arguments.only or task.op in arguments.only)
+        and task.kind not in arguments.without
+        and (not arguments.bounds or (task.kind == "time" and bounded(task.figure)))
     ]
     most = FURTHER * arguments.seconds
-    steps = order(asked, book.report.records, most, arguments.rivals)
+    report = book.report
+    steps = order(asked, report.records, most, arguments.rivals, report.former)
     count = sum(map(len, steps))
     _say(f"{found.devices[0].name}: {count} tasks to do, {len(asked)} asked for")
     if book.report.former:
@@ -232,7 +235,12 @@ def _arguments() -> argparse.Namespace:
     take("--review", type=Path, metavar="FOLDER", help="measure nothing: sort the report there")
     take("--only", type=_words(SPECS), default=[], help="operations, with commas between them")
     take("--dtype", type=_words(ITEMSIZE), default=[], help="number formats, likewise")
-    take("--rivals", type=_words(()), default=[], help="first words of rivals' names, likewise")
+    take(
+        "--rivals",
+        type=_words(()),
+        default=[],
+        help="first words of rivals' names; -word: all but it",
+    )
     less = parser.add_mutually_exclusive_group()
     for option, kind in (("--no-time", "time"), ("--no-verify", "verify")):
         less.add_argument(
@@ -243,6 +251,7 @@ def _arguments() -> argparse.Namespace:
             default=[],
             help=f"do not {kind}",
         )
+    take("--bounds", action="store_true", help="time what has a bound, and nothing else")
     take("--small", action="store_true", help="every operation at its small shape")
     take("--seconds", type=float, default=2.0, help="of timing a task")
     jobs = max(1, len(os.sched_getaffinity(0)) - 1)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from book import Book
 from cases import Task
 from order import Step
-from records import Record
+from records import Record, short_of_memory
 from report import line
 from workers import OutOfTimeError, Worker, WorkerError
 
@@ -151,7 +151,7 @@ class Checking:
             record: Record = worker.do(task, self.terms.end + GRACE)
         except OutOfTimeError:
             return None
-        if crowd and record.status == "failed" and "out of memory" in record.reason.lower():
+        if crowd and record.status in ("failed", "skipped") and short_of_memory(record.reason):
             return False
         self.book.add(record)
         self.count += 1

@@ -127,6 +127,11 @@ def bounds_of(figure: str) -> list[Bound]:
     return [one for one in BOUNDS if one.figure == figure and not one.mean and one.low is not None]
 
 
+def bounded(figure: str) -> bool:
+    """Whether anything is asked of a figure."""
+    return any(one.figure == figure and one.low is not None for one in BOUNDS)
+
+
 def undecided(record: Record) -> bool:
     """Whether the interval of one of the task's ratios holds its bound: more calls would tell."""
     found = ((ratio(record, one.against), one.low) for one in bounds_of(record.figure))

@@ -18,12 +18,13 @@ Maker = Callable[[Case, Tensors], Work | None]
 
 
 def _differentiable(
-    make: Callable[[], Any], results: tuple[str, ...], wanted: tuple[str, ...]
+    make: Callable[[Tensors], Any], results: tuple[str, ...], wanted: tuple[str, ...]
 ) -> Maker:
-    """A maker from a differentiable function of the inputs, forward and backward."""
+    """A maker from a differentiable function of the inputs, forward and backward; what it needs
+    besides is made of them once, before any call."""
 
     def maker(case: Case, inputs: Tensors) -> Work | None:
-        run = make()
+        run = make(inputs)
         if case.variant.endswith("backward"):
             seeds = [name for name in inputs if name.startswith("d")]
             return gradients(run, inputs, wanted, seeds, [f"d{name}" for name in wanted])
@@ -43,7 +44,7 @@ def _liger(name: str) -> Any:
     return getattr(functional, f"liger_{name}")
 
 
-def _liger_rmsnorm() -> Any:
+def _liger_rmsnorm(inputs: Tensors) -> Any:
     run, run_added = _liger("rms_norm"), _liger("fused_add_rms_norm")
 
     def normed(x: torch.Tensor, weight: torch.Tensor, residual: torch.Tensor | None = None) -> Any:
@@ -54,28 +55,29 @@ def _liger_rmsnorm() -> Any:
     return normed
 
 
-def _liger_layernorm() -> Any:
+def _liger_layernorm(inputs: Tensors) -> Any:
     run = _liger("layer_norm")
     return lambda x, weight, bias: run(x, weight, bias, layernorm.EPS)
 
 
-def _liger_swiglu() -> Any:
+def _liger_swiglu(inputs: Tensors) -> Any:
     run = _liger("swiglu")
     return lambda gate, up: run(gate, up)
 
 
-def _liger_softmax() -> Any:
+def _liger_softmax(inputs: Tensors) -> Any:
     run = _liger("softmax")
     return lambda x: run(x)
 
 
-def _liger_rope() -> Any:
+def _liger_rope(inputs: Tensors) -> Any:
     run = _liger("rope")
+    angles = torch.cat((inputs["table"], inputs["table"]), -1).unsqueeze(1)
 
     def turned(q: torch.Tensor, k: torch.Tensor, table: torch.Tensor) -> Any:
         # [tokens, heads, dim] seen as [1, heads, tokens, dim], which is how it lies in memory.
         views = (one.unsqueeze(0).transpose(1, 2) for one in (q, k))
-        both = run(*views, *torch.cat((table, table), -1).unsqueeze(1))
+        both = run(*views, *angles)
         return tuple(one.transpose(1, 2).squeeze(0) for one in both)
 
     return turned

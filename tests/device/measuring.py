@@ -19,7 +19,7 @@ from cases import Task
 from digests import answers, code
 from figures import FURTHER, rivals_of, undecided
 from machine import DeviceLostError, Machine, forget, in_a_line
-from records import CEILING, OURS, Cell, Record
+from records import CEILING, OURS, Cell, Record, short_of_memory
 from rivals import AbsentError, Contender, Prepared, contenders
 
 from bench.kernels import ops, tuning
@@ -138,7 +138,7 @@ def examine(
     Args:
         task: What to do.
         machine: Where.
-        wanted: First words of the rivals' names; empty means all.
+        wanted: Which rivals take part (`records.takes_part`).
         excluded: Contenders that took the process down before, and how.
     """
     record = Record(**msgspec.structs.asdict(task), seed=random.randrange(1 << 30))
@@ -158,7 +158,9 @@ def examine(
         raise
     except Exception as error:
         machine.probe()
-        record.status, record.reason = "failed", in_a_line(error)
+        # A task that is too large for this device says nothing of its kernels.
+        record.status = "skipped" if short_of_memory(str(error)) else "failed"
+        record.reason = in_a_line(error)
     record.after = machine.state()
     return record
 

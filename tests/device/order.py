@@ -1,4 +1,5 @@
-"""In which order tasks are done: what has a bound and no figure, what missed one, then the rest."""
+"""In which order tasks are done: what has a bound and no figure (what never had one first), what
+missed one, what is told without a bound, then the rest."""
 
 from __future__ import annotations
 
@@ -6,8 +7,8 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from cases import Task
-from figures import missed, rivals_of, undecided
-from records import CEILING, Record
+from figures import bounded, missed, rivals_of, undecided
+from records import CEILING, Record, takes_part
 
 
 @dataclass(frozen=True)
@@ -23,7 +24,11 @@ class Step:
 
 
 def order(
-    asked: Sequence[Task], records: Collection[Record], most: float, wanted: Collection[str] = ()
+    asked: Sequence[Task],
+    records: Collection[Record],
+    most: float,
+    wanted: Collection[str] = (),
+    former: Collection[Record] = (),
 ) -> list[Step]:
     """The steps to do what is left.
 
@@ -31,12 +36,14 @@ def order(
         asked: All tasks, in the order of the plan.
         records: What holds of what was done before.
         most: Seconds of timing after which a task that is still undecided is left as it is.
-        wanted: First words of the rivals that take part; empty means all.
+        wanted: Which rivals take part (`records.takes_part`).
+        former: Records of what was done with earlier kernels: what they say is likely still so.
     """
     known = {one.name: one for one in records}
     left = [task for task in asked if not _done(known.get(task.name))]
     timed = [task for task in left if task.kind == "time"]
-    bounded = sorted((one for one in timed if one.figure), key=_share(asked, known))
+    once = {one.name for one in former if one.status == "right"}
+    figured = sorted((one for one in timed if one.figure), key=_share(asked, known, once))
     again = [
         task
         for task in asked
@@ -44,13 +51,14 @@ def order(
     ]
     # What failed before may fail again, and take its limit to do so.
     verified = sorted((one for one in left if one.kind == "verify"), key=lambda t: t.name in known)
-    first = (*bounded, *again)
+    first = (*(one for one in figured if bounded(one.figure)), *again)
     alone = [
         task
         for task in asked
-        if task.name in known and task not in first and _lacks(known[task.name], wanted)
+        if task.name in known and task not in first and lacks(known[task.name], wanted)
     ]
-    rest = (*alone, *(one for one in timed if not one.figure))
+    told = (one for one in figured if not bounded(one.figure))
+    rest = (*told, *alone, *(one for one in timed if not one.figure))
     steps = [Step(timed=first), Step(timed=rest, verified=tuple(verified))]
     return [step for step in steps if len(step)]
 
@@ -71,17 +79,25 @@ def _worth_it(record: Record, most: float) -> bool:
     )
 
 
-def _lacks(record: Record, wanted: Collection[str]) -> bool:
+def lacks(record: Record, wanted: Collection[str]) -> bool:
     """Whether a rival that a bound names, and that is wanted, had no part, not even as absent."""
-    named = {one for one in rivals_of(record.figure) if not wanted or one.split()[0] in wanted}
+    named = {one for one in rivals_of(record.figure) if takes_part(one, wanted)}
     timed = record.kind == "time" and record.status == "right"
     return timed and not (named - {CEILING}) <= set(record.cells)
 
 
-def _share(asked: Sequence[Task], known: Mapping[str, Record]) -> Callable[[Task], object]:
-    """Figures of which least is known come first; of those, in the order of the plan."""
+def _share(
+    asked: Sequence[Task], known: Mapping[str, Record], once: Collection[str]
+) -> Callable[[Task], object]:
+    """What was never measured comes first, then figures of which least is known; of those, in the
+    order of the plan."""
     whole: dict[str, list[bool]] = {}
     for task in asked:
         if task.kind == "time" and task.figure:
             whole.setdefault(task.figure, []).append(task.name in known)
-    return lambda task: (task.name in known, sum(whole[task.figure]) / len(whole[task.figure]))
+
+    def place(task: Task) -> object:
+        figure = whole[task.figure]
+        return task.name in known, task.name in once, sum(figure) / len(figure)
+
+    return place

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
 
 import msgspec
@@ -10,6 +11,19 @@ OURS = "triton"
 """The name of the kernels under test among the contenders of a task."""
 CEILING = "copy_"
 """The name of the device-to-device copy that memory-bound tasks are compared with."""
+
+
+def takes_part(name: str, wanted: Collection[str]) -> bool:
+    """Whether a rival takes part: its name's first word is one of those wanted (none: all are),
+    and is not there with a minus before it."""
+    word = name.split()[0]
+    named = [one for one in wanted if not one.startswith("-")]
+    return (not named or word in named) and f"-{word}" not in wanted
+
+
+def short_of_memory(reason: str) -> bool:
+    """Whether an error says that the device had too little memory, as they do it in words."""
+    return "out of memory" in reason.lower()
 
 
 class Cell(msgspec.Struct, kw_only=True):
@@ -21,7 +35,7 @@ class Cell(msgspec.Struct, kw_only=True):
     ``samples`` calls. ``bytes`` is what a call moves where that is not the operation's own.
     """
 
-    family: str  # "ours" | "torch" | "library" | "vendor" | "ceiling"
+    family: str  # "ours" | "torch" | "library" | "vendor" | "ceiling" | "untried"
     status: str = "ok"
     reason: str = ""
     error: float | None = None

@@ -15,10 +15,13 @@ from typing import Any
 
 import torch
 from libraries import LIBRARIES
+from promises import FAMILY, untried
+from records import takes_part
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from bench.kernels import adamw, decode_attention, gemm, ops
+from bench.kernels import adamw, decode_attention, gemm, ops, tuning
 from bench.kernels.op import Case, Implementation, Tensors, Work, gradients
+from bench.kernels.space import Constants
 
 SCORES = 2 << 30
 """Bytes of attention scores up to which their plain formula is worth compiling."""
@@ -56,12 +59,13 @@ class Contender:
 def contenders(
     case: Case, vendor: Mapping[str, Implementation], wanted: Collection[str] = (), tuned=False
 ) -> list[Contender]:
-    """The kernels under test, then all rivals that could take part in a case.
+    """The kernels under test (also as no device has tried them), then all rivals that could take
+    part in a case.
 
     Args:
         case: Operation, shape, variant, dtype.
         vendor: The backend's own implementations, by operation.
-        wanted: First words of the rivals' names; empty means all.
+        wanted: Which rivals take part (`records.takes_part`).
         tuned: Whether torch.compile also searches for the best configuration, which takes long.
     """
     op = ops.get(case.op)
@@ -98,8 +102,25 @@ def contenders(
         if case.op in makers:
             make = functools.partial(_library, module, makers[case.op])
             rivals.append(Contender(module.partition("_kernel")[0], "library", make))
-    chosen = [one for one in rivals if not wanted or one.name.split()[0] in wanted]
-    return [Contender("triton", "ours", given("triton")), *chosen]
+    chosen = [one for one in rivals if takes_part(one.name, wanted)]
+    ours = [Contender("triton", "ours", given("triton"))]
+    for name, forced in untried(case.arch, case.op, case.variant, case.dtype, case.shape).items():
+        if takes_part(name, wanted):
+            ours.append(Contender(name, FAMILY, functools.partial(_forced, forced)))
+    return [*ours, *chosen]
+
+
+def _forced(
+    forced: tuple[str, Constants], case: Case, inputs: Tensors, outputs: Tensors
+) -> Prepared:
+    """The kernel under test in another configuration than the tables'."""
+    work = ops.implementation(ops.get(case.op), "triton", case)(case, inputs, outputs)
+
+    def run() -> Tensors:
+        with tuning.forcing(*forced):
+            return work()
+
+    return Prepared(run)
 
 
 def _compiled(case: Case, inputs: Tensors, outputs: Tensors) -> Prepared:

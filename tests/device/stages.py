@@ -13,11 +13,18 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from book import Report, load
-from figures import missed
-from records import Record
+from cases import figured
+from figures import bounded, missed, rivals_of
+from order import lacks
+from promises import untried
+from records import OURS
+
+from bench.kernels.space import spell
 
 ROOT = Path(__file__).parents[2]
 HERE = Path(__file__).parent
+RESULTS = ROOT / "results"
+"""Where the project keeps its own."""
 LATEST = 20.0
 """Seconds by which a command that has a budget of its own is told to end before the stage does."""
 Command = tuple[str, ...]
@@ -74,7 +81,7 @@ class Stage:
     the place and the seconds that there are, and gives what to do, one after the other, by name, or
     says why there is nothing to be done. ``suite`` names runs that it begins: one that was cut
     short is continued. ``after`` is done whatever came of it. ``again``: also where it was done
-    before.
+    before. ``left`` counts tasks that its commands left undone.
     """
 
     name: str
@@ -85,6 +92,7 @@ class Stage:
     suite: str = ""
     after: Callable[[Place], list[Command]] = lambda place: []
     again: bool = False
+    left: Callable[[Place], int] = lambda place: 0
 
 
 def shares(stages: Sequence[Stage], left: float) -> dict[str, float]:
@@ -121,34 +129,69 @@ def _kernels(*words: str) -> Commands:
     return commands
 
 
+SEARCHED = "autotune"
+"""The rival that is found by a search, which takes longer than all others together."""
+
+
+def _against_searched(place: Place, seconds: float) -> dict[str, Command] | str:
+    """Time what has a bound once more, where that rival had no part so far."""
+    report = report_of(place)
+    if report is None:
+        return Later("no kernel was timed")
+    ops = {one.op for one in report.records if SEARCHED in rivals_of(one.figure) and lacks(one, ())}
+    if not ops:
+        return f"{SEARCHED} had its part wherever a bound names it"
+    return _kernels("--no-verify", "--only", ",".join(sorted(ops)))(place, seconds)
+
+
 def _retimed(place: Place, seconds: float) -> dict[str, Command] | str:
     """Time what asks for an entry that the search has just changed: its record holds no more."""
     if not place.runs.get("table"):
         return "no search has changed a table"
-    return _kernels("--no-verify")(place, seconds)
+    return _kernels("--bounds", f"--rivals=-{SEARCHED}")(place, seconds)
+
+
+def promised(arch: str, report: Report) -> dict[tuple[str, str, str], list[str]]:
+    """Of which operation, variant and dtype a configuration that no device had tried was faster
+    than the present one, and arguments of a search between these alone, at the shapes where it
+    was."""
+    found: dict[tuple[str, str, str], dict[tuple[str, str], None]] = {}
+    for record in report.records:
+        ours = record.cells.get(OURS)
+        tried = untried(arch, record.op, record.variant, record.dtype, record.shape)
+        for name, (key, chosen) in tried.items():
+            cell = record.cells.get(name)
+            if cell is None or cell.status != "ok" or ours is None:
+                continue
+            if cell.high and ours.low and cell.high < ours.low:
+                asked = found.setdefault((record.op, record.variant, record.dtype), {})
+                asked["--config", spell(key, chosen)] = None
+                asked["--shape", "x".join(map(str, record.shape))] = None
+    return {group: [word for pair in asked for word in pair] for group, asked in found.items()}
 
 
 def _tune(place: Place, seconds: float) -> dict[str, Command] | str:
-    """A search for what missed its bound, at the shapes that missed it."""
+    """Searches among what was faster when a device first tried it, then for what missed its bound,
+    at the shapes that missed it."""
     report = report_of(place)
     if report is None:
         return Later("no kernel was timed")
-    groups: dict[tuple[str, str, str], list[Record]] = {}
+    wanted = {f"try {' '.join(one)}": (one, words)
+              for one, words in promised(place.arch, report).items()}  # fmt: skip
     for record in report.records:
         if record.kind == "time" and record.status == "right" and missed(record):
-            groups.setdefault((record.op, record.variant, record.dtype), []).append(record)
-    groups = {key: one for key, one in groups.items() if f"tune {' '.join(key)}" not in place.ended}
-    if not groups:
+            group = (record.op, record.variant, record.dtype)
+            _, words = wanted.setdefault(f"tune {' '.join(group)}", (group, []))
+            words += ["--shape", "x".join(map(str, record.shape))]
+    wanted = {name: one for name, one in wanted.items() if name not in place.ended}
+    if not wanted:
         return "no kernel that was timed missed its bound, or there was a search for it"
-    each = max(1.0, (seconds - LATEST) / len(groups))
+    each = max(1.0, (seconds - LATEST) / len(wanted))
     commands = {}
-    for (op, variant, dtype), group in groups.items():
-        shapes = dict.fromkeys("x".join(map(str, one.shape)) for one in group)
-        words = [op, "--variant", variant, "--dtype", dtype, "--backend", place.backend]
-        words += ["--budget", f"{each:.0f}s"]
-        words += [word for shape in shapes for word in ("--shape", shape)]
-        words += ["--out", str(place.table.parent), "--results", str(place.out)]
-        commands[f"tune {op} {variant} {dtype}"] = place.bench("tune", *words)
+    for name, ((op, variant, dtype), words) in wanted.items():
+        fixed = ["--variant", variant, "--dtype", dtype, "--backend", place.backend]
+        fixed += ["--budget", f"{each:.0f}s", "--out", str(place.table.parent)]
+        commands[name] = place.bench("tune", op, *fixed, *words, "--results", str(place.out))
     return commands
 
 
@@ -157,7 +200,7 @@ def _suite(suite: str, verb: str = "run") -> Commands:
 
     def commands(place: Place, seconds: float) -> dict[str, Command] | str:
         fixed = ("--out", str(place.out), "--executor", "local", "--backend", place.backend)
-        begun = place.runs.get(f"{verb} {suite}")
+        begun = place.runs.get(f"{verb} {Path(suite).stem}")
         if begun and state_of(place.out / begun) not in ("complete", ""):
             return {"go on": place.bench(verb, "--resume", begun, *fixed)}
         return {"begin": place.bench(verb, suite, *fixed)}
@@ -190,24 +233,48 @@ def _training(place: Place) -> list[Command]:
     return [place.script("training.py", *words)]
 
 
+def _missing(place: Place) -> list[str]:
+    report = report_of(place)
+    return report.missing if report is not None else []
+
+
+def _unbound(place: Place) -> int:
+    """Tasks of figures with a bound that are still to be timed."""
+    names = {one.name for one in figured() if bounded(one.figure)}
+    return len(names.intersection(_missing(place)))
+
+
 STAGES = [
-    Stage("kernels", "verify and time kernels", 40, 20, _kernels(), again=True),
-    Stage("tune", "search configurations for what missed its bound", 14, 60, _tune, again=True),
-    Stage("retime", "time what has another configuration", 8, 30, _retimed, again=True),
     Stage(
-        "slices", "layers of large models, and the memory of a step", 18, 60, _suite("slices"),
+        "kernels", "time kernels that have a bound", 44, 20,
+        _kernels("--bounds", f"--rivals=-{SEARCHED}"), again=True, left=_unbound,
+    ),
+    Stage("tune", "search configurations for what missed its bound", 13, 60, _tune, again=True),
+    Stage(
+        "retime", "time what has another configuration", 8, 30, _retimed, again=True, left=_unbound,
+    ),
+    Stage(
+        "slices", "layers of large models, and the memory of a step", 20, 60, _suite("slices"),
         suite="run slices", after=_training,
     ),
-    Stage("quick", "the suite of that name", 4, 30, _suite("quick"), suite="run quick"),
+    Stage(
+        "harness", "copies, generation, steps, overlap", 8, 35,
+        _suite(str(HERE / "harness.yaml")), suite="run harness",
+    ),
+    Stage(
+        "verify", "verify all kernels, time the others", 12, 45, _kernels(f"--rivals=-{SEARCHED}"),
+        again=True, left=lambda place: len(_missing(place)),
+    ),
     Stage(
         "certify", "certify this node", 6, 60, _suite("certify", "certify"),
         suite="certify certify",
     ),
-    Stage("itself", "certify it against itself", 6, 60, _against_itself),
     Stage(
-        "harness", "copies, generation, steps, overlap", 8, 45,
-        _suite(str(HERE / "harness.yaml")), suite=f"run {HERE / 'harness.yaml'}",
+        "searched", f"time against what torch.compile finds by a search ({SEARCHED})", 10, 90,
+        _against_searched, again=True,
     ),
+    Stage("quick", "the suite of that name", 4, 30, _suite("quick"), suite="run quick"),
+    Stage("itself", "certify it against itself", 6, 60, _against_itself),
     Stage("standard", "the suite of that name", 40, 900, _suite("standard"), suite="run standard"),
 ]  # fmt: skip
 """All stages, in their order."""

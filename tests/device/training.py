@@ -24,7 +24,7 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 
 import msgspec
 from book import beside, other, replace
-from report import table
+from report import stated, table
 
 from bench.errors import HengsuanError
 from bench.results import RunReader
@@ -222,6 +222,7 @@ def markdown(found: Training, made: Sequence[str]) -> str:
         *(f"- {name}: {value}" for name, value in found.environment.items()),
         *(f"- run of {at}: {count} values" for at, count in sorted(times.items())),
         "",
+        *stated(found.device),
         *made,
     ]
     return "\n".join(text) + "\n"

@@ -32,7 +32,10 @@ class Order(msgspec.Struct):
 
 def main() -> None:
     """Serve until the input ends."""
+    from bench import host
+
     name, index, seconds, rivals = sys.argv[1:]
+    host.die_with_parent()  # a parent that was killed must not leave the device busy
     # Compilers and libraries may print; the pipe is for records alone.
     pipe = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)

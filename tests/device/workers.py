@@ -46,7 +46,7 @@ class Worker:
         index: The device's number on this node.
         environment: Of the process.
         seconds: Of timing a task.
-        rivals: First words of the rivals that take part; empty means all.
+        rivals: Which rivals take part (`records.takes_part`), with commas between them.
     """
 
     def __init__(

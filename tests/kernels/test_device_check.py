@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+import time
 from pathlib import Path
 
 import pytest
@@ -30,6 +31,8 @@ PLUGIN = '''
     def faulty(case, inputs, outputs):
         import torch
 
+        if os.environ.get("ACME_FAULT") == "memory":
+            raise RuntimeError("Acme One is out of memory: tried to allocate 1 GiB")
         if case.variant == "backward":
             os.kill(os.getpid(), signal.SIGSEGV)
         return lambda: {name: torch.zeros_like(one) for name, one in outputs.items()}
@@ -326,6 +329,36 @@ def test_wrong_and_crashing_kernels_cost_their_own_tasks(check):
     assert "SIGSEGV" in found["verify softmax backward"]["reason"]
     assert {found[f"verify rope {way}"]["status"] for way in ("forward", "backward")} == {"right"}
     assert "SIGSEGV" in output
+
+
+def test_what_is_too_large_for_the_device_is_skipped_with_the_reason(check):
+    words = ("large", "--only", "softmax", "--no-time")
+    code, output, report, path = check(*words, ACME_FAULT="memory")
+    assert code == 0, output
+    found = by_name(report)
+    assert {one["status"] for one in found.values()} == {"skipped"}
+    assert all("out of memory: tried to allocate" in one["reason"] for one in found.values())
+    assert "Bounds were stated for one NVIDIA H200" in path.with_name("kernels.md").read_text()
+    # It says nothing of the kernels, and does not change: it is not tried again.
+    assert "0 tasks to do, 2 asked for" in check(*words, "--resume", ACME_FAULT="memory")[1]
+
+
+def test_a_check_that_is_killed_leaves_no_worker(check):
+    left = []
+
+    def kill(process):
+        said = _until(process, "[1/")
+        left.extend(_workers(process))
+        process.kill()
+        return said
+
+    code, output, *_ = check("gone", "--only", "softmax,rope", "--no-time", meanwhile=kill)
+    assert code == -signal.SIGKILL, output
+    assert left
+    end = time.monotonic() + 30
+    while alive := [pid for pid in left if Path(f"/proc/{pid}").exists()]:
+        assert time.monotonic() < end, f"{alive} go on"
+        time.sleep(0.05)
 
 
 def test_what_is_undecided_is_timed_until_it_is_decided_or_long_enough():

@@ -11,7 +11,17 @@ from pathlib import Path
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
+sys.path.insert(0, str(Path(__file__).parents[1] / "forking"))
+import forked
 from nuomi_site import built
+
+
+@pytest.fixture(scope="session", autouse=True)
+def forked_processes():
+    """Ranks and checks of what looks at `forked.FOLDER` are forked from one that has PyTorch."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(forked.OWNER, str(os.getpid()))
+        yield
 
 
 @pytest.fixture(scope="session")
@@ -23,10 +33,16 @@ def site(request):
 
 
 @pytest.fixture
-def nuomi(site):
+def installed(site):
     """The environment of a process that finds the device, as if it were installed."""
     paths = [str(site), os.environ.get("PYTHONPATH", "")]
     return {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths))}
+
+
+@pytest.fixture
+def nuomi(installed):
+    """The same of one whose ranks and checks are forked."""
+    return {**installed, "PYTHONPATH": os.pathsep.join([forked.FOLDER, installed["PYTHONPATH"]])}
 
 
 @pytest.fixture

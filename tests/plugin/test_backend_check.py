@@ -7,9 +7,13 @@ import shutil
 import subprocess
 import sys
 import textwrap
+from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "forking"))
+import forked
 
 from bench.conformance import cases
 from bench.conformity import Result, exit_of
@@ -99,7 +103,7 @@ def plugin(written, tmp_path):
             text += "\n\nclass Broken(Acme):\n" + textwrap.indent(textwrap.dedent(more), "    ")
             text += "\n\nAcme = Broken\n"
         module.write_text(text)
-        return {"PYTHONPATH": str(site)}
+        return {"PYTHONPATH": os.pathsep.join([forked.FOLDER, str(site)])}
 
     return made
 

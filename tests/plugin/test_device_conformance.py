@@ -51,21 +51,23 @@ def test_a_defect_fails_its_own_check_and_no_other(hengsuan, defect):
 
 
 STUCK = {
-    "hang": "did not answer within 5 s",
-    "crash": "crashed with SIGSEGV",
+    # Limits are longer than importing PyTorch takes on a busy machine: a crash comes after it.
+    "hang": ("20", "did not answer within 20 s"),
+    "crash": ("60", "crashed with SIGSEGV"),
 }
 
 
 @pytest.mark.parametrize("defect", STUCK)
 def test_a_device_that_cannot_be_counted_is_listed_with_the_reason(hengsuan, defect):
-    broken = {"NUOMI_DEFECT": defect, "HENGSUAN_PROBE_SECONDS": "5"}
+    seconds, reason = STUCK[defect]
+    broken = {"NUOMI_DEFECT": defect, "HENGSUAN_PROBE_SECONDS": seconds}
     code, found = checked(hengsuan, "loading", "memory", **broken)
     assert code == Exit.FINDING
     assert found["loading"]["verdict"] == "fail"
-    assert STUCK[defect] in found["loading"]["reason"]
+    assert reason in found["loading"]["reason"]
     assert found["memory"]["verdict"] == "skipped"
     listed = hengsuan("backend", "list", "--json", **broken)
     by_name = {one["backend"]: one for one in json.loads(listed.stdout)}
-    assert STUCK[defect] in by_name["nuomi"]["problem"]
+    assert reason in by_name["nuomi"]["problem"]
     assert by_name["nuomi"]["devices"] == []
     assert by_name["cpu"]["state"] == "present"

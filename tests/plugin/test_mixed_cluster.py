@@ -30,13 +30,13 @@ stages:
 
 
 @pytest.fixture
-def cluster(nuomi, monkeypatch):
+def cluster(installed, monkeypatch):
     """A node of CPU cores and one of two devices; each raylet knows one backend."""
     from ray.cluster_utils import Cluster
 
     monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
     monkeypatch.setenv("RAY_worker_niceness", "0")
-    monkeypatch.setenv("PYTHONPATH", nuomi["PYTHONPATH"])
+    monkeypatch.setenv("PYTHONPATH", installed["PYTHONPATH"])
     made = Cluster()
     made.add_node(num_cpus=0, include_dashboard=False, object_store_memory=80_000_000)
     for backend, resources in (("cpu", {}), ("nuomi", {"NUOMI": 2})):
@@ -53,13 +53,13 @@ def cluster(nuomi, monkeypatch):
 
 
 @pytest.mark.timeout(400)
-def test_each_kind_meets_in_its_own_library_and_both_over_gloo(cluster, nuomi, tmp_path):
+def test_each_kind_meets_in_its_own_library_and_both_over_gloo(cluster, installed, tmp_path):
     given = tmp_path / "mixed.yaml"
     given.write_text(SUITE)
     words = ["run", given, "--address", cluster.address, "--json", "-q", "--out", tmp_path / "runs"]
     done = subprocess.run(
         [sys.executable, "-m", "bench", *map(str, words)],
-        env={**os.environ, **nuomi},
+        env={**os.environ, **installed},
         capture_output=True,
         text=True,
     )

@@ -28,15 +28,17 @@ TERMS = frozenset(
     re.findall(
         r"\S+",
         "FLOPs PaLM PyTorch Roofline Triton Express token logits goodput micro incast barrier "
-        "tp pp dp cp ep Escape hengsuan slurm kubernetes yaml Daly Amdahl "
+        "Python Ray perftest fio nice tp pp dp cp ep Escape hengsuan slurm kubernetes yaml Daly "
         # Works that assumptions cite.
-        "sim busbw Llama Hoffmann Grattafiori Training Compute-Optimal Large Language Models",
+        "Amdahl sim busbw "
+        "Llama Hoffmann Grattafiori Training Compute-Optimal Large Language Models",
     )
 )
 """Terms that engineers write in English in a Chinese sentence, and names of tools and people."""
 UNITS = frozenset(re.findall(r"\S+", "ms ns min bit bits count ratio kB KiB MiB GiB TiB MWh MHz"))
 _AFTER = re.compile(
-    r"(?:套件|评分方案|阶段|运行|门禁|后端|模型|阈值|未申报)[ ：]?[\w.-]+(?:(?:, |、)[\w.-]+)*"
+    r"(?:套件|评分方案|阶段|运行|门禁|后端|模型|阈值|未申报|驱动工具)"
+    r"[ ：]?[\w.-]+(?:(?:, |、)[\w.-]+)*"
 )
 """Words behind which a name stands."""
 _BEFORE = re.compile(r"\w+ (?=相对典型配对|要求)")

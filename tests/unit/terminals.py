@@ -58,7 +58,7 @@ class Terminal:
         """What was written, without what a terminal obeys."""
         return re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", self.raw.decode(errors="replace"))
 
-    def until(self, wanted, seconds=20.0):
+    def until(self, wanted, seconds=120.0):
         """Read on until ``wanted()`` holds; it must within the time."""
         end = time.monotonic() + seconds
         while not wanted():

@@ -1,5 +1,7 @@
 """The executor over agents: what it makes of pages, however their agents end."""
 
+import itertools
+
 import msgspec
 import pytest
 
@@ -65,6 +67,87 @@ def test_what_a_failed_agent_has_measured_is_kept(tmp_path):
     assert [row.status for row in rows] == ["ok", "ok", "missing"]
     assert rows[2].reason == "node n0: the agent failed: KeyError: 7"
     assert ended.lost == ["n0: the agent failed: KeyError: 7"]
+
+
+class Falls(Failing):
+    """Two nodes that measure one group a turn and give up the rest; some turns the second is lost.
+
+    Attributes:
+        turns: What was asked for, turn by turn: the orders by node.
+    """
+
+    name = "falls"
+
+    def __init__(self, lost_in=()):
+        self.turns = []
+        self.lost_in = lost_in
+        self.waiting = {}
+
+    def nodes(self):
+        (one,) = super().nodes()
+        return [
+            msgspec.structs.replace(one, id=str(n), name=f"n{n}", machine=f"m{n}") for n in range(2)
+        ]
+
+    def start(self, node, order):
+        if not self.waiting:
+            self.turns.append({})
+        self.turns[-1][node] = self.waiting[node] = order
+
+    def poll(self, timeout):
+        node, order = self.waiting.popitem()
+        if len(self.turns) in self.lost_in and node == 1:
+            return [Arrived(node, lost="does not answer")]
+        first = min(order.visits, key=lambda visit: visit.step)
+        if first.members[0][0] != node:
+            return [Arrived(node, msgspec.json.encode(Page()), ended=True)]
+        rows = [
+            Row(case, first.group, first.repeat, 1.0, 2.0, 2.0, 2.0, 9, "ok", -1, "stand-in", "")
+            for index in first.jobs
+            for case, _ in order.jobs[first.block][index].rows(first.group, first.ranks)
+        ]
+        return [Arrived(node, msgspec.json.encode(Page(rows=rows)), ended=True)]
+
+
+def fallen(folder, hub, **place):
+    """Times of a barrier between both, three times."""
+    entry = Entry(benchmark="collectives", axes={"op": "barrier"}, place={"over": "pair", **place})
+    stage = StageConfig(name="only", entries=[entry], repeats=3)
+    suite = Suite(name="test", rule={}, stages=[stage])
+    executor = AgentExecutor(hub, {})
+    ended = execute(suite, executor, folder, "run", chips={}, command=["test"], environment={})
+    reader = RunReader(ended.folder)
+    return [row for row in reader.rows() if reader.header.cases[row.case].metric == "time"]
+
+
+def test_what_nodes_out_of_step_gave_up_is_asked_for_again(tmp_path):
+    hub = Falls()
+    rows = fallen(tmp_path, hub, together=False)
+    assert [(row.repeat, row.status) for row in rows] == [(0, "ok"), (1, "ok"), (2, "ok")]
+    assert len(hub.turns) == 3
+    asked = [[visit.repeat for visit in turn[0].visits] for turn in hub.turns]
+    assert asked == [[0, 1, 2], [1, 2], [2]]
+    numbers = [visit.id for turn in hub.turns for visit in turn[0].visits]
+    assert len(set(numbers)) == 6
+    spans = [turn[0].steps for turn in hub.turns]
+    assert all(before[1] <= after[0] for before, after in itertools.pairwise(spans))
+    for turn, (first, end) in zip(hub.turns, spans, strict=True):
+        for order in turn.values():
+            assert order.in_step
+            assert [visit.step for visit in order.visits] == list(range(first, end))
+
+
+def test_no_more_is_asked_of_the_lost_nor_of_who_keeps_step_with_nobody(tmp_path):
+    hub = Falls(lost_in=(2,))
+    rows = fallen(tmp_path / "lost", hub, together=False)
+    assert len(hub.turns) == 2
+    assert rows[0].status == "ok"
+    assert rows[-1].reason == "node n1: does not answer"
+    hub = Falls()
+    rows = fallen(tmp_path / "free", hub)
+    assert len(hub.turns) == 1
+    assert [row.status for row in rows] == ["ok", "missing", "missing"]
+    assert rows[-1].reason == "node n0 ended the stage without reporting"
 
 
 class Mixed(Failing):

@@ -31,7 +31,7 @@ CHIPS = load_chips()
     st.floats(1e6, 1e13),
     st.lists(st.integers(1, 1 << 33), min_size=3, max_size=12, unique=True),
 )
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_without_noise_the_line_is_found(alpha, beta, sizes):
     times = alpha + np.array(sizes) / beta
     line = fit(sizes, times)

@@ -1,15 +1,25 @@
 """Every second of an interrupted training is in one part of its account."""
 
+import time
+
 import pytest
 
-from bench.workloads.attempts import Line, Log, account, launched, now, read_log
+from bench.workloads.attempts import (
+    Failure,
+    Line,
+    Log,
+    account,
+    failures_text,
+    read_failures,
+    read_log,
+)
 
 
-def attempt(at, *events, launched=None, step=0):
+def attempt(at, *events, begun=None, step=0):
     """Lines of one attempt: ``(what, seconds since the event before)``; steps number themselves."""
     lines = []
-    if launched is not None:
-        lines += [Line("launched", launched), Line("begun", launched + 2.0)]
+    if begun is not None:
+        lines.append(Line("begun", begun))
     lines.append(Line("ready", at, step))
     for what, span in events:
         at += span
@@ -18,13 +28,14 @@ def attempt(at, *events, launched=None, step=0):
     return lines
 
 
-FIRST = attempt(10.0, ("step", 1.5), ("step", 1.0), ("saved", 0.5), ("step", 1.0), launched=7.0)
+FIRST = attempt(10.0, ("step", 1.5), ("step", 1.0), ("saved", 0.5), ("step", 1.0), begun=9.0)
 """Ready at 10; two steps, a checkpoint at 13, a third step at 14."""
+LAST = attempt(20.0, ("step", 2.0), ("step", 1.0), ("done", 0.0), begun=17.0, step=2)
 
 
 def test_a_training_that_nothing_interrupts():
     (*lines, _) = FIRST
-    found = account([[*lines, *attempt(13.0, ("step", 1.0), ("done", 0.25), step=2)[1:]]])
+    found = account([[*lines, *attempt(13.0, ("step", 1.0), ("done", 0.25), step=2)[1:]]], [])
     assert found.total == pytest.approx(4.25)
     assert found.productive == pytest.approx(3.75)  # ranks waited for one another at the end
     assert found.saving == pytest.approx(0.5)
@@ -33,9 +44,7 @@ def test_a_training_that_nothing_interrupts():
 
 
 def test_a_failure_undoes_what_was_not_saved():
-    first = [*FIRST, Line("kill", 14.75)]
-    second = attempt(20.0, ("step", 2.0), ("step", 1.0), ("done", 0.0), launched=15.0, step=2)
-    found = account([first, second])
+    found = account([FIRST, LAST], [Failure(14.75, 15.0)])
     assert found.total == pytest.approx(13.0)
     assert found.productive == pytest.approx(2.5 + 3.0)
     assert found.saving == pytest.approx(0.5)
@@ -43,62 +52,127 @@ def test_a_failure_undoes_what_was_not_saved():
     assert found.detection == pytest.approx(0.25)
     assert found.relaunch == pytest.approx(2.0)
     assert found.restoring == pytest.approx(3.0)
-    assert (found.failures, found.again, found.differs) == (1, 1, 0.0)
+    assert found.recoveries == pytest.approx([5.0])
+    assert (found.failures, found.interrupted, found.again, found.differs) == (1, 0, 1, 0.0)
     assert found.rest == pytest.approx(0.0)
     assert found.steps == pytest.approx([1.5, 1.0, 2.0, 1.0])
+
+
+def test_failures_before_the_training_goes_on_interrupt_a_recovery():
+    """One while processes start, of which there is no log, and one while a checkpoint is read."""
+    reading = [Line("begun", 16.5)]
+    failures = [Failure(14.75, 15.0), Failure(15.5, 15.75), Failure(16.75, 16.875)]
+    found = account([FIRST, [], reading, LAST], failures)
+    assert (found.failures, found.interrupted) == (3, 2)
+    assert found.detection == pytest.approx(0.25 + 0.25 + 0.125)
+    assert found.relaunch == pytest.approx(0.5 + 0.75 + 0.125)
+    assert found.restoring == pytest.approx(0.25 + 3.0)
+    assert found.recoveries == pytest.approx([20.0 - 16.875])
+    assert found.lost == pytest.approx(1.75)
+    assert found.rest == pytest.approx(0.0)
+
+
+def test_what_fails_before_the_training_has_begun_is_no_part_of_it():
+    failures = [Failure(3.0, 4.0), Failure(14.75, 15.0)]
+    found = account([[Line("begun", 2.0)], FIRST, LAST], failures)
+    assert (found.failures, found.interrupted) == (1, 0)
+    assert found.total == pytest.approx(13.0)
+    assert found.rest == pytest.approx(0.0)
+
+
+def test_of_a_failure_that_nobody_asked_for_the_last_line_tells():
+    found = account([FIRST, LAST], [Failure(None, 15.0)])
+    assert found.lost == pytest.approx(1.0)
+    assert found.detection == pytest.approx(1.0)
+    assert found.rest == pytest.approx(0.0)
 
 
 def test_a_checkpoint_counts_from_when_it_can_be_restored():
     """Killed when it was the latest, and before that was logged."""
     lines = attempt(10.0, ("step", 1.0), ("step", 1.0))
-    first = [*lines, Line("kill", 12.4)]
-    second = attempt(20.0, ("step", 1.0), ("done", 0.0), launched=13.0, step=2)
-    found = account([first, second])
+    second = attempt(20.0, ("step", 1.0), ("done", 0.0), begun=13.0, step=2)
+    found = account([lines, second], [Failure(12.4, 12.5)])
     assert found.productive == pytest.approx(3.0)
     assert found.lost == pytest.approx(0.4)
     assert found.again == 0
     assert found.rest == pytest.approx(0.0)
 
 
+def test_an_asynchronous_checkpoint_counts_when_it_has_landed():
+    """The first was whole when the failure struck, the second was still being written."""
+    lines = attempt(
+        10.0,
+        ("step", 1.0),
+        ("saved", 0.25),
+        ("step", 1.0),
+        ("landed", 0.0),
+        ("step", 1.0),
+        ("saved", 0.25),
+        ("step", 1.0),
+    )
+    lines[4].step = 1
+    second = attempt(20.0, ("step", 1.0), ("done", 0.0), begun=16.0, step=1)
+    found = account([lines, second], [Failure(15.0, 15.5)])
+    assert found.landings == pytest.approx([1.0])
+    assert found.saves == pytest.approx([0.25])
+    assert found.saving == pytest.approx(0.25)
+    assert found.productive == pytest.approx(1.0 + 1.0)
+    assert found.lost == pytest.approx(1.0 + 1.0 + 0.25 + 1.0 + 0.5)
+    assert found.rest == pytest.approx(0.0)
+
+
 def test_a_rank_that_died_later_than_planned_did_what_it_logged():
-    first = [*attempt(10.0, ("step", 3.0)), Line("kill", 12.99)]
-    second = attempt(20.0, ("step", 1.0), ("done", 0.0), launched=12.99)
-    found = account([first, second])
+    first = attempt(10.0, ("step", 3.0))
+    second = attempt(20.0, ("step", 1.0), ("done", 0.0), begun=15.0)
+    found = account([first, second], [Failure(12.99, 12.995)])
     assert (found.lost, found.detection) == (pytest.approx(3.0), 0.0)
     assert found.rest == pytest.approx(0.0)
 
 
 def test_losses_that_differ_are_told():
-    first = [*FIRST, Line("kill", 14.75)]
-    second = attempt(20.0, ("step", 2.0), ("done", 0.0), launched=15.0, step=2)
-    second[3].loss *= 1.1
-    assert account([first, second]).differs == pytest.approx(0.1)
+    second = attempt(20.0, ("step", 2.0), ("done", 0.0), begun=15.0, step=2)
+    second[2].loss *= 1.1
+    assert account([FIRST, second], [Failure(14.75, 15.0)]).differs == pytest.approx(0.1)
 
 
 def test_many_failures_add_up():
-    attempts, at = [], 100.0
+    attempts, failures, at = [], [], 100.0
     for number, steps in enumerate([3, 0, 7, 1]):
         restored = 2 * number
         events = [("step", 0.5), ("saved", 0.1)] * steps
-        lines = attempt(at + 9.0, *events, launched=at + 1.0, step=restored)
+        lines = attempt(at + 9.0, *events, begun=at + 1.0, step=restored)
         at = lines[-1].at + 0.3
-        attempts.append([*lines, Line("kill", at)])
-    attempts.append(attempt(at + 5.0, ("step", 1.0), ("done", 0.0), launched=at + 0.2, step=11))
-    found = account(attempts)
+        attempts.append(lines)
+        failures.append(Failure(at, at + 0.1))
+    attempts.append(attempt(at + 5.0, ("step", 1.0), ("done", 0.0), begun=at + 0.2, step=11))
+    found = account(attempts, failures)
     assert found.failures == 4
     assert found.rest == pytest.approx(0.0)
 
 
 def test_logs_that_do_not_fit_together_are_refused():
     with pytest.raises(ValueError, match="attempt 0 has no line 'done'"):
-        account([FIRST])
-    with pytest.raises(ValueError, match="attempt 0 has no line 'kill'"):
-        account([FIRST, attempt(20.0, ("done", 0.0), launched=15.0)])
+        account([FIRST], [])
+    with pytest.raises(ValueError, match="2 attempts cannot have 0 failures"):
+        account([FIRST, LAST], [])
+    with pytest.raises(ValueError, match="attempt 1 has no line 'ready'"):
+        account([FIRST, []], [Failure(14.75, 15.0)])
+
+
+def test_failures_are_told_in_a_word():
+    failures = [Failure(12.3, 13.02), Failure(None, 20.5)]
+    assert failures_text(failures) == "12.300-13.020,-20.500"
+    assert read_failures(failures_text(failures)) == failures
+    assert read_failures("") == []
+    for bad in ("12", "a-b", "1-", "1-2,3"):
+        with pytest.raises(ValueError):
+            read_failures(bad)
 
 
 def test_a_log_is_read_up_to_where_its_writer_was_killed(tmp_path):
     path = tmp_path / "log"
-    log = Log(str(path))
+    before = time.monotonic()
+    log = Log(str(path), before - 100.0)
     log.write("ready", step=3)
     log.write("step", step=4, loss=2.5)
     log.close()
@@ -107,8 +181,8 @@ def test_a_log_is_read_up_to_where_its_writer_was_killed(tmp_path):
     first, second = read_log(path)
     assert (first.what, first.step) == ("ready", 3)
     assert (second.step, second.loss) == (4, 2.5)
-    assert second.at == log.last
+    assert 100.0 <= first.at <= second.at <= 100.0 + time.monotonic() - before
 
 
-def test_a_process_was_launched_before_now_on_the_clock_of_its_log():
-    assert 0 < launched() < now()
+def test_an_attempt_that_failed_before_its_log_has_no_lines(tmp_path):
+    assert read_log(tmp_path / "absent") == []

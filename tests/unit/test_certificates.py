@@ -34,6 +34,7 @@ from bench.verdicts import read_verdict, write_verdict
 DAY = timedelta(days=1)
 MEASURED = times.parse(FINISHED)
 SIGNED = MEASURED + timedelta(hours=1)
+UNCHECKED = [HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
 
 
 class Bench:
@@ -153,7 +154,7 @@ def test_an_accepted_node_has_a_valid_certificate(bench):
     assert set(certificate.results) == {RUN, ROWS}
 
 
-@settings(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=300, suppress_health_check=UNCHECKED)
 @given(data=st.data())
 def test_any_changed_byte_fails(bench, data):
     place = data.draw(st.integers(0, len(bench.raw) - 1))
@@ -175,7 +176,7 @@ ODD = st.sampled_from(
 )
 
 
-@settings(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=300, suppress_health_check=UNCHECKED)
 @given(data=st.data())
 def test_odd_values_are_a_sentence_and_never_an_error(bench, data):
     document = json.loads(bench.raw)

@@ -300,3 +300,27 @@ def test_several_checks_of_one_entry_alone_with_their_retests(here):
     assert len({case.axes["dtype"] for case in cases}) == 4
     assert any(case.stage == "device+1" for case in cases)
     assert json.loads(done.stdout)["nodes"][0]["node"] == "node-00003"
+
+
+def test_a_run_whose_rows_are_cut_off_says_so_and_proves_nothing(here):
+    for _ in range(2):
+        assert certify(here, "short.yaml", "--sim", "good.yaml", "--quiet").returncode == 0
+    whole, half = runs(here)
+    rows = half / "measurements.jsonl"
+    lines = rows.read_bytes().splitlines(keepends=True)
+    rows.write_bytes(b"".join(lines[:-5]))
+    lost = f"5 of its {len(lines)} rows are not in measurements.jsonl any more"
+    again = certify(here, "--from", half)
+    assert (again.returncode, again.stdout) == (4, "")
+    assert f"no verdict: {lost}" in again.stderr
+    held = certify(here, "--from", whole, "--baseline", half)
+    assert (held.returncode, held.stdout) == (2, "")
+    assert lost in held.stderr
+    scored = subprocess.run(
+        [sys.executable, "-m", "bench", "score", half],
+        capture_output=True,
+        text=True,
+        cwd=here,
+        check=False,
+    )
+    assert f"incomplete: {half.name}: {lost}" in scored.stdout

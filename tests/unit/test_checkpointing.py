@@ -43,6 +43,23 @@ def test_the_expected_goodput_is_that_of_failures_drawn_at_random():
     assert expected_goodput(interval, save, recovery, mtbf) == pytest.approx(found, rel=0.01)
 
 
+def test_recoveries_that_failures_interrupt_are_begun_anew():
+    """Drawn at random: what is noticed first cannot be interrupted, what follows can."""
+    interval, save, noticed, recovery, mtbf = 20.0, 3.0, 2.0, 15.0, 40.0
+    chance = np.random.default_rng(7)
+    total, done, left, stretches = 0.0, 0, 0.0, 20_000
+    while done < stretches:
+        failure = float(chance.exponential(mtbf))
+        if failure >= left + interval + save:
+            total, done, left = total + left + interval + save, done + 1, 0.0
+        else:
+            total, left = total + failure + noticed, recovery
+    found = stretches * interval / total
+    expected = expected_goodput(interval, save, noticed, mtbf, interrupted=recovery)
+    assert expected == pytest.approx(found, rel=0.02)
+    assert expected_goodput(interval, save, noticed, mtbf, interrupted=1e6) == 0.0
+
+
 def test_without_failures_only_saving_costs():
     assert expected_goodput(90.0, 10.0, 5.0, 1e9) == pytest.approx(0.9, rel=1e-6)
 
@@ -61,3 +78,5 @@ def test_times_that_cannot_be_are_refused_by_name(bad):
         expected_goodput(bad, 1.0, 1.0, 1.0)
     with pytest.raises(UsageError, match="recovery must not be negative"):
         expected_goodput(1.0, 1.0, -1.0, 1.0)
+    with pytest.raises(UsageError, match="interrupted must not be negative"):
+        expected_goodput(1.0, 1.0, 0.0, 1.0, interrupted=-1.0)

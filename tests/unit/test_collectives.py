@@ -292,6 +292,92 @@ def test_bus_factors_are_those_of_nccl_tests():
         assert bus_factor(op, 8) == 1
 
 
+def by_hand(op, given):
+    """What every rank ends with, and the most elements that one rank's link carries one way.
+
+    The collective done by hand: rings for what is summed or spread to all, a chain for broadcast
+    and reduce, direct messages for the rest. ``given``: an array of n parts for every rank.
+    """
+    ranks = len(given)
+    held = [rows.copy() for rows in given]
+    sent, received = np.zeros(ranks, int), np.zeros(ranks, int)
+
+    def send(source, target, data):
+        sent[source] += data.size
+        received[target] += data.size
+        return data.copy()
+
+    def turn(first, add):
+        """n - 1 steps, in each of which every rank passes one part on to the next."""
+        for step in range(ranks - 1):
+            parts = [(rank + first - step) % ranks for rank in range(ranks)]
+            passed = [
+                send(rank, (rank + 1) % ranks, held[rank][part]) for rank, part in enumerate(parts)
+            ]
+            for rank, (part, data) in enumerate(zip(parts, passed, strict=True)):
+                there = held[(rank + 1) % ranks]
+                there[part] = there[part] + data if add else data
+
+    if op in ("all_reduce", "reduce_scatter"):
+        turn(-1, add=True)  # rank r ends with the sum of part r
+    if op in ("all_reduce", "all_gather"):
+        turn(0, add=False)
+    if op == "broadcast":
+        for rank in range(1, ranks):
+            held[rank] = send(rank - 1, rank, held[rank - 1])
+    if op == "reduce":
+        for rank in range(ranks - 1, 0, -1):
+            held[rank - 1] = held[rank - 1] + send(rank, rank - 1, held[rank])
+    if op in ("all_to_all", "scatter", "gather"):
+        pairs = [
+            (source, target)
+            for source in range(ranks)
+            for target in range(ranks)
+            if source != target
+            and (op == "all_to_all" or (target if op == "gather" else source) == 0)
+        ]
+        for source, target in pairs:
+            part, place = (source, source) if op == "gather" else (target, source)
+            held[target][target if op == "scatter" else place] = send(
+                source, target, given[source][part]
+            )
+    if op == "send_recv":
+        held = [send(rank - 1, rank, given[rank - 1]) for rank in range(ranks)]
+    return held, int(max(sent.max(), received.max()))
+
+
+def defined(op, given):
+    """What ranks must hold of each part, by the definition; None: of no matter."""
+    ranks, total = len(given), sum(given)
+    every = range(ranks)
+    return {
+        "all_reduce": [[total[part] for part in every]] * ranks,
+        "reduce_scatter": [[total[p] if p == r else None for p in every] for r in every],
+        "all_gather": [[given[part][part] for part in every]] * ranks,
+        "broadcast": [list(given[0])] * ranks,
+        "reduce": [list(total)] + [[None] * ranks] * (ranks - 1),
+        "all_to_all": [[given[source][rank] for source in every] for rank in every],
+        "scatter": [[given[0][r] if p == r else None for p in every] for r in every],
+        "gather": [[given[part][part] for part in every]] + [[None] * ranks] * (ranks - 1),
+        "send_recv": [list(given[rank - 1]) for rank in every],
+    }[op]
+
+
+@pytest.mark.parametrize("ranks", [2, 3, 5, 7])
+@pytest.mark.parametrize("op", [op for op in OPS if op not in ("barrier", "all_to_all_skewed")])
+def test_the_bus_factor_is_what_a_link_carries_when_it_is_done_by_hand(op, ranks):
+    """Over S, the whole array: of odd sizes as well."""
+    for size in (1, 999, 4099):
+        count = elements("all_reduce", size, 4, ranks) * ranks  # in equal parts, for every op
+        generator = np.random.default_rng(count)
+        given = [generator.integers(1, 100, (ranks, count // ranks)) for _ in range(ranks)]
+        held, most = by_hand(op, given)
+        for found, wanted in zip(held, defined(op, given), strict=True):
+            for one, other in zip(found, wanted, strict=True):
+                assert other is None or np.array_equal(one, other)
+        assert most == pytest.approx(count * bus_factor(op, ranks))
+
+
 @pytest.mark.parametrize("ranks", [2, 3, 8, 1000])
 def test_arrays_are_whole_elements_in_equal_parts(ranks):
     for op in OPS:

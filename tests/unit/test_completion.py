@@ -106,7 +106,7 @@ def test_fish_offers_what_fits(here, line, wanted):
     assert asked(here, "fish", ["--no-config", "-c", script]) == wanted
 
 
-def typed(here, words, keys, wanted, seconds=20.0):
+def typed(here, words, keys, wanted, seconds=120.0):
     """What a shell shows on a real terminal when these keys are pressed, until it shows enough."""
     child, terminal = pty.fork()
     if child == 0:

@@ -463,7 +463,7 @@ def sentence_or(read):
         return None
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.lists(words, max_size=60).map("".join))
 @example("? - a\n: b")
 @example("a: |\n  x\n b")
@@ -471,13 +471,13 @@ def test_garbage_yaml_is_answered_in_sentences(text):
     read_every_way(text)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.text(max_size=200))
 def test_any_text_is_answered_in_sentences(text):
     read_every_way(text)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.data())
 def test_any_change_of_a_good_file_is_answered_in_sentences(data):
     text = data.draw(st.sampled_from([SUITE, CHIP, CLUSTER, MODEL, PROFILE]))
@@ -486,7 +486,7 @@ def test_any_change_of_a_good_file_is_answered_in_sentences(data):
     read_every_way(text[:start] + data.draw(words) + text[end:])
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(raw=st.binary(max_size=300))
 def test_any_bytes_are_answered_in_sentences(tmp_path_factory, raw):
     path = tmp_path_factory.mktemp("bytes") / "f.yaml"

@@ -5,6 +5,7 @@ import sys
 import threading
 from pathlib import Path
 
+import msgspec
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "device"))
@@ -15,14 +16,15 @@ from cases import plan
 from checking import Room, distinct, need
 from figures import missed, rivals_of, undecided
 from order import order
-from records import Cell, Record
+from promises import untried
+from records import Cell, Record, takes_part
 from stages import STAGES, Later, Place, Stage, shares
 
 from bench.cli import certify_verb as certify
 from bench.cli import run_verb as run
 from bench.cli import tune_verb as tune
 from bench.configs import load_suite
-from bench.kernels import tuning
+from bench.kernels import space, tuning
 from bench.kernels.costs import SPECS, cost
 
 ARCH = "sm_90"
@@ -141,6 +143,60 @@ def test_figures_without_any_value_come_first_then_gaps_then_what_is_open():
         assert open_still.name not in [one.name for one in first.timed]
 
 
+def test_what_never_had_a_figure_comes_before_what_had_one_with_earlier_kernels():
+    asked = plan()
+    whole = [one for one in asked if one.kind == "time" and one.figure]
+    new = {"rope", "softmax", "gemm fp8"}
+    former = [record(one) for one in whole if one.figure not in new]
+    gap = next(one for one in former if one.figure == "gemm")
+    former = [one for one in former if one is not gap and one.figure != "decode_attention"]
+    first, second = order(asked, [], most=16.0, former=former)
+    count = sum(one.figure in new for one in whole) + 1
+    ahead = first.timed[:count]
+    assert {one.figure for one in ahead} == {*new, "gemm"}
+    assert gap.name in [one.name for one in ahead]
+    # A figure of which nothing is asked waits until all others are there.
+    assert "decode_attention" not in {one.figure for one in first.timed}
+    assert second.timed[0].figure == "decode_attention"
+    # What failed with earlier kernels says nothing of these.
+    failed = [record(one, status="failed") for one in whole if one.figure == "adamw"]
+    former = [*(one for one in former if one.figure != "adamw"), *failed]
+    step, _ = order(asked, [], most=16.0, former=former)
+    assert "adamw" in {one.figure for one in step.timed[: count + 1]}
+
+
+def test_rivals_are_named_or_left_out():
+    assert takes_part("AdamW fused", ["AdamW", "torch"])
+    assert not takes_part("AdamW fused", ["torch"])
+    assert takes_part("torch", [])
+    assert takes_part("torch", ["-autotune"])
+    assert not takes_part("autotune", ["-autotune"])
+    assert not takes_part("liger", ["torch", "-autotune"])
+
+
+def test_the_search_of_compilers_comes_later_and_once(tmp_path):
+    place = Place(tmp_path, "Acme One", "acme", "generic")
+    assert isinstance(COMMANDS["searched"](place, 100.0), Later)
+    tasks = [timed("rope", "forward"), timed("softmax", "forward"), timed("gemm", "nn")]
+    named = dict.fromkeys(("compile", "liger", "torch"), 1.0)
+    known = [record(one, rivals=named) for one in tasks]
+    del known[0].cells["autotune"]
+    report = Report(environment={"device": "Acme One", "arch": "generic"}, records=known)
+    Book(place.reference / "acme-one", report).write()
+    ((_, words),) = COMMANDS["searched"](place, 100.0).items()
+    assert words[words.index("--only") + 1] == "rope"
+    assert not [one for one in words if one.startswith("--rivals")]
+    # Until then nobody is timed again for it.
+    ((_, words),) = COMMANDS["kernels"](place, 100.0).items()
+    (rivals,) = (one.partition("=")[2] for one in words if one.startswith("--rivals"))
+    assert order(tasks, known, 1.0, rivals.split(",")) == []
+    (step,) = order(tasks, known, 1.0)
+    assert [one.name for one in step.timed] == [tasks[0].name]
+    known[0].cells["autotune"] = Cell(family="torch", status="failed", reason="no memory")
+    Book(place.reference / "acme-one", report).write()
+    assert "had its part" in COMMANDS["searched"](place, 100.0)
+
+
 def test_a_rival_that_had_no_part_is_timed_when_what_is_missing_was():
     asked = [one for one in plan() if one.op == "swiglu"]
     known = [record(one, rivals={"liger": 1.1}) for one in asked]
@@ -207,6 +263,23 @@ def test_no_budget_is_overdrawn_and_kernels_get_most(budget):
     assert all(given[one.name] >= one.least for one in STAGES if one.name in given)
 
 
+def test_a_stage_of_bounds_is_done_when_they_are_timed(tmp_path):
+    place = Place(tmp_path, "Acme One", "acme", "generic")
+    left = {one.name: one.left for one in STAGES}
+    asked = [timed("rope", "forward"), next(one for one in plan() if one.kind == "verify")]
+    report = Report(environment={"device": "Acme One"}, missing=[one.name for one in asked])
+    Book(place.reference / "one", report).write()
+    assert (left["kernels"](place), left["verify"](place)) == (1, 2)
+    report.missing = report.missing[1:]
+    Book(place.reference / "one", report).write()
+    assert (left["kernels"](place), left["verify"](place), left["slices"](place)) == (0, 1, 0)
+
+
+def test_ten_minutes_have_room_for_what_matters_most():
+    given = shares(STAGES, 520)
+    assert list(given) == ["kernels", "tune", "retime", "slices", "harness", "verify"]
+
+
 COMMANDS = {one.name: one.commands for one in STAGES}
 
 
@@ -249,6 +322,40 @@ def test_a_run_that_was_cut_short_is_gone_on_with(tmp_path, name):
         (tmp_path / "a-run").mkdir(exist_ok=True)
         (tmp_path / "a-run" / "run.json").write_text(f'{{"state": "{state}"}}')
         assert (asked()[1] is None) is whole, state
+
+
+def test_what_no_device_has_tried_is_searched_for_where_it_was_faster(tmp_path):
+    place = Place(tmp_path, "Acme One", "acme", ARCH)
+    tasks = [timed("attention", "full_backward"), timed("rmsnorm", "forward")]
+    known = []
+    for task in tasks:
+        named = untried(ARCH, task.op, task.variant, task.dtype, task.shape)
+        assert 1 <= len(named) <= 2
+        quick, *others = named
+        mine = record(task, rivals={"torch": 2.0, "compile": 2.0, "liger": 2.0})
+        for name in named:
+            mine.cells[name] = msgspec.structs.replace(mine.cells["triton"], family="untried")
+        if task.op == "attention":
+            cell = mine.cells[quick]
+            cell.seconds, cell.low, cell.high = 0.5, 0.499, 0.501
+            # Who is wrong is not searched for, however fast.
+            for name in others:
+                mine.cells[name] = msgspec.structs.replace(cell, status="wrong")
+        assert mine.best()[0] != quick  # no rival, no bound
+        known.append(mine)
+    report = Report(environment={"device": "Acme One", "arch": ARCH}, records=known)
+    Book(place.reference / "one", report).write()
+    ((name, words),) = COMMANDS["tune"](place, 100.0).items()
+    assert name == "try attention full_backward bf16"
+    asked = tune.command.make_context("tune", list(words[4:])).params
+    (chosen,) = (space.parse(one, space.keys_of("attention")) for one in asked["only"])
+    assert chosen[1]["one_pass"] == 1
+    assert asked["shapes"] == ("x".join(map(str, tasks[0].shape)),)
+    place.ended.append(name)
+    assert "there was a search" in COMMANDS["tune"](place, 100.0)
+    # Where there are no such kernels there is nothing to try of them.
+    assert untried("gfx942", "attention", "full_backward", "bf16", tasks[0].shape) == {}
+    assert untried(None, "rmsnorm", "forward", "bf16", tasks[1].shape) == {}
 
 
 def test_a_node_is_certified_against_itself_when_it_was_certified_whole(tmp_path):

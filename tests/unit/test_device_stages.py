@@ -1,14 +1,22 @@
 """Stages on a device: real processes that share a budget, are told to end, and are gone on with."""
 
 import json
+import shutil
 import signal
 import subprocess
 import sys
+import tarfile
 import textwrap
 import time
 from pathlib import Path
 
 import pytest
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "device"))
+
+import archive
+
+from bench.host import process_tree
 
 DEVICE = Path(__file__).parents[1] / "device"
 PROGRAM = """
@@ -40,6 +48,8 @@ SCRIPT = '''
 
     from stages import Later, Place, Stage
 
+    import driving
+
     driver = import_module("all")
     out, budget, *wanted = sys.argv[1:]
 
@@ -58,10 +68,12 @@ SCRIPT = '''
         stage("long", 60.0), stage("deaf", -60.0), stage("dear", 0.0, least=1000.0),
         stage("always", 0.0, again=True), stage("first", 0.0), stage("after", 0.0),
     )}
-    driver.PATIENCE = 1.0
+    driving.PATIENCE, driving.BEAT = 1.0, 0.2
     place = Place(Path(out), "Acme One", "acme", "generic")
     state = driver.opened(Path(out) / "device.json", "Acme One", False)
-    sys.exit(driver.Driver([STAGES[one] for one in wanted], place, state, float(budget)).all())
+    archive = Path(out).with_suffix(".tar.gz")
+    chosen = [STAGES[one] for one in wanted]
+    sys.exit(driving.Driver(chosen, place, state, float(budget), archive).all())
 '''
 
 
@@ -141,6 +153,104 @@ def test_an_interrupt_ends_the_stage_and_keeps_all(drive, tmp_path):
     assert "Traceback" not in said
     assert lines == ["begin fast", "end fast", "begin long", "kept long"]
     assert kept == {"fast": "done", "long": "cut short"}
+
+
+def test_who_is_killed_leaves_nothing_running_and_is_gone_on_with(drive, tmp_path):
+    log, begun = tmp_path / "log", []
+
+    def kill(process):
+        end = time.monotonic() + 60
+        while "begin long" not in (log.read_text() if log.exists() else ""):
+            assert time.monotonic() < end
+            time.sleep(0.05)
+        begun.extend(pid for pid in process_tree(process.pid) if pid != process.pid)
+        process.kill()
+
+    code, _, lines, kept = drive(100, "fast", "long", "found", meanwhile=kill)
+    assert code == -signal.SIGKILL
+    assert lines == ["begin fast", "end fast", "begin long"]
+    assert kept == {"fast": "done", "long": "cut short"}
+    assert begun
+    end = time.monotonic() + 30
+    while any(Path(f"/proc/{pid}").exists() for pid in begun):
+        assert time.monotonic() < end, "it goes on measuring"
+        time.sleep(0.05)
+    # What comes back of it, to a machine that has nothing of it yet.
+    elsewhere = tmp_path.parent / "elsewhere"
+    names = archive.unpack(tmp_path.with_suffix(".tar.gz"), elsewhere, elsewhere)
+    assert "device.json" in names
+    known = json.loads((elsewhere / "device.json").read_text())["stages"]
+    assert known["long"] == {
+        "state": "cut short", "code": 0, "seconds": 0.0, "why": "it was ended from outside",
+    }  # fmt: skip
+    assert drive(100, "fast", "long", meanwhile=kill)[2] == ["begin long"]
+
+
+def test_an_archive_holds_what_is_new_and_nothing_else(tmp_path):
+    known, out, tables = (tmp_path / name for name in ("known", "out", "tables"))
+    for folder in (known, out):
+        (folder / "reference" / "acme").mkdir(parents=True)
+        (folder / "reference" / "acme" / "old.json").write_text("the same")
+        (folder / "reference" / "acme" / "kernels.json").write_text(folder.name)
+    (out / "a-run" / "deep").mkdir(parents=True)
+    (out / "a-run" / "deep" / "rows").write_bytes(bytes(range(256)) * 1000)
+    (out / "a-run" / "rows.part").write_text("half of it")
+    (out / "tuned").mkdir()
+    (out / "tuned" / "sm_90.yaml").write_text("gemm: []")
+    tables.mkdir()
+    file = tmp_path / "all.tar.gz"
+    archive.pack(out, file, known)
+    assert archive.unpack(file, known, tables) == [
+        "a-run/deep/rows", "reference/acme/kernels.json", "tuned/sm_90.yaml",
+    ]  # fmt: skip
+    assert (known / "a-run" / "deep" / "rows").read_bytes() == bytes(range(256)) * 1000
+    assert (known / "reference" / "acme" / "kernels.json").read_text() == "out"
+    assert (tables / "sm_90.yaml").read_text() == "gemm: []"
+
+
+def test_what_is_no_archive_of_results_is_refused(tmp_path):
+    file, out = tmp_path / "all.tar.gz", tmp_path / "out"
+    for name, kind in (
+        ("../above", tarfile.REGTYPE),
+        ("/root", tarfile.REGTYPE),
+        ("a", tarfile.SYMTYPE),
+    ):
+        member = tarfile.TarInfo(name)
+        member.type, member.linkname = kind, "/etc"
+        with tarfile.open(file, "w:gz") as made:
+            made.addfile(member)
+        with pytest.raises(ValueError, match="no archive of results"):
+            archive.unpack(file, out, out)
+    file.write_bytes(file.read_bytes()[:40])
+    words = [sys.executable, DEVICE / "all.py", "--take", file, "--out", out]
+    done = subprocess.run(words, capture_output=True, text=True)
+    assert done.returncode == 2
+    assert "cannot be read" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not out.exists()
+
+
+def test_what_comes_back_is_reviewed_and_named(tmp_path):
+    there, here, file = tmp_path / "there", tmp_path / "here", tmp_path / "all.tar.gz"
+    shutil.copytree(
+        DEVICE.parents[1] / "results" / "reference" / "h200-sxm", there / "reference/one"
+    )
+    path = there / "reference" / "one" / "kernels.json"
+    report = json.loads(path.read_text())
+    stale = {**report["records"][0], "code": "0" * 16}
+    path.write_text(json.dumps({**report, "records": [stale], "former": []}))
+    state = {"sources": "0", "device": "Acme One", "stages": {"kernels": {"state": "done"}}}
+    (there / "device.json").write_text(json.dumps(state))
+    archive.pack(there, file, tmp_path)
+    words = [sys.executable, DEVICE / "all.py", "--take", file, "--out", here]
+    done = subprocess.run(words, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "Acme One\n" in done.stdout
+    assert "0 records hold, 1 are of kernels that have changed since" in done.stdout
+    assert "look at and commit: reference/one/kernels.json" in done.stdout
+    assert "sources that are not those here" in done.stdout
+    kept = json.loads((here / "reference" / "one" / "kernels.json").read_text())
+    assert (kept["records"], len(kept["former"])) == ([], 1)
 
 
 def test_other_sources_begin_anew(drive, tmp_path):

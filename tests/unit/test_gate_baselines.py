@@ -80,6 +80,23 @@ def test_a_folder_gives_the_newest_runs_of_the_same_chip_and_driver(runs):
     assert any("broken is left out: run.json is damaged" in note for note in report["notes"])
 
 
+def test_a_run_whose_rows_are_cut_off_is_no_baseline_and_is_not_judged(runs):
+    counted = [{"name": "device", "began": 0.0, "seconds": 1.0, "rows": {"ok": 1, "skipped": 1}}]
+    for number in range(3):
+        runs(f"whole-{number}", day=2 + number)
+    runs("cut", value=500.0, day=3, stages=counted)
+    code, report, _ = check(runs("now", day=10), runs("now-2", day=11).parent)
+    assert code == 0, report
+    assert report["judged"][0]["blocks"] == 3
+    assert "cut" not in [Path(one).name for one in report["baseline"].split(", ")]
+    (note,) = report["notes"]
+    assert "cut is left out: 1 of its 2 rows are not in measurements.jsonl any more" in note
+    half = runs("half", day=12, stages=counted)
+    code, report, said = check(half, half.parent)
+    assert (code, report) == (4, None)
+    assert "1 of its 2 rows are not in measurements.jsonl any more" in said
+
+
 def test_a_run_of_the_same_second_in_another_folder_is_another(runs, tmp_path):
     for number in range(3):
         runs(f"same-{number}", day=2 + number)

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -565,7 +565,7 @@ SIZES = st.lists(
     kind=st.sampled_from(["float", "half", "bfloat16"]),
     seed=st.integers(0, 1000),
 )
-@settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=50)
 def test_what_is_printed_is_read_again(tmp_path_factory, sizes, op, each, nodes, kind, seed):
     made = [(size, *made_logs.times(size, seed=seed)) for size in sorted(sizes)]
     names = [f"h{number}" for number in range(nodes)]
@@ -652,7 +652,7 @@ FIXTURES = {
         max_size=6,
     ),
 )
-@settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=80)
 def test_damage_never_gives_a_traceback(tmp_path_factory, form, which, changes):
     names = FIXTURES[form]
     folder = tmp_path_factory.mktemp("d")

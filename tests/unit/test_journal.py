@@ -103,7 +103,7 @@ def test_columns_are_written_as_rows_are(tmp_path):
 
 
 @given(st.lists(st.floats(allow_nan=False, allow_infinity=False, width=64), min_size=1))
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 def test_floats_keep_seven_digits(values):
     for given_value, kept in zip(values, _floats(np.array(values)), strict=True):
         assert kept == pytest.approx(given_value, rel=1e-6, abs=1e-300)

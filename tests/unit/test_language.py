@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import sys
 from collections import Counter
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
 import msgspec
@@ -21,13 +22,15 @@ from stored_runs import Runs
 
 import bench
 from bench.analysis.subject import Run
-from bench.cli import cli
+from bench.cli import backend_check_verb, cli
 from bench.configs.cluster import KINDS
 from bench.ledger import LEDGER, PART_MEANING, Ledger, Spent, suspicion
 from bench.report.chinese import TABLES
+from bench.report.gate.terminal import print_gate
 from bench.report.gate.words import label
 from bench.report.html.provenance import flattened
-from bench.report.language import chinese, prose
+from bench.report.language import SPOKEN, chinese, prose
+from bench.report.terminal import console
 from bench.results import RunReader
 from bench.telemetry import DEVICE, NODE, TelemetryHeader, TelemetryRow
 from bench.verdicts import write_verdict
@@ -142,6 +145,7 @@ def ledgers() -> list[Ledger]:
         )
         for way in ways
     ]
+    doubts.append(suspicion([Spent(whole=1.0, parts={}, **usual)], passed=2.0))
     assert all(doubts)
     return [
         Ledger(0, group, 0, 0, sum(each.values()), each, said=doubt)
@@ -297,6 +301,72 @@ def test_what_is_printed_of_many_runs(tmp_path):
         assert left(plainly(text), names) == "", words
 
 
+LISTS = ("benchmarks", "derived", "suites", "chips", "profiles", "gates", "editions", "clusters")
+NAMED = (
+    "benchmark", "metric", "unit", "suite", "stages", "chip", "vendor", "profile", "gate",
+    "margins", "edition", "cluster", "fault", "needs", "usually", "backend", "name",
+)  # fmt: skip
+"""Keys of what lists print as JSON whose values are the same in every language."""
+
+
+@pytest.mark.parametrize(
+    "words",
+    [*(("show", one) for one in LISTS), ("show", "config"), ("backend", "list"), ("doctor",)],
+    ids=" ".join,
+)
+def test_what_there_is(words):
+    text = hengsuan(*words, "--lang", "zh")
+    told = msgspec.json.decode(hengsuan(*words, "--json"))
+    assert re.search("[\u4e00-\u9fff]", text)
+    names = set(_values(told, NAMED))
+    names |= {one.replace(" exactly", "（精确）") for one in _values(told, ("margins",))}
+    if words == ("show", "config"):  # whose kinds are names of folders
+        names |= {*_values(told, ("kind", "file", "folder"))}
+    if words == ("doctor",):
+        names |= {", ".join(f"{name} {text}" for name, text in told["versions"].items())}
+        names |= set(_values(told, ("cpu",)))
+    assert left(plainly(text), names) == ""
+
+
+def _values(told: object, keys: Collection[str]) -> Iterator[str]:
+    """Texts that stand under these keys of what was decoded, however deep."""
+    for one in told.values() if isinstance(told, dict) else told if isinstance(told, list) else ():
+        yield from _values(one, keys)
+    if isinstance(told, dict):
+        yield from (told[key] for key in keys if isinstance(told.get(key), str))
+
+
+@pytest.mark.parametrize("kind", ["gate", "check"])
+def test_what_a_gate_and_a_check_print(monkeypatch, capsys, kind):
+    monkeypatch.setenv("COLUMNS", "400")  # no cell is folded
+    spoken = SPOKEN.set("zh")
+    made = getattr(made_pages, kind)()
+    try:
+        if kind == "gate":
+            print_gate(console(), made)
+        else:
+            backend_check_verb._print(made)
+    finally:
+        SPOKEN.reset(spoken)
+    if kind == "gate":
+        names = {text for one in made.judged for text in (label(one), one.name)}
+    else:  # a hint that is made up, as none of ours is
+        names = {text for one in made.results for text in (one.check, f"{one.check}: {one.hint}")}
+    text = capsys.readouterr().out
+    assert re.search("[\u4e00-\u9fff]", text)
+    assert left(plainly(text), names) == ""
+
+
+def test_metrics_say_which_way_is_better_and_names_stay():
+    text = hengsuan("show", "benchmarks", "train", "--lang", "zh")
+    assert "tokens_per_second [token/s] 越高越好" in text
+    assert "compute [s] 越低越好（每个进程）" in text
+    assert "model=tiny, batch=4" in text
+    assert "higher" not in text
+    as_json = hengsuan("show", "benchmarks", "train", "--json", "--lang", "zh")
+    assert as_json == hengsuan("show", "benchmarks", "train", "--json")
+
+
 @pytest.mark.parametrize(
     "kind", ["score", "compare", "project", "validate", "gate", "check", "verdict"]
 )
@@ -370,7 +440,13 @@ FILES = (
     "report/roofline.py", "report/gate_history.py", "report/judgements.py",
     "report/cases.py", "cli/judged.py",
     "cli/ending.py", "cli/results_verb.py", "cli/history.py", "cli/storing.py", "cli/live.py",
-    "cli/watch_verb.py",
+    "cli/watch_verb.py", "cli/doctor_verb.py", "cli/show_verb.py", "cli/backend_list_verb.py",
+    "cli/backend_check_verb.py", "cli/gate_pair_verb.py", "cli/gate_check_verb.py",
+    "cli/gate_selftest_verb.py", "cli/gate_bisect_verb.py", "report/gate/terminal.py",
+    "report/gate/outputs.py", "campaigns/pair.py", "campaigns/selftests.py", "cluster/exposure.py",
+    "backends/isolated.py", "backends/registry.py", "backends/tools.py",
+    "backends/cpu.py", "backends/cuda.py", "backends/nvml.py", "backends/enflame.py",
+    "backends/ascend.py",
 )  # fmt: skip
 NEVER_SAID = {
     "analysis/projection/published.py": "what is wrong with a file",
@@ -393,6 +469,10 @@ CODE = (
     "hengsuan results",
     "Store of a team",
     "hengsuan certif",
+    "env:FOLDER|",
+    "except Exception as error",
+    "NVRM: (?:Xid",
+    "nvidia-nvswitch|",
 )
 """Texts that are no sentences of a report: types, settings, what the reference says."""
 

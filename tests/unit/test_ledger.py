@@ -154,6 +154,14 @@ def test_what_is_suspicious(ranks, said):
     assert bool(found) == bool(said)
 
 
+def test_ranks_whose_clock_is_slower_than_that_of_their_agent_are_said():
+    assert suspicion([usual()], passed=1.4) == ""  # commands on their way
+    assert suspicion([usual(), usual(whole=0.9)], passed=2.0) == (
+        "the job took 2 s by its agent's clock and 1 s by those of its ranks: what they timed may "
+        "have taken longer"
+    )
+
+
 def test_work_of_the_device_behind_the_last_sample_is_waited_for():
     assert drained(lambda: None) < 0.25
     assert drained(lambda: time.sleep(0.3)) > 0.3
@@ -201,18 +209,19 @@ def ended(folder: Path, parts, end: str, limit: float, *, each: bool) -> tuple[s
 
 
 def test_a_limit_is_of_each_part_and_grows_with_what_the_case_is_known_to_take(tmp_path):
-    parts = [("setup", 0, 1.0), ("check", 0, 1.0), ("warmup", 1.0, 2.2), ("samples", 0, 3600)]
-    why, spent = ended(tmp_path, parts, "", 1.6, each=True)
-    assert why == "hangs: no sign of life after 1.6 s a part, in its samples"
-    assert spent.parts["warmup"] > 2
+    parts = [("setup", 0, 1.0), ("check", 0, 1.0), ("warmup", 1.5, 3.6), ("samples", 0, 3600)]
+    why, spent = ended(tmp_path, parts, "", 3.0, each=True)
+    assert why == "hangs: no sign of life after 3 s a part, in its samples"
+    assert spent.parts["warmup"] > 3
     assert sum(spent.parts.values()) == pytest.approx(spent.whole)
 
 
 def test_who_ends_at_a_limit_of_the_whole_job_is_told_what_took_the_time(tmp_path):
-    parts = [("setup", 0, 1.5), ("check", 9, 3600)]
-    why, _ = ended(tmp_path, parts, "", 2.0, each=False)
-    assert why.startswith("hangs: no sign of life after 2 s, in its sanity check, after 1.5")
-    assert why.endswith(" s of set-up")
+    parts = [("setup", 0, 3.0), ("check", 9, 3600)]
+    why, spent = ended(tmp_path, parts, "", 5.0, each=False)
+    began = "hangs: no sign of life after 5 s, in its sanity check, after "
+    assert why == f"{began}{spent.parts['setup']:.3g} s of set-up"
+    assert spent.parts["setup"] >= 3
 
 
 def test_a_rank_that_dies_is_told_with_the_part_it_was_in(tmp_path):

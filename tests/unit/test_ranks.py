@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
+import sys
+
 import pytest
 
-from bench.cluster.ranks import RankProcess
+from bench.cluster.ranks import RankLost, RankProcess
 from bench.cluster.wire import LaunchSpec
 
 MODULES = "Extension modules: " + ", ".join(f"vendor.part{number}" for number in range(900))
@@ -19,6 +22,49 @@ Current thread 0x00007f0000000002 (most recent call first):
 """
 
 
+NAMELESS = (
+    "[W1127 07:05:09.706057038 socket.cpp:207] [c10d] The hostname of the client socket cannot be "
+    "retrieved. err=-3"
+)
+DEAF = """#!{python}
+import os, signal, socket, time
+link = socket.socket(fileno=int(os.environ["HENGSUAN_CHANNEL"]))
+while len(link.recv(1 << 16, socket.MSG_PEEK)) < 2:
+    time.sleep(0.01)
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def spec_of(python):
+    return LaunchSpec(
+        python=python,
+        environment={},
+        directory=".",
+        backend="cpu",
+        index=0,
+        local=0,
+        devices=[0],
+        cpus=[0],
+    )
+
+
+def test_a_rank_that_died_before_it_had_read_all_died_all_the_same(tmp_path):
+    """The kernel resets its channel then, where it would close that of one that had."""
+    program = tmp_path / "rank"
+    program.write_text(DEAF.format(python=sys.executable))
+    program.chmod(0o755)
+
+    async def started():
+        rank = RankProcess(spec_of(str(program)))
+        try:
+            await rank.start()
+        finally:
+            rank.kill()
+
+    with pytest.raises(RankLost, match=r"^crashed with SIGKILL"):
+        asyncio.run(started())
+
+
 @pytest.mark.parametrize(
     ("log", "said"),
     [
@@ -27,21 +73,13 @@ Current thread 0x00007f0000000002 (most recent call first):
             'in File "/opt/bench/workloads/collectives.py", line',
         ),
         ("warming up\nout of streams\n\n", "it said: out of streams"),
+        (f"out of streams\n{NAMELESS}\n", "it said: out of streams"),
+        (f"{NAMELESS}\n", ""),
         ("", ""),
     ],
 )
 def test_the_last_words_of_a_rank(log, said):
-    spec = LaunchSpec(
-        python="",
-        environment={},
-        directory="",
-        backend="cpu",
-        index=0,
-        local=0,
-        devices=[0],
-        cpus=[0],
-    )
-    rank = RankProcess(spec)
+    rank = RankProcess(spec_of(""))
     rank._log.write(log.encode())
     words = rank._last_words()
     rank._log.close()

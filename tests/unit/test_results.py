@@ -118,7 +118,7 @@ def row_of(columns: results.Columns, index: int) -> Row:
     )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(rows=st.lists(any_row, max_size=40), block=st.integers(1, 400))
 def test_columns_and_rows_hold_what_was_written(tmp_path_factory, rows, block):
     path = write(tmp_path_factory.mktemp("run"), rows)
@@ -306,7 +306,7 @@ def test_summary_takes_medians_over_repeats_then_over_groups(tmp_path):
     assert (time.median, time.best, time.worst, time.worst_group) == (2.0, 1.0, 3.0, 0)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     st.lists(
         st.tuples(st.integers(0, 1), st.integers(0, 4), st.floats(-1e9, 1e9), st.booleans()),
@@ -329,7 +329,7 @@ def test_group_medians_are_those_of_plain_numpy(tmp_path_factory, drawn):
         assert medians.tolist() == pytest.approx([np.median(wanted[g]) for g in sorted(wanted)])
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(raw=st.binary(max_size=200))
 @example(b" \t\r\n\n\x0c\n")
 def test_any_bytes_are_answered_in_sentences(tmp_path_factory, raw):

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
-from gloo_ranks import RULE, context
+from gloo_ranks import RULE, context, outcomes
 
 from bench.errors import UsageError
 from bench.workloads.attempts import read_log
@@ -16,6 +16,8 @@ from bench.workloads.runner import run
 
 torch = pytest.importorskip("torch")
 
+from torch.multiprocessing import ProcessRaisedException  # noqa: E402
+
 AXES = {"model": "tiny", "batch": 1, "steps": 12, "every": 4}
 
 
@@ -23,32 +25,38 @@ class Died(Exception):
     """Stands for the end of the process."""
 
 
-def bench_of(path, attempt):
-    # The only rank here is no victim, but the log must say when somebody was to die.
-    dying = {"kill_after": 1e-6, "victims": "1"} if attempt == 0 else {}
-    axes = {**AXES, "path": str(path), "key": "k", "attempt": attempt}
-    return make("resumable", {**axes, **dying})
+def bench_of(path, failed="", **more):
+    return make("resumable", {**AXES, "path": str(path), "key": "k", "failed": failed, **more})
 
 
-def interrupted(path, after):
-    """An attempt that ends when so many steps are done."""
-    bench = bench_of(path, 0)
+def dies(bench, after):
+    """Have it end when so many steps are done."""
     train = bench._train
 
-    def dies():
+    def dying():
         if bench.done == after:
             raise Died
         return train()
 
-    bench._train = dies
+    bench._train = dying
+
+
+def dies_at_7(bench, rank):
+    dies(bench, 7)
+
+
+def interrupted(path, after, **more):
+    """An attempt that ends when so many steps are done."""
+    bench = bench_of(path, **more)
+    dies(bench, after)
     with pytest.raises(Died):
         run(bench, context(0, 1), RULE)
     return path / "hengsuan-goodput-k"
 
 
-def finished(path, spoil=None):
+def finished(path, spoil=None, **more):
     """The attempt after it; ``spoil(training)`` comes behind its restore."""
-    bench = bench_of(path, 1)
+    bench = bench_of(path, "0.001-0.002", **more)
     setup = bench.setup
 
     def spoiled(given):
@@ -63,7 +71,7 @@ def finished(path, spoil=None):
 def test_steps_done_again_give_the_same_loss_to_the_last_bit(tmp_path):
     folder = interrupted(tmp_path, 7)
     assert json.loads((folder / "latest.json").read_text())["step"] == 4
-    assert [one.name for one in folder.glob("step-*")] == ["step-00000004"]
+    assert [one.name for one in folder.glob("step-*")] == ["step-00000004-00000"]
     (first,) = folder.glob("attempt-*")
     assert [line.step for line in read_log(first) if line.what == "step"] == list(range(1, 8))
     outcome = finished(tmp_path)
@@ -137,11 +145,44 @@ def test_what_has_no_place_is_skipped_with_the_reason(tmp_path):
         ({"batch": 0}, "batch must be at least 1"),
         ({"path": "s3://bucket"}, "path must be a directory"),
         ({"key": "../up"}, "letters and digits"),
-        ({"victims": "a-b"}, "victims must be ranks"),
-        ({"kill_after": 1.0}, "kill_after needs victims"),
+        ({"failed": "12"}, "failed must be times"),
+        ({"failed": "1.5-2"}, "failed needs the key"),
+        ({"ranks": -1}, "ranks must not be negative"),
         ({"model": "moe-1t"}, "mixture of experts"),
     ],
 )
 def test_bad_axes_are_refused_before_anything_starts(axes, why):
     with pytest.raises(UsageError, match=why):
         make("resumable", axes)
+
+
+def test_asynchronous_checkpoints_are_gone_on_from_as_well(tmp_path):
+    folder = interrupted(tmp_path, 11, mode="async")
+    step = json.loads((folder / "latest.json").read_text())["step"]
+    assert step in (4, 8)  # the second may not have been whole
+    outcome = finished(tmp_path, mode="async")
+    assert outcome.status == "ok", outcome.reason
+    assert outcome.reason == f"{11 - step} step(s) done again, losses differ by at most 0"
+    found = {value.metric: value.value for value in outcome.values}
+    assert found["landing"] > 0
+    assert found["save_time"] > 0
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_fewer_ranks_share_the_sequences_of_those_that_were(tmp_path):
+    """Two ranks train, one of them alone goes on: the same steps give the same losses."""
+    axes = {**AXES, "path": str(tmp_path), "key": "k", "ranks": 2}
+    with pytest.raises(ProcessRaisedException, match="Died"):
+        outcomes("resumable", axes, spoil=dies_at_7)
+    bench = make("resumable", {**axes, "failed": "0.001-0.002"})
+    outcome = run(bench, context(0, 1), RULE)
+    assert outcome.status == "ok", outcome.reason
+    assert outcome.reason.startswith("3 step(s) done again")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_more_ranks_than_sequences_is_said(tmp_path):
+    axes = {**AXES, "path": str(tmp_path), "ranks": 1}
+    for outcome in outcomes("resumable", axes):
+        assert outcome.status == "skipped"
+        assert "2 ranks cannot share the 1 sequence(s) of a step" in outcome.reason

@@ -51,7 +51,7 @@ def walk(schedule):
 
 
 @given(st.integers(2, 33))
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 def test_full_pairs_meet_every_pair_once_in_disjoint_rounds(count):
     schedule = schedule_for(spec("pairs", of="device", schedule="full"), fleet(count))
     rounds = walk(schedule)
@@ -64,7 +64,7 @@ def test_full_pairs_meet_every_pair_once_in_disjoint_rounds(count):
 
 
 @given(st.integers(2, 40), st.integers(1, 6), st.integers(0, 9))
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 def test_sampled_pairs_are_distinct_matchings(count, matchings, seed):
     arguments = {"of": "device", "schedule": "sample", "matchings": matchings, "seed": seed}
     schedule = schedule_for(spec("pairs", **arguments), fleet(count))
@@ -131,7 +131,7 @@ def test_rails_hold_devices_of_equal_place():
 
 
 @given(st.lists(st.integers(0, 3), min_size=2, max_size=9))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_pairs_of_nodes_as_groups_meet_once_with_all_their_devices(counts):
     nodes = [
         Node(
@@ -162,7 +162,7 @@ def test_pairs_of_nodes_as_groups_meet_once_with_all_their_devices(counts):
     st.integers(0, 5),
     st.booleans(),
 )
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_a_topology_meets_every_class_of_link_in_few_rounds(places, seed, nested):
     """Racks are within sites if ``nested``; 0 is a node without the label."""
 
@@ -305,7 +305,7 @@ def classes(letters, same):
 
 
 @given(st.text("abcd-", min_size=1, max_size=14), st.integers(0, 3), st.integers(1, 9))
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_one_class_of_link_is_met_whole_or_in_distinct_rounds(letters, seed, matchings):
     if not letters.strip("-"):
         return

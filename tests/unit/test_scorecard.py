@@ -292,7 +292,7 @@ drawn_row = st.tuples(
 )
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(
     rows=st.lists(drawn_row, max_size=20),
     expected=st.lists(st.floats(0, 1e18) | st.none(), min_size=3, max_size=3),

@@ -145,7 +145,7 @@ def test_the_program_dies_with_who_started_it(tmp_path):
     assert _until(lambda: not any(map(_alive, found)))
 
 
-def _until(wanted, seconds=20.0):
+def _until(wanted, seconds=50.0):
     import time
 
     stop = time.monotonic() + seconds

@@ -192,13 +192,13 @@ def test_what_hides_in_the_padding_is_found():
     assert "hidden" in refused(bytes(raw)).text
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.binary(max_size=2048))
 def test_anything_else_is_a_sentence(raw):
     assert refused(raw).text
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.integers(0, 2**32), st.integers(1, 255))
 def test_any_byte_of_the_frame_counts(place, change):
     """Of headers, padding and end; bytes of members are for the manifest."""

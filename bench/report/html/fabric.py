@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from ...analysis.joining import number_of
 from ...analysis.pairs import PairFabric, pair_fabrics
@@ -93,21 +94,6 @@ def _matrix(source: Source, one: CaseSummary) -> Figure | None:
     labels = _distinct([names[item] for item in rows.first.tolist()])
     # Of the slower side: pairs of a faster kind of link would leave no colour to slow ones.
     limit = max(0.05, float(np.percentile(np.maximum(excess, 0.0), 99)))
-    data = {
-        "type": "heatmap",
-        "z": numbers(100 * z),
-        "x": labels,
-        "y": labels,
-        "zmin": -100 * limit,
-        "zmax": 100 * limit,
-        "colorscale": [[0, "$s0"], [0.5, "$card"], [1, "$bad"]],
-        "hoverongaps": False,
-        "xgap": 1 if side <= 64 else 0,
-        "ygap": 1 if side <= 64 else 0,
-        "colorbar": {"thickness": 10, "lenmode": "pixels", "len": 200, "y": 1, "yanchor": "top",
-                     "title": {"text": "% worse", "side": "right"}, "outlinewidth": 0},
-        "hovertemplate": hover("%{y} – %{x}<br>%{z:.1f} % worse than the usual pair"),
-    }  # fmt: skip
     axis = {"type": "category", "showgrid": False, "nticks": 16, "tickfont": {"size": 10}}
     caption = f"{one.name} {case.metric}: usual {format_value(usual, case.unit)}"
     if rows.block > 1:
@@ -120,7 +106,29 @@ def _matrix(source: Source, one: CaseSummary) -> Figure | None:
         "shapes": rows.lines(),
         "annotations": rows.names(),
     }
-    return Figure([data], layout, name=f"{one.name} {case.metric}", caption=caption + ".")
+    made = _heatmap(100 * z, labels, 100 * limit)
+    return Figure([made], layout, name=f"{one.name} {case.metric}", caption=caption + ".")
+
+
+def _heatmap(percent: npt.NDArray[np.float64], labels: list[str], limit: float) -> dict[str, Any]:
+    """Per cent worse than usual, [side, side]: NaN where no pair was measured. Colours end at
+    ``limit``."""
+    gap = 1 if len(labels) <= 64 else 0
+    return {
+        "type": "heatmap",
+        "z": numbers(percent),
+        "x": labels,
+        "y": labels,
+        "zmin": -limit,
+        "zmax": limit,
+        "colorscale": [[0, "$s0"], [0.5, "$card"], [1, "$bad"]],
+        "hoverongaps": False,
+        "xgap": gap,
+        "ygap": gap,
+        "colorbar": {"thickness": 10, "lenmode": "pixels", "len": 200, "y": 1, "yanchor": "top",
+                     "title": {"text": "% worse", "side": "right"}, "outlinewidth": 0},
+        "hovertemplate": hover("%{y} – %{x}<br>%{z:.1f} % worse than the usual pair"),
+    }  # fmt: skip
 
 
 class Rows:

@@ -1,0 +1,305 @@
+"""Processes forked from one that has PyTorch already: importing it takes each more than a second
+and a half of a core, and these tests start them by the hundred.
+
+`Templates` is what `bench.cluster.ranks` and `bench.conformance.process` have for the module
+`subprocess`: in the test's own process by a fixture, in what tests start by `sitecustomize`. A
+rank, or a check of a device, does all that one does which is started anew, but for the import: it
+has its own session, directory, environment, channel, log and cores, and dies with who asked for it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import importlib
+import json
+import os
+import select
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from pathlib import Path
+
+FOLDER = str(Path(__file__).parent)
+"""What has this first on its PYTHONPATH forks what it starts (`sitecustomize`)."""
+CHANNEL = "HENGSUAN_CHANNEL"
+OWNER = "HENGSUAN_TEST_TEMPLATES"
+"""Whose templates these are: the process of the tests, with which they end."""
+MODULES = ("bench.cluster.rank_main", "bench.conformance.child")
+FRESH = ("light-import",)
+"""Checks that look at what their process has imported."""
+OWN = (CHANNEL, "HENGSUAN_CONFORMANCE", "TMPDIR", "PYTEST_CURRENT_TEST")
+"""Variables that a template must not have: they tell whose a process is, or what it may fill."""
+SEEN = ("OMP_", "GOMP_", "KMP_", "MKL_", "TORCH", "PYTORCH", "CUDA", "LD_", "MALLOC_", "TRITON")
+"""Variables that PyTorch may read when it is imported, by their beginnings."""
+NAME = "forked-"
+"""What the kernel calls a process that was forked begins so, and ends with the process id of who
+asked for it: its command line and its parent are the template's."""
+MOST = 1 << 17
+"""Bytes of a message: it has an environment."""
+
+
+def shaping(module, environment):
+    """All by which the template of a module differs from that of others, as text."""
+    paths = environment.get("PYTHONPATH", "").split(os.pathsep)
+    return json.dumps(
+        [
+            environment[OWNER],
+            sys.executable,
+            module,
+            importlib.import_module("bench").__file__,
+            sorted(one for one in environment.items() if one[0].startswith(SEEN)),
+            # What Python itself imports from there may change all else.
+            [path for path in paths if Path(path, "sitecustomize.py").exists()],
+        ]
+    )
+
+
+class Template:
+    """The way to a process that has a module, and forks one that runs it when asked.
+
+    Whoever asks for it first starts it; all of a test session share it.
+    """
+
+    def __init__(self, module, environment):
+        digest = hashlib.sha256(shaping(module, environment).encode()).hexdigest()[:16]
+        name = f"hengsuan-test-{environment[OWNER]}-{digest}"
+        self._lock = threading.Lock()
+        self._ended: dict[int, int] = {}
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        try:
+            self._socket.connect(f"\0{name}")
+        except ConnectionRefusedError:
+            with Path(tempfile.gettempdir(), f"{name}.log").open("ab") as log:
+                words = [sys.executable, __file__, name, environment[OWNER], module]
+                subprocess.run(
+                    words,
+                    env={key: environment[key] for key in environment if key not in OWN},
+                    cwd="/",
+                    stdin=subprocess.DEVNULL,
+                    stdout=log,
+                    stderr=log,
+                    start_new_session=True,
+                    check=True,
+                )
+            self._socket.connect(f"\0{name}")
+
+    def fork(self, words, environment, directory, descriptors):
+        """The process id of a new one: its words, its log and, if it has one, its channel."""
+        told = {
+            "words": words,
+            "environment": environment,
+            "directory": str(directory),
+            "cores": sorted(os.sched_getaffinity(0)),
+        }
+        with self._lock:
+            socket.send_fds(self._socket, [json.dumps(told).encode()], descriptors)
+            while not (pid := self._read()):
+                pass
+        return pid
+
+    def ended(self, pid):
+        """The exit code of one as `subprocess` gives it; None while it runs."""
+        with self._lock:
+            while pid not in self._ended and select.select([self._socket], [], [], 0)[0]:
+                self._read()
+            return self._ended.get(pid)
+
+    def _read(self):
+        """What it says next: the process id of one that has begun, or None of one that ended."""
+        said = json.loads(self._socket.recv(MOST) or b'{"gone": true}')
+        if "gone" in said:
+            raise RuntimeError("the template of processes ended; its log says why")
+        if "code" in said:
+            self._ended[said["pid"]] = said["code"]
+            return None
+        return said["pid"]
+
+    def close(self):
+        """End every process that is left of those that were asked for here."""
+        self._socket.close()
+
+
+class Forked:
+    """A process as `subprocess.Popen` shows one, as far as it is asked."""
+
+    def __init__(self, template, words, environment, directory, descriptors):
+        self._template, self._words = template, words
+        self.pid = template.fork(words, environment, directory, descriptors)
+
+    def poll(self):
+        """Its exit code, if it has ended."""
+        return self._template.ended(self.pid)
+
+    def wait(self, timeout=None):
+        """Its exit code. Raises `subprocess.TimeoutExpired`."""
+        stop = time.monotonic() + (timeout or float("inf"))
+        while (code := self.poll()) is None:
+            if time.monotonic() > stop:
+                raise subprocess.TimeoutExpired(self._words, timeout)
+            time.sleep(0.005)
+        return code
+
+
+class Templates:
+    """The module `subprocess` for one that starts ranks or checks, whose ``Popen`` forks them."""
+
+    def __init__(self):
+        self._lock = threading.Lock()
+        self._made = {}
+
+    def __getattr__(self, name):
+        return getattr(subprocess, name)
+
+    def Popen(self, command, *, env, cwd, stdout, pass_fds=(), **more):
+        """A process; the rest of what `subprocess.Popen` is told is what a template does anyway.
+
+        What is not one of `MODULES`, run by this Python, is started as everywhere, as is a check
+        in `FRESH`.
+        """
+        python, dash, module, *words = command
+        known = (python, dash) == (sys.executable, "-m") and module in MODULES
+        if not known or (words and json.loads(Path(words[0]).read_bytes())["check"] in FRESH):
+            return subprocess.Popen(
+                command, env=env, cwd=cwd, stdout=stdout, pass_fds=pass_fds, **more
+            )
+        env = {OWNER: str(os.getpid()), **env}
+        with self._lock:
+            key = shaping(module, env)
+            template = self._made.get(key) or Template(module, env)
+            self._made[key] = template
+        return Forked(template, words, env, cwd, [stdout.fileno(), *pass_fds])
+
+    def close(self):
+        """End every process that is left."""
+        while self._made:
+            self._made.popitem()[1].close()
+
+
+class Serving:
+    """The template's side: it forks a process for each message, and says who ended how."""
+
+    def __init__(self, listener, owner):
+        self._listener, self._owner = listener, os.pidfd_open(owner)
+        self._asked = {}  # by socket: the processes that were asked for there and run
+        self._awake, self._woken = os.pipe()
+        os.set_blocking(self._woken, False)
+        signal.signal(signal.SIGCHLD, lambda *_: None)
+        signal.set_wakeup_fd(self._woken)
+
+    def next(self):
+        """In a new process: what it was told, with its descriptors. None: all is over."""
+        while True:
+            waited = [self._listener, self._owner, self._awake, *self._asked]
+            ready = select.select(waited, [], [])[0]
+            if self._owner in ready:
+                return None
+            if self._awake in ready:
+                os.read(self._awake, 100)
+                self._reap()
+            if self._listener in ready:
+                self._asked[self._listener.accept()[0]] = set()
+            for one in [asked for asked in ready if asked in self._asked]:
+                if told := self._told(one):
+                    return told
+
+    def _reap(self):
+        with contextlib.suppress(ChildProcessError):
+            while (found := os.waitpid(-1, os.WNOHANG))[0]:
+                pid, code = found[0], os.waitstatus_to_exitcode(found[1])
+                for asked, pids in self._asked.items():
+                    if pid in pids:
+                        pids.remove(pid)
+                        with contextlib.suppress(OSError):
+                            asked.send(json.dumps({"pid": pid, "code": code}).encode())
+
+    def _told(self, asked):
+        try:
+            message, given, _, _ = socket.recv_fds(asked, MOST, 2)
+        except OSError:
+            message = b""
+        if not message:  # whoever asked is gone: nobody is left to end them
+            for pid in self._asked.pop(asked):
+                os.kill(pid, signal.SIGKILL)
+            asked.close()
+            return None
+        begun, begins = os.pipe()
+        pid = os.fork()
+        if not pid:
+            signal.set_wakeup_fd(-1)
+            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+            os.setsid()
+            who = asked.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12)
+            Path("/proc/self/comm").write_text(f"{NAME}{int.from_bytes(who[:4], sys.byteorder)}")
+            os.close(begins)  # whoever kills it from now on finds its session
+            for one in (begun, self._awake, self._woken, self._owner):
+                os.close(one)
+            for one in (self._listener, *self._asked):
+                one.close()
+            return json.loads(message), given
+        os.close(begins)
+        os.read(begun, 1)
+        os.close(begun)
+        for one in given:
+            os.close(one)
+        self._asked[asked].add(pid)
+        asked.send(json.dumps({"pid": pid}).encode())
+        return None
+
+    def end(self):
+        """Nothing is left of what was forked here."""
+        for pids in self._asked.values():
+            for pid in pids:
+                os.kill(pid, signal.SIGKILL)
+
+
+def become(told, given):
+    """As `subprocess` starts one: an output, a directory and an environment of its own."""
+    log, *channel = given
+    os.dup2(log, 1)
+    os.dup2(log, 2)
+    os.close(log)
+    os.sched_setaffinity(0, told["cores"])
+    os.chdir(told["directory"])
+    before = os.environ.get("PYTHONPATH", "").split(os.pathsep)
+    os.environ.clear()
+    os.environ.update(told["environment"])
+    tempfile.tempdir = None  # whoever has asked for it already
+    if channel:
+        os.environ[CHANNEL] = str(channel[0])
+    paths = [path for path in os.environ.get("PYTHONPATH", "").split(os.pathsep) if path]
+    # As with -m.
+    sys.path[:] = [os.getcwd(), *paths, *(one for one in sys.path[1:] if one not in before)]
+    importlib.invalidate_caches()
+
+
+def main(name, owner, module):
+    """Be the template of this name until its owner ends."""
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    try:
+        listener.bind(f"\0{name}")
+    except OSError:
+        return  # somebody else was quicker
+    listener.listen(64)
+    if os.fork():
+        os._exit(0)  # whoever has started it may end, and it stays
+    import torch
+    import torch.distributed  # noqa: F401
+
+    found = importlib.import_module(module)
+    serving = Serving(listener, int(owner))
+    told = serving.next()
+    if told is None:
+        serving.end()
+        return
+    become(*told)
+    sys.argv = [found.__file__, *told[0]["words"]]
+    found.main()
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
