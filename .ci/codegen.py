@@ -5,8 +5,8 @@
 With the project's own Triton, with the version on which measurements were made, and the pointer
 kernels with the oldest one that is promised to work, each in an environment of its own under
 ``build/``. Nothing is compiled twice: results are kept by digest in codegen.json beside the
-table. Needs no accelerator. Exit code 1 if something does not compile, does not fit, or if an
-entry of a table is never used.
+table. Needs no accelerator. Exit code 1 if something does not compile, does not fit, spills where
+nothing may, or if an entry of a table is never used.
 """
 
 from __future__ import annotations
@@ -34,6 +34,14 @@ MEASURED, FLOOR = "3.6.0", "3.0.0"
 FLOOR_ARCHITECTURES = ("sm_80", "sm_90")
 SAVED = 50
 """Compilations between two writes of what is kept."""
+UNSPILLED = {
+    name
+    for name, spec in costs.SPECS.items()
+    if spec.kind == "memory" or name in ("gemm", "gate_up", "grouped_gemm", "attention")
+}
+"""Operations whose kernels keep everything in registers on `UNSPILLED_ARCHITECTURE`: those of
+matrix products forward, those that memory bounds both ways."""
+UNSPILLED_ARCHITECTURE = "sm_90"
 
 SHAPES = {
     "attention": [(2, 32, 8, 8192, dim) for dim in (64, 128, 256)],
@@ -60,7 +68,8 @@ WIDTHS = (128, 512, 1024, 2048, 4096, 8192, 16384, 32768, 65536)
 
 @dataclass(frozen=True)
 class Wanted:
-    """One compilation and what it is for."""
+    """One compilation and what it is for. ``case`` ends in ``SPARE`` where nothing that is tried
+    launches it, an entry of a table being behind others that fit."""
 
     arch: str
     triton: str
@@ -102,9 +111,14 @@ def cases(arch: str, only: set[str]) -> Iterator[op.Case]:
                         continue  # a variant that this dtype does not have
 
 
+SPARE = "(spare)"
+
+
 def launched(arch: str, only: set[str], used: set[tuple[str, int]]) -> dict[codegen.Kernel, str]:
-    """Kernel → the first case that launches it, for every entry of an architecture's table."""
+    """Kernel → the first case that launches it; and what entries of an architecture's table would
+    launch that fit cases but are behind others for all of them."""
     found: dict[codegen.Kernel, str] = {}
+    behind: dict[tuple[str, int], op.Case] = {}
     for case in cases(arch, only):
         known = ops.get(case.op)
         said = f"{case.op} {case.variant} {case.dtype}"
@@ -116,13 +130,21 @@ def launched(arch: str, only: set[str], used: set[tuple[str, int]]) -> dict[code
         for kernel in kernels:
             found.setdefault(kernel, said)
         for question in asked:
-            for entry in question.entries():
-                number = tuning.table(arch)[question.op].index(entry)
-                used.add((question.op, number))
-                # Only the one entry's key is forced; all other kernels stay as they were.
-                with tuning.forcing(question.op, entry["config"]):
-                    for kernel in codegen.kernels_of(known, case):
-                        found.setdefault(kernel, said)
+            table = tuning.table(arch).get(question.op, [])
+            for place, entry in enumerate(question.entries()):
+                which = question.op, table.index(entry)
+                if place == 0:
+                    used.add(which)
+                else:
+                    behind.setdefault(which, case)
+    for (name, number), case in behind.items():
+        if (name, number) in used:
+            continue
+        used.add((name, number))
+        # Only the one entry's key is forced; all other kernels stay as they were.
+        with tuning.forcing(name, tuning.table(arch)[name][number]["config"]):
+            for kernel in codegen.kernels_of(ops.get(case.op), case):
+                found.setdefault(kernel, f"{case.op} {case.variant} {case.dtype} {SPARE}")
     return found
 
 
@@ -193,7 +215,7 @@ def main() -> int:
             ]
     for kernel, case in launched("generic", only, set()).items():
         for arch in set(FLOOR_ARCHITECTURES) & set(arguments.arch.split(",")):
-            needed = (case.split()[-1], costs.SPECS[case.split()[0]].needs)
+            needed = (case.split()[2], costs.SPECS[case.split()[0]].needs)
             if not any(tuning.lacks(arch, dtype) for dtype in needed):
                 wanted.append(Wanted(arch, FLOOR, case, kernel))
     keys = [one.key for one in wanted]  # before any source changes
@@ -236,7 +258,22 @@ def trouble(one: Wanted, found: dict) -> str:
     limit = tuning.targets()[one.arch].shared
     if found["shared"] > limit:
         return f"{found['shared']} bytes of shared memory, {limit} are there"
+    if found["spills"] and unspilled(one):
+        return f"{found['spills']} bytes spilled"
     return ""
+
+
+def unspilled(one: Wanted) -> bool:
+    """Whether nothing may spill."""
+    name, variant, *_ = one.case.split()
+    forward = "backward" not in variant or costs.SPECS[name].kind == "memory"
+    return (
+        one.arch == UNSPILLED_ARCHITECTURE
+        and one.triton != FLOOR
+        and name in UNSPILLED
+        and forward
+        and not one.case.endswith(SPARE)
+    )
 
 
 def table(wanted: list[Wanted], results: dict[str, dict], own: str) -> str:
@@ -247,6 +284,7 @@ def table(wanted: list[Wanted], results: dict[str, dict], own: str) -> str:
         "Written by `make codegen`; cross-compiled, no accelerator took part. Registers a thread,",
         "bytes of a thread's stack (spills; on gfx spilled registers) and bytes of shared memory,",
         f"with Triton {own} / {MEASURED}. Kernels named `*_tma_*` move tiles by descriptors.",
+        f"{SPARE}: an entry that no shape comes to which is tried, as others of its table fit too.",
         "",
     ]
     for arch in dict.fromkeys(one.arch for one in wanted):

@@ -104,8 +104,9 @@ def backward_kernel(
     """
     lane = tl.arange(0, BLOCK)
     share_ptr = partial_ptr + tl.program_id(0).to(tl.int64) * (2 * WIDTH if CENTRE else WIDTH)
-    for start_row in range(tl.program_id(0), rows, tl.num_programs(0)):
-        row = start_row.to(tl.int64)
+    first_row = tl.program_id(0).to(tl.int64)
+    for turn in range(tl.cdiv(rows - tl.program_id(0), tl.num_programs(0))):
+        row = first_row + turn * tl.num_programs(0)
         scale = tl.load(scale_ptr + row)
         mean = tl.load(mean_ptr + row) if CENTRE else 0.0
         along = tl.zeros((BLOCK,), dtype=tl.float32)

@@ -26,7 +26,7 @@ from bench.kernels import costs, op, ops, tuning
 
 sys.path.insert(0, os.path.dirname(__file__))
 import rounding  # noqa: F401  (replaces the interpreter's own)
-from shapes import BY_DESCRIPTORS, SHAPES, STEPS
+from shapes import BY_DESCRIPTORS, LONG_NORMS, LONG_ROWS, SHAPES, STEPS
 
 CPU = torch.device("cpu")
 
@@ -158,6 +158,24 @@ def steps(name):
                 agrees(op.Case(name, shape, dtype, variant, "generic"), extra, 1)
 
 
+def long_rows(name):
+    """A norm by programs that walk a row in blocks, and several rows each."""
+    module = op_module("long_norms")
+    with contextlib.ExitStack() as forced:
+        for key, constants in LONG_ROWS.items():
+            forced.enter_context(tuning.forcing(key, constants))
+        forced.enter_context(unittest.mock.patch.object(module, "processors", return_value=2))
+        launched = forced.enter_context(
+            unittest.mock.patch.object(module, "launch", side_effect=module.launch)
+        )
+        for variant in costs.SPECS[name].variants:
+            for dtype in ("fp32", "fp16"):
+                for extra, shape in enumerate(LONG_NORMS[name]):
+                    launched.reset_mock()
+                    agrees(op.Case(name, shape, dtype, variant, "generic"), extra, 1)
+                    assert launched.called, (name, shape, variant)
+
+
 def op_module(name):
     """The module of an operation, whose launches can be watched."""
     return sys.modules[f"bench.kernels.{name}"]
@@ -199,6 +217,8 @@ def check(name):
         descriptors(name)
     if name in STEPS:
         steps(name)
+    if name in LONG_NORMS:
+        long_rows(name)
 
 
 if __name__ == "__main__":

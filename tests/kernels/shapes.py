@@ -156,3 +156,11 @@ STEPS = {
 """Operation → configurations of which a program, or a run of equal ids, takes several steps, some
 of them fetched ahead, and shapes with several steps and a part of one; of products, tiles that some
 dimensions fill and others do not."""
+
+LONG_ROWS = {
+    "rmsnorm": {"block": 32, "num_warps": 4},
+    "rmsnorm_backward": {"block": 32, "waves": 1, "num_warps": 4},
+}
+"""Configurations by which norms walk their rows in blocks."""
+LONG_NORMS = {name: [(7, 200), (5, 96), (3, 33), (2, 8)] for name in ("rmsnorm", "layernorm")}
+"""Operations that have them, with shapes of several blocks and a part of one."""
