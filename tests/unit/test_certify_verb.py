@@ -138,6 +138,8 @@ def test_an_interrupted_certification_goes_on(here):
     whole = (run / "measurements.jsonl").read_text().splitlines(keepends=True)
     (run / "measurements.jsonl").write_text("".join(whole[: len(whole) // 2]))
     (run / "verdict.json").unlink()
+    header = json.loads((run / "run.json").read_text())
+    (run / "run.json").write_text(json.dumps(header | {"state": "running", "stages": []}))
     wrong = subprocess.run(
         [sys.executable, "-m", "bench", "run", "--resume", run.name, "--sim", "bad.yaml"],
         capture_output=True, text=True, cwd=here,
@@ -265,7 +267,8 @@ def test_a_run_of_no_node_is_no_pass(here):
     certify(here, "short.yaml", "--sim", "good.yaml", "--quiet")
     (run,) = runs(here)
     header = json.loads((run / "run.json").read_text())
-    (run / "run.json").write_text(json.dumps(header | {"fleet": None, "nodes": [], "cases": []}))
+    empty = {"fleet": None, "nodes": [], "cases": [], "stages": []}
+    (run / "run.json").write_text(json.dumps(header | empty))
     (run / "measurements.jsonl").write_text("")
     found = certify(here, "--from", run.name)
     assert found.returncode == 3

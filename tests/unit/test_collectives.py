@@ -182,10 +182,10 @@ def test_skew_is_how_much_longer_one_rank_was_inside_than_another():
 
 
 def test_data_stays_finite_over_thousands_of_calls():
-    rule = Rule(budget=1.0, warmup=0.1, min_samples=2000, max_samples=3000, precision=1e-9)
+    rule = Rule(budget=60.0, warmup=0.1, min_samples=2000, max_samples=3000, precision=1e-9)
     first, _ = outcomes("collectives", {"op": "all_reduce", "size": "1KiB"}, rule=rule)
     assert first.status == "ok"
-    assert len(first.seconds) > 500
+    assert len(first.seconds) >= 2000
     for axes in ({"op": "all_reduce"}, {"op": "reduce_scatter", "buffers": "in_place"}):
         assert 2.0 ** make("collectives", {**axes, "dtype": "fp16"}).lifetime() < 65504
     for axes in ({"op": "reduce_scatter"}, {"dtype": "int32"}, {"op": "gather"}):
@@ -277,10 +277,12 @@ def test_values_go_on_beyond_their_period(op):
     for begin in (0, 30, 60, PERIOD + 20):
         assert torch.equal(whole[begin : begin + 40], made.wanted(first + begin, 40))
     # The same as computed place by place.
-    place, salt = torch.arange(first, first + count), {"send_recv": 0}.get(op, 0)
+    place = torch.arange(first, first + count)
     place = place + made.part if op == "scatter" else place
-    alone = made._values(place, salt)
-    assert torch.equal(whole, alone + made._values(place, 1) if op == "all_reduce" else alone)
+    digits = place % 127 * 7 + place // 127 % 127 * 11 + place // 127**2 % 127 * 17
+    salts = (0, 1) if op == "all_reduce" else (0,)
+    alone = sum((digits + 31 * salt) % 127 + 1 for salt in salts)
+    assert torch.equal(whole.long(), alone)
 
 
 def test_bus_factors_are_those_of_nccl_tests():

@@ -47,7 +47,9 @@ def test_a_run_is_watched_to_its_end(tmp_path):
     slow = enumerate(values, SIZE // 2)
     write(journal, *(row(0, group, value) for group, value in slow))
     seen = Terminal(["watch"], tmp_path, columns=100)
+    # A frame arrives in pieces; these stand after its counts.
     seen.until(lambda: any("64 of 128 rows" in line for line in seen.lines))
+    seen.until(lambda: any("worse than usual" in line for line in seen.lines))
     text = "\n".join(seen.lines)
     assert " device  fabric" in text
     assert "gemm 64x64x64 flops: 1 TFLOP/s, median of 64" in text
