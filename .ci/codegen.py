@@ -34,14 +34,8 @@ MEASURED, FLOOR = "3.6.0", "3.0.0"
 FLOOR_ARCHITECTURES = ("sm_80", "sm_90")
 SAVED = 50
 """Compilations between two writes of what is kept."""
-UNSPILLED = {
-    name
-    for name, spec in costs.SPECS.items()
-    if spec.kind == "memory" or name in ("gemm", "gate_up", "grouped_gemm", "attention")
-}
-"""Operations whose kernels keep everything in registers on `UNSPILLED_ARCHITECTURE`: those of
-matrix products forward, those that memory bounds both ways."""
-UNSPILLED_ARCHITECTURE = "sm_90"
+SPARE = "(spare)"
+"""What the case of a compilation ends in that nothing which is tried launches."""
 
 SHAPES = {
     "attention": [(2, 32, 8, 8192, dim) for dim in (64, 128, 256)],
@@ -68,8 +62,7 @@ WIDTHS = (128, 512, 1024, 2048, 4096, 8192, 16384, 32768, 65536)
 
 @dataclass(frozen=True)
 class Wanted:
-    """One compilation and what it is for. ``case`` ends in ``SPARE`` where nothing that is tried
-    launches it, an entry of a table being behind others that fit."""
+    """One compilation and what it is for: the operation, variant and dtype of a case."""
 
     arch: str
     triton: str
@@ -111,9 +104,6 @@ def cases(arch: str, only: set[str]) -> Iterator[op.Case]:
                         continue  # a variant that this dtype does not have
 
 
-SPARE = "(spare)"
-
-
 def launched(arch: str, only: set[str], used: set[tuple[str, int]]) -> dict[codegen.Kernel, str]:
     """Kernel → the first case that launches it; and what entries of an architecture's table would
     launch that fit cases but are behind others for all of them."""
@@ -130,9 +120,8 @@ def launched(arch: str, only: set[str], used: set[tuple[str, int]]) -> dict[code
         for kernel in kernels:
             found.setdefault(kernel, said)
         for question in asked:
-            table = tuning.table(arch).get(question.op, [])
             for place, entry in enumerate(question.entries()):
-                which = question.op, table.index(entry)
+                which = question.op, tuning.table(arch)[question.op].index(entry)
                 if place == 0:
                     used.add(which)
                 else:
@@ -258,22 +247,11 @@ def trouble(one: Wanted, found: dict) -> str:
     limit = tuning.targets()[one.arch].shared
     if found["shared"] > limit:
         return f"{found['shared']} bytes of shared memory, {limit} are there"
-    if found["spills"] and unspilled(one):
+    name, variant, *_ = one.case.split()
+    judged = one.triton != FLOOR and not one.case.endswith(SPARE)
+    if judged and found["spills"] and codegen.unspilled(one.arch, name, variant):
         return f"{found['spills']} bytes spilled"
     return ""
-
-
-def unspilled(one: Wanted) -> bool:
-    """Whether nothing may spill."""
-    name, variant, *_ = one.case.split()
-    forward = "backward" not in variant or costs.SPECS[name].kind == "memory"
-    return (
-        one.arch == UNSPILLED_ARCHITECTURE
-        and one.triton != FLOOR
-        and name in UNSPILLED
-        and forward
-        and not one.case.endswith(SPARE)
-    )
 
 
 def table(wanted: list[Wanted], results: dict[str, dict], own: str) -> str:

@@ -26,7 +26,11 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from .costs import SPECS
 from .tuning import targets
+
+UNSPILLED = ("gemm", "gate_up", "grouped_gemm", "attention")
+"""Operations of matrix products whose forward kernels keep everything in registers on sm_90."""
 
 
 @dataclass(frozen=True)
@@ -84,6 +88,14 @@ def _sources(module: str) -> bytes:
             if isinstance(one, ModuleType) and one.__name__.startswith(inside)
         ]
     return b"".join(found[name] for name in sorted(found))
+
+
+def unspilled(arch: str, op: str, variant: str) -> bool:
+    """Whether nothing of a variant of an operation may spill: products forward, and what memory
+    bounds both ways, on sm_90."""
+    if SPECS[op].kind == "memory":
+        return arch == "sm_90"
+    return arch == "sm_90" and op in UNSPILLED and "backward" not in variant
 
 
 def kernels_of(op: Any, case: Any) -> list[Kernel]:

@@ -4,14 +4,12 @@ import json
 
 import pytest
 
+from bench.kernels.codegen import unspilled
 from bench.kernels.costs import SPECS
 from bench.kernels.tuning import lacks, targets
 
 pytest.importorskip("triton", reason="Triton is not installed")
 
-UNSPILLED = {"gemm", "gate_up", "grouped_gemm", "attention"} | {
-    name for name, spec in SPECS.items() if spec.kind == "memory"
-}
 MOST = 400 // len(targets())
 """Compilations an architecture: 400 in all."""
 
@@ -28,7 +26,7 @@ def test_kernels_compile_and_fit(arch, scripts):
     assert last["compilations"] <= MOST
     for one in found:
         assert one["shared"] <= targets()[arch].shared, one
-        if arch == "sm_90" and one["op"] in UNSPILLED and "backward" not in one["variant"]:
+        if unspilled(arch, one["op"], one["variant"]):
             assert one["spills"] == 0, one
     if arch == "sm_90":
         products = ("gemm", "gate_up", "grouped_gemm")
