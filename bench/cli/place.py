@@ -11,8 +11,8 @@ from ..errors import UsageError, unknown
 from .json_output import tell
 
 if TYPE_CHECKING:
-    from ..cluster.agents import Hub
     from ..cluster.executor import Executor
+    from ..cluster.hub import Hub
     from ..configs import Chip
     from ..records import Header
 

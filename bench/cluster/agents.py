@@ -1,14 +1,14 @@
 """The executor over agents, wherever they live: gives them their orders, collects their pages.
 
-A `Hub` knows how agents are reached (in this process, or as Ray actors); everything else,
-above all what happens when one of them is lost, is the same.
+How they are reached a `Hub` knows; everything else, above all what happens when one of them is
+lost, is the same.
 """
 
 from __future__ import annotations
 
 import time
+from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Protocol
 
 import msgspec
 
@@ -18,62 +18,15 @@ from ..inventory import Inventory
 from ..records import Node, Provenance, Row
 from .describe import passed_over
 from .executor import Done, Event, Executor, Page
+from .hub import Arrived, Hub
 from .listening import Listening
 from .ordering import Ordering
-from .orders import Order, Visit
+from .orders import Visit
 from .plan import Job, Plan, Stage, Strike, schedules_of, steps
 from .wire import Clock
 
-
-class Arrived(msgspec.Struct, frozen=True):
-    """What a poll brought from one node: a page, or the news that its agent is lost."""
-
-    node: int
-    page: bytes = b""
-    ended: bool = False
-    lost: str = ""
-
-
-class Hub(Protocol):
-    """How agents are reached. Nodes are counted in the order of `nodes`."""
-
-    name: str
-
-    def nodes(self) -> list[Node]:
-        """Start the agents and ask every node what it carries."""
-        ...
-
-    def start(self, node: int, order: Order) -> None:
-        """Give a node its stage; a failure shows at the next `poll`."""
-        ...
-
-    def poll(self, timeout: float) -> list[Arrived]:
-        """Pages and losses of nodes whose stage runs, waiting at most ``timeout`` seconds."""
-        ...
-
-    def revive(self, node: int) -> Node | None:
-        """Start the agent of a lost node anew, and ask it what it carries; None: it is away."""
-        return None
-
-    def joined(self) -> list[str]:
-        """Names of nodes that came after `nodes` was asked, each told once."""
-        return []
-
-    def drop(self, node: int) -> None:
-        """End the stage on a node that is given up; its pages are asked for no more."""
-        ...
-
-    def cancel(self) -> None:
-        """End the stage on every node; what they hold can still be polled."""
-        ...
-
-    def close(self) -> None:
-        """End the agents, and a cluster that was started for them."""
-        ...
-
-
-DRAIN = 5.0
-"""Seconds that agents have, after an interrupt, to hand over what they hold."""
+DRAIN = 10.0
+"""Seconds without a row, behind an interrupt, after which agents that hold pages are left."""
 
 TURNS = 4
 """How often a stage is asked for at most, where who kept its nodes in step was lost."""
@@ -108,6 +61,7 @@ class AgentExecutor(Executor):
         self._pending: dict[Key, tuple[Visit, Job]] = {}
         self._ordering: Ordering | None = None
         self._running: set[int] = set()
+        self._arrived: deque[Arrived] = deque()
         self._rows: list[Row] = []
         self._limit = 0.0
         self._step = 0
@@ -244,7 +198,9 @@ class AgentExecutor(Executor):
         failed: dict[int, str] = {}
         listening = Listening()
         while self._running:
-            for arrived in self.hub.poll(1.0):
+            self._arrived.extend(self.hub.poll(1.0))
+            while self._arrived:
+                arrived = self._arrived.popleft()
                 if arrived.node in self._lost:
                     continue  # its rows are noted as missing already
                 if arrived.lost:
@@ -288,15 +244,21 @@ class AgentExecutor(Executor):
         self.hub.cancel()
 
     def drain(self) -> Iterator[Page]:
-        """Rows and samples that agents still held, for a few seconds at most."""
+        """Rows and samples that agents still held, as long as some come."""
         decoder = msgspec.json.Decoder(Page)
         stop = time.monotonic() + DRAIN
-        while self._running and time.monotonic() < stop:
-            for arrived in self.hub.poll(0.5):
+        while (self._running or self._arrived) and time.monotonic() < stop:
+            # Some may have arrived when the run was interrupted: they come first.
+            self._arrived.extend([] if self._arrived else self.hub.poll(0.5))
+            while self._arrived:
+                arrived = self._arrived.popleft()
                 if arrived.lost or arrived.ended:
                     self._running.discard(arrived.node)
                 if arrived.page:
-                    yield decoder.decode(arrived.page)
+                    page = decoder.decode(arrived.page)
+                    if page.rows or page.samples:
+                        stop = time.monotonic() + DRAIN
+                    yield page
 
     def close(self) -> None:
         """End the agents."""

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-import signal
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,7 @@ from ..inventory import Inventory
 from ..records import STATUSES, Header, RunState, Status
 from .executor import Done, Executor, Page
 from .further import Campaign, Following
+from .interrupts import Interrupts
 from .journal import Journal
 from .observer import Observer, Several
 from .plan import Plan, Stage, schedules_of
@@ -88,7 +88,7 @@ def execute(
         UsageError: the suite does not fit, or the run to resume was made on other nodes.
     """
     watcher = observer or Several()
-    with _terminable(), contextlib.ExitStack() as stack:
+    with Interrupts() as interrupts, contextlib.ExitStack() as stack:
         stack.callback(executor.close)
         inventory = executor.inventory()
         whole = plan(suite, inventory, chips)
@@ -106,7 +106,7 @@ def execute(
             journal = Journal.create(results, header, rows=row_count(whole, inventory))
         stack.callback(journal.close)
         journal.sampled(executor.telemetry)
-        run = _Run(executor, journal, watcher, made, inventory, done)
+        run = _Run(executor, journal, watcher, made, inventory, done, interrupts)
         watcher.begin(header, whole, inventory, journal.folder)
         following = Following(campaign, suite, chips) if campaign is not None else None
         try:
@@ -130,6 +130,7 @@ class _Run:
         made: Plan,
         inventory: Inventory,
         done: Done,
+        interrupts: Interrupts,
     ) -> None:
         self.executor = executor
         self.journal = journal
@@ -137,6 +138,7 @@ class _Run:
         self.plan = made
         self.inventory = inventory
         self.done = done
+        self.interrupts = interrupts
         self.counts: Counter[Status] = Counter()
         self.lost: list[str] = []
 
@@ -194,7 +196,7 @@ class _Run:
 
     def _collect(self) -> None:
         """End the stage, and keep what its agents still hold; the run ends then."""
-        _ignore_interrupts()
+        self.interrupts.ignore()
         self.executor.cancel()
         for page in self.executor.drain():
             self.journal.write(page)
@@ -205,10 +207,13 @@ class _Run:
         before = self.counts.copy()
         self.observer.stage(stage, job_count(self.plan, stage, self.inventory))
         self.executor.start(self.plan, stage, self.done)
-        for page in self.executor.pages():
-            self.journal.write(page)
-            self._count(page)
-            self.observer.page(page)
+        # A page that has left its agent is nowhere else until it is written.
+        with self.interrupts.held():
+            for page in self.executor.pages():
+                self.journal.write(page)
+                self._count(page)
+                self.observer.page(page)
+                self.interrupts.check()
         self.journal.header.stages.append(
             {
                 "name": stage.name,
@@ -282,36 +287,6 @@ def _header(
 
 def _now() -> str:
     return datetime.now(timezone.utc).isoformat(timespec="seconds")
-
-
-INTERRUPTS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-"""What ends a run: flushed, and with nobody left behind. The last comes when the terminal is gone,
-as when a connection breaks."""
-
-
-@contextlib.contextmanager
-def _terminable() -> Iterator[None]:
-    """All of `INTERRUPTS` end a run as Ctrl-C does, but for those ignored, as by ``nohup``."""
-
-    def interrupt(number: int, frame: object) -> None:
-        raise KeyboardInterrupt
-
-    minded = [one for one in INTERRUPTS if signal.getsignal(one) != signal.SIG_IGN]
-    old: dict[int, Any] = {}
-    with contextlib.suppress(ValueError):  # not the main thread: who runs us there handles them
-        old = {number: signal.signal(number, interrupt) for number in minded}
-    try:
-        yield
-    finally:
-        for number, before in old.items():
-            signal.signal(number, before)
-
-
-def _ignore_interrupts() -> None:
-    """Ignore further ones, until `_terminable` ends: a second one must not leave ranks behind."""
-    with contextlib.suppress(ValueError):
-        for number in INTERRUPTS:
-            signal.signal(number, signal.SIG_IGN)
 
 
 def new_run_id(suite: str) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ..records import Node
 from .agent import Agent, AgentSpec
-from .agents import Arrived, Hub
+from .hub import Arrived, Hub
 from .orders import Order
 
 

@@ -15,7 +15,7 @@ import msgspec
 from ..errors import InfraError, UsageError
 from ..records import Node
 from .agent import Agent, AgentSpec
-from .agents import Arrived, Hub
+from .hub import Arrived, Hub
 from .listening import Listening
 from .orders import Order
 from .ray_environment import QUIET

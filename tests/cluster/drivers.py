@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
 import time
@@ -46,7 +47,14 @@ def start(folder, *more, executor="local", patience=""):
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
+        preexec_fn=_minding,
     )
+
+
+def _minding():
+    """As from a terminal: who runs the tests behind it, or with ``nohup``, ignores these."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 def wait_for_rows(folder, process, count):

