@@ -13,6 +13,7 @@ from typing import Any, NoReturn
 import click
 
 from .. import __version__
+from ..leaving import leave
 from .completing import VARIABLE, completed
 from .json_output import tell
 from .verbs import Root
@@ -56,7 +57,7 @@ def cli(debug: bool) -> None:
 
 def main() -> NoReturn:
     """The console script: runs a verb and turns every error into a sentence and an exit code."""
-    sys.exit(_run())
+    leave(_run())
 
 
 def _run() -> int:

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import os
 import secrets
-import socket
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import msgspec
 
 from ..errors import InfraError, UsageError
+from ..leaving import within
 from ..records import Node
 from .agent import Agent, AgentSpec
 from .hub import Arrived, Hub
@@ -20,18 +20,19 @@ from .listening import Listening
 from .orders import Order
 from .ray_environment import QUIET
 from .ray_head import HeadWatch
+from .ray_reach import answers, raylet, reached
 
 EMBEDDED = "local"
 START_LIMIT = 120.0
 """Seconds in which an agent must have come up and described its node."""
 WAVE = 200
 """Agents that are started at once: registration storms stall a large cluster."""
-REACH = 5.0
-"""Seconds in which a node must take a connection. Ray lists one that lost power, or its network, as
-alive for about a minute, and an agent that is meant for it makes everyone wait."""
 SILENCE = 30.0
 """Seconds of listening without an answer after which an agent is lost; Ray itself takes over a
 minute."""
+LEAVE = 30.0
+"""Seconds that leaving the cluster may take: Ray waits without end for a head that is stopped, or
+whose host is gone."""
 
 
 class RayHub(Hub):
@@ -66,7 +67,7 @@ class RayHub(Hub):
     def _connect(self) -> None:
         embedded = self._address == EMBEDDED
         if not embedded:
-            _reachable(self._address)
+            answers(self._address)
         try:
             # Plain init() may join a stale cluster that somebody left on this machine.
             extra = {"include_dashboard": False, "object_store_memory": 80_000_000}
@@ -91,7 +92,7 @@ class RayHub(Hub):
         described: list[Node] = []
         for wave in _waves(listed, WAVE):
             pending: list[Any] = []
-            for node, there in zip(wave, _reached(wave), strict=True):
+            for node, there in zip(wave, reached(wave), strict=True):
                 host = "127.0.0.1" if one_machine else node["NodeManagerAddress"]
                 ref = None
                 if there:
@@ -148,7 +149,7 @@ class RayHub(Hub):
         known = Node(id=node["NodeID"], name=node["NodeManagerHostname"])
         try:
             if ref is None:
-                why = f"it does not answer at {_place(node)}, though Ray lists it as alive"
+                why = f"it does not answer at {raylet(node)}, though Ray lists it as alive"
             else:
                 known, why = self._ray.get(ref, timeout=0), ""
         except self._ray.exceptions.GetTimeoutError:
@@ -253,7 +254,7 @@ class RayHub(Hub):
             same = one["NodeID"] == before["NodeID"]
             new = one["NodeID"] not in taken and all(one[key] == before[key] for key in where)
             new = new and bool(_claimable(one))
-            if one["Alive"] and (same or new) and _reached([one]) == [True]:
+            if one["Alive"] and (same or new) and reached([one]) == [True]:
                 return one
         return None
 
@@ -268,7 +269,9 @@ class RayHub(Hub):
         for actor in self._actors.values():
             with contextlib.suppress(Exception):
                 self._ray.kill(actor)
-        self._ray.shutdown()
+        if not within(LEAVE, self._ray.shutdown):
+            # Python would call it again at its end. What Ray started here ends with this process.
+            atexit.unregister(self._ray.shutdown)
 
 
 def _import_ray() -> Any:
@@ -280,44 +283,6 @@ def _import_ray() -> Any:
             hint="pip install 'hengsuan[run]', or measure this machine alone: --executor local",
         ) from None
     return ray
-
-
-def _reachable(address: str) -> None:
-    """Ask the address for an answer first: Ray itself retries for minutes."""
-    host, _, port = address.rpartition(":")
-    if "://" in address or not host or not port.isdigit():
-        if address == "auto":
-            return
-        raise UsageError(
-            f"{address!r} is not the address of a Ray cluster",
-            hint="write HOST:PORT of its head (usually port 6379), auto, or local",
-        )
-    try:
-        socket.create_connection((host, int(port)), timeout=10).close()
-    except OSError as error:
-        raise InfraError(
-            f"cannot join Ray at {address}: {error.strerror or error}",
-            hint="is the cluster up? `ray status --address ...` on its head tells",
-        ) from None
-
-
-def _reached(nodes: list[dict[str, Any]]) -> list[bool]:
-    """Which nodes take a connection, asked at the same time: at the port of their raylet."""
-
-    def reached(node: dict[str, Any]) -> bool:
-        try:
-            where = (node["NodeManagerAddress"], node["NodeManagerPort"])
-            socket.create_connection(where, timeout=REACH).close()
-        except OSError:
-            return False
-        return True
-
-    with ThreadPoolExecutor(len(nodes)) as threads:
-        return list(threads.map(reached, nodes))
-
-
-def _place(node: dict[str, Any]) -> str:
-    return f"{node['NodeManagerAddress']}:{node['NodeManagerPort']}"
 
 
 def _claimable(node: dict[str, Any]) -> list[str]:

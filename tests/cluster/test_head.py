@@ -1,9 +1,12 @@
-"""A Ray cluster whose head dies under a run, and a node that joins when the run has begun."""
+"""A Ray cluster whose head dies or stops under a run, and a node that joins during it."""
 
 import json
 import os
+import signal
+import socket
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -46,9 +49,9 @@ def cluster(plugin, monkeypatch):
     made.shutdown()
 
 
-def drive(folder, *words):
+def drive(folder, *words, patience=PATIENCE):
     """``hengsuan run`` on a cluster, in a process of its own."""
-    command = [*hengsuan(PATIENCE), "run", "--backend", "cpu", "--json"]
+    command = [*hengsuan(patience), "run", "--backend", "cpu", "--json"]
     out, err = (folder / "out").open("w"), (folder / "err").open("w")
     with out, err:
         return subprocess.Popen(
@@ -92,3 +95,47 @@ def test_a_run_whose_head_dies_is_resumed_on_a_new_one(cluster, tmp_path):
     assert rows[: len(before)] == before
     keys = [(row.case, row.group, row.repeat) for row in rows]
     assert len(keys) == len(set(keys)) == 2 * 7
+
+
+SHORT = """
+from bench.cluster import ray_head, ray_hub, ray_reach
+ray_head.LOOK, ray_head.HEAD_LIMIT, ray_hub.LEAVE, ray_reach.ANSWER = 0.5, 6.0, 3.0, 3.0
+"""
+
+
+def test_a_run_whose_head_stops_ends_all_the_same_and_none_begins(cluster, tmp_path):
+    """Its kernel takes connections, and nobody answers: as of a host that swaps, or is frozen."""
+    suite = tmp_path / "long.yaml"
+    suite.write_text(SUITE.replace("FILE", str(tmp_path / "go")))
+    words = (suite, "--address", cluster.address, "--out", tmp_path / "runs")
+    process = drive(tmp_path, *words, patience=SHORT)
+    folder = wait_for_rows(tmp_path, process, 6)
+    head = cluster.head_node.all_processes["gcs_server"][0].process.pid
+    os.kill(head, signal.SIGSTOP)
+    try:
+        assert process.wait(timeout=120) == 4, (tmp_path / "err").read_text()
+        said = json.loads((tmp_path / "out").read_text())
+        assert said["exit"] == 4
+        assert "has not answered for 6 s" in said["error"]
+        assert RunReader(folder).header.state == "failed"
+        assert len(list(RunReader(folder).rows())) >= 6
+        assert drive(tmp_path, *words, patience=SHORT).wait(timeout=120) == 4
+        err = (tmp_path / "err").read_text()
+        assert f"cannot join Ray at {cluster.address}: no answer in 3 s" in err
+    finally:
+        os.kill(head, signal.SIGCONT)
+
+
+def test_a_port_at_which_something_else_listens_is_told(plugin, tmp_path):
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        threading.Thread(target=_greeting, args=(server,), daemon=True).start()
+        address = f"127.0.0.1:{server.getsockname()[1]}"
+        process = drive(tmp_path, "quick", "--address", address, "--out", tmp_path / "runs")
+        assert process.wait(timeout=120) == 4
+    assert f"what listens at {address} is no Ray head" in (tmp_path / "err").read_text()
+
+
+def _greeting(server):
+    connection, _ = server.accept()
+    with connection:
+        connection.sendall(b"SSH-2.0-OpenSSH_9.2\r\n")
