@@ -77,10 +77,10 @@ class Sampler:
         cost: float | None = None
         due = began + self._period
         while not self._stop.wait(due - time.monotonic()):
-            look, before = time.monotonic(), self._spent()
+            at, look, before = self._now(), time.monotonic(), self._spent()
             cost = (before - spent) / (look - began)
             began, spent = look, before
-            self._give(msgspec.Raw(msgspec.json.encode(self._row(load, cost))))
+            self._give(msgspec.Raw(msgspec.json.encode(self._row(at, load, cost))))
             self._took.append(self._spent() - before)
             # Nothing is made up for: a host that was stopped has missed some looks.
             due = max(due + self._pause(), time.monotonic())
@@ -88,12 +88,12 @@ class Sampler:
     def _pause(self) -> float:
         return max(self._period, statistics.median(self._took) / SHARE)
 
-    def _row(self, load: Load, cost: float) -> TelemetryRow:
+    def _row(self, at: float, load: Load, cost: float) -> TelemetryRow:
         said = load.look()
         said["cost"] = cost
         devices = [self._device(device, load) for device in self._node.devices]
         values = [_short(said.get(one.name)) for one in NODE]
-        return TelemetryRow(self._place, self._now(), values, devices)
+        return TelemetryRow(self._place, at, values, devices)
 
     def _device(self, device: Device, load: Load) -> Values:
         found: dict[str, float | None] = {}
