@@ -60,7 +60,6 @@ class Timing(msgspec.Struct, kw_only=True):
     timer: str
     throttled: int = 0
     """Samples that were taken while the device throttled and are not in ``seconds``."""
-    elapsed: float = 0.0
     taken: int = 0
     """All samples since the warm-up, throttled ones included."""
     places: Any = None  # int64[samples]
@@ -201,7 +200,6 @@ def measure(
     share = agree or (lambda proposal: proposal)
     book = book or Book()
     book.enter("warmup")
-    began = perf_counter()
     per_call, beside = _warm_up(step, timer, rule, between, refresh, refresh_every, share, book)
     calls = 1 if per_sample else max(1, int(np.ceil(500 * timer.resolution / max(per_call, 1e-9))))
     if rule.sustained and not per_sample:
@@ -274,7 +272,6 @@ def measure(
         stopped=_STOPS[code],
         timer=timer.name,
         throttled=lost,
-        elapsed=perf_counter() - began,
         taken=count + lost,
         places=where,
     )

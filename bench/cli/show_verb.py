@@ -175,7 +175,7 @@ def profiles(as_json: bool) -> int:
                 "categories": ", ".join(
                     (zh and profile.categories_zh.get(one)) or one for one in profile.categories
                 ),
-                "about": profile.description,
+                "about": (zh and profile.description_zh) or profile.description,
             }
         )
     return _print(found, as_json, ("profile", "categories", "about"))

@@ -238,7 +238,6 @@ class Command(Benchmark):
             stopped=_REASONS[reason],
             timer="lines",
             throttled=len(self.lines) - 1 - len(good),
-            elapsed=time.monotonic() - began,
             taken=len(self.lines) - 1,
             places=places,
         )
