@@ -77,6 +77,8 @@ def command(
             changes["budget"] = parse_duration(budget)
         except ValueError as error:
             raise UsageError(f"--budget: {error}") from None
+        if changes["budget"] <= 0:
+            raise UsageError("--budget: must be positive")
     if changes:
         gate = msgspec.structs.replace(gate, **changes)
     if not {*baseline, *candidate} - {AS_IT_IS}:

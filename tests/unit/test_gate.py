@@ -25,6 +25,7 @@ from bench.analysis.gate.series import series
 from bench.analysis.gate.signed_rank import estimate, least_blocks, limit_place
 from bench.analysis.gate.stored import check, unresolved
 from bench.campaigns.selftests import keep, known, place, refuse, untested
+from bench.cli import cli
 from bench.configs import Gate, GateLine, load_gate
 from bench.errors import Exit, UsageError
 from bench.gates import GateReport, Judged, ordered, read_gate, write_gate
@@ -350,3 +351,10 @@ def test_selftests_of_several_gates_are_remembered_side_by_side(tmp_path, monkey
     assert untested({}, counted) == ""
     place(devices).write_bytes(b"[1]")
     assert known(devices) == {}
+
+
+@pytest.mark.parametrize("budget", ["0s", "-1m", "soon", "inf"])
+def test_no_time_at_all_is_refused_before_a_side_is_made(budget):
+    words = ["gate", "pair", "--candidate", "var:A=1", "--budget", budget]
+    with pytest.raises(UsageError, match="--budget"):
+        cli.main(words, standalone_mode=False)
