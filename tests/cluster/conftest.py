@@ -39,7 +39,8 @@ def nobody_is_left_behind():
 def forked_ranks(request):
     """Ranks of agents in this process are forked from one that has PyTorch.
 
-    So are all others, of a command line and of Ray, in modules that are marked ``forked``.
+    So are all others, of a command line and of Ray, in modules and tests that are marked
+    ``forked``.
     """
     templates = forked.Templates()
     with pytest.MonkeyPatch.context() as patch:
@@ -49,6 +50,13 @@ def forked_ranks(request):
             patch.setenv("PYTHONPATH", forked.FOLDER, prepend=os.pathsep)
         yield
     templates.close()
+
+
+@pytest.fixture(autouse=True)
+def forked_in_one_test(request, monkeypatch):
+    """The same of a single test that is marked so."""
+    if any(mark.name == "forked" for mark in request.node.own_markers):
+        monkeypatch.setenv("PYTHONPATH", forked.FOLDER, prepend=os.pathsep)
 
 
 @contextlib.contextmanager

@@ -22,6 +22,7 @@ def family(pid):
     return [one.words[:100] for one in ours() if one.is_rank or one.session == pid]
 
 
+@pytest.mark.forked
 @pytest.mark.parametrize("again", [False, True])
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_an_interrupt_keeps_what_was_measured(tmp_path, number, again):
@@ -110,6 +111,7 @@ def test_a_killed_driver_is_resumed(tmp_path):
     assert find_run(folder.name, tmp_path / "runs") == folder
 
 
+@pytest.mark.forked
 def test_a_run_is_not_resumed_with_another_suite_or_on_other_devices(tmp_path):
     process = start(tmp_path)
     folder = wait_for_rows(tmp_path, process, 3)
