@@ -9,7 +9,8 @@ from xml.etree import ElementTree
 
 import pytest
 
-PLUGIN = Path(__file__).parent / "plugin"
+pytestmark = pytest.mark.forked
+
 SUITE = """
 name: spin
 rule: {budget: 30ms, warmup: 10ms, precision: 0.000001}
@@ -36,7 +37,7 @@ def gate(tmp_path):
         file.write_text(GATE.format(suite=tmp_path / "spin.yaml", margin=margin))
         done = subprocess.run(
             [sys.executable, "-m", "bench", "gate", command, "--gate", file, *map(str, words)],
-            env={**os.environ, "PYTHONPATH": str(PLUGIN), "XDG_CACHE_HOME": str(tmp_path)},
+            env={**os.environ, "XDG_CACHE_HOME": str(tmp_path)},
             cwd=tmp_path,
             capture_output=True,
             text=True,
@@ -140,7 +141,6 @@ def test_runs_of_their_own_are_compared_with_what_sessions_add(gate, tmp_path):
         words = ("run", "spin.yaml", "--executor", "local", "--json", "-q")
         done = subprocess.run(
             [sys.executable, "-m", "bench", *words, "--out", f"runs-{number}"],
-            env={**os.environ, "PYTHONPATH": str(PLUGIN)},
             cwd=tmp_path,
             capture_output=True,
             text=True,
