@@ -22,6 +22,8 @@ TRAINER = ROOT / "tests" / "unit" / "trainer.py"
 PADDLE = os.environ.get("PADDLE_PYTHON") or str(ROOT / ".venv" / "paddle" / "bin" / "python")
 COUNTS = ("ok", "contended")
 
+pytestmark = pytest.mark.forked
+
 
 def test_a_rank_whose_program_crashes_is_named_and_nothing_else_is_lost(tmp_path):
     def program(mode):

@@ -15,6 +15,8 @@ from drivers import resume, start, wait_for_rows
 
 from bench.results import RunReader
 
+pytestmark = pytest.mark.forked
+
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="mounting a small disk needs root")
 
 

@@ -19,6 +19,8 @@ from bench.results import RunReader
 
 ray = pytest.importorskip("ray", reason="Ray is not installed")
 
+pytestmark = pytest.mark.forked
+
 SUITE = """
 name: long
 rule: {budget: 50ms, warmup: 10ms, min_samples: 3}

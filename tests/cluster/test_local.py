@@ -194,6 +194,7 @@ def test_what_is_contended_is_measured_again_as_often_as_the_rule_says(tmp_path,
             assert row.reason.startswith("measured again; at first rank 0 (")
 
 
+@pytest.mark.forked
 def test_a_benchmark_of_which_every_value_is_contended_does_not_pass(tmp_path):
     path = tmp_path / "suite.yaml"
     path.write_text(

@@ -13,6 +13,8 @@ import yaml
 
 from bench.results import RunReader
 
+pytestmark = pytest.mark.forked
+
 pytest.importorskip("torch", reason="PyTorch is not installed")
 pytest.importorskip("triton", reason="Triton is not installed")
 
@@ -86,7 +88,7 @@ def acme(tmp_path):
     (tuned / "generic.yaml").write_text(SLOW)
     return {
         **os.environ,
-        "PYTHONPATH": str(tmp_path / "site"),
+        "PYTHONPATH": os.pathsep.join([str(tmp_path / "site"), os.environ["PYTHONPATH"]]),
         "HENGSUAN_CONFIG_PATH": str(tmp_path / "mine"),
     }
 
