@@ -9,7 +9,7 @@ its back, its results are compared on those, and that call is timed by the host 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from time import perf_counter
 from typing import Any
@@ -19,22 +19,35 @@ import torch
 from .op import Call, Case, Fill, Implementation, Op, Tensors, Work
 from .op import bind as bind_implementation
 
+Waits = Callable[[], Callable[[], float]]
+"""Begins to count what this process waits for its cores while others have them; what it gives says
+how many seconds that were up to now."""
+
+
+def unseen() -> Callable[[], float]:
+    """No waiting is known of."""
+    return lambda: 0.0
+
 
 class Clocked:
     """The work on one set of operands. ``seconds``: of the first call since they were renewed."""
 
-    def __init__(self, inputs: Tensors, outputs: Tensors, work: Work) -> None:
+    def __init__(
+        self, inputs: Tensors, outputs: Tensors, work: Work, waits: Waits = unseen
+    ) -> None:
         self.inputs, self.outputs, self.work = inputs, outputs, work
+        self.waits = waits
         self.seconds: float | None = None
 
     def __call__(self) -> Tensors:
-        """Do the work, on the host's clock until its results are read."""
+        """Do the work, on the host's clock until its results are read, but for what it waited."""
         _read([*self.inputs.values(), *self.outputs.values()])
+        waited = self.waits()
         begun = perf_counter()
         results = self.work()
         _read(results.values())
         if self.seconds is None:
-            self.seconds = perf_counter() - begun
+            self.seconds = perf_counter() - begun - waited()
         return results
 
 
@@ -66,12 +79,19 @@ class FreshCall(Call):
         return math.inf if seconds is None else seconds
 
 
-def bind(op: Op, implementation: Implementation, case: Case, fill: Fill, **more: Any) -> FreshCall:
+def bind(
+    op: Op,
+    implementation: Implementation,
+    case: Case,
+    fill: Fill,
+    waits: Waits = unseen,
+    **more: Any,
+) -> FreshCall:
     """As `op.bind`, whose arguments ``more`` are; what is timed is the bare work."""
     clocked: list[Clocked] = []
 
     def watched(case: Case, inputs: Tensors, outputs: Tensors) -> Work:
-        one = Clocked(inputs, outputs, implementation(case, inputs, outputs))
+        one = Clocked(inputs, outputs, implementation(case, inputs, outputs), waits)
         clocked.append(one)
         return one
 

@@ -86,6 +86,7 @@ def bind(
     vendor: Mapping[str, Implementation] | None = None,
     distribution: str = "normal",
     tolerance: float | None = None,
+    waits: fresh.Waits = fresh.unseen,
 ) -> FreshCall:
     """An operation's implementation on random operands on a device.
 
@@ -99,6 +100,7 @@ def bind(
         vendor: What a vendor's backend brings, by name of the operation.
         distribution: Of the values of matrix operands (`op.Fill.operand`).
         tolerance: Largest error that is right; by default that of the case's dtype.
+        waits: Tells what the process waited for its cores, which is no part of a call.
 
     Raises:
         NoTargetError: no such implementation on this device, or a mode that it does not have.
@@ -107,4 +109,6 @@ def bind(
     op = get(case.op)
     chosen = implementation(op, impl, case, vendor)
     fill = Fill(device, seed, distribution)
-    return fresh.bind(op, chosen, case, fill, cache=cache, memory=memory, tolerance=tolerance)
+    return fresh.bind(
+        op, chosen, case, fill, waits, cache=cache, memory=memory, tolerance=tolerance
+    )

@@ -5,7 +5,7 @@ Every reader returns None or an empty value where the host does not say (contain
 happened to it, `watch` both around a stretch of time.
 """
 
-from .contention import TICK, Contention, Quietness, Usage, quietness
+from .contention import TICK, Contention, Quietness, Usage, quietness, waits
 from .cores import (
     compact,
     cpu_model,
@@ -57,4 +57,5 @@ __all__ = [
     "stopped",
     "threads",
     "threads_working",
+    "waits",
 ]

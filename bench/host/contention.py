@@ -7,7 +7,7 @@ import math
 import os
 import resource
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -60,6 +60,26 @@ def _schedule() -> dict[str, tuple[float, float]]:
             if len(words) >= 2:
                 found[task] = int(words[0]) * 1e-9, int(words[1]) * 1e-9
     return found
+
+
+def waits() -> Callable[[], float]:
+    """Begin to watch the threads of this process.
+
+    Returns:
+        Says for how many seconds since then one of them was ready and had no core, the most of
+        all of them, while none of its siblings had it either.
+    """
+    begun = _schedule()
+
+    def longest() -> float:
+        since = {}
+        for task, (ran, waited) in _schedule().items():
+            before = begun.get(task, (0.0, 0.0))
+            since[task] = ran - before[0], waited - before[1]
+        whole = sum(ran for ran, _ in since.values())
+        return max((waited - (whole - ran) for ran, waited in since.values()), default=0.0)
+
+    return lambda: max(0.0, longest())
 
 
 @dataclass(frozen=True)

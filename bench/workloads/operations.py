@@ -15,6 +15,7 @@ from typing import Any, Literal
 import msgspec
 import numpy as np
 
+from .. import host
 from ..configs import ModelConfig, load_model
 from ..errors import UsageError, unknown
 from ..kernels import costs, shapes
@@ -99,6 +100,7 @@ class Operation(Benchmark):
                     vendor=context.backend.implementations(),
                     distribution=self.data(),
                     tolerance=context.backend.tolerances.get(dtype),
+                    waits=host.waits,
                 )
                 self.call()  # compiles; what the stack cannot do shows here
             context.backend.synchronize(context.device)
@@ -140,8 +142,9 @@ class Operation(Benchmark):
     def proof(self, timing: Timing) -> Check:
         """A call on inputs that were drawn for it does not take far longer than the timed ones.
 
-        The fastest of several counts, which are made for as long as they are slow: a host loses
-        its core now and then, and an idle device its clock.
+        The fastest of several counts, which are made for as long as they are slow: a host is
+        interrupted now and then, and an idle device loses its clock. What it waited for a core
+        that others had is left out.
         """
         timed, began, tries = float(np.median(timing.seconds)), time.perf_counter(), 0
         limit = SLOWER * timed + READING

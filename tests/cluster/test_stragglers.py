@@ -35,6 +35,7 @@ def test_the_rank_that_all_wait_for_is_named(tmp_path, late):
     (step,) = rows["train", "tokens_per_second"]
     compute, wait = rows["train", "compute"], rows["train", "wait"]
     assert [row.group for row in compute] == [row.group for row in wait] == [0, 1]
+    assert step.status in ("ok", "contended"), step.reason
     assert compute[1].value > LATE
     assert compute[1].value > compute[0].value
     assert wait[0].value > wait[1].value

@@ -87,6 +87,36 @@ def test_own_threads_are_not_contention(core):
     assert usage.waited <= usage.foreign + usage.stolen + 0.2 * usage.interval
 
 
+WAITING = """
+import os, signal, sys, time
+from bench import host
+
+def burn(seconds):
+    end = time.process_time() + seconds
+    while time.process_time() < end:
+        pass
+
+waited, begun = host.waits(), time.monotonic()
+burn(0.5)
+print(time.monotonic() - begun, waited())
+"""
+
+
+def test_what_a_process_waits_for_its_core_is_told(core):
+    others = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(3)]
+    try:
+        said = subprocess.run([sys.executable, "-c", WAITING], capture_output=True, text=True)
+    finally:
+        for one in others:
+            one.kill()
+            one.wait()
+    assert not said.stderr
+    wall, waited = map(float, said.stdout.split())
+    # Four share the core, and it had half a second of it; whoever else wants it makes both longer.
+    assert waited > 0.2
+    assert waited == pytest.approx(wall - 0.5, rel=0.2)
+
+
 @pytest.mark.parametrize(
     ("busy", "idle", "own", "others"),
     [
