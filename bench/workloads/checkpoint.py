@@ -134,13 +134,17 @@ class Checkpoint(Saved):
         self.turn += 1
         place = os.path.join(self.scratch.folder, f"round-{self.turn}")
         begin = together(self.context)
-        if self.mode == "async":
-            writing = self.training.save_beside(place, threads=self.threads)
-            blocked = perf_counter() - begin
-            writing.wait()
-        else:
-            self.training.save(place, threads=self.threads)
-            blocked = perf_counter() - begin
+        try:
+            if self.mode == "async":
+                writing = self.training.save_beside(place, threads=self.threads)
+                blocked = perf_counter() - begin
+                writing.wait()
+            else:
+                self.training.save(place, threads=self.threads)
+                blocked = perf_counter() - begin
+        except StateError as error:
+            where = os.path.dirname(self.scratch.folder)
+            raise StateError(f"the checkpoint cannot be written to {where}: {error}") from error
         saved = perf_counter() - begin
         self._between(place)
         self._restore(place, saved, blocked)

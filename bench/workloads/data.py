@@ -32,7 +32,9 @@ class Data(Benchmark):
     page cache it is said how much it kept. Tokens count in the sum of all ranks, each at its own
     pace; every token of the first and the last step is compared with what must be there.
 
-    A step is many batches, and begins with an empty pipeline: nothing is read beside the clock.
+    A step is many batches, and begins with an empty pipeline: nothing is read beside the clock. It
+    reads no sequence twice, for the second time it would come from memory: so a set has at least as
+    many as all ranks read in a step, 16 · ``ahead`` · ``batch`` each.
     """
 
     measures = (
@@ -97,7 +99,8 @@ class Data(Benchmark):
         """Find the set, or write one.
 
         Raises:
-            Unmeasurable: no such path, no room, a file that is no set, or one too small.
+            Unmeasurable: no such path, no room, a file that is no set, or one that has fewer
+                sequences than are read in a step.
         """
         self.context = context
         self.scratch: Scratch | None = None
@@ -119,6 +122,7 @@ class Data(Benchmark):
                 reader=context.rank,
                 readers=context.size,
             )
+            problem = self._few()
         except UsageError as error:
             problem = f"{error.where}: {error.message}"
         all_or_none(context, problem)
@@ -126,6 +130,16 @@ class Data(Benchmark):
         self.problem = ""
         self.warm: list[float] = []
         self.refresh()
+
+    def _few(self) -> str:
+        """That the set has fewer sequences than a step reads; empty where it has as many."""
+        read = WINDOW * self.ahead * self.batch * self.context.size
+        if read <= self.sequences.total:
+            return ""
+        return (
+            f"a step reads {read} sequences of {self.seq} tokens, and the set has "
+            f"{self.sequences.total}: take a larger one or a smaller batch"
+        )
 
     def _written(self) -> str:
         """A set of `size` in a directory, by rank 0."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import math
+from bisect import bisect_left
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 from ..kernels.layout import Layout
@@ -70,7 +72,12 @@ def shortage(
         f"a rank of {ranks} takes {about} {format_value(now.total, 'B')} ({parts}), and a device "
         f"has {format_value(memory, 'B')}"
     )
-    for words, how, sequences, computed in _changes(layout, ranks, batch, again):
+
+    def fits(how: Layout, sequences: int, computed: str) -> bool:
+        then = taken(how, sequences, computed)
+        return then is not None and then.total <= memory
+
+    for words, how, sequences, computed in _changes(layout, batch, again, fits):
         then = taken(how, sequences, computed)
         if then is not None and then.total <= memory:
             return f"{said}; with {words} it would take {format_value(then.total, 'B')}"
@@ -78,10 +85,10 @@ def shortage(
 
 
 def _changes(
-    layout: Layout, ranks: int, batch: int, again: str
+    layout: Layout, batch: int, again: str, fits: Callable[[Layout, int, str], bool]
 ) -> Iterator[tuple[str, Layout, int, str]]:
     """(in words, layout, sequences, what is computed again), the smallest change first."""
-    more = [count for count in range(layout.microbatches + 1, batch + 1) if batch % count == 0]
+    more = [count for count in _divisors(batch) if count > layout.microbatches]
     deeper = _AGAIN[_AGAIN.index(again) + 1 :]
     for count in more:
         yield f"microbatches: {count}", replace(layout, microbatches=count), batch, again
@@ -93,7 +100,11 @@ def _changes(
     wider = [layout.tp << power for power in range(1, 4)]
     for tp in wider:
         yield f"tp: {tp}", replace(layout, tp=tp), batch, again
-    for fewer in range(batch - 1, 0, -1):
+    # Fewer take less: the most that fit are found by halving, however many are asked for.
+    part = layout.microbatches
+    parts = range(1, (batch - 1) // part + 1)
+    fewer = part * bisect_left(parts, True, key=lambda n: not fits(layout, n * part, again))
+    if fewer:
         yield f"{fewer} sequence(s) a rank", layout, fewer, again
     last = max(more, default=layout.microbatches)
     for how, words in ((layout, ""), (shared, "dp: fsdp, ")):
@@ -111,3 +122,9 @@ def _changes(
             batch,
             "full",
         )
+
+
+def _divisors(number: int) -> list[int]:
+    """All divisors of a positive number, rising."""
+    low = [one for one in range(1, math.isqrt(number) + 1) if number % one == 0]
+    return sorted({*low, *(number // one for one in low)})

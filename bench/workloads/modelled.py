@@ -11,6 +11,9 @@ from ..kernels.model_costs import ModelShape
 from .base import Benchmark, Context
 from .runner import all_or_none
 
+MOST = 1 << 31
+"""Sequences of a batch, at most: far more than any group holds, and few enough to reckon with."""
+
 
 class OnModel(Benchmark):
     """A model, in which format and by which operations (`bench.workloads.ops`) it computes."""
@@ -32,6 +35,9 @@ class OnModel(Benchmark):
         """Raise `UsageError` for what cannot be, before anything is started."""
         if self.batch < 1:
             raise UsageError(f"{self.name}: batch must be at least 1, not {self.batch}")
+        if self.batch > MOST:
+            raise UsageError(f"{self.name}: batch must be at most {MOST}, not {self.batch}")
+        load_model(self.model)
 
     @property
     def shape(self) -> ModelShape:

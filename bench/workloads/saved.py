@@ -277,4 +277,8 @@ def _in_a_line() -> Iterator[None]:
         text = " ".join(str(inner).split())[:200] or "it ends too early"
         if "metadata is None" in text:  # PyTorch asserts that it is there
             raise StateError(f"{where}its .metadata is missing or cut short") from error
+        if "unexpected pos" in text:  # PyTorch closes a file of which not all was written
+            raise StateError(
+                f"{where}the storage took only a part of a file; it may be full"
+            ) from error
         raise StateError(f"{where}{type(inner).__name__}: {text}") from error

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import Unmeasurable
-from ..units import format_size
+from ..units import format_value
 from .base import Context
 from .runner import all_or_none
 
@@ -99,7 +99,8 @@ class Scratch:
         if size * SLACK > free:
             place = os.path.dirname(self.folder)
             raise Unmeasurable(
-                f"path {place} has {format_size(free)} free, and {format_size(size)} are written"
+                f"path {place} has {format_value(free, 'B')} free, and "
+                f"{format_value(size * SLACK, 'B')} are needed"
             )
 
     def remove(self, path: str) -> None:

@@ -276,7 +276,14 @@ class Metadata(_OnOneRank):
             raise UsageError(f"metadata: files must be at least 1, not {self.files}")
 
     def prepare(self, scratch: Scratch) -> None:
-        """A directory of its own, and names."""
+        """A directory of its own, and names. Raises `Unmeasurable` where it has too few."""
+        room = os.statvfs(scratch.folder)
+        # A file system without a table of them says that it has none at all.
+        if room.f_files and self.files > room.f_favail:
+            raise Unmeasurable(
+                f"path {os.path.dirname(scratch.folder)} has room for {room.f_favail} more files, "
+                f"and {self.files} are created"
+            )
         self.place = os.path.join(scratch.folder, "names")
         os.mkdir(self.place)
         self.names = [os.path.join(self.place, f"file-{n:08d}") for n in range(self.files)]

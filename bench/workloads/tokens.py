@@ -120,6 +120,8 @@ def open_set(path: str | Path) -> TokenSet:
         UsageError: no such file, or not such a file; cut short, with how much is missing.
     """
     name = str(path)
+    if os.path.exists(name) and not os.path.isfile(name):  # a pipe would be waited for
+        raise UsageError("is no regular file", where=name)
     try:
         with open(path, "rb") as file:
             head = file.read(_FIELDS.size)

@@ -21,6 +21,7 @@ from .lacking import lacks
 from .lateness import straggler
 from .marks import every_rank, mark
 from .phases import Phases
+from .scratch import is_url
 from .steps import CURVE, PHASES, Steps
 
 FALL = 1e-3
@@ -91,6 +92,12 @@ class Train(Steps):
     token_set: str = ""
     """A packed set at this path on every node (``hengsuan tokens new``), read ahead; empty:
     synthetic text."""
+
+    def __post_init__(self) -> None:
+        """Raise `UsageError` for what cannot be, before anything is started."""
+        super().__post_init__()
+        if is_url(self.token_set):
+            raise UsageError(f"train: token_set must be a file, not {self.token_set}")
 
     def check_ranks(self, ranks: int, memory: int | None = None) -> None:
         """Raise `UsageError` for a group that the layout does not divide, and for devices whose

@@ -2,6 +2,7 @@
 
 import functools
 import os
+import resource
 import sys
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from bench.errors import UsageError
 from bench.timing import Rule
 from bench.workloads.base import make, registry
 from bench.workloads.runner import run
-from bench.workloads.saved import state_bytes
+from bench.workloads.saved import StateError, state_bytes
 
 torch = pytest.importorskip("torch")
 
@@ -115,6 +116,21 @@ def test_a_damaged_checkpoint_fails_the_check_on_every_rank(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("mode", ["sync", "async"])
+def test_storage_that_takes_no_more_is_named(tmp_path, mode):
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, limits[1]))
+    try:
+        said = (
+            f"the checkpoint cannot be written to {tmp_path}: rank 0: the storage took only a part"
+        )
+        with pytest.raises(StateError, match=said):
+            alone(path=str(tmp_path), mode=mode)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_restore_that_does_nothing_is_found(tmp_path):
     bench = make("checkpoint", {"model": "tiny", "path": str(tmp_path)})
     setup = bench.setup
@@ -137,7 +153,7 @@ def test_what_has_no_place_is_skipped_with_the_reason(tmp_path, monkeypatch):
     monkeypatch.setattr(scratch.shutil, "disk_usage", lambda path: free)
     outcome = alone(path=str(tmp_path))
     assert outcome.status == "skipped"
-    assert "has 1MiB free, and " in outcome.reason
+    assert "has 1.049 MB free, and " in outcome.reason
     monkeypatch.undo()
     given = msgspec.structs.replace(context(0, 1), memory=1 << 20)
     small = run(make("checkpoint", {"model": "tiny"}), given, RULE)

@@ -104,6 +104,26 @@ def test_files_that_are_no_sets_are_skipped_with_the_reason(tmp_path):
     assert "no such directory" in alone(path=str(tmp_path / "absent")).reason
 
 
+def test_no_sequence_is_read_twice_in_a_step(tmp_path):
+    path, step = tmp_path / "set", WINDOW * 2 * 2
+    write_set(path, (step - 1) * 64 + 1, 512)
+    outcome = alone(path=str(path))
+    assert outcome.status == "skipped"
+    said = f"a step reads {step} sequences of 64 tokens, and the set has {step - 1}: "
+    assert said in outcome.reason
+    write_set(path, step * 64 + 1, 512)
+    assert alone(path=str(path)).status == "ok"
+    bench = make("data", {**SMALL, "path": str(path)})
+    bench.setup(context(0, 1))
+    assert sorted(start for batch in bench.starts for start in batch) == list(
+        range(0, step * 64, 64)
+    )
+    bench.teardown()
+    # Nor is it reckoned what no set has.
+    assert "take a larger one" in alone(path=str(tmp_path), ahead=10**15).reason
+    assert [one.name for one in tmp_path.iterdir()] == ["set"]
+
+
 def test_bad_axes_are_refused_before_anything_starts():
     for name in ("seq", "batch", "workers", "ahead"):
         with pytest.raises(UsageError, match=f"{name} must be at least 1"):

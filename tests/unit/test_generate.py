@@ -206,6 +206,9 @@ def test_what_does_not_fit_is_said_before_anything_is_allocated():
         ({"output": 1}, "output must be at least 2, not 1: the first token is the prefill's"),
         ({"page": -1}, "page must be at least 0, not -1"),
         ({"dtype": "fp8"}, "dtype"),
+        ({"batch": 1 << 40}, "batch must be at most 2147483648, not 1099511627776"),
+        ({"model": "no-such"}, "unknown model 'no-such'"),
+        ({"model": "tiny@3"}, "a slice of tiny has 1 to 2 layers"),
     ],
     ids=str,
 )

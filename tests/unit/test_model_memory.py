@@ -14,6 +14,7 @@ from bench.errors import UsageError
 from bench.kernels.layout import Layout, order
 from bench.kernels.model_costs import ModelShape, parameters
 from bench.kernels.model_memory import estimate, kept
+from bench.workloads import fitting
 from bench.workloads.base import make
 from bench.workloads.fitting import shortage
 from bench.workloads.model import Decoder
@@ -152,6 +153,36 @@ def test_what_does_not_fit_is_said_with_what_would():
     one = {**case, "batch": 1}
     assert "with dp: fsdp it" in shortage(wide, Layout(), 4, **one, memory=states // 2)
     assert "no layout over 1 devices" in shortage(wide, Layout(), 1, **one, memory=states // 8)
+
+
+def test_many_sequences_are_no_long_search(monkeypatch):
+    asked = []
+
+    def counted(*words, **named):
+        asked.append(named["batch"])
+        assert len(asked) < 300
+        return estimate(*words, **named)
+
+    monkeypatch.setattr(fitting, "estimate", counted)
+    case = {"dtype": "fp32", "again": "full"}
+    for batch in (1_000_003, 1 << 31):
+        asked.clear()
+        said = shortage(DENSE, Layout(), 1, batch=batch, **case, memory=1 << 20)
+        assert "no layout over 1 devices lets it fit" in said
+    room = estimate(DENSE, ALONE, batch=3, again="full", fused=True).total
+    said = shortage(DENSE, Layout(), 1, batch=30, **case, memory=room)
+    assert "with microbatches: 10 it" in said
+    # The most sequences that fit, where more parts do not help.
+    monkeypatch.setattr(fitting, "_divisors", lambda number: [])
+    for parts in (1, 2):
+        room = estimate(
+            DENSE, Layout(microbatches=parts).over(1), batch=6, again="full", fused=True
+        )
+        for batch in (7 + parts, 1 << 31):
+            said = shortage(
+                DENSE, Layout(microbatches=parts), 1, batch=batch, **case, memory=room.total
+            )
+            assert "with 6 sequence(s) a rank it" in said
 
 
 def test_train_refuses_before_anything_is_started():

@@ -82,7 +82,7 @@ def test_places_that_cannot_be_used_are_said(tmp_path):
         Scratch.make("nosuch://bucket")
     made = Scratch.make(str(tmp_path))
     made.needs(1000)
-    with pytest.raises(Unmeasurable, match=r"has .* free, and .* are written"):
+    with pytest.raises(Unmeasurable, match=r"has .* free, and .* are needed"):
         made.needs(1 << 60)
     made.close()
 

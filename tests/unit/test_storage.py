@@ -186,7 +186,7 @@ def test_places_that_cannot_be_measured_are_skipped(tmp_path):
 def test_a_file_that_has_no_room_is_skipped(tmp_path):
     outcome = run(stored("seq_read", tmp_path, size="1000TiB"), context(0, 1), RULE)
     assert outcome.status == "skipped"
-    assert "free, and 1000TiB are written" in outcome.reason
+    assert "free, and 1.154 PB are needed" in outcome.reason
 
 
 def test_bad_axes_are_refused_before_anything_starts():
@@ -201,6 +201,16 @@ def test_bad_axes_are_refused_before_anything_starts():
             make("storage", axes)
     with pytest.raises(UsageError, match="files must be at least 1"):
         make("metadata", {"files": 0})
+
+
+def test_more_files_than_there_may_be_are_none(tmp_path):
+    if not os.statvfs(tmp_path).f_files:
+        pytest.skip("this file system does not say how many files it may have")
+    bench = make("metadata", {"path": str(tmp_path), "files": 10**15})
+    outcome = run(bench, context(0, 1), RULE)
+    assert outcome.status == "skipped"
+    assert "more files, and 1000000000000000 are created" in outcome.reason
+    assert list(tmp_path.iterdir()) == []
 
 
 # ---- names ----

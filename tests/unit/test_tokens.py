@@ -1,5 +1,6 @@
 """Packed token sets: what is written is read, in every order, and damage is found and named."""
 
+import os
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -77,6 +78,19 @@ def test_a_damaged_file_is_refused_with_what_is_wrong(tmp_path, spoil, why):
     with pytest.raises(UsageError, match=why) as told:
         open_set(path)
     assert told.value.where == str(path)
+
+
+def test_a_pipe_is_no_set_and_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    held = os.open(tmp_path / "pipe", os.O_RDWR)
+    try:
+        os.write(held, b"x" * HEADER)  # who reads it all the same goes on, and says something else
+        with pytest.raises(UsageError, match="is no regular file"):
+            open_set(tmp_path / "pipe")
+    finally:
+        os.close(held)
+    with pytest.raises(UsageError, match="is no regular file"):
+        open_set(tmp_path)
 
 
 def test_what_cannot_be_written_is_said(tmp_path, monkeypatch):

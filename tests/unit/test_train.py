@@ -312,5 +312,7 @@ def test_jitter_survives_the_digits_that_samples_are_kept_in():
 def test_what_does_not_go_together_is_refused_before_anything_starts():
     with pytest.raises(UsageError, match="does not compile blocks whose matrices are in parts"):
         make("train", {"tp": 2, "ops": "compile"})
+    with pytest.raises(UsageError, match="token_set must be a file, not s3://bucket/set"):
+        make("train", {"token_set": "s3://bucket/set"})
     with pytest.raises(UsageError, match=r"takes at least 846\.6 GB"):
         make("train", {"model": "llama-70b", "ops": "compile"}).check_ranks(1, 80 << 30)
