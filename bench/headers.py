@@ -44,6 +44,19 @@ def read_header(path: Path) -> Header:
     return header
 
 
+def absent(header: Header) -> list[str]:
+    """Nodes that were to be measured and never said what they carry, as ``name: why``.
+
+    One that answered, and has no device of the kind that is measured or lends them to others, is
+    none of them.
+    """
+    return [
+        f"{node.name}: {node.problem}"
+        for node in header.nodes
+        if node.problem and not node.facts and not node.busy
+    ]
+
+
 class _Version(msgspec.Struct):
     schema: int
 

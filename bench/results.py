@@ -245,6 +245,12 @@ def cut(header: Header, rows: int) -> str:
     return f"{counted - rows} of its {counted} rows are not in {ROWS} any more: copy the run again"
 
 
+def check_whole(header: Header, rows: int) -> None:
+    """Raise `InfraError` for a run that is `cut`: its medians are others than those it had."""
+    if why := cut(header, rows):
+        raise InfraError(why, where=header.id)
+
+
 def _most_groups(spec: ScheduleSpec, header: Header) -> int:
     """Groups of a schedule are numbered below this; a large number where they were not counted."""
     if spec.groups is None:

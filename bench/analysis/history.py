@@ -21,7 +21,7 @@ from ..configs import Profile
 from ..errors import InfraError, UsageError
 from ..identity import identities
 from ..records import PROVENANCES, STATUSES, Header, Provenance
-from ..results import Columns, RunReader
+from ..results import Columns, RunReader, check_whole
 from ..runs import list_runs
 from ..stats import student_quantile, student_tail
 from ..units import format_value
@@ -140,6 +140,7 @@ def pasts(
             if reader.header.provenance != header.provenance:
                 continue
             then = reader.columns(("value", "status", "provenance"))
+            check_whole(reader.header, len(then))
             found = table(reader.header, then, profile)
         except (UsageError, InfraError) as error:
             notes.append(f"{path} is left out of the history: {error.message}")

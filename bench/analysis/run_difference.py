@@ -17,10 +17,10 @@ import msgspec
 from ..identity import differences as other_hardware
 from ..identity import identity_of
 from ..records import DIGEST, Better, Case, Header
-from ..results import RunReader
+from ..results import Columns, RunReader, cut
 from .comparison import ranks
 from .gate.differences import differences
-from .summary import CaseSummary, summary
+from .summary import CaseSummary, summarize
 from .table import key_of
 
 State: TypeAlias = Literal[
@@ -90,7 +90,11 @@ def run_difference(before: RunReader, after: RunReader) -> RunDifference:
     unlike = ""
     if old.label != new.label:
         unlike = f"run {old.id} is {old.label} and run {new.id} is {new.label}"
-    metrics = [] if unlike else sorted(_metrics(before, after), key=_order)
+    columns = [reader.columns() for reader in (before, after)] if not unlike else []
+    for header, one in zip((old, new), columns, strict=False):
+        if why := cut(header, len(one)):
+            unlike = f"run {header.id}: {why}"
+    metrics = [] if unlike else sorted(_metrics(old, new, *columns), key=_order)
     return RunDifference(
         before=old.id,
         after=new.id,
@@ -115,21 +119,21 @@ def _hardware(old: Header, new: Header) -> Iterator[str]:
                 yield f"{node.name}: {why}"
 
 
-def _metrics(before: RunReader, after: RunReader) -> Iterator[MetricChange]:
-    was, has = _by_key(before), _by_key(after)
+def _metrics(old: Header, new: Header, before: Columns, after: Columns) -> Iterator[MetricChange]:
+    was, has = _by_key(old, before), _by_key(new, after)
     for key in dict.fromkeys([*was, *has]):
         one = _compared(was.get(key), has.get(key))
         if one.before is not None or one.after is not None:
             yield one
 
 
-def _by_key(reader: RunReader) -> dict[bytes, CaseSummary]:
+def _by_key(header: Header, columns: Columns) -> dict[bytes, CaseSummary]:
     """The cases of a run by what they measure: of the sweep, where re-tests measured it again."""
     found: dict[bytes, CaseSummary] = {}
-    for one in summary(reader):
+    for one in summarize(header, columns):
         if one.case.unit != DIGEST:
             plain = msgspec.structs.replace(one.case, source="")
-            found.setdefault(key_of(reader.header, plain), one)
+            found.setdefault(key_of(header, plain), one)
     return found
 
 

@@ -123,9 +123,10 @@ def write(signed: Signed, folder: Path) -> Path:
         folder.mkdir(parents=True, exist_ok=True)
         # Nobody reads a name that is not told yet, and what is lost is signed again: no waiting for
         # the disk, once for each of ten thousand nodes.
-        create_file(path, signed.file_bytes())
-    except FileExistsError:
-        replace_file(path, signed.file_bytes())
+        try:
+            create_file(path, signed.file_bytes())
+        except FileExistsError:
+            replace_file(path, signed.file_bytes())
     except OSError as error:
         raise InfraError(f"cannot write: {error.strerror}", where=str(folder)) from None
     return path

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import Exit
+from ..headers import absent
 from ..records import Header, Status
 from ..report.terminal import print_next, verdict
 from . import VERBS
@@ -58,7 +59,7 @@ def ended(folder: Path, header: Header, counts: dict[Status, int]) -> tuple[Exit
     """The exit code of a run that somebody else measured, and what was lost in it."""
     from ..cluster.engine import Finished
 
-    lost = [
+    lost = absent(header) + [
         f"{event['node']}: {event['text']}"
         for event in header.events
         if event["kind"].endswith("-lost")

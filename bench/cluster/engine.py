@@ -14,6 +14,7 @@ import msgspec
 
 from ..configs import Chip, Suite
 from ..errors import Exit, InfraError
+from ..headers import absent
 from ..inventory import Inventory
 from ..records import STATUSES, Header, RunState, Status
 from .executor import Done, Executor, Page
@@ -28,7 +29,10 @@ from .wire import Clock
 
 
 class Finished(msgspec.Struct, kw_only=True):
-    """How a run ended: where it lies, rows by status, nodes and ranks that were lost."""
+    """How a run ended: where it lies, rows by status, nodes and ranks that were lost.
+
+    ``lost`` begins with nodes that never answered (`headers.absent`): they have no rows.
+    """
 
     folder: Path
     header: Header
@@ -117,7 +121,10 @@ def execute(
             error.hint = f"{error.hint}; {then}" if error.hint else then
             raise
         return Finished(
-            folder=journal.folder, header=header, counts=dict(run.counts), lost=run.lost
+            folder=journal.folder,
+            header=header,
+            counts=dict(run.counts),
+            lost=[*absent(header), *run.lost],
         )
 
 

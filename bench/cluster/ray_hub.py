@@ -89,6 +89,7 @@ class RayHub(Hub):
         alive = [node for node in self._ray.nodes() if node["Alive"]]
         listed = self._choose(alive)
         one_machine = len({node["NodeManagerAddress"] for node in listed}) == 1
+        held = self._held(listed)  # while none of it is ours
         described: list[Node] = []
         for wave in _waves(listed, WAVE):
             pending: list[Any] = []
@@ -102,7 +103,10 @@ class RayHub(Hub):
                     ref = self._actors[number].describe.remote()
                 pending.append(ref)
             self._await([ref for ref in pending if ref is not None], START_LIMIT)
-            described.extend(map(self._described, wave, pending))
+            described.extend(
+                self._described(node, ref, node["NodeID"] in held)
+                for node, ref in zip(wave, pending, strict=True)
+            )
         self._known = {node["NodeID"] for node in alive}
         self._head = HeadWatch(self._ray, self._address, set(self._known))
         return described
@@ -143,17 +147,25 @@ class RayHub(Hub):
             .remote(msgspec.structs.replace(self._spec, address=host, apart=True))
         )
 
-    def _described(self, node: dict[str, Any], ref: Any) -> Node:
-        """What its agent says of a node, or why there is none. ``ref`` is None if it is away."""
+    def _described(self, node: dict[str, Any], ref: Any, held: bool = False) -> Node:
+        """What its agent says of a node, or why there is none.
+
+        ``ref`` is None if it is away; of one that was ``held`` others used cores or devices.
+        """
         labels = {k: v for k, v in node.get("Labels", {}).items() if not k.startswith("ray.io/")}
         known = Node(id=node["NodeID"], name=node["NodeManagerHostname"])
+        busy: tuple[str, ...] = ()
         try:
             if ref is None:
                 why = f"it does not answer at {raylet(node)}, though Ray lists it as alive"
             else:
                 known, why = self._ray.get(ref, timeout=0), ""
         except self._ray.exceptions.GetTimeoutError:
-            why = "its agent did not come up: other Ray work holds its cores or devices (--share)"
+            why = f"its agent did not come up in {START_LIMIT:g} s"
+            if held:
+                # Nothing speaks against a node that works for others.
+                why = "other Ray work holds its cores or devices (--share measures them)"
+                busy = (why,)
         except Exception as error:  # whatever the agent raised, wrapped by Ray
             why = f"its agent failed: {_first_line(error)}"
         return msgspec.structs.replace(
@@ -161,7 +173,23 @@ class RayHub(Hub):
             id=node["NodeID"],
             labels={**known.labels, **labels},
             problem=why or known.problem,
+            busy=(*known.busy, *busy),
         )
+
+    def _held(self, listed: list[dict[str, Any]]) -> set[str]:
+        """Nodes of which others hold some of what an agent claims, as far as Ray tells."""
+        try:
+            # Nothing that Ray calls public says it of each node.
+            from ray._private.state import available_resources_per_node
+        except ImportError:
+            return set()
+        free = {} if self._spec.share else available_resources_per_node()
+        return {
+            node["NodeID"]
+            for node in listed
+            if (left := free.get(node["NodeID"])) is not None
+            and any(left.get(key, 0) < node["Resources"][key] for key in _claimable(node))
+        }
 
     def start(self, node: int, order: Order) -> None:
         # A failure shows when the first page is pulled. That waits for the start, for an actor

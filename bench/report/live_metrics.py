@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from prometheus_client.metrics_core import Metric
 
+from ..headers import absent
 from ..records import Header, Status
 from ..telemetry import DEVICE, NODE, Quantity, TelemetryRow, Values
 from .openmetrics import MOST, gauge, label, left_out, places
@@ -53,6 +54,7 @@ class Live:
             self._run = (label(header.suite), header.provenance)
             self._nodes = places(node.name for node in header.nodes)
             self._running = True
+            self._lost = len(absent(header))
 
     def stage(self, name: str, jobs: int) -> None:
         """A stage of so many jobs begins."""

@@ -18,6 +18,8 @@ from runs import findings, run, suite
 pytestmark = pytest.mark.forked
 ray = pytest.importorskip("ray", reason="Ray is not installed")
 
+from bench.cli.ending import ended  # noqa: E402
+from bench.cluster import ray_hub  # noqa: E402
 from bench.cluster.agent import AgentSpec, new_token  # noqa: E402
 from bench.cluster.agents import AgentExecutor  # noqa: E402
 from bench.cluster.executor import Page  # noqa: E402
@@ -177,6 +179,58 @@ def test_a_killed_raylet_costs_its_node_only(cluster, tmp_path):
     assert finished.header.state == "complete"
     assert finished.exit is Exit.INFRASTRUCTURE
     _named(finished, missing)
+
+
+def test_a_node_that_dies_while_nodes_are_asked_is_lost(cluster, tmp_path, monkeypatch):
+    """It has no rows, so nothing else says that less was measured than was there."""
+    victim = cluster.add_node(num_cpus=1, object_store_memory=80_000_000)
+    reached = ray_hub.reached
+
+    def strike(listed):
+        there = reached(listed)
+        cluster.remove_node(victim, allow_graceful=False)
+        return there
+
+    with monkeypatch.context() as patch:
+        patch.setattr(ray_hub, "reached", strike)
+        wanted = [cluster.nodes[0].node_id, victim.node_id]
+        finished, rows = run(suite([("fixed", {})]), executor(cluster, nodes=wanted), tmp_path)
+    (gone,) = [node for node in finished.header.nodes if node.id == victim.node_id]
+    assert {row.status for row in rows["fixed", "time"]} == {"ok"}
+    assert finished.lost == [f"{gone.name}: {gone.problem}"]
+    assert finished.exit is Exit.INFRASTRUCTURE
+    code, lost = ended(finished.folder, finished.header, finished.counts)
+    assert (code, lost) == (Exit.INFRASTRUCTURE, finished.lost)
+
+
+def test_a_node_that_works_for_others_is_told_from_one_that_hangs(cluster, monkeypatch):
+    """Nothing speaks against the first."""
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+    monkeypatch.setattr(ray_hub, "START_LIMIT", 1.0)
+    busy, idle = cluster.nodes[0].node_id, cluster.nodes[1].node_id
+    hub = RayHub(AgentSpec(token=new_token(), backend="cpu"), cluster.address, [busy])
+    try:
+
+        class Other:
+            pass
+
+        there = NodeAffinitySchedulingStrategy(busy, soft=False)
+        held = ray.remote(Other).options(num_cpus=1, scheduling_strategy=there).remote()
+        ray.get(held.__ray_ready__.remote())
+        (node,) = hub.nodes()
+        assert node.busy == (node.problem,), node
+        assert "other Ray work holds" in node.problem
+        ray.kill(held)
+    finally:
+        hub.close()
+    monkeypatch.setattr(ray_hub, "START_LIMIT", 0.0)
+    hub = RayHub(AgentSpec(token=new_token(), backend="cpu"), cluster.address, [idle])
+    try:
+        (node,) = hub.nodes()
+        assert (node.busy, node.problem) == ((), "its agent did not come up in 0 s")
+    finally:
+        hub.close()
 
 
 def test_nodes_can_be_chosen_and_unknown_ones_are_refused(cluster, tmp_path):

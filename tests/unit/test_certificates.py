@@ -25,7 +25,7 @@ from bench.certificates.issue import issue, write
 from bench.certificates.trust import Revocation, Store, Trust
 from bench.certificates.verify import sign, verify
 from bench.cli.certificate_verb import command
-from bench.errors import ConfigError, UsageError
+from bench.errors import ConfigError, InfraError, UsageError
 from bench.headers import RUN
 from bench.identity import identity_of
 from bench.results import ROWS
@@ -352,6 +352,13 @@ def test_only_accepted_nodes_get_one_unless_asked(bench, tmp_path):
     assert [text.partition(" ")[0] for text in made.left] == ["gpu-02", "gpu-03"]
     path = write(made.signed[0], tmp_path / "out")
     assert path.read_bytes() == made.signed[0].file_bytes()
+
+
+def test_a_file_in_the_place_of_the_folder_is_a_sentence(bench, tmp_path):
+    (tmp_path / "out").write_text("")
+    made = issue(bench.run, bench.key, valid=90 * DAY, moment=SIGNED)
+    with pytest.raises(InfraError, match="out: cannot write: File exists"):
+        write(made.signed[0], tmp_path / "out")
 
 
 def test_names_of_nodes_do_not_choose_where_files_go(tmp_path):

@@ -268,6 +268,21 @@ def test_zones_of_clocks_do_not_change_the_order(made):
     ]
 
 
+def test_a_run_whose_rows_are_cut_off_has_no_place_in_a_history(made):
+    made.run()
+    counted = {"name": "device", "began": 0.0, "seconds": 1.0, "rows": {"ok": 4}}
+    cut = made.run(stages=[counted])
+    assert made.said().runs == ["run-00", "run-01"]
+    lines = (cut / ROWS).read_bytes().splitlines(keepends=True)
+    (cut / ROWS).write_bytes(b"".join(lines[:-1]))
+    found = made.said()
+    assert found.runs == ["run-00"]
+    assert found.notes == [
+        f"{cut} is left out: 1 of its 4 rows are not in measurements.jsonl any more: "
+        "copy the run again"
+    ]
+
+
 def test_few_runs_say_so_and_exit_with_3(made):
     made.runs(3)
     made.runs(2, 2.0)

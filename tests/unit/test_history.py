@@ -314,3 +314,17 @@ def test_what_is_told_is_what_a_loop_over_all_units_tells():
         assert told(y) == told_one_by_one(y)
         count += len(told(y))
     assert count > 30
+
+
+def test_a_run_whose_rows_are_cut_off_is_no_past(fleet):
+    """Half of its repeats would be what a node fell from."""
+    cut = fleet.run(stages=[{"name": "device", "began": 0.0, "seconds": 1.0, "rows": {"ok": 144}}])
+    lines = (cut / ROWS).read_bytes().splitlines(keepends=True)
+    (cut / ROWS).write_bytes(b"".join(lines[:96]))
+    fleet.run()
+    known, _, notes = fleet.asked(fleet.run())
+    assert {tuple(one.runs) for one in known} == {("run-01", "run-02")}
+    assert notes == [
+        f"{cut} is left out of the history: 48 of its 144 rows are not in measurements.jsonl any "
+        "more: copy the run again"
+    ]

@@ -338,6 +338,13 @@ def test_a_run_that_broke_runs_no_more(tmp_path):
     assert of(found, "hengsuan_running") == [0]
 
 
+def test_a_node_that_never_answered_is_lost_from_the_beginning():
+    said = Node(id="1", name="n1", facts={"cores": 8}, problem="no device")
+    made = Live()
+    made.begin(header(nodes=[Node(id="0", name="n0", problem="its agent failed"), said]))
+    assert of(series(text(made.families())), "hengsuan_lost") == [1]
+
+
 def test_what_a_lost_node_said_last_is_not_of_now():
     clock = [1000.0]
     kept = Live(lambda: clock[0])

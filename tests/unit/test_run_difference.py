@@ -137,3 +137,19 @@ def test_what_neither_has_is_not_told(made):
         declared["cases"].append(msgspec.to_builtins(cases[1]))
         (path / "run.json").write_text(json.dumps(declared))
     assert states(between(one, two)) == {"gemm flops": "alike"}
+
+
+def test_a_run_whose_rows_are_cut_off_is_not_compared(made):
+    """With half of its devices its median may be another, and nobody slowed down."""
+    counted = [{"name": "device", "began": 0.0, "seconds": 1.0, "rows": {"ok": 8}}]
+    whole, half = made.run(stages=counted), made.run(stages=counted, rows=4)
+    found = between(whole, half)
+    assert found.metrics == []
+    assert found.unlike == (
+        "run run-001: 4 of its 8 rows are not in measurements.jsonl any more: copy the run again"
+    )
+    done = hengsuan("results", "diff", whole, half, "--lang", "zh")
+    assert done.exit_code == 3
+    assert "请重新复制该运行" in done.output
+    assert "rows" not in done.output
+    assert hengsuan("results", "diff", whole, whole).exit_code == 0

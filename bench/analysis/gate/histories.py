@@ -19,7 +19,7 @@ from ...errors import InfraError, UsageError, unknown
 from ...headers import RUN
 from ...inventory import Inventory
 from ...records import DIGEST, PROVENANCES, Better, Case, Header
-from ...results import RunReader
+from ...results import RunReader, check_whole
 from ...rounds import schedule_for
 from ...runs import began, list_runs
 from ..graph import Floats, Ints
@@ -197,6 +197,7 @@ def _found(reader: RunReader, asked: list[int], where: Where) -> tuple[list[_Fou
     if there is not None and not there.nodes:
         return [], set()
     columns = reader.columns(("value", "status", "provenance"))
+    check_whole(header, len(columns))
     kinds = _Kinds(header)
     good = columns.provenance == PROVENANCES.index(header.provenance)
     parts: dict[_Key, list[Floats]] = {}

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from ...analysis.finding import Finding
+from ...headers import absent
 from ...verdicts import Certification, NodeVerdict
 from ..evidence import (
     UNEXPLAINED,
@@ -47,7 +48,7 @@ def why(source: Source) -> Section | None:
         blocks += certified(source, source.verdict)
     findings = [one for card in source.cards for one in card.findings]
     blocks += findings_by_kind(source, findings, source.again)
-    lost = [
+    lost = absent(source.header) + [
         f"{event['kind']}: {event['node']}: {event['text']}"
         for event in source.header.events
         if event["kind"].endswith("-lost")
