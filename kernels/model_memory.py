@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from .layout import Spread, order
@@ -167,13 +167,16 @@ class _Rank(Part):
 
     def steps(self, parts: int, first: bool, last: bool) -> None:
         """Microbatches forward and backward, in the order of the schedule."""
-        now, count = self.now, self.layout.microbatches
+        now, layout = self.now, self.layout
+        if layout.pp == 1:  # of one stage all microbatches but the first and the last are alike
+            layout = replace(layout, microbatches=min(layout.microbatches, 3))
+        count = layout.microbatches
         hidden = self.wide * self.shape.dim * self.some
         if self.layout.pp > 1:  # a stage has a place for all that it will get
             now.add("buffers", count * parts * hidden * (2 - (first + last) / parts))
         gather = self.layout.pp == 1
         begun = set()
-        for forward, part, number in order(self.layout, self.stage):
+        for forward, part, number in order(layout, self.stage):
             top = last and part == parts - 1
             bottom = first and part == 0
             if forward:

@@ -13,6 +13,8 @@ from ..kernels.model_memory import Memory, counted, estimate
 from ..units import format_value
 
 _AGAIN = ("none", "selective", "full")
+PARTS = 4096
+"""Microbatches that are tried at most: a pipeline is walked through all of them."""
 
 
 def shortage(
@@ -88,7 +90,7 @@ def _changes(
     layout: Layout, batch: int, again: str, fits: Callable[[Layout, int, str], bool]
 ) -> Iterator[tuple[str, Layout, int, str]]:
     """(in words, layout, sequences, what is computed again), the smallest change first."""
-    more = [count for count in _divisors(batch) if count > layout.microbatches]
+    more = [count for count in _divisors(batch) if layout.microbatches < count <= PARTS]
     deeper = _AGAIN[_AGAIN.index(again) + 1 :]
     for count in more:
         yield f"microbatches: {count}", replace(layout, microbatches=count), batch, again

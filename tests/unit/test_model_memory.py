@@ -155,6 +155,15 @@ def test_what_does_not_fit_is_said_with_what_would():
     assert "no layout over 1 devices" in shortage(wide, Layout(), 1, **one, memory=states // 8)
 
 
+@pytest.mark.parametrize("dp", ["ddp", "fsdp"])
+def test_microbatches_of_one_stage_are_alike_however_many(dp):
+    few, many = (
+        estimate(DENSE, Layout(dp=dp, microbatches=count).over(2), batch=2 * count)
+        for count in (4, 1 << 40)
+    )
+    assert few == many
+
+
 def test_many_sequences_are_no_long_search(monkeypatch):
     asked = []
 
@@ -169,7 +178,8 @@ def test_many_sequences_are_no_long_search(monkeypatch):
         asked.clear()
         said = shortage(DENSE, Layout(), 1, batch=batch, **case, memory=1 << 20)
         assert "no layout over 1 devices lets it fit" in said
-    room = estimate(DENSE, ALONE, batch=3, again="full", fused=True).total
+    ten = Layout(microbatches=10).over(1)
+    room = estimate(DENSE, ten, batch=30, again="full", fused=True).total
     said = shortage(DENSE, Layout(), 1, batch=30, **case, memory=room)
     assert "with microbatches: 10 it" in said
     # The most sequences that fit, where more parts do not help.
@@ -178,7 +188,7 @@ def test_many_sequences_are_no_long_search(monkeypatch):
         room = estimate(
             DENSE, Layout(microbatches=parts).over(1), batch=6, again="full", fused=True
         )
-        for batch in (7 + parts, 1 << 31):
+        for batch in (8, 1 << 31):
             said = shortage(
                 DENSE, Layout(microbatches=parts), 1, batch=batch, **case, memory=room.total
             )
