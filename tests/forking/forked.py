@@ -34,8 +34,21 @@ FRESH = ("light-import",)
 """Checks that look at what their process has imported."""
 OWN = (CHANNEL, "HENGSUAN_CONFORMANCE", "TMPDIR", "PYTEST_CURRENT_TEST")
 """Variables that a template must not have: they tell whose a process is, or what it may fill."""
-SEEN = ("OMP_", "GOMP_", "KMP_", "MKL_", "TORCH", "PYTORCH", "CUDA", "LD_", "MALLOC_", "TRITON")
-"""Variables that PyTorch may read when it is imported, by their beginnings."""
+SEEN = (
+    "OMP_",
+    "GOMP_",
+    "KMP_",
+    "MKL_",
+    "TORCH",
+    "PYTORCH",
+    "CUDA",
+    "LD_",
+    "MALLOC_",
+    "TRITON",
+    "HENGSUAN_TEST",
+)
+"""Variables, by their beginnings, that PyTorch or a test's own `sitecustomize` may read as it is
+imported."""
 NAME = "forked-"
 """What the kernel calls a process that was forked begins so, and ends with the process id of who
 asked for it: its command line and its parent are the template's."""

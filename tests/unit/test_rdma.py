@@ -156,7 +156,7 @@ def _ranks(rank, axes, folder, rate, fails):
     made = {"rdma0": {"ports": {"1": {"state": "ACTIVE", "rate": rate}}}}
     rdma.rdma.devices = lambda: made
     perftest.LIMIT = 6.0
-    rule = Rule(budget=0.3, warmup=0.05, min_samples=3)
+    rule = Rule(budget=60.0, warmup=0.05, min_samples=3, max_samples=5)
     gloo_ranks._rank(rank, [("rdma", axes, None)], 2, rule, folder, "cpu")
 
 
