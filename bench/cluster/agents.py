@@ -249,7 +249,8 @@ class AgentExecutor(Executor):
         stop = time.monotonic() + DRAIN
         while (self._running or self._arrived) and time.monotonic() < stop:
             # Some may have arrived when the run was interrupted: they come first.
-            self._arrived.extend([] if self._arrived else self.hub.poll(0.5))
+            if not self._arrived:
+                self._arrived.extend(self.hub.poll(0.5))
             while self._arrived:
                 arrived = self._arrived.popleft()
                 if arrived.lost or arrived.ended:

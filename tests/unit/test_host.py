@@ -88,7 +88,7 @@ def test_own_threads_are_not_contention(core):
 
 
 WAITING = """
-import os, signal, sys, time
+import time
 from bench import host
 
 def burn(seconds):
