@@ -20,6 +20,9 @@ from .reference import relative_error
 from .swiglu import backward as swiglu_backward
 from .tuning import config, meta
 
+FARTHEST = 1 << 40
+"""Bytes that a descriptor's stride stays below."""
+
 
 def gate_up(
     x: torch.Tensor,
@@ -69,10 +72,33 @@ def gate_up(
     }
     pointers = (x, gate, up, h, *written, m, n, k, x.stride(0))
     if chosen.get("tma") and aligned:
+        with_scratch(x.device)
+        constants["FLATTEN"] = bool(chosen.get("flatten"))
+        turned = gate.stride(1) != 1
+        apart = _apart(gate, up) if turned and chosen.get("paired") else 0
+        if apart:
+            from .jit.gate_up_paired import gate_up_paired_kernel
+
+            launch(
+                gate_up_paired_kernel,
+                grid,
+                x,
+                gate if apart > 0 else up,
+                h,
+                *written,
+                m,
+                n,
+                k,
+                x.stride(0),
+                abs(apart),
+                gate.stride(1),
+                h.stride(0),
+                GATE_FIRST=apart > 0,
+                **constants,
+            )
+            return h
         from .jit.gemm_tma import gate_up_tma_kernel
 
-        with_scratch(x.device)
-        turned = gate.stride(1) != 1
         launch(
             gate_up_tma_kernel,
             grid,
@@ -80,7 +106,6 @@ def gate_up(
             gate.stride(1 if turned else 0),
             h.stride(0),
             W_TURNED=turned,
-            FLATTEN=bool(chosen.get("flatten")),
             **constants,
         )
         return h
@@ -98,6 +123,12 @@ def gate_up(
         **constants,
     )
     return h
+
+
+def _apart(gate: torch.Tensor, up: torch.Tensor) -> int:
+    """Elements from ``gate`` to ``up``, where a descriptor can take both for one array; else 0."""
+    away = up.data_ptr() - gate.data_ptr()
+    return away // gate.element_size() if abs(away) < FARTHEST and away % 16 == 0 else 0
 
 
 class GateUp(torch.autograd.Function):

@@ -47,7 +47,7 @@ def forward(
     """
     width = _check(x, weight, mean, scale, y=y)
     check_tensor("bias", bias, x.dtype, (width,), x.device)
-    chosen = config(arch, "rmsnorm", NAMES[x.dtype], width=width)
+    chosen = config(arch, "rmsnorm", NAMES[x.dtype], width=width, add=0)
     if "block" in chosen:
         long_norms.forward(x, weight, y, scale, chosen, eps, bias=bias, mean=mean)
         return y

@@ -18,7 +18,7 @@ from .arguments import as_rows, check_extent, check_shape, check_tensor
 from .dtypes import TORCH
 from .launch import cdiv, launch, power_of_2, processors
 from .op import Case, Fill, Op, Tensors, Work, plain
-from .tuning import config, meta
+from .tuning import config, evictions, meta
 
 EPS = 1e-6
 WIDEST = 65536
@@ -57,7 +57,8 @@ def forward(
     for name, one in (("residual", residual), ("total", total)):
         if one is not None:
             check_tensor(name, one, x.dtype, x.shape, x.device)
-    chosen = config(arch, "rmsnorm", NAMES[x.dtype], width=width)
+    added = int(residual is not None)
+    chosen = config(arch, "rmsnorm", NAMES[x.dtype], width=width, add=added)
     if "block" in chosen:
         long_norms.forward(x, weight, y, scale, chosen, eps, residual=residual, total=total)
         return y
@@ -90,14 +91,8 @@ def forward(
 
 def hints(chosen: Mapping[str, int]) -> dict[str, Any]:
     """Constants of a norm's forward kernel that a configuration may leave out: whether weights are
-    asked for beside the row, and whether the cache gives lines up first that were loaded or stored.
-    """
-    first = {True: "evict_first", False: ""}
-    return {
-        "EARLY": bool(chosen.get("early")),
-        "LOADS": first[bool(chosen.get("first_loads"))],
-        "STORES": first[bool(chosen.get("first_stores"))],
-    }
+    asked for beside the row, and what the cache gives up first (`evictions`)."""
+    return {"EARLY": bool(chosen.get("early")), **evictions(chosen)}
 
 
 def backward(

@@ -23,6 +23,7 @@ SWITCHES = (
     "first_stores",
     "one_pass",
     "early",
+    "paired",
 )
 """Constants that are 1 or 0, which is the same as none."""
 COMPILER = ("num_warps", "num_stages", "maxnreg")
@@ -148,6 +149,12 @@ _WAVES = (1, 2, 3, 4, 8)
 _LONG = _blocks(1024, 16384)
 _PERSISTENT = {"tma": 1, "waves": 1, "flatten": 1}
 _HEADS = ("head_dim", "causal")
+_FIRST: tuple[Mapping[str, int], ...] = (
+    {},
+    {"first_stores": 1},
+    {"first_loads": 1, "first_stores": 1},
+)
+"""What the cache gives up first where no element is used again."""
 _DESCRIBED: tuple[Mapping[str, int], ...] = ({}, {"tma": 1})
 _OWN: tuple[Mapping[str, int], ...] = (
     {"tma": 1, "arch_variant": 1},
@@ -164,14 +171,16 @@ def _linear(*ops: str, block: tuple[int, ...] = _blocks(512, 16384), **more: int
     return Space(ops, ("size",), forms, held=lambda c, facts: c["block"], warps=(4, 8, 16))
 
 
-def _wide(*ops: str, rows: bool = True, block: bool = False) -> Space:
+def _wide(
+    *ops: str, rows: bool = True, block: bool = False, ways: tuple[Mapping[str, int], ...] = ({},)
+) -> Space:
     """A kernel over rows of ``width``: whole ones, blocks of one, or either."""
     forms: list[Mapping[str, tuple[int, ...]]] = []
     if rows:
         forms.append({"rows": _ROWS})
     if block:
         forms.append({"block": _blocks(512, 65536)})
-    return Space(ops, ("width",), tuple(forms), held=_rows, warps=_WARPS)
+    return Space(ops, ("width",), tuple(forms), held=_rows, warps=_WARPS, ways=ways)
 
 
 SPACES: Mapping[str, Space] = {
@@ -197,7 +206,13 @@ SPACES: Mapping[str, Space] = {
         lambda c, facts: 2 * _tile(c, facts),
         lambda c, facts, size: _operands({**c, "block_n": 2 * c["block_n"]}, facts, size),
         stages=(2, 3, 4),
-        ways=({}, {"waves": 1}, {"tma": 1, "waves": 1}, _PERSISTENT),
+        ways=(
+            {},
+            {"waves": 1},
+            {"tma": 1, "waves": 1},
+            _PERSISTENT,
+            {**_PERSISTENT, "paired": 1},
+        ),
         product=True,
     ),
     "grouped_gemm": Space(
@@ -272,9 +287,7 @@ SPACES: Mapping[str, Space] = {
         warps=(4, 8, 16),
         stages=(1, 4),
         ways=(
-            {},
-            {"first_stores": 1},
-            {"first_loads": 1, "first_stores": 1},
+            *_FIRST,
             {"waves": 2},
             {"waves": 2, "first_stores": 1},
             {"waves": 4},
@@ -305,7 +318,7 @@ SPACES: Mapping[str, Space] = {
     ),
     "rmsnorm": Space(
         ("rmsnorm", "layernorm"),
-        ("width",),
+        ("width", "add"),
         ({"rows": _ROWS}, {"block": _LONG}),
         held=_rows,
         warps=_WARPS,
@@ -335,8 +348,8 @@ SPACES: Mapping[str, Space] = {
     "linear_cross_entropy": Space(
         ("linear_cross_entropy",), (), ({"rows": _blocks(256, 16384)},), warps=()
     ),
-    "swiglu": _wide("swiglu", rows=False, block=True),
-    "swiglu_backward": _wide("swiglu", rows=False, block=True),
+    "swiglu": _wide("swiglu", rows=False, block=True, ways=_FIRST),
+    "swiglu_backward": _wide("swiglu", rows=False, block=True, ways=_FIRST),
     "embedding": _wide("embedding", rows=False, block=True),
     "embedding_backward": _wide("embedding", rows=False, block=True),
     "moe_route": _wide("moe"),

@@ -14,7 +14,7 @@ from .arguments import as_rows, check_shape, check_tensor
 from .dtypes import TORCH
 from .launch import cdiv, launch, strides
 from .op import Case, Fill, Op, Tensors, Work, plain
-from .tuning import config, meta
+from .tuning import config, evictions, meta
 
 NAMES = {TORCH[name]: name for name in ("bf16", "fp16", "fp32")}
 
@@ -92,6 +92,7 @@ def _launch(
         *lines,
         BLOCK=chosen["block"],
         EVEN=width % chosen["block"] == 0,
+        **evictions(chosen),
         **meta(chosen),
     )
 

@@ -206,6 +206,13 @@ def meta(chosen: Mapping[str, int]) -> dict[str, int]:
     return {key: chosen[key] for key in COMPILER if key in chosen}
 
 
+def evictions(chosen: Mapping[str, int]) -> dict[str, str]:
+    """A kernel's constants that tell the cache which lines to give up first: those that were
+    loaded, those that were stored."""
+    given = {"LOADS": "first_loads", "STORES": "first_stores"}
+    return {name: "evict_first" if chosen.get(one) else "" for name, one in given.items()}
+
+
 def architectures() -> list[str]:
     """Architectures with a table of their own."""
     found = (folder.glob("*.yaml") for folder in (*_folders, FOLDER))

@@ -9,6 +9,20 @@ import torch
 from torch import Tensor
 from torch.distributed.tensor import DTensor
 
+RATE, WIDTH = 1e-3, 1228.8
+"""Learning rate of models up to so wide."""
+
+
+def rate(width: int) -> float:
+    """The learning rate of a model so wide: from `WIDTH` on in proportion to 1 / width.
+
+    Adam moves every weight by about the rate, so that a sum over the width moves in proportion to
+    it (Yang et al., Tensor Programs V, 2022, table 8). The constant is that of the rates that
+    Llama 3 was trained with: 3e-4, 1.5e-4 and 8e-5 at widths of 4,096, 8,192 and 16,384
+    (Grattafiori et al., 2024, table 3). Those are reached in steps; here they are the first.
+    """
+    return RATE * min(1.0, WIDTH / width)
+
 
 class AdamW(torch.optim.Optimizer):
     """AdamW (Loshchilov and Hutter, 2019), with the defaults of `torch.optim.AdamW`.
@@ -30,7 +44,7 @@ class AdamW(torch.optim.Optimizer):
         weights: Iterable[Tensor],
         step: Callable[..., None],
         *,
-        lr: float = 1e-3,
+        lr: float = RATE,
         betas: tuple[float, float] = (0.9, 0.999),
         eps: float = 1e-8,
         weight_decay: float = 0.01,

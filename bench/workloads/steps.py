@@ -133,7 +133,11 @@ class Steps(Modelled):
             for step in CURVE
         ),
         Measure(
-            "peak_memory", "B", "lower", about="most memory that was allocated on rank 0's device"
+            "peak_memory",
+            "B",
+            "lower",
+            about="most memory that model and steps took on rank 0's device: without what was held "
+            "before, such as the workspaces of libraries, or on a CPU the process itself",
         ),
         Measure(
             "memory_estimate",

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import math
 from collections.abc import Iterator
 from functools import partial
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 
@@ -23,6 +24,9 @@ from .marks import every_rank, mark
 from .phases import Phases
 from .scratch import is_url
 from .steps import CURVE, PHASES, Steps
+
+if TYPE_CHECKING:
+    import torch
 
 FALL = 1e-3
 """Share of its loss that a batch must lose: less than any step brings, more than rounding moves."""
@@ -154,7 +158,10 @@ class Train(Steps):
         ops = self.operations(context)
         self.context, self.over = context, spread
         backend, device = context.backend, context.device
-        backend.memory_peak(device, reset=True)
+        dtype = torch.float32 if self.dtype == "fp32" else torch.bfloat16
+        _workspaces(device, dtype)
+        self.held = backend.memory_peak(device, reset=True)
+        """Bytes that are no model's: the peak before anything has been allocated."""
         self.trainer = Trainer(
             self.shape,
             spread,
@@ -162,7 +169,7 @@ class Train(Steps):
             device,
             batch=self.sequences(spread),
             ops=ops,
-            dtype=torch.float32 if self.dtype == "fp32" else torch.bfloat16,
+            dtype=dtype,
             again=self.recompute,
             seed=context.seed,
         )
@@ -306,7 +313,7 @@ class Train(Steps):
                 yield Metric(f"loss_{step}", value=curve[step - 1])
         used = self.context.backend.memory_peak(self.context.device)
         if used is not None:
-            yield Metric("peak_memory", value=float(used))
+            yield Metric("peak_memory", value=float(used - (self.held or 0)))
             if (said := self._estimate()) is not None:
                 yield Metric("memory_estimate", value=said)
         if self.phases:
@@ -362,3 +369,13 @@ class Train(Steps):
     def note(self) -> str:
         """Who comes late, where one rank does."""
         return str(self.__dict__.get("straggler", ""))
+
+
+def _workspaces(device: torch.device, dtype: torch.dtype) -> None:
+    """Let libraries take what they keep for good: for a product, and for its gradients, which
+    another thread computes. What there is not shows in the first step."""
+    import torch
+
+    with contextlib.suppress(RuntimeError):
+        one = torch.ones(64, 64, device=device, dtype=dtype, requires_grad=True)
+        torch.nn.functional.linear(one, one).sum().backward()

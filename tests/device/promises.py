@@ -31,7 +31,7 @@ def untried(
     if op == "attention":
         facts = {"head_dim": shape[4], "causal": int("causal" in variant), "seq": shape[3]}
     else:
-        facts = {"width": shape[1]}
+        facts = {"width": shape[1], "add": int("add" in variant)}
     known = candidates(arch, key, dtype, facts)[1:]
     chosen = [one for one in known if one.get(switch)][:MOST]
     apart = {name for one in chosen for name in one

@@ -131,7 +131,8 @@ def lines(found: Training) -> Iterator[Line]:
         for ops in ("triton", "compile")
     )
     for key, one in ours.items():
-        if (than := theirs.get(key)) is not None:
+        than = theirs.get(key)
+        if than is not None and than.at == one.at:  # what was measured in one run
             spread = _value(one) / _value(than), one.low / than.high, one.high / than.low
             yield _line(f"{one.case}: tokens a second over torch.compile", *spread, FASTER, None)
     ceiling = max(map(_value, found.get("gemm", "flops")), default=None)

@@ -28,7 +28,7 @@ from ...kernels.layout import Spread
 from ...kernels.model_costs import ModelShape
 from ..model import Block, Decoder, Experts
 from ..ops import TORCH, Ops
-from ..optimizer import AdamW
+from ..optimizer import AdamW, rate
 from ..phases import nothing
 from . import experts, tensor
 from .again import recompute
@@ -114,7 +114,9 @@ class Trainer:
         if layout.plain and spread.ranks > 1:
             self.net = data_parallel(self.parts[0], device)
         self.optimizer = AdamW(
-            [weight for part in self.parts for weight in part.parameters()], ops.adamw
+            [weight for part in self.parts for weight in part.parameters()],
+            ops.adamw,
+            lr=rate(shape.dim),
         )
         self._schedule: Any = self._pipeline(list(mine), batch) if layout.pp > 1 else None
 
