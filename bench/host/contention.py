@@ -88,7 +88,8 @@ class Usage:
 
     Seconds: ``interval`` of wall time; ``waited``, the longest that one thread of this process
     was ready and had to wait for others than its own siblings; ``stolen`` by the hypervisor and
-    ``foreign``, used by other processes, both summed over ``cores`` cores.
+    ``foreign``, used by other processes, both summed over ``cores`` cores; ``idle``, likewise, when
+    nobody used them.
     """
 
     interval: float
@@ -96,24 +97,27 @@ class Usage:
     waited: float
     stolen: float
     foreign: float
+    idle: float = 0.0
 
     def contended(self, limit: float = 0.02) -> str:
         """Why the measurement is contended, with the figure; empty if it is not.
 
         Each share is of the measured interval, however many cores there are: threads that work
-        together wait for the one whose core was taken. ``/proc/stat`` counts ticks, and what
-        rounding leaves of them grows with the square root of the cores.
+        together wait for the one whose core was taken. Where several cores were idle, as beside a
+        rank that gives work to an accelerator, it is of those: others find one of them first.
+        ``/proc/stat`` counts ticks, and what rounding leaves of them grows with the square root of
+        the cores.
         """
         if self.interval <= 0:
             return ""
         blur = 2 * TICK * math.sqrt(self.cores)
         found = (
-            ("its threads waited for a core", self.waited, 0.0),
-            ("the hypervisor took", self.stolen, blur),
-            ("other processes used", self.foreign, blur),
+            ("its threads waited for a core", self.waited, 0.0, self.interval),
+            ("the hypervisor took", self.stolen, blur, self.interval),
+            ("other processes used", self.foreign, blur, max(self.interval, self.idle)),
         )
-        for what, seconds, rounding in found:
-            if (seconds - rounding) / self.interval > limit:
+        for what, seconds, rounding, whole in found:
+            if (seconds - rounding) / whole > limit:
                 return f"{what} {seconds / self.interval:.1%} of the measured time"
         return ""
 
@@ -154,6 +158,7 @@ class Contention:
             waited=max(0.0, min(max(waits, default=0.0), whole - rest - own)),
             stolen=steal,
             foreign=foreign(whole, busy - self._busy, rest, own),
+            idle=rest,
         )
 
 

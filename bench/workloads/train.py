@@ -378,4 +378,4 @@ def _workspaces(device: torch.device, dtype: torch.dtype) -> None:
 
     with contextlib.suppress(RuntimeError):
         one = torch.ones(64, 64, device=device, dtype=dtype, requires_grad=True)
-        torch.nn.functional.linear(one, one).sum().backward()
+        torch.autograd.grad(torch.nn.functional.linear(one, one).sum(), one)

@@ -104,7 +104,7 @@ def contenders(
             rivals.append(Contender(module.partition("_kernel")[0], "library", make))
     chosen = [one for one in rivals if takes_part(one.name, wanted)]
     ours = [Contender("triton", "ours", given("triton"))]
-    for name, forced in untried(case.arch, case.op, case.variant, case.dtype, case.shape).items():
+    for name, forced in untried(case.arch, case.op, case.variant).items():
         if takes_part(name, wanted):
             ours.append(Contender(name, FAMILY, functools.partial(_forced, forced)))
     return [*ours, *chosen]

@@ -158,7 +158,7 @@ def promised(arch: str, report: Report) -> dict[tuple[str, str, str], list[str]]
     found: dict[tuple[str, str, str], dict[tuple[str, str], None]] = {}
     for record in report.records:
         ours = record.cells.get(OURS)
-        tried = untried(arch, record.op, record.variant, record.dtype, record.shape)
+        tried = untried(arch, record.op, record.variant)
         for name, (key, chosen) in tried.items():
             cell = record.cells.get(name)
             if cell is None or cell.status != "ok" or ours is None:

@@ -4,9 +4,10 @@
     python tests/device/training.py results/RUN... [--out FOLDER] [--alone | --apart]
 
 Prints a table and writes it as ``<out>/<chip>/training.md``, with the runs' rows beside it in
-``training.json``. Rows that lie there already stay where none of these runs has the value anew, and
-each says when it was measured; ``--alone`` leaves them out. Device, driver and compilers must be
-the same, else ``--apart`` writes beside that folder. A case of the suite without a value says why.
+``training.json``. Runs that lie there already stay as long as something of them is the newest, and
+each row says when it was measured; ``--alone`` leaves them out. What is compared was measured in
+one run, the newest that has both. Device, driver and compilers must be the same, else ``--apart``
+writes beside that folder. A case of the suite without a value says why.
 
 Exit code 2 for bad arguments or what is not of an accelerator, 3 if none of the bounds is in it. A
 missed bound is printed, and is no exit code.
@@ -68,23 +69,38 @@ class Training(msgspec.Struct, kw_only=True):
     rows: list[Row] = []
 
     def get(self, benchmark: str, metric: str, **axes: Any) -> list[Row]:
-        """Rows of a metric's cases with these axes, those with a value."""
-        return [
+        """Rows of a metric's cases with these axes, those with a value; the newest first."""
+        found = [
             one
             for one in self.rows
             if (one.benchmark, one.metric) == (benchmark, metric)
             and one.value is not None
             and axes.items() <= one.axes.items()
         ]
+        return sorted(found, key=lambda one: one.at, reverse=True)
 
     def merge(self, rows: Iterable[Row]) -> None:
-        """Take rows in: a value in place of an older one, a reason where there is no value."""
-        known = {(one.case, one.metric): one for one in self.rows}
-        for row in rows:
-            before = known.get((row.case, row.metric))
-            if row.value is not None or before is None or before.value is None:
-                known[row.case, row.metric] = row
-        self.rows = list(known.values())
+        """Take a run's rows in. Of a case that has a value in one run, no reason of another stays,
+        and no run stays of which nothing is told."""
+        new = list(rows)
+        times = {one.at for one in new}
+        self.rows = [one for one in self.rows if one.at not in times] + new
+        measured = {(one.case, one.metric) for one in self.rows if one.value is not None}
+        self.rows = [
+            one
+            for one in self.rows
+            if one.value is not None or (one.case, one.metric) not in measured
+        ]
+        told = {row.at for _, used in _compared(self) for row in used}
+        told |= {row.at for row in self.newest()}
+        self.rows = [one for one in self.rows if one.at in told]
+
+    def newest(self) -> list[Row]:
+        """Of every case and metric the newest row."""
+        found: dict[tuple[str, str], Row] = {}
+        for one in sorted(self.rows, key=lambda one: one.at):
+            found[one.case, one.metric] = one
+        return list(found.values())
 
 
 def read(run: Path) -> tuple[dict[str, Any], Any, list[Row]]:
@@ -126,34 +142,51 @@ def read(run: Path) -> tuple[dict[str, Any], Any, list[Row]]:
 
 def lines(found: Training) -> Iterator[Line]:
     """One for each bound that the rows are of, and for each case of memory."""
-    ours, theirs = (
-        {_alike(one): one for one in found.get("train", "tokens_per_second", ops=ops)}
-        for ops in ("triton", "compile")
-    )
-    for key, one in ours.items():
-        than = theirs.get(key)
-        if than is not None and than.at == one.at:  # what was measured in one run
-            spread = _value(one) / _value(than), one.low / than.high, one.high / than.low
-            yield _line(f"{one.case}: tokens a second over torch.compile", *spread, FASTER, None)
-    ceiling = max(map(_value, found.get("gemm", "flops")), default=None)
-    peak = max((one.expected or 0.0 for one in found.get("gemm", "flops")), default=0.0)
-    if ceiling and peak:
-        for one in found.get("train", "mfu", ops="triton"):
-            factor = peak / ceiling
-            what = f"{one.case}: FLOPs a second over those of the fastest product, "
-            spread = factor * _value(one), factor * one.low, factor * one.high
-            yield _line(what + format_value(ceiling, "FLOP/s"), *spread, SHARE, None)
-    taken = {one.case: one for one in found.get("train", "peak_memory")}
-    for one in found.rows:
+    yield from (line for line, _ in _compared(found))
+    newest = found.newest()
+    taken = {one.case: one for one in newest if one.metric == "peak_memory"}
+    for one in newest:
         if (one.benchmark, one.metric) != ("train", "memory_estimate") or not _estimated(one):
             continue
-        if one.value is None or one.case not in taken:
+        peak = taken.get(one.case)
+        if one.value is None or peak is None or peak.value is None:
             why = one.why or "no peak was measured"
             yield f"{one.case}: memory estimated over measured", why, _bound(*MEMORY), "no figure"
             continue
-        measured = _value(taken[one.case])
-        what = f"{one.case}: memory estimated over {format_value(measured, 'B')}"
-        yield _line(what, *(one.value / measured,) * 3, *MEMORY)
+        what = f"{one.case}: memory estimated over {format_value(peak.value, 'B')}"
+        yield _line(what, *(one.value / peak.value,) * 3, *MEMORY)
+
+
+def _compared(found: Training) -> Iterator[tuple[Line, list[Row]]]:
+    """What stands beside something else that the same run has measured, of the newest that has
+    both: the line, and the rows that it is of."""
+    products = [one for one in found.get("gemm", "flops") if one.expected]
+    fastest: dict[str, Row] = {}
+    for one in products:
+        if one.at not in fastest or _value(one) > _value(fastest[one.at]):
+            fastest[one.at] = one
+    than = {
+        (_alike(one), one.at): one for one in found.get("train", "tokens_per_second", ops="compile")
+    }
+    seen = set()
+    for one in found.get("train", "tokens_per_second", ops="triton"):
+        other_ = than.get((_alike(one), one.at))
+        if other_ is not None and one.case not in seen:
+            seen.add(one.case)
+            spread = _value(one) / _value(other_), one.low / other_.high, one.high / other_.low
+            what = f"{one.case}: tokens a second over torch.compile"
+            yield _line(what, *spread, FASTER, None), [one, other_]
+    seen = set()
+    for one in found.get("train", "mfu", ops="triton"):
+        ceiling = fastest.get(one.at)
+        if ceiling is not None and ceiling.expected and one.case not in seen:
+            seen.add(one.case)
+            reached = _value(ceiling)
+            factor = ceiling.expected / reached
+            what = f"{one.case}: FLOPs a second over those of the fastest product, "
+            what += format_value(reached, "FLOP/s")
+            spread = factor * _value(one), factor * one.low, factor * one.high
+            yield _line(what, *spread, SHARE, None), [one, ceiling]
 
 
 def _value(row: Row) -> float:

@@ -185,6 +185,27 @@ def long_strides():
     assert torch.allclose(turned, rope.formula(q, k, table)[0], atol=1e-5)
 
 
+def pairs():
+    """Two weights that are taken for one array, in whatever order and however far apart they lie;
+    of one weight for both there is no pair."""
+    chosen = {**BY_DESCRIPTORS["gate_up"]["gate_up"], "paired": 1}
+    with tuning.forcing("gate_up", chosen):
+        for rows, columns, inner in ((33, 64, 32), (64, 96, 48), (1, 16, 8)):
+            x = normal(rows, inner, kind=torch.float16)
+            many = normal(3, columns, inner, kind=torch.float16)
+            for gate, up in ((many[0], many[2]), (many[2], many[1]), (many[1], many[1])):
+                h, *keep = torch.full((3, rows, columns), NAN, dtype=torch.float16)
+                with launch.recording() as launches:
+                    gate_up.gate_up(x, gate.t(), up.t(), h, keep=tuple(keep))
+                paired = launches[0].kernel.fn.__name__ == "gate_up_paired_kernel"
+                assert paired == (gate.data_ptr() != up.data_ptr())
+                gate_up.gate_up(x, gate.t(), up.t(), h, keep=tuple(keep))
+                products = [(x.double() @ one.double().t()) for one in (gate, up)]
+                wanted = [torch.nn.functional.silu(products[0]) * products[1], *products]
+                for found, right in zip((h, *keep), wanted, strict=True):
+                    assert torch.allclose(found.double(), right, rtol=2e-3, atol=2e-3)
+
+
 def second_derivatives():
     """No backward pass here can be differentiated: said, not left out of the sum."""
     x, weight = normal(3, 8).requires_grad_(), torch.ones(8, requires_grad=True)
@@ -250,5 +271,6 @@ if __name__ == "__main__":
     masked_experts()
     not_numbers()
     transposed()
+    pairs()
     long_strides()
     sys.stdout.write("all examples passed\n")

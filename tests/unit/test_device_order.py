@@ -11,6 +11,7 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parents[1] / "device"))
 
 import digests
+import promises
 from book import Book, Report
 from cases import plan
 from checking import Room, distinct, need
@@ -324,16 +325,22 @@ def test_a_run_that_was_cut_short_is_gone_on_with(tmp_path, name):
         assert (asked()[1] is None) is whole, state
 
 
-def test_what_no_device_has_tried_is_searched_for_where_it_was_faster(tmp_path):
+_PAIR = {"block_m": 64, "block_n": 128, "num_warps": 8, "num_stages": 2, "one_pass": 1}
+PROMISED = {
+    (ARCH, "attention", "full_backward"): ("attention_key_value", (_PAIR, {**_PAIR, "tma": 1})),
+    (ARCH, "rmsnorm", "forward"): ("rmsnorm", ({"rows": 4, "num_warps": 16, "early": 1},)),
+}
+
+
+def test_what_no_device_has_tried_is_searched_for_where_it_was_faster(tmp_path, monkeypatch):
     place = Place(tmp_path, "Acme One", "acme", ARCH)
+    monkeypatch.setattr(promises, "_PROMISES", PROMISED)
     tasks = [timed("attention", "full_backward"), timed("rmsnorm", "forward")]
     known = []
     for task in tasks:
-        named = untried(ARCH, task.op, task.variant, task.dtype, task.shape)
-        assert 1 <= len(named) <= 2
-        quick, *others = named
+        quick, *others = untried(ARCH, task.op, task.variant)
         mine = record(task, rivals={"torch": 2.0, "compile": 2.0, "liger": 2.0})
-        for name in named:
+        for name in (quick, *others):
             mine.cells[name] = msgspec.structs.replace(mine.cells["triton"], family="untried")
         if task.op == "attention":
             cell = mine.cells[quick]
@@ -354,8 +361,16 @@ def test_what_no_device_has_tried_is_searched_for_where_it_was_faster(tmp_path):
     place.ended.append(name)
     assert "there was a search" in COMMANDS["tune"](place, 100.0)
     # Where there are no such kernels there is nothing to try of them.
-    assert untried("gfx942", "attention", "full_backward", "bf16", tasks[0].shape) == {}
-    assert untried(None, "rmsnorm", "forward", "bf16", tasks[1].shape) == {}
+    assert untried("gfx942", "attention", "full_backward") == {}
+    assert untried(None, "rmsnorm", "forward") == {}
+
+
+def test_what_is_promised_is_a_configuration_that_there_is():
+    for (arch, op, variant), (key, promising) in promises._PROMISES.items():
+        assert key in tuning.table(arch)
+        assert variant in SPECS[op].variants
+        for chosen in promising:
+            assert space.parse(space.spell(key, chosen), space.keys_of(op)) == (key, chosen)
 
 
 def test_a_node_is_certified_against_itself_when_it_was_certified_whole(tmp_path):

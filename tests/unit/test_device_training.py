@@ -110,10 +110,27 @@ def test_runs_are_merged_and_each_value_says_when_it_was_measured(tmp_path):
     done = judged(second, out=tmp_path)  # onto what lies there
     assert verdicts(done) == ["met", "met", "met"]
     text = (tmp_path / "acme-one" / "training.md").read_text()
-    assert f"- run of {FIRST}: 3 values" in text
+    assert f"- run of {FIRST}: 4 values" in text
     assert f"- run of {SECOND}: 3 values" in text
     both = judged("--alone", first, second, out=tmp_path / "both")
     assert verdicts(both) == verdicts(done)
+
+
+def test_only_what_one_run_measured_is_compared(tmp_path):
+    first = run(tmp_path / "first")
+    second = run(tmp_path / "second", speed=300.0, lacking={2: "contended"}, started=SECOND)
+    done = judged(first, second, out=tmp_path)
+    assert "1.100" in done.stdout
+    assert "3.000" not in done.stdout
+    text = (tmp_path / "acme-one" / "training.md").read_text()
+    assert f"- run of {FIRST}: 6 values" in text
+    assert f"- run of {SECOND}: 5 values" in text
+    third = run(tmp_path / "third", speed=120.0, started="2026-03-03T00:00:00+00:00")
+    done = judged(third, out=tmp_path)
+    assert "1.200" in done.stdout
+    text = (tmp_path / "acme-one" / "training.md").read_text()
+    assert FIRST not in text  # nothing of it is told any more
+    assert SECOND not in text
 
 
 def test_another_environment_is_not_merged(tmp_path):

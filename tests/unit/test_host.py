@@ -140,6 +140,10 @@ def test_shares_below_the_limit_and_within_a_tick_are_quiet():
     for cores in (1, 2, 64):
         assert "used 100.0%" in host.Usage(1.0, cores, 0.0, 0.0, 1.0).contended()
     assert host.Usage(0.0, 1, 1.0, 1.0, 1.0).contended() == ""
+    # A daemon on one of many idle cores takes none from anybody; work on a share of them does.
+    assert host.Usage(6.0, 16, 0.0, 0.0, 0.3, idle=85.0).contended() == ""
+    assert "used 40.0%" in host.Usage(6.0, 16, 0.0, 0.0, 2.4, idle=85.0).contended()
+    assert "used 5.0%" in host.Usage(6.0, 2, 0.0, 0.0, 0.3, idle=5.0).contended()
 
 
 def test_a_child_dies_with_its_parent(tmp_path):

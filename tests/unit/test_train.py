@@ -15,6 +15,7 @@ from bench.backends.answers import Telemetry
 from bench.configs import load_chip
 from bench.errors import InfraError, Unmeasurable, UsageError
 from bench.kernels.fp8_linear import linear
+from bench.kernels.layout import Layout
 from bench.kernels.model_costs import ModelShape, forward_flops_of_layers
 from bench.kernels.op import NoTargetError
 from bench.kernels.reference import TOLERANCE, relative_error
@@ -252,6 +253,47 @@ def test_a_rerun_with_the_same_seed_has_the_same_losses():
     assert first[0] > first[1] > first[2]
     assert first == losses()
     assert first == pytest.approx(losses(microbatches=2), abs=5e-4)  # the same sums, reordered
+
+
+def test_wide_models_learn_in_smaller_steps():
+    from bench.workloads.optimizer import rate
+    from bench.workloads.parallel.trainer import Trainer
+
+    assert rate(64) == rate(1024) == 1e-3
+    published = {4096: 3e-4, 8192: 1.5e-4, 16384: 8e-5}  # Llama 3, table 3
+    assert [width for width, one in published.items() if abs(rate(width) / one - 1) > 0.07] == []
+    wide = ModelShape(2048, 1, 8, 8, 64, 128, 16)
+    spread = Layout().over(1)
+    trainer = Trainer(wide, spread, 0, torch.device("cpu"), batch=1)
+    assert trainer.optimizer.param_groups[0]["lr"] == rate(2048) < 1e-3
+    trainer.close()
+
+
+def test_what_libraries_hold_is_no_part_of_a_models_memory():
+    class Counting:
+        """An allocator that has 100 bytes of workspaces, and at most 1,000 in all."""
+
+        def __init__(self, backend):
+            self.backend, self.peak = backend, 700
+
+        def __getattr__(self, name):
+            return getattr(self.backend, name)
+
+        def memory_peak(self, device, *, reset=False):
+            self.peak, last = (1000, 100) if reset else (self.peak, self.peak)
+            return last
+
+    place = context(0, 1)
+    place.backend = Counting(place.backend)
+    bench = make("train", {"model": "tiny"})
+    bench.setup(place)
+    bench.step()
+    timing = Timing(
+        seconds=np.array([1.0]), calls=1, stopped="budget", timer="host", taken=1, places=[0]
+    )
+    found = {one.name: one.value for one in bench.metrics(timing)}
+    bench.teardown()
+    assert found["peak_memory"] == 900
 
 
 def test_energy_is_what_all_counters_moved():
