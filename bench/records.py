@@ -88,6 +88,7 @@ class Measure(msgspec.Struct, frozen=True):
     ``exact``: a count that the same code gives again to the last digit, so that two are compared
     without statistics. ``about`` says in a sentence what it is, ``formula`` how it is computed (in
     words of axes and other metrics), ``source`` who defined it so; empty: the benchmark itself.
+    ``absent`` says why a good measurement may have no value of it.
     """
 
     name: str
@@ -99,6 +100,7 @@ class Measure(msgspec.Struct, frozen=True):
     about: str = ""
     formula: str = ""
     source: str = ""
+    absent: str = ""
 
 
 class Case(msgspec.Struct, frozen=True):

@@ -16,6 +16,9 @@ from .plan import Job
 from .turn import Turn
 from .wire import Command, LinkLost, Report, Result
 
+ABSENT = "what it is computed from is unknown here"
+"""Why a good measurement has no value of a metric that does not say it itself."""
+
 GIVE_UP = 3
 """Groups whose ranks are lost this often in a row are not tried again in the same visit."""
 
@@ -185,35 +188,15 @@ class Lead:
                 own: tuple[Status, str] = status, reason
                 if status in ("ok", "contended"):
                     own = "contended" if result.contention else "ok", result.contention
-                rows.append(self._told(case, number, metric, result.outcome, own, 1 + place))
+                row = self._row(case, number, *own, 1 + place)
+                rows.append(_told(row, metric, result.outcome, job))
         for case, metric in enumerate(job.metrics, job.case):
-            rows.append(self._told(case, self._visit.group, metric, outcome, (status, reason), 0))
+            row = self._row(case, self._visit.group, status, reason, 0)
+            rows.append(_told(row, metric, outcome, job))
         conditions = [_merged(results), *own_conditions]
         ledger = turn.ledger(job.case, self._visit, spent)
         ledger = msgspec.structs.replace(ledger, said=doubt)
         self._home.record(rows, conditions, self._samples(job, outcome), ledger)
-
-    def _told(
-        self,
-        case: int,
-        group: int,
-        metric: str,
-        outcome: Outcome,
-        judged: tuple[Status, str],
-        conditions: int,
-    ) -> Row:
-        """The row of one metric of an outcome, of which status and reason are decided."""
-        status, reason = judged
-        value = next((one for one in outcome.values if one.metric == metric), None)
-        if value is not None and value.value is not None:
-            row = self._row(case, group, status, reason, conditions)
-            return msgspec.structs.replace(
-                row, value=value.value, low=value.low, high=value.high, n=value.n
-            )
-        if status in ("ok", "contended"):
-            status, reason = "skipped", "what it is computed from is unknown here"
-        # What throttled a device, say, is known where it leaves no value.
-        return self._row(case, group, status, reason, conditions if status == "invalid" else -1)
 
     def _samples(self, job: Job, outcome: Outcome) -> Samples | None:
         if not outcome.seconds:
@@ -257,6 +240,18 @@ class Lead:
     def _rank_name(self, rank: int) -> str:
         node, place = self._places[rank]
         return f"rank {rank} ({self._order.names[node]}/{place})"
+
+
+def _told(row: Row, metric: str, outcome: Outcome, job: Job) -> Row:
+    """The row of one metric of an outcome, of which status and reason are decided."""
+    change = msgspec.structs.replace
+    value = next((one for one in outcome.values if one.metric == metric), None)
+    if value is not None and value.value is not None:
+        return change(row, value=value.value, low=value.low, high=value.high, n=value.n)
+    if row.status in ("ok", "contended"):
+        row = change(row, status="skipped", reason=job.absent.get(metric, ABSENT))
+    # What throttled a device, say, is known where it leaves no value.
+    return row if row.status == "invalid" else change(row, conditions=-1)
 
 
 def _merged(results: list[Result]) -> Conditions:

@@ -25,7 +25,8 @@ class Job(msgspec.Struct, kw_only=True, frozen=True):
     """A benchmark with fixed axes: what a group runs in one go.
 
     ``case`` is the id of its first case; its metrics are cases ``case``, ``case + 1``, ... Behind
-    those of the group come ``each``, of which every rank has its own value.
+    those of the group come ``each``, of which every rank has its own value. ``absent`` says of some
+    why a good measurement may have no value.
     ``limit`` is the wall-clock limit in seconds after which its ranks are killed: of the whole job,
     as a suite gives it, or of ``each_part`` of it, and then one that by what the parts before have
     taken must be long may take longer (`RankProcess.answer`).
@@ -38,6 +39,7 @@ class Job(msgspec.Struct, kw_only=True, frozen=True):
     rule: Rule
     limit: float
     each: tuple[str, ...] = ()
+    absent: dict[str, str] = {}
     each_part: bool = False
 
     @property

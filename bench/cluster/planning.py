@@ -215,6 +215,7 @@ class _Builder:
             rule=rule,
             limit=limit,
             each=tuple(one.name for one in each),
+            absent={one.name: one.absent for one in (*common, *each) if one.absent},
             each_part=each_part,
         )
 
@@ -246,7 +247,8 @@ class _Builder:
             return f"has no group here: no two {whose} {what} {key!r}"
         if schedule.size == 0:
             return f"has no group here: {nodes} node(s), {self._there.size} device(s)"
-        if cls.scope == "group" and schedule.width < 2 and spec.kind != "growing":
+        alone = schedule.width < 2 and not cls.alone
+        if cls.scope == "group" and alone and spec.kind != "growing":
             return "has groups of one device only, which have nothing to exchange"
         key = spec.arguments.get("key") or key
         if key not in self._there.labels():

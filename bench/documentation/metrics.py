@@ -38,5 +38,7 @@ def _of(benchmark: str, measures: tuple[Measure, ...]) -> Iterator[str]:
             lines.append(f"- every rank of the group has a value of its own{waits}")
         if one.exact:
             lines.append("- a count: compared exactly, without statistics")
+        if one.absent:
+            lines.append(f"- may have no value: {inline(one.absent)}")
         lines.append(f"- source: {inline(one.source) or 'the benchmark itself'}")
         yield "\n".join(lines)

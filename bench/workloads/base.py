@@ -165,6 +165,8 @@ class Benchmark(msgspec.Struct, kw_only=True, dict=True):
     """Whether the figures depend on how long the work takes. Of others, those count as well that
     were taken on a throttled device or beside other work on its cores."""
 
+    alone: ClassVar[bool] = False
+    """Whether a group of one device has something to measure."""
     of_device: ClassVar[bool] = True
     """Whether it asks anything of the device. What others count, chips need not be able to do."""
 

@@ -81,6 +81,7 @@ class Command(Benchmark):
     )
     worded = {"launch": {"device": "", "node": "by node"}}
     titled = ("label", "launch", "model", "dtype")
+    alone = True
 
     label: str = ""
     """What rows and reports call it; empty: the program."""

@@ -38,6 +38,7 @@ def state_bytes(model: str) -> int:
 class Saved(Benchmark):
     """What saves the state of a training, spread over a group, at a path."""
 
+    alone = True
     fitting = {"model": ("small", "tiny")}
 
     model: str = "tiny"

@@ -32,6 +32,7 @@ TIMES = (
         formula="step_p95 / step_p50",
     ),
 )
+_NO_PEAK = "the chip's peak in this dtype is unknown"
 UTILISATION = (
     Measure(
         "mfu",
@@ -41,6 +42,7 @@ UTILISATION = (
         formula="token/s × F / (peak × ranks); F = 3 · (2 · weights that a token meets "
         "+ 2 · T · heads · head_dim · layers)",
         source="counted as Megatron-LM's num_floating_point_operations",
+        absent=_NO_PEAK,
     ),
     Measure(
         "mfu_palm",
@@ -49,6 +51,7 @@ UTILISATION = (
         about="model FLOPs utilisation by the convention of PaLM, in which attention is not halved",
         formula="token/s × (6N + 12LHQT) / (peak × ranks)",
         source="Chowdhery et al., PaLM, 2022, appendix B",
+        absent=_NO_PEAK,
     ),
 )
 """Shares of the datasheet's peak; ranks, T tokens a sequence, N, L, H, Q as in PaLM."""
@@ -114,6 +117,7 @@ class Steps(Modelled):
             about="hardware FLOPs utilisation: as mfu, with what the backward pass computes again",
             formula="mfu × (F + FLOPs of the layers computed again) / F",
             source="Chowdhery et al., 2022; Korthikanti et al., 2022",
+            absent=_NO_PEAK,
         ),
         Measure(
             "energy_per_token",
@@ -121,6 +125,7 @@ class Steps(Modelled):
             "lower",
             about="energy that all devices took, by their own counters",
             formula="joule from before the first step to after the last / tokens",
+            absent="a device of the group has no counter of energy",
         ),
         *(
             Measure(
@@ -129,6 +134,7 @@ class Steps(Modelled):
                 "lower",
                 about=f"loss of step {step} from the seeded weights, mean over the ranks: the same "
                 "in every run with the same seed, devices and layout; of slow steps the first only",
+                absent="fewer steps were taken",
             )
             for step in CURVE
         ),
@@ -138,6 +144,7 @@ class Steps(Modelled):
             "lower",
             about="most memory that model and steps took on rank 0's device: without what was held "
             "before, such as the workspaces of libraries, or on a CPU the process itself",
+            absent="the allocator keeps no peak",
         ),
         Measure(
             "memory_estimate",
@@ -146,6 +153,7 @@ class Steps(Modelled):
             about="what the same was estimated at before the run; of a compiler's or a vendor's "
             "operations nobody knows what they keep",
             formula="`bench.kernels.model_memory.estimate`",
+            absent="nobody knows what these operations keep",
         ),
         Measure(
             "compute",
@@ -163,6 +171,7 @@ class Steps(Modelled):
             slack="compute",
             about="seconds of a step for what other ranks give, of each rank",
             formula="exposed communication + waiting for who comes later",
+            absent="who is alone waits for nobody",
         ),
     )
     worded = {

@@ -88,6 +88,7 @@ class Train(Steps):
 
     per_sample = True
     ends_apart = True
+    alone = True
     worded = {
         **Steps.worded,
         "token_set": {"": ""},

@@ -118,7 +118,9 @@ def _check(
     ]
     most = FURTHER * arguments.seconds
     report = book.report
-    steps = order(asked, report.records, most, arguments.rivals, report.former)
+    steps = order(
+        asked, report.records, most, arguments.rivals, report.former, report.environment.get("arch")
+    )
     count = sum(map(len, steps))
     _say(f"{found.devices[0].name}: {count} tasks to do, {len(asked)} asked for")
     if book.report.former:

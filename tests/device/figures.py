@@ -19,6 +19,9 @@ NOT_MEASURED = "not measured"
 FURTHER = 8
 """Times as long as others a task is timed, at most, whose interval holds its bound."""
 
+NEAR = 0.01
+"""Share of a bound by which speeds differ from one place of the operands in memory to another."""
+
 
 def called(name: str) -> str:
     """A contender's name in a sentence."""
@@ -142,6 +145,12 @@ def missed(record: Record) -> bool:
     """Whether one of the task's ratios is below its bound."""
     found = ((ratio(record, one.against), one.low) for one in bounds_of(record.figure))
     return any(one is not None and one.value < low for one, low in found)
+
+
+def near(record: Record) -> bool:
+    """Whether one of the task's ratios is within `NEAR` of its bound, on either side."""
+    found = ((ratio(record, one.against), one.low) for one in bounds_of(record.figure))
+    return any(one is not None and low and abs(one.value / low - 1) <= NEAR for one, low in found)
 
 
 def rivals_of(figure: str) -> set[str]:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from cases import Task
 from figures import bounded, missed, rivals_of, undecided
+from promises import untried
 from records import CEILING, Record, takes_part
 
 
@@ -29,6 +30,7 @@ def order(
     most: float,
     wanted: Collection[str] = (),
     former: Collection[Record] = (),
+    arch: str | None = None,
 ) -> list[Step]:
     """The steps to do what is left.
 
@@ -38,6 +40,7 @@ def order(
         most: Seconds of timing after which a task that is still undecided is left as it is.
         wanted: Which rivals take part (`records.takes_part`).
         former: Records of what was done with earlier kernels: what they say is likely still so.
+        arch: The device's; what is promised there (`promises`) is timed beside what is known.
     """
     known = {one.name: one for one in records}
     left = [task for task in asked if not _done(known.get(task.name))]
@@ -47,8 +50,9 @@ def order(
     again = [
         task
         for task in asked
-        if task.name in known and _worth_it(known[task.name], most) and task not in left
-    ]
+        if task.name in known and task not in left
+        and (_worth_it(known[task.name], most) or _promising(known[task.name], arch, wanted))
+    ]  # fmt: skip
     # What failed before may fail again, and take its limit to do so.
     verified = sorted((one for one in left if one.kind == "verify"), key=lambda t: t.name in known)
     first = (*(one for one in figured if bounded(one.figure)), *again)
@@ -77,6 +81,13 @@ def _worth_it(record: Record, most: float) -> bool:
         and missed(record)
         and undecided(record)
     )
+
+
+def _promising(record: Record, arch: str | None, wanted: Collection[str]) -> bool:
+    """Whether a configuration was never timed beside it that promises something."""
+    named = {one for one in untried(arch, record.op, record.variant) if takes_part(one, wanted)}
+    timed = record.kind == "time" and record.status == "right" and bounded(record.figure)
+    return timed and not named <= set(record.cells)
 
 
 def lacks(record: Record, wanted: Collection[str]) -> bool:

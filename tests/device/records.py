@@ -55,6 +55,7 @@ class Record(msgspec.Struct, kw_only=True):
     ``run``: place in `Report.runs` of that which did it, ``at`` when. ``code``, ``configs`` and
     ``aside`` say with which kernels: the digest of their sources, and what the tables answered in
     the task itself and before it, as to a forward pass (`digests`). ``spent``: seconds of timing.
+    ``places``: at how many places in memory the operands lay, one after the other.
     """
 
     kind: str
@@ -79,6 +80,7 @@ class Record(msgspec.Struct, kw_only=True):
     configs: dict[str, str] = {}
     aside: dict[str, str] = {}
     spent: float = 0.0
+    places: int = 1
 
     @property
     def what(self) -> str:

@@ -38,6 +38,8 @@ def line(record: Record) -> str:
         text += f"; does not count: {', '.join(wrong)}"
     if slow := throttled(record):
         text += f"; throttled: {slow}"
+    if record.places > 1:
+        text += f"; timed at {record.places} places in memory"
     return text
 
 

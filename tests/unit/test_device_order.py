@@ -15,7 +15,8 @@ import promises
 from book import Book, Report
 from cases import plan
 from checking import Room, distinct, need
-from figures import missed, rivals_of, undecided
+from figures import missed, near, rivals_of, undecided
+from measuring import tell
 from order import order
 from promises import untried
 from records import Cell, Record, takes_part
@@ -206,6 +207,41 @@ def test_a_rival_that_had_no_part_is_timed_when_what_is_missing_was():
     (step,) = order(asked, known, most=1.0)
     assert [one.name for one in step.timed] == [known[0].name]
     assert order(asked, known, 1.0, wanted=["torch", "compile"]) == []
+
+
+def test_what_is_promised_is_timed_beside_what_is_known(monkeypatch):
+    monkeypatch.setattr(promises, "_PROMISES", PROMISED)
+    task = timed("rmsnorm", "forward")
+    mine = record(task, rivals={"torch": 2.0, "compile": 2.0, "liger": 2.0})
+    assert order([task], [mine], 1.0) == []
+    assert order([task], [mine], 1.0, ["-untried"], arch=ARCH) == []
+    (step,) = order([task], [mine], 1.0, arch=ARCH)
+    assert [one.name for one in step.timed] == [task.name]
+    (name,) = untried(ARCH, task.op, task.variant)
+    mine.cells[name] = Cell(family="untried", status="failed", reason="no registers")
+    assert order([task], [mine], 1.0, arch=ARCH) == []
+
+
+def test_what_is_near_its_bound_is_so_on_both_sides():
+    task = timed("rmsnorm", "forward")
+    for rival, close in ((1.02, False), (1.005, True), (0.995, True), (0.98, False)):
+        others = {"torch": 2.0, "compile": 2.0, "liger": rival}
+        assert near(record(task, rivals=others, half=0.0001)) is close, rival
+
+
+def test_an_interval_holds_what_every_place_of_the_operands_said():
+    task = timed("rmsnorm", "forward")
+    mine = record(task, rivals={"liger": 1.0})
+    one = {"triton": [1.0, 1.01, 1.02] * 9, "liger": [2.0] * 27}
+    other = {"triton": [1.1, 1.11, 1.12] * 9, "liger": [2.0] * 27}
+    tell(mine, [one])
+    alone = mine.cells["triton"]
+    assert (alone.seconds, alone.samples) == (1.01, 27)
+    tell(mine, [one, other])
+    cell = mine.cells["triton"]
+    assert (cell.samples, cell.low, cell.high) == (54, 1.01, 1.11)
+    assert 1.02 <= cell.seconds <= 1.1
+    assert mine.cells["liger"].low == mine.cells["liger"].high == 2.0
 
 
 def test_what_failed_is_done_again_and_last():

@@ -2,11 +2,13 @@
 
 from typing import get_args
 
+import msgspec
 import pytest
 
 from bench.analysis.summary import members
 from bench.cli.planned import outline
 from bench.cluster.engine import job_count, row_count
+from bench.cluster.lead import _told
 from bench.cluster.plan import schedules_of, steps
 from bench.cluster.planning import Part, extended, plan
 from bench.configs import Entry, StageConfig, Suite, load_chips, load_suite
@@ -14,10 +16,11 @@ from bench.configs.search import names
 from bench.errors import ConfigError, UsageError
 from bench.inventory import Inventory
 from bench.kernels import costs
-from bench.records import Device, DeviceGroup, Node
+from bench.records import Device, DeviceGroup, Node, Row
 from bench.workloads.base import registry
 from bench.workloads.collectives import Op
 from bench.workloads.expansion import expand
+from bench.workloads.runner import Outcome, Value
 
 CHIPS = load_chips()
 
@@ -256,6 +259,34 @@ def test_what_a_group_lacks_is_noted():
         assert notes == ([f"s.yaml:7: collectives {note}"] if note else [])
     (lonely,) = plan(suite(entry("collectives", over="pair")), Inventory(nodes[:1]), CHIPS).notes
     assert "collectives has no group here: 1 node(s), 1 device(s)" in lonely
+
+
+@pytest.mark.parametrize("name", ["train", "checkpoint", "resumable"])
+def test_who_trains_alone_has_something_to_measure(name):
+    axes = {"model": "tiny"}
+    assert not plan(suite(entry(name, axes, over="all")), fleet(1, 1), CHIPS).notes
+
+
+def test_a_metric_without_a_value_says_why():
+    made = plan(suite(entry("train", {"model": "tiny"}, over="all")), fleet(1, 1), CHIPS)
+    ((job,),) = ([block.jobs[0] for block in stage.blocks] for stage in made.stages)
+    row = Row(
+        case=0, group=0, repeat=0, time=0.0, value=None, low=None, high=None, n=0, status="ok",
+        conditions=3, provenance="measured", reason="",
+    )  # fmt: skip
+    outcome = Outcome(status="ok", values=[Value("loss_1", 6.0, 6.0, 6.0, 1)])
+    given = _told(row, "loss_1", outcome, job)
+    assert (given.status, given.value, given.conditions) == ("ok", 6.0, 3)
+    for metric, why in (
+        ("loss_12", "fewer steps were taken"),
+        ("wait", "who is alone waits for nobody"),
+        ("jitter", "what it is computed from is unknown here"),
+    ):
+        told = _told(row, metric, outcome, job)
+        assert (told.status, told.reason, told.conditions) == ("skipped", why, -1)
+    failed = msgspec.structs.replace(row, status="invalid", reason="it throttled")
+    told = _told(failed, "loss_12", outcome, job)
+    assert (told.status, told.reason, told.conditions) == ("invalid", "it throttled", 3)
 
 
 def test_groups_over_rails_and_pairs_of_nodes_have_their_expectations():
