@@ -261,7 +261,8 @@ def table(wanted: list[Wanted], results: dict[str, dict], own: str) -> str:
         "",
         "Written by `make codegen`; cross-compiled, no accelerator took part. Registers a thread,",
         "bytes of a thread's stack (spills; on gfx spilled registers) and bytes of shared memory,",
-        f"with Triton {own} / {MEASURED}. Kernels named `*_tma_*` move tiles by descriptors.",
+        f"with Triton {own} / {MEASURED}. Kernels named `*_tma_*` or `*_paired_*` move tiles by",
+        "descriptors.",
         f"{SPARE}: an entry that no shape comes to which is tried, as others of its table fit too.",
         "",
     ]

@@ -2,8 +2,10 @@
 
     python compiled.py ARCH
 
-What an earlier call of this has compiled, of the same sources and with the same compiler, is read
-from the folder that the variable ``COMPILED`` names.
+What `make codegen` has compiled, of the same sources and with the same compiler, stands in
+``results/reference/codegen.json``: of that a part is compiled again, and must come out the same.
+What an earlier call of this has compiled is read from the folder that the variable ``COMPILED``
+names.
 
 Every operation and variant in bf16, and products in every dtype, at the shapes worth measuring.
 Prints one JSON line a kernel with what the compiler made of it.
@@ -23,6 +25,11 @@ import triton
 from bench.kernels import codegen, costs, op, ops, tuning
 
 EVERY_DTYPE = ("gemm",)
+AGAIN = 6
+"""Of so many kernels whose results are on record one is compiled again, by its digest."""
+
+
+RECORDED = Path(__file__).parents[2] / "results" / "reference" / "codegen.json"
 
 
 def cases(arch):
@@ -52,12 +59,18 @@ class Kept:
         known = [triton.__version__, repr(tuning.targets()[arch]), hashlib.sha256(ours).hexdigest()]
         self._common = json.dumps(known)
         self._found = json.loads(self._file.read_text()) if self._file.exists() else {}
+        self._recorded = json.loads(RECORDED.read_text())
         self._asked = {}
 
     def build(self, kernel):
+        recorded = self._recorded.get(f"{triton.__version__} {self._arch} {kernel.digest}")
+        if recorded is not None and int(kernel.digest, 16) % AGAIN:
+            return recorded
         key = hashlib.sha256(f"{self._common} {kernel.digest} {kernel!r}".encode()).hexdigest()
         found = self._found.get(key) or asdict(codegen.build(kernel, self._arch))
         self._asked[key] = found
+        if recorded not in (None, found):
+            raise SystemExit(f"{kernel}: came out as {found}, on record are {recorded}")
         return found
 
     def save(self):
