@@ -22,6 +22,8 @@ def scripts(request, tmp_path_factory):
     environment = {
         **os.environ,
         "TRITON_CACHE_DIR": str(tmp_path_factory.mktemp("triton")),
+        # Tensors are small, and other scripts have the other cores.
+        "OMP_NUM_THREADS": "1",
         # What was compiled of the same sources by the same compiler is known (--cache-clear).
         "COMPILED": str(request.config.cache.mkdir("compiled")),
     }
