@@ -198,7 +198,8 @@ def _now() -> datetime:
 def _open(path: Path) -> Iterator[IO[bytes]]:
     try:
         if not path.is_file():
-            raise UsageError("no such file", where=str(path))
+            what = "is no file: a submission is one" if path.exists() else "no such file"
+            raise UsageError(what, where=str(path))
         with path.open("rb") as file:
             yield file
     except OSError as error:

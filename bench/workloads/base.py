@@ -368,6 +368,8 @@ def make(name: str, axes: dict[str, Any]) -> Benchmark:
     for key in axes:
         if key not in fields:
             raise unknown(f"axis of {name}", key, fields)
+        if isinstance(axes[key], str) and "\0" in axes[key]:
+            raise UsageError(f"{name}.{key}: holds a NUL, which no path or program can")
         choices = get_args(fields[key].type) if get_origin(fields[key].type) is Literal else ()
         if choices and axes[key] not in choices:
             raise unknown(f"{key} of {name}", str(axes[key]), filter(None, map(str, choices)))

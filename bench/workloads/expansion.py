@@ -28,7 +28,8 @@ def expand(
 
 
 def choices(cls: type[Benchmark], axes: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-    """One value of every axis at a time; named sets stay as they are."""
+    """One value of every axis at a time; named sets stay as they are, and of what a list has twice
+    there is one."""
     fields = axis_fields(cls)
     every = []
     for key, value in axes.items():
@@ -44,6 +45,6 @@ def choices(cls: type[Benchmark], axes: Mapping[str, Any]) -> Iterator[dict[str,
             options.extend([item] if sweep is None else map(Bytes, sweep))
         if not options:
             raise UsageError(f"{cls.name}.{key}: an empty list measures nothing")
-        every.append(options)
+        every.append(list({repr(one): one for one in options}.values()))
     for chosen in itertools.product(*every):
         yield dict(zip(axes, chosen, strict=True))

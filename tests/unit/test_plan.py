@@ -50,6 +50,17 @@ def test_axes_expand_to_their_product_and_sweeps_to_sizes():
     ]
 
 
+def test_what_a_list_has_twice_is_measured_once():
+    axes = {"op": ["copy", "copy"], "size": ["1MiB..4MiB x4", "4MiB..16MiB x4"]}
+    sizes = [int(one["size"]) >> 20 for one in expand(registry()["stream"], axes)]
+    assert sizes == [1, 4, 16]
+
+
+def test_a_nul_in_an_axis_is_a_sentence():
+    with pytest.raises(UsageError, match="token_set: holds a NUL"):
+        plan(suite(entry("train", {"model": "tiny", "token_set": "a\0b"})), fleet(), CHIPS)
+
+
 def test_fitting_shapes_are_large_on_accelerators_and_small_on_weak_devices():
     wanted = suite(entry("memory", {"op": "rope", "shape": ["fitting", "llama-8b/tp2"]}))
     for weak, word in ((False, "typical"), (True, "small")):
