@@ -23,8 +23,8 @@ sys.dont_write_bytecode = False
 if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
-# A shell's job in the background ignores Ctrl-C, and one of nohup that the terminal is gone: so would
-# every run that these tests start.
+# A shell's job in the background ignores Ctrl-C, and one of nohup that the terminal is gone: so
+# would every run that these tests start.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
