@@ -136,7 +136,9 @@ def test_a_program_that_does_not_get_there_is_ended_at_its_deadline(mode, deadli
     ],
 )
 def test_what_is_reported_wrongly_is_no_figure(mode, said):
-    outcome = alone(mode, rule=Rule(budget=1.0, precision=0.0))
+    # Two go on without end; of others a busy machine's budget would be over before they said it.
+    budget = 1.0 if mode in ("rising", "uneven") else 30.0
+    outcome = alone(mode, rule=Rule(budget=budget, precision=0.0))
     assert outcome.status == "invalid"
     assert outcome.values == []
     assert said in outcome.reason
