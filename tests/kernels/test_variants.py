@@ -134,8 +134,9 @@ def test_the_search_tries_kernels_of_the_architecture_first(causal):
     )
     assert whole == sorted(whole, reverse=True)
     assert own == sorted(own, reverse=True)
-    # All in the first turn of a search, beside the present one.
-    assert 4 == sum(whole) < sum(own) <= 8
+    # All in the first turn of a search, the present one among them.
+    assert sum(one.get("one_pass", 0) for one in made) == 4
+    assert sum(whole) < sum(own) <= 8
     assert not any(
         one.get("one_pass") for one in candidates("gfx942", "attention_key_value", "bf16", facts)
     )
@@ -149,7 +150,7 @@ def test_the_search_gives_up_what_spills_but_not_kernels_of_the_architecture(mon
     portable = "block_m=64 block_n=128 num_warps=4 num_stages=1 tma=1"
     only = [f"attention_key_value {one}" for one in (own, portable)]
     cases = chosen_cases(["attention"], ["bf16"], ["1x8x2x1024x128"], weak=False)
-    (full,) = (one for one in entries("sm_90", cases, only) if one.bounds.get("max_causal") == 0)
+    (full,) = (one for one in entries("sm_90", cases, only) if one.key == "attention_key_value")
     # What the compiler would find takes minutes on a busy machine; what follows from it is asked.
     made = {name: compiled.Compiled(spills=104) for name in full.candidates}
     made[full.candidates[0]] = compiled.Compiled(spills=96)
