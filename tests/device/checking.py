@@ -148,7 +148,7 @@ class Checking:
         if time.monotonic() >= self.terms.end:
             return None
         try:
-            record: Record = worker.do(task, self.terms.end + GRACE)
+            record: Record = worker.do(task, self.terms.end + GRACE, self.book.add)
         except OutOfTimeError:
             return None
         if crowd and record.status in ("failed", "skipped") and short_of_memory(record.reason):

@@ -30,6 +30,8 @@ class Machine:
     index: int
     seconds: float = 2.0
     said: Callable[[str], None] = lambda stage: None
+    so_far: Callable[[Any], None] = lambda record: None
+    """Is told what a record says already, where more is to follow."""
     _sweep: torch.Tensor | None = field(default=None, repr=False)
 
     def synchronize(self) -> None:

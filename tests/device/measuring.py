@@ -7,18 +7,17 @@ back, and the cache is swept, before every timed call and outside its time.
 from __future__ import annotations
 
 import contextlib
-import gc
 import random
 import statistics
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
-from typing import Any
+from collections.abc import Collection, Mapping, Sequence
 
 import msgspec
 import torch
 from cases import Task
 from digests import answers, code
-from figures import FURTHER, near, rivals_of, undecided
+from figures import near, rivals_of, undecided
+from interleaving import interleaved
 from machine import DeviceLostError, Machine, forget, in_a_line
 from records import CEILING, OURS, Cell, Record, short_of_memory
 from rivals import AbsentError, Contender, Prepared, contenders
@@ -26,25 +25,14 @@ from rivals import AbsentError, Contender, Prepared, contenders
 from bench.kernels import ops, tuning
 from bench.kernels.op import Case, Fill, Tensors, poison, set_precision
 from bench.kernels.reference import TOLERANCE
-from bench.stats import median_interval, relative_half_width
+from bench.stats import median_interval
 
 COPIED = 2 << 30
 """Bytes that the copy reads, at most: more of them would not make it faster."""
-ROUNDS = (8, 200)
-"""Calls of every contender: at least, at most."""
-FEWEST = 3
-"""Calls of every contender where they take far longer than timing should."""
-BLOCK = 4
-"""Rounds that are given to the device at once, so that it need not wait for the host."""
-PRECISION = 0.005
-"""Relative half-width of the interval of every median at which timing ends early."""
 PLACES = 5
 """Places of the operands in memory at which a task is timed whose ratio is near its bound."""
 COMPILED = ("compile", "autotune")
 """Contenders of torch's that are compiled when they are first called."""
-LEAD = 16
-"""Sweeps before a block of calls: while they run, the host gets ahead of the device, so that no
-call waits for its launch."""
 
 
 class Bound:
@@ -229,23 +217,35 @@ def _take_part(
     places[-1] = interleaved(prepared, bound.restore, machine, open_still)
     tell(record, places)
     # How many is not asked of what they say: who stops at the first that suits finds one that does.
-    for _ in range(PLACES - 1 if near(record) else 0):
+    wanted_places = PLACES if near(record) else 1
+    # All of them are kept: memory that is given back is where the next operands would lie again.
+    held = [(bound, prepared)]
+    while record.status == "right" and len(held) < wanted_places:
+        tell(record, places)
+        record.places, record.spent = len(places), time.perf_counter() - begin
+        machine.so_far(record)
         try:
-            bound, prepared = _elsewhere(bound, record, task, wanted, tuple(prepared))
-        except Exception:  # there is no room for the operands twice
-            machine.probe()
+            held.append(_elsewhere(bound, record, task, wanted, tuple(held[-1][1])))
+        except ShortError:
             break
-        places.append(interleaved(prepared, bound.restore, machine))
+        if record.status == "right":
+            machine.said("timing")
+            other, prepared = held[-1]
+            places.append(interleaved(prepared, other.restore, machine))
     tell(record, places)
-    record.places = len(places)
-    record.spent = time.perf_counter() - begin
+    record.places, record.spent = len(places), time.perf_counter() - begin
 
 
 def tell(record: Record, places: Sequence[Mapping[str, list[float]]]) -> None:
     """Give the cells what calls took at one place of the operands or several: the median of all,
-    and its interval, which holds the median of every place as well."""
+    and its interval, which holds the median of every place as well. None to who failed at one."""
     for name in places[0]:
-        cell, found = record.cells[name], [one[name] for one in places]
+        cell = record.cells[name]
+        if cell.status != "ok":
+            cell.seconds = cell.low = cell.high = None
+            cell.samples = 0
+            continue
+        found = [one[name] for one in places]
         cell.seconds, cell.low, cell.high = median_interval([x for one in found for x in one])
         cell.samples = sum(map(len, found))
         if len(found) > 1:
@@ -253,16 +253,52 @@ def tell(record: Record, places: Sequence[Mapping[str, list[float]]]) -> None:
             cell.low, cell.high = min(cell.low, *middles), max(cell.high, *middles)
 
 
+class ShortError(Exception):
+    """The device has no room for the operands once more."""
+
+
 def _elsewhere(
     bound: Bound, record: Record, task: Task, wanted: Collection[str], names: Collection[str]
 ) -> tuple[Bound, dict[str, Prepared]]:
-    """The same operands at another place, for those before are still there, and who was right."""
-    other = Bound(task, bound.machine, record.seed)
-    vendor = bound.machine.backend.implementations()
-    known = {one.name: one for one in contenders(other.case, vendor, wanted, _tuned(task))}
-    made = {name: other.call(known[name])[0] for name in names if name != CEILING}
-    if CEILING in names:
-        made[CEILING] = _copy(other, record)
+    """The same operands at another place, and who is right there, too. Who is not, or fails, has
+    that in its cell, and in the record where it is the kernel under test.
+
+    Raises `ShortError` and `DeviceLostError`.
+    """
+    machine = bound.machine
+    made: dict[str, Prepared] = {}
+    machine.said("another place")
+    try:
+        other = Bound(task, machine, record.seed)
+        if CEILING in names:
+            made[CEILING] = _copy(other, record)
+    except Exception:  # what there was room for once
+        machine.probe()
+        raise ShortError from None
+    vendor = machine.backend.implementations()
+    for one in contenders(other.case, vendor, wanted, _tuned(task)):
+        if one.name not in names:
+            continue
+        machine.said(one.name)
+        cell = record.cells[one.name]
+        try:
+            work, errors = other.prepare(one)
+        except Exception as error:
+            machine.probe()
+            if short_of_memory(str(error)):
+                raise ShortError from None
+            cell.status, why = "failed", in_a_line(error)
+        else:
+            found = max(errors.values(), default=float("inf"))
+            cell.error = max(cell.error or 0.0, found)
+            if found <= bound.limit:
+                made[one.name] = work
+                continue
+            cell.status, why = "wrong", f"relative error {found:.3g}, tolerance {bound.limit:g}"
+        cell.reason = f"at another place of the operands in memory: {why}"
+        if one.name == OURS:
+            record.status, record.reason = cell.status, cell.reason
+            break
     return other, made
 
 
@@ -276,78 +312,3 @@ def _copy(bound: Bound, record: Record) -> Prepared:
     source = bound.fill.normal(_copied(record), kind=torch.float32)
     target = torch.empty_like(source)
     return Prepared(lambda: {"out": target.copy_(source)})
-
-
-def interleaved(
-    prepared: Mapping[str, Prepared],
-    restore: Callable[[], None],
-    machine: Machine,
-    undecided: Callable[[Mapping[str, list[float]]], bool] = lambda found: False,
-) -> dict[str, list[float]]:
-    """Seconds of single calls, taken in an order that is random in every round.
-
-    Where this would be enough, but leaves undecided what is asked, up to `FURTHER` times as long.
-    """
-    found: dict[str, list[float]] = {name: [] for name in prepared}
-    names, draw, (least, most) = list(prepared), random.Random(1), ROUNDS
-    collecting = gc.isenabled()
-    gc.disable()
-    try:
-        start = time.perf_counter()
-        _spans(names, prepared, restore, machine)  # warm-up
-        slow = time.perf_counter() - start > machine.seconds
-        block = 1 if slow else BLOCK
-        _spans([] if slow else names, prepared, restore, machine)
-        start = time.perf_counter()
-        while True:
-            order = [name for _ in range(block) for name in draw.sample(names, len(names))]
-            for name, span in _spans(order, prepared, restore, machine):
-                found[name].append(span)
-            rounds, spent = len(found[names[0]]), time.perf_counter() - start
-            known = max(relative_half_width(seconds) for seconds in found.values())
-            enough = (
-                rounds >= most
-                or (rounds >= least and spent >= machine.seconds)
-                or (rounds >= FEWEST and spent >= 4 * machine.seconds)
-                or (rounds >= 3 * least and known <= PRECISION)
-            )
-            if enough and (spent >= FURTHER * machine.seconds or not undecided(found)):
-                return found
-    finally:
-        if collecting:
-            gc.enable()
-
-
-def _spans(
-    order: list[str],
-    prepared: Mapping[str, Prepared],
-    restore: Callable[[], None],
-    machine: Machine,
-) -> list[tuple[str, float]]:
-    """Seconds of the calls in this order; device events where there are any."""
-    marks: list[tuple[str, Any, Any]] = []
-    event = machine.backend.event
-    timed = event() is not None
-    for _ in range(LEAD if timed else 0):
-        machine.sweep()
-    for name in order:
-        restore()
-        prepared[name].restore()
-        machine.sweep()
-        if timed:
-            begin, end = event(), event()
-            begin.record()
-            prepared[name].run()
-            end.record()
-        else:
-            machine.synchronize()
-            begin = time.perf_counter()
-            prepared[name].run()
-            machine.synchronize()
-            end = time.perf_counter()
-        marks.append((name, begin, end))
-    machine.synchronize()
-    return [
-        (name, begin.elapsed_time(end) * 1e-3 if timed else end - begin)
-        for name, begin, end in marks
-    ]

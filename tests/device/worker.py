@@ -3,8 +3,8 @@
     python worker.py BACKEND INDEX SECONDS RIVALS
 
 Speaks JSON lines on what was its standard output. First it says what the device is; then, for
-every task, whom it is at, and the record (of one that was only to be compiled: its name). It ends
-itself when the device no longer answers.
+every task, whom it is at, what the record says already where it is timed on, and the record (of one
+that was only to be compiled: its name). It ends itself when the device no longer answers.
 """
 
 from __future__ import annotations
@@ -60,6 +60,7 @@ def main() -> None:
     device = backend.open(0)
     machine = Machine(backend, device, int(index), float(seconds))
     machine.said = lambda stage: say({"stage": stage})
+    machine.so_far = lambda record: say({"so far": msgspec.to_builtins(record)})
     say({"hello": described(backend, device)})
     for line in sys.stdin:
         order = msgspec.json.decode(line, type=Order)

@@ -11,7 +11,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -81,12 +81,16 @@ class Worker:
                 raise OutOfTimeError from None
             raise WorkerError(f"the worker did not start: {error}") from None
 
-    def do(self, task: Task, until: float) -> Record:
+    def do(
+        self, task: Task, until: float, so_far: Callable[[Record], None] = lambda record: None
+    ) -> Record:
         """Do a task. A rival that takes the worker down is left out, and the task done again.
 
         Args:
             task: What to do.
             until: When the budget ends (`time.monotonic`).
+            so_far: Is given what the record says already, where more is to follow. That stays where
+                time is over before it does.
 
         Raises:
             OutOfTimeError: the budget ended first.
@@ -98,17 +102,23 @@ class Worker:
                 self.hello()
             stage, limit = "start", min(time.monotonic() + LIMIT, until)
             order = Order(task=msgspec.to_builtins(task), excluded=excluded)
+            known: Record | None = None
             try:
                 self._send(msgspec.json.encode(order))
                 while True:
                     said = self._next(limit)
                     stage = said.get("stage", stage)
+                    if "so far" in said:
+                        known = msgspec.convert(said["so far"], Record)
+                        so_far(known)
                     if "record" in said:
                         return msgspec.convert(said["record"], Record)
                     if "fault" in said:
                         raise _LostError(said["fault"])
             except TimeoutError:
                 self.close()
+                if known is not None and stage != OURS:
+                    return known
                 if time.monotonic() >= until:
                     raise OutOfTimeError from None
                 reason = f"did not end within {LIMIT:g} s"

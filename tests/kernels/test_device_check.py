@@ -365,7 +365,7 @@ def test_what_is_undecided_is_timed_until_it_is_decided_or_long_enough():
     sys.path.insert(0, str(CHECK.parent))
     import torch
     from machine import Machine
-    from measuring import interleaved
+    from interleaving import interleaved
     from rivals import Prepared
 
     from bench.backends.registry import get
