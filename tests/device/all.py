@@ -31,7 +31,8 @@ import msgspec
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from archive import TABLES, unpack
+from archive import STATE, TABLES, contents, unpack
+from book import claimed, replace, unwritable
 from driving import Driver, State, digest, say, told
 from stages import HERE, RESULTS, ROOT, STAGES, Place
 
@@ -43,11 +44,13 @@ def take(archive: Path, out: Path, tables: Path) -> int:
     """Put what a machine sent back into the project, and say what it is; the exit code.
 
     Records of kernels that have changed here since are set aside. Raises ValueError for what is no
-    such archive.
+    such archive, and as `claimed`.
     """
-    names = unpack(archive, out, tables)
+    held = contents(archive)
+    with claimed(out):
+        names, refused = unpack(held, out, tables)
     try:
-        state = msgspec.json.decode((out / "device.json").read_bytes(), type=State)
+        state = msgspec.json.decode((out / STATE).read_bytes(), type=State)
     except (OSError, msgspec.DecodeError) as error:
         raise ValueError(f"{archive} does not say what was done ({error})") from None
     say(f"{state.device}\n" + "\n".join(told(state, [one.name for one in STAGES])))
@@ -57,6 +60,8 @@ def take(archive: Path, out: Path, tables: Path) -> int:
             review = str(HERE / "check.py"), "--review", str(out / Path(name).parent)
             codes.append(subprocess.run([sys.executable, *review], cwd=ROOT).returncode)
     found = [name for name in names if name.startswith(("reference/", f"{TABLES}/"))]
+    for why in refused:
+        say(f"left out of {tables}: {why}")
     say("look at and commit: " + (", ".join(found) or "nothing, it has no figures"))
     if state.sources != sources():
         say("measured with sources that are not those here: stages would be done anew")
@@ -81,8 +86,8 @@ def seed(out: Path) -> None:
     for path in (RESULTS / "reference").glob("*/*.json"):
         mine = out / "reference" / path.parent.name / path.name
         if not mine.exists():
-            mine.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(path, mine)
+            replace(mine, path.read_bytes())
+            shutil.copystat(path, mine)
 
 
 def opened(path: Path, device: str, again: bool) -> State:
@@ -128,20 +133,25 @@ def main() -> None:
         sys.stderr.write("no accelerator here that kernels can be compiled for: nothing is done\n")
         sys.exit(int(Exit.INCONCLUSIVE))
     archive = arguments.archive.resolve() if arguments.archive else None
-    if archive is not None and archive.exists():
-        try:
-            say(f"going on with {len(unpack(archive, out, tables))} files of {archive}")
-        except ValueError as error:
-            sys.stderr.write(f"{error}\n")
-            sys.exit(int(Exit.USAGE))
     device = found.devices[0]
-    seed(out)
-    state = opened(out / "device.json", f"{device.name}, {device.firmware}", arguments.again)
     check = tuple(arguments.check)
     place = Place(out=out, device=device.name, backend=found.name, arch=arch, check=check)
     stages = [one for one in STAGES if not wanted or one.name in wanted]
-    left = arguments.budget - (time.monotonic() - start)  # to find a device takes its time, too
-    sys.exit(Driver(stages, place, state, left, archive).all())
+    try:
+        with claimed(out):
+            if archive is not None and archive.exists():
+                names, refused = unpack(contents(archive), out, tables)
+                say("\n".join([f"going on with {len(names)} files of {archive}", *refused]))
+            seed(out)
+            state = opened(out / STATE, f"{device.name}, {device.firmware}", arguments.again)
+            left = arguments.budget - (time.monotonic() - start)  # to find a device takes time, too
+            sys.exit(Driver(stages, place, state, left, archive).all())
+    except (HengsuanError, ValueError) as error:
+        sys.stderr.write(f"{error}\n")
+        sys.exit(int(getattr(error, "exit", Exit.USAGE)))
+    except OSError as error:
+        sys.stderr.write(f"{unwritable(error, out)}\n")
+        sys.exit(int(Exit.INFRASTRUCTURE))
 
 
 if __name__ == "__main__":

@@ -7,15 +7,20 @@ whole at any time: whoever is killed leaves the one before.
 
 from __future__ import annotations
 
+import gzip
 import io
 import os
-import shutil
 import tarfile
+import zlib
 from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
 
-from book import replace
+from book import replace, unwritable
 
+from bench.kernels.tables import TableError, read
+
+STATE = "device.json"
+"""What says which stages were done."""
 TABLES = "tuned"
 """Folder of tables that a search wrote, among the results."""
 
@@ -42,7 +47,7 @@ def pack(out: Path, archive: Path, known: Path) -> None:
             except FileNotFoundError:  # replaced or removed since it was listed
                 continue
             name = path.relative_to(out)
-            if out != known and _same(known / name, text):
+            if out != known and name != Path(STATE) and _same(known / name, text):
                 continue
             member = tarfile.TarInfo(name.as_posix())
             member.size, member.mtime = len(text), int(told.st_mtime)
@@ -50,46 +55,72 @@ def pack(out: Path, archive: Path, known: Path) -> None:
     replace(archive, whole.getvalue())
 
 
-def unpack(archive: Path, out: Path, tables: Path) -> list[str]:
+Contents = list[tuple[tarfile.TarInfo, bytes]]
+
+
+def contents(archive: Path) -> Contents:
+    """All that an archive of `pack` holds.
+
+    Raises ValueError where it cannot be read whole, or holds what does not belong among results.
+    """
+    try:
+        # All of it first: who reads members alone never comes to the sum behind them.
+        whole = io.BytesIO(gzip.decompress(archive.read_bytes()))
+        with tarfile.open(fileobj=whole) as given:
+            members = given.getmembers()
+            _check(archive, members)
+            found = []
+            for member in members:
+                content = given.extractfile(member)
+                assert content is not None  # a plain file, as was checked
+                found.append((member, content.read()))
+            return found
+    except (tarfile.TarError, zlib.error, OSError, EOFError) as error:
+        raise ValueError(f"{archive} cannot be read: {error}") from None
+
+
+def unpack(found: Contents, out: Path, tables: Path) -> tuple[list[str], list[str]]:
     """Put what an archive holds into a folder of results, in place of what has the same name, and
     its tables into theirs.
 
     Args:
-        archive: Of `pack`.
+        found: Of `contents`.
         out: The folder of results.
         tables: Folder of the built-in tables.
 
     Returns:
-        Names of what was written, below ``out``.
+        Names of what was written, below ``out``; why tables among them were left out of theirs.
 
     Raises:
-        ValueError: it cannot be read, or holds what does not belong into the folder.
+        InfraError: it cannot be written.
     """
-    names = []
+    refused = []
     try:
-        with tarfile.open(archive, mode="r:gz") as given:
-            members = given.getmembers()
-            _check(archive, members)
-            for member in members:
-                content = given.extractfile(member)
-                assert content is not None  # a plain file, as was checked
-                replace(out / member.name, content.read())
-                os.utime(out / member.name, (member.mtime, member.mtime))
-                names.append(member.name)
-    except (tarfile.TarError, OSError, EOFError) as error:
-        raise ValueError(f"{archive} cannot be read: {error}") from None
-    for name in names:
-        place = PurePosixPath(name)
-        if place.parent == PurePosixPath(TABLES) and place.suffix == ".yaml":
-            shutil.copy(out / name, tables / place.name)
-    return names
+        for member, text in found:
+            place = out / member.name
+            replace(place, text)
+            os.utime(place, (member.mtime, member.mtime))
+            if PurePosixPath(member.name).parent == PurePosixPath(TABLES):
+                try:
+                    read(place)
+                except TableError as error:  # of other sources: no kernel would find a table then
+                    refused.append(f"{error.where} is no table of these kernels: {error}")
+                else:
+                    replace(tables / place.name, text)
+    except OSError as error:
+        raise unwritable(error, out) from None
+    return [member.name for member, _ in found], refused
 
 
 def _check(archive: Path, members: Iterable[tarfile.TarInfo]) -> None:
+    names = set[str]()
     for member in members:
         place = PurePosixPath(member.name)
         if not member.isreg() or place.is_absolute() or ".." in place.parts:
             raise ValueError(f"{archive} holds {member.name!r}: it is no archive of results")
+        names.add(member.name)
+    if STATE not in names:
+        raise ValueError(f"{archive} holds no {STATE}: it is no archive of results")
 
 
 def _same(path: Path, text: bytes) -> bool:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import os
+import tempfile
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -13,6 +16,8 @@ import msgspec
 from cases import Task
 from digests import holds
 from records import Record
+
+from bench.errors import InfraError, UsageError
 
 
 class Report(msgspec.Struct, kw_only=True):
@@ -32,7 +37,7 @@ class Report(msgspec.Struct, kw_only=True):
 
     def sort(self) -> int:
         """Set aside what no longer holds; take back what does again. How many are aside."""
-        target = str(self.environment["arch"])
+        target = str(self.environment.get("arch"))
         whole = {one.name: one for one in (*self.former, *self.records)}.values()
         known = [(one, holds(one, target)) for one in whole]
         self.records = [one for one, good in known if good]
@@ -79,12 +84,54 @@ class Book:
 
 def load(path: Path) -> Report | None:
     """What an earlier run left, None where there is nothing. Raises ValueError for no report."""
-    if not path.exists():
-        return None
     try:
-        return msgspec.json.decode(path.read_bytes(), type=Report)
-    except msgspec.DecodeError as error:
+        found = msgspec.json.decode(path.read_bytes(), type=Report)
+    except FileNotFoundError:
+        return None
+    except (OSError, msgspec.DecodeError) as error:
         raise ValueError(f"{path} cannot be read: {error}") from None
+    if "device" not in found.environment:
+        raise ValueError(f"{path} cannot be read: it does not say of which device it is")
+    return found
+
+
+@contextlib.contextmanager
+def claimed(folder: Path) -> Iterator[None]:
+    """Hold a folder of results, which is made where there is none: two calls would write over each
+    other's, and measure beside each other.
+
+    Raises `UsageError` if another call holds it, `InfraError` if it cannot be written.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+        held = os.open(folder, os.O_RDONLY)
+    except OSError as error:
+        raise unwritable(error, folder) from None
+    try:
+        try:
+            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise UsageError(
+                f"another call measures into {folder}",
+                hint="wait until it has ended, stop it, or name another folder with --out",
+            ) from None
+        except OSError:
+            pass  # a file system without locks
+        yield
+    finally:
+        os.close(held)
+
+
+def unwritable(error: OSError, folder: Path) -> InfraError:
+    """The error for results that cannot be written."""
+    where = str(error.filename or folder)
+    return InfraError(
+        f"cannot be written: {error.strerror or error}",
+        where=where,
+        hint="make room or give the right to write there, or name another folder with --out",
+    )
 
 
 def other(before: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:

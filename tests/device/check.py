@@ -17,24 +17,27 @@ all others again. Device, driver and compilers must be the same; with ``--apart`
 that one, named after what is different, is begun or continued where they are not. ``--review``
 measures nothing: it sorts a report by the kernels as they are now, and writes it again.
 
-Exit code 1 if a kernel is wrong or failed, 2 for bad arguments, 3 without an accelerator that the
-kernels can be compiled for, 130 if interrupted: what was done is kept. A missed bound is printed,
-and is no exit code.
+Exit code 1 if a kernel is wrong or failed, 2 for bad arguments or a folder into which another call
+measures, 3 without an accelerator that the kernels can be compiled for, 4 if the device's process
+does not start or the report cannot be written, 130 if interrupted: what was done is kept. A missed
+bound is printed, and is no exit code.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import sys
 import time
+from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from book import Book, Report, beside, load, other, replace
+from book import Book, Report, beside, claimed, load, other, replace, unwritable
 from cases import Task, plan
 from checking import Checking, Terms
 from figures import FURTHER, bounded
@@ -46,7 +49,7 @@ from bench.backends.probe import Probe, discover
 from bench.backends.registry import get, match_chip
 from bench.cli.environment import versions
 from bench.configs import load_chips
-from bench.errors import HengsuanError
+from bench.errors import Exit, HengsuanError
 from bench.kernels.costs import ITEMSIZE, SPECS
 from bench.workloads.configured import use_tables
 
@@ -65,7 +68,9 @@ def main() -> None:
     try:
         sys.exit(_reviewed(arguments.review) if arguments.review else _checked(arguments))
     except (HengsuanError, ValueError) as error:
-        sys.exit(_told(str(error), 2))
+        sys.exit(_told(str(error), int(getattr(error, "exit", Exit.USAGE))))
+    except OSError as error:
+        sys.exit(_told(str(unwritable(error, arguments.review or arguments.out)), 4))
     except WorkerError as error:
         sys.exit(_told(str(error), 4))
     except KeyboardInterrupt:
@@ -80,8 +85,9 @@ def _reviewed(folder: Path) -> int:
     aside = report.sort()
     planned = plan()
     book = Book(folder, report)
-    book.close([] if report.environment.get("shapes") == "small" else planned)
-    _write(book, planned)
+    with claimed(folder):
+        book.close([] if report.environment.get("shapes") == "small" else planned)
+        _write(book, planned)
     _say(f"{len(report.records)} records hold, {aside} are of kernels that have changed since")
     return 0
 
@@ -98,8 +104,8 @@ def _checked(arguments: argparse.Namespace) -> int:
         if hello["arch"] is None:
             name = found.devices[0].name
             return _told(f"no Triton target on {name}: there is no kernel to check", 3)
-        book = _book(found, hello, arguments)
-        return _check(book, found, arguments, worker, start)
+        with _book(found, hello, arguments) as book:
+            return _check(book, found, arguments, worker, start)
     finally:
         worker.close()
 
@@ -172,8 +178,12 @@ def _worker(found: Probe, arguments: argparse.Namespace) -> Worker:
     return Worker(found.name, index, environment, arguments.seconds, rivals)
 
 
-def _book(found: Probe, hello: dict[str, Any], arguments: argparse.Namespace) -> Book:
-    """A new report, or the one that is to be continued. Raises ValueError if that does not fit."""
+@contextlib.contextmanager
+def _book(found: Probe, hello: dict[str, Any], arguments: argparse.Namespace) -> Iterator[Book]:
+    """A new report, or the one that is to be continued; nobody else writes it meanwhile.
+
+    Raises ValueError if that does not fit, and as `claimed`.
+    """
     device = found.devices[0]
     chip = match_chip(device.name, load_chips().values())
     folder = arguments.out / (chip.name if chip else "-".join(device.name.lower().split()))
@@ -186,14 +196,26 @@ def _book(found: Probe, hello: dict[str, Any], arguments: argparse.Namespace) ->
         **{key: known[key] for key in ("torch", "triton")},
         "shapes": "small" if arguments.small else "typical",
     }
-    book = _opened(folder, environment, arguments)
-    book.begin(
-        command=sys.argv[1:],
-        versions={**known, **_libraries()},
-        tables=hello["tables"],
-        processors=hello["processors"],
-    )
-    return book
+    folder = _place(folder, environment, arguments)
+    with claimed(folder):
+        book = _opened(folder, environment, arguments)
+        book.begin(
+            command=sys.argv[1:],
+            versions={**known, **_libraries()},
+            tables=hello["tables"],
+            processors=hello["processors"],
+        )
+        yield book
+
+
+def _place(folder: Path, environment: dict[str, Any], arguments: argparse.Namespace) -> Path:
+    """The folder of the report: that one, or one beside it where it was measured elsewhere."""
+    before = load(folder / "kernels.json") if arguments.resume and arguments.apart else None
+    differs = other(before.environment, environment) if before is not None else {}
+    if not differs:
+        return folder
+    _say(f"{folder} was measured elsewhere ({', '.join(differs)} differ): this goes beside it")
+    return beside(folder, differs)
 
 
 def _opened(folder: Path, environment: dict[str, Any], arguments: argparse.Namespace) -> Book:
@@ -201,10 +223,6 @@ def _opened(folder: Path, environment: dict[str, Any], arguments: argparse.Names
     if before is None:
         return Book(folder, Report(environment=environment))
     differs = other(before.environment, environment)
-    if differs and arguments.apart:
-        _say(f"{folder} was measured elsewhere ({', '.join(differs)} differ): this goes beside it")
-        arguments.apart = False
-        return _opened(beside(folder, differs), environment, arguments)
     for key, (then, now) in differs.items():
         raise ValueError(
             f"{folder / 'kernels.json'} was measured with {key} {then!r}, here it is {now!r}: "

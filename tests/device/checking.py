@@ -96,7 +96,7 @@ class Checking:
             return []  # a process that compiles alone gains nothing over the one that times
         pool = [self.terms.worker() for _ in range(count)]
         room = Room(self.terms.memory)
-        problems: list[WorkerError] = []
+        problems: list[WorkerError | OSError] = []
         crowded: list[Task] = []
 
         def serve(worker: Worker) -> None:
@@ -113,7 +113,7 @@ class Checking:
                         room.give(taken)
             except queue.Empty:
                 pass
-            except WorkerError as error:
+            except (WorkerError, OSError) as error:  # no worker, or no room for the report
                 problems.append(error)
             finally:
                 worker.close()

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import msgspec
-from archive import TABLES, pack
+from archive import STATE, TABLES, pack
 from book import replace
 from report import table
 from stages import RESULTS, ROOT, Command, Later, Place, Stage, shares, state_of
@@ -200,7 +200,7 @@ class Driver:
         self._save()
 
     def _save(self) -> None:
-        path = self.place.out / "device.json"
+        path = self.place.out / STATE
         replace(path, msgspec.json.format(msgspec.json.encode(self.state), indent=1) + b"\n")
         if self.archive is not None:
             try:

@@ -115,8 +115,18 @@ def shares(stages: Sequence[Stage], left: float) -> dict[str, float]:
 def report_of(place: Place) -> Report | None:
     """The newest report of kernels on this device, None without one."""
     paths = sorted(place.reference.glob("*/kernels.json"), key=lambda one: -one.stat().st_mtime)
-    known = (load(path) for path in paths)
-    return next((one for one in known if one and one.environment["device"] == place.device), None)
+    return next(
+        (one for one in map(_readable, paths) if one and one.environment["device"] == place.device),
+        None,
+    )
+
+
+def _readable(path: Path) -> Report | None:
+    """A report; None for what is none, of which the check of kernels speaks if it is its own."""
+    try:
+        return load(path)
+    except ValueError:
+        return None
 
 
 def _kernels(*words: str) -> Commands:

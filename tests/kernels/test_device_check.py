@@ -96,7 +96,7 @@ def check(tmp_path_factory):
         said = meanwhile(process) if meanwhile else ""
         said += process.communicate()[0]
         path = folder / "acme-one" / "kernels.json"
-        report = json.loads(path.read_text()) if path.exists() else None
+        report = json.loads(path.read_text()) if path.is_file() else None
         return process.returncode, said, report, path
 
     return run
@@ -254,6 +254,25 @@ def test_resume_refuses_another_environment_or_goes_beside(check, measured):
     path.write_text(json.dumps(before))
 
 
+def test_a_folder_that_cannot_be_had_is_said_before_anything_is_measured(check, measured):
+    sys.path.insert(0, str(CHECK.parent))
+    from book import claimed
+
+    _, _, before, path = measured
+    words = ("--only", "softmax", "--no-time", "--resume")
+    with claimed(path.parent):
+        code, output, report, _ = check("right", *words)
+    assert (code, report) == (2, before)
+    assert f"another call measures into {path.parent}" in output
+    path.parents[2].joinpath("full").mkdir()
+    path.parents[2].joinpath("full", "acme-one").write_text("")
+    code, output, *_ = check("full", *words[:-1])
+    assert code == 4
+    assert "acme-one: cannot be written" in output
+    assert "Traceback" not in output
+    assert "tasks to do" not in output
+
+
 def _workers(process):
     """The processes that it started to work."""
     found = []
@@ -364,8 +383,8 @@ def test_a_check_that_is_killed_leaves_no_worker(check):
 def test_what_is_undecided_is_timed_until_it_is_decided_or_long_enough():
     sys.path.insert(0, str(CHECK.parent))
     import torch
-    from machine import Machine
     from interleaving import interleaved
+    from machine import Machine
     from rivals import Prepared
 
     from bench.backends.registry import get

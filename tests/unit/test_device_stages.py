@@ -1,6 +1,7 @@
 """Stages on a device: real processes that share a budget, are told to end, and are gone on with."""
 
 import json
+import random
 import shutil
 import signal
 import subprocess
@@ -15,6 +16,8 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parents[1] / "device"))
 
 import archive
+import book
+import stages
 
 from bench.host import process_tree
 
@@ -177,7 +180,8 @@ def test_who_is_killed_leaves_nothing_running_and_is_gone_on_with(drive, tmp_pat
         time.sleep(0.05)
     # What comes back of it, to a machine that has nothing of it yet.
     elsewhere = tmp_path.parent / "elsewhere"
-    names = archive.unpack(tmp_path.with_suffix(".tar.gz"), elsewhere, elsewhere)
+    kept = archive.contents(tmp_path.with_suffix(".tar.gz"))
+    names, _ = archive.unpack(kept, elsewhere, elsewhere)
     assert "device.json" in names
     known = json.loads((elsewhere / "device.json").read_text())["stages"]
     assert known["long"] == {
@@ -196,16 +200,29 @@ def test_an_archive_holds_what_is_new_and_nothing_else(tmp_path):
     (out / "a-run" / "deep" / "rows").write_bytes(bytes(range(256)) * 1000)
     (out / "a-run" / "rows.part").write_text("half of it")
     (out / "tuned").mkdir()
-    (out / "tuned" / "sm_90.yaml").write_text("gemm: []")
+    table = "swiglu:\n  - config: {block: 1024}\n"
+    (out / "tuned" / "sm_90.yaml").write_text(table)
+    # Of sources that know more: in its place nothing would find a table any more.
+    (out / "tuned" / "sm_80.yaml").write_text(
+        table.replace("- config", "- min_depth: 3\n    config")
+    )
+    for folder in (known, out):
+        (folder / "device.json").write_text("the same")
     tables.mkdir()
     file = tmp_path / "all.tar.gz"
     archive.pack(out, file, known)
-    assert archive.unpack(file, known, tables) == [
-        "a-run/deep/rows", "reference/acme/kernels.json", "tuned/sm_90.yaml",
+    names, refused = archive.unpack(archive.contents(file), known, tables)
+    assert names == [
+        "a-run/deep/rows", "device.json", "reference/acme/kernels.json",
+        "tuned/sm_80.yaml", "tuned/sm_90.yaml",
     ]  # fmt: skip
+    (why,) = refused
+    assert "sm_80.yaml is no table of these kernels" in why
+    assert "unknown key 'min_depth'" in why
+    assert [path.name for path in tables.iterdir()] == ["sm_90.yaml"]
     assert (known / "a-run" / "deep" / "rows").read_bytes() == bytes(range(256)) * 1000
     assert (known / "reference" / "acme" / "kernels.json").read_text() == "out"
-    assert (tables / "sm_90.yaml").read_text() == "gemm: []"
+    assert (tables / "sm_90.yaml").read_text() == table
 
 
 def test_what_is_no_archive_of_results_is_refused(tmp_path):
@@ -220,7 +237,11 @@ def test_what_is_no_archive_of_results_is_refused(tmp_path):
         with tarfile.open(file, "w:gz") as made:
             made.addfile(member)
         with pytest.raises(ValueError, match="no archive of results"):
-            archive.unpack(file, out, out)
+            archive.contents(file)
+    with tarfile.open(file, "w:gz") as made:
+        made.addfile(tarfile.TarInfo("tuned/generic.yaml"))
+    with pytest.raises(ValueError, match=r"holds no device.json: it is no archive of results"):
+        archive.contents(file)
     file.write_bytes(file.read_bytes()[:40])
     words = [sys.executable, DEVICE / "all.py", "--take", file, "--out", out]
     done = subprocess.run(words, capture_output=True, text=True)
@@ -228,6 +249,61 @@ def test_what_is_no_archive_of_results_is_refused(tmp_path):
     assert "cannot be read" in done.stderr
     assert "Traceback" not in done.stderr
     assert not out.exists()
+
+
+def test_an_archive_that_is_damaged_is_refused(tmp_path):
+    there, file = tmp_path / "there", tmp_path / "all.tar.gz"
+    there.mkdir()
+    for name in ("device.json", "rows"):
+        (there / name).write_bytes(random.Random(1).randbytes(4000))
+    archive.pack(there, file, tmp_path)
+    whole = file.read_bytes()
+    damaged = [whole[:end] for end in range(0, len(whole), 500)]
+    damaged += [whole[:at] + b"\xff" * 8 + whole[at + 8 :] for at in range(10, len(whole), 500)]
+    for one in damaged:
+        file.write_bytes(one)
+        with pytest.raises(ValueError, match="cannot be read"):
+            archive.contents(file)
+
+
+def test_results_that_cannot_be_written_are_said_to_be(tmp_path):
+    file = tmp_path / "file"
+    file.write_text("")
+    device = tmp_path / "there" / "device.json"
+    device.parent.mkdir()
+    device.write_text("{}")
+    taken = tmp_path / "all.tar.gz"
+    archive.pack(device.parent, taken, tmp_path)
+    for words in (["all.py", "--take", taken, "--out"], ["check.py", "--review"]):
+        done = subprocess.run(
+            [sys.executable, DEVICE / words[0], *words[1:], file], capture_output=True, text=True
+        )
+        assert done.returncode in (2, 4), done.stderr
+        assert f"{file}" in done.stderr
+        assert "cannot be" in done.stderr
+        assert "Traceback" not in done.stderr
+
+
+def test_two_calls_do_not_write_into_one_folder(tmp_path):
+    shutil.copytree(DEVICE.parents[1] / "results" / "reference" / "h200-sxm", tmp_path / "one")
+    words = [sys.executable, DEVICE / "check.py", "--review", tmp_path / "one"]
+    with book.claimed(tmp_path / "one"):
+        done = subprocess.run(words, capture_output=True, text=True)
+        assert done.returncode == 2
+        assert f"another call measures into {tmp_path / 'one'}" in done.stderr
+    done = subprocess.run(words, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_report_of_another_device_that_is_damaged_stops_no_stage(tmp_path):
+    for name, text in (("other", "{"), ("old", '{"environment": {"device": "Acme Two"}}')):
+        (tmp_path / "reference" / name).mkdir(parents=True)
+        (tmp_path / "reference" / name / "kernels.json").write_text(text)
+    place = stages.Place(tmp_path, "Acme One", "acme", "generic")
+    assert stages.report_of(place) is None
+    shutil.copytree(DEVICE.parents[1] / "results/reference/h200-sxm", tmp_path / "reference/mine")
+    place.device = "NVIDIA H200"
+    assert stages.report_of(place).environment["device"] == place.device
 
 
 def test_what_comes_back_is_reviewed_and_named(tmp_path):
