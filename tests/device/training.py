@@ -9,8 +9,8 @@ each row says when it was measured; ``--alone`` leaves them out. What is compare
 one run, the newest that has both. Device, driver and compilers must be the same, else ``--apart``
 writes beside that folder. A case of the suite without a value says why.
 
-Exit code 2 for bad arguments or what is not of an accelerator, 3 if none of the bounds is in it. A
-missed bound is printed, and is no exit code.
+Exit code 2 for bad arguments or what is not of an accelerator, 3 if none of the bounds is in it, 4
+if the report cannot be written. A missed bound is printed, and is no exit code.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ from typing import Any, NoReturn
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
 import msgspec
-from book import beside, other, replace
+from book import beside, other, replace, unwritable
 from report import stated, table
 
-from bench.errors import HengsuanError
+from bench.errors import Exit, HengsuanError
 from bench.results import RunReader
 from bench.units import format_value
 
@@ -92,6 +92,7 @@ class Training(msgspec.Struct, kw_only=True):
             if one.value is not None or (one.case, one.metric) not in measured
         ]
         told = {row.at for _, used in _compared(self) for row in used}
+        told |= {row.at for used in _beside(self) for row in used}
         told |= {row.at for row in self.newest()}
         self.rows = [one for one in self.rows if one.at in told]
 
@@ -110,8 +111,10 @@ def read(run: Path) -> tuple[dict[str, Any], Any, list[Row]]:
     header = reader.header
     if header.provenance != "measured":
         raise ValueError(f"{run} is {header.provenance}: these bounds are of accelerators")
-    device = header.nodes[0].devices[0]
-    versions = header.environment["versions"]
+    device = next((one for node in header.nodes for one in node.devices), None)
+    if device is None:
+        raise ValueError(f"{run} has no device: these bounds are of accelerators")
+    versions = header.environment.get("versions", {})
     told = {
         "firmware": device.firmware,
         **{name: versions[name] for name in ("torch", "triton") if name in versions},
@@ -144,17 +147,29 @@ def lines(found: Training) -> Iterator[Line]:
     """One for each bound that the rows are of, and for each case of memory."""
     yield from (line for line, _ in _compared(found))
     newest = found.newest()
-    taken = {one.case: one for one in newest if one.metric == "peak_memory"}
+    pairs = {estimate.case: (estimate, peak) for estimate, peak in _beside(found)}
     for one in newest:
         if (one.benchmark, one.metric) != ("train", "memory_estimate") or not _estimated(one):
             continue
-        peak = taken.get(one.case)
-        if one.value is None or peak is None or peak.value is None:
+        if one.case not in pairs:
             why = one.why or "no peak was measured"
             yield f"{one.case}: memory estimated over measured", why, _bound(*MEMORY), "no figure"
             continue
-        what = f"{one.case}: memory estimated over {format_value(peak.value, 'B')}"
-        yield _line(what, *(one.value / peak.value,) * 3, *MEMORY)
+        estimate, peak = pairs[one.case]
+        what = f"{one.case}: memory estimated over {format_value(_value(peak), 'B')}"
+        yield _line(what, *(_value(estimate) / _value(peak),) * 3, *MEMORY)
+
+
+def _beside(found: Training) -> Iterator[tuple[Row, Row]]:
+    """Of every case the estimate of its memory and the peak that the same run measured, of the
+    newest that has both."""
+    peaks = {(one.case, one.at): one for one in found.get("train", "peak_memory")}
+    seen = set()
+    for one in found.get("train", "memory_estimate"):
+        peak = peaks.get((one.case, one.at))
+        if peak is not None and peak.value and one.case not in seen:
+            seen.add(one.case)
+            yield one, peak
 
 
 def _compared(found: Training) -> Iterator[tuple[Line, list[Row]]]:
@@ -226,7 +241,7 @@ def begun(folder: Path, now: Training, apart: bool) -> tuple[Path, Training]:
         return folder, now
     try:
         before = msgspec.json.decode(path.read_bytes(), type=Training)
-    except msgspec.DecodeError as error:
+    except (OSError, msgspec.DecodeError) as error:
         raise ValueError(f"{path} cannot be read ({error}): move it away, or say --alone") from None
     differs = other(
         {"device": before.device, **before.environment}, {"device": now.device, **now.environment}
@@ -286,10 +301,13 @@ def main() -> None:
     if not body:
         _refuse("none of the bounds of training is in it", 3)
     made = table(("figure", "measured", "bound", ""), body)
-    sys.stdout.write("\n".join(made) + f"\n\nwritten to {folder}\n")
-    replace(folder / "training.md", markdown(found, made).encode())
     text = msgspec.json.format(msgspec.json.encode(found), indent=1)
-    replace(folder / "training.json", text + b"\n")
+    try:
+        replace(folder / "training.json", text + b"\n")
+        replace(folder / "training.md", markdown(found, made).encode())
+    except OSError as error:
+        _refuse(str(unwritable(error, folder)), int(Exit.INFRASTRUCTURE))
+    sys.stdout.write("\n".join(made) + f"\n\nwritten to {folder}\n")
 
 
 def _merged(arguments: argparse.Namespace) -> tuple[Path, Training]:

@@ -133,6 +133,32 @@ def test_only_what_one_run_measured_is_compared(tmp_path):
     assert SECOND not in text
 
 
+def test_an_estimate_stands_beside_the_peak_of_its_own_run(tmp_path):
+    whole = run(tmp_path / "whole", estimate=95.0)
+    later = run(tmp_path / "later", estimate=300.0, lacking={4: None}, started=SECOND)
+    for words in ([whole], [later]):
+        done = judged(*words, out=tmp_path)
+    assert verdicts(done) == ["met", "met", "met"]
+    assert "0.950" in done.stdout
+    # What that is of stays, whatever else is newer.
+    kept = msgspec.json.decode((tmp_path / "acme-one" / "training.json").read_bytes())
+    assert {row["at"] for row in kept["rows"]} == {FIRST, SECOND}
+
+
+def test_the_device_of_a_run_is_the_first_that_a_node_has(tmp_path):
+    head = msgspec.structs.replace(NODE, id="h", name="h", machine="h", devices=())
+    done = judged(run(tmp_path / "run", nodes=[head, NODE]), out=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "acme-one" / "training.md").is_file()
+
+
+def test_a_report_that_cannot_be_written_is_said(tmp_path):
+    (tmp_path / "file").write_text("")
+    done = judged("--alone", run(tmp_path / "run"), out=tmp_path / "file")
+    assert (done.returncode, done.stdout) == (4, "")
+    assert "cannot be written" in done.stderr
+
+
 def test_another_environment_is_not_merged(tmp_path):
     assert judged(run(tmp_path / "first"), out=tmp_path).returncode == 0
     kept = (tmp_path / "acme-one" / "training.json").read_bytes()
