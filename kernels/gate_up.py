@@ -50,6 +50,8 @@ def gate_up(
         check_tensor(name, one, x.dtype, (k, n), x.device, inner=False)
         if one.stride() != gate.stride() or (min(one.shape) > 1 and 1 not in one.stride()):
             raise ValueError(f"{name}: got strides {one.stride()}, takes those of gate, one of 1")
+    if keep is not None and len(keep) != 2:
+        raise ValueError(f"keep: got {len(keep)} tensors, takes 2")
     for name, one in (("h", h), *zip(("keep[0]", "keep[1]"), keep or (), strict=False)):
         check_tensor(name, one, x.dtype, (m, n), x.device)
         if one.stride() != h.stride():
@@ -57,7 +59,8 @@ def gate_up(
     if m == 0 or n == 0:
         return h
     written = keep or (h, h)
-    aligned = k > 0 and describable(x, gate, up, h, *written)
+    # Of one column the stride of 1 may be that of rows, which no descriptor takes.
+    aligned = min(k, n) > 1 and describable(x, gate, up, h, *written)
     chosen = config(arch, "gate_up", NAMES[x.dtype], size=m * n, aligned=int(aligned))
     tiles = cdiv(m, chosen["block_m"]) * cdiv(n, chosen["block_n"])
     grid = (min(tiles, chosen.get("waves", tiles) * processors(x.device)),)

@@ -5,7 +5,7 @@ import importlib
 import pytest
 import torch
 
-from bench.kernels import gemm, op, ops, reference, stream, tuning
+from bench.kernels import gate_up, gemm, op, ops, reference, stream, tuning
 from bench.kernels.attention import forward as attention
 from bench.kernels.costs import SPECS
 from bench.kernels.decode_attention import decode_attention
@@ -271,6 +271,33 @@ def test_unknown_names():
         ops.Case("gemm", (1, 1), "fp32")
     with pytest.raises(ValueError, match="no configuration for gemm in fp3"):
         tuning.config("sm_90", "gemm", "fp3", size=1, rows=1, turned=0, turned_a=0, aligned=1)
+
+
+@pytest.mark.parametrize("count", [0, 1, 3])
+def test_products_that_are_kept_are_two(count):
+    x, weight = zeros(8, 4), zeros(16, 4).t()
+    keep = tuple(zeros(8, 16) for _ in range(count))
+    with recording() as launches, pytest.raises(ValueError, match=f"keep: got {count} tensors"):
+        gate_up.gate_up(x, weight, weight, zeros(8, 16), keep=keep)
+    assert not launches
+
+
+def test_of_one_column_no_descriptor_is_made():
+    """Rows that follow each other at once lie closer than the 16 bytes that descriptors take."""
+    pytest.importorskip("triton", reason="Triton is not installed")
+    half = torch.float16
+    chosen = {"block_m": 64, "block_n": 64, "block_k": 32, "group_m": 8, "tma": 1, "waves": 1}
+    for m, n, k, kernel in (
+        (16, 16, 8, "gate_up_tma_kernel"),
+        (16, 16, 1, "gate_up_kernel"),
+        (16, 1, 8, "gate_up_kernel"),
+    ):
+        x = zeros(k, m, kind=half).t() if k == 1 else zeros(m, k, kind=half)
+        h = zeros(n, m, kind=half).t() if n == 1 else zeros(m, n, kind=half)
+        gate = zeros(n, 8, kind=half)[:, :k]
+        with recording() as launches, tuning.forcing("gate_up", chosen):
+            gate_up.gate_up(x, gate.t(), gate.t(), h)
+        assert [one.kernel.fn.__name__ for one in launches] == [kernel], (m, n, k)
 
 
 def bind(impl="torch", dtype="fp32", cache=0, memory=1 << 30, shape=(33, 20, 47), **more):
