@@ -77,11 +77,11 @@ class Checking:
         """Do steps in order; ends early where the budget does. Raises `WorkerError`."""
         total = sum(len(step) for step in steps)
         for step in steps:
-            crowded = self._side_by_side(step, total)
+            crowded = self._side_by_side(step, worker, total)
             for task in (*crowded, *step.timed):
                 self._one(task, worker, total)
 
-    def _side_by_side(self, step: Step, total: int) -> list[Task]:
+    def _side_by_side(self, step: Step, worker: Worker, total: int) -> list[Task]:
         """Verify, and compile for what is timed next; tasks for which memory was too short."""
         end = now = time.monotonic()
         if not step.verified:
@@ -92,8 +92,12 @@ class Checking:
         for job in jobs:
             left.put(job)
         count = min(self.terms.jobs, len(jobs))
-        if count <= 1 and not step.verified:
-            return []  # a process that compiles alone gains nothing over the one that times
+        if (
+            count <= 1
+        ):  # who works alone is the one that times, and gains nothing by compiling ahead
+            for task in step.verified:
+                self._one(task, worker, total)
+            return []
         pool = [self.terms.worker() for _ in range(count)]
         room = Room(self.terms.memory)
         problems: list[WorkerError | OSError] = []
@@ -107,7 +111,7 @@ class Checking:
                     try:
                         if only_compiled:
                             self._compile(task, worker, end if not step.verified else None)
-                        elif self._one(task, worker, total, crowd=count > 1) is False:
+                        elif self._one(task, worker, total, crowd=True) is False:
                             crowded.append(task)
                     finally:
                         room.give(taken)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from cases import Task
-from figures import bounded, missed, rivals_of, undecided
+from figures import bounded, missed, near, rivals_of, undecided
 from promises import untried
 from records import CEILING, Record, takes_part
 
@@ -73,13 +73,13 @@ def _done(record: Record | None) -> bool:
 
 
 def _worth_it(record: Record, most: float) -> bool:
-    """Whether more calls may tell that a bound was met which now looks missed."""
+    """Whether more calls, or another place of the operands, may tell that a bound was met which now
+    looks missed."""
     return (
         record.kind == "time"
         and record.status == "right"
-        and record.spent < most
         and missed(record)
-        and undecided(record)
+        and ((undecided(record) and record.spent < most) or (near(record) and record.places == 1))
     )
 
 

@@ -17,6 +17,8 @@ import pytest
 
 pytest.importorskip("triton", reason="Triton is not installed")
 
+ALONE = ("--jobs", "1")
+"""For what several processes side by side would add nothing to but their starts."""
 CHECK = Path(__file__).parents[1] / "device" / "check.py"
 PLUGIN = '''
     """CPU tensors under Triton's interpreter."""
@@ -153,7 +155,9 @@ def test_bounds_are_printed_last_and_written(measured):
 
 
 def test_a_figure_without_a_bound_is_told(check):
-    code, output, report, path = check("decoded", "--only", "decode_attention", "--rivals", "torch")
+    code, output, report, path = check(
+        "decoded", "--only", "decode_attention", "--rivals", "torch", *ALONE
+    )
     assert code == 0, output
     assert {(one["status"], one["variant"]) for one in report["records"]} == {
         ("right", "even"), ("right", "ragged"),
@@ -186,7 +190,9 @@ def test_resume_does_what_is_left_and_what_has_changed(check, measured):
     _, _, before, path = measured
     kept, other, _ = before["records"][:2], before["records"][2], before["records"][3]
     path.write_text(json.dumps({**before, "records": [*kept, {**other, "code": "before"}]}))
-    code, output, report, _ = check("right", "--only", "softmax", "--rivals", "torch", "--resume")
+    code, output, report, _ = check(
+        "right", "--only", "softmax", "--rivals", "torch", "--resume", *ALONE
+    )
     assert code == 0, output
     assert "2 tasks to do, 4 asked for" in output
     assert "1 records are of kernels that have changed since" in output
@@ -241,7 +247,7 @@ def test_resume_refuses_another_environment_or_goes_beside(check, measured):
     _, _, before, path = measured
     environment = {**before["environment"], "triton": "3.0.0"}
     path.write_text(json.dumps({**before, "environment": environment}))
-    words = ("right", "--only", "softmax", "--no-time", "--resume")
+    words = ("right", "--only", "softmax", "--no-time", "--resume", *ALONE)
     code, output, _, _ = check(*words)
     assert code == 2
     assert "was measured with triton '3.0.0'" in output
@@ -351,7 +357,7 @@ def test_wrong_and_crashing_kernels_cost_their_own_tasks(check):
 
 
 def test_what_is_too_large_for_the_device_is_skipped_with_the_reason(check):
-    words = ("large", "--only", "softmax", "--no-time")
+    words = ("large", "--only", "softmax", "--no-time", *ALONE)
     code, output, report, path = check(*words, ACME_FAULT="memory")
     assert code == 0, output
     found = by_name(report)

@@ -138,7 +138,7 @@ def test_figures_without_any_value_come_first_then_gaps_then_what_is_open():
     assert not any(one.figure for one in second.timed)
     # As well known as it is going to be, or decided: not again.
     for left in (
-        record(task, seconds=1.005, rivals={"liger": 1.0}, half=0.01, spent=16.0),
+        record(task, seconds=1.005, rivals={"liger": 1.0}, half=0.01, spent=16.0, places=5),
         record(task, seconds=1.1, rivals={"liger": 1.0}, half=0.01),
     ):
         (first, _) = order(asked, [*known, left], most=16.0)
@@ -227,6 +227,20 @@ def test_what_is_near_its_bound_is_so_on_both_sides():
     for rival, close in ((1.02, False), (1.005, True), (0.995, True), (0.98, False)):
         others = {"torch": 2.0, "compile": 2.0, "liger": rival}
         assert near(record(task, rivals=others, half=0.0001)) is close, rival
+
+
+def test_what_missed_by_less_than_places_differ_is_timed_at_others():
+    task = timed("rmsnorm", "forward")
+    others = {"torch": 2.0, "compile": 2.0}
+
+    def again(rival, **more):
+        known = record(task, rivals={**others, "liger": rival}, half=0.0001, spent=16.0, **more)
+        return bool(order([task], [known], most=16.0))
+
+    assert again(0.995)  # as those before places were counted
+    assert not again(0.995, places=5)
+    assert not again(0.98)
+    assert not again(1.005)
 
 
 def test_an_interval_holds_what_every_place_of_the_operands_said():
