@@ -154,6 +154,14 @@ def test_many_devices_are_shown_by_node_with_the_worst_of_theirs(tmp_path):
         assert values[grid.who[row, item]] == values.min()
 
 
+def test_who_is_alone_is_compared_with_nobody(tmp_path):
+    for devices, shown in ((1, False), (2, True)):
+        (tmp_path / str(devices)).mkdir()
+        folder = simulated(tmp_path / str(devices), "quick", 1, devices, ())
+        page = run_page(Source(RunReader(folder), load_chips()))
+        assert ("nodes" in [one.id for one in page.sections]) is shown, devices
+
+
 def test_own_words_are_all_known_in_chinese(fleet):
     page = run_page(Source(RunReader(fleet), load_chips(), language="zh"))
     said = set()

@@ -41,7 +41,8 @@ TONES: dict[str, Tone] = {"accept": "good", "reject": "bad", "inconclusive": "wa
 
 
 def nodes(source: Source) -> Section | None:
-    """The section; None of a run without devices, or without a value of any."""
+    """The section; None of a run without devices, or without anything to compare: a verdict is
+    shown of one node as well."""
     table = Grid(source)
     if not table.metrics:
         return None
@@ -92,7 +93,7 @@ class Grid:
             # A re-test is of few nodes, among which most are slow: they are no fleet.
             shown = one.groups and one.case.unit != DIGEST and not number_of(one.case.stage)
             found = self._of(one.case) if shown else None
-            if found is not None:
+            if found is not None and (source.verdict is not None or self._several(found[0])):
                 self.metrics.append(one.case)
                 value.append(found[0])
                 who.append(found[1])
@@ -100,6 +101,10 @@ class Grid:
         self.value = np.array(value).reshape(shape)
         self.who = np.array(who, dtype=np.uint8).reshape(shape)
         self._compare()
+
+    def _several(self, value: Floats) -> bool:
+        """Whether two items of one kind have a value."""
+        return bool((np.bincount(self.kind[~np.isnan(value)], minlength=1) > 1).any())
 
     def _of(self, case: Case) -> tuple[Floats, npt.NDArray[np.uint8]] | None:
         """A case's values by item; None where its groups are of no item by itself."""

@@ -187,12 +187,14 @@
   async function paint(place, data, asked) {
     const Plotly = await plotly();
     const known = colours();
-    const axis = { gridcolor: known.$grid, zerolinecolor: known.$line, linecolor: known.$line, automargin: true };
+    // Places are shares of the plot's height: below what is written at its axis, however low it is.
+    const below = -75 / Math.max(100, (asked.height || place.clientHeight || 450) - 70);
+    const axis = { gridcolor: known.$grid, zerolinecolor: known.$line, linecolor: known.$line, automargin: true, title: { standoff: 8 } };
     const usual = {
       paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)", autosize: true,
       font: { color: known.$ink, family: getComputedStyle(document.body).fontFamily, size: 12 },
       margin: { l: 60, r: 20, t: 20, b: 50 }, hoverlabel: { namelength: -1 }, hovermode: "closest",
-      colorway: [0, 1, 2, 3, 4, 5, 6, 7].map((n) => known["$s" + n]), legend: { orientation: "h", y: -0.18, font: { size: 11 } },
+      colorway: [0, 1, 2, 3, 4, 5, 6, 7].map((n) => known["$s" + n]), legend: { orientation: "h", y: below, font: { size: 11 } },
       xaxis: axis, yaxis: axis,
     };
     for (const key of Object.keys(asked)) if (/^[xy]axis\d+$/.test(key)) usual[key] = axis;
