@@ -53,8 +53,8 @@ class Row(msgspec.Struct, kw_only=True):
     unit: str
     axes: dict[str, Any] = {}
     value: float | None = None
-    low: float = 0.0
-    high: float = 0.0
+    low: float | None = None
+    high: float | None = None
     n: int = 0
     at: str = ""
     expected: float | None = None
@@ -188,7 +188,8 @@ def _compared(found: Training) -> Iterator[tuple[Line, list[Row]]]:
         other_ = than.get((_alike(one), one.at))
         if other_ is not None and one.case not in seen:
             seen.add(one.case)
-            spread = _value(one) / _value(other_), one.low / other_.high, one.high / other_.low
+            (middle, low, high), (than_, least, most) = _spread(one), _spread(other_)
+            spread = middle / than_, low / most, high / least
             what = f"{one.case}: tokens a second over torch.compile"
             yield _line(what, *spread, FASTER, None), [one, other_]
     seen = set()
@@ -200,13 +201,19 @@ def _compared(found: Training) -> Iterator[tuple[Line, list[Row]]]:
             factor = ceiling.expected / reached
             what = f"{one.case}: FLOPs a second over those of the fastest product, "
             what += format_value(reached, "FLOP/s")
-            spread = factor * _value(one), factor * one.low, factor * one.high
-            yield _line(what, *spread, SHARE, None), [one, ceiling]
+            share, low, high = (factor * each for each in _spread(one))
+            yield _line(what, share, low, high, SHARE, None), [one, ceiling]
 
 
 def _value(row: Row) -> float:
     assert row.value is not None
     return row.value
+
+
+def _spread(row: Row) -> tuple[float, float, float]:
+    """A value and its interval; of too few samples for one, the value alone."""
+    value = _value(row)
+    return value, value if row.low is None else row.low, value if row.high is None else row.high
 
 
 def _alike(row: Row) -> str:

@@ -1,5 +1,6 @@
 """What a run of the suite ``slices`` comes to: read off its rows, and only off an accelerator's."""
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -21,7 +22,13 @@ NODE = Node(
 
 
 def run(
-    folder, speed=110.0, estimate=95.0, lacking=(), started="2026-01-01T00:00:00+00:00", **changes
+    folder,
+    speed=110.0,
+    estimate=95.0,
+    lacking=(),
+    started="2026-01-01T00:00:00+00:00",
+    interval=True,
+    **changes,
 ):
     """A folder with a matrix product, steps in two ways and the memory of one; cases that are
     ``lacking`` have a reason in place of a value, or no row where that is None."""
@@ -45,7 +52,7 @@ def run(
     folder.mkdir()
     (folder / "run.json").write_bytes(msgspec.json.encode(whole))
     rows = [
-        [n, 0, 0, 0.0, v, v, v, 1, "ok", -1, "measured", ""]
+        [n, 0, 0, 0.0, v, *(2 * [v if interval else None]), 1, "ok", -1, "measured", ""]
         if n not in lacking
         else [n, 0, 0, 0.0, None, None, None, 0, "skipped", -1, "measured", lacking[n]]
         for n, (_, v) in enumerate(made)
@@ -157,6 +164,16 @@ def test_a_report_that_cannot_be_written_is_said(tmp_path):
     done = judged("--alone", run(tmp_path / "run"), out=tmp_path / "file")
     assert (done.returncode, done.stdout) == (4, "")
     assert "cannot be written" in done.stderr
+
+
+def test_values_of_few_samples_have_no_interval_and_are_read_again(tmp_path):
+    first = run(tmp_path / "first", interval=False)
+    assert "1.100 " in judged(first, out=tmp_path).stdout
+    kept = json.loads((tmp_path / "acme-one" / "training.json").read_text())
+    assert kept["rows"][0]["low"] is None
+    done = judged(run(tmp_path / "second", speed=120.0, started=SECOND), out=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "1.200 " in done.stdout
 
 
 def test_another_environment_is_not_merged(tmp_path):
