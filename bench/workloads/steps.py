@@ -10,8 +10,8 @@ import numpy as np
 from ..kernels.model_costs import (
     ModelShape,
     flops_per_token,
-    forward_flops_of_layers,
     palm_flops_per_token,
+    recomputed_flops,
 )
 from ..records import Measure
 from .base import Bytes, Facts, Metric
@@ -115,7 +115,7 @@ class Steps(Modelled):
             "ratio",
             "higher",
             about="hardware FLOPs utilisation: as mfu, with what the backward pass computes again",
-            formula="mfu × (F + FLOPs of the layers computed again) / F",
+            formula="mfu × (F + FLOPs that are computed again) / F",
             source="Chowdhery et al., 2022; Korthikanti et al., 2022",
             absent=_NO_PEAK,
         ),
@@ -196,11 +196,19 @@ class Steps(Modelled):
         """FLOPs of a token with those that are computed again; None where those are not known.
 
         Selective recompute keeps the products of PyTorch's own operations; others it may not know.
+        Full recompute stops before a dense layer's last product, where that tells what it keeps
+        before it computes, as PyTorch's does, or a compiler sees that nobody needs it;
+        `bench.kernels.fp8_linear` tells it behind. Of a vendor's nobody knows.
         """
-        if self.recompute == "selective" and self.ops not in ("torch", "compile"):
+        flops = flops_per_token(self.shape)
+        if self.recompute == "none":
+            return flops
+        if self.recompute == "selective":
+            return flops if self.ops in ("torch", "compile") else None
+        if self.ops == "vendor" and not self.shape.experts:
             return None
-        again = forward_flops_of_layers(self.shape) if self.recompute == "full" else 0.0
-        return flops_per_token(self.shape) + again
+        last = self.dtype == "fp8" and self.ops != "compile"
+        return flops + recomputed_flops(self.shape, last=last)
 
     def derived(self, seconds: Any, facts: Facts, beside: Mapping[str, float]) -> Iterator[Metric]:
         """Tokens and times of a step; against the datasheet's peak, if there is one."""
