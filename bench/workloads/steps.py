@@ -16,7 +16,7 @@ from ..kernels.model_costs import (
 from ..records import Measure
 from .base import Bytes, Facts, Metric
 from .collectives import Collectives
-from .modelled import Modelled
+from .modelled import NO_PEAK, Modelled
 
 CURVE = (1, 4, 12)
 """Steps, from the seeded weights on, whose losses are told, as far as a run comes."""
@@ -32,7 +32,6 @@ TIMES = (
         formula="step_p95 / step_p50",
     ),
 )
-_NO_PEAK = "the chip's peak in this dtype is unknown"
 UTILISATION = (
     Measure(
         "mfu",
@@ -42,7 +41,7 @@ UTILISATION = (
         formula="token/s × F / (peak × ranks); F = 3 · (2 · weights that a token meets "
         "+ 2 · T · heads · head_dim · layers)",
         source="counted as Megatron-LM's num_floating_point_operations",
-        absent=_NO_PEAK,
+        absent=NO_PEAK,
     ),
     Measure(
         "mfu_palm",
@@ -51,7 +50,7 @@ UTILISATION = (
         about="model FLOPs utilisation by the convention of PaLM, in which attention is not halved",
         formula="token/s × (6N + 12LHQT) / (peak × ranks)",
         source="Chowdhery et al., PaLM, 2022, appendix B",
-        absent=_NO_PEAK,
+        absent=NO_PEAK,
     ),
 )
 """Shares of the datasheet's peak; ranks, T tokens a sequence, N, L, H, Q as in PaLM."""
@@ -117,7 +116,7 @@ class Steps(Modelled):
             about="hardware FLOPs utilisation: as mfu, with what the backward pass computes again",
             formula="mfu × (F + FLOPs that are computed again) / F",
             source="Chowdhery et al., 2022; Korthikanti et al., 2022",
-            absent=_NO_PEAK,
+            absent=NO_PEAK,
         ),
         Measure(
             "energy_per_token",
