@@ -72,10 +72,17 @@ def flops_per_token(shape: ModelShape) -> float:
     return 3 * (2 * matrix_parameters(shape, active=True) + attention)
 
 
-def forward_flops_of_layers(shape: ModelShape) -> float:
-    """FLOPs of one token's way through all layers, without the head, counted as in
-    `flops_per_token`: what full recompute adds to a step (Korthikanti et al., 2022)."""
+def recomputed_flops(shape: ModelShape, *, last: bool) -> float:
+    """FLOPs of one token that full recompute adds to a step, counted as in `flops_per_token`: its
+    way through all layers, without the head (Korthikanti et al., 2022).
+
+    Of a dense layer's last product no gradient needs the result, and PyTorch stops as soon as it
+    has what gradients need; ``last``: it is computed all the same. A mixture weighs its results,
+    whose gradient needs them.
+    """
     matrices = matrix_parameters(shape, active=True) - shape.dim * shape.vocab
+    if not last and not shape.experts:
+        matrices -= shape.layers * shape.dim * shape.ffn
     return 2 * matrices + 2 * shape.seq * shape.heads * shape.head_dim * shape.layers
 
 

@@ -71,12 +71,18 @@ def without_value(header: Header, summaries: Sequence[CaseSummary]) -> Iterator[
         contended = [one for one in cases if "contended" in one.statuses]
         if contended and not any("ok" in one.statuses for one in cases):
             why = contended[0].reasons.get("contended") or STATUS_MEANING["contended"]
-            text = f"no value of any of its cases counts, all were contended: {why}"
+            what = "all" if len(contended) == len(_tried(cases)) else "those that have any"
+            text = f"no value of any of its cases counts, {what} were contended: {why}"
             yield Finding(kind="undecided", name=name, text=text)
     judged = any("ok" in one.statuses or "contended" in one.statuses for one in summaries)
     if header.state == "complete" and not judged:
         why = f": {lacking(summaries[0])}" if summaries else ""
         yield Finding(kind="undecided", name=header.id, text=f"no value counts{why}")
+
+
+def _tried(cases: Sequence[CaseSummary]) -> list[CaseSummary]:
+    """Cases without those of which every row says that it cannot be measured here."""
+    return [one for one in cases if set(one.statuses) != {"skipped"}]
 
 
 def judgement(findings: Sequence[Finding]) -> Exit:

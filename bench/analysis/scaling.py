@@ -15,7 +15,9 @@ what the ranks' own times say into
 - ``communication``: the rest, t - longest compute - bubble, the exposed part of what they exchange;
 
 each less what the base has of it (for strong scaling its part of that, n₀/n), over t. These add up
-to the loss. Of a pipeline the bubble of its schedule (`Layout.bubble`) stands beside it.
+to the loss. Of a pipeline the bubble of its schedule (`Layout.bubble`) stands beside it. A size
+that was to be measured and has no value is told with the reason: without the smallest, all refer to
+another base.
 
 The lines, fitted with `relative_fit` and drawn to larger groups with the interval in which 95 of
 100 further measurements would lie (Student's, of the coefficients and of the residual):
@@ -40,7 +42,7 @@ from ..records import PROVENANCES, STATUSES, Case, Header, Provenance
 from ..results import Columns
 from ..stats import student_quantile
 from .relative import relative_fit
-from .summary import group_medians, rows_by_case
+from .summary import group_medians, lacking, rows_by_case, summarize
 
 Floats = npt.NDArray[np.float64]
 SIZES = 3
@@ -85,6 +87,7 @@ class Scaling(msgspec.Struct, kw_only=True, frozen=True):
     ``growing`` are the line's coefficients in seconds: s and p, or a and b; ``residual`` the
     relative standard deviation of steps about it. Without a line, ``problem`` says why.
     ``bubble`` is the share of a step in which a pipeline's ranks have nothing to do, at least.
+    ``lacking`` says of each size without a value why it has none.
     """
 
     name: str
@@ -99,6 +102,7 @@ class Scaling(msgspec.Struct, kw_only=True, frozen=True):
     residual: float | None = None
     further: list[Further] = []
     problem: str = ""
+    lacking: dict[int, str] = {}
 
 
 def scaling(header: Header, columns: Columns, beyond: Sequence[int] = ()) -> list[Scaling]:
@@ -112,27 +116,52 @@ def scaling(header: Header, columns: Columns, beyond: Sequence[int] = ()) -> lis
     good = columns.status == STATUSES.index("ok")
     found: dict[tuple[Any, ...], dict[int, dict[str, Floats]]] = {}
     first: dict[tuple[Any, ...], Case] = {}
-    for case in header.cases:
-        spec = header.schedules[case.schedule]
-        if case.benchmark != "train" or spec.kind != "growing":
-            continue
-        mine = rows[case.id]
+    for case in _growing(header):
+        spec, mine = header.schedules[case.schedule], rows[case.id]
         for index in np.unique(columns.provenance[mine[good[mine]]]).tolist():
             _, medians = group_medians(columns, mine[columns.provenance[mine] == index])
-            said = {k: v for k, v in spec.arguments.items() if k != "devices"}
-            key = (
-                case.stage,
-                msgspec.json.encode([case.axes, said], order="deterministic"),
-                PROVENANCES[index],
-            )
+            key = (*_family(header, case), PROVENANCES[index])
             first.setdefault(key, case)
             sizes = found.setdefault(key, {})
             sizes.setdefault(spec.arguments["devices"], {})[case.metric] = medians
+    without: dict[tuple[Any, ...], dict[int, str]] = {}
+    for case, why in valueless(header, columns):
+        devices = header.schedules[case.schedule].arguments["devices"]
+        without.setdefault(_family(header, case), {})[devices] = why
     return [
-        _scaling(first[key], key[2], sizes, beyond)
+        msgspec.structs.replace(
+            _scaling(first[key], key[-1], sizes, beyond), lacking=without.get(key[:-1], {})
+        )
         for key, sizes in found.items()
         if any("step_p50" in one for one in sizes.values())
     ]
+
+
+def valueless(header: Header, columns: Columns) -> list[tuple[Case, str]]:
+    """The steps of growing groups that have no value, each with the reason."""
+    wanted = {case.id for case in _growing(header) if case.metric == "step_p50"}
+    if not wanted:
+        return []
+    return [
+        (one.case, lacking(one))
+        for one in summarize(header, columns)
+        if one.case.id in wanted and one.median is None
+    ]
+
+
+def _growing(header: Header) -> list[Case]:
+    return [
+        case
+        for case in header.cases
+        if case.benchmark == "train" and header.schedules[case.schedule].kind == "growing"
+    ]
+
+
+def _family(header: Header, case: Case) -> tuple[Any, ...]:
+    """What the sizes of one model and layout have in common."""
+    spec = header.schedules[case.schedule]
+    said = {k: v for k, v in spec.arguments.items() if k != "devices"}
+    return case.stage, msgspec.json.encode([case.axes, said], order="deterministic")
 
 
 def _scaling(

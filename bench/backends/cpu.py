@@ -8,6 +8,7 @@ carry the same lane and are measured one after the other.
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import os
 import re
 from pathlib import Path
@@ -85,9 +86,13 @@ class Cpu(TorchBackend):
         """Peak resident set of this process (``VmHWM``): torch.cpu keeps no statistics.
 
         A reset needs the kernel's leave (``/proc/self/clear_refs``); without it the peak is that
-        of the whole process, so give each measurement that matters a fresh one.
+        of the whole process, so give each measurement that matters a fresh one. What earlier work
+        freed goes back to the system first: filled again in silence, it would hide what is
+        allocated.
         """
         if reset:
+            with contextlib.suppress(OSError, AttributeError):  # not every C library has it
+                ctypes.CDLL(None).malloc_trim(0)
             with contextlib.suppress(OSError):
                 Path("/proc/self/clear_refs").write_text("5")
         found = re.search(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text())

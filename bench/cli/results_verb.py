@@ -146,12 +146,18 @@ def scaling(run: str, out: Path, as_json: bool, beyond: tuple[int, ...]) -> int:
     """Show how training scales over growing groups, and where it loses."""
 
     from ..analysis.scaling import scaling as analysed
-    from ..report.scaling import print_scaling
+    from ..analysis.scaling import valueless
+    from ..report.scaling import print_scaling, without
     from ..results import RunReader
     from ..runs import find_run
 
     reader = RunReader(find_run(run, out))
-    found = analysed(reader.header, reader.columns(), beyond)
+    header, columns = reader.header, reader.columns()
+    found = analysed(header, columns, beyond)
+    if not found:
+        for case, why in valueless(header, columns):
+            devices = header.schedules[case.schedule].arguments["devices"]
+            tell(f"{case.short()}: {without(devices, why)}")
     return _analysis(
         reader,
         {"scaling": found},

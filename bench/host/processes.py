@@ -10,6 +10,9 @@ from pathlib import Path
 
 from .files import read
 
+_MEANS = {signal.SIGBUS: " (a mapped file became shorter or memory failed)"}
+"""What a signal says that its name does not."""
+
 
 def ended_by(code: int) -> str:
     """How a process ended, in words, by its exit code as `subprocess` has it."""
@@ -19,7 +22,7 @@ def ended_by(code: int) -> str:
         name = signal.Signals(-code).name
     except ValueError:  # the signals between the first and the last of real time have no names
         name = f"signal {-code}"
-    return f"crashed with {name}"
+    return f"crashed with {name}{_MEANS.get(-code, '')}"
 
 
 def die_with_parent() -> None:

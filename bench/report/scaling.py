@@ -44,6 +44,8 @@ def print_scaling(made: Console, found: Sequence[Scaling]) -> None:
             line(made, f"by its schedule the bubble is {one.bubble:.1%} of a step")
         if any(size.slower is None for size in one.sizes):
             line(made, "where it is lost is not known: its ranks' own times are not there")
+        for devices, why in one.lacking.items():
+            line(made, without(devices, why))
         if one.problem:
             line(made, one.problem)
         if one.fixed is None or one.growing is None:
@@ -60,3 +62,8 @@ def print_scaling(made: Console, found: Sequence[Scaling]) -> None:
                 f"by the line, {far.devices} devices: {far.efficiency:.1%} "
                 f"({far.low:.1%} to {high}, 95 %)",
             )
+
+
+def without(devices: int, why: str) -> str:
+    """That a size has no value, and why."""
+    return f"without a value on {devices} device(s): {why}"

@@ -161,7 +161,12 @@ class Data(Benchmark):
         return 1
 
     def refresh(self) -> None:
-        """Choose what is read next, and have the host forget it."""
+        """Choose what is read next, and have the host forget it.
+
+        Raises `InfraError` where the file is no longer the set that it was: what is mapped beyond
+        its end kills who reads it, and tokens of another set are no damage.
+        """
+        self._same()
         count = WINDOW * self.ahead
         first = self.turn * count * self.batch
         self.turn += 1
@@ -174,6 +179,15 @@ class Data(Benchmark):
             page_cache.drop(self.tokens.path, ranges)
         self.warm.append(page_cache.resident(self.tokens.path, ranges) or 0.0)
         self.view = self.tokens.map(random=self.order == "shuffled")
+
+    def _same(self) -> None:
+        try:
+            if open_set(self.tokens.path) == self.tokens:
+                return
+            why = "it is another set now"
+        except UsageError as error:
+            why = error.message
+        raise InfraError(f"changed while it was read: {why}", where=self.tokens.path)
 
     def step(self) -> None:
         """Read the chosen batches, each to the device."""

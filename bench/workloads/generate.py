@@ -20,12 +20,15 @@ from ..timing import Timing
 from ..units import format_value
 from .base import Check, Context, Facts, Metric, Unmeasurable, benchmark
 from .lacking import lacks
-from .modelled import OnModel
+from .modelled import NO_PEAK, OnModel
 
 PROMPTS = 4
 """Different batches of prompts that the requests cycle through."""
 CHECKED = 4
 """Sequences of a batch that are computed again without a cache, at most."""
+MOST = 1 << 17
+"""Tokens that a request writes, at most: as many as models do, and few enough to reckon with
+each of them."""
 FARTHEST = 10.0
 """How far rounding may set a token behind the likeliest, in relative errors of all logits: of many
 thousand logits the worst two are each off by some five standard deviations of their errors."""
@@ -97,6 +100,7 @@ class Generate(OnModel):
             about="model FLOPs utilisation of the prefill, causal-exact",
             formula="FLOPs of the prefill / (ttft × peak)",
             source="Chowdhery et al., PaLM, 2022, appendix B, with the causal mask",
+            absent=NO_PEAK,
         ),
         Measure(
             "mbu",
@@ -105,8 +109,15 @@ class Generate(OnModel):
             about="model bandwidth utilisation of decoding",
             formula="least bytes of weights and cache / (seconds × the datasheet's bandwidth)",
             source="Agarwal et al., LLM Inference Performance Engineering, 2023",
+            absent="the chip's memory bandwidth is unknown",
         ),
-        Measure("peak_memory", "B", "lower", about="most memory that was allocated on the device"),
+        Measure(
+            "peak_memory",
+            "B",
+            "lower",
+            about="most memory that was allocated on the device",
+            absent="the allocator keeps no peak",
+        ),
     )
     per_sample = True
     fitting = {**OnModel.fitting, "context": (2048, 64)}
@@ -134,6 +145,8 @@ class Generate(OnModel):
             if getattr(self, axis) < least:
                 given = getattr(self, axis)
                 raise UsageError(f"generate: {axis} must be at least {least}, not {given}{why}")
+        if self.output > MOST:
+            raise UsageError(f"generate: output must be at most {MOST}, not {self.output}")
 
     @property
     def capacity(self) -> int:

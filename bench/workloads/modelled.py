@@ -13,6 +13,8 @@ from .runner import all_or_none
 
 MOST = 1 << 31
 """Sequences of a batch, at most: far more than any group holds, and few enough to reckon with."""
+NO_PEAK = "the chip's peak in this dtype is unknown"
+"""Why there is no share of it."""
 
 
 class OnModel(Benchmark):

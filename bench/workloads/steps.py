@@ -10,13 +10,13 @@ import numpy as np
 from ..kernels.model_costs import (
     ModelShape,
     flops_per_token,
-    forward_flops_of_layers,
     palm_flops_per_token,
+    recomputed_flops,
 )
 from ..records import Measure
 from .base import Bytes, Facts, Metric
 from .collectives import Collectives
-from .modelled import Modelled
+from .modelled import NO_PEAK, Modelled
 
 CURVE = (1, 4, 12)
 """Steps, from the seeded weights on, whose losses are told, as far as a run comes."""
@@ -32,7 +32,6 @@ TIMES = (
         formula="step_p95 / step_p50",
     ),
 )
-_NO_PEAK = "the chip's peak in this dtype is unknown"
 UTILISATION = (
     Measure(
         "mfu",
@@ -42,7 +41,7 @@ UTILISATION = (
         formula="token/s × F / (peak × ranks); F = 3 · (2 · weights that a token meets "
         "+ 2 · T · heads · head_dim · layers)",
         source="counted as Megatron-LM's num_floating_point_operations",
-        absent=_NO_PEAK,
+        absent=NO_PEAK,
     ),
     Measure(
         "mfu_palm",
@@ -51,7 +50,7 @@ UTILISATION = (
         about="model FLOPs utilisation by the convention of PaLM, in which attention is not halved",
         formula="token/s × (6N + 12LHQT) / (peak × ranks)",
         source="Chowdhery et al., PaLM, 2022, appendix B",
-        absent=_NO_PEAK,
+        absent=NO_PEAK,
     ),
 )
 """Shares of the datasheet's peak; ranks, T tokens a sequence, N, L, H, Q as in PaLM."""
@@ -115,9 +114,9 @@ class Steps(Modelled):
             "ratio",
             "higher",
             about="hardware FLOPs utilisation: as mfu, with what the backward pass computes again",
-            formula="mfu × (F + FLOPs of the layers computed again) / F",
+            formula="mfu × (F + FLOPs that are computed again) / F",
             source="Chowdhery et al., 2022; Korthikanti et al., 2022",
-            absent=_NO_PEAK,
+            absent=NO_PEAK,
         ),
         Measure(
             "energy_per_token",
@@ -196,11 +195,19 @@ class Steps(Modelled):
         """FLOPs of a token with those that are computed again; None where those are not known.
 
         Selective recompute keeps the products of PyTorch's own operations; others it may not know.
+        Full recompute stops before a dense layer's last product, where that tells what it keeps
+        before it computes, as PyTorch's does, or a compiler sees that nobody needs it;
+        `bench.kernels.fp8_linear` tells it behind. Of a vendor's nobody knows.
         """
-        if self.recompute == "selective" and self.ops not in ("torch", "compile"):
+        flops = flops_per_token(self.shape)
+        if self.recompute == "none":
+            return flops
+        if self.recompute == "selective":
+            return flops if self.ops in ("torch", "compile") else None
+        if self.ops == "vendor" and not self.shape.experts:
             return None
-        again = forward_flops_of_layers(self.shape) if self.recompute == "full" else 0.0
-        return flops_per_token(self.shape) + again
+        last = self.dtype == "fp8" and self.ops != "compile"
+        return flops + recomputed_flops(self.shape, last=last)
 
     def derived(self, seconds: Any, facts: Facts, beside: Mapping[str, float]) -> Iterator[Metric]:
         """Tokens and times of a step; against the datasheet's peak, if there is one."""

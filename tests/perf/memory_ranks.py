@@ -35,7 +35,6 @@ def _growth(case, ranks):
 
 
 def _rank(rank, shape, layout, ranks, batch, dtype, again, folder):
-    import ctypes
     from dataclasses import replace
 
     import torch
@@ -52,7 +51,6 @@ def _rank(rank, shape, layout, ranks, batch, dtype, again, folder):
     how = (layout.over(ranks), rank, device, batch, getattr(torch, _TYPES[dtype]), again)
     _train(small, *how)
     gc.collect()
-    ctypes.CDLL(None).malloc_trim(0)
     dist.barrier()
     before = backend.memory_peak(device, reset=True)
     _train(shape, *how)

@@ -26,6 +26,22 @@ def test_cpu_devices_cover_the_usable_cores_once():
         assert abs(len(devices[0].facts["cpus"]) - len(devices[1].facts["cpus"])) <= 1
 
 
+def test_memory_that_earlier_work_freed_hides_no_peak():
+    torch = pytest.importorskip("torch")
+
+    def blocks(count):  # too small to be mapped one by one, and to go back when they are freed
+        return [torch.ones(25_000) for _ in range(count)]
+
+    backend, device = Cpu(), torch.device("cpu")
+    earlier = blocks(800)
+    kept = earlier[::100]  # what lies between them cannot shrink the heap
+    del earlier
+    held = backend.memory_peak(device, reset=True)
+    later = blocks(400)
+    grown, taken = backend.memory_peak(device) - held, 400 * later[0].nbytes
+    assert 0.9 * taken < grown < 1.3 * taken, (grown, taken, len(kept))
+
+
 def test_a_single_core_is_one_device(monkeypatch):
     monkeypatch.setattr("bench.host.numa_nodes", lambda: {0: [3]})
     (device,) = Cpu().devices()

@@ -1,5 +1,6 @@
 """The input path of a node's ranks, from real files; what is wrong in them is found."""
 
+import os
 import sys
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent))
 from gloo_ranks import RULE, context, outcomes
 
-from bench.errors import UsageError
+from bench.errors import InfraError, UsageError
 from bench.workloads.base import make
 from bench.workloads.data import WINDOW
 from bench.workloads.runner import run
@@ -53,6 +54,33 @@ def test_ranks_of_a_node_add_up(tmp_path):
     rates = STEP / np.array(first.seconds[:count]) + STEP / np.array(second.seconds[:count])
     assert values(first)["tokens_per_second"] == pytest.approx(np.median(rates), rel=1e-3)
     assert values(first)["bandwidth"] == pytest.approx(4 * np.median(rates), rel=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [
+        (lambda path: os.truncate(path, HEADER), "has 4096 bytes, and its header says"),
+        (lambda path: path.unlink(), "No such file"),
+        (lambda path: write_set(path, 100_000, 70_000, seed=9), "it is another set now"),
+        (lambda path: write_set(path, 100_000, 70_000, seed=8), ""),
+    ],
+    ids=["cut", "removed", "replaced", "the same"],
+)
+def test_a_set_that_changes_while_it_is_read_is_named(tmp_path, change, why):
+    path = tmp_path / "set"
+    write_set(path, 100_000, 70_000, seed=8)
+    bench = make("data", {**SMALL, "path": str(path)})
+    bench.setup(context(0, 1))
+    bench.step()
+    change(path)
+    if why:
+        with pytest.raises(InfraError, match=f"changed while it was read: {why}") as caught:
+            bench.refresh()
+        assert caught.value.where == str(path)
+    else:
+        bench.refresh()
+        assert bench.check()
+    bench.teardown()
 
 
 def test_a_set_that_is_there_is_read_and_stays(tmp_path):

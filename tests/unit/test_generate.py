@@ -204,6 +204,7 @@ def test_what_does_not_fit_is_said_before_anything_is_allocated():
         ({"batch": 0}, "batch must be at least 1, not 0"),
         ({"context": 0}, "context must be at least 1, not 0"),
         ({"output": 1}, "output must be at least 2, not 1: the first token is the prefill's"),
+        ({"output": 1 << 30}, "output must be at most 131072, not 1073741824"),
         ({"page": -1}, "page must be at least 0, not -1"),
         ({"dtype": "fp8"}, "dtype"),
         ({"batch": 1 << 40}, "batch must be at most 2147483648, not 1099511627776"),

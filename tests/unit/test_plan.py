@@ -295,6 +295,14 @@ def test_a_metric_without_a_value_says_why():
     ):
         told = _told(row, metric, outcome, job)
         assert (told.status, told.reason, told.conditions) == ("skipped", why, -1)
+    written = plan(suite(entry("generate", {"model": "tiny"})), fleet(1, 1), CHIPS)
+    job = written.stages[0].blocks[0].jobs[0]
+    for metric, why in (
+        ("mfu", "the chip's peak in this dtype is unknown"),
+        ("mbu", "the chip's memory bandwidth is unknown"),
+        ("peak_memory", "the allocator keeps no peak"),
+    ):
+        assert _told(row, metric, outcome, job).reason == why
     failed = msgspec.structs.replace(row, status="invalid", reason="it throttled")
     told = _told(failed, "loss_12", outcome, job)
     assert (told.status, told.reason, told.conditions) == ("invalid", "it throttled", 3)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import subprocess
 import sys
 
 import pytest
 
 from bench.cluster.ranks import RankLost, RankProcess
 from bench.cluster.wire import LaunchSpec
+from bench.host.processes import ended_by
 
 MODULES = "Extension modules: " + ", ".join(f"vendor.part{number}" for number in range(900))
 FAULT = """Fatal Python error: Segmentation fault
@@ -63,6 +65,19 @@ def test_a_rank_that_died_before_it_had_read_all_died_all_the_same(tmp_path):
 
     with pytest.raises(RankLost, match=r"^crashed with SIGKILL"):
         asyncio.run(started())
+
+
+def test_a_mapped_file_that_became_shorter_is_said(tmp_path):
+    path = tmp_path / "file"
+    path.write_bytes(bytes(1 << 16))
+    reader = (
+        "import mmap, os, sys; file = open(sys.argv[1], 'r+b'); view = mmap.mmap(file.fileno(), 0);"
+        "os.truncate(sys.argv[1], 0); view[0]"
+    )
+    ended = subprocess.run([sys.executable, "-c", reader, str(path)])
+    said = "crashed with SIGBUS (a mapped file became shorter or memory failed)"
+    assert ended_by(ended.returncode) == said
+    assert ended_by(-9) == "crashed with SIGKILL"
 
 
 @pytest.mark.parametrize(

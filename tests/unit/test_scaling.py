@@ -1,5 +1,6 @@
 """Scaling: groups that grow, efficiency and where it is lost, lines and what lies beyond them."""
 
+import io
 import json
 import math
 import sys
@@ -8,11 +9,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from rich.console import Console
 
 sys.path.insert(0, str(Path(__file__).parent))
 from made_runs import case, columns, header
 
-from bench.analysis.scaling import scaling
+from bench.analysis.scaling import scaling, valueless
 from bench.cli.results_verb import command
 from bench.cluster.engine import execute
 from bench.cluster.simulated import SimulatedExecutor
@@ -20,6 +22,7 @@ from bench.configs import Cluster, Entry, Fault, StageConfig, Suite, load_chips
 from bench.inventory import Inventory
 from bench.kernels.layout import Layout
 from bench.records import DeviceGroup, ScheduleSpec
+from bench.report.scaling import print_scaling
 from bench.results import RunReader
 from bench.rounds import schedule_for
 
@@ -54,9 +57,9 @@ def test_groups_that_hold_each_other_are_rounds_of_their_own():
     assert rounds == [[(1, 1)], [(1, 2)], [(1, 4)]]
 
 
-def made(steps, *, strong=False, computes=None, bubbles=None, **axes):
+def made(steps, *, strong=False, computes=None, bubbles=None, contended=(), **axes):
     """A run with these steps by devices; ``computes`` has each rank's own time, ``bubbles`` what a
-    pipeline waits, by devices."""
+    pipeline waits, by devices. Sizes that were ``contended`` do not count."""
     axes = {**AXES, "batch_of": "group" if strong else "rank", **axes}
     cases, rows, schedules = [], [], []
     for devices, step in steps.items():
@@ -69,7 +72,8 @@ def made(steps, *, strong=False, computes=None, bubbles=None, **axes):
             wanted["bubble"] = [bubbles[devices]]
         for metric, values in {**wanted, "compute": (computes or {}).get(devices, [])}.items():
             by_rank = metric == "compute"
-            rows += [(len(cases), rank, value) for rank, value in enumerate(values)]
+            status = ("contended", "others work there") if devices in contended else ("ok", "")
+            rows += [(len(cases), rank, value, *status) for rank, value in enumerate(values)]
             cases.append(
                 case(
                     len(cases),
@@ -93,6 +97,22 @@ def test_what_is_lost_adds_up_and_says_where():
     assert parts == pytest.approx((0.1 / 1.25, 0.1 / 1.25, 0.05 / 1.25))
     assert sum(parts) == pytest.approx(1 - size.efficiency)
     assert one.further == [] and "1, 2 device(s) only" in one.problem
+
+
+def test_sizes_without_a_value_are_said_with_the_reason():
+    steps = {1: 1.0, 2: 1.1, 4: 1.2, 8: 1.3}
+    (whole,) = scaling(*made(steps))
+    assert whole.lacking == {}
+    (one,) = scaling(*made(steps, contended=[1, 4]))
+    assert (one.base, [size.devices for size in one.sizes]) == (2, [2, 8])
+    why = "contended: others work there"
+    assert one.lacking == {1: why, 4: why}
+    said = io.StringIO()
+    print_scaling(Console(file=said, width=120), [one])
+    assert f"without a value on 4 device(s): {why}" in said.getvalue()
+    found = made(steps, contended=steps)
+    assert scaling(*found) == []
+    assert [why for _, why in valueless(*found)] == [why] * 4
 
 
 def test_strong_scaling_refers_to_a_part_of_the_base():

@@ -111,6 +111,10 @@ def test_some_contended_values_pass_and_a_benchmark_without_any_other_does_not()
     assert (code, name) == (Exit.INCONCLUSIVE, "stream")
     said = "no value of any of its cases counts, all were contended"
     assert text == f"{said}: rank 0: others used 9%"
+    failed = [(0, 0, 8.0), (1, 0, *BUSY), (2, 0, None, "failed", "crashed with SIGKILL")]
+    _, [(_, text)] = judged(*failed)
+    said = "no value of any of its cases counts, those that have any were contended"
+    assert text == f"{said}: rank 0: others used 9%"
 
 
 @pytest.mark.parametrize(

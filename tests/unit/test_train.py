@@ -16,7 +16,7 @@ from bench.configs import load_chip
 from bench.errors import InfraError, Unmeasurable, UsageError
 from bench.kernels.fp8_linear import linear
 from bench.kernels.layout import Layout
-from bench.kernels.model_costs import ModelShape, forward_flops_of_layers
+from bench.kernels.model_costs import ModelShape, matrix_parameters, recomputed_flops
 from bench.kernels.op import NoTargetError
 from bench.kernels.reference import TOLERANCE, relative_error
 from bench.timing import Rule, Timing
@@ -227,11 +227,66 @@ def test_what_is_computed_again_counts_as_the_hardware_does_it():
     ratio = {name: one["hfu"] / one["mfu"] for name, one in found.items()}
     assert ratio["none"] == ratio["selective"] == pytest.approx(1)
     shape = make("train", {}).shape
-    layers = forward_flops_of_layers(shape)
-    head = 2 * shape.dim * shape.vocab
-    assert ratio["full"] == pytest.approx(1 + layers / (3 * (layers + head)))
-    triton = make("train", {"recompute": "selective", "ops": "triton", "dtype": "bf16"})
-    assert "hfu" not in {one.name for one in triton.reported()}
+    whole, head = recomputed_flops(shape, last=True), 2 * shape.dim * shape.vocab
+    again = whole - 2 * shape.layers * shape.dim * shape.ffn
+    assert ratio["full"] == pytest.approx(1 + again / (3 * (whole + head)))
+
+
+@pytest.mark.parametrize(
+    ("shape", "dtype"),
+    [
+        (ModelShape(64, 2, 4, 2, 96, 50, 32, head_dim=24), "fp32"),
+        (ModelShape(64, 2, 4, 2, 96, 50, 32, head_dim=16), "fp8"),
+        (ModelShape(64, 2, 4, 2, 96, 50, 32, experts=4, top_k=2), "fp32"),
+    ],
+    ids=["dense", "fp8", "mixture"],
+)
+@pytest.mark.parametrize("recompute", ["none", "selective", "full"])
+def test_hfu_has_the_products_that_a_step_computes(shape, dtype, recompute, monkeypatch):
+    from torch.utils.flop_counter import FlopCounterMode
+
+    from bench.workloads.modelled import OnModel
+    from bench.workloads.ops import choose
+    from bench.workloads.parallel.trainer import Trainer
+
+    spread = Layout(microbatches=2).over(1)
+    trainer = Trainer(
+        shape,
+        spread,
+        0,
+        torch.device("cpu"),
+        batch=2,
+        ops=choose("torch", shape, dtype, arch=None, vendor={}),
+        dtype=torch.bfloat16 if dtype == "fp8" else torch.float32,
+        again=recompute,
+    )
+    tokens = torch.randint(shape.vocab, (2, shape.seq + 1))
+    with FlopCounterMode(display=False) as counter:
+        trainer.gradients(tokens)
+    trainer.close()
+    counts = counter.get_flop_counts()["Global"]
+    # What the counter knows of attention differs from device to device: products alone.
+    products = sum(n for op, n in counts.items() if "mm" in str(op)) / tokens[:, 1:].numel()
+    monkeypatch.setattr(OnModel, "shape", shape)
+    bench = make("train", {"dtype": dtype, "recompute": recompute})
+    passes = 4 if recompute == "full" else 3
+    attention = 2 * passes * shape.seq * shape.heads * shape.head_dim * shape.layers
+    assert products == bench._hardware_flops() - attention
+    assert products >= 6 * matrix_parameters(shape, active=True)
+
+
+@pytest.mark.parametrize(
+    ("model", "axes", "known"),
+    [
+        ("tiny", {"recompute": "selective", "ops": "triton", "dtype": "bf16"}, False),
+        ("tiny", {"recompute": "full", "ops": "triton", "dtype": "bf16"}, True),
+        ("tiny", {"recompute": "full", "ops": "vendor"}, False),
+        ("tiny-moe", {"recompute": "full", "ops": "vendor"}, True),
+    ],
+)
+def test_what_nobody_knows_to_be_computed_again_has_no_hfu(model, axes, known):
+    names = {one.name for one in make("train", {"model": model, **axes}).reported()}
+    assert ("hfu" in names) == known
 
 
 def test_a_rerun_with_the_same_seed_has_the_same_losses():

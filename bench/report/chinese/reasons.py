@@ -13,6 +13,7 @@ REASONS: dict[str, str] = {
     "answers no more": "不再应答",
     "crashed": "崩溃",
     "crashed with {#}": "崩溃（{0}）",
+    "crashed with SIGBUS (a mapped file became shorter or memory failed)": "崩溃（SIGBUS：映射的文件被截短，或内存故障）",
     "exited with code {#}": "退出码 {0}",
     "was killed": "被终止",
     "was lost": "失联",

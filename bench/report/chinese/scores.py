@@ -76,6 +76,7 @@ SCORES: dict[str, str] = {
     "token/s a device, {#} device(s) over {#}": "每设备 token/s，{0} 个设备对 {1} 个",
     "{#} of {#} measurements {}: {}": "{1} 个测量值中 {0} 个{2}：{3}",
     "no value of any of its cases counts, all were contended: {}": "所有算例都受干扰，没有有效值：{0}",
+    "no value of any of its cases counts, those that have any were contended: {}": "没有有效值，有值的算例都受干扰：{0}",
     "no value counts": "没有有效值",
     "no value counts: {}": "没有有效值：{0}",
     "nothing predicts it": "没有模型可预测",

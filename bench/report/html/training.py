@@ -8,6 +8,7 @@ from ...analysis.joining import number_of
 from ...analysis.scaling import Scaling
 from ...analysis.summary import CaseSummary
 from ...units import format_value
+from ..scaling import without
 from .page import Cell, Chart, Column, Figure, Row, Section, Table, Text
 from .plots import hover
 from .source import Source
@@ -59,7 +60,11 @@ def training(source: Source) -> Section | None:
         if lost:
             says = "Shares of a step that are lost against the smallest group, by cause."
             blocks.append(Chart(lost, says, height=360, title="where it is lost"))
-        blocks += [Text([f"{one.name}: {one.problem}"]) for one in scaled if one.problem]
+        for one in scaled:
+            said = [without(devices, why) for devices, why in one.lacking.items()]
+            if one.problem:
+                said.append(one.problem)
+            blocks += [Text([f"{one.name}: {text}"]) for text in said]
         blocks.append(_further(source, scaled))
     lead = "A step by its phases, and what growing the group costs."
     return Section("training", "Training", blocks, lead=lead)
