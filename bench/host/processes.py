@@ -10,7 +10,7 @@ from pathlib import Path
 
 from .files import read
 
-_MEANS = {signal.SIGBUS: " (a mapped file became shorter or memory failed)"}
+_MEANS = {int(signal.SIGBUS): " (a mapped file became shorter or memory failed)"}
 """What a signal says that its name does not."""
 
 
