@@ -137,6 +137,7 @@ REASONS: dict[str, str] = {
     "all from a cold page cache": "全部来自冷页缓存",
     "{=} from the page cache": "{0} 来自页缓存",
     "{=} is another set on another node": "{0} 在另一节点上是另一数据集",
+    "it is another set now": "现在是另一数据集",
     "the first token is the prefill's": "首个 token 由 prefill 产生",
     "keys and values {=}": "KV 缓存 {0}",
     "a layer at work {=}": "工作中的一层 {0}",
