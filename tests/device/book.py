@@ -45,6 +45,15 @@ class Report(msgspec.Struct, kw_only=True):
         return len(self.former)
 
 
+def placeless(words: Sequence[str]) -> list[str]:
+    """A command's words without where its results went: that says where a machine keeps things."""
+    pairs = zip(("", *words), words, strict=False)
+    return [
+        word for before, word in pairs
+        if "--out" not in (before, word) and not word.startswith("--out=")
+    ]  # fmt: skip
+
+
 class Book:
     """The report on disk: whole after every record, whatever ends the run."""
 
@@ -67,6 +76,8 @@ class Book:
 
     def write(self) -> None:
         """Replace ``kernels.json`` at once."""
+        for run in self.report.runs:
+            run["command"] = placeless(run.get("command", []))
         text = msgspec.json.format(msgspec.json.encode(self.report), indent=1)
         replace(self.folder / "kernels.json", text + b"\n")
 

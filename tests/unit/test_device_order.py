@@ -258,6 +258,14 @@ def test_an_interval_holds_what_every_place_of_the_operands_said():
     assert mine.cells["liger"].low == mine.cells["liger"].high == 2.0
 
 
+def test_a_report_does_not_say_where_a_machine_keeps_it(tmp_path):
+    words = ["--resume", "--out", "/srv/somewhere", "--budget", "9"]
+    runs = [{"command": words}, {"command": ["--out=/srv/somewhere", "--bounds"]}, {}]
+    Book(tmp_path, Report(environment={"arch": ARCH}, runs=runs)).write()
+    kept = msgspec.json.decode((tmp_path / "kernels.json").read_bytes())["runs"]
+    assert [one["command"] for one in kept] == [["--resume", "--budget", "9"], ["--bounds"], []]
+
+
 def test_what_failed_is_done_again_and_last():
     asked = [one for one in plan() if one.op == "softmax" and one.kind == "verify"]
     known = [record(one) for one in asked[:3]]
