@@ -6,22 +6,23 @@ import sys
 import time
 from functools import partial
 from pathlib import Path
-from statistics import fmean, stdev
-
-import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "unit"))
 from gloo_ranks import context, several
 
-from bench.stats import student_quantile
+from bench.stats import median_interval
 from bench.timing import HostTimer, Rule
 from bench.workloads.base import make
 from bench.workloads.train import PHASES
 
-PAIRS = 60
-FEWEST, MOST = 8, 60
+PAIRS, MOST = 600, 9600
+"""Steps of either kind between two looks, and at most."""
 BOUND = 1.0
 """Per cent."""
+SURE = 0.99
+"""Confidence of the limits: they are looked at several times."""
+GATHERED = 60
+"""Pairs between two collections of garbage, outside of what is timed."""
 LAYOUTS = {
     "ddp": {},
     "ddp, 2 microbatches": {"microbatches": 2},
@@ -35,8 +36,8 @@ RULE = Rule(budget=3.0, warmup=0.3, precision=0)
 def test_train_overhead(figure):
     """The benchmark's step under its timer over a bare one of the same model, in turn.
 
-    Pieces of ``PAIRS`` steps each, in random order, until the limits of the mean of their medians'
-    ratios say on which side of the bound it is.
+    Pairs of steps, in random order, until the limits of the median of their ratios say on which
+    side of the bound it is: what else moves a machine moves both steps of a pair.
     """
     bench = make("train", {"model": "tiny"})
     bench.setup(context(0, 1))
@@ -54,29 +55,26 @@ def test_train_overhead(figure):
     def measured(turn):
         return float(timer.run(bench.step, 1, 1, None)[0])
 
-    def piece():
-        took = {bare: [], measured: []}
+    def pairs():
         for turn in range(PAIRS):
-            for side in draw.sample((bare, measured), 2):
-                took[side].append(side(turn))
-        gc.collect()
-        return float(np.log(np.median(took[measured]) / np.median(took[bare])))
+            if not turn % GATHERED:
+                gc.collect()
+            took = {side: side(turn) for side in draw.sample((bare, measured), 2)}
+            yield took[measured] / took[bare]
 
+    ratios = []
     gc.disable()
     try:
-        piece()
-        logs = [piece() for _ in range(FEWEST)]
+        list(pairs())
         while True:
-            half = student_quantile(0.025, len(logs) - 1) * stdev(logs) / len(logs) ** 0.5
-            limits = tuple(100 * np.expm1([fmean(logs) - half, fmean(logs) + half]))
-            if not limits[0] <= BOUND <= limits[1] or len(logs) == MOST:
+            ratios += pairs()
+            over, *limits = (100 * (one - 1) for one in median_interval(ratios, SURE))
+            if not limits[0] <= BOUND <= limits[1] or len(ratios) >= MOST:
                 break
-            logs.append(piece())
     finally:
         gc.enable()
         bench.teardown()
-    over = 100 * float(np.expm1(fmean(logs)))
-    figure("a training step measured, over a bare one", over, "%", high=BOUND, limits=limits)
+    figure("a training step measured, over a bare one", over, "%", high=BOUND, limits=tuple(limits))
 
 
 def _told(bench, rank, folder):
