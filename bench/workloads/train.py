@@ -244,7 +244,7 @@ class Train(Steps):
         guess = math.log(self.shape.vocab)
         if not self.turn:
             self.energy = joule(self.context)
-            begin = self._by_rank(self.start)
+            begin = self._by_rank(self.start).values()
             start = sum(first for (first,) in begin) / len(begin)
             good = abs(start - guess) < 0.15 * guess
             return Check(good, f"first loss {start:.4f}, guessing is {guess:.4f}")
@@ -252,10 +252,10 @@ class Train(Steps):
         # Every rank takes part, whatever came of its own loss: the others would wait for it.
         gather = self.context.gather
         sums = [values[0] for values in gather([self._checksum()])] if gather else []
-        every = self._by_rank(self.start, self._loss())
-        for first, end in every:
+        every = self._by_rank(self.start, self._loss(), self._astray())
+        for rank, (first, end, _) in every.items():
             if not math.isfinite(end) or end > (1 - FALL) * first:
-                return Check(False, f"loss went from {first:.4f} to {end:.4f}")
+                return Check(False, f"loss went from {first:.4f} to {end:.4f}{_where(rank, every)}")
         firsts: dict[int, float] = {}
         for rank, own in enumerate(sums):
             firsts.setdefault(self.over.holding(rank), own)
@@ -269,13 +269,20 @@ class Train(Steps):
                 f"ranks hold different weights: {len(strangers)} differ from the first that has "
                 f"the same ({listed}{', ...' if len(strangers) > 8 else ''})",
             )
-        first, end = (sum(losses) / len(every) for losses in zip(*every, strict=True))
+        columns = zip(*every.values(), strict=True)
+        first, end, _ = (sum(column) / len(every) for column in columns)
         return Check(True, f"loss fell from {first:.4f} to {end:.4f}")
 
-    def _by_rank(self, *losses: float | None) -> list[list[float]]:
-        """These losses of every rank that has any: in a pipeline those of the last stage."""
+    def _astray(self) -> float:
+        """The first of the steps whose losses are kept that has none to speak of; 0: all have."""
+        kept = enumerate(self.losses, start=1)
+        return next((n for n, one in kept if one is not None and not math.isfinite(one)), 0)
+
+    def _by_rank(self, *losses: float | None) -> dict[int, list[float]]:
+        """These losses by rank, of those that have any: in a pipeline those of the last stage."""
         row = [float(None not in losses), *(one or 0.0 for one in losses)]
-        return [found for has, *found in self._gathered(row) if has]
+        every = enumerate(self._gathered(row))
+        return {rank: found for rank, (has, *found) in every if has}
 
     def _gathered(self, row: list[float]) -> list[list[float]]:
         """The rows of all ranks, which all ask for them."""
@@ -308,7 +315,7 @@ class Train(Steps):
         """Rates of the whole group, from the wall time of rank 0's steps."""
         yield from self.derived(timing.seconds, self.context.facts, {})
         every = self._by_rank(*(None if one is None else float(one) for one in self.losses))
-        curve = [sum(losses) / len(every) for losses in zip(*every, strict=True)]
+        curve = [sum(losses) / len(every) for losses in zip(*every.values(), strict=True)]
         for step in CURVE:
             if step <= len(curve):
                 yield Metric(f"loss_{step}", value=curve[step - 1])
@@ -370,6 +377,15 @@ class Train(Steps):
     def note(self) -> str:
         """Who comes late, where one rank does."""
         return str(self.__dict__.get("straggler", ""))
+
+
+def _where(rank: int, every: dict[int, list[float]]) -> str:
+    """Where a loss went wrong first, of losses (before, after, first step without) by rank."""
+    astray = [(step, one) for one, (*_, step) in every.items() if step]
+    if astray:
+        step, one = min(astray)
+        return f": the first that is no number is of step {step:.0f}, rank {one}"
+    return f" on rank {rank}" if len(every) > 1 else ""
 
 
 def _workspaces(device: torch.device, dtype: torch.dtype) -> None:

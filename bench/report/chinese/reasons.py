@@ -64,6 +64,8 @@ REASONS: dict[str, str] = {
     "a call on fresh inputs takes {#} by the host's clock until its result is read, and {#} was timed: results are kept, computed only when they are read, or timed by a clock that is wrong": "以新输入调用一次，按主机时钟到读出结果为止用时 {0}，而计时为 {1}：结果被缓存、到读取时才计算，或时钟有误",
     "relative error {#}: noise, or not finite": "相对误差 {0}：为噪声或非有限值",
     "loss went from {#} to {#}": "损失由 {0} 变为 {1}",
+    "loss went from {#} to {#} on rank {#}": "进程 {2} 的损失由 {0} 变为 {1}",
+    "loss went from {#} to {#}: the first that is no number is of step {#}, rank {#}": "损失由 {0} 变为 {1}：最先不是数值的是进程 {3} 第 {2} 步的损失",
     "first loss {#}, guessing is {#}": "首个损失 {0}，随机猜测为 {1}",
     "loss {#}, guessing is {#}": "损失 {0}，随机猜测为 {1}",
     "the copy differs": "拷贝结果不一致",
