@@ -1,14 +1,15 @@
 """Scripts that need a process of their own run on every core, ahead of the tests that read them."""
 
 import os
-import subprocess
 import sys
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
-HERE = Path(__file__).parent
+sys.path.insert(0, str(Path(__file__).parent))
+from forked_scripts import Scripts
 
 
 @pytest.fixture(scope="module")
@@ -29,21 +30,26 @@ def scripts(request, tmp_path_factory):
     }
     environment.pop("TRITON_INTERPRET", None)
 
-    def run(script, *arguments):
-        return subprocess.run(
-            [sys.executable, str(HERE / script), *arguments],
-            capture_output=True, text=True, env=environment,
-        )  # fmt: skip
-
     if "PYTEST_XDIST_WORKER" in os.environ:
+        run = Scripts(environment)
         yield run
+        run.close()
         return
     wanted = [
         (mark.args[0], *(item.callspec.params.values() if hasattr(item, "callspec") else ()))
         for item in request.session.items
         if item.module is request.module and (mark := item.get_closest_marker("script"))
     ]
-    with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
-        started = {one: pool.submit(run, *one) for one in wanted}
+    threads = threading.local()
+    every = []
+
+    def begin():
+        threads.run = Scripts(environment)
+        every.append(threads.run)
+
+    with ThreadPoolExecutor(os.cpu_count() or 1, initializer=begin) as pool:
+        started = {one: pool.submit(lambda one=one: threads.run(*one)) for one in wanted}
         yield lambda *one: started[one].result()
         pool.shutdown(cancel_futures=True)
+    for run in every:
+        run.close()
