@@ -44,6 +44,7 @@ REASONS: dict[str, str] = {
     "closed its channel": "关闭了通道",
     "it said: {=}": "其输出：{0}",
     "it printed nothing": "没有输出",
+    "it printed nothing but reports": "除报告外没有输出",
     "no reason": "没有原因",
     "between kinds of chip, so what is exchanged lies in host memory": "异构芯片之间，通信数据在主机内存中",
     "needs {#} bytes, half of memory is {#}": "需要 {0} 字节，显存的一半为 {1}",
