@@ -119,17 +119,21 @@ class Modelled(OnModel):
             self.layout.check(self.shape, self.batch)
         except ValueError as error:
             raise UsageError(f"{self.name}: {self.model}: {error}") from None
-        if self.ops == "compile" and self.tp > 1:
-            raise UsageError(
-                f"{self.name}: tp={self.tp}: PyTorch does not compile blocks whose matrices are in "
-                "parts here",
-                hint="take ops torch, or spread by dp and pp",
+        if why := self.refused(self.layout):
+            hint = "take ops torch" if self.ops == "compile" else "take dtype bf16"
+            raise UsageError(f"{self.name}: {why}", hint=f"{hint}, or spread by dp and pp")
+
+    def refused(self, layout: Layout) -> str:
+        """Why these operations, or this format, are not for a layout; empty where they are."""
+        if layout.tp == 1:
+            return ""
+        if self.ops == "compile":
+            return (
+                f"tp={layout.tp}: PyTorch does not compile blocks whose matrices are in parts here"
             )
-        if self.dtype == "fp8" and self.tp > 1:
-            raise UsageError(
-                f"{self.name}: tp={self.tp}: matrices in parts are not multiplied in fp8 here",
-                hint="take dtype bf16, or spread by dp and pp",
-            )
+        if self.dtype == "fp8":
+            return f"tp={layout.tp}: matrices in parts are not multiplied in fp8 here"
+        return ""
 
     @property
     def layout(self) -> Layout:

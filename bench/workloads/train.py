@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import msgspec
 
 from ..errors import UsageError
+from ..kernels.layout import Layout
 from ..kernels.model_memory import counted, estimate
 from ..timing import Rule, Timing
 from .base import Check, Context, Metric, Unmeasurable, benchmark
@@ -119,9 +120,17 @@ class Train(Steps):
             again=self.recompute,
             memory=memory,
             ops=self.ops,
+            shared=self.batch_of == "group",
+            refused=self._unserved,
         )
         if why:
             raise UsageError(f"train: {self.model} does not fit: {why}")
+
+    def _unserved(self, layout: Layout) -> str:
+        """Why nobody is told to take a layout; empty where these operations serve it."""
+        if layout.cp > max(1, self.cp) and self.ops == "triton":
+            return "the Triton kernels share no sequence"
+        return self.refused(layout)
 
     def rule(self, rule: Rule) -> Rule:
         """At least those of `CURVE`, and many in a block.
