@@ -236,6 +236,8 @@ class Chosen(Operation):
         self.variant = self.variant or spec.variants[0]
         self.dtype = self.dtype or spec.dtypes[0]
         self.cost()
+        if problem := _impossible(self.op, self.what()[1]):
+            raise UsageError(f"{self.name}: shape: {self.op} of {self.shape}: {problem}")
         if self.impl == "triton":
             use_tables()  # a broken one is said before anything is measured
         self.configured()
@@ -365,6 +367,19 @@ class Memory(Chosen):
         """The datasheet's memory bandwidth."""
         _, bandwidth = self.ceilings(facts)
         return {"bandwidth": bandwidth, "time": self.cost().bytes / bandwidth} if bandwidth else {}
+
+
+def _impossible(op: str, shape: Sizes) -> str:
+    """Why no implementation has such a shape, as a sentence; empty where one may."""
+    extents = dict(zip(costs.SPECS[op].extents, shape, strict=True))
+    heads, groups = extents.get("heads", 0), extents.get("kv_heads", 1)
+    if heads % groups:
+        return f"{groups} heads of keys and values do not divide {heads} heads"
+    if extents.get("top_k", 0) > extents.get("experts", 0):
+        return f"a token takes {extents['top_k']} experts, and there are {extents['experts']}"
+    if op == "rope" and extents["head_dim"] % 2:
+        return f"a head is {extents['head_dim']} wide: pairs are turned, so its width must be even"
+    return ""
 
 
 def _model(name: str) -> ModelConfig:

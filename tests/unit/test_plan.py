@@ -234,6 +234,14 @@ def test_rules_merge_and_limits_are_walls():
         (entry("train", {"tp": True}), "train.tp: must be a whole number, not true$"),
         (entry("stability", {"stall": "a"}), "stability.stall: must be a number, not the text"),
         (entry("transfer", {"numa": 1.5}), "transfer.numa: must be a whole number, not the number"),
+        (entry("compute", {"op": "attention", "shape": "1x3x2x4x64"}), "2 heads of .* divide 3 h"),
+        (entry("memory", {"op": "decode_attention", "shape": "1x1x4x3x8x8x64"}), "3 heads of keys"),
+        (entry("memory", {"op": "moe", "shape": "1x2x4x3"}), "takes 3 experts, and there are 2"),
+        (entry("memory", {"op": "rope", "shape": "1x1x1x3"}), "a head is 3 wide: pairs are turned"),
+        (
+            entry("memory", {"op": "adamw", "shape": 5}),
+            "(?s)not the number 5.*in quotes",
+        ),
         (entry("gemm", {"shape": "3x"}), "gemm.shape: '3x' is not a shape; .* 1024x1024x512$"),
     ],
 )
