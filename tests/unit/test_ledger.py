@@ -221,7 +221,8 @@ def test_who_ends_at_a_limit_of_the_whole_job_is_told_what_took_the_time(tmp_pat
     why, spent = ended(tmp_path, parts, "", 5.0, each=False)
     began = "hangs: no sign of life after 5 s, in its sanity check, after "
     assert why == f"{began}{spent.parts['setup']:.3g} s of set-up"
-    assert spent.parts["setup"] >= 3
+    # From word to word as they are heard, which on a busy machine may be late.
+    assert 2 < spent.parts["setup"] < 5
 
 
 def test_a_rank_that_dies_is_told_with_the_part_it_was_in(tmp_path):
