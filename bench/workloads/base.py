@@ -395,12 +395,14 @@ def _refusal(
         return UsageError(f"{name}: {text}")
     kinds = (fields[key].type, *get_args(fields[key].type))
     wanted = next((WANTED[one] for one in kinds if one in WANTED), "")
-    hint = ""
-    if wanted and said.startswith("Expected"):
-        said = f"must be {wanted}, not {described(axes[key])}"
-        if wanted == WANTED[str] and isinstance(axes[key], (int, float)):
-            hint = f'put it in quotes: "{axes[key]}"'
-    return UsageError(f"{name}.{key}: {said}", hint=hint)
+    if not wanted or not said.startswith("Expected"):
+        return UsageError(f"{name}.{key}: {said}")
+    value = axes[key]
+    quoted = wanted == WANTED[str] and isinstance(value, (int, float))
+    return UsageError(
+        f"{name}.{key}: must be {wanted}, not {described(value)}",
+        hint=f'put it in quotes: "{value}"' if quoted else "",
+    )
 
 
 @functools.cache  # annotations are text, and evaluating them is most of what planning takes

@@ -28,7 +28,7 @@ def shortage(
     memory: int,
     ops: str = "torch",
     shared: bool = False,
-    refused: Callable[[Layout], str] = lambda how: "",
+    served: Callable[[Layout], None] = lambda how: None,
 ) -> str:
     """Why a step does not fit, with the smallest change that lets it, as a sentence; else empty.
 
@@ -46,7 +46,7 @@ def shortage(
             need: weights, moments and gradients.
         shared: Whether the group shares its sequences: where fewer ranks see different ones, each
             sees more.
-        refused: Why a layout is not taken for other reasons; empty where it is.
+        served: Raises ValueError for a layout that is not to be had for other reasons.
     """
     known = counted(ops)
     sharing = layout.over(ranks).data
@@ -57,9 +57,8 @@ def shortage(
             if shared:
                 sequences = sequences * sharing // spread.data
             how.check(shape, sequences)
+            served(how)
         except ValueError:
-            return None
-        if refused(how):
             return None
         # What it takes at least: a device whose norms are several kernels keeps more.
         found = estimate(

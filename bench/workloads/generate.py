@@ -242,10 +242,14 @@ class Generate(OnModel):
         if sum(short._taken(shape).values()) <= memory:
             return "a smaller batch or context fits"
         whole = re.sub(r"@\d+$", "", self.model)
-        for asked, beside in ((self, ""), (short, " with a smaller batch or context")):
+        for asked in (self, short):
             for layers in range(shape.layers - 1, 0, -1):
-                if sum(asked._taken(replace(shape, layers=layers)).values()) <= memory:
-                    return f"a slice of the model{beside} fits, such as {whole}@{layers}"
+                if sum(asked._taken(replace(shape, layers=layers)).values()) > memory:
+                    continue
+                part = f"{whole}@{layers}"
+                if asked is self:
+                    return f"a slice of the model fits, such as {part}"
+                return f"a slice of the model with a smaller batch or context fits, such as {part}"
         return "not even a layer of it fits"
 
     def _taken(self, shape: ModelShape) -> dict[str, int]:

@@ -236,8 +236,10 @@ class Chosen(Operation):
         self.variant = self.variant or spec.variants[0]
         self.dtype = self.dtype or spec.dtypes[0]
         self.cost()
-        if problem := _impossible(self.op, self.what()[1]):
-            raise UsageError(f"{self.name}: shape: {self.op} of {self.shape}: {problem}")
+        try:
+            _check_shape(self.op, self.what()[1])
+        except ValueError as error:
+            raise UsageError(f"{self.name}: shape: {self.op} of {self.shape}: {error}") from None
         if self.impl == "triton":
             use_tables()  # a broken one is said before anything is measured
         self.configured()
@@ -369,17 +371,17 @@ class Memory(Chosen):
         return {"bandwidth": bandwidth, "time": self.cost().bytes / bandwidth} if bandwidth else {}
 
 
-def _impossible(op: str, shape: Sizes) -> str:
-    """Why no implementation has such a shape, as a sentence; empty where one may."""
+def _check_shape(op: str, shape: Sizes) -> None:
+    """Raise ValueError, with a sentence, for a shape that no implementation has."""
     extents = dict(zip(costs.SPECS[op].extents, shape, strict=True))
     heads, groups = extents.get("heads", 0), extents.get("kv_heads", 1)
     if heads % groups:
-        return f"{groups} heads of keys and values do not divide {heads} heads"
-    if extents.get("top_k", 0) > extents.get("experts", 0):
-        return f"a token takes {extents['top_k']} experts, and there are {extents['experts']}"
-    if op == "rope" and extents["head_dim"] % 2:
-        return f"a head is {extents['head_dim']} wide: pairs are turned, so its width must be even"
-    return ""
+        raise ValueError(f"{groups} heads of keys and values do not divide {heads} heads")
+    chosen, experts = extents.get("top_k", 0), extents.get("experts", 0)
+    if chosen > experts:
+        raise ValueError(f"a token takes {chosen} experts, and there are {experts}")
+    if op == "rope" and (width := extents["head_dim"]) % 2:
+        raise ValueError(f"a head is {width} wide: pairs are turned, so its width must be even")
 
 
 def _model(name: str) -> ModelConfig:

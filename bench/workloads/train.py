@@ -121,16 +121,16 @@ class Train(Steps):
             memory=memory,
             ops=self.ops,
             shared=self.batch_of == "group",
-            refused=self._unserved,
+            served=self._check_proposed,
         )
         if why:
             raise UsageError(f"train: {self.model} does not fit: {why}")
 
-    def _unserved(self, layout: Layout) -> str:
-        """Why nobody is told to take a layout; empty where these operations serve it."""
+    def _check_proposed(self, layout: Layout) -> None:
+        """Raise ValueError for a layout that nobody is told to take."""
         if layout.cp > max(1, self.cp) and self.ops == "triton":
-            return "the Triton kernels share no sequence"
-        return self.refused(layout)
+            raise ValueError("the Triton kernels share no sequence")
+        self.check_served(layout)
 
     def rule(self, rule: Rule) -> Rule:
         """At least those of `CURVE`, and many in a block.
