@@ -113,6 +113,7 @@ def command(
 
 def _report(finished: Finished, campaign: Campaign, mtbf: float, as_json: bool) -> int:
     from ..analysis.goodput import assess, rows_of
+    from ..campaigns.goodput import CALIBRATION
     from ..report.goodput import print_goodput
     from ..report.plain import plain
     from ..report.terminal import console
@@ -121,11 +122,13 @@ def _report(finished: Finished, campaign: Campaign, mtbf: float, as_json: bool) 
     reader = RunReader(finished.folder)
     stages = [stage["name"] for stage in reader.header.stages]
     rows = rows_of(reader.header, reader.rows(), stages[-1]) if stages else {}
-    found = assess(rows, campaign.every, mtbf) if campaign.every else None
+    trained = campaign.every and stages[-1] != CALIBRATION
+    found = assess(rows, campaign.every, mtbf) if trained else None
     told = next(iter(rows.values()), None)
     problem = campaign.stopped or (told.reason if told is not None and found is None else "")
     if finished.header.state == "interrupted":
-        code = Exit.INTERRUPTED
+        # Ranks that were stopped with us are no failures.
+        code, problem = Exit.INTERRUPTED, "interrupted before the training had come to its end"
     elif told is not None and told.status == "invalid":
         code = Exit.FINDING
     elif told is not None and told.status == "skipped":
@@ -151,7 +154,7 @@ def _report(finished: Finished, campaign: Campaign, mtbf: float, as_json: bool) 
     if found is not None and not found.failures:
         tell("no failure struck: ask for more --work, or a shorter --mtbf")
     if problem:
-        tell(f"error: {plain(problem)}")
+        tell(plain(problem) if code is Exit.INTERRUPTED else f"error: {plain(problem)}")
     where = finished.folder
     out.print(f"results in {where}; every attempt: hengsuan results show {where}", soft_wrap=True)
     return int(code)

@@ -19,7 +19,7 @@ from .load import (
 )
 from .network import NetworkLevel, Operation
 from .search import Kind, names, path_of
-from .suite import PLACEMENT, RULE
+from .suite import PAIRINGS, PLACEMENT, RULE
 from .types import (
     Chip,
     Claim,
@@ -35,6 +35,7 @@ from .types import (
 
 __all__ = [
     "KINDS",
+    "PAIRINGS",
     "PLACEMENT",
     "RULE",
     "Chip",

@@ -67,13 +67,31 @@ def load_cluster(name: str | Path) -> Cluster:
     return cluster
 
 
+_MOST = {
+    "dim": 1 << 20,
+    "layers": 1 << 12,
+    "heads": 1 << 14,
+    "kv_heads": 1 << 14,
+    "ffn": 1 << 22,
+    "vocab": 1 << 24,
+    "seq": 1 << 27,
+    "head_dim": 1 << 14,
+    "experts": 1 << 16,
+    "top_k": 1 << 16,
+}
+"""Extents that no model exceeds: plans go through every layer, and would not come to an end."""
+
+
 def load_model(name: str | Path) -> ModelConfig:
     """A transformer by name or path; its extents are positive and its heads divide evenly.
 
     ``NAME@N`` is its slice of N layers: the same widths, so that a layer of a model that no device
     holds can be measured on one. Raises `UsageError` for a slice that it has not.
     """
-    whole, at, layers = ("", "", "") if is_path(name) else str(name).partition("@")
+    whole, at, layers = str(name).partition("@")
+    if is_path(name):  # in which any folder may have one
+        whole, at, layers = str(name).rpartition("@")
+        at = at if layers.isdecimal() else ""
     if at:
         model = load_model(whole)
         if not layers.isdecimal() or not 1 <= int(layers) <= model.layers:
@@ -83,19 +101,31 @@ def load_model(name: str | Path) -> ModelConfig:
             )
         return msgspec.structs.replace(model, name=str(name), layers=int(layers))
     document, model = _load(ModelConfig, *_find("models", name))
-    for key in ("dim", "layers", "heads", "kv_heads", "ffn", "vocab", "seq"):
-        if getattr(model, key) < 1:
-            raise document.error((key,), "must be at least 1")
-    for key in ("head_dim", "experts", "top_k"):
-        if (extent := getattr(model, key)) is not None and extent < 1:
-            raise document.error((key,), "must be at least 1; leave out what the model has not")
+    for key, most in _MOST.items():
+        extent = getattr(model, key)
+        if extent is None:
+            continue
+        if extent < 1:
+            optional = "; leave out what the model has not"
+            given = key in ("head_dim", "experts", "top_k")
+            raise document.error((key,), f"must be at least 1{optional if given else ''}")
+        if extent > most:
+            raise document.error((key,), f"must be at most {most}, which no model exceeds")
+    if model.vocab < 2:
+        raise document.error(("vocab",), "must be at least 2: one token teaches nothing")
     if model.head_dim is None and model.dim % model.heads:
         raise document.error(
             ("heads",), f"must divide dim ({model.dim})", "or give head_dim, the width of a head"
         )
+    width = model.head_dim or model.dim // model.heads
+    if width % 2:
+        raise document.error(
+            ("head_dim" if model.head_dim else "heads",),
+            f"a head is {width} wide: rotary embeddings turn pairs, so its width must be even",
+        )
     if (model.experts is None) != (model.top_k is None):
-        given = "experts" if model.top_k is None else "top_k"
-        raise document.error((given,), "give experts and top_k together, or neither")
+        given_alone = "experts" if model.top_k is None else "top_k"
+        raise document.error((given_alone,), "give experts and top_k together, or neither")
     if model.top_k is not None and model.experts is not None and model.top_k > model.experts:
         raise document.error(("top_k",), f"must be at most experts ({model.experts})")
     if model.heads % model.kv_heads:

@@ -27,6 +27,8 @@ from .types import Entry, StageConfig, Suite
 
 PLACEMENT = ("over", "of", "schedule", "matchings", "seed", "within", "across", "together")
 """Keys of an entry that say where it is measured; all others are axes or ``rule``."""
+PAIRINGS = ("full", "sample", "topology", "values")
+"""Values of ``schedule`` that say which pairs meet: any other is of an axis, as of pipelines."""
 
 _DURATIONS = ("budget", "warmup", "block", "sustained", "limit")
 _COUNTS = ("min_samples", "max_samples", "again")
@@ -90,8 +92,8 @@ def _entry(document: Document, place: Place, item: Any) -> Entry:
     axes = {key: _axis(document, fields[key], (*inner, key)) for key in fields if key != "rule"}
     return Entry(
         benchmark=name,
-        axes={key: value for key, value in axes.items() if key not in PLACEMENT},
-        place={key: value for key, value in axes.items() if key in PLACEMENT},
+        axes={key: value for key, value in axes.items() if not _is_place(key, value)},
+        place={key: value for key, value in axes.items() if _is_place(key, value)},
         rule=_rule(document, fields.get("rule", {}), (*inner, "rule")),
         where=document.where(inner),
     )
@@ -101,9 +103,14 @@ def _axis(document: Document, value: Any, place: Place) -> Any:
     for item in value if isinstance(value, list) else [value]:
         if item is None or isinstance(item, (list, dict)):
             raise wrong(document, item, "a value, a sweep or a list of values", place)
-    if isinstance(value, list) and place[-1] in PLACEMENT:
+    if isinstance(value, list) and _is_place(str(place[-1]), value):
         raise wrong(document, value, "a single value", place)
     return value
+
+
+def _is_place(key: str, value: Any) -> bool:
+    """Whether a key of an entry says where; only a benchmark knows what its axes are."""
+    return key in PLACEMENT and (key != "schedule" or value in PAIRINGS)
 
 
 def _rule(document: Document, value: Any, place: Place) -> dict[str, float]:

@@ -13,7 +13,8 @@ from .document import Document, Place, dotted
 
 T = TypeVar("T")
 
-_WANTED = {str: "text", int: "a whole number", float: "a number", bool: "true or false"}
+WANTED = {str: "text", int: "a whole number", float: "a number", bool: "true or false"}
+"""How sentences call what a value must be."""
 
 
 def convert(document: Document, kind: type[T]) -> T:
@@ -72,11 +73,11 @@ def unknown_key(document: Document, kind: str, name: str, known: Any, place: Pla
 def wrong(document: Document, value: Any, wanted: str, place: Place) -> UsageError:
     """The error for a value of another type than ``wanted``."""
     hint = ""
-    if wanted == _WANTED[bool] and str(value).lower() in ("yes", "no", "on", "off"):
+    if wanted == WANTED[bool] and str(value).lower() in ("yes", "no", "on", "off"):
         hint = "write true or false"
-    elif wanted == _WANTED[str] and isinstance(value, (int, float)):
+    elif wanted == WANTED[str] and isinstance(value, (int, float)):
         hint = f'put it in quotes: "{value}"'
-    return document.error(place, f"must be {wanted}, not {_describe(value)}", hint)
+    return document.error(place, f"must be {wanted}, not {described(value)}", hint)
 
 
 def _struct(document: Document, value: dict[str, Any], kind: Any, place: Place) -> Any:
@@ -109,11 +110,12 @@ def _scalar(document: Document, value: Any, kind: type, place: Place) -> Any:
     if kind is int and type(value) is float and value.is_integer():
         return int(value)
     if type(value) is not kind:
-        raise wrong(document, value, _WANTED[kind], place)
+        raise wrong(document, value, WANTED[kind], place)
     return value
 
 
-def _describe(value: Any) -> str:
+def described(value: Any) -> str:
+    """What a value is, for a sentence that says what it should have been."""
     if value is None:
         return "nothing"
     if isinstance(value, bool):

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from ..configs import (
+    PAIRINGS,
     PLACEMENT,
     RULE,
     Chip,
@@ -65,7 +66,8 @@ def page() -> str:
         "with file and line.",
         "## Suites",
         prose(inspect.getdoc(suite) or ""),
-        f"Keys of an entry that are no axes: {', '.join(map(code, (*PLACEMENT, 'rule')))}.",
+        f"Keys of an entry that are no axes: {', '.join(map(code, (*PLACEMENT, 'rule')))}; "
+        f"`schedule` where it is {', '.join(map(code, PAIRINGS))}.",
         prose(inspect.getdoc(Entry) or ""),
         _rule(),
         _listed("suites", lambda name: load_suite(name).description),

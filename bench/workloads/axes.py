@@ -19,7 +19,8 @@ class Seconds(float):
     """A duration axis: ``10s`` or ``500ms`` in a suite, a float in code."""
 
     def __str__(self) -> str:
-        return f"{float(self):g}s"
+        # What is read again: to the nanosecond, never with an exponent.
+        return f"{float(self):.9f}".rstrip("0").rstrip(".") + "s"
 
 
 class Shape(tuple[int, ...]):

@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar, get_args, get
 
 import msgspec
 
+from ..configs import PLACEMENT
+from ..configs.typed import WANTED, described
 from ..errors import Unmeasurable, UsageError
 from ..records import Measure, Scope
 from ..timing import Rule, Timing
@@ -307,6 +309,10 @@ def benchmark(*, scope: Scope, name: str | None = None) -> Callable[[B], B]:
         each = [one.each for one in cls.measures]
         if scope == "rank" or each[0] or (any(each) and scope != "group"):
             raise TypeError(f"benchmark {cls.name}: metrics of each rank come last, of groups only")
+        # A suite could not write it: such a key says where is measured (`schedule` by its values).
+        for key in cls.__struct_fields__:
+            if key in (*PLACEMENT, "rule") and key != "schedule":
+                raise TypeError(f"benchmark {cls.name}: no axis of a suite can be called {key!r}")
         _REGISTRY[cls.name] = cls
         return cls
 
@@ -376,7 +382,27 @@ def make(name: str, axes: dict[str, Any]) -> Benchmark:
     try:
         return msgspec.convert(axes, cls, dec_hook=decode_axis)
     except msgspec.ValidationError as error:
-        raise UsageError(f"{name}: {error}") from None
+        raise _refusal(name, fields, axes, str(error)) from None
+
+
+def _refusal(
+    name: str, fields: Mapping[str, msgspec.structs.FieldInfo], axes: dict[str, Any], text: str
+) -> UsageError:
+    """What msgspec says of an axis, as a sentence: its words are of types, its places of JSON."""
+    said, at, place = text.rpartition(" - at `$.")
+    key = place.rstrip("`")
+    if not at or key not in fields:
+        return UsageError(f"{name}: {text}")
+    kinds = (fields[key].type, *get_args(fields[key].type))
+    wanted = next((WANTED[one] for one in kinds if one in WANTED), "")
+    if not wanted or not said.startswith("Expected"):
+        return UsageError(f"{name}.{key}: {said}")
+    value = axes[key]
+    quoted = wanted == WANTED[str] and isinstance(value, (int, float))
+    return UsageError(
+        f"{name}.{key}: must be {wanted}, not {described(value)}",
+        hint=f'put it in quotes: "{value}"' if quoted else "",
+    )
 
 
 @functools.cache  # annotations are text, and evaluating them is most of what planning takes

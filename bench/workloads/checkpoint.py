@@ -24,6 +24,8 @@ from .scratch import shared
 
 ROUNDS = 3
 """Saves and restores at least, so that a median says something."""
+MOST_THREADS = 1 << 10
+"""PyTorch makes a list of files for each, whether it has any or not."""
 
 
 @benchmark(scope="group")
@@ -89,8 +91,8 @@ class Checkpoint(Saved):
 
     def __post_init__(self) -> None:
         """Raise `UsageError` for what cannot be, before anything is started."""
-        if self.threads < 1:
-            raise UsageError(f"checkpoint: threads must be at least 1, not {self.threads}")
+        if not 1 <= self.threads <= MOST_THREADS:
+            raise UsageError(f"checkpoint: threads must be 1 to {MOST_THREADS}, not {self.threads}")
         super().__post_init__()
 
     def reported(self) -> tuple[Measure, ...]:

@@ -27,12 +27,14 @@ def shortage(
     again: str,
     memory: int,
     ops: str = "torch",
+    shared: bool = False,
+    served: Callable[[Layout], None] = lambda how: None,
 ) -> str:
     """Why a step does not fit, with the smallest change that lets it, as a sentence; else empty.
 
     Changes are tried by what they cost: more microbatches (nothing but their number), activations
-    that are computed again, weights that ranks share, matrices that ranks share, and fewer
-    sequences; then several of them at once.
+    that are computed again, weights that ranks share, matrices, sequences or experts that ranks
+    share, and fewer sequences; then several of them at once.
 
     Args:
         shape, layout: The model, and how it is spread.
@@ -42,13 +44,20 @@ def shortage(
         memory: Bytes of a device.
         ops: What computes; where its memory is not `counted`, what counts is what any operations
             need: weights, moments and gradients.
+        shared: Whether the group shares its sequences: where fewer ranks see different ones, each
+            sees more.
+        served: Raises ValueError for a layout that is not to be had for other reasons.
     """
     known = counted(ops)
+    sharing = layout.over(ranks).data
 
     def taken(how: Layout, sequences: int, computed: str) -> Memory | None:
         try:
-            how.check(shape, sequences)
             spread = how.over(ranks)
+            if shared:
+                sequences = sequences * sharing // spread.data
+            how.check(shape, sequences)
+            served(how)
         except ValueError:
             return None
         # What it takes at least: a device whose norms are several kernels keeps more.
@@ -83,7 +92,7 @@ def shortage(
         then = taken(how, sequences, computed)
         if then is not None and then.total <= memory:
             return f"{said}; with {words} it would take {format_value(then.total, 'B')}"
-    return f"{said}; no layout over {ranks} devices lets it fit: take more, or fewer layers"
+    return f"{said}; nothing over {ranks} devices lets it fit: take more, or fewer layers"
 
 
 def _changes(
@@ -97,19 +106,30 @@ def _changes(
     for kind in deeper:
         yield f"recompute: {kind}", layout, batch, kind
     shared = replace(layout, dp="fsdp", replicas=1)
-    if shared != layout:
+    fsdp = "" if layout.dp == "fsdp" else "dp: fsdp, "
+    if fsdp:
         yield "dp: fsdp", shared, batch, again
-    wider = [layout.tp << power for power in range(1, 4)]
-    for tp in wider:
-        yield f"tp: {tp}", replace(layout, tp=tp), batch, again
+    wider = [
+        (f"{axis}: {degree}", {axis: degree})
+        for axis in ("tp", "cp", "ep")
+        for degree in (getattr(layout, axis) << power for power in range(1, 4))
+    ]
+    for said, degrees in wider:
+        yield said, replace(layout, **degrees), batch, again
     # Fewer take less: the most that fit are found by halving, however many are asked for.
     part = layout.microbatches
-    parts = range(1, (batch - 1) // part + 1)
-    fewer = part * bisect_left(parts, True, key=lambda n: not fits(layout, n * part, again))
-    if fewer:
+
+    def most(how: Layout, computed: str) -> int:
+        parts = range(1, (batch - 1) // how.microbatches + 1)
+        return how.microbatches * bisect_left(
+            parts, True, key=lambda n: not fits(how, n * how.microbatches, computed)
+        )
+
+    if fewer := most(layout, again):
         yield f"{fewer} sequence(s) a rank", layout, fewer, again
-    last = max(more, default=layout.microbatches)
-    for how, words in ((layout, ""), (shared, "dp: fsdp, ")):
+    last = max(more, default=part)
+    ways = [("", layout), (fsdp, shared)] if fsdp else [("", layout)]
+    for words, how in ways:
         for kind in deeper or (again,):
             yield (
                 f"{words}recompute: {kind}, microbatches: {last}",
@@ -117,13 +137,21 @@ def _changes(
                 batch,
                 kind,
             )
-    for tp in wider:
+    for said, degrees in wider:
         yield (
-            f"dp: fsdp, tp: {tp}, recompute: full, microbatches: {last}",
-            replace(shared, tp=tp, microbatches=last),
+            f"{fsdp}{said}, recompute: full, microbatches: {last}",
+            replace(shared, microbatches=last, **degrees),
             batch,
             "full",
         )
+    # Sums of gradients take memory: the fewest parts, of as many sequences as then fit.
+    fewest = part if layout.pp > 1 else 1
+    ways += [(f"{fsdp}{said}, ", replace(shared, **degrees)) for said, degrees in wider]
+    for words, how in ways:
+        how = replace(how, microbatches=fewest)
+        parts = "" if fewest == part else f"microbatches: {fewest}, "
+        if fewer := most(how, "full"):
+            yield f"{words}recompute: full, {parts}{fewer} sequence(s) a rank", how, fewer, "full"
 
 
 def _divisors(number: int) -> list[int]:

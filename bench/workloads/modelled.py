@@ -119,17 +119,24 @@ class Modelled(OnModel):
             self.layout.check(self.shape, self.batch)
         except ValueError as error:
             raise UsageError(f"{self.name}: {self.model}: {error}") from None
-        if self.ops == "compile" and self.tp > 1:
+        try:
+            self.check_served(self.layout)
+        except ValueError as error:
             raise UsageError(
-                f"{self.name}: tp={self.tp}: PyTorch does not compile blocks whose matrices are in "
-                "parts here",
-                hint="take ops torch, or spread by dp and pp",
+                f"{self.name}: {error}",
+                hint=f"take {'ops torch' if self.ops == 'compile' else 'dtype bf16'}, "
+                "or spread by dp and pp",
+            ) from None
+
+    def check_served(self, layout: Layout) -> None:
+        """Raise ValueError, in a sentence, for a layout that these operations do not serve, or not
+        in this format."""
+        if layout.tp > 1 and self.ops == "compile":
+            raise ValueError(
+                f"tp={layout.tp}: PyTorch does not compile blocks whose matrices are in parts here"
             )
-        if self.dtype == "fp8" and self.tp > 1:
-            raise UsageError(
-                f"{self.name}: tp={self.tp}: matrices in parts are not multiplied in fp8 here",
-                hint="take dtype bf16, or spread by dp and pp",
-            )
+        if layout.tp > 1 and self.dtype == "fp8":
+            raise ValueError(f"tp={layout.tp}: matrices in parts are not multiplied in fp8 here")
 
     @property
     def layout(self) -> Layout:

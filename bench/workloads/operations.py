@@ -236,6 +236,10 @@ class Chosen(Operation):
         self.variant = self.variant or spec.variants[0]
         self.dtype = self.dtype or spec.dtypes[0]
         self.cost()
+        try:
+            _check_shape(self.op, self.what()[1])
+        except ValueError as error:
+            raise UsageError(f"{self.name}: shape: {self.op} of {self.shape}: {error}") from None
         if self.impl == "triton":
             use_tables()  # a broken one is said before anything is measured
         self.configured()
@@ -365,6 +369,19 @@ class Memory(Chosen):
         """The datasheet's memory bandwidth."""
         _, bandwidth = self.ceilings(facts)
         return {"bandwidth": bandwidth, "time": self.cost().bytes / bandwidth} if bandwidth else {}
+
+
+def _check_shape(op: str, shape: Sizes) -> None:
+    """Raise ValueError, with a sentence, for a shape that no implementation has."""
+    extents = dict(zip(costs.SPECS[op].extents, shape, strict=True))
+    heads, groups = extents.get("heads", 0), extents.get("kv_heads", 1)
+    if heads % groups:
+        raise ValueError(f"{groups} heads of keys and values do not divide {heads} heads")
+    chosen, experts = extents.get("top_k", 0), extents.get("experts", 0)
+    if chosen > experts:
+        raise ValueError(f"a token takes {chosen} experts, and there are {experts}")
+    if op == "rope" and (width := extents["head_dim"]) % 2:
+        raise ValueError(f"a head is {width} wide: pairs are turned, so its width must be even")
 
 
 def _model(name: str) -> ModelConfig:

@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 
+from ..configs import PAIRINGS
 from ..errors import UsageError, unknown
 from ..inventory import Inventory
 from ..records import ScheduleSpec, Scope
@@ -68,7 +69,7 @@ def schedule_spec(cls: type[Benchmark], place: dict[str, Any]) -> ScheduleSpec:
         kind = OVER.get(over, "label")
     if kind in ("pairs", "node_pairs"):
         _one_of("of", arguments.get("of", "node"), ("device", "node"))
-        _one_of("schedule", arguments["schedule"], ("full", "sample", "topology", "values"))
+        _one_of("schedule", arguments["schedule"], PAIRINGS)
         if arguments["within"] and arguments["across"]:
             raise UsageError(
                 "within and across are two classes of link", hint="write an entry for each"
@@ -107,6 +108,8 @@ def check_keys(
     """Raise `UsageError` for a key that is no axis, and a label that no node carries."""
     fields = axis_fields(cls)
     for key in axes:
+        if key not in fields and key in PLACEMENT[cls.scope]:
+            _one_of(key, axes[key], PAIRINGS)
         if key not in fields:
             raise unknown(f"key of {cls.name}", key, (*fields, *PLACEMENT[cls.scope], "rule"))
     labels = inventory.labels()

@@ -22,7 +22,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from ..host import ended_by, guard
-from .reports import KEY
+from .reports import is_report
 
 LONGEST = 1 << 16
 """Bytes of a line; of what is longer the end is kept."""
@@ -66,6 +66,9 @@ class Program:
         self.began = time.monotonic()
         self._take = take
         self._lines: dict[str, deque[str]] = {"out": deque(maxlen=TAIL), "err": deque(maxlen=TAIL)}
+        self._rest = {"out": b"", "err": b"", "word": b""}
+        """Of each stream what came behind its last whole line."""
+        self._reported = False
         self._word: dict[str, int] = {}
         self._channel, theirs = socket.socketpair()
         with theirs:
@@ -111,11 +114,19 @@ class Program:
         return ended_by(code)
 
     def last_words(self) -> str:
-        """Its last lines, to put behind an error: of standard error, if it said anything there."""
-        text = " | ".join(self._lines["err"].copy() or self._lines["out"].copy())
+        """Its last lines, to put behind an error: of standard error, if it said anything there.
+
+        A line that it has not ended is one of them.
+        """
+        text = " | ".join(self._said("err") or self._said("out"))
         if len(text) > WORDS:
             text = "... " + text[-WORDS:]
-        return f"; it said: {text}" if text else "; it printed nothing"
+        nothing = "it printed nothing but reports" if self._reported else "it printed nothing"
+        return f"; it said: {text}" if text else f"; {nothing}"
+
+    def _said(self, name: str) -> list[str]:
+        left = self._rest[name].decode(errors="replace").strip()[-WORDS:].strip()
+        return [*self._lines[name].copy(), *filter(None, [left])]
 
     def end(self) -> None:
         """End it if it runs, first as asked, then by force; nothing of it is left."""
@@ -136,7 +147,7 @@ class Program:
         assert self._guard.stdout is not None
         assert self._guard.stderr is not None
         streams = {"out": self._guard.stdout, "err": self._guard.stderr}
-        rest = {"out": b"", "err": b"", "word": b""}
+        rest = self._rest
         with selectors.DefaultSelector() as selector, streams["out"], streams["err"]:
             for name, stream in streams.items():
                 selector.register(stream, selectors.EVENT_READ, name)
@@ -152,7 +163,7 @@ class Program:
                     if key.data == "word":
                         self._heard(rest["word"])
                     elif rest[key.data]:
-                        self._told(key.data, rest[key.data] + b"\n")
+                        rest[key.data] = self._told(key.data, rest[key.data] + b"\n")
 
     def _told(self, name: str, data: bytes) -> bytes:
         """Tell of all whole lines; what is left over."""
@@ -161,7 +172,8 @@ class Program:
         now = time.monotonic()
         # Progress bars begin their line anew.
         *lines, left = data.replace(b"\r", b"\n").split(b"\n")
-        output = (line for line in lines[-TAIL:] if KEY not in line)
+        self._reported = self._reported or any(map(is_report, lines))
+        output = (line for line in lines[-TAIL:] if not is_report(line))
         said = (line.decode(errors="replace").strip() for line in output)
         self._lines[name].extend(line[-WORDS:] for line in said if line)
         self._take(lines, now)

@@ -132,7 +132,7 @@ class Reports:
                         self._matched(found, now)
                 return
             for line in lines:
-                if KEY in line and line.lstrip().startswith(b"{"):
+                if is_report(line):
                     self._note(_decoded(line), now)
         except ValueError as error:
             self.problem = str(error)
@@ -201,6 +201,11 @@ class Reports:
     def _sized(self, rank: int, ranks: int) -> None:
         if ranks != self.ranks:
             raise ValueError(f"rank {rank} says that it is one of {ranks}, and is of {self.ranks}")
+
+
+def is_report(line: bytes) -> bool:
+    """Whether a line is one of the protocol, be it right or wrong."""
+    return KEY in line and line.lstrip().startswith(b"{")
 
 
 def compiled(pattern: str) -> re.Pattern[bytes] | None:

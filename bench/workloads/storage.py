@@ -26,6 +26,9 @@ AROUND = 0.5
 TRIAL = 16 << 20
 """Bytes that are written and compared, at most."""
 ALIGNED = 4096
+DEEPEST, MOST_JOBS, MOST_FILES = 1 << 16, 1 << 12, 1 << 23
+"""Operations at a time in a thread, threads, and files, at most: of more the host's memory would be
+what is measured."""
 
 
 class _OnOneRank(Benchmark):
@@ -132,10 +135,10 @@ class Storage(_OnOneRank):
     def __post_init__(self) -> None:
         """Raise `UsageError` for what cannot be, before anything is started."""
         super().__post_init__()
-        for name in ("depth", "jobs"):
+        for name, most in (("depth", DEEPEST), ("jobs", MOST_JOBS)):
             value = getattr(self, name)
-            if value is not None and value < 1:
-                raise UsageError(f"storage: {name} must be at least 1, not {value}")
+            if value is not None and not 1 <= value <= most:
+                raise UsageError(f"storage: {name} must be 1 to {most}, not {value}")
         if self.block is not None and self.block % 512:
             raise UsageError(f"storage: block must be a multiple of 512 bytes, not {self.block}")
         if self.size < self.jobs * self._block():
@@ -272,8 +275,8 @@ class Metadata(_OnOneRank):
     def __post_init__(self) -> None:
         """Raise `UsageError` for what cannot be, before anything is started."""
         super().__post_init__()
-        if self.files < 1:
-            raise UsageError(f"metadata: files must be at least 1, not {self.files}")
+        if not 1 <= self.files <= MOST_FILES:
+            raise UsageError(f"metadata: files must be 1 to {MOST_FILES}, not {self.files}")
 
     def prepare(self, scratch: Scratch) -> None:
         """A directory of its own, and names. Raises `Unmeasurable` where it has too few."""

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import msgspec
 
 from ..errors import UsageError
+from ..kernels.layout import Layout
 from ..kernels.model_memory import counted, estimate
 from ..timing import Rule, Timing
 from .base import Check, Context, Metric, Unmeasurable, benchmark
@@ -119,9 +120,17 @@ class Train(Steps):
             again=self.recompute,
             memory=memory,
             ops=self.ops,
+            shared=self.batch_of == "group",
+            served=self._check_proposed,
         )
         if why:
             raise UsageError(f"train: {self.model} does not fit: {why}")
+
+    def _check_proposed(self, layout: Layout) -> None:
+        """Raise ValueError for a layout that nobody is told to take."""
+        if layout.cp > max(1, self.cp) and self.ops == "triton":
+            raise ValueError("the Triton kernels share no sequence")
+        self.check_served(layout)
 
     def rule(self, rule: Rule) -> Rule:
         """At least those of `CURVE`, and many in a block.

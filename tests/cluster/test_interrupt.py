@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -10,7 +11,7 @@ from pathlib import Path
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
-from drivers import resume, start, wait_for_rows
+from drivers import hengsuan, resume, start, wait_for_rows
 from processes import ours
 
 from bench.results import RunReader
@@ -47,6 +48,36 @@ def test_an_interrupt_keeps_what_was_measured(tmp_path, number, again):
     assert samples == sum(row.n > 0 for row in rows), "what was measured is kept with its samples"
     assert "Task was destroyed" not in err
     assert "Traceback" not in err
+    assert family(process.pid) == []
+
+
+@pytest.mark.forked
+def test_a_training_that_is_interrupted_has_no_goodput(tmp_path):
+    """What its calibration took was printed as if it were the training's."""
+    arguments = [
+        *("goodput", "--executor", "local", "--work", "1h", "--mtbf", "1000h", "--json"),
+        *("--path", str(tmp_path), "--out", str(tmp_path / "runs"), "--telemetry", "off"),
+    ]
+    process = subprocess.Popen(
+        [*hengsuan(), *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        # As from a terminal: who runs the tests behind it ignores it.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )
+    said = []
+    for line in process.stderr:
+        said.append(line)
+        if "stage 2/2 attempt-1" in line:
+            break
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=120)
+    assert process.returncode == 130, (said, err)
+    told = json.loads(out)
+    assert (told["exit"], told["goodput"]) == (130, None)
+    assert told["problem"] == "interrupted before the training had come to its end"
     assert family(process.pid) == []
 
 

@@ -163,7 +163,9 @@ def test_what_has_no_place_is_skipped_with_the_reason(tmp_path, monkeypatch):
 
 
 def test_bad_axes_are_refused_before_anything_starts():
-    with pytest.raises(UsageError, match="threads must be at least 1"):
+    with pytest.raises(UsageError, match="threads must be 1 to 1024, not 99999999"):
+        make("checkpoint", {"threads": 99_999_999})
+    with pytest.raises(UsageError, match="threads must be 1 to 1024, not 0"):
         make("checkpoint", {"threads": 0})
     with pytest.raises(UsageError, match="mixture of experts"):
         make("checkpoint", {"model": "moe-1t"})

@@ -97,7 +97,8 @@ def test_a_program_that_ends_gives_all_its_steps_but_the_warm_up():
         ("nothing", r"ended having reported no steps; it said: usage: train what\?$"),
         ("few", r"ended having reported 4 steps; 3 of warm-up and 3 more are needed"),
         ("crash", r"exited with code 1; it said: .*RuntimeError: device 3 fell off the bus$"),
-        ("segfault", r"crashed with SIGSEGV; it printed nothing$"),
+        ("segfault", r"crashed with SIGSEGV; it printed nothing but reports$"),
+        ("list", r"ended having reported no steps; it said: \[\{\"hengsuan\": \"hello\"\}\]$"),
     ],
 )
 def test_a_program_that_fails_is_told_of_with_its_last_words(mode, said):
@@ -109,6 +110,8 @@ def test_a_program_that_fails_is_told_of_with_its_last_words(mode, said):
     ("mode", "deadline", "said"),
     [
         ("silent", 2, "no steps were reported within the deadline of 2 s; it printed nothing"),
+        # What has no line end yet is what a program said last.
+        ("unended", 6, "within the deadline of 6 s; it said: no line end no line end"),
         # Which its steps must come before, on however busy a machine.
         ("hang", 10, "2 steps were reported within the deadline of 10 s; 3 of warm-up and 1 more"),
     ],

@@ -391,6 +391,10 @@ PROFILE = "name: p\ncategories:\n  a:\n    - {benchmark: gemm, metric: flops}\n"
         (configs.load_model, MODEL, "heads: 4", "heads: 3", 4, "must divide dim (64)"),
         (configs.load_model, MODEL, "kv_heads: 2", "kv_heads: 3", 5, "must divide heads (4)"),
         (configs.load_model, MODEL, "seq: 32", "seq: 0", 8, "at least 1"),
+        (configs.load_model, MODEL, "layers: 2", "layers: 1000000000", 3, "at most 4096"),
+        (configs.load_model, MODEL, "seq: 32", "seq: 32\nhead_dim: 5", 9, "width must be even"),
+        (configs.load_model, MODEL, "dim: 64", "dim: 60", 4, "a head is 15 wide"),
+        (configs.load_model, MODEL, "vocab: 100", "vocab: 1", 7, "teaches nothing"),
         (configs.load_model, MODEL, "seq: 32", "seq: 32\nexperts: 8", 9, "experts and top_k"),
         (configs.load_model, MODEL, "seq: 32", "seq: 32\ntop_k: 2", 9, "experts and top_k"),
         (configs.load_model, MIXTURE, "top_k: 2", "top_k: 9", 10, "at most experts (8)"),
@@ -414,6 +418,18 @@ def test_refusals_of_typed_files(tmp_path, loader, text, old, new, line, words):
 def test_a_width_of_heads_of_its_own_need_not_divide(tmp_path):
     model = load(configs.load_model, tmp_path, MODEL.replace("heads: 4", "heads: 6\nhead_dim: 16"))
     assert (model.heads, model.head_dim, model.experts) == (6, 16, None)
+
+
+def test_a_model_that_is_given_by_path_has_slices_too(tmp_path):
+    folder = tmp_path / "a@2"
+    folder.mkdir()
+    path = folder / "m.yaml"
+    path.write_text(MODEL)
+    assert configs.load_model(str(path)).layers == 2
+    made = configs.load_model(f"{path}@1")
+    assert (made.name, made.layers, made.dim) == (f"{path}@1", 1, 64)
+    with pytest.raises(UsageError, match="has 1 to 2 layers"):
+        configs.load_model(f"{path}@3")
 
 
 def test_whole_numbers_may_be_written_as_powers(tmp_path):

@@ -5,6 +5,7 @@ import re
 import shlex
 import sys
 from pathlib import Path
+from textwrap import dedent, indent
 
 import pytest
 
@@ -240,6 +241,16 @@ def test_the_example_suite_can_be_planned():
     inventory = Inventory(fleet=DeviceGroup(count=3, devices=2, chip="sim-a"))
     made = plan(suite, inventory, load_chips())
     assert {case.benchmark for case in made.cases} == {"gemm", "stream", "collectives", "pairs"}
+
+
+@pytest.mark.parametrize("path", WRITTEN, ids=name_of)
+def test_entries_of_a_suite_that_are_shown_can_be_planned(path):
+    inventory = Inventory(fleet=DeviceGroup(count=18, devices=8, chip="h200-sxm"))
+    for block in blocks(path, "yaml"):
+        if block.lstrip().startswith("- "):
+            entries = indent(dedent(block), "      ")
+            text = f"name: shown\nstages:\n  - name: one\n    benchmarks:\n{entries}"
+            assert plan(suite_from_text(text, name_of(path)), inventory, load_chips()).cases
 
 
 def test_the_example_backend_keeps_the_contract():

@@ -1,5 +1,6 @@
 """Generated text is that of the model without a cache, and is counted right."""
 
+import re
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -11,7 +12,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 from gloo_ranks import context
 
 from bench.configs import load_chip
-from bench.errors import UsageError
+from bench.errors import Unmeasurable, UsageError
 from bench.kernels import generation_costs as costs
 from bench.kernels.model_costs import ModelShape, flops_per_token, parameters
 from bench.records import Measure
@@ -192,10 +193,39 @@ def test_what_goes_wrong_is_invalid(monkeypatch, spoil, reason):
 def test_what_does_not_fit_is_said_before_anything_is_allocated():
     outcome = measured({"model": "llama-405b", "context": 8192}, memory=80 << 30)
     assert outcome.status == "skipped"
-    assert "memory is 85.9 GB: a slice of the model fits, such as llama-405b@1" in outcome.reason
+    assert "memory is 85.9 GB: a slice of the model fits, such as llama-405b@" in outcome.reason
     outcome = measured({"model": "llama-8b", "dtype": "bf16", "batch": 999}, memory=20 << 30)
     assert "a smaller batch or context fits" in outcome.reason
     assert "no Triton target" in measured({"ops": "triton", "dtype": "bf16"}).reason
+
+
+@pytest.mark.parametrize(
+    ("axes", "memory", "said"),
+    [
+        ({"model": "llama-405b", "context": 8192}, 80 << 30, "a slice of the model fits, such as"),
+        ({"model": "dense-1t@3"}, 60 << 30, "a slice of the model fits, such as dense-1t@1"),
+        ({"model": "dense-1t"}, 12 << 30, "not even a layer of it fits"),
+        ({"model": "llama-70b", "context": 10**9}, 60 << 30, "slice of the model with a smaller"),
+        ({"model": "llama-8b", "batch": 10**6}, 40 << 30, "a smaller batch or context fits"),
+    ],
+)
+def test_what_is_said_to_fit_fits_and_is_the_most_that_does(axes, memory, said):
+    bench = make("generate", axes)
+    with pytest.raises(Unmeasurable, match=said) as caught:
+        bench._refuse(bench.shape, memory)
+    found = re.search(r"such as (\S+@)(\d+)$", caught.value.message)
+    if found is None:
+        return
+    shorter = {"batch": 1, "context": 1} if "smaller" in said else {}
+    # One layer more does not fit.
+    for layers, fits in ((int(found[2]), True), (int(found[2]) + 1, False)):
+        smaller = make("generate", {**axes, **shorter, "model": f"{found[1]}{layers}"})
+        try:
+            smaller._refuse(smaller.shape, memory)
+        except Unmeasurable:
+            assert not fits, layers
+        else:
+            assert fits, layers
 
 
 @pytest.mark.parametrize(

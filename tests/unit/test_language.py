@@ -463,7 +463,7 @@ NEVER_SAID = {
 """Modules some of whose sentences no report in Chinese shows, and why."""
 CODE = (
     "dict[",
-    "dp: fsdp, tp: ",
+    "recompute: full, ",
     "one way of eight bytes",
     "there and back of eight bytes",
     "hengsuan results",

@@ -1,5 +1,6 @@
 """The analytic memory of a step: what autograd keeps, orders of pipelines, what does not fit."""
 
+import re
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -152,7 +153,7 @@ def test_what_does_not_fit_is_said_with_what_would():
     states = estimate(wide, Layout().over(4), batch=1, fused=True).total
     one = {**case, "batch": 1}
     assert "with dp: fsdp it" in shortage(wide, Layout(), 4, **one, memory=states // 2)
-    assert "no layout over 1 devices" in shortage(wide, Layout(), 1, **one, memory=states // 8)
+    assert "nothing over 1 devices" in shortage(wide, Layout(), 1, **one, memory=states // 8)
 
 
 @pytest.mark.parametrize("dp", ["ddp", "fsdp"])
@@ -177,7 +178,7 @@ def test_many_sequences_are_no_long_search(monkeypatch):
     for batch in (1_000_003, 1 << 31):
         asked.clear()
         said = shortage(DENSE, Layout(), 1, batch=batch, **case, memory=1 << 20)
-        assert "no layout over 1 devices lets it fit" in said
+        assert "nothing over 1 devices lets it fit" in said
     ten = Layout(microbatches=10).over(1)
     room = estimate(DENSE, ten, batch=30, again="full", fused=True).total
     said = shortage(DENSE, Layout(), 1, batch=30, **case, memory=room)
@@ -201,3 +202,34 @@ def test_train_refuses_before_anything_is_started():
         bench.check_ranks(8, 80 << 30)
     make("train", {"model": "tiny"}).check_ranks(8, 1 << 30)
     bench.check_ranks(8)
+
+
+@pytest.mark.parametrize(
+    ("axes", "ranks", "gigabytes"),
+    [
+        # Neither fp8 nor the compiler has matrices in parts.
+        ({"model": "1b", "batch": 8, "dtype": "fp8", "dp": "fsdp", "microbatches": 2}, 8, 4),
+        ({"model": "llama-70b@4", "batch": 8, "ops": "compile", "microbatches": 2}, 8, 64),
+        ({"model": "llama-8b", "batch": 8, "dtype": "fp8", "ops": "triton"}, 8, 24),
+        # Where ranks share the batch, fewer that see different sequences see more of them.
+        ({"model": "llama-70b@4", "batch": 4, "cp": 2, "batch_of": "group"}, 8, 40),
+        # Weights that ranks share, and fewer sequences.
+        ({"model": "llama-70b@4", "batch": 2, "dtype": "fp8"}, 72, 40),
+        ({"model": "llama-70b@4", "batch": 4, "dtype": "fp8", "dp": "fsdp"}, 16, 24),
+        # A layer's experts are too many for one device.
+        ({"model": "moe-1t@1", "batch": 1, "dtype": "bf16"}, 8, 80),
+    ],
+)
+def test_what_is_said_to_let_a_model_fit_does(axes, ranks, gigabytes):
+    memory = gigabytes * 10**9
+    with pytest.raises(UsageError, match="does not fit: ") as caught:
+        make("train", axes).check_ranks(ranks, memory)
+    words = re.search(r"; with (.*) it would take", caught.value.message)
+    assert words is not None, caught.value.message
+    taken = dict(axes)
+    for one in words[1].split(", "):
+        axis, _, value = one.partition(": ")
+        if number := re.fullmatch(r"(\d+) sequence\(s\) a rank", one):
+            axis, value = "batch", number[1]
+        taken[axis] = int(value) if value.isdecimal() else value
+    make("train", taken).check_ranks(ranks, memory)

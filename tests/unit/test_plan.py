@@ -1,9 +1,10 @@
 """Plans: expansion of axes, placement, expectations, and fleets as pure arithmetic."""
 
-from typing import get_args
+from typing import Literal, get_args, get_origin
 
 import msgspec
 import pytest
+import yaml
 
 from bench.analysis.summary import members
 from bench.cli.planned import outline
@@ -11,13 +12,13 @@ from bench.cluster.engine import job_count, row_count
 from bench.cluster.lead import _told
 from bench.cluster.plan import schedules_of, steps
 from bench.cluster.planning import Part, extended, plan
-from bench.configs import Entry, StageConfig, Suite, load_chips, load_suite
+from bench.configs import Entry, StageConfig, Suite, load_chips, load_suite, suite_from_text
 from bench.configs.search import names
 from bench.errors import ConfigError, UsageError
 from bench.inventory import Inventory
 from bench.kernels import costs
 from bench.records import Device, DeviceGroup, Node, Row
-from bench.workloads.base import registry
+from bench.workloads.base import axis_fields, benchmark, registry
 from bench.workloads.collectives import Op
 from bench.workloads.expansion import expand
 from bench.workloads.runner import Outcome, Value
@@ -229,12 +230,75 @@ def test_rules_merge_and_limits_are_walls():
         (entry("collectives", over="node", together="yes"), "true or false, not 'yes'"),
         (entry("gemm", together=True), "unknown placement of gemm"),
         (entry("train", {"model": "nope"}), "unknown model 'nope'"),
+        (entry("train", {"batch": "4"}), r"train.batch: must be a whole number, not the text '4'$"),
+        (entry("train", {"tp": True}), "train.tp: must be a whole number, not true$"),
+        (entry("stability", {"stall": "a"}), "stability.stall: must be a number, not the text"),
+        (entry("transfer", {"numa": 1.5}), "transfer.numa: must be a whole number, not the number"),
+        (entry("compute", {"op": "attention", "shape": "1x3x2x4x64"}), "2 heads of .* divide 3 h"),
+        (entry("memory", {"op": "decode_attention", "shape": "1x1x4x3x8x8x64"}), "3 heads of keys"),
+        (entry("memory", {"op": "moe", "shape": "1x2x4x3"}), "takes 3 experts, and there are 2"),
+        (entry("memory", {"op": "rope", "shape": "1x1x1x3"}), "a head is 3 wide: pairs are turned"),
+        (
+            entry("memory", {"op": "adamw", "shape": 5}),
+            "(?s)not the number 5.*in quotes",
+        ),
+        (entry("gemm", {"shape": "3x"}), "gemm.shape: '3x' is not a shape; .* 1024x1024x512$"),
     ],
 )
 def test_what_cannot_be_planned_names_file_and_line(bad, message):
     with pytest.raises(UsageError, match=message) as raised:
         plan(suite(bad), fleet(), CHIPS)
     assert "s.yaml:7" in str(raised.value)
+
+
+WORDS = [
+    (name, axis, [value for value in get_args(field.type) if value])
+    for name, cls in registry().items()
+    for axis, field in axis_fields(cls).items()
+    if get_origin(field.type) is Literal
+]
+
+
+@pytest.mark.parametrize(("name", "axis", "values"), WORDS)
+def test_a_suite_can_write_every_word_that_an_axis_takes(name, axis, values):
+    # `schedule` says which pairs meet as well: `train` had no gpipe and no interleaved pipeline.
+    for written in (values, *values):
+        text = yaml.safe_dump(
+            {"name": "s", "stages": [{"name": "one", "benchmarks": [{name: {axis: written}}]}]}
+        )
+        (made,) = suite_from_text(text, "s.yaml").stages[0].entries
+        assert (made.axes, made.place) == ({axis: written}, {})
+
+
+def test_pipelines_of_every_schedule_are_planned_from_a_file():
+    text = """
+name: s
+stages:
+  - name: one
+    benchmarks:
+      - train: {pp: 2, microbatches: 2, schedule: [gpipe, 1f1b], model: small, over: node}
+      - train: {pp: 2, microbatches: 2, schedule: interleaved, model: small, over: pair}
+      - train: {model: small, over: pair, schedule: sample, matchings: 2}
+"""
+    made = plan(suite_from_text(text, "s.yaml"), fleet(), CHIPS)
+    found = {
+        (case.axes["schedule"], made.schedules[case.schedule].arguments.get("schedule"))
+        for case in made.cases
+        if case.metric == "tokens_per_second"
+    }
+    assert found == {("gpipe", None), ("1f1b", None), ("interleaved", "full"), ("1f1b", "sample")}
+    with pytest.raises(UsageError, match="unknown schedule of train 'foo'"):
+        plan(suite(entry("train", {"schedule": "foo"})), fleet(), CHIPS)
+    with pytest.raises(UsageError, match="unknown schedule 'foo'"):
+        plan(suite(entry("pairs", {"schedule": "foo"})), fleet(), CHIPS)
+
+
+def test_an_axis_is_called_by_no_key_that_says_where_is_measured():
+    with pytest.raises(TypeError, match="no axis of a suite can be called 'seed'"):
+
+        @benchmark(scope="device")
+        class Seeded(registry()["gemm"]):
+            seed: int = 0
 
 
 def test_an_unknown_model_is_refused_without_a_datasheet_too():

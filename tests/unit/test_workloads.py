@@ -42,6 +42,16 @@ def test_every_benchmark_can_be_made_from_its_own_axes(name):
     assert axes_of(make(name, axes)) == axes
 
 
+@pytest.mark.parametrize(
+    ("written", "read"),
+    [("1000h", "3600000s"), ("1234567.5s", "1234567.5s"), ("300ms", "0.3s"), ("10us", "0.00001s")],
+)
+def test_a_duration_of_any_length_is_recorded_so_that_it_is_read_again(written, read):
+    axes = axes_of(make("stability", {"duration": written}))
+    assert axes["duration"] == read
+    assert axes_of(make("stability", axes)) == axes
+
+
 def test_unknown_axes_and_bad_values_are_sentences():
     with pytest.raises(UsageError, match=r"unknown axis of gemm 'shap'[\s\S]*shape"):
         make("gemm", {"shap": "1x1x1"})

@@ -51,6 +51,12 @@ def main():
         report.done()
     elif MODE == "silent":
         time.sleep(3600)
+    elif MODE == "unended":
+        sys.stdout.write("no line end " * 100_000)
+        sys.stdout.flush()
+        time.sleep(3600)
+    elif MODE == "list":
+        print('[{"hengsuan": "hello"}]')
     elif MODE == "nothing":
         print("usage: train what?")
     elif MODE == "few":

@@ -38,6 +38,6 @@ MODELS: dict[str, str] = {
     "a rank of {#} takes about {=} ({}), and a device has {=}": "{0} 个进程中每个约需 {1}（{2}），而设备有 {3}",
     "a rank of {#} takes at least {=} ({}), and a device has {=}": "{0} 个进程中每个至少需 {1}（{2}），而设备有 {3}",
     "with {=} it would take {=}": "若 `{0}` 则需 {1}",
-    "no layout over {#} devices lets it fit: take more, or fewer layers": "{0} 个设备上没有可放下的并行布局：请增加设备或减少层数",
+    "nothing over {#} devices lets it fit: take more, or fewer layers": "{0} 个设备上怎样都放不下：请增加设备或减少层数",
     "the model fits at no layout over {#} chips: the nearest ({=}) needs {=} of memory a device, where {=} are usable": "{0} 个芯片上没有可放下的并行布局：最接近的（{1}）单卡需 {2}，可用 {3}",
 }

@@ -12,6 +12,7 @@ RUNS: dict[str, str] = {
     "node {=}: {=} {}; {=} is measured in its place": "节点 {0}：{1} {2}；改为测量 {3}",
     "running": "进行中",
     "interrupted": "已中断",
+    "interrupted before the training had come to its end": "训练完成前被中断",
     "measured, its sanity check held, the host was quiet": "已测量，通过校验，主机安静",
     "the benchmark raised, crashed, ran out of memory or out of time": "基准测试抛出异常、崩溃、显存耗尽或超时",
     "the sanity check did not hold, the device computed wrongly, or it throttled: the value does not count": "未通过校验、设备计算错误或降频：该值不计入",
