@@ -34,6 +34,8 @@ def new(file: Path, size: str, vocab: int, seed: int, force: bool, as_json: bool
     from ..units import parse_size
     from ..workloads.tokens import write_set
 
+    if file.exists() and not file.is_file():
+        raise UsageError(f"{file} is a folder or a device, and no file to replace")
     if file.exists() and not force:
         raise UsageError(f"{file} is there already", hint="--force replaces it")
     if not file.absolute().parent.is_dir():

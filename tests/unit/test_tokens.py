@@ -155,6 +155,9 @@ def test_the_verb_writes_and_verifies(tmp_path):
     again = hengsuan("new", path)
     assert again.returncode == 2
     assert "is there already" in again.stderr
+    folder = hengsuan("new", tmp_path, "--force")
+    assert folder.returncode == 2
+    assert "no file to replace" in folder.stderr
     good = hengsuan("verify", path)
     assert good.returncode == 0
     assert "32768 tokens of 2 bytes below 512, seed 4, all as written" in good.stdout
