@@ -1,15 +1,14 @@
 """Scripts that need a process of their own run on every core, ahead of the tests that read them."""
 
 import os
+import subprocess
 import sys
-import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parent))
-from forked_scripts import Scripts
+HERE = Path(__file__).parent
 
 
 @pytest.fixture(scope="module")
@@ -30,26 +29,21 @@ def scripts(request, tmp_path_factory):
     }
     environment.pop("TRITON_INTERPRET", None)
 
+    def run(script, *arguments):
+        return subprocess.run(
+            [sys.executable, str(HERE / script), *arguments],
+            capture_output=True, text=True, env=environment,
+        )  # fmt: skip
+
     if "PYTEST_XDIST_WORKER" in os.environ:
-        run = Scripts(environment)
         yield run
-        run.close()
         return
     wanted = [
         (mark.args[0], *(item.callspec.params.values() if hasattr(item, "callspec") else ()))
         for item in request.session.items
         if item.module is request.module and (mark := item.get_closest_marker("script"))
     ]
-    threads = threading.local()
-    every = []
-
-    def begin():
-        threads.run = Scripts(environment)
-        every.append(threads.run)
-
-    with ThreadPoolExecutor(os.cpu_count() or 1, initializer=begin) as pool:
-        started = {one: pool.submit(lambda one=one: threads.run(*one)) for one in wanted}
+    with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
+        started = {one: pool.submit(run, *one) for one in wanted}
         yield lambda *one: started[one].result()
         pool.shutdown(cancel_futures=True)
-    for run in every:
-        run.close()
