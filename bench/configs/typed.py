@@ -72,12 +72,18 @@ def unknown_key(document: Document, kind: str, name: str, known: Any, place: Pla
 
 def wrong(document: Document, value: Any, wanted: str, place: Place) -> UsageError:
     """The error for a value of another type than ``wanted``."""
+    said, hint = mistaken(value, wanted)
+    return document.error(place, said, hint)
+
+
+def mistaken(value: Any, wanted: str) -> tuple[str, str]:
+    """What is to be said of a value of another type than ``wanted``, and a hint or none."""
     hint = ""
     if wanted == WANTED[bool] and str(value).lower() in ("yes", "no", "on", "off"):
         hint = "write true or false"
     elif wanted == WANTED[str] and isinstance(value, (int, float)):
         hint = f'put it in quotes: "{value}"'
-    return document.error(place, f"must be {wanted}, not {described(value)}", hint)
+    return f"must be {wanted}, not {_describe(value)}", hint
 
 
 def _struct(document: Document, value: dict[str, Any], kind: Any, place: Place) -> Any:
@@ -114,8 +120,7 @@ def _scalar(document: Document, value: Any, kind: type, place: Place) -> Any:
     return value
 
 
-def described(value: Any) -> str:
-    """What a value is, for a sentence that says what it should have been."""
+def _describe(value: Any) -> str:
     if value is None:
         return "nothing"
     if isinstance(value, bool):

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar, get_args, get
 import msgspec
 
 from ..configs import PLACEMENT
-from ..configs.typed import WANTED, described
+from ..configs.typed import WANTED, mistaken
 from ..errors import Unmeasurable, UsageError
 from ..records import Measure, Scope
 from ..timing import Rule, Timing
@@ -397,12 +397,8 @@ def _refusal(
     wanted = next((WANTED[one] for one in kinds if one in WANTED), "")
     if not wanted or not said.startswith("Expected"):
         return UsageError(f"{name}.{key}: {said}")
-    value = axes[key]
-    quoted = wanted == WANTED[str] and isinstance(value, (int, float))
-    return UsageError(
-        f"{name}.{key}: must be {wanted}, not {described(value)}",
-        hint=f'put it in quotes: "{value}"' if quoted else "",
-    )
+    sentence, hint = mistaken(axes[key], wanted)
+    return UsageError(f"{name}.{key}: {sentence}", hint=hint)
 
 
 @functools.cache  # annotations are text, and evaluating them is most of what planning takes
