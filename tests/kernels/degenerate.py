@@ -14,6 +14,9 @@ import sys
 
 import torch
 
+sys.path.insert(0, os.path.dirname(__file__))
+import interpreting  # noqa: F401  (replaces the interpreter's own)
+
 from bench.kernels import (
     adamw,
     attention,

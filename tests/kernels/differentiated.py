@@ -24,6 +24,7 @@ from bench.kernels import tuning
 from bench.kernels.launch import describable
 
 sys.path.insert(0, os.path.dirname(__file__))
+import interpreting  # noqa: F401  (replaces the interpreter's own)
 from shapes import BY_DESCRIPTORS
 
 

@@ -18,7 +18,7 @@ import numpy as np
 import torch
 
 sys.path.insert(0, os.path.dirname(__file__))
-import rounding  # noqa: F401  (replaces the interpreter's own)
+import interpreting  # noqa: F401  (replaces the interpreter's own)
 
 from bench.kernels import (
     adamw,

@@ -23,7 +23,7 @@ from triton.runtime import interpreter
 from bench.kernels import costs, op, ops, tuning
 
 sys.path.insert(0, os.path.dirname(__file__))
-import rounding  # noqa: F401  (replaces the interpreter's own)
+import interpreting  # noqa: F401  (replaces the interpreter's own)
 from shapes import BY_DESCRIPTORS
 
 CPU = torch.device("cpu")

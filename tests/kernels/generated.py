@@ -16,7 +16,7 @@ import unittest.mock
 import torch
 
 sys.path.insert(0, os.path.dirname(__file__))
-import rounding  # noqa: F401  (replaces the interpreter's own)
+import interpreting  # noqa: F401  (replaces the interpreter's own)
 
 from bench.kernels import decode_attention
 from bench.kernels.model_costs import ModelShape

@@ -16,7 +16,7 @@ import torch
 from triton.runtime import interpreter
 
 sys.path.insert(0, os.path.dirname(__file__))
-import rounding  # noqa: F401  (replaces the interpreter's own)
+import interpreting  # noqa: F401  (replaces the interpreter's own)
 from shapes import BY_DESCRIPTORS
 
 from bench.kernels import (

@@ -25,7 +25,7 @@ from hypothesis import strategies as st
 from bench.kernels import costs, op, ops, tuning
 
 sys.path.insert(0, os.path.dirname(__file__))
-import rounding  # noqa: F401  (replaces the interpreter's own)
+import interpreting  # noqa: F401  (replaces the interpreter's own)
 from shapes import BY_DESCRIPTORS, LONG_NORMS, LONG_ROWS, SHAPES, STEPS
 
 CPU = torch.device("cpu")
