@@ -47,6 +47,27 @@ def check_tensor(
         raise ValueError(f"{name}: got inner stride {tensor.stride(-1)}, takes 1")
 
 
+def check_written(**outputs: torch.Tensor | None) -> None:
+    """Raise ValueError if two elements of a tensor that a kernel writes share their memory.
+
+    As rows of a tensor that was expanded do, or of a view whose rows begin before the last has
+    ended: programs that run at once would each leave their own result there. So are refused the
+    few views whose elements are interleaved without meeting.
+    """
+    for name, tensor in outputs.items():
+        if tensor is None or tensor.numel() == 0:
+            continue
+        reach = 0
+        pairs = zip(tensor.stride(), tensor.shape, strict=True)
+        for stride, extent in sorted(one for one in pairs if one[1] > 1):
+            if stride <= reach:
+                raise ValueError(
+                    f"{name}: got strides {tensor.stride()} for shape {tuple(tensor.shape)}, "
+                    "takes elements that lie apart"
+                )
+            reach += stride * (extent - 1)
+
+
 def check_shape(name: str, tensor: torch.Tensor, shape: Sequence[int]) -> None:
     """Raise ValueError unless a tensor has just this shape."""
     if tuple(tensor.shape) != tuple(shape):

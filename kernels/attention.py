@@ -17,7 +17,7 @@ from typing import Any
 import torch
 
 from .arch import variant
-from .arguments import check_choice, check_extent, check_tensor
+from .arguments import check_choice, check_extent, check_tensor, check_written
 from .launch import cdiv, describable, launch, with_scratch
 from .op import Case, Fill, Op, Tensors, Work, gradients
 from .reference import relative_error
@@ -56,6 +56,7 @@ def forward(
         ValueError: names the argument, what it got and what it takes.
     """
     _check(q, k, v, lse, out=out)
+    check_written(out=out)
     batch, heads, seq, dim = q.shape
     chosen = config(arch, "attention", NAMES[q.dtype], head_dim=dim, causal=int(causal))
     aligned = describable(q, k, v, out)

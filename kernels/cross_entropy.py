@@ -16,7 +16,7 @@ from typing import Any
 import torch
 
 from .arch import variant
-from .arguments import as_rows, check_extent, check_shape, check_tensor
+from .arguments import as_rows, check_extent, check_shape, check_tensor, check_written
 from .dtypes import TORCH
 from .launch import cdiv, launch, power_of_2, processors
 from .op import Case, Fill, Op, Tensors, Work
@@ -109,6 +109,7 @@ def rescale(x: torch.Tensor, factor: torch.Tensor) -> torch.Tensor:
     """
     check_tensor("x", x, tuple(NAMES), (None, None), x.device)
     check_tensor("factor", factor, torch.float32, (1,), x.device)
+    check_written(x=x)
     block, (rows, width) = 4096, x.shape
     check_extent("x: width", width, 0, 65535 * block)
     from .jit.cross_entropy import rescale_kernel

@@ -19,7 +19,7 @@ from typing import Any
 
 import torch
 
-from .arguments import check_choice, check_extent, check_tensor
+from .arguments import check_choice, check_extent, check_tensor, check_written
 from .attention import HEAD_DIMS
 from .costs import decode_lengths
 from .dtypes import TORCH
@@ -184,6 +184,7 @@ def _check(
         raise ValueError(f"k: got {k.shape[2]} heads, takes a divisor of {heads} (heads of q)")
     check_tensor("v", v, q.dtype, k.shape, q.device)
     check_tensor("out", out, q.dtype, q.shape, q.device)
+    check_written(out=out)
     if lengths is not None:
         check_tensor("lengths", lengths, torch.int32, (batch,), q.device, contiguous=True)
     room = k.shape[1]

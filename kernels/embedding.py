@@ -16,7 +16,7 @@ from typing import Any
 
 import torch
 
-from .arguments import check_extent, check_tensor
+from .arguments import check_extent, check_tensor, check_written
 from .dtypes import TORCH
 from .launch import cdiv, launch, power_of_2, strides
 from .op import Case, Fill, Op, Tensors, Work
@@ -51,6 +51,7 @@ def forward(
     check_tensor("ids", ids, torch.int64, (None,), table.device)
     tokens = ids.shape[0]
     check_tensor("out", out, table.dtype, (tokens, width), table.device)
+    check_written(out=out)
     chosen = config(arch, "embedding", NAMES[table.dtype], width=width)
     block = min(power_of_2(width), chosen["block"])
     rows = chosen["block"] // block
@@ -93,6 +94,7 @@ def backward(
     check_extent("dy: width", width, 1, WIDEST)
     check_tensor("ids", ids, torch.int64, (tokens,), dy.device)
     check_tensor("dtable", dtable, torch.float32, (None, width), dy.device)
+    check_written(dtable=dtable)
     if tokens == 0:
         return dtable
     chosen = config(arch, "embedding_backward", NAMES[dy.dtype], width=width)

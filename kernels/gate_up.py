@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from . import gemm as products
-from .arguments import as_rows, check_tensor
+from .arguments import as_rows, check_tensor, check_written
 from .gemm import FLOATS, NAMES
 from .launch import cdiv, describable, launch, processors, with_scratch
 from .op import Case, Fill, Op, Tensors, Work
@@ -56,6 +56,7 @@ def gate_up(
         check_tensor(name, one, x.dtype, (m, n), x.device)
         if one.stride() != h.stride():
             raise ValueError(f"{name}: got strides {one.stride()}, takes those of h")
+    check_written(h=h)
     if m == 0 or n == 0:
         return h
     written = keep or (h, h)

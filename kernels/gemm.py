@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 
-from .arguments import as_rows, check_choice, check_tensor
+from .arguments import as_rows, check_choice, check_tensor, check_written
 from .launch import cdiv, describable, launch, processors, with_scratch
 from .op import Case, Fill, Op, Tensors, Work
 from .reference import relative_error
@@ -146,6 +146,7 @@ def check_operands(
             raise ValueError(f"{label}: got strides {one.stride()}, takes one of 1")
     result = RESULTS.get(name, a.dtype)
     check_tensor("out", out, result, (m, b.shape[1]), a.device)
+    check_written(out=out)
     if name == "int8" and (bias is not None or scale is not None or activation != "none"):
         raise ValueError("bias, scale, activation: int8 takes none of them, its sums are exact")
     if bias is not None:

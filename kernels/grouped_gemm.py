@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from .arguments import check_extent, check_tensor
+from .arguments import check_extent, check_tensor, check_written
 from .launch import cdiv, describable, launch, power_of_2, processors, with_scratch
 from .op import Case, Fill, Op, Tensors, Work
 from .reference import relative_error
@@ -54,6 +54,7 @@ def forward(
         raise ValueError(f"weight: got strides {weight.stride()}, takes 1 in one of the last two")
     check_tensor("offsets", offsets, torch.int32, (experts + 1,), x.device, contiguous=True)
     check_tensor("out", out, x.dtype, (tokens, n), x.device)
+    check_written(out=out)
     if tokens == 0 or n == 0:
         return out
     size, aligned = tokens // max(experts, 1) * n, k > 0 and describable(x, weight)

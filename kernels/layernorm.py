@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from . import long_norms
-from .arguments import as_rows, check_extent, check_tensor
+from .arguments import as_rows, check_extent, check_tensor, check_written
 from .launch import cdiv, launch, power_of_2, processors
 from .op import Case, Fill, Op, Tensors, Work, plain
 from .rmsnorm import NAMES, WIDEST, hints, sum_rows
@@ -47,6 +47,7 @@ def forward(
     """
     width = _check(x, weight, mean, scale, y=y)
     check_tensor("bias", bias, x.dtype, (width,), x.device)
+    check_written(y=y)
     chosen = config(arch, "rmsnorm", NAMES[x.dtype], width=width, add=0)
     if "block" in chosen:
         long_norms.forward(x, weight, y, scale, chosen, eps, bias=bias, mean=mean)
@@ -101,6 +102,7 @@ def backward(
     width = _check(x, weight, mean, scale, dy=dy, dx=dx)
     for name, one in (("dweight", dweight), ("dbias", dbias)):
         check_tensor(name, one, x.dtype, (width,), x.device)
+    check_written(dx=dx)
     rows = x.shape[0]
     if rows == 0:
         return dx, dweight.zero_(), dbias.zero_()

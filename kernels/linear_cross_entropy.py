@@ -17,7 +17,7 @@ from typing import Any
 import torch
 
 from . import cross_entropy as loss
-from .arguments import as_rows, check_extent, check_shape, check_tensor
+from .arguments import as_rows, check_extent, check_shape, check_tensor, check_written
 from .cross_entropy import IGNORE, NAMES
 from .launch import cdiv, power_of_2
 from .op import Case, Fill, Op, Tensors, Work
@@ -65,6 +65,7 @@ def linear_cross_entropy_chunks(
         check_tensor("dx", dx, x.dtype, x.shape, x.device)
     if dweight is not None:
         check_tensor("dweight", dweight, x.dtype, weight.shape, x.device)
+    check_written(dx=dx, dweight=dweight)
     if rows == 0:
         if dweight is not None:
             dweight.zero_()

@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from .arguments import check_extent, check_tensor
+from .arguments import check_extent, check_tensor, check_written
 from .dtypes import TORCH
 from .launch import cdiv, launch, power_of_2
 from .op import Case, Fill, Op, Tensors, Work
@@ -112,6 +112,7 @@ def permute(
     if copies % max(tokens, 1) or (tokens == 0 and copies):
         raise ValueError(f"order: got {copies} entries, takes a multiple of {tokens} (rows of x)")
     check_tensor("out", out, x.dtype, (copies, width), x.device)
+    check_written(out=out)
     chosen = config(arch, "moe", NAMES[x.dtype], width=width)
     from .jit.moe import permute_kernel
 
@@ -153,6 +154,7 @@ def unpermute(
     """
     tokens, top_k, width = _check_places(y, place, weights)
     check_tensor("out", out, y.dtype, (tokens, width), y.device)
+    check_written(out=out)
     chosen = config(arch, "moe", NAMES[y.dtype], width=width)
     from .jit.moe import unpermute_kernel
 
@@ -192,6 +194,7 @@ def unpermute_backward(
     tokens, top_k, width = _check_places(y, place, weights)
     check_tensor("dout", dout, y.dtype, (tokens, width), y.device)
     check_tensor("dy", dy, y.dtype, y.shape, y.device)
+    check_written(dy=dy)
     shape = (tokens, top_k)
     check_tensor("dweights", dweights, torch.float32, shape, y.device, contiguous=True)
     chosen = config(arch, "moe", NAMES[y.dtype], width=width)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import torch
 
-from .arguments import check_tensor
+from .arguments import check_tensor, check_written
 from .dtypes import TORCH, largest, torch_dtype
 from .launch import cdiv, launch
 from .op import Case, Fill, Op, Tensors, Work
@@ -119,6 +119,7 @@ def quantize_block(
 def _check(x: torch.Tensor, q: torch.Tensor) -> tuple[int, int]:
     check_tensor("x", x, tuple(NAMES), (None, None), x.device)
     check_tensor("q", q, FP8, x.shape, x.device)
+    check_written(q=q)
     return x.shape[0], x.shape[1]
 
 

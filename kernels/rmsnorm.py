@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 from . import long_norms
-from .arguments import as_rows, check_extent, check_shape, check_tensor
+from .arguments import as_rows, check_extent, check_shape, check_tensor, check_written
 from .dtypes import TORCH
 from .launch import cdiv, launch, power_of_2, processors
 from .op import Case, Fill, Op, Tensors, Work, plain
@@ -57,6 +57,7 @@ def forward(
     for name, one in (("residual", residual), ("total", total)):
         if one is not None:
             check_tensor(name, one, x.dtype, x.shape, x.device)
+    check_written(y=y, total=total)
     added = int(residual is not None)
     chosen = config(arch, "rmsnorm", NAMES[x.dtype], width=width, add=added)
     if "block" in chosen:
@@ -121,6 +122,7 @@ def backward(
     check_tensor("dweight", dweight, x.dtype, (width,), x.device)
     if extra is not None:
         check_tensor("extra", extra, x.dtype, x.shape, x.device)
+    check_written(dx=dx)
     rows = x.shape[0]
     if rows == 0:
         return dx, dweight.zero_()

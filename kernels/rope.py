@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from .arguments import check_tensor
+from .arguments import check_tensor, check_written
 from .dtypes import TORCH
 from .launch import launch, power_of_2, strides
 from .op import Case, Fill, Op, Tensors, Work, plain
@@ -51,6 +51,7 @@ def rotate(
     check_tensor("table", table, torch.float32, (2, tokens, dim // 2), q.device, contiguous=True)
     check_tensor("q_out", q_out, q.dtype, q.shape, q.device)
     check_tensor("k_out", k_out, q.dtype, k.shape, q.device)
+    check_written(q_out=q_out, k_out=k_out)
     chosen = config(arch, "rope", NAMES[q.dtype], head_dim=dim)
     from .jit.rope import rope_kernel
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from .arguments import as_rows, check_tensor
+from .arguments import as_rows, check_tensor, check_written
 from .dtypes import TORCH
 from .launch import cdiv, launch, power_of_2
 from .op import Case, Fill, Op, Tensors, Work, plain
@@ -32,6 +32,7 @@ def forward(x: torch.Tensor, y: torch.Tensor, *, arch: str | None = None) -> tor
     """
     check_tensor("x", x, tuple(NAMES), (None, None), x.device)
     check_tensor("y", y, x.dtype, x.shape, x.device)
+    check_written(y=y)
     from .jit.softmax import forward_kernel, forward_long_kernel
 
     _launch("softmax", (forward_kernel, forward_long_kernel), (x, y), arch)
@@ -49,6 +50,7 @@ def backward(
     check_tensor("y", y, tuple(NAMES), (None, None), y.device)
     for name, one in (("dy", dy), ("dx", dx)):
         check_tensor(name, one, y.dtype, y.shape, y.device)
+    check_written(dx=dx)
     from .jit.softmax import backward_kernel, backward_long_kernel
 
     _launch("softmax_backward", (backward_kernel, backward_long_kernel), (dy, y, dx), arch)

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from .arguments import as_rows, check_shape, check_tensor
+from .arguments import as_rows, check_shape, check_tensor, check_written
 from .dtypes import TORCH
 from .launch import cdiv, launch, strides
 from .op import Case, Fill, Op, Tensors, Work, plain
@@ -33,6 +33,7 @@ def forward(
         ValueError: names the argument, what it got and what it takes.
     """
     rows, width = _check(gate, up=up, h=h)
+    check_written(h=h)
     from .jit.swiglu import forward_kernel
 
     _launch(forward_kernel, rows, width, (gate, up, h), arch, "swiglu")
@@ -54,6 +55,7 @@ def backward(
         ValueError: names the argument, what it got and what it takes.
     """
     rows, width = _check(gate, dh=dh, up=up, dgate=dgate, dup=dup)
+    check_written(dgate=dgate, dup=dup)
     from .jit.swiglu import backward_kernel
 
     _launch(backward_kernel, rows, width, (dh, gate, up, dgate, dup), arch, "swiglu_backward")

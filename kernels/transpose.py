@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import torch
 
-from .arguments import check_tensor
+from .arguments import check_tensor, check_written
 from .dtypes import TORCH
 from .launch import cdiv, launch
 from .op import Case, Fill, Op, Tensors, Work
@@ -30,6 +30,7 @@ def transpose(x: torch.Tensor, out: torch.Tensor, *, arch: str | None = None) ->
     check_tensor("x", x, tuple(NAMES), (None, None), x.device)
     rows, columns = x.shape
     check_tensor("out", out, x.dtype, (columns, rows), x.device)
+    check_written(out=out)
     chosen = config(arch, "transpose", NAMES[x.dtype], size=x.numel())
     blocks = cdiv(columns, chosen["block_n"])
     from .jit.transpose import transpose_kernel

@@ -1,7 +1,8 @@
 """With which kernels a task was done: a digest of an operation's code, and the tables' answers.
 
 Both are kept in the record. What is still the same need not be measured again; a change of one
-operation, or of one entry of a table, costs the records that it concerns and no others.
+operation, or of one entry of a table, costs the records that it concerns and no others. A word in
+a docstring costs none, nor a check of arguments that lets through what was measured.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import ast
 import functools
 import hashlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping
 from pathlib import Path
 
 from records import Record
@@ -26,10 +27,11 @@ Neither is what a package says of itself (``__init__``)."""
 
 @functools.cache
 def code(op: str, target: str, root: Path = KERNELS) -> str:
-    """Sixteen hex digits of SHA-256 over the sources of an operation.
+    """Sixteen hex digits of SHA-256 over what the sources of an operation do.
 
     They are its module and all modules of kernels that this imports, there or inside of functions,
-    and those that these import; with the variants that ``target`` has for it.
+    and those that these import; with the variants that ``target`` has for it. Of each, its lines
+    without those that tell people or refuse arguments (`doing`).
 
     Args:
         op: The operation.
@@ -38,8 +40,53 @@ def code(op: str, target: str, root: Path = KERNELS) -> str:
     """
     whole = hashlib.sha256()
     for name in sources(op, target, root):
-        whole.update(f"{name}.py\n".encode() + (root / f"{name}.py").read_bytes())
+        text = (root / f"{name}.py").read_text(encoding="utf-8")
+        whole.update(f"{name}.py\n{doing(text)}".encode())
     return whole.hexdigest()[:16]
+
+
+@functools.cache
+def doing(text: str) -> str:
+    """The lines of a module without comments, docstrings and what only refuses.
+
+    That are calls of the functions of ``arguments`` of which nothing is taken, and an ``if`` or a
+    ``for`` of nothing but these and ``raise``: where nothing was refused, they launched nothing
+    and changed nothing. Lines, since other versions of Python write a tree differently.
+    """
+    tree, dropped = _parsed(text), set[int]()
+    checks = {
+        one.asname or one.name
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ImportFrom) and node.module == "arguments"
+        for one in node.names
+    }
+    for node in ast.walk(tree):
+        if isinstance(node, ast.stmt) and _aside(node, checks):
+            dropped.update(range(node.lineno, (node.end_lineno or node.lineno) + 1))
+    kept = (
+        line
+        for number, line in enumerate(text.split("\n"), start=1)
+        if number not in dropped and line.strip() and not line.lstrip().startswith("#")
+    )
+    return "".join(f"{line}\n" for line in kept)
+
+
+@functools.cache
+def _parsed(text: str) -> ast.Module:
+    return ast.parse(text)
+
+
+def _aside(node: ast.stmt, checks: Container[str]) -> bool:
+    match node:
+        case ast.ImportFrom(module="arguments"):
+            return True
+        case ast.Expr(value=ast.Constant(value=str())):
+            return True
+        case ast.Expr(value=ast.Call(func=ast.Name(id=name))):
+            return name in checks
+        case ast.If(body=body, orelse=[]) | ast.For(body=body, orelse=[]):
+            return all(isinstance(one, ast.Raise) or _aside(one, checks) for one in body)
+    return False
 
 
 def sources(op: str, target: str, root: Path = KERNELS) -> list[str]:
@@ -64,7 +111,7 @@ def _variants(op: str, target: str) -> Iterator[str]:
 def _imported(name: str, root: Path) -> Iterator[str]:
     """What a module may import of ``root`` by relative imports, some of it no modules."""
     place = Path(name).parent
-    for node in ast.walk(ast.parse((root / f"{name}.py").read_text(encoding="utf-8"))):
+    for node in ast.walk(_parsed((root / f"{name}.py").read_text(encoding="utf-8"))):
         if not isinstance(node, ast.ImportFrom) or not node.level:
             continue
         base = place

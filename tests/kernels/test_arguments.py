@@ -251,6 +251,27 @@ def test_every_wrong_tensor_is_refused_before_any_launch(name, variant):
     assert refused >= 3
 
 
+@pytest.mark.parametrize(("name", "variant"), CASES)
+def test_an_output_whose_rows_lie_over_each_other_is_refused(name, variant):
+    known, spec = ops.get(name), SPECS[name]
+    dtype = "fp16" if "fp16" in spec.dtypes else spec.dtypes[0]
+    case = op.Case(name, spec.small, dtype, variant, "generic")
+    inputs = known.inputs(case, op.Fill(CPU, 0))
+    outputs = known.outputs(case, inputs)
+    for spoiled, tensor in outputs.items():
+        if tensor.dim() < 2 or min(tensor.shape) < 2:
+            continue
+        for outer in (0, tensor.shape[-1] - 1):  # all in one place; begun before the last has ended
+            strides = (*[outer] * (tensor.dim() - 1), 1)
+            over = torch.zeros_like(tensor).as_strided(tensor.shape, strides)
+            with recording() as launches:
+                work = known.implementations["triton"](case, inputs, {**outputs, spoiled: over})
+                launches.clear()
+                with pytest.raises(ValueError, match=r"got .*strides? .*takes"):
+                    work()
+                assert not launches, spoiled
+
+
 def test_unknown_names():
     x = torch.zeros(4)
     with pytest.raises(ValueError, match="op: got 'sum'"):

@@ -1,5 +1,6 @@
 """The device check's decisions: what still holds, what comes first, who gets how much time."""
 
+import re
 import shutil
 import sys
 import threading
@@ -68,13 +69,14 @@ def test_a_change_costs_the_operations_that_it_reaches(tmp_path):
     before = {op: digests.code(op, ARCH, root) for op in SPECS}
     assert before == {op: digests.code(op, ARCH) for op in SPECS}
 
-    def changed(name):
+    def changed(name, more="\nANOTHER = 1\n", at=r"\Z", ops=SPECS):
         path = root / f"{name}.py"
-        text = path.read_bytes()
-        path.write_bytes(text + b"\n# another\n")
+        text = path.read_text(encoding="utf-8")
+        path.write_text(re.sub(at, more, text, count=1), encoding="utf-8")
+        assert path.read_text(encoding="utf-8") != text
         digests.code.cache_clear()
-        found = {op for op in SPECS if digests.code(op, ARCH, root) != before[op]}
-        path.write_bytes(text)
+        found = {op for op in ops if digests.code(op, ARCH, root) != before[op]}
+        path.write_text(text, encoding="utf-8")
         return found
 
     assert changed("softmax") == {"softmax"}
@@ -83,6 +85,19 @@ def test_a_change_costs_the_operations_that_it_reaches(tmp_path):
     assert changed("launch") == set(SPECS)
     # Where it refuses arguments, counts work or says what tables may hold, nothing is launched.
     assert changed("space") == changed("costs") == changed("arguments") == set()
+    # What tells people, or refuses arguments, launches nothing either.
+    check = r"(?=    check_tensor\()"
+    for more, at, found in (
+        ("\n# another\n", r"\Z", set()),
+        ('"""Another. ', '"""', set()),
+        ("    check_tensor(\n        'y', y, x.dtype\n    )\n", check, set()),
+        ("    if rows < 0:\n        raise ValueError(rows)\n", check, set()),
+        ("    for one in (x, y):\n        check_tensor('y', one)\n", check, set()),
+        ("    if rows < 0:\n        return out\n", check, {"softmax"}),
+        ("    launch(\n        'y', y, x.dtype\n    )\n", check, {"softmax"}),
+        ("    x = as_rows('x', x)\n", check, {"softmax"}),
+    ):
+        assert changed("softmax", more, at, ["softmax"]) == found, more
     digests.code.cache_clear()
 
 
