@@ -51,6 +51,7 @@ class Linear(torch.autograd.Function):
     def forward(ctx: Any, x: torch.Tensor, weight: torch.Tensor, arch: str | None) -> torch.Tensor:
         """[..., N]."""
         flat = as_rows("x", x).contiguous()
+        check_tensor("x", flat, torch.bfloat16, (None, None))
         wanted = (None, flat.shape[1])
         check_tensor("weight", weight, x.dtype, wanted, x.device, inner=False)
         ctx.save_for_backward(flat, weight)
