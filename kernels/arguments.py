@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import combinations
-from numbers import Real
+from numbers import Integral, Real
 
 import torch
 
@@ -223,6 +223,8 @@ def check_choice(name: str, got: object, takes: Sequence[object]) -> None:
 
 
 def check_extent(name: str, got: int, least: int, most: int) -> None:
-    """Raise ValueError unless an extent lies between two bounds, both included."""
+    """Raise ValueError unless an extent is an integer between two bounds, both included."""
+    if not isinstance(got, (Integral, torch.SymInt)):
+        raise ValueError(f"{name}: got {type(got).__name__}, takes an integer")
     if not least <= got <= most:
         raise ValueError(f"{name}: got {got}, takes {least} to {most}")

@@ -21,6 +21,7 @@ from .arguments import (
     check_apart,
     check_extent,
     check_is_tensor,
+    check_number,
     check_shape,
     check_tensor,
     check_written,
@@ -186,6 +187,7 @@ def cross_entropy(
         ValueError: names the argument, what it got and what it takes.
     """
     check_is_tensor("logits", logits)
+    check_number("ignore", ignore)
     check_shape("labels", labels, logits.shape[:-1])
     # Operands need their gradients whatever the mode is; whether a backward pass can follow, only
     # the mode says, and inside of the function it is off.

@@ -22,6 +22,7 @@ from .arguments import (
     check_apart,
     check_extent,
     check_is_tensor,
+    check_number,
     check_shape,
     check_tensor,
     check_written,
@@ -199,6 +200,7 @@ def linear_cross_entropy(
         ValueError: names the argument, what it got and what it takes.
     """
     check_is_tensor("x", x)
+    check_number("ignore", ignore)
     check_is_tensor("weight", weight)
     check_shape("labels", labels, x.shape[:-1])
     graph = torch.is_grad_enabled()  # as in `cross_entropy`

@@ -84,6 +84,7 @@ def cached(pages=6, page=16, kv_heads=2, dim=64, kind=torch.float16):
         ),
         ({"longest": 33}, "longest: got 33, takes 0 to 32"),
         ({"longest": -1}, "longest: got -1, takes 0 to 32"),
+        ({"longest": torch.tensor(3)}, "longest: got Tensor, takes an integer"),
         ({"q": torch.zeros(3, 4, 1, 96).half()}, "head_dim: got 96, takes one of 64, 128, 256"),
         ({"v": torch.zeros(6, 16, 2, 128).half()[..., ::2]}, "v: got inner stride 2, takes 1"),
         (
@@ -193,6 +194,7 @@ FUNCTIONS = {
         ((X[0], 5), "top_k: got 5, takes 1 to 4"),
         ((X[0], -1), "top_k: got -1, takes 1 to 4"),
         (([], 1), "logits: got list, takes a tensor"),
+        ((X[0], 2.0), "top_k: got float, takes an integer"),
     ],
     "moe.sort_by_expert": [
         ((TOKENS, 4), "experts: got 1 dimensions, takes 2"),
