@@ -15,7 +15,7 @@ import math
 import torch
 from torch.optim.adamw import adamw as library_step
 
-from .arguments import check_tensor
+from .arguments import check_apart, check_number, check_tensor, check_written
 from .dtypes import TORCH
 from .launch import cdiv, launch
 from .op import Case, Fill, Op, Tensors, Work
@@ -58,13 +58,23 @@ def adamw(
     Raises:
         ValueError: names the argument, what it got and what it takes.
     """
-    check_tensor("weight", weight, torch.float32, (None,), weight.device)
+    check_tensor("weight", weight, torch.float32, (None,))
     count = weight.shape[0]
     check_tensor("m", m, torch.float32, (count,), weight.device)
     check_tensor("v", v, torch.float32, (count,), weight.device)
     check_tensor("gradient", gradient, tuple(NAMES), (count,), weight.device)
     if copy is not None:
         check_tensor("copy", copy, tuple(NAMES), (count,), weight.device)
+    check_written(weight=weight, m=m, v=v)
+    check_apart("copy", copy, weight=weight, gradient=gradient, same=True)
+    check_apart("copy", copy, m=m, v=v)
+    check_apart("weight", weight, gradient=gradient, same=True)
+    check_apart("m", m, gradient=gradient, same=True)
+    check_apart("v", v, gradient=gradient, same=True)
+    check_number("step", step)
+    check_number("beta1", beta1)
+    check_number("beta2", beta2)
+    check_number("weight_decay", weight_decay)
     if step < 1:
         raise ValueError(f"step: got {step}, takes 1 or more")
     for name, beta in (("beta1", beta1), ("beta2", beta2)):

@@ -17,7 +17,14 @@ from typing import Any
 import torch
 
 from .arch import variant
-from .arguments import check_choice, check_extent, check_tensor, check_written
+from .arguments import (
+    check_apart,
+    check_choice,
+    check_extent,
+    check_is_tensor,
+    check_tensor,
+    check_written,
+)
 from .launch import cdiv, describable, launch, with_scratch
 from .op import Case, Fill, Op, Tensors, Work, gradients
 from .reference import relative_error
@@ -47,7 +54,7 @@ def forward(
     Args:
         q: [batch, heads, seq, head_dim], bf16 or fp16, inner stride 1; head_dim 64, 128 or 256.
         k, v: [batch, kv_heads, seq, head_dim]; kv_heads divides heads.
-        out: As q.
+        out: As q, and may be q.
         lse: fp32 [batch, heads, seq], contiguous: receives ln Σ exp of the scaled scores.
         causal: Whether a query sees only keys up to its own place.
         arch: Triton's architecture.
@@ -57,6 +64,8 @@ def forward(
     """
     _check(q, k, v, lse, out=out)
     check_written(out=out)
+    check_apart("out", out, q=q, same=True)
+    check_apart("out", out, k=k, v=v)
     batch, heads, seq, dim = q.shape
     chosen = config(arch, "attention", NAMES[q.dtype], head_dim=dim, causal=int(causal))
     aligned = describable(q, k, v, out)
@@ -126,6 +135,8 @@ def backward(
     _check(q, k, v, lse, out=out, do=do)
     for name, one, like in (("dq", dq, q), ("dk", dk, k), ("dv", dv, v)):
         check_tensor(name, one, q.dtype, like.shape, q.device, contiguous=True)
+        check_apart(name, one, q=q, k=k, v=v, do=do)
+    check_written(dq=dq, dk=dk, dv=dv)
     batch, heads, seq, dim = q.shape
     group, scale = heads // max(k.shape[1], 1), 1.0 / math.sqrt(dim)
     aligned = describable(q, k, v, do, dq, dk, dv)
@@ -201,7 +212,7 @@ def backward(
 def _check(
     q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, lse: torch.Tensor, **like: torch.Tensor
 ) -> None:
-    check_tensor("q", q, tuple(NAMES), (None,) * 4, q.device)
+    check_tensor("q", q, tuple(NAMES), (None,) * 4)
     batch, heads, seq, dim = q.shape
     check_extent("q: batch · heads", batch * heads, 0, MOST)
     check_choice("q: head_dim", dim, HEAD_DIMS)
@@ -260,6 +271,7 @@ def attention(
     Raises:
         ValueError: names the argument, what it got and what it takes.
     """
+    check_is_tensor("q", q)
     return Attention.apply(q, k, v, causal, arch)  # type: ignore[no-untyped-call,no-any-return]
 
 

@@ -16,7 +16,16 @@ from typing import Any
 import torch
 
 from .arch import variant
-from .arguments import as_rows, check_extent, check_shape, check_tensor, check_written
+from .arguments import (
+    as_rows,
+    check_apart,
+    check_extent,
+    check_is_tensor,
+    check_number,
+    check_shape,
+    check_tensor,
+    check_written,
+)
 from .dtypes import TORCH
 from .launch import cdiv, launch, power_of_2, processors
 from .op import Case, Fill, Op, Tensors, Work
@@ -54,13 +63,14 @@ def in_place(
     Raises:
         ValueError: names the argument, what it got and what it takes.
     """
-    check_tensor("logits", logits, tuple(NAMES), (None, None), logits.device)
+    check_tensor("logits", logits, tuple(NAMES), (None, None))
     rows, vocab = logits.shape
     check_extent("logits: vocab", vocab, 1, WIDEST)
     if rows > 1 and logits.stride(0) < vocab:
         raise ValueError(f"logits: got row stride {logits.stride(0)}, takes {vocab} or more")
     check_tensor("labels", labels, torch.int64, (rows,), logits.device)
     check_tensor("losses", losses, torch.float32, (rows,), logits.device)
+    check_apart("losses", losses, logits=logits, labels=labels)
     given = isinstance(scale, torch.Tensor)
     if isinstance(scale, torch.Tensor):
         check_tensor("scale", scale, torch.float32, (1,), logits.device)
@@ -107,7 +117,7 @@ def rescale(x: torch.Tensor, factor: torch.Tensor) -> torch.Tensor:
     Raises:
         ValueError: names the argument, what it got and what it takes.
     """
-    check_tensor("x", x, tuple(NAMES), (None, None), x.device)
+    check_tensor("x", x, tuple(NAMES), (None, None))
     check_tensor("factor", factor, torch.float32, (1,), x.device)
     check_written(x=x)
     block, (rows, width) = 4096, x.shape
@@ -176,6 +186,8 @@ def cross_entropy(
     Raises:
         ValueError: names the argument, what it got and what it takes.
     """
+    check_is_tensor("logits", logits)
+    check_number("ignore", ignore)
     check_shape("labels", labels, logits.shape[:-1])
     # Operands need their gradients whatever the mode is; whether a backward pass can follow, only
     # the mode says, and inside of the function it is off.

@@ -19,7 +19,15 @@ from typing import Any
 
 import torch
 
-from .arguments import check_choice, check_extent, check_tensor, check_written
+from .arguments import (
+    check_apart,
+    check_choice,
+    check_constant,
+    check_extent,
+    check_is_tensor,
+    check_tensor,
+    check_written,
+)
 from .attention import HEAD_DIMS
 from .costs import decode_lengths
 from .dtypes import TORCH
@@ -82,7 +90,7 @@ def forward(
             128 or 256. The last query is a sequence's newest token, which is in the cache already.
         k, v: [pages, page, kv_heads, head_dim], one dtype; kv_heads divides heads. What lies behind
             the end of a sequence is never used, whatever it is.
-        out: As q; zero for a query that sees no key.
+        out: As q, and may be q; zero for a query that sees no key.
         table: int32 [batch, n]: the pages of each sequence, in order. Pages that there are not
             cannot be refused without asking the device: they are read. None: sequence b is page b.
         lengths: int32 [batch], contiguous: tokens of each sequence; more than ``longest`` count as
@@ -175,7 +183,7 @@ def _check(
     longest: int | None,
 ) -> int:
     """Tokens of the longest sequence."""
-    check_tensor("q", q, tuple(NAMES), (None,) * 4, q.device)
+    check_tensor("q", q, tuple(NAMES), (None,) * 4)
     batch, heads, queries, dim = q.shape
     check_choice("q: head_dim", dim, HEAD_DIMS)
     check_extent("q: batch · heads · queries", batch * heads * queries, 0, (1 << 31) - 1)
@@ -185,6 +193,8 @@ def _check(
     check_tensor("v", v, q.dtype, k.shape, q.device)
     check_tensor("out", out, q.dtype, q.shape, q.device)
     check_written(out=out)
+    check_apart("out", out, q=q, same=True)
+    check_apart("out", out, k=k, v=v)
     if lengths is not None:
         check_tensor("lengths", lengths, torch.int32, (batch,), q.device, contiguous=True)
     room = k.shape[1]
@@ -212,10 +222,8 @@ def decode_attention(
     Raises:
         ValueError: names the argument, what it got and what it takes; a gradient is asked for.
     """
-    if torch.is_grad_enabled():
-        for name, one in (("q", q), ("k", k), ("v", v)):
-            if one.requires_grad:
-                raise ValueError(f"{name}: got a tensor that requires a gradient, takes none")
+    check_is_tensor("q", q)
+    check_constant(q=q, k=k, v=v)
     out = torch.empty_like(q, memory_format=torch.contiguous_format)
     return forward(q, k, v, out, table=table, lengths=lengths, longest=longest, arch=arch)
 

@@ -16,7 +16,7 @@ from typing import Any
 
 import torch
 
-from .arguments import check_extent, check_tensor, check_written
+from .arguments import check_apart, check_extent, check_is_tensor, check_tensor, check_written
 from .dtypes import TORCH
 from .launch import cdiv, launch, power_of_2, strides
 from .op import Case, Fill, Op, Tensors, Work
@@ -45,13 +45,14 @@ def forward(
     Raises:
         ValueError: names the argument, what it got and what it takes.
     """
-    check_tensor("table", table, tuple(NAMES), (None, None), table.device)
+    check_tensor("table", table, tuple(NAMES), (None, None))
     vocab, width = table.shape
     check_extent("table: width", width, 1, WIDEST)
     check_tensor("ids", ids, torch.int64, (None,), table.device)
     tokens = ids.shape[0]
     check_tensor("out", out, table.dtype, (tokens, width), table.device)
     check_written(out=out)
+    check_apart("out", out, table=table)
     chosen = config(arch, "embedding", NAMES[table.dtype], width=width)
     block = min(power_of_2(width), chosen["block"])
     rows = chosen["block"] // block
@@ -89,12 +90,13 @@ def backward(
     Raises:
         ValueError: names the argument, what it got and what it takes.
     """
-    check_tensor("dy", dy, tuple(NAMES), (None, None), dy.device)
+    check_tensor("dy", dy, tuple(NAMES), (None, None))
     tokens, width = dy.shape
     check_extent("dy: width", width, 1, WIDEST)
     check_tensor("ids", ids, torch.int64, (tokens,), dy.device)
     check_tensor("dtable", dtable, torch.float32, (None, width), dy.device)
     check_written(dtable=dtable)
+    check_apart("dtable", dtable, dy=dy)
     if tokens == 0:
         return dtable
     chosen = config(arch, "embedding_backward", NAMES[dy.dtype], width=width)
@@ -170,7 +172,8 @@ def embedding(table: torch.Tensor, ids: torch.Tensor, *, arch: str | None = None
     Raises:
         ValueError: names the argument, what it got and what it takes.
     """
-    check_tensor("table", table, tuple(NAMES), (None, None), table.device)
+    check_tensor("table", table, tuple(NAMES), (None, None))
+    check_is_tensor("ids", ids)
     return Embedding.apply(table, ids, arch)  # type: ignore[no-untyped-call,no-any-return]
 
 

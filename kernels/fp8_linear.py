@@ -26,6 +26,8 @@ def product(a: torch.Tensor, b: torch.Tensor, arch: str | None = None) -> torch.
         RuntimeError: the library has no scaled product for this device.
         ValueError: of the Triton kernels; names the argument, what it got and what it takes.
     """
+    if a.numel() == 0 or b.numel() == 0:
+        return a.new_zeros(a.shape[0], b.shape[0])  # a sum of nothing is 0
     (qa, sa), (qb, sb) = (_quantized(one, arch) for one in (a, b))
     if arch is None:
         made: torch.Tensor = torch._scaled_mm(
@@ -51,6 +53,7 @@ class Linear(torch.autograd.Function):
     def forward(ctx: Any, x: torch.Tensor, weight: torch.Tensor, arch: str | None) -> torch.Tensor:
         """[..., N]."""
         flat = as_rows("x", x).contiguous()
+        check_tensor("x", flat, torch.bfloat16, (None, None))
         wanted = (None, flat.shape[1])
         check_tensor("weight", weight, x.dtype, wanted, x.device, inner=False)
         ctx.save_for_backward(flat, weight)
@@ -73,5 +76,9 @@ class Linear(torch.autograd.Function):
 
 
 def linear(x: torch.Tensor, weight: torch.Tensor, *, arch: str | None = None) -> torch.Tensor:
-    """Differentiable x · Wᵀ of x [..., K] and weight [N, K], both bf16, multiplied in fp8."""
+    """Differentiable x · Wᵀ of x [..., K] and weight [N, K], both bf16, multiplied in fp8.
+
+    Raises:
+        ValueError: names the argument, what it got and what it takes.
+    """
     return Linear.apply(x, weight, arch)  # type: ignore[no-untyped-call,no-any-return]

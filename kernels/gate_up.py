@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from . import gemm as products
-from .arguments import as_rows, check_tensor, check_written
+from .arguments import as_rows, check_apart, check_is_tensor, check_tensor, check_written
 from .gemm import FLOATS, NAMES
 from .launch import cdiv, describable, launch, processors, with_scratch
 from .op import Case, Fill, Op, Tensors, Work
@@ -44,7 +44,8 @@ def gate_up(
     Raises:
         ValueError: names the argument, what it got and what it takes.
     """
-    check_tensor("x", x, FLOATS, (None, None), x.device)
+    check_tensor("x", x, FLOATS, (None, None))
+    check_is_tensor("gate", gate)
     (m, k), n = x.shape, gate.shape[1] if gate.dim() == 2 else 0
     for name, one in (("gate", gate), ("up", up)):
         check_tensor(name, one, x.dtype, (k, n), x.device, inner=False)
@@ -57,6 +58,11 @@ def gate_up(
         if one.stride() != h.stride():
             raise ValueError(f"{name}: got strides {one.stride()}, takes those of h")
     check_written(h=h)
+    check_apart("h", h, x=x, gate=gate, up=up)
+    if keep is not None:
+        check_written(**{"h": h, "keep[0]": keep[0], "keep[1]": keep[1]})
+        check_apart("keep[0]", keep[0], x=x, gate=gate, up=up)
+        check_apart("keep[1]", keep[1], x=x, gate=gate, up=up)
     if m == 0 or n == 0:
         return h
     written = keep or (h, h)

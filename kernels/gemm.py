@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 
-from .arguments import as_rows, check_choice, check_tensor, check_written
+from .arguments import as_rows, check_apart, check_choice, check_lines, check_tensor, check_written
 from .launch import cdiv, describable, launch, processors, with_scratch
 from .op import Case, Fill, Op, Tensors, Work
 from .reference import relative_error
@@ -138,12 +138,10 @@ def check_operands(
 ) -> str:
     """The operands' dtype by name; raise ValueError unless everything fits."""
     check_choice("activation", activation, ACTIVATIONS)
-    check_tensor("a", a, tuple(NAMES), (None, None), a.device, inner=False)
+    check_tensor("a", a, tuple(NAMES), (None, None), inner=False)
     name, (m, k) = NAMES[a.dtype], a.shape
     check_tensor("b", b, a.dtype, (k, None), a.device, inner=False)
-    for label, one in (("a", a), ("b", b)):
-        if min(one.shape) > 1 and 1 not in one.stride():
-            raise ValueError(f"{label}: got strides {one.stride()}, takes one of 1")
+    check_lines(a=a, b=b)
     result = RESULTS.get(name, a.dtype)
     check_tensor("out", out, result, (m, b.shape[1]), a.device)
     check_written(out=out)
@@ -151,6 +149,7 @@ def check_operands(
         raise ValueError("bias, scale, activation: int8 takes none of them, its sums are exact")
     if bias is not None:
         check_tensor("bias", bias, result, (b.shape[1],), a.device)
+    check_apart("out", out, a=a, b=b, bias=bias)
     if scale is not None:
         check_tensor("scale", scale, torch.float32, (1,), a.device)
     return name
@@ -170,6 +169,7 @@ class Linear(torch.autograd.Function):
         flat = as_rows("x", x)
         check_tensor("x", flat, FLOATS, (None, None), x.device, inner=False)
         check_tensor("weight", weight, x.dtype, (None, flat.shape[1]), x.device, inner=False)
+        check_lines(x=flat, weight=weight)
         ctx.save_for_backward(flat, weight)
         ctx.arch = arch
         out = gemm(flat, weight.t(), flat.new_empty(flat.shape[0], weight.shape[0]), arch=arch)

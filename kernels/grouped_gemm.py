@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from .arguments import check_extent, check_tensor, check_written
+from .arguments import check_apart, check_extent, check_tensor, check_written
 from .launch import cdiv, describable, launch, power_of_2, processors, with_scratch
 from .op import Case, Fill, Op, Tensors, Work
 from .reference import relative_error
@@ -45,7 +45,7 @@ def forward(
     Raises:
         ValueError: names the argument, what it got and what it takes.
     """
-    check_tensor("x", x, tuple(NAMES), (None, None), x.device)
+    check_tensor("x", x, tuple(NAMES), (None, None))
     tokens, k = x.shape
     check_tensor("weight", weight, x.dtype, (None, k, None), x.device, inner=False)
     experts, _, n = weight.shape
@@ -55,6 +55,7 @@ def forward(
     check_tensor("offsets", offsets, torch.int32, (experts + 1,), x.device, contiguous=True)
     check_tensor("out", out, x.dtype, (tokens, n), x.device)
     check_written(out=out)
+    check_apart("out", out, x=x, weight=weight)
     if tokens == 0 or n == 0:
         return out
     size, aligned = tokens // max(experts, 1) * n, k > 0 and describable(x, weight)
@@ -140,13 +141,14 @@ def backward_weight(
     Raises:
         ValueError: names the argument, what it got and what it takes.
     """
-    check_tensor("x", x, tuple(NAMES), (None, None), x.device)
+    check_tensor("x", x, tuple(NAMES), (None, None))
     tokens, k = x.shape
     check_tensor("dy", dy, x.dtype, (tokens, None), x.device)
     n = dy.shape[1]
     check_tensor("dweight", dweight, x.dtype, (None, k, n), x.device, contiguous=True)
     experts = dweight.shape[0]
     check_extent("dweight: experts", experts, 0, MOST)
+    check_apart("dweight", dweight, x=x, dy=dy)
     check_tensor("offsets", offsets, torch.int32, (experts + 1,), x.device, contiguous=True)
     aligned = tokens > 0 and describable(x, dy)
     chosen = config(arch, "grouped_gemm_weight", NAMES[x.dtype], size=k * n, aligned=int(aligned))
@@ -186,7 +188,7 @@ class GroupedGemm(torch.autograd.Function):
         ctx: Any, x: torch.Tensor, weight: torch.Tensor, offsets: torch.Tensor, arch: str | None
     ) -> torch.Tensor:
         """[tokens, N]."""
-        check_tensor("x", x, tuple(NAMES), (None, None), x.device)
+        check_tensor("x", x, tuple(NAMES), (None, None))
         check_tensor("weight", weight, x.dtype, (None, x.shape[1], None), x.device, inner=False)
         ctx.save_for_backward(x, weight, offsets)
         ctx.arch = arch

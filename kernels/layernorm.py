@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from . import long_norms
-from .arguments import as_rows, check_extent, check_tensor, check_written
+from .arguments import as_rows, check_apart, check_extent, check_number, check_tensor, check_written
 from .launch import cdiv, launch, power_of_2, processors
 from .op import Case, Fill, Op, Tensors, Work, plain
 from .rmsnorm import NAMES, WIDEST, hints, sum_rows
@@ -36,7 +36,7 @@ def forward(
     """y = layer norm of x by the Triton kernel.
 
     Args:
-        x, y: [rows, width] in bf16, fp16 or fp32, one dtype; rows may lie apart.
+        x, y: [rows, width] in bf16, fp16 or fp32, one dtype; rows may lie apart. ``y`` may be x.
         weight, bias: [width].
         mean, scale: fp32 [rows], receive the mean and 1 / standard deviation.
         eps: Added to the variance.
@@ -48,6 +48,9 @@ def forward(
     width = _check(x, weight, mean, scale, y=y)
     check_tensor("bias", bias, x.dtype, (width,), x.device)
     check_written(y=y)
+    check_apart("y", y, x=x, same=True)
+    check_apart("y", y, weight=weight, bias=bias)
+    check_number("eps", eps)
     chosen = config(arch, "rmsnorm", NAMES[x.dtype], width=width, add=0)
     if "block" in chosen:
         long_norms.forward(x, weight, y, scale, chosen, eps, bias=bias, mean=mean)
@@ -91,7 +94,7 @@ def backward(
     """Gradients of x, weight and bias by the Triton kernels.
 
     Args:
-        dy, dx: [rows, width].
+        dy, dx: [rows, width]; ``dx`` may be dy or x.
         x, weight, mean, scale: As the forward pass took and left them.
         dweight, dbias: [width], in the weight's dtype.
         arch: Triton's architecture.
@@ -102,7 +105,9 @@ def backward(
     width = _check(x, weight, mean, scale, dy=dy, dx=dx)
     for name, one in (("dweight", dweight), ("dbias", dbias)):
         check_tensor(name, one, x.dtype, (width,), x.device)
-    check_written(dx=dx)
+    check_written(dx=dx, dweight=dweight, dbias=dbias)
+    check_apart("dx", dx, weight=weight)
+    check_apart("dx", dx, dy=dy, x=x, same=True)
     rows = x.shape[0]
     if rows == 0:
         return dx, dweight.zero_(), dbias.zero_()
@@ -160,7 +165,7 @@ def _check(
     scale: torch.Tensor,
     **like: torch.Tensor,
 ) -> int:
-    check_tensor("x", x, tuple(NAMES), (None, None), x.device)
+    check_tensor("x", x, tuple(NAMES), (None, None))
     rows, width = x.shape
     check_extent("x: width", width, 1, WIDEST)
     check_tensor("weight", weight, x.dtype, (width,), x.device)

@@ -17,7 +17,16 @@ from typing import Any
 import torch
 
 from . import cross_entropy as loss
-from .arguments import as_rows, check_extent, check_shape, check_tensor, check_written
+from .arguments import (
+    as_rows,
+    check_apart,
+    check_extent,
+    check_is_tensor,
+    check_number,
+    check_shape,
+    check_tensor,
+    check_written,
+)
 from .cross_entropy import IGNORE, NAMES
 from .launch import cdiv, power_of_2
 from .op import Case, Fill, Op, Tensors, Work
@@ -53,7 +62,7 @@ def linear_cross_entropy_chunks(
     Raises:
         ValueError: names the argument, what it got and what it takes.
     """
-    check_tensor("x", x, tuple(NAMES), (None, None), x.device)
+    check_tensor("x", x, tuple(NAMES), (None, None))
     rows, width = x.shape
     check_extent("x: width", width, 1, loss.WIDEST)
     check_tensor("weight", weight, x.dtype, (None, width), x.device)
@@ -65,7 +74,12 @@ def linear_cross_entropy_chunks(
         check_tensor("dx", dx, x.dtype, x.shape, x.device)
     if dweight is not None:
         check_tensor("dweight", dweight, x.dtype, weight.shape, x.device)
-    check_written(dx=dx, dweight=dweight)
+    check_written(losses=losses, dx=dx, dweight=dweight)
+    check_apart("losses", losses, x=x, weight=weight)
+    check_apart("dweight", dweight, x=x, weight=weight)
+    check_apart("dx", dx, weight=weight)
+    if dweight is not None:
+        check_apart("dx", dx, x=x)
     if rows == 0:
         if dweight is not None:
             dweight.zero_()
@@ -185,6 +199,9 @@ def linear_cross_entropy(
     Raises:
         ValueError: names the argument, what it got and what it takes.
     """
+    check_is_tensor("x", x)
+    check_number("ignore", ignore)
+    check_is_tensor("weight", weight)
     check_shape("labels", labels, x.shape[:-1])
     graph = torch.is_grad_enabled()  # as in `cross_entropy`
     return LinearCrossEntropy.apply(x, weight, labels, ignore, graph, arch)  # type: ignore[no-untyped-call,no-any-return]

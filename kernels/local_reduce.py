@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import torch
 
-from .arguments import check_extent, check_tensor
+from .arguments import check_apart, check_extent, check_tensor
 from .dtypes import TORCH
 from .launch import cdiv, launch, strides
 from .op import Case, Fill, Op, Tensors, Work
@@ -34,10 +34,11 @@ def local_reduce(x: torch.Tensor, out: torch.Tensor, *, arch: str | None = None)
     Raises:
         ValueError: names the argument, what it got and what it takes.
     """
-    check_tensor("x", x, tuple(NAMES), (None, None), x.device)
+    check_tensor("x", x, tuple(NAMES), (None, None))
     buffers, count = x.shape
     check_extent("x: buffers", buffers, 1, MOST)
     check_tensor("out", out, x.dtype, (count,), x.device)
+    check_apart("out", out, x=x, same=True)
     chosen = config(arch, "local_reduce", NAMES[x.dtype], size=count, buffers=buffers)
     from .jit.local_reduce import sum_kernel
 

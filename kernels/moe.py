@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from .arguments import check_extent, check_tensor, check_written
+from .arguments import check_apart, check_extent, check_is_tensor, check_tensor, check_written
 from .dtypes import TORCH
 from .launch import cdiv, launch, power_of_2
 from .op import Case, Fill, Op, Tensors, Work
@@ -41,12 +41,13 @@ def route(
     Raises:
         ValueError: names the argument, what it got and what it takes.
     """
-    check_tensor("logits", logits, tuple(NAMES), (None, None), logits.device)
+    check_tensor("logits", logits, tuple(NAMES), (None, None))
     tokens, count = logits.shape
     check_tensor("weights", weights, torch.float32, (tokens, None), logits.device, contiguous=True)
     top_k = weights.shape[1]
     check_extent("weights: top_k", top_k, 1, count)
     check_tensor("experts", experts, torch.int32, (tokens, top_k), logits.device, contiguous=True)
+    check_apart("weights", weights, logits=logits)
     chosen = config(arch, "moe_route", NAMES[logits.dtype], width=count)
     from .jit.moe import route_kernel
 
@@ -74,7 +75,7 @@ def sort_by_expert(
     """Where every copy of a token goes.
 
     Args:
-        experts: int32 [tokens, top_k].
+        experts: int32 or int64 [tokens, top_k].
         count: Number of experts.
 
     Returns:
@@ -82,6 +83,7 @@ def sort_by_expert(
         ``place`` int32 [tokens, top_k], the sorted row of each copy; ``offsets`` int32
         [count + 1], the first row of each expert.
     """
+    check_tensor("experts", experts, (torch.int32, torch.int64), (None, None), inner=False)
     flat = experts.reshape(-1)
     order = torch.argsort(flat, stable=True).to(torch.int32)
     place = torch.empty_like(order)
@@ -105,7 +107,7 @@ def permute(
     Raises:
         ValueError: names the argument, what it got and what it takes.
     """
-    check_tensor("x", x, tuple(NAMES), (None, None), x.device)
+    check_tensor("x", x, tuple(NAMES), (None, None))
     tokens, width = x.shape
     check_tensor("order", order, torch.int32, (None,), x.device, contiguous=True)
     copies = order.shape[0]
@@ -113,6 +115,7 @@ def permute(
         raise ValueError(f"order: got {copies} entries, takes a multiple of {tokens} (rows of x)")
     check_tensor("out", out, x.dtype, (copies, width), x.device)
     check_written(out=out)
+    check_apart("out", out, x=x)
     chosen = config(arch, "moe", NAMES[x.dtype], width=width)
     from .jit.moe import permute_kernel
 
@@ -155,6 +158,7 @@ def unpermute(
     tokens, top_k, width = _check_places(y, place, weights)
     check_tensor("out", out, y.dtype, (tokens, width), y.device)
     check_written(out=out)
+    check_apart("out", out, y=y, weights=weights)
     chosen = config(arch, "moe", NAMES[y.dtype], width=width)
     from .jit.moe import unpermute_kernel
 
@@ -195,8 +199,11 @@ def unpermute_backward(
     check_tensor("dout", dout, y.dtype, (tokens, width), y.device)
     check_tensor("dy", dy, y.dtype, y.shape, y.device)
     check_written(dy=dy)
+    check_apart("dy", dy, y=y, same=True)
+    check_apart("dy", dy, dout=dout, weights=weights)
     shape = (tokens, top_k)
     check_tensor("dweights", dweights, torch.float32, shape, y.device, contiguous=True)
+    check_apart("dweights", dweights, y=y, dout=dout, dy=dy, weights=weights)
     chosen = config(arch, "moe", NAMES[y.dtype], width=width)
     from .jit.moe import unpermute_backward_kernel
 
@@ -223,7 +230,7 @@ def unpermute_backward(
 def _check_places(
     y: torch.Tensor, place: torch.Tensor, weights: torch.Tensor | None
 ) -> tuple[int, int, int]:
-    check_tensor("y", y, tuple(NAMES), (None, None), y.device)
+    check_tensor("y", y, tuple(NAMES), (None, None))
     check_tensor("place", place, torch.int32, (None, None), y.device, contiguous=True)
     tokens, top_k = place.shape
     if tokens * top_k != y.shape[0]:
@@ -243,7 +250,7 @@ class Route(torch.autograd.Function):
         ctx: Any, logits: torch.Tensor, top_k: int, arch: str | None
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Weights fp32 and experts int32, [tokens, top_k]."""
-        check_tensor("logits", logits, tuple(NAMES), (None, None), logits.device)
+        check_tensor("logits", logits, tuple(NAMES), (None, None))
         check_extent("top_k", top_k, 1, logits.shape[1])
         shape = (logits.shape[0], top_k)
         weights = logits.new_empty(shape, dtype=torch.float32)
@@ -324,6 +331,9 @@ def dispatch(
     x: torch.Tensor, order: torch.Tensor, place: torch.Tensor, *, arch: str | None = None
 ) -> torch.Tensor:
     """Differentiable `permute` of x [tokens, width]; order and place from `sort_by_expert`."""
+    check_is_tensor("x", x)
+    check_is_tensor("order", order)
+    check_tensor("place", place, torch.int32, (x.shape[0], None), x.device, contiguous=True)
     return Permute.apply(x, order, place, arch)  # type: ignore[no-untyped-call,no-any-return]
 
 
@@ -331,6 +341,9 @@ def combine(
     y: torch.Tensor, place: torch.Tensor, weights: torch.Tensor, *, arch: str | None = None
 ) -> torch.Tensor:
     """Differentiable `unpermute` of y [tokens · top_k, width] with weights [tokens, top_k]."""
+    check_is_tensor("y", y)
+    check_is_tensor("place", place)
+    check_is_tensor("weights", weights)
     return Unpermute.apply(y, place, weights, arch)  # type: ignore[no-untyped-call,no-any-return]
 
 

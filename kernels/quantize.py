@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import torch
 
-from .arguments import check_tensor, check_written
+from .arguments import check_apart, check_tensor, check_written
 from .dtypes import TORCH, largest, torch_dtype
 from .launch import cdiv, launch
 from .op import Case, Fill, Op, Tensors, Work
@@ -39,6 +39,7 @@ def quantize_tensor(
     """
     rows, width = _check(x, q)
     check_tensor("scale", scale, torch.float32, (1,), x.device)
+    check_apart("scale", scale, x=x)
     total = rows * width
     if total == 0:
         scale.fill_(1.0)
@@ -94,6 +95,7 @@ def quantize_block(
     rows, width = _check(x, q)
     groups = cdiv(width, GROUP)
     check_tensor("scale", scale, torch.float32, (rows, groups), x.device, contiguous=True)
+    check_apart("scale", scale, x=x)
     chosen = config(arch, "quantize_block", NAMES[x.dtype], size=rows * width)
     from .jit.quantize import block_kernel
 
@@ -117,9 +119,10 @@ def quantize_block(
 
 
 def _check(x: torch.Tensor, q: torch.Tensor) -> tuple[int, int]:
-    check_tensor("x", x, tuple(NAMES), (None, None), x.device)
+    check_tensor("x", x, tuple(NAMES), (None, None))
     check_tensor("q", q, FP8, x.shape, x.device)
     check_written(q=q)
+    check_apart("q", q, x=x)
     return x.shape[0], x.shape[1]
 
 

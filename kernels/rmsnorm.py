@@ -14,7 +14,15 @@ from typing import Any
 import torch
 
 from . import long_norms
-from .arguments import as_rows, check_extent, check_shape, check_tensor, check_written
+from .arguments import (
+    as_rows,
+    check_apart,
+    check_extent,
+    check_number,
+    check_shape,
+    check_tensor,
+    check_written,
+)
 from .dtypes import TORCH
 from .launch import cdiv, launch, power_of_2, processors
 from .op import Case, Fill, Op, Tensors, Work, plain
@@ -42,7 +50,7 @@ def forward(
 
     Args:
         x, y, residual, total: [rows, width] in bf16, fp16 or fp32, one dtype; rows may
-            lie apart.
+            lie apart. ``y`` may be x or the residual, ``total`` neither.
         weight: [width].
         scale: fp32 [rows], receives 1 / rms, which the backward pass needs.
         eps: Added to the mean square.
@@ -58,6 +66,11 @@ def forward(
         if one is not None:
             check_tensor(name, one, x.dtype, x.shape, x.device)
     check_written(y=y, total=total)
+    check_apart("y", y, x=x, residual=residual, same=True)
+    check_apart("y", y, weight=weight)
+    # Of long rows the sum is made twice.
+    check_apart("total", total, x=x, residual=residual, weight=weight)
+    check_number("eps", eps)
     added = int(residual is not None)
     chosen = config(arch, "rmsnorm", NAMES[x.dtype], width=width, add=added)
     if "block" in chosen:
@@ -111,6 +124,7 @@ def backward(
 
     Args:
         dy, dx: [rows, width]; ``extra``, if given, is added to dx: the gradient of ``total``.
+            ``dx`` may be dy, x or extra.
         x, weight, scale: As the forward pass took and left them.
         dweight: [width], in the weight's dtype.
         arch: Triton's architecture.
@@ -122,7 +136,9 @@ def backward(
     check_tensor("dweight", dweight, x.dtype, (width,), x.device)
     if extra is not None:
         check_tensor("extra", extra, x.dtype, x.shape, x.device)
-    check_written(dx=dx)
+    check_written(dx=dx, dweight=dweight)
+    check_apart("dx", dx, weight=weight)
+    check_apart("dx", dx, dy=dy, x=x, extra=extra, same=True)
     rows = x.shape[0]
     if rows == 0:
         return dx, dweight.zero_()
@@ -185,7 +201,7 @@ def sum_rows(partial: torch.Tensor, out: torch.Tensor) -> None:
 
 
 def _check(x: torch.Tensor, weight: torch.Tensor, scale: torch.Tensor, **like: torch.Tensor) -> int:
-    check_tensor("x", x, tuple(NAMES), (None, None), x.device)
+    check_tensor("x", x, tuple(NAMES), (None, None))
     rows, width = x.shape
     check_extent("x: width", width, 1, WIDEST)
     check_tensor("weight", weight, x.dtype, (width,), x.device)

@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from .arguments import check_tensor, check_written
+from .arguments import check_apart, check_constant, check_is_tensor, check_tensor, check_written
 from .dtypes import TORCH
 from .launch import launch, power_of_2, strides
 from .op import Case, Fill, Op, Tensors, Work, plain
@@ -35,7 +35,7 @@ def rotate(
 
     Args:
         q, q_out: [tokens, heads, head_dim] in bf16, fp16 or fp32; head_dim even, inner stride 1.
-        k, k_out: [tokens, kv_heads, head_dim]. Outputs may be the inputs.
+        k, k_out: [tokens, kv_heads, head_dim]. q_out may be q, and k_out k.
         table: fp32 [2, tokens, head_dim / 2], contiguous: cosines, then sines.
         backward: Turn the other way: the gradients of the inputs from those of the outputs.
         arch: Triton's architecture.
@@ -43,7 +43,7 @@ def rotate(
     Raises:
         ValueError: names the argument, what it got and what it takes.
     """
-    check_tensor("q", q, tuple(NAMES), (None, None, None), q.device)
+    check_tensor("q", q, tuple(NAMES), (None, None, None))
     tokens, heads, dim = q.shape
     if dim == 0 or dim % 2:
         raise ValueError(f"q: got head_dim {dim}, takes an even one")
@@ -52,6 +52,10 @@ def rotate(
     check_tensor("q_out", q_out, q.dtype, q.shape, q.device)
     check_tensor("k_out", k_out, q.dtype, k.shape, q.device)
     check_written(q_out=q_out, k_out=k_out)
+    check_apart("q_out", q_out, q=q, same=True)
+    check_apart("q_out", q_out, k=k, table=table)
+    check_apart("k_out", k_out, k=k, same=True)
+    check_apart("k_out", k_out, q=q, table=table)
     chosen = config(arch, "rope", NAMES[q.dtype], head_dim=dim)
     from .jit.rope import rope_kernel
 
@@ -112,6 +116,9 @@ def rope(
     Raises:
         ValueError: names the argument, what it got and what it takes.
     """
+    check_is_tensor("q", q)
+    check_is_tensor("k", k)
+    check_constant(table=table)
     return RoPE.apply(q, k, table, arch)  # type: ignore[no-untyped-call,no-any-return]
 
 

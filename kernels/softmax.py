@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from .arguments import as_rows, check_tensor, check_written
+from .arguments import as_rows, check_apart, check_tensor, check_written
 from .dtypes import TORCH
 from .launch import cdiv, launch, power_of_2
 from .op import Case, Fill, Op, Tensors, Work, plain
@@ -24,15 +24,16 @@ def forward(x: torch.Tensor, y: torch.Tensor, *, arch: str | None = None) -> tor
     """y = softmax of every row of x by the Triton kernels.
 
     Args:
-        x, y: [rows, width] in bf16, fp16 or fp32, one dtype; rows may lie apart.
+        x, y: [rows, width] in bf16, fp16 or fp32, one dtype; rows may lie apart. ``y`` may be x.
         arch: Triton's architecture.
 
     Raises:
         ValueError: names the argument, what it got and what it takes.
     """
-    check_tensor("x", x, tuple(NAMES), (None, None), x.device)
+    check_tensor("x", x, tuple(NAMES), (None, None))
     check_tensor("y", y, x.dtype, x.shape, x.device)
     check_written(y=y)
+    check_apart("y", y, x=x, same=True)
     from .jit.softmax import forward_kernel, forward_long_kernel
 
     _launch("softmax", (forward_kernel, forward_long_kernel), (x, y), arch)
@@ -44,13 +45,16 @@ def backward(
 ) -> torch.Tensor:
     """dx = y · (dy - Σ y·dy) by the Triton kernels; all [rows, width] as in `forward`.
 
+    ``dx`` may be dy or y.
+
     Raises:
         ValueError: names the argument, what it got and what it takes.
     """
-    check_tensor("y", y, tuple(NAMES), (None, None), y.device)
+    check_tensor("y", y, tuple(NAMES), (None, None))
     for name, one in (("dy", dy), ("dx", dx)):
         check_tensor(name, one, y.dtype, y.shape, y.device)
     check_written(dx=dx)
+    check_apart("dx", dx, dy=dy, y=y, same=True)
     from .jit.softmax import backward_kernel, backward_long_kernel
 
     _launch("softmax_backward", (backward_kernel, backward_long_kernel), (dy, y, dx), arch)

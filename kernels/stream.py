@@ -12,7 +12,7 @@ from collections.abc import Mapping
 
 import torch
 
-from .arguments import check_choice, check_tensor
+from .arguments import check_apart, check_choice, check_is_tensor, check_tensor
 from .dtypes import TORCH
 from .launch import cdiv, launch, processors
 from .op import Case, Fill, Op, Tensors, Work
@@ -32,18 +32,24 @@ def stream(
     Args:
         op: One of `OPS`.
         x, y: Vectors of one length, dtype and device. ``y`` may be ``x`` where it is not read.
-        out: Like x; for dot and read one element of fp32 (of fp64 for fp64 input).
+        out: Like x, and may be x or y; for dot and read one element of fp32 (of fp64 for fp64
+            input).
         arch: Triton's architecture.
 
     Raises:
         ValueError: names the argument, what it got and what it takes.
     """
     check_choice("op", op, OPS)
+    check_is_tensor("x", x)
     count, sums = x.numel(), op in ("dot", "read")
-    check_tensor("x", x, tuple(NAMES), (count,), x.device)
+    check_tensor("x", x, tuple(NAMES), (count,))
     check_tensor("y", y, x.dtype, (count,), x.device)
     kind = _sum_kind(x.dtype) if sums else x.dtype
     check_tensor("out", out, kind, (1 if sums else count,), x.device)
+    if not sums:
+        check_apart("out", out, x=x, same=True)
+    if op in ("add", "triad"):
+        check_apart("out", out, y=y, same=True)
     chosen = config(arch, "stream_sum" if sums else "stream", NAMES[x.dtype], size=count)
     if not sums:
         from .jit.stream import map_kernel

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from .arguments import as_rows, check_shape, check_tensor, check_written
+from .arguments import as_rows, check_apart, check_shape, check_tensor, check_written
 from .dtypes import TORCH
 from .launch import cdiv, launch, strides
 from .op import Case, Fill, Op, Tensors, Work, plain
@@ -26,7 +26,7 @@ def forward(
 
     Args:
         gate, up, h: [rows, width] in bf16, fp16 or fp32, one dtype; rows may lie apart, so that
-            gate and up can be two halves of one packed tensor.
+            gate and up can be two halves of one packed tensor. ``h`` may be gate or up.
         arch: Triton's architecture.
 
     Raises:
@@ -34,6 +34,7 @@ def forward(
     """
     rows, width = _check(gate, up=up, h=h)
     check_written(h=h)
+    check_apart("h", h, gate=gate, up=up, same=True)
     from .jit.swiglu import forward_kernel
 
     _launch(forward_kernel, rows, width, (gate, up, h), arch, "swiglu")
@@ -51,11 +52,15 @@ def backward(
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Gradients of gate and up by the Triton kernel; all [rows, width], as in `forward`.
 
+    ``dgate`` and ``dup`` may be two of dh, gate and up.
+
     Raises:
         ValueError: names the argument, what it got and what it takes.
     """
     rows, width = _check(gate, dh=dh, up=up, dgate=dgate, dup=dup)
     check_written(dgate=dgate, dup=dup)
+    check_apart("dgate", dgate, dh=dh, gate=gate, up=up, same=True)
+    check_apart("dup", dup, dh=dh, gate=gate, up=up, same=True)
     from .jit.swiglu import backward_kernel
 
     _launch(backward_kernel, rows, width, (dh, gate, up, dgate, dup), arch, "swiglu_backward")
@@ -63,7 +68,7 @@ def backward(
 
 
 def _check(gate: torch.Tensor, **like: torch.Tensor) -> tuple[int, int]:
-    check_tensor("gate", gate, tuple(NAMES), (None, None), gate.device)
+    check_tensor("gate", gate, tuple(NAMES), (None, None))
     for name, one in like.items():
         check_tensor(name, one, gate.dtype, gate.shape, gate.device)
     return gate.shape[0], gate.shape[1]

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import torch
 
-from .arguments import check_tensor, check_written
+from .arguments import check_apart, check_tensor, check_written
 from .dtypes import TORCH
 from .launch import cdiv, launch
 from .op import Case, Fill, Op, Tensors, Work
@@ -27,10 +27,11 @@ def transpose(x: torch.Tensor, out: torch.Tensor, *, arch: str | None = None) ->
     Raises:
         ValueError: names the argument, what it got and what it takes.
     """
-    check_tensor("x", x, tuple(NAMES), (None, None), x.device)
+    check_tensor("x", x, tuple(NAMES), (None, None))
     rows, columns = x.shape
     check_tensor("out", out, x.dtype, (columns, rows), x.device)
     check_written(out=out)
+    check_apart("out", out, x=x)
     chosen = config(arch, "transpose", NAMES[x.dtype], size=x.numel())
     blocks = cdiv(columns, chosen["block_n"])
     from .jit.transpose import transpose_kernel

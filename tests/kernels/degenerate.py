@@ -23,6 +23,7 @@ from bench.kernels import (
     cross_entropy,
     decode_attention,
     embedding,
+    fp8_linear,
     gate_up,
     gemm,
     grouped_gemm,
@@ -93,6 +94,13 @@ def nothing():
     some, none_out = torch.ones(2, 3, requires_grad=True), empty(0, 3).requires_grad_()
     gemm.linear(some, none_out).sum().backward()
     assert (some.grad == 0).all(), "no output, no gradient"
+    for m, n, k in ((0, 16, 16), (4, 0, 16), (4, 16, 0)):
+        for arch in (None, "generic"):
+            mine = [empty(*one, kind=torch.bfloat16).requires_grad_() for one in ((m, k), (n, k))]
+            product = fp8_linear.linear(*mine, arch=arch)
+            assert torch.equal(product.detach(), torch.zeros(m, n, dtype=torch.bfloat16))
+            product.sum().backward()
+            assert all((one.grad == 0).all() for one in mine), "nothing of nothing"
     rows = empty(0, 4)
     assert grouped_gemm.grouped_gemm(rows, torch.ones(2, 4, 5), offsets).shape == (0, 5)
     dweight = grouped_gemm.backward_weight(rows, empty(0, 5), offsets, empty(2, 4, 5))

@@ -84,6 +84,7 @@ def cached(pages=6, page=16, kv_heads=2, dim=64, kind=torch.float16):
         ),
         ({"longest": 33}, "longest: got 33, takes 0 to 32"),
         ({"longest": -1}, "longest: got -1, takes 0 to 32"),
+        ({"longest": torch.tensor(3)}, "longest: got Tensor, takes an integer"),
         ({"q": torch.zeros(3, 4, 1, 96).half()}, "head_dim: got 96, takes one of 64, 128, 256"),
         ({"v": torch.zeros(6, 16, 2, 128).half()[..., ::2]}, "v: got inner stride 2, takes 1"),
         (
@@ -104,6 +105,8 @@ def zeros(*shape, kind=torch.float32):
 
 
 X, SCALAR, TOKENS = zeros(2, 3, 4), zeros(), zeros(6, kind=torch.int64)
+GAPS, HEADS = zeros(5, 8)[:, ::2], zeros(1, 2, 8, 64).half()
+PLACE = zeros(3, 2, kind=torch.int32)
 TABLE, OFFSETS = zeros(2, 3, 2), torch.tensor([0, 3], dtype=torch.int32)
 FUNCTIONS = {
     "gemm.linear": [
@@ -112,8 +115,13 @@ FUNCTIONS = {
         ((X, zeros(2, 5, 4)), "weight: got 3 dimensions, takes 2"),
         ((X.double(), zeros(5, 4).double()), "x: got torch.float64, takes torch.bfloat16 or"),
         ((SCALAR, zeros(5, 4)), "x: got 0 dimensions, takes 1 or more"),
+        ((GAPS, zeros(5, 4)), r"x: got strides \(8, 2\), takes one of 1"),
+        ((zeros(2, 4), GAPS), r"weight: got strides \(8, 2\), takes one of 1"),
+        (([1.0], zeros(5, 4)), "x: got list, takes a tensor"),
+        ((X, None), "weight: got NoneType, takes a tensor"),
     ],
     "gate_up.feed_in": [
+        ((X, None, None), "gate: got NoneType, takes a tensor"),
         ((X, zeros(4), zeros(4)), "gate: got 1 dimensions, takes 2"),
         ((X, zeros(5, 4), zeros(6, 4)), r"up: got shape \(6, 4\), takes \(5, 4\)"),
         ((X, zeros(5, 4), zeros(5, 4).half()), "up: got torch.float16, takes torch.float32"),
@@ -122,8 +130,10 @@ FUNCTIONS = {
     "fp8_linear.linear": [
         ((X.bfloat16(), zeros(5, 6).bfloat16()), r"weight: got shape \(5, 6\), takes \(any, 4\)"),
         ((SCALAR, zeros(5, 4)), "x: got 0 dimensions, takes 1 or more"),
+        ((X, zeros(5, 4)), "x: got torch.float32, takes torch.bfloat16"),
     ],
     "grouped_gemm.grouped_gemm": [
+        (([], zeros(1, 4, 5), OFFSETS), "x: got list, takes a tensor"),
         ((X[0], zeros(4, 5), OFFSETS), "weight: got 2 dimensions, takes 3"),
         ((X, zeros(1, 4, 5), OFFSETS), "x: got 3 dimensions, takes 2"),
         ((X[0], zeros(0, 4, 5), OFFSETS[:1]), "weight: experts: got 0, takes 1 to 65535"),
@@ -134,14 +144,18 @@ FUNCTIONS = {
         ((X, zeros(4).half()), "weight: got torch.float16, takes torch.float32"),
         ((zeros(2, 0), zeros(0)), "x: width: got 0, takes 1 to 65536"),
         ((SCALAR, zeros(1)), "x: got 0 dimensions, takes 1 or more"),
+        ((X, None), "weight: got NoneType, takes a tensor"),
+        ((X, zeros(4), 1.0), "residual: got float, takes a tensor"),
     ],
     "layernorm.layernorm": [
+        ((X, zeros(4), None), "bias: got NoneType, takes a tensor"),
         ((X, zeros(4), zeros(5)), r"bias: got shape \(5,\), takes \(4,\)"),
         ((SCALAR, zeros(1), zeros(1)), "x: got 0 dimensions, takes 1 or more"),
     ],
     "swiglu.swiglu": [
         ((X, zeros(3, 2, 4)), r"up: got shape \(3, 2, 4\), takes \(2, 3, 4\)"),
         ((SCALAR, SCALAR), "gate: got 0 dimensions, takes 1 or more"),
+        ((X, 1.0), "up: got float, takes a tensor"),
     ],
     "softmax.softmax": [
         ((zeros(3, 4).t(),), "x: got inner stride 4, takes 1"),
@@ -150,12 +164,19 @@ FUNCTIONS = {
     "rope.rope": [
         ((X, X, zeros(2, 2, 2).half()), "table: got torch.float16, takes torch.float32"),
         ((zeros(2, 3, 5), X, TABLE), "q: got head_dim 5, takes an even one"),
+        ((None, X, TABLE), "q: got NoneType, takes a tensor"),
+        (
+            (X, X, zeros(2, 2, 2).requires_grad_()),
+            "table: got a tensor that requires a gradient, takes none",
+        ),
     ],
     "cross_entropy.cross_entropy": [
         ((X, TOKENS), r"labels: got shape \(6,\), takes \(2, 3\)"),
         ((zeros(6, 0), TOKENS), "logits: vocab: got 0, takes 1 to"),
         ((zeros(6, 4), TOKENS.int()), "labels: got torch.int32, takes torch.int64"),
         ((SCALAR, TOKENS[0]), "logits: got 0 dimensions, takes 1 or more"),
+        ((zeros(6, 4), [0] * 6), "labels: got list, takes a tensor"),
+        ((None, TOKENS), "logits: got NoneType, takes a tensor"),
     ],
     "linear_cross_entropy.linear_cross_entropy": [
         ((X, zeros(7, 4), TOKENS), r"labels: got shape \(6,\), takes \(2, 3\)"),
@@ -166,11 +187,30 @@ FUNCTIONS = {
     "embedding.embedding": [
         ((zeros(5, 4).double(), TOKENS), "table: got torch.float64, takes torch.bfloat16 or"),
         ((zeros(5, 4), TOKENS.int()), "ids: got torch.int32, takes torch.int64"),
+        ((zeros(5, 4), [1, 2]), "ids: got list, takes a tensor"),
     ],
     "moe.routed": [
         ((X, 2), "logits: got 3 dimensions, takes 2"),
         ((X[0], 5), "top_k: got 5, takes 1 to 4"),
         ((X[0], -1), "top_k: got -1, takes 1 to 4"),
+        (([], 1), "logits: got list, takes a tensor"),
+        ((X[0], 2.0), "top_k: got float, takes an integer"),
+    ],
+    "moe.sort_by_expert": [
+        ((TOKENS, 4), "experts: got 1 dimensions, takes 2"),
+        ((X[0], 4), "experts: got torch.float32, takes torch.int32 or torch.int64"),
+    ],
+    "moe.dispatch": [
+        (([], PLACE.flatten(), PLACE), "x: got list, takes a tensor"),
+        ((X[0], PLACE.flatten(), PLACE.t()), r"place: got shape \(2, 3\), takes \(3, any\)"),
+        ((X[0], PLACE.flatten(), PLACE.long()), "place: got torch.int64, takes torch.int32"),
+    ],
+    "moe.combine": [
+        ((zeros(6, 4), PLACE, None), "weights: got NoneType, takes a tensor"),
+    ],
+    "attention.attention": [
+        ((None, X, X), "q: got NoneType, takes a tensor"),
+        ((HEADS, None, HEADS), "k: got NoneType, takes a tensor"),
     ],
 }
 """Differentiable functions, what they do not take, and what they say of it."""

@@ -49,3 +49,8 @@ def test_hostile_data(scripts):
 @pytest.mark.script("generated.py")
 def test_generated_text_is_that_of_the_librarys_operations(scripts):
     passes(scripts("generated.py"))
+
+
+@pytest.mark.script("places.py")
+def test_results_in_place_of_what_they_are_made_of(scripts):
+    passes(scripts("places.py"))
