@@ -90,7 +90,7 @@ def check_written(**outputs: torch.Tensor | None) -> None:
     before: dict[str, torch.Tensor | None] = {}
     for name, tensor in outputs.items():
         if before:
-            check_apart(name, tensor, **before)
+            check_apart(name, tensor, same=False, **before)
         before[name] = tensor
         if tensor is None or tensor.is_contiguous() or tensor.numel() == 0:
             continue
