@@ -7,6 +7,10 @@ from collections.abc import Sequence
 import torch
 
 
+class NoKernelError(ValueError):
+    """An extent or a choice for which there is no kernel: another implementation may have one."""
+
+
 def check_tensor(
     name: str,
     tensor: torch.Tensor,
@@ -82,12 +86,12 @@ def as_rows(name: str, tensor: torch.Tensor) -> torch.Tensor:
 
 
 def check_choice(name: str, got: object, takes: Sequence[object]) -> None:
-    """Raise ValueError unless ``got`` is one of ``takes``."""
+    """Raise NoKernelError unless ``got`` is one of ``takes``."""
     if got not in takes:
-        raise ValueError(f"{name}: got {got!r}, takes one of {', '.join(map(str, takes))}")
+        raise NoKernelError(f"{name}: got {got!r}, takes one of {', '.join(map(str, takes))}")
 
 
 def check_extent(name: str, got: int, least: int, most: int) -> None:
-    """Raise ValueError unless an extent lies between two bounds, both included."""
+    """Raise NoKernelError unless an extent lies between two bounds, both included."""
     if not least <= got <= most:
-        raise ValueError(f"{name}: got {got}, takes {least} to {most}")
+        raise NoKernelError(f"{name}: got {got}, takes {least} to {most}")

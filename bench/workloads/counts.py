@@ -16,6 +16,7 @@ from ..records import Measure
 from ..timing import Rule, Timing
 from .base import Benchmark, Check, Context, Metric, Shape, benchmark
 from .configured import use_tables
+from .operations import check_shape
 from .runner import all_or_none
 
 if TYPE_CHECKING:
@@ -68,6 +69,7 @@ class Counts(Benchmark):
         self.shape = self.shape or Shape(spec.shape)
         try:
             self.cost = costs.cost(self.op, tuple(self.shape), self.variant, self.dtype)
+            check_shape(self.op, tuple(self.shape))
         except ValueError as error:
             raise UsageError(f"counts: {error}") from None
 
@@ -75,8 +77,8 @@ class Counts(Benchmark):
         """Compile what is launched, on the node's first rank.
 
         Raises:
-            Unmeasurable: no architecture, none that Triton compiles for here, or one that lacks the
-                format; on every rank of the node.
+            Unmeasurable: no architecture, none that Triton compiles for here, one that lacks the
+                format, or no kernel for the shape; on every rank of the node.
         """
         self.context = context
         self.cost = costs.cost(self.op, tuple(self.shape or ()), self.variant, self.dtype)
@@ -95,6 +97,7 @@ class Counts(Benchmark):
             import triton  # noqa: F401
 
             from ..kernels import codegen, ops, tuning
+            from ..kernels.arguments import NoKernelError
         except ImportError as error:
             raise Unmeasurable(f"nothing is compiled without Triton: {error}") from None
         use_tables()
@@ -110,7 +113,10 @@ class Counts(Benchmark):
                 raise Unmeasurable(f"{arch} has no {kind}")
         case = ops.Case(self.op, tuple(self.shape or ()), self.dtype, self.variant, arch)
         self.limit = targets[arch].shared
-        self.launched: list[Kernel] = codegen.kernels_of(ops.get(self.op), case)
+        try:
+            self.launched: list[Kernel] = codegen.kernels_of(ops.get(self.op), case)
+        except NoKernelError as error:
+            raise Unmeasurable(f"the kernel refused it: {error}") from None
         self.built = [_built(one, arch) for one in dict.fromkeys(self.launched)]
 
     def observe(self, rule: Rule, throttled: object) -> Timing | None:

@@ -74,6 +74,7 @@ class Operation(Benchmark):
     def setup(self, context: Context) -> None:
         """Allocate operands; refuse what does not fit, has no target or is not implemented."""
         from ..kernels import ops, tuning
+        from ..kernels.arguments import NoKernelError
 
         self.context = context
         if self.which() == "triton":
@@ -107,6 +108,8 @@ class Operation(Benchmark):
             self.call.renew()  # what it has computed by now is of no use to it
         except ops.NoTargetError as error:
             raise Unmeasurable(str(error)) from None
+        except NoKernelError as error:
+            raise Unmeasurable(f"the kernel refused it: {error}") from None
         except Exception as error:
             # A table that does not compile is a defect of ours; a configuration that was asked
             # for is an answer.
@@ -237,7 +240,7 @@ class Chosen(Operation):
         self.dtype = self.dtype or spec.dtypes[0]
         self.cost()
         try:
-            _check_shape(self.op, self.what()[1])
+            check_shape(self.op, self.what()[1])
         except ValueError as error:
             raise UsageError(f"{self.name}: shape: {self.op} of {self.shape}: {error}") from None
         if self.impl == "triton":
@@ -371,7 +374,7 @@ class Memory(Chosen):
         return {"bandwidth": bandwidth, "time": self.cost().bytes / bandwidth} if bandwidth else {}
 
 
-def _check_shape(op: str, shape: Sizes) -> None:
+def check_shape(op: str, shape: Sizes) -> None:
     """Raise ValueError, with a sentence, for a shape that no implementation has."""
     extents = dict(zip(costs.SPECS[op].extents, shape, strict=True))
     heads, groups = extents.get("heads", 0), extents.get("kv_heads", 1)

@@ -208,6 +208,15 @@ FITS = {("cross_entropy", "gradient", "shape"), ("moe", "logits", "shape")}
 """Changes that make another valid call."""
 
 
+def small(name, variant):
+    """The operation's small case in fp16, where it has that, with its inputs and outputs."""
+    known, spec = ops.get(name), SPECS[name]
+    dtype = "fp16" if "fp16" in spec.dtypes else spec.dtypes[0]
+    case = op.Case(name, spec.small, dtype, variant, "generic")
+    inputs = known.inputs(case, op.Fill(CPU, 0))
+    return case, inputs, known.outputs(case, inputs)
+
+
 def wrong(tensor):
     """The same tensor with something that no kernel takes."""
     yield "device", tensor.to("meta")
@@ -223,11 +232,7 @@ def wrong(tensor):
 
 @pytest.mark.parametrize(("name", "variant"), CASES)
 def test_every_wrong_tensor_is_refused_before_any_launch(name, variant):
-    known, spec = ops.get(name), SPECS[name]
-    dtype = "fp16" if "fp16" in spec.dtypes else spec.dtypes[0]
-    case = op.Case(name, spec.small, dtype, variant, "generic")
-    inputs = known.inputs(case, op.Fill(CPU, 0))
-    outputs = known.outputs(case, inputs)
+    case, inputs, outputs = small(name, variant)
     given = {**inputs, **outputs}
     refused = 0
     for spoiled in set(given) - NOT_TAKEN.get((name, variant), set()):
@@ -238,7 +243,7 @@ def test_every_wrong_tensor_is_refused_before_any_launch(name, variant):
             theirs = {**outputs, spoiled: tensor} if spoiled in outputs else dict(outputs)
             with recording() as launches:
                 try:
-                    work = known.implementations["triton"](case, mine, theirs)
+                    work = ops.get(name).implementations["triton"](case, mine, theirs)
                 except (ValueError, RuntimeError, IndexError, NotImplementedError):
                     continue  # preparing what is not timed (a reference forward pass) failed
                 launches.clear()
@@ -253,11 +258,7 @@ def test_every_wrong_tensor_is_refused_before_any_launch(name, variant):
 
 @pytest.mark.parametrize(("name", "variant"), CASES)
 def test_an_output_whose_rows_lie_over_each_other_is_refused(name, variant):
-    known, spec = ops.get(name), SPECS[name]
-    dtype = "fp16" if "fp16" in spec.dtypes else spec.dtypes[0]
-    case = op.Case(name, spec.small, dtype, variant, "generic")
-    inputs = known.inputs(case, op.Fill(CPU, 0))
-    outputs = known.outputs(case, inputs)
+    case, inputs, outputs = small(name, variant)
     for spoiled, tensor in outputs.items():
         if tensor.dim() < 2 or min(tensor.shape) < 2:
             continue
@@ -265,7 +266,9 @@ def test_an_output_whose_rows_lie_over_each_other_is_refused(name, variant):
             strides = (*[outer] * (tensor.dim() - 1), 1)
             over = torch.zeros_like(tensor).as_strided(tensor.shape, strides)
             with recording() as launches:
-                work = known.implementations["triton"](case, inputs, {**outputs, spoiled: over})
+                work = ops.get(name).implementations["triton"](
+                    case, inputs, {**outputs, spoiled: over}
+                )
                 launches.clear()
                 with pytest.raises(ValueError, match=r"got .*strides? .*takes"):
                     work()

@@ -55,6 +55,10 @@ def test_the_device_is_not_asked_what_it_can_do(monkeypatch):
         ({"op": "stream"}, "this device is no target of the compiler: name one as arch"),
         ({"op": "stream", "arch": "z80"}, "the compiler has no target z80; it has"),
         ({"op": "gemm", "dtype": "fp8_e4m3", "arch": "sm_80"}, "sm_80 has no fp8_e4m3"),
+        (
+            {"op": "attention", "shape": "1x8x2x128x96", "arch": "sm_90"},
+            "the kernel refused it: q: head_dim: got 96, takes one of 64, 128, 256",
+        ),
     ],
 )
 def test_what_cannot_be_counted_is_skipped_with_its_reason(monkeypatch, axes, said):
@@ -69,7 +73,15 @@ def test_the_interpreter_compiles_nothing(monkeypatch):
         bench.setup(Context(backend=Backend(), device=None))
 
 
-@pytest.mark.parametrize("axes", [{"op": "none"}, {"op": "gemm", "shape": "4"}, {"dtype": "int4"}])
+@pytest.mark.parametrize(
+    "axes",
+    [
+        {"op": "none"},
+        {"op": "gemm", "shape": "4"},
+        {"dtype": "int4"},
+        {"op": "attention", "shape": "1x8x3x128x64"},  # three do not divide eight heads
+    ],
+)
 def test_what_there_is_not_is_a_usage_error(axes):
     with pytest.raises(UsageError):
         make("counts", axes)

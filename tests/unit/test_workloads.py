@@ -52,6 +52,20 @@ def test_a_duration_of_any_length_is_recorded_so_that_it_is_read_again(written, 
     assert axes_of(make("stability", axes)) == axes
 
 
+@pytest.mark.parametrize(
+    ("kind", "name", "shape", "said"),
+    [
+        ("compute", "attention", "1x8x2x128x96", "q: head_dim: got 96, takes one of 64, 128, 256"),
+        ("memory", "rmsnorm", "8x65537", "x: width: got 65537, takes 1 to 65536"),
+    ],
+)
+def test_sizes_without_a_kernel_are_skipped_and_not_failed(kind, name, shape, said):
+    pytest.importorskip("triton", reason="Triton is not installed")
+    axes = {"op": name, "shape": shape, "impl": "triton", "dtype": "fp16"}
+    outcome = alone(kind, axes, arch="generic")
+    assert (outcome.status, said in outcome.reason) == ("skipped", True), outcome
+
+
 def test_unknown_axes_and_bad_values_are_sentences():
     with pytest.raises(UsageError, match=r"unknown axis of gemm 'shap'[\s\S]*shape"):
         make("gemm", {"shap": "1x1x1"})
