@@ -10,6 +10,7 @@ import tarfile
 import tempfile
 from pathlib import Path
 
+from ..backends.tools import run
 from ..errors import InfraError, UsageError
 
 LIMIT = 600.0
@@ -44,16 +45,16 @@ def installed(revision: str) -> Path:
             tar.extractall(source, filter="fully_trusted")  # our own repository's
         pip = [sys.executable, "-m", "pip", "install", "-q", "--disable-pip-version-check"]
         where = ["--no-deps", "--no-build-isolation", "--target", str(site), str(source)]
-        try:
-            done = subprocess.run(
-                [*pip, *where], capture_output=True, text=True, timeout=LIMIT, check=False
-            )
-        except subprocess.TimeoutExpired:
+        # What pip starts ends with it, and what it leaves goes with this folder.
+        scratch = Path(place, "scratch")
+        scratch.mkdir()
+        done = run([*pip, *where], LIMIT, {**os.environ, "TMPDIR": str(scratch)})
+        if done.code is None:
             raise InfraError(
                 f"revision {revision} cannot be installed: not done after {LIMIT:.0f} s"
-            ) from None
-        if done.returncode:
-            last = "\n".join(done.stderr.strip().splitlines()[-3:])
+            )
+        if done.code:
+            last = "\n".join(done.err.strip().splitlines()[-3:])
             raise InfraError(f"revision {revision} cannot be installed: {last}")
         try:
             site.rename(folder)

@@ -70,9 +70,12 @@ def _run() -> int:
     for stream in (sys.stdout, sys.stderr):
         # A character that the locale does not have must not end a run.
         getattr(stream, "reconfigure", lambda **_: None)(errors="plain")
+    from ..cluster.interrupts import Interrupts
+
     done: Any = 0
     try:
-        with reader_may_leave():
+        # SIGTERM as well: a job that is cancelled leaves no process and no folder of its own.
+        with Interrupts(), reader_may_leave():
             done = cli.main(prog_name="hengsuan", standalone_mode=False)
         return done if isinstance(done, int) else 0
     except click.exceptions.Exit as error:

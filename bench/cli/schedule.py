@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from ..cluster.interrupts import NUMBERS
 from ..errors import Exit, HengsuanError, UsageError
 from .json_output import tell
 from .parameters import Duration
@@ -271,12 +272,13 @@ class Rounds:
 
     @contextlib.contextmanager
     def _stoppable(self) -> Iterator[None]:
-        """SIGTERM and Ctrl-C end the round that runs, and all to come."""
+        """SIGTERM, Ctrl-C and a terminal that is gone end the round that runs, and all to come."""
 
         def stop(number: int, frame: object) -> None:
             self._stop.set()
 
-        old = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGINT)}
+        minded = [one for one in NUMBERS if signal.getsignal(one) != signal.SIG_IGN]
+        old = {number: signal.signal(number, stop) for number in minded}
         try:
             yield
         finally:

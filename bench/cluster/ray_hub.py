@@ -18,7 +18,7 @@ from .agent import Agent, AgentSpec
 from .hub import Arrived, Hub
 from .listening import Listening
 from .orders import Order
-from .ray_environment import QUIET
+from .ray_environment import QUIET, folder
 from .ray_head import HeadWatch
 from .ray_reach import answers, raylet, reached
 
@@ -33,6 +33,11 @@ minute."""
 LEAVE = 30.0
 """Seconds that leaving the cluster may take: Ray waits without end for a head that is stopped, or
 whose host is gone."""
+_NOT_UP = "is the cluster up (`ray status --address ...`) and its token known here?"
+_NO_ROOM = (
+    "Ray keeps its files and sockets below {folder}: it needs room there, the right to write and a "
+    "short path (RAY_TMPDIR names another); `--executor local` measures this machine without Ray"
+)
 
 
 class RayHub(Hub):
@@ -70,7 +75,11 @@ class RayHub(Hub):
             answers(self._address)
         try:
             # Plain init() may join a stale cluster that somebody left on this machine.
-            extra = {"include_dashboard": False, "object_store_memory": 80_000_000}
+            extra = {
+                "include_dashboard": False,
+                "object_store_memory": 80_000_000,
+                "_temp_dir": folder(),
+            }
             self._ray.init(
                 address=EMBEDDED if embedded else self._address,
                 log_to_driver=False,
@@ -82,7 +91,7 @@ class RayHub(Hub):
             raise InfraError(
                 f"cannot start or join Ray: {_first_line(error)}",
                 where=f"address {self._address}",
-                hint="is the cluster up (`ray status --address ...`) and its token known here?",
+                hint=_NO_ROOM.format(folder=folder()) if embedded else _NOT_UP,
             ) from None
 
     def nodes(self) -> list[Node]:

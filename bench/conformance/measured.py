@@ -19,7 +19,7 @@ from ..backends.base import Backend
 from ..cluster.ranks import rank_environment
 from ..conformity import WORST, Result
 from ..errors import HengsuanError
-from ..host import ended_by
+from ..host import die_with_parent, ended_by
 from ..records import Case, Row
 from ..results import RunReader
 from ..runs import list_runs
@@ -64,6 +64,7 @@ def _run(backend: str, stages: Stages, folder: Path) -> str:
         text=True,
         errors="replace",
         start_new_session=True,
+        preexec_fn=die_with_parent,
     )
     try:
         _, said = process.communicate(timeout=LIMIT)

@@ -41,9 +41,9 @@ def until(condition, limit=240.0):
     return found
 
 
-def end(process):
-    """What it said after SIGTERM, and its exit code."""
-    process.send_signal(signal.SIGTERM)
+def end(process, number=signal.SIGTERM):
+    """What it said after a signal, and its exit code."""
+    process.send_signal(number)
     out, err = process.communicate(timeout=120)
     assert "Traceback" not in err
     return process.returncode, out, err
@@ -78,11 +78,12 @@ def test_a_failed_round_is_followed_by_others_and_the_last_one_counts(tmp_path):
     assert complete(tmp_path)
 
 
-def test_between_rounds_the_last_one_is_the_answer(tmp_path):
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_between_rounds_the_last_one_is_the_answer(tmp_path, number):
     process = start(tmp_path, "--every", "1h")
     until(lambda: "the next is at" in process.stderr.readline())
     began = time.monotonic()
-    code, out, _ = end(process)
+    code, out, _ = end(process, number)
     assert code == 0
     assert json.loads(out)["state"] == "complete"
     assert time.monotonic() - began < 100  # of an hour
