@@ -120,16 +120,16 @@ def check_apart(
             output may be the other tensor itself, or one of its parts along the first dimension.
         others: What is read, or written too.
     """
-    if output is None or not output.is_contiguous() or torch.compiler.is_compiling():
-        return  # a compiler knows no addresses
-    start = output.data_ptr()
-    if start == 0:  # of a tensor that lies nowhere, or has no elements
+    if output is None or output.is_meta or not output.is_contiguous():
         return
-    end = start + output.nbytes
+    if torch.compiler.is_compiling():  # it knows no addresses either
+        return
+    start, size = output.data_ptr(), output.nbytes
     for other, tensor in others.items():
-        if tensor is None or not start < tensor.data_ptr() + tensor.nbytes:
+        if tensor is None or tensor.data_ptr() >= start + size:
             continue
-        if tensor.data_ptr() >= end or not tensor.is_contiguous():
+        reach = tensor.nbytes
+        if tensor.data_ptr() + reach <= start or not (size and reach and tensor.is_contiguous()):
             continue
         if not (same and _is_part(output, tensor)):
             place = "partly the memory" if same else "memory"

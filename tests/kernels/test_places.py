@@ -95,6 +95,11 @@ def test_neighbours_and_parts_of_packed_rows_lie_apart():
     for start in (1, 8, 15):
         with pytest.raises(ValueError, match="out: got memory of x, takes memory of its own"):
             arguments.check_apart("out", line[8:16], x=line[start : start + 8])
+    for nothing in (line[8:8], line[12:12]):
+        arguments.check_apart("out", nothing, x=line)
+        arguments.check_apart("out", line, x=nothing)
+    parts = torch.zeros(24, device="meta")  # each of them at its offset from nowhere
+    arguments.check_apart("out", parts[8:16], x=torch.zeros(24, device="meta"))
     packed = torch.zeros(5, 6, 8)
     q, k, table = packed[:, :4], packed[:, 4:], torch.zeros(2, 5, 4)
     with recording() as launches:
