@@ -15,15 +15,19 @@ import pytest
 
 BLOCK = 600
 """Seconds that a block takes: far more than any wait here."""
-SUITE = f"""\
+PROGRAM = f"""\
+import pathlib, time
+pathlib.Path(__file__).with_name("begun").touch()
+time.sleep({BLOCK})
+"""
+"""What a block measures, which says that one has begun: its rows come at its end."""
+SUITE = """\
 name: long
 stages:
   - name: device
     benchmarks:
-      - launch: {{op: empty, view: host, rule: {{precision: 0.5, budget: 10ms, warmup: 0s}}}}
-      - launch: {{op: add, view: host, rule: {{precision: 1e-9, budget: {BLOCK}s, warmup: 0s}}}}
+      - command: {{program: "{{python}} {program}", deadline: {block}s}}
 """
-"""The first says by its rows that a block has begun."""
 GATE = "name: g\nsuite: long.yaml\nblocks: [4]\nmetrics: [{match: '*', margin: 20%}]\n"
 
 
@@ -31,7 +35,9 @@ GATE = "name: g\nsuite: long.yaml\nblocks: [4]\nmetrics: [{match: '*', margin: 2
 def test_sides_end_in_the_midst_of_a_block(tmp_path, monkeypatch, sent):
     # Other tests of this worker have processes of their own, which stay for those that follow.
     monkeypatch.setenv(processes.NAME, uuid.uuid4().hex)
-    (tmp_path / "long.yaml").write_text(SUITE)
+    program, begun = tmp_path / "program.py", tmp_path / "begun"
+    program.write_text(PROGRAM)
+    (tmp_path / "long.yaml").write_text(SUITE.format(program=program, block=BLOCK))
     (tmp_path / "g.yaml").write_text(GATE)
     words = ["gate", "pair", "--candidate", "var:A=1", "--gate", "g.yaml", "--executor", "local"]
     with (tmp_path / "said").open("w") as said:
@@ -43,15 +49,17 @@ def test_sides_end_in_the_midst_of_a_block(tmp_path, monkeypatch, sent):
             preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
         )
     try:
-        assert until(lambda: gate.poll() is not None or begun(tmp_path)), said_by(tmp_path)
+        assert until(lambda: gate.poll() is not None or begun.exists()), said_by(tmp_path)
         assert gate.poll() is None, said_by(tmp_path)
         os.kill(gate.pid, sent)
         code = gate.wait(BLOCK / 2)
         assert code == (130 if sent == signal.SIGINT else -sent), said_by(tmp_path)
         # The side that measures ends as one that is interrupted: nobody had to kill it.
         assert until(lambda: not processes.ours()), processes.ours()
-        (run,) = (tmp_path / "out" / "baseline").iterdir()
-        assert json.loads((run / "run.json").read_bytes())["state"] == "interrupted"
+        # The other one, which waits for its turn, has done all that it was asked.
+        runs = (tmp_path / "out").glob("*/*/run.json")
+        states = sorted(json.loads(one.read_bytes())["state"] for one in runs)
+        assert states == ["complete", "interrupted"]
     finally:
         for one in processes.ours():
             os.kill(one.pid, signal.SIGKILL)
@@ -69,7 +77,3 @@ def until(holds, seconds=120.0):
 
 def said_by(folder):
     return (folder / "said").read_text()
-
-
-def begun(folder):
-    return any(file.stat().st_size for file in folder.glob("out/baseline/*/measurements.jsonl"))
