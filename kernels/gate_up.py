@@ -57,12 +57,8 @@ def gate_up(
         check_tensor(name, one, x.dtype, (m, n), x.device)
         if one.stride() != h.stride():
             raise ValueError(f"{name}: got strides {one.stride()}, takes those of h")
-    check_written(h=h)
-    check_apart("h", h, x=x, gate=gate, up=up)
-    if keep is not None:
-        check_written(**{"h": h, "keep[0]": keep[0], "keep[1]": keep[1]})
-        check_apart("keep[0]", keep[0], x=x, gate=gate, up=up)
-        check_apart("keep[1]", keep[1], x=x, gate=gate, up=up)
+        check_apart(name, one, x=x, gate=gate, up=up)
+    check_written(**{"h": h, **dict(zip(("keep[0]", "keep[1]"), keep or (), strict=False))})
     if m == 0 or n == 0:
         return h
     written = keep or (h, h)
