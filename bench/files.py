@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import os
+import stat
 from pathlib import Path
 from typing import IO, Any
 
@@ -45,6 +47,17 @@ def create_file(path: Path, data: bytes, mode: int = 0o644) -> None:
     with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "wb") as file:
         os.fchmod(file.fileno(), mode)  # whatever the umask says
         file.write(data)
+
+
+def read_regular(path: Path) -> IO[bytes]:
+    """Open a file to read its bytes. Raises OSError, also for a pipe or a device: whoever opens a
+    pipe that nobody writes would wait for ever."""
+    # Not to wait says nothing to a file, and a pipe opens at once.
+    file = open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb")  # noqa: SIM115
+    if stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+        return file
+    file.close()
+    raise OSError(errno.EINVAL, "not a regular file", str(path))
 
 
 def silence(stream: IO[str]) -> None:

@@ -13,6 +13,7 @@ from pathlib import Path
 import msgspec
 
 from .errors import HengsuanError, InfraError
+from .files import read_regular
 from .headers import RUN, UNDECODABLE, read_header, unreadable
 from .records import Row
 from .results import ROWS, first_bad_line
@@ -76,7 +77,7 @@ class Growing:
         """
         path = self.path / ROWS
         try:
-            with path.open("rb") as file:
+            with read_regular(path) as file:
                 self._place = min(self._place, file.seek(0, os.SEEK_END))
                 file.seek(self._place)
                 data = file.read(_BLOCK)

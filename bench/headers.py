@@ -9,6 +9,7 @@ import msgspec
 
 from .declared import incoherent
 from .errors import InfraError, UsageError
+from .files import read_regular
 from .records import SCHEMA, Conditions, Header
 
 RUN, CONDITIONS = "run.json", "conditions.jsonl"
@@ -32,7 +33,8 @@ def read_header(path: Path) -> Header:
         raise InfraError(f"{RUN} is damaged: {why}", where=str(path / RUN))
     file = path / CONDITIONS
     try:
-        lines = file.read_bytes()
+        with read_regular(file) as opened:
+            lines = opened.read()
         whole = lines[: lines.rfind(b"\n") + 1]
         header.conditions.extend(msgspec.json.Decoder(Conditions).decode_lines(whole))
     except FileNotFoundError:
@@ -78,7 +80,8 @@ def read_versioned(file: Path, schema: int) -> bytes:
         InfraError: it cannot be read or is damaged.
     """
     try:
-        raw = file.read_bytes()
+        with read_regular(file) as opened:
+            raw = opened.read()
     except (FileNotFoundError, NotADirectoryError):
         raise FileNotFoundError(file) from None
     except OSError as error:

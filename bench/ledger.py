@@ -16,6 +16,7 @@ from statistics import median
 import msgspec
 
 from .errors import InfraError
+from .files import read_regular
 from .headers import UNDECODABLE, unreadable
 
 LEDGER = "ledger.jsonl"
@@ -303,7 +304,7 @@ def read_ledger(folder: str | Path) -> list[Ledger]:
     decoder = msgspec.json.Decoder(Ledger)
     found: dict[tuple[int, int, int], Ledger] = {}
     try:
-        with path.open("rb") as file:
+        with read_regular(path) as file:
             for number, line in enumerate(file, 1):
                 if not line.endswith(b"\n"):
                     break  # it was cut off

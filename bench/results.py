@@ -19,6 +19,7 @@ import msgspec
 import numpy as np
 
 from .errors import InfraError
+from .files import read_regular
 from .headers import RUN, UNDECODABLE, read_header, unreadable
 from .records import (
     PROVENANCES,
@@ -202,7 +203,7 @@ class RunReader:
         path = self.path / ROWS
         line, rest = 1, [b""]
         try:
-            with path.open("rb") as file:
+            with read_regular(path) as file:
                 while data := file.read(_BLOCK):
                     end = data.rfind(b"\n") + 1
                     if not end:

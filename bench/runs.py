@@ -16,6 +16,7 @@ from typing import IO
 import msgspec
 
 from .errors import UsageError
+from .files import read_regular
 from .headers import RUN
 from .hostlists import SEPARATOR, expand
 from .index import RunInfo, read_runs
@@ -160,7 +161,7 @@ def held(rows: Path) -> bool | None:
     be read.
     """
     try:
-        file = rows.open("rb")
+        file = read_regular(rows)
     except FileNotFoundError:
         return False  # it died before its first row
     with file:

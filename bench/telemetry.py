@@ -23,6 +23,7 @@ import msgspec
 import numpy as np
 
 from .errors import InfraError, UsageError
+from .files import read_regular
 from .headers import UNDECODABLE, unreadable
 
 TELEMETRY = "telemetry.jsonl"
@@ -145,7 +146,7 @@ def read_telemetry(folder: str | Path, most: int | None = None) -> Telemetry | N
     """
     path = Path(folder) / TELEMETRY
     try:
-        with path.open("rb") as file:
+        with read_regular(path) as file:
             size = os.fstat(file.fileno()).st_size
             return _read(file, path, 1 if most is None else max(1, -(-size // most)))
     except FileNotFoundError:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import subprocess
 import sys
 import tarfile
 import tempfile
+import time
 from pathlib import Path
 
 from ..backends.tools import run
@@ -15,6 +17,7 @@ from ..errors import InfraError, UsageError
 
 LIMIT = 600.0
 """Seconds that building and installing may take."""
+_BUILDING = ".building-"
 
 
 def cache() -> Path:
@@ -37,7 +40,8 @@ def installed(revision: str) -> Path:
     if folder.is_dir():
         return folder
     folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".building-") as place:
+    _sweep(folder.parent)
+    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=_BUILDING) as place:
         source, site = Path(place, "source"), Path(place, "site")
         archive = Path(place, "source.tar")
         _said(["git", "archive", "--output", str(archive), commit])
@@ -63,6 +67,14 @@ def installed(revision: str) -> Path:
                 raise
             shutil.rmtree(site, ignore_errors=True)
     return folder
+
+
+def _sweep(folder: Path) -> None:
+    """Remove what builds left that were killed: folders older than any that still builds."""
+    for place in folder.glob(f"{_BUILDING}*"):
+        with contextlib.suppress(OSError):  # somebody else's, or gone by now
+            if time.time() - place.stat().st_mtime > 3 * LIMIT:
+                shutil.rmtree(place, ignore_errors=True)
 
 
 def between(good: str, bad: str) -> list[str]:

@@ -25,7 +25,7 @@ from ..host import ended_by, guard
 from .reports import is_report
 
 LONGEST = 1 << 16
-"""Bytes of a line; of what is longer the end is kept."""
+"""Bytes of a line; of what is longer the middle is left out."""
 TAIL = 12
 """Lines of each stream that are kept, of those that are no reports."""
 WORDS = 300
@@ -177,7 +177,8 @@ class Program:
         said = (line.decode(errors="replace").strip() for line in output)
         self._lines[name].extend(line[-WORDS:] for line in said if line)
         self._take(lines, now)
-        return left[-LONGEST:]
+        # A report is known by its head, and last words are its end.
+        return left if len(left) <= LONGEST else left[: LONGEST // 2] + left[-LONGEST // 2 :]
 
     def _heard(self, text: bytes) -> None:
         with contextlib.suppress(ValueError):

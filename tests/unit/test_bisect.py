@@ -1,5 +1,6 @@
 """The first bad revision, where some cannot be judged."""
 
+import os
 import subprocess
 
 import pytest
@@ -54,6 +55,16 @@ def repository(tmp_path, monkeypatch):
         git("add", "file")
         git("commit", "-qm", str(number))
     return git
+
+
+def test_what_a_build_left_that_was_killed_is_removed_by_a_later_one(repository, tmp_path):
+    old, new = (tmp_path / f"cache/hengsuan/revisions/.building-{name}" for name in "ab")
+    for place in (old, new):
+        (place / "site").mkdir(parents=True)
+    os.utime(old, (0, 0))
+    with pytest.raises(InfraError, match="cannot be installed"):
+        installed("HEAD")
+    assert [path.name for path in old.parent.iterdir()] == [new.name]
 
 
 def test_revisions_between_are_the_commits_after_the_good_one(repository):

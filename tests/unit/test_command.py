@@ -193,6 +193,24 @@ def test_nothing_that_it_started_outlives_it(tmp_path, mode, more, note):
     assert gone(int((tmp_path / "child0").read_text()))
 
 
+def test_a_report_longer_than_what_is_kept_of_a_line_is_still_one():
+    reports = Reports([0], 1, 0, None)
+    text = (
+        "import json, time\n"
+        "hello = dict(hengsuan='hello', framework='x', version='1', rank=0, ranks=1)\n"
+        "print(json.dumps({**hello, 'environment': 'x' * 300_000}), flush=True)\n"
+        "print('y' * 300_000 + 'the end', end='', flush=True)\n"
+    )
+    program = Program([sys.executable, "-c", text], os.environ, "", [], reports.take)
+    stop = time.monotonic() + 60
+    while not program.ended and time.monotonic() < stop:
+        time.sleep(0.01)
+    program.end()
+    assert not reports.problem
+    assert reports.spoken
+    assert program.last_words().endswith("the end")
+
+
 def test_nothing_outlives_a_rank_that_is_killed(tmp_path):
     """The rank gets no chance to clean up, and the program's child has a session of its own."""
     script = (

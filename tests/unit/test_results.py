@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 
 import msgspec
 import numpy as np
@@ -343,3 +344,13 @@ def test_any_bytes_are_answered_in_sentences(tmp_path_factory, raw):
     with pytest.raises(InfraError) as caught:
         RunReader(path).columns()
     assert caught.value.where == f"{path / 'measurements.jsonl'}:{bad[0]}"
+
+
+@pytest.mark.parametrize("name", ["run.json", "conditions.jsonl", "measurements.jsonl"])
+def test_a_pipe_where_a_file_should_be_is_told_of_and_keeps_nobody(tmp_path, name):
+    path = write(tmp_path, [row()])
+    (path / name).unlink(missing_ok=True)
+    os.mkfifo(path / name)
+    with pytest.raises(InfraError, match="not a regular file"):
+        list(RunReader(path).rows())
+    assert len(list_runs(tmp_path)) == (name != "run.json")
