@@ -5,6 +5,7 @@ and a half of a core, and these tests start them by the hundred.
 `subprocess`: in the test's own process by a fixture, in what tests start by `sitecustomize`. A
 rank, or a check of a device, does all that one does which is started anew, but for the import: it
 has its own session, directory, environment, channel, log and cores, and dies with who asked for it.
+So do scripts that a test asks `Templates` to run.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ FOLDER = str(Path(__file__).parent)
 CHANNEL = "HENGSUAN_CHANNEL"
 OWNER = "HENGSUAN_TEST_TEMPLATES"
 """Whose templates these are: the process of the tests, with which they end."""
+SCRIPTED = "scripted"
 MODULES = ("bench.cluster.rank_main", "bench.conformance.child")
 FRESH = ("light-import",)
 """Checks that look at what their process has imported."""
@@ -181,11 +183,26 @@ class Templates:
                 command, env=env, cwd=cwd, stdout=stdout, pass_fds=pass_fds, **more
             )
         env = {OWNER: str(os.getpid()), **env}
+        given = [stdout.fileno(), stdout.fileno(), *pass_fds]
+        return Forked(self._template(module, env), words, env, cwd, given)
+
+    def script(self, words, env):
+        """Run a Python script with its arguments to its end, as `subprocess.run` would: text of
+        both streams, the working directory of this process."""
+        env = {OWNER: str(os.getpid()), **env}
+        with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as err:
+            given = [out.fileno(), err.fileno()]
+            code = Forked(self._template(SCRIPTED, env), words, env, os.getcwd(), given).wait()
+            out.seek(0)
+            err.seek(0)
+            return subprocess.CompletedProcess(words, code, out.read(), err.read())
+
+    def _template(self, module, env):
         with self._lock:
             key = shaping(module, env)
             template = self._made.get(key) or Template(module, env)
             self._made[key] = template
-        return Forked(template, words, env, cwd, [stdout.fileno(), *pass_fds])
+        return template
 
     def close(self):
         """End every process that is left."""
@@ -232,7 +249,7 @@ class Serving:
 
     def _told(self, asked):
         try:
-            message, given, _, _ = socket.recv_fds(asked, MOST, 2)
+            message, given, _, _ = socket.recv_fds(asked, MOST, 3)
         except OSError:
             message = b""
         if not message:  # whoever asked is gone: nobody is left to end them
@@ -271,11 +288,12 @@ class Serving:
 
 
 def become(told, given):
-    """As `subprocess` starts one: an output, a directory and an environment of its own."""
-    log, *channel = given
-    os.dup2(log, 1)
-    os.dup2(log, 2)
-    os.close(log)
+    """As `subprocess` starts one: outputs, a directory and an environment of its own."""
+    out, err, *channel = given
+    os.dup2(out, 1)
+    os.dup2(err, 2)
+    os.close(out)
+    os.close(err)
     os.sched_setaffinity(0, told["cores"])
     os.chdir(told["directory"])
     before = os.environ.get("PYTHONPATH", "").split(os.pathsep)

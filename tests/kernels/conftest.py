@@ -1,12 +1,19 @@
-"""Scripts that need a process of their own run on every core, ahead of the tests that read them."""
+"""Scripts that need a process of their own run on every core, ahead of the tests that read them.
 
+They are forked from one that has PyTorch, but not Triton yet: its interpreter is chosen when it is
+imported.
+"""
+
+import contextlib
 import os
-import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "forking"))
+import forked
 
 HERE = Path(__file__).parent
 
@@ -19,25 +26,30 @@ def scripts(request, tmp_path_factory):
     script, its parameters are the arguments. Workers of pytest-xdist, who share the module's tests
     and the cores, run only what they are asked for.
     """
+    base = tmp_path_factory.getbasetemp()
+    shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
     environment = {
         **os.environ,
-        "TRITON_CACHE_DIR": str(tmp_path_factory.mktemp("triton")),
+        "TRITON_CACHE_DIR": str(shared / "triton"),
         # Tensors are small, and other scripts have the other cores.
         "OMP_NUM_THREADS": "1",
         # What was compiled of the same sources by the same compiler is known (--cache-clear).
         "COMPILED": str(request.config.cache.mkdir("compiled")),
     }
     environment.pop("TRITON_INTERPRET", None)
+    with contextlib.closing(forked.Templates()) as templates:
 
-    def run(script, *arguments):
-        return subprocess.run(
-            [sys.executable, str(HERE / script), *arguments],
-            capture_output=True, text=True, env=environment,
-        )  # fmt: skip
+        def run(script, *arguments):
+            return templates.script([str(HERE / script), *arguments], environment)
 
-    if "PYTEST_XDIST_WORKER" in os.environ:
-        yield run
-        return
+        if "PYTEST_XDIST_WORKER" in os.environ:
+            yield run
+        else:
+            yield from ahead(request, run)
+
+
+def ahead(request, run):
+    """What `scripts` gives where all are started at once."""
     wanted = [
         (mark.args[0], *(item.callspec.params.values() if hasattr(item, "callspec") else ()))
         for item in request.session.items
