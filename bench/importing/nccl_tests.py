@@ -20,6 +20,7 @@ from ..errors import UsageError
 from . import nccl_json
 from .found import Asked, Log, Place, spread
 from .nccl_names import OPS, by_figures, looks_like, named, placed
+from .nccl_pieces import Pieces
 from .nccl_table import MOST, Batch
 from .source import Lines, Source
 
@@ -36,8 +37,11 @@ _DEVICE = re.compile(
 _HEAD = re.compile(r"#\s+(?:size|bytes)\s+(?:count|N)\s+type\b")
 _RUN = re.compile(r"# nThread\s+(\d+)\s+nGpus\s+(\d+)")
 _VERSION = re.compile(r"# nccl-tests version (\S+)")
-_LIBRARY = re.compile(r"\bNCCL version[ :]+([\w.+-]+)")
-_NOISE = re.compile(r"\bNCCL (?:INFO|WARN|TRACE|version)\b|^\s*\+? ?(?:mpirun|srun)\b")
+_LIBRARY = re.compile(r"\b[A-Z]*CCL version[ :]+([\w.+-]+)")
+_NOISE = re.compile(
+    r"\b[A-Z]*CCL (?:INFO|WARN|TRACE|version)\b|^\s*\+? ?(?:mpirun|srun)\b"
+    r"|^\s*(?:\w+ (?:version|path)|Hostname|[a-z]ccl-tests) *: "
+)
 _OUT_OF_BOUNDS = re.compile(r"# Out of bounds values\s*:\s*(\d+)")
 _RESULTS = frozenset(
     (
@@ -108,7 +112,7 @@ def read(source: Source, asked: Asked) -> Log:
     log = Log(source.name)
     batch = Batch(log, asked)
     streams: dict[str, _Table] = {}
-    told: dict[str, str] = {}
+    told: list[tuple[int, str]] = []
     for lines in source.lines():
         if not streams and nccl_json.begins(lines.text):
             return nccl_json.read(source, asked)
@@ -125,20 +129,22 @@ def read(source: Source, asked: Asked) -> Log:
 class _Table:
     """What one process prints: tables one after the other, each behind its head.
 
-    ``told`` is shared by all processes of a file: what stands in command lines is for any of them.
+    ``told`` is shared by all processes of a file: what stands in command lines, each with its line,
+    is for the tables behind it, whoever prints them.
     """
 
     def __init__(
-        self, log: Log, asked: Asked, batch: Batch, told: dict[str, str], stream: str
+        self, log: Log, asked: Asked, batch: Batch, told: list[tuple[int, str]], stream: str
     ) -> None:
         self.log, self.asked, self.batch = log, asked, batch
         self.host = stream if stream[:1].isalpha() and "," not in stream else ""
         self.layout, self.counts = _USUAL, _USUAL.counts()
-        self.program = named(log.name)
+        self.mine: list[tuple[int, str]] = []
         self.told = told
         self.known: dict[str, _Device | None] = {}
         self.layouts: dict[str, tuple[Layout, frozenset[int]]] = {}
         self.placed: dict[tuple[tuple[str, int, str, str], ...], list[Place]] = {}
+        self.pieces = Pieces()
         self._begin()
 
     def _begin(self) -> None:
@@ -159,6 +165,8 @@ class _Table:
                 continue
             words = text.split()
             if len(words) in counts and words[0].isdecimal():
+                if self.pieces.begun is not None:
+                    self._unfinished()
                 rows.append(words)
                 numbers.append(number)
             elif words:
@@ -167,7 +175,7 @@ class _Table:
                     rows, numbers = self.rows, self.numbers
                     layout, counts = self.layout, self.counts
         self.log.lines += quiet
-        if len(rows) > MOST:
+        if len(rows) > MOST and self.pieces.begun is None:
             self._flush()
 
     def _other(self, text: str, number: int) -> None:
@@ -179,9 +187,18 @@ class _Table:
             self.devices.append(device)
             self.log.lines += 1
             return
+        if self.pieces.begins(text):
+            self._unfinished()
+        if begun := self.pieces.take(text, number):
+            if len(begun.words) in self.counts:
+                self.rows.append(begun.words)
+                self.numbers.append(begun.number)
+                self.pieces.begun = None
+            return
         program = named(text) if "_perf" in text else ""
         if program:
-            self.program = self.told["program"] = program
+            self.mine.append((number, program))
+            self.told.append((number, program))
         if text.lstrip().startswith("#"):
             self._comment(text)
             self.log.lines += 1
@@ -191,6 +208,11 @@ class _Table:
             self.log.lines += 1
         else:
             self.log.skip(number, text)
+
+    def _unfinished(self) -> None:
+        """Count a line of the table whose rest did not come."""
+        if begun := self.pieces.dropped():
+            self.log.skip(begun.number, begun.text)
 
     def _comment(self, line: str) -> None:
         text = line.strip()
@@ -217,6 +239,7 @@ class _Table:
                 made = _layout(text.lstrip("# ").split())
                 self.layouts[text] = made, made.counts()
             self.layout, self.counts = self.layouts.get(text, (_USUAL, _USUAL.counts()))
+            self.pieces.head(line, len(self.layout.first))
         elif (found := _OUT_OF_BOUNDS.match(text)) and found[1] != "0":
             self.log.note(f"{self.log.name}: {found[1]} values out of bounds, the tool says")
         elif not starts and "Using devices" not in text and len(self.known) < _KNOWN:
@@ -228,6 +251,7 @@ class _Table:
 
     def _flush(self) -> None:
         """Hand on the lines that are held, once it is clear what they are of."""
+        self._unfinished()
         rows, numbers, self.rows, self.numbers = self.rows, self.numbers, [], []
         if not rows:
             return
@@ -253,7 +277,7 @@ class _Table:
         if self.asked.op:
             return self.asked.op
         # A command line may have been for another table than this.
-        told = (self.program, self.told.get("program", ""))
+        told = (_before(self.mine, line), _before(self.told, line), named(self.log.name))
         if known := next((op for op in told if op and looks_like(op, names, rows[0])), ""):
             return known
         fitting = by_figures(names, rows, ranks)
@@ -301,18 +325,23 @@ class _Table:
                 self.log.when = moment.replace(tzinfo=timezone.utc)
 
 
+def _before(told: Sequence[tuple[int, str]], line: int) -> str:
+    """The operation that the last command line before a line speaks of; empty if none."""
+    return max((one for one in told if one[0] < line), default=(0, ""))[1]
+
+
 def _layout(names: list[str]) -> Layout:
-    """Where columns are, by the head of the table."""
+    """Where columns are, by the head of the table; a single form is out of place."""
     times = [place for place, name in enumerate(names) if name in ("time", "cputime")]
-    if len(times) != 2:
+    if not 1 <= len(times) <= 2:
         return _USUAL
-    end = times[1]
+    end = times[-1]
     while end < len(names) and names[end] in _RESULTS:
         end += 1
     lead = ("size", "count", "type", *names[3 : times[0]])
     return Layout(
         tuple("redop" if name == "op" else name for name in lead),
-        tuple(names[times[0] : times[1]]),
-        tuple(names[times[1] : end]),
+        tuple(names[times[0] : times[1] if len(times) > 1 else end]),
+        tuple(names[times[1] : end] if len(times) > 1 else ()),
         tuple(names[end:]),
     )

@@ -1,0 +1,225 @@
+"""Logs as they come: what launchers, collectors and the tools put between the figures."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+import made_logs
+from read_back import imported, rows, run
+
+PLAIN = made_logs.nccl(["n1", "n2"], each=2)
+INFO = "10-4-3-3:97:97 [0] NCCL INFO Channel 00/1 : 3[3] -> 1[1] via P2P"
+"""What the library says meanwhile; a host may be called after its address."""
+
+
+def figures(tmp_path, text, *options, name="log", code=0):
+    """(rows of an imported text, what was printed)."""
+    tmp_path.mkdir(exist_ok=True)
+    (tmp_path / name).write_text(text)
+    reader, said = imported(tmp_path, "nccl-tests", tmp_path / name, code=code, options=[*options])
+    return rows(reader), said
+
+
+PREFIXES = {
+    "kubectl logs --prefix": "[pod/nccl-launcher-x7/nccl] ",
+    "kubectl logs --prefix --timestamps": "[pod/nccl-x7/nccl] 2026-01-02T03:04:05.123456789Z ",
+    "kubectl logs --prefix, mpirun": "[pod/nccl-launcher-x7/nccl] [1,0]<stdout>:",
+    "stern": "nccl-launcher-x7 nccl ",
+    "a runtime's file": "2026-01-02T03:04:05.123456789Z stdout F ",
+    "compose": "nccl-1  | ",
+    "Ray": "(head, rank=0, pid=3808) [1,0]<stdout>:",
+    "mpirun 4, timestamps": "Fri Jan  2 03:04:05 2026[1,0]<stdout>:",
+    "mpirun 5": "[prterun-n1-123@1,0]<stdout>: ",
+    "mpirun 5, in detail": "[prterun-n1-123@1,0][n1:4242]<stdout>: ",
+    "logging": "2026-01-02 03:04:05,123 - INFO - ",
+    "logging, named": "2026-01-02 03:04:05,123 - perf.nccl - INFO - ",
+    "a date": "[2026-01-02 03:04:05] ",
+    "Jenkins": "[2026-01-02T03:04:05.123Z] ",
+    "GitHub": "nccl\tRun tests\t2026-01-02T03:04:05.1234567Z ",
+    "GitLab": "2026-01-02T03:04:05.123456Z 00O ",
+    "journald": "Jan  2 03:04:05 n1 all_reduce_perf[4242]: ",
+    "srun": " 0: ",
+}
+
+
+@pytest.mark.parametrize("prefix", PREFIXES.values(), ids=[*PREFIXES])
+def test_what_stands_before_lines_is_read_away(tmp_path, prefix):
+    wanted, _ = figures(tmp_path / "plain", PLAIN)
+    found, said = figures(tmp_path, "".join(f"{prefix}{line}\n" for line in PLAIN.splitlines()))
+    assert found == wanted
+    assert "not understood" not in said
+
+
+def test_pods_that_print_at_a_time_are_told_apart(tmp_path):
+    logs = [made_logs.nccl([node], each=2).splitlines() for node in ("n1", "n2")]
+    mixed = [
+        f"[pod/nccl-{pod}/nccl] {line}\n"
+        for lines in zip(*logs, strict=True)
+        for pod, line in enumerate(lines)
+    ]
+    found, said = figures(tmp_path, "".join(mixed))
+    assert "2 node(s), 4 device(s)" in said
+    assert {len(values) for values in found.values()} == {2}
+    assert {value[3] for values in found.values() for value in values} == {(0, 1), (2, 3)}
+
+
+@pytest.mark.parametrize(
+    ("time", "started"),
+    [
+        ("2026-01-02T03:04:05.123456789Z ", "2026-01-02T03:04:05+00:00"),
+        ("2026-01-02T03:04:05.1+0800 ", "2026-01-01T19:04:05+00:00"),
+        ("2026-01-02 03:04:05,123 ", "2026-01-02T03:04:05+00:00"),
+    ],
+)
+def test_a_time_before_lines_says_when_it_was_measured(tmp_path, time, started):
+    (tmp_path / "log").write_text("".join(f"{time}{line}\n" for line in PLAIN.splitlines()))
+    reader, said = imported(tmp_path, "nccl-tests", tmp_path / "log")
+    assert reader.header.started == started
+    assert "file's own time" not in said
+
+
+def pieces(line: str, how: str) -> list[str]:
+    """A line of the table with what the library says in it."""
+    lead, out = line.index("-1") + 2, len(line.rstrip()) - (len(line.rstrip()) - 52) // 2
+    first, second, third = line[:lead], line[lead:out], line[out:]
+    return {
+        "first": [first + INFO, INFO, second + third],
+        "both": [first + INFO, INFO, second + INFO, INFO, third],
+        "second": [first + second + INFO, third],
+        "whole lines": [first, INFO, second, INFO, third],
+        "labelled": [f"{first}[0] {INFO}", second + third],
+    }[how]
+
+
+@pytest.mark.parametrize("how", ["first", "both", "second", "whole lines", "labelled"])
+def test_lines_that_the_library_breaks_are_put_together(tmp_path, how):
+    wanted, _ = figures(tmp_path / "plain", PLAIN)
+    text = ""
+    for line in PLAIN.splitlines():
+        broken = pieces(line, how) if line.lstrip()[:1].isdigit() else [line]
+        text += "".join(f"{one}\n" for one in broken)
+    found, said = figures(tmp_path, text)
+    assert found == wanted
+    assert "not understood" not in said
+
+
+def test_a_broken_line_whose_rest_is_missing_is_counted(tmp_path):
+    lines = PLAIN.splitlines()
+    (at,) = [place for place, line in enumerate(lines) if line.split()[:1] == ["16384"]]
+    lines[at] = lines[at][: lines[at].index("-1") + 2] + INFO
+    found, said = figures(tmp_path, "\n".join(lines))
+    assert not any("16KiB" in key for key in found)
+    assert f"log:{at + 1}: 16384" in said and "1 of" in said
+
+
+def test_broken_lines_that_were_not_checked_stay_so(tmp_path):
+    text = PLAIN
+    for size in ("1024", "16384"):
+        (line,) = [one for one in PLAIN.splitlines() if one.split()[:1] == [size]]
+        lead = line.index("-1") + 2
+        parts = line[lead:].rsplit("0", 1)[0].split("       0")
+        broken = f"{line[:lead]}{INFO}\n{parts[0]}    N/A{INFO}\n{parts[1].rstrip()}       7"
+        text = text.replace(line, broken)
+    found, _ = figures(tmp_path, text, code=1)
+    ((_, status, why, _),) = found["collectives all_reduce 1KiB fp32 out_of_place busbw"]
+    assert (status, why) == ("invalid", "the tool did not check what was received")
+    ((_, status, why, _),) = found["collectives all_reduce 1KiB fp32 busbw"]
+    assert (status, why) == ("invalid", "7 wrong elements")
+
+
+def sendrecv(each=4, wrong=("0", "N/A"), *, version=False):
+    """sendrecv_perf names a reduction, and checks out of place alone."""
+    sizes = [(1 << power, *made_logs.times(1 << power), wrong) for power in (20, 24, 28)]
+    text = made_logs.nccl(["n1"], "sendrecv", each, sizes, version=version)
+    return text.replace("    none      -1", "     sum      -1")
+
+
+@pytest.mark.parametrize("how", ["version", "name", "figures", "figures of two"])
+def test_a_send_that_names_a_reduction_is_one(tmp_path, how):
+    text = sendrecv(2 if how == "figures of two" else 4, version=how == "version")
+    found, _ = figures(tmp_path, text, name="sendrecv_perf.log" if how == "name" else "log")
+    ((value, status, _, _),) = found["collectives send_recv 256MiB fp32 busbw"]
+    assert status == "ok" and value == pytest.approx(250e9, rel=0.02)
+    ((value, status, why, _),) = found["collectives send_recv 256MiB fp32 in_place busbw"]
+    assert (value, status, why) == (None, "skipped", "send_recv has no form in place")
+
+
+def test_two_ranks_without_checks_may_have_sent_or_reduced(tmp_path):
+    (tmp_path / "log").write_text(sendrecv(2, ("N/A", "N/A")))
+    code, _, err = run("import", "nccl-tests", tmp_path / "log", "--out", tmp_path / "runs")
+    assert code == 2 and "all_reduce or send_recv fits" in err and "--op" in err
+
+
+def unnamed(op, *wrong):
+    rows_ = [(1 << power, *made_logs.times(1 << power), *wrong) for power in (20, 24, 28)]
+    return made_logs.nccl(["n1"], op, 8, rows_, version=False)
+
+
+def tagged(text):
+    return "".join(f"[1,0]<stdout>:{line}\n" for line in text.splitlines())
+
+
+@pytest.mark.parametrize("prefix", [str, tagged])
+def test_each_table_is_of_the_command_before_it(tmp_path, prefix):
+    text = ""
+    for op in ("reduce_scatter", "all_reduce", "all_gather", "reduce"):
+        text += f"+ mpirun -np 8 {op}_perf -b 1M\n" + prefix(unnamed(op))
+    # What was exchanged cannot be told from what was gathered, but by the command.
+    text += "+ mpirun -np 8 alltoall_perf -b 1M\n" + prefix(unnamed("alltoall", ("0", "0")))
+    found, said = figures(tmp_path, text)
+    ops = {key.split()[1] for key in found}
+    assert ops == {"reduce_scatter", "all_reduce", "all_gather", "reduce", "all_to_all"}
+    assert {len(values) for values in found.values()} == {1}
+    assert "invalid" not in said
+
+
+def test_what_was_checked_tells_an_exchange_from_a_gather(tmp_path):
+    text = "+ mpirun all_gather_perf -b 1M\n" + unnamed("alltoall", ("0", "N/A"))
+    found, said = figures(tmp_path, text)
+    assert {key.split()[1] for key in found} == {"all_to_all"}
+    assert "only all_to_all fits" in said
+
+
+def test_a_program_that_nobody_knows_has_its_own_name_and_figures(tmp_path):
+    text = "+ mpirun alltoall_perf -b 1M\n" + unnamed("alltoall", ("0", "N/A"))
+    text += "+ mpirun alltoallv_perf -b 1M\n" + unnamed("alltoall", ("0", "N/A"))
+    found, _ = figures(tmp_path, text, code=1)
+    ((value, status, _, _),) = found["alltoallv_perf 256MiB float none -1 out_of_place busbw"]
+    assert status == "ok" and value == pytest.approx(250e9 * 7 / 8, rel=0.02)
+    assert len(found["collectives all_to_all 256MiB fp32 busbw"]) == 1
+
+
+def test_a_hypercube_counts_as_it_prints(tmp_path):
+    text = unnamed("hypercube").replace(
+        "# nThread", "# Collective test starting: hypercube_perf\n# nThread"
+    )
+    found, _ = figures(tmp_path, text)
+    for metric in ("algbw", "busbw"):
+        ((value, status, _, _),) = found[f"hypercube_perf 256MiB float none -1 in_place {metric}"]
+        assert status == "ok" and value == pytest.approx(250e9 * 7 / 8, rel=0.02)
+
+
+def test_a_table_of_one_form(tmp_path):
+    text = "".join(
+        f"{line[:85] if line.lstrip()[:1].isdigit() or '#wrong' in line else line}\n"
+        for line in PLAIN.splitlines()
+    )
+    assert text.count("#wrong") == 1
+    found, said = figures(tmp_path, text)
+    assert "not understood" not in said and len(found) == 18
+    ((value, status, _, _),) = found["collectives all_reduce 1GiB fp32 out_of_place busbw"]
+    assert status == "ok" and value == pytest.approx(375e9, rel=0.02)
+
+
+def test_another_library_of_the_kind_says_what_it_is(tmp_path):
+    says = "xccl-tests: Version develop:ae3e635\nXCCL version : 2.22.3-HEAD:7d8d67c\n"
+    says += "DRV version  : 6.4.4\nHostname     : n1\nLibxccl path : /opt/lib/libxccl.so.1\n"
+    says += "n1:1:1 [0] XCCL INFO ring\n"
+    (tmp_path / "log").write_text(PLAIN.replace("# Using devices\n", says + "# Using devices\n"))
+    reader, said = imported(tmp_path, "nccl-tests", tmp_path / "log")
+    assert "not understood" not in said
+    assert reader.header.environment["versions"]["library"] == "2.22.3-HEAD"
