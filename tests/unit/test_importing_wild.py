@@ -223,3 +223,58 @@ def test_another_library_of_the_kind_says_what_it_is(tmp_path):
     reader, said = imported(tmp_path, "nccl-tests", tmp_path / "log")
     assert "not understood" not in said
     assert reader.header.environment["versions"]["library"] == "2.22.3-HEAD"
+
+
+def osu(tmp_path, text, *options):
+    """(rows, the run's header) of OSU tables of eight ranks on two nodes."""
+    (tmp_path / "osu.out").write_text(text)
+    options = ["--node", "a", "--node", "b", "--ranks", 8, *options]
+    reader, _ = imported(tmp_path, "osu", tmp_path / "osu.out", options=options)
+    return rows(reader), reader.header
+
+
+ALLREDUCE = (
+    "# OSU {} Allreduce Latency Test v7.3\n{}# Size       Avg Latency(us)\n{}1048576    {}\n"
+)
+
+
+@pytest.mark.parametrize("behind", [False, True], ids=["before the head", "behind the head"])
+def test_the_type_of_elements_is_said_before_or_behind_the_head(tmp_path, behind):
+    said = "# Datatype: MPI_INT.\n"
+    text = ALLREDUCE.format("MPI", "" if behind else said, said if behind else "", 95.0)
+    found, _ = osu(tmp_path, text)
+    ((value, *_),) = found["collectives all_reduce 1MiB int32 out_of_place time"]
+    assert value == pytest.approx(95e-6)
+
+
+def test_a_type_that_we_have_not_is_taken_for_no_other(tmp_path):
+    found, _ = osu(tmp_path, ALLREDUCE.format("MPI", "# Datatype: MPI_DOUBLE.\n", "", 95.0))
+    assert [*found] == ["osu_allreduce 1MiB host latency"]
+
+
+def test_tables_of_several_types_are_kept_apart(tmp_path):
+    text = "# OSU MPI Bandwidth Test v7.5\n"
+    for kind, rate in (("MPI_CHAR", 2.5), ("MPI_FLOAT", 3.5)):
+        text += f"# Datatype: {kind}.\n# Size      Bandwidth (MB/s)\n8      {rate}\n"
+    found, _ = osu(tmp_path, text)
+    ((char, *_),) = found["osu_bw 8B host bandwidth"]
+    ((real, *_),) = found["osu_bw 8B host MPI_FLOAT bandwidth"]
+    assert (char, real) == (2.5e6, 3.5e6)
+
+
+def test_collectives_of_hosts_devices_and_libraries_are_kept_apart(tmp_path):
+    text = "".join(
+        ALLREDUCE.format(library, "", "", time)
+        for library, time in (("MPI", 400.0), ("MPI-CUDA", 200.0), ("NCCL-CUDA", 100.0))
+    )
+    found, header = osu(tmp_path, text)
+    ((value, *_),) = found["osu_nccl_allreduce 1MiB device latency"]
+    assert value == pytest.approx(100e-6)
+    times = found["collectives all_reduce 1MiB fp32 out_of_place time"]
+    assert sorted(value for value, *_ in times) == pytest.approx([100e-6, 200e-6, 400e-6])
+    cases = [one for one in header.cases if one.metric == "time"]
+    assert {one.stage for one in cases} == {
+        "osu_allreduce-host",
+        "osu_allreduce-device",
+        "osu_nccl_allreduce-device",
+    }
