@@ -40,6 +40,14 @@ _PACKED: dict[bytes, Callable[..., Any]] = {
     b"BZh": bz2.open,
     b"\xfd7zXZ\x00": lzma.open,
 }
+_SEALED = (
+    (0, b"\x28\xb5\x2f\xfd", "compressed by zstd"),
+    (0, b"\x04\x22\x4d\x18", "compressed by lz4"),
+    (0, b"PK\x03\x04", "a zip archive"),
+    (0, b"7z\xbc\xaf\x27\x1c", "a 7z archive"),
+    (257, b"ustar", "a tar archive"),
+)
+"""Where files that hold others, or that nothing here unpacks, say so, and what they are."""
 _BROKEN = (EOFError, zlib.error, lzma.LZMAError, gzip.BadGzipFile)
 _MARKS = (
     (codecs.BOM_UTF8, "utf-8-sig"),
@@ -187,6 +195,11 @@ class Source:
         decoder = None
         while block := self._read(file):
             if decoder is None:
+                for start, magic, what in _SEALED:
+                    if block.startswith(magic, start):
+                        raise UsageError(
+                            f"is {what}", where=self.name, hint="unpack it, and give what is in it"
+                        )
                 encoding = next((name for mark, name in _MARKS if block.startswith(mark)), "utf-8")
                 if encoding != "utf-16" and b"\0" in block:
                     raise UsageError(

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import json
+import math
 import sys
+import tarfile
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -278,3 +282,90 @@ def test_collectives_of_hosts_devices_and_libraries_are_kept_apart(tmp_path):
         "osu_allreduce-device",
         "osu_nccl_allreduce-device",
     }
+
+
+def superbench(tmp_path, said, code=0):
+    """Rows of a summary of one node."""
+    (tmp_path / "results-summary.jsonl").write_text(json.dumps({"node": "n1", **said}))
+    reader, told = imported(tmp_path, "superbench", tmp_path / "results-summary.jsonl", code=code)
+    return rows(reader), told
+
+
+def test_a_check_that_did_not_hold_is_no_good_figure(tmp_path):
+    said = {
+        "gpu-burn/gpu_0_pass": 1,
+        "gpu-burn/gpu_1_pass": 0,
+        "gpu-burn/abort": 0,
+        "cublas-function/name_f_time:0": 5.0,
+        "cublas-function/name_f_correctness:0": 0,
+        "cublas-function/name_f_time:1": 5.0,
+        "cublas-function/name_f_correctness:1": 1,
+        "cpu-hpl/throughput": 900.0,
+        "cpu-hpl/tests_pass": 0,
+        "gpu-hpcg/0/final_gflops": 90.0,
+        "gpu-hpcg/0/is_valid": 1,
+        "gpu-hpcg/1/final_gflops": 90.0,
+        "gpu-hpcg/1/is_valid": 0,
+    }
+    found, told = superbench(tmp_path, said, code=1)
+    assert "not understood" not in told
+    states = {key: [(status, why) for _, status, why, _ in each] for key, each in found.items()}
+    assert states["gpu-burn gpu_0_pass"] == states["gpu-burn abort"] == [("ok", "")]
+    ((status, why),) = states["gpu-burn gpu_1_pass"]
+    assert status == "invalid" and "gpu_1_pass 0" in why
+    wrong = "what was worked out is wrong: "
+    assert states["cublas-function name_f_time"] == [
+        ("invalid", f"{wrong}name_f_correctness is 0"),
+        ("ok", ""),
+    ]
+    assert states["cpu-hpl throughput"] == [("invalid", f"{wrong}tests_pass is 0")]
+    assert states["gpu-hpcg final_gflops"] == [("ok", ""), ("invalid", f"{wrong}is_valid is 0")]
+
+
+@pytest.mark.parametrize(
+    ("name", "printed", "value"),
+    [
+        ("kernel-launch/launch_throughput_mkps:0", 0.5, 5e5),
+        ("nvbandwidth/host_to_device_memcpy_ce_cpu0_gpu0_bw", 55.0, 55e9),
+        ("ib-traffic/ib_write_bw_8388608_gpu-to-gpu_0_0:n1_n2", 49.0, 49e9),
+        ("ib-traffic/ib_write_lat_8_cpu-to-cpu_0_0:n1_n2", 2.0, 2e-6),
+        ("disk-benchmark/nvme0n1_rand_read_write_read_iops", 8e5, 8e5),
+        ("disk-benchmark/nvme0n1_rand_read_write_read_lat_ns_99.9", 9e4, 9e-5),
+        ("pytorch-computation-communication-overlap/mul_time", 3.0, 3e-3),
+        ("pytorch-computation-communication-overlap/mul_cost:0", 3.0, 3e-3),
+        ("dist-inference/pytorch-dist-inference/step_times_99.9", 3.0, 3e-3),
+    ],
+)
+def test_documented_units_are_known(tmp_path, name, printed, value):
+    found, told = superbench(tmp_path, {name: printed})
+    assert "not understood" not in told
+    (((got, status, _, _),),) = found.values()
+    assert status == "ok" and got == pytest.approx(value)
+
+
+@pytest.mark.parametrize("where", ["extra_info", "stats"])
+def test_numbers_that_only_python_writes_lose_no_test(tmp_path, where):
+    test = {"fullname": "t.py::test_a", "stats": {"median": 0.5, "rounds": 5}, "extra_info": {}}
+    test[where]["share"], test[where]["ops"] = math.nan, math.inf
+    document = {"machine_info": {"node": "m1"}, "benchmarks": [test], "version": "5.1.0"}
+    (tmp_path / "b.json").write_text(json.dumps(document))
+    reader, _ = imported(tmp_path, "pytest-benchmark", tmp_path / "b.json")
+    ((value, status, *_),) = rows(reader)["pytest t.py::test_a time"]
+    assert (value, status) == (0.5, "ok")
+
+
+@pytest.mark.parametrize("what", ["tar", "tar.gz", "zip", "zstd"])
+def test_what_has_to_be_unpacked_is_said_to_be_that(tmp_path, what):
+    log, packed = tmp_path / "log", tmp_path / f"packed.{what}"
+    log.write_text(PLAIN)
+    if what == "zip":
+        with zipfile.ZipFile(packed, "w") as archive:
+            archive.write(log)
+    elif what == "zstd":
+        packed.write_bytes(b"\x28\xb5\x2f\xfd\x04\x00" + bytes(40))
+    else:
+        with tarfile.open(packed, "w:gz" if what == "tar.gz" else "w") as archive:
+            archive.add(log)
+    code, _, err = run("import", "nccl-tests", packed, "--out", tmp_path / "runs")
+    assert code == 2
+    assert f"{what.removesuffix('.gz')}" in err and "unpack it" in err
