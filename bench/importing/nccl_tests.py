@@ -14,11 +14,12 @@ import contextlib
 import re
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timezone
-from typing import NamedTuple, TypeAlias
+from typing import TypeAlias
 
 from ..errors import UsageError
 from . import nccl_json
 from .found import Asked, Log, Place, spread
+from .nccl_heads import USUAL, Layout, layout_of
 from .nccl_names import OPS, by_figures, looks_like, named, placed
 from .nccl_pieces import Pieces
 from .nccl_table import MOST, Batch
@@ -43,63 +44,12 @@ _NOISE = re.compile(
     r"|^\s*(?:\w+ (?:version|path)|Hostname|[a-z]ccl-tests) *: "
 )
 _OUT_OF_BOUNDS = re.compile(r"# Out of bounds values\s*:\s*(\d+)")
-_RESULTS = frozenset(
-    (
-        "time",
-        "cputime",
-        "algbw",
-        "busbw",
-        "#wrong",
-        "error",
-        "res",
-        "i_min",
-        "i_max",
-        "i_p99",
-        "i_cv%",
-    )
-)
-
-
 _KNOWN = 10_000
 """Different lines that are remembered, as devices or as saying nothing: most come again with every
 table."""
 _Device: TypeAlias = tuple[int, int, str, int, str, str]
 """Rank, group, host, index, bus id and name."""
 _NEW: _Device = (0, 0, "", 0, "", "")
-
-
-class Layout(NamedTuple):
-    """Where columns are: ``lead`` those before the first time, ``first`` and ``second`` those of
-    each form, ``tail`` what follows."""
-
-    lead: tuple[str, ...]
-    first: tuple[str, ...]
-    second: tuple[str, ...]
-    tail: tuple[str, ...]
-
-    def counts(self) -> frozenset[int]:
-        """How many words a line of the table may have.
-
-        Where there is nothing to reduce, some versions leave ``redop`` blank; a timestamp is two
-        words.
-        """
-        after = len(self.first) + len(self.second) + len(self.tail) + ("timestamp" in self.tail)
-        return frozenset(range(after + 3, after + len(self.lead) + 1))
-
-    def names(self, count: int) -> list[str]:
-        """What each word of a line of so many is; those of a form are called ``0 time``."""
-        rest = 3 + count - min(self.counts())
-        found = list(self.lead if rest == len(self.lead) else (*self.lead[:3], "root")[:rest])
-        for form, block in enumerate((self.first, self.second)):
-            found += [f"{form} {name}" for name in block]
-        for name in self.tail:
-            found += ["date", "clock"] if name == "timestamp" else [name]
-        return found
-
-
-_FORM = ("time", "algbw", "busbw", "#wrong")
-_USUAL = Layout(("size", "count", "type", "redop", "root"), _FORM, _FORM, ())
-"""What versions from 2.12 on print, where the head of the table is missing."""
 
 
 def read(source: Source, asked: Asked) -> Log:
@@ -138,7 +88,7 @@ class _Table:
     ) -> None:
         self.log, self.asked, self.batch = log, asked, batch
         self.host = stream if stream[:1].isalpha() and "," not in stream else ""
-        self.layout, self.counts = _USUAL, _USUAL.counts()
+        self.layout, self.counts = USUAL, USUAL.counts()
         self.mine: list[tuple[int, str]] = []
         self.told = told
         self.known: dict[str, _Device | None] = {}
@@ -149,11 +99,12 @@ class _Table:
 
     def _begin(self) -> None:
         self.devices: list[_Device] = []
+        self.ids: set[tuple[int, int]] = set()
         self.ranks: int | None = None
         self.rows: list[list[str]] = []
         self.numbers: list[int] = []
         self.op = ""
-        self.any = False
+        self.any = self.headed = self.mixed = False
 
     def read(self, lines: Lines) -> None:
         """Some more lines."""
@@ -181,10 +132,7 @@ class _Table:
     def _other(self, text: str, number: int) -> None:
         """A line that is none of the table."""
         if (device := self.known.get(text)) is not None:
-            if self.any or self.rows:
-                self._flush()
-                self._begin()
-            self.devices.append(device)
+            self._device(device)
             self.log.lines += 1
             return
         if self.pieces.begins(text):
@@ -209,6 +157,16 @@ class _Table:
         else:
             self.log.skip(number, text)
 
+    def _device(self, device: _Device) -> None:
+        """A line of the list of devices."""
+        if self.any or self.rows:
+            self._flush()
+            self._begin()
+        # A rank that is there twice is of two processes that do not know each other.
+        self.mixed = self.mixed or device[:2] in self.ids
+        self.ids.add(device[:2])
+        self.devices.append(device)
+
     def _unfinished(self) -> None:
         """Count a line of the table whose rest did not come."""
         if begun := self.pieces.dropped():
@@ -219,7 +177,7 @@ class _Table:
         starts = text.startswith(
             ("# nThread", "# nccl-tests version", "# Collective test starting")
         )
-        if (starts or "Using devices" in text) and (self.rows or self.any):
+        if (starts or "Using devices" in text) and (self.rows or self.any or self.devices):
             self._flush()
             self._begin()
         if found := _RUN.search(text):
@@ -227,7 +185,7 @@ class _Table:
         elif found := _DEVICE.match(text):
             rank, group, host, index, bus, name = found.groups()
             device = (int(rank), int(group or 0), host, int(index), bus, name)
-            self.devices.append(device)
+            self._device(device)
             if len(self.known) < _KNOWN:
                 self.known[line] = device
         elif found := _VERSION.match(text):
@@ -235,10 +193,13 @@ class _Table:
         elif _HEAD.match(text):
             if self.rows:
                 self._flush()
+            elif self.headed and not self.any:
+                self.mixed = True
+            self.headed = True
             if text not in self.layouts and len(self.layouts) < _KNOWN:
-                made = _layout(text.lstrip("# ").split())
+                made = layout_of(text.lstrip("# ").split())
                 self.layouts[text] = made, made.counts()
-            self.layout, self.counts = self.layouts.get(text, (_USUAL, _USUAL.counts()))
+            self.layout, self.counts = self.layouts.get(text, (USUAL, USUAL.counts()))
             self.pieces.head(line, len(self.layout.first))
         elif (found := _OUT_OF_BOUNDS.match(text)) and found[1] != "0":
             self.log.note(f"{self.log.name}: {found[1]} values out of bounds, the tool says")
@@ -256,6 +217,14 @@ class _Table:
         if not rows:
             return
         self.any = True
+        if self.mixed:
+            raise UsageError(
+                "processes that know nothing of each other print here at a time, and whose a line "
+                "is nobody can tell",
+                where=f"{self.log.name}:{numbers[0]}",
+                hint="build the tool with MPI=1, so that one prints for all, or label lines "
+                "(mpirun --tag-output, srun --label)",
+            )
         layout = self.layout
         places = self._places(numbers[0])
         counts = dict.fromkeys(map(len, rows))
@@ -328,20 +297,3 @@ class _Table:
 def _before(told: Sequence[tuple[int, str]], line: int) -> str:
     """The operation that the last command line before a line speaks of; empty if none."""
     return max((one for one in told if one[0] < line), default=(0, ""))[1]
-
-
-def _layout(names: list[str]) -> Layout:
-    """Where columns are, by the head of the table; a single form is out of place."""
-    times = [place for place, name in enumerate(names) if name in ("time", "cputime")]
-    if not 1 <= len(times) <= 2:
-        return _USUAL
-    end = times[-1]
-    while end < len(names) and names[end] in _RESULTS:
-        end += 1
-    lead = ("size", "count", "type", *names[3 : times[0]])
-    return Layout(
-        tuple("redop" if name == "op" else name for name in lead),
-        tuple(names[times[0] : times[1] if len(times) > 1 else end]),
-        tuple(names[times[1] : end] if len(times) > 1 else ()),
-        tuple(names[end:]),
-    )

@@ -369,3 +369,42 @@ def test_what_has_to_be_unpacked_is_said_to_be_that(tmp_path, what):
     code, _, err = run("import", "nccl-tests", packed, "--out", tmp_path / "runs")
     assert code == 2
     assert f"{what.removesuffix('.gz')}" in err and "unpack it" in err
+
+
+def begun(text):
+    """A log up to its table, and the table's head."""
+    lines = text.splitlines(keepends=True)
+    at = next(place for place, line in enumerate(lines) if "out-of-place" in line)
+    return "".join(lines[:at]), "".join(lines[at:])
+
+
+@pytest.mark.parametrize("op", ["all_reduce", "broadcast"])
+@pytest.mark.parametrize("head", [False, True], ids=["before the table", "behind its head"])
+def test_what_failed_before_adds_no_devices(tmp_path, op, head):
+    # The bus bandwidth of a broadcast is the same over however many ranks.
+    rows_ = [(1 << power, *made_logs.times(1 << power)) for power in (20, 28)]
+    text = made_logs.nccl(["n1", "n2"], op, 2, rows_)
+    first = begun(made_logs.nccl(["n8", "n1"], op, 2, rows_))[0]
+    failed = first + (made_logs.HEAD if head else "")
+    found, said = figures(tmp_path, f"{failed}n8: Test NCCL failure common.cu:958\n{text}")
+    assert "1 of" in said and "Test NCCL failure" in said
+    for values in found.values():
+        ((_, status, _, ranks),) = values
+        assert (status, len(ranks)) == ("ok", 4)
+
+
+@pytest.mark.parametrize("mixed", ["all lines", "tables"])
+def test_processes_that_know_nothing_of_each_other_are_refused(tmp_path, mixed):
+    one, other = (
+        begun(made_logs.nccl([node], "broadcast", 2, version=False)) for node in ("n1", "n2")
+    )
+    pairs = [
+        zip(*(part.splitlines() for part in parts), strict=True)
+        for parts in zip(one, other, strict=True)
+    ]
+    heads, tables = ["".join(f"{a}\n{b}\n" for a, b in pair) for pair in pairs]
+    text = "+ mpirun -np 2 broadcast_perf -g 2\n"
+    text += (heads if mixed == "all lines" else one[0] + other[0]) + tables
+    (tmp_path / "log").write_text(text)
+    code, _, err = run("import", "nccl-tests", tmp_path / "log", "--out", tmp_path / "runs")
+    assert code == 2 and "whose a line is nobody can tell" in err and "MPI=1" in err
