@@ -133,8 +133,9 @@ def _read(
             )
             continue
         logs.append(log)
-        times[log.name] = given or log.when or _written(source.path)
-        log.dated = given is not None or log.when is not None
+        said = log.when or source.when
+        times[log.name] = given or said or _written(source.path)
+        log.dated = given is not None or said is not None
     return logs, times, problems
 
 

@@ -9,6 +9,7 @@ import numpy as np
 
 from ..errors import UsageError
 from ..kernels.messages import SUMS, bus_factor
+from ..workloads.collectives import TWO_BUFFERS
 from .found import Asked, Floats, Log, Part, Place
 
 OPS = {
@@ -41,9 +42,13 @@ DTYPES = {
 """Our dtypes by theirs; others (double, int8, fp8) our benchmark does not have."""
 OURS = frozenset(OPS.values()) - {"hypercube"}
 _ROOTED = frozenset(("reduce", "broadcast", "scatter", "gather"))
+_SAYS_SUM = "send_recv"
+"""What reduces nothing, and names a reduction all the same."""
+_CHECKS = ("#wrong", "error", "res")
 _RATIO = 0.02
 """How far the ratio of printed bandwidths may be from an operation's."""
 _PROGRAM = re.compile(r"\b(\w+)_perf(?:_mpi)?\b")
+_STARTED = re.compile(r"\b(\w+)_perf(?:_mpi)?(?:\s+-|\s*$)")
 _CALLED = re.compile(
     r"(?<![a-z])(all[-_]?reduce|reduce[-_]?scatter|all[-_]?gather|all[-_]?to[-_]?all|broadcast|"
     r"send[-_]?recv|hypercube|scatter|gather|reduce)(?![a-z])"
@@ -51,12 +56,17 @@ _CALLED = re.compile(
 
 
 def named(text: str) -> str:
-    """The operation that a command line, or the name of a file, speaks of; empty if none."""
+    """The operation that a command line, or the name of a file, speaks of; empty if none.
+
+    Of a program that we do not know (``alltoallv_perf``) what it is called: its figures are none of
+    those of the program that ran before it.
+    """
     if "_perf" in text:
         for word in _PROGRAM.findall(text):
             if word in OPS:
                 return OPS[word]
-        return ""
+        started = _STARTED.search(text)
+        return started[1] if started else ""
     if text.endswith((".log", ".txt", ".out", ".json", ".gz")) and " " not in text.strip():
         found = {
             OPS[word.replace("-", "_")]
@@ -69,28 +79,40 @@ def named(text: str) -> str:
 
 
 def looks_like(op: str, names: Sequence[str], row: Sequence[str]) -> bool:
-    """Whether a line may be of an operation, by whether it names a reduction and a root."""
+    """Whether a line may be of an operation, by whether it names a reduction and a root, and by
+    what was checked: only what has no form in place is checked out of place alone."""
     words = dict(zip(names, row, strict=True))
+    out, inside = (
+        [words[key] for name in _CHECKS if (key := f"{form} {name}") in words] for form in (0, 1)
+    )
+    if op in OURS and op not in TWO_BUFFERS and "N/A" in inside and "N/A" not in out:
+        return False
     reduces = words.get("redop", "none") not in ("none", "")
     rooted = words.get("root", "-1").isdecimal()
     if op not in OURS:
-        return not reduces
+        return op not in OPS.values() or not reduces
+    if op == _SAYS_SUM:
+        return not rooted
     # Before there was a column of roots, nothing says.
     return (op in SUMS) == reduces and ("root" not in words or (op in _ROOTED) == rooted)
 
 
 def by_figures(names: Sequence[str], rows: Sequence[Sequence[str]], ranks: int) -> list[str]:
     """The operations that fit what is printed: with or without reduction and root, and by the
-    ratio of both bandwidths over so many ranks."""
+    ratio of both bandwidths over so many ranks, and by what was checked."""
     words = dict(zip(names, zip(*rows, strict=True), strict=True))
     algbw, busbw = (as_numbers(words.get(f"0 {name}", ())) for name in ("algbw", "busbw"))
     large = algbw > 1.0
     if not large.any():
         return []
+    # A reduction that was checked in place is one.
+    reduces = words.get("redop", ("none",))[0] not in ("none", "")
+    checked = {words[key][0] != "N/A" for key in ("0 #wrong", "1 #wrong") if key in words}
+    allowed = OURS - {_SAYS_SUM} if reduces and checked == {True} else OURS
     ratio = float(np.median(busbw[large] / algbw[large]))
     return [
         op
-        for op in sorted(OURS)
+        for op in sorted(allowed)
         if looks_like(op, names, rows[0]) and abs(ratio - bus_factor(op, ranks)) < _RATIO
     ]
 

@@ -14,12 +14,14 @@ import contextlib
 import re
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timezone
-from typing import NamedTuple, TypeAlias
+from typing import TypeAlias
 
 from ..errors import UsageError
 from . import nccl_json
 from .found import Asked, Log, Place, spread
+from .nccl_heads import USUAL, Layout, layout_of
 from .nccl_names import OPS, by_figures, looks_like, named, placed
+from .nccl_pieces import Pieces
 from .nccl_table import MOST, Batch
 from .source import Lines, Source
 
@@ -36,66 +38,18 @@ _DEVICE = re.compile(
 _HEAD = re.compile(r"#\s+(?:size|bytes)\s+(?:count|N)\s+type\b")
 _RUN = re.compile(r"# nThread\s+(\d+)\s+nGpus\s+(\d+)")
 _VERSION = re.compile(r"# nccl-tests version (\S+)")
-_LIBRARY = re.compile(r"\bNCCL version[ :]+([\w.+-]+)")
-_NOISE = re.compile(r"\bNCCL (?:INFO|WARN|TRACE|version)\b|^\s*\+? ?(?:mpirun|srun)\b")
-_OUT_OF_BOUNDS = re.compile(r"# Out of bounds values\s*:\s*(\d+)")
-_RESULTS = frozenset(
-    (
-        "time",
-        "cputime",
-        "algbw",
-        "busbw",
-        "#wrong",
-        "error",
-        "res",
-        "i_min",
-        "i_max",
-        "i_p99",
-        "i_cv%",
-    )
+_LIBRARY = re.compile(r"\b[A-Z]*CCL version[ :]+([\w.+-]+)")
+_NOISE = re.compile(
+    r"\b[A-Z]*CCL (?:INFO|WARN|TRACE|version)\b|^\s*\+? ?(?:mpirun|srun)\b"
+    r"|^\s*(?:\w+ (?:version|path)|Hostname|[a-z]ccl-tests) *: "
 )
-
-
+_OUT_OF_BOUNDS = re.compile(r"# Out of bounds values\s*:\s*(\d+)")
 _KNOWN = 10_000
 """Different lines that are remembered, as devices or as saying nothing: most come again with every
 table."""
 _Device: TypeAlias = tuple[int, int, str, int, str, str]
 """Rank, group, host, index, bus id and name."""
 _NEW: _Device = (0, 0, "", 0, "", "")
-
-
-class Layout(NamedTuple):
-    """Where columns are: ``lead`` those before the first time, ``first`` and ``second`` those of
-    each form, ``tail`` what follows."""
-
-    lead: tuple[str, ...]
-    first: tuple[str, ...]
-    second: tuple[str, ...]
-    tail: tuple[str, ...]
-
-    def counts(self) -> frozenset[int]:
-        """How many words a line of the table may have.
-
-        Where there is nothing to reduce, some versions leave ``redop`` blank; a timestamp is two
-        words.
-        """
-        after = len(self.first) + len(self.second) + len(self.tail) + ("timestamp" in self.tail)
-        return frozenset(range(after + 3, after + len(self.lead) + 1))
-
-    def names(self, count: int) -> list[str]:
-        """What each word of a line of so many is; those of a form are called ``0 time``."""
-        rest = 3 + count - min(self.counts())
-        found = list(self.lead if rest == len(self.lead) else (*self.lead[:3], "root")[:rest])
-        for form, block in enumerate((self.first, self.second)):
-            found += [f"{form} {name}" for name in block]
-        for name in self.tail:
-            found += ["date", "clock"] if name == "timestamp" else [name]
-        return found
-
-
-_FORM = ("time", "algbw", "busbw", "#wrong")
-_USUAL = Layout(("size", "count", "type", "redop", "root"), _FORM, _FORM, ())
-"""What versions from 2.12 on print, where the head of the table is missing."""
 
 
 def read(source: Source, asked: Asked) -> Log:
@@ -108,7 +62,7 @@ def read(source: Source, asked: Asked) -> Log:
     log = Log(source.name)
     batch = Batch(log, asked)
     streams: dict[str, _Table] = {}
-    told: dict[str, str] = {}
+    told: list[tuple[int, str]] = []
     for lines in source.lines():
         if not streams and nccl_json.begins(lines.text):
             return nccl_json.read(source, asked)
@@ -125,29 +79,32 @@ def read(source: Source, asked: Asked) -> Log:
 class _Table:
     """What one process prints: tables one after the other, each behind its head.
 
-    ``told`` is shared by all processes of a file: what stands in command lines is for any of them.
+    ``told`` is shared by all processes of a file: what stands in command lines, each with its line,
+    is for the tables behind it, whoever prints them.
     """
 
     def __init__(
-        self, log: Log, asked: Asked, batch: Batch, told: dict[str, str], stream: str
+        self, log: Log, asked: Asked, batch: Batch, told: list[tuple[int, str]], stream: str
     ) -> None:
         self.log, self.asked, self.batch = log, asked, batch
         self.host = stream if stream[:1].isalpha() and "," not in stream else ""
-        self.layout, self.counts = _USUAL, _USUAL.counts()
-        self.program = named(log.name)
+        self.layout, self.counts = USUAL, USUAL.counts()
+        self.mine: list[tuple[int, str]] = []
         self.told = told
         self.known: dict[str, _Device | None] = {}
         self.layouts: dict[str, tuple[Layout, frozenset[int]]] = {}
         self.placed: dict[tuple[tuple[str, int, str, str], ...], list[Place]] = {}
+        self.pieces = Pieces()
         self._begin()
 
     def _begin(self) -> None:
         self.devices: list[_Device] = []
+        self.ids: set[tuple[int, int]] = set()
         self.ranks: int | None = None
         self.rows: list[list[str]] = []
         self.numbers: list[int] = []
         self.op = ""
-        self.any = False
+        self.any = self.headed = self.mixed = False
 
     def read(self, lines: Lines) -> None:
         """Some more lines."""
@@ -159,6 +116,8 @@ class _Table:
                 continue
             words = text.split()
             if len(words) in counts and words[0].isdecimal():
+                if self.pieces.begun is not None:
+                    self._unfinished()
                 rows.append(words)
                 numbers.append(number)
             elif words:
@@ -167,21 +126,27 @@ class _Table:
                     rows, numbers = self.rows, self.numbers
                     layout, counts = self.layout, self.counts
         self.log.lines += quiet
-        if len(rows) > MOST:
+        if len(rows) > MOST and self.pieces.begun is None:
             self._flush()
 
     def _other(self, text: str, number: int) -> None:
         """A line that is none of the table."""
         if (device := self.known.get(text)) is not None:
-            if self.any or self.rows:
-                self._flush()
-                self._begin()
-            self.devices.append(device)
+            self._device(device)
             self.log.lines += 1
+            return
+        if self.pieces.begins(text):
+            self._unfinished()
+        if begun := self.pieces.take(text, number):
+            if len(begun.words) in self.counts:
+                self.rows.append(begun.words)
+                self.numbers.append(begun.number)
+                self.pieces.begun = None
             return
         program = named(text) if "_perf" in text else ""
         if program:
-            self.program = self.told["program"] = program
+            self.mine.append((number, program))
+            self.told.append((number, program))
         if text.lstrip().startswith("#"):
             self._comment(text)
             self.log.lines += 1
@@ -192,12 +157,27 @@ class _Table:
         else:
             self.log.skip(number, text)
 
+    def _device(self, device: _Device) -> None:
+        """A line of the list of devices."""
+        if self.any or self.rows:
+            self._flush()
+            self._begin()
+        # A rank that is there twice is of two processes that do not know each other.
+        self.mixed = self.mixed or device[:2] in self.ids
+        self.ids.add(device[:2])
+        self.devices.append(device)
+
+    def _unfinished(self) -> None:
+        """Count a line of the table whose rest did not come."""
+        if begun := self.pieces.dropped():
+            self.log.skip(begun.number, begun.text)
+
     def _comment(self, line: str) -> None:
         text = line.strip()
         starts = text.startswith(
             ("# nThread", "# nccl-tests version", "# Collective test starting")
         )
-        if (starts or "Using devices" in text) and (self.rows or self.any):
+        if (starts or "Using devices" in text) and (self.rows or self.any or self.devices):
             self._flush()
             self._begin()
         if found := _RUN.search(text):
@@ -205,7 +185,7 @@ class _Table:
         elif found := _DEVICE.match(text):
             rank, group, host, index, bus, name = found.groups()
             device = (int(rank), int(group or 0), host, int(index), bus, name)
-            self.devices.append(device)
+            self._device(device)
             if len(self.known) < _KNOWN:
                 self.known[line] = device
         elif found := _VERSION.match(text):
@@ -213,10 +193,14 @@ class _Table:
         elif _HEAD.match(text):
             if self.rows:
                 self._flush()
+            elif self.headed and not self.any:
+                self.mixed = True
+            self.headed = True
             if text not in self.layouts and len(self.layouts) < _KNOWN:
-                made = _layout(text.lstrip("# ").split())
+                made = layout_of(text.lstrip("# ").split())
                 self.layouts[text] = made, made.counts()
-            self.layout, self.counts = self.layouts.get(text, (_USUAL, _USUAL.counts()))
+            self.layout, self.counts = self.layouts.get(text, (USUAL, USUAL.counts()))
+            self.pieces.head(line, len(self.layout.first))
         elif (found := _OUT_OF_BOUNDS.match(text)) and found[1] != "0":
             self.log.note(f"{self.log.name}: {found[1]} values out of bounds, the tool says")
         elif not starts and "Using devices" not in text and len(self.known) < _KNOWN:
@@ -228,10 +212,19 @@ class _Table:
 
     def _flush(self) -> None:
         """Hand on the lines that are held, once it is clear what they are of."""
+        self._unfinished()
         rows, numbers, self.rows, self.numbers = self.rows, self.numbers, [], []
         if not rows:
             return
         self.any = True
+        if self.mixed:
+            raise UsageError(
+                "processes that know nothing of each other print here at a time, and whose a line "
+                "is nobody can tell",
+                where=f"{self.log.name}:{numbers[0]}",
+                hint="build the tool with MPI=1, so that one prints for all, or label lines "
+                "(mpirun --tag-output, srun --label)",
+            )
         layout = self.layout
         places = self._places(numbers[0])
         counts = dict.fromkeys(map(len, rows))
@@ -253,7 +246,7 @@ class _Table:
         if self.asked.op:
             return self.asked.op
         # A command line may have been for another table than this.
-        told = (self.program, self.told.get("program", ""))
+        told = (_before(self.mine, line), _before(self.told, line), named(self.log.name))
         if known := next((op for op in told if op and looks_like(op, names, rows[0])), ""):
             return known
         fitting = by_figures(names, rows, ranks)
@@ -301,18 +294,6 @@ class _Table:
                 self.log.when = moment.replace(tzinfo=timezone.utc)
 
 
-def _layout(names: list[str]) -> Layout:
-    """Where columns are, by the head of the table."""
-    times = [place for place, name in enumerate(names) if name in ("time", "cputime")]
-    if len(times) != 2:
-        return _USUAL
-    end = times[1]
-    while end < len(names) and names[end] in _RESULTS:
-        end += 1
-    lead = ("size", "count", "type", *names[3 : times[0]])
-    return Layout(
-        tuple("redop" if name == "op" else name for name in lead),
-        tuple(names[times[0] : times[1]]),
-        tuple(names[times[1] : end]),
-        tuple(names[end:]),
-    )
+def _before(told: Sequence[tuple[int, str]], line: int) -> str:
+    """The operation that the last command line before a line speaks of; empty if none."""
+    return max((one for one in told if one[0] < line), default=(0, ""))[1]

@@ -78,6 +78,8 @@ _OPS = {
 }
 _EACH = frozenset(("all_gather", "all_to_all", "gather", "scatter"))
 """Operations whose printed size is what one rank gives to one other, n of which are the array."""
+_LIBRARIES = re.compile(r"[A-Z]*CCL")
+"""What collectives of another library than MPI are called after; between devices."""
 _TYPES = {"MPI_INT": "int32", "MPI_FLOAT": "fp32", "MPI_CHAR": "uint8"}
 _COLUMNS: dict[str, tuple[str, str, float, Better]] = {
     "latency": ("latency", "s", 1e-6, "lower"),
@@ -125,11 +127,15 @@ class _Told:
 
 
 class _Head(NamedTuple):
-    """A table: its program, where buffers lie, and the names of its columns."""
+    """A table: its program, the collective operation (empty where it is none of ours), where
+    buffers lie, of which type elements are (as ours are called, empty where we have none such; and
+    ``axis``, as the program calls it, where it has tables of several), the names of its columns."""
 
     program: str
+    op: str
     memory: str
     dtype: str
+    axis: str
     columns: tuple[str, ...]
     scope: Scope
     places: tuple[Place, ...]
@@ -160,7 +166,8 @@ class _Tables:
     def __init__(self, log: Log, asked: Asked, told: _Told, stream: str) -> None:
         self.log, self.asked, self.told = log, asked, told
         self.host = stream if stream[:1].isalpha() and "," not in stream else ""
-        self.program, self.dtype, self.memory = "", "", ""
+        self.program, self.op, self.memory = "", "", ""
+        self.types: list[str] = []
         self.head: _Head | None = None
 
     def read(self, lines: Lines) -> None:
@@ -180,12 +187,19 @@ class _Tables:
         """Whether a line is understood that is none of a table."""
         if found := _TITLE.match(text):
             library, accelerator, title, version = found.groups()
-            if library != "MPI":  # as MPI_Get, or another library than that
-                title = f"{library} {title}"
-            self.program = _TITLES.get(title, f"osu_{re.sub(r'[^a-z0-9]+', '_', title.lower())}")
-            self.dtype, self.head = "", None
+            base = _TITLES.get(title, "")
+            self.op = _OPS.get(base, "")
+            if library == "MPI" and base:
+                self.program = base
+            elif _LIBRARIES.fullmatch(library) and base:
+                self.program = base.replace("osu_", f"osu_{library.lower()}_")
+            else:  # what nobody knows, or as MPI_Get
+                title = title if library == "MPI" else f"{library} {title}"
+                self.program = f"osu_{re.sub(r'[^a-z0-9]+', '_', title.lower())}"
+                self.op = ""
+            self.types, self.head = [], None
             self.memory = self.told.memory if accelerator else "host"
-            if accelerator and not self.memory and self.program in _OPS:
+            if accelerator and not self.memory and self.op:
                 self.memory = "device"
             self.told.memory = ""
             if version:
@@ -195,7 +209,9 @@ class _Tables:
             self.head = self._headed(text, number)
             return True
         if found := _DATATYPE.match(text):
-            self.dtype = _TYPES.get(found[1], "")
+            self.types.append(found[1])
+            if self.head is not None:  # some versions say it behind the head
+                self.head = self._typed(self.head)
             return True
         if found := _BUFFERS.search(text):
             self.memory = _memory(found[1], found[2])
@@ -221,8 +237,16 @@ class _Tables:
             )
         places = spread(self.log, nodes, ranks, where, self.asked.device or "MPI process")
         scope: Scope = "pair" if pair else "group"
-        dtype = self.dtype or ("fp32" if _OPS.get(self.program) in SUMS else "uint8")
-        return _Head(self.program, self.memory, dtype, columns, scope, tuple(places))
+        head = _Head(self.program, self.op, self.memory, "", "", columns, scope, tuple(places))
+        return self._typed(head)
+
+    def _typed(self, head: _Head) -> _Head:
+        """A head with the type of elements; versions that do not say it have one."""
+        if not self.types:
+            return head._replace(dtype="fp32" if self.op in SUMS else "uint8")
+        said = self.types[-1]
+        axis = said if len(set(self.types)) > 1 else ""
+        return head._replace(dtype=_TYPES.get(said, ""), axis=axis)
 
     def _row(self, words: list[str], text: str, number: int) -> None:
         assert self.head is not None
@@ -246,7 +270,7 @@ class _Tables:
                 continue
             metric, unit, scale, better = measure
             value = float(word) * scale if _NUMBER.match(word) else math.nan
-            said = (("size", size), ("memory", head.memory))
+            said = (("size", size), ("memory", head.memory), ("type", head.axis))
             kept = tuple((key, one) for key, one in said if one not in (None, ""))
             found[What(head.program, kept, metric, unit, better, head.scope)] = value
             if metric == "latency":
@@ -271,18 +295,22 @@ def _ours(head: _Head, size: int | None, seconds: float) -> Mapping[What, float]
         if size == 8:
             found[What("pairs", said, "latency", scope="pair")] = seconds
         return found
-    op, ranks = _OPS.get(head.program, ""), len(head.places)
-    if not op or ranks < 2 or (not size and op != "barrier"):
+    op, ranks = head.op, len(head.places)
+    if not op or ranks < 2 or (not size and op != "barrier") or not head.dtype:
         return {}
+    # What is between hosts is not between devices, nor one library's another's.
+    stage = "-".join(one for one in (head.program, head.memory) if one)
     if op == "barrier":
-        return {What("collectives", axes(op, 1, "fp32", ""), "time"): seconds}
+        return {What("collectives", axes(op, 1, "fp32", ""), "time", stage=stage): seconds}
     assert size is not None
     whole = size * ranks if op in _EACH else size
     form = "in_place" if op == "broadcast" else "out_of_place"
     kept = axes(op, whole, head.dtype, form)
     rate = whole / seconds
     values = {"time": seconds, "algbw": rate, "busbw": rate * bus_factor(op, ranks)}
-    return {What("collectives", kept, metric): value for metric, value in values.items()}
+    return {
+        What("collectives", kept, metric, stage=stage): value for metric, value in values.items()
+    }
 
 
 def _size(head: _Head, words: list[str]) -> bool:

@@ -8,6 +8,8 @@ are kept as samples where the file has them.
 
 from __future__ import annotations
 
+import contextlib
+import json
 import math
 from datetime import datetime, timezone
 from typing import Any
@@ -59,7 +61,7 @@ def read(source: Source, asked: Asked) -> Log:
     if not text.strip():
         return log
     try:
-        found = msgspec.json.decode(text.encode("utf-8", "replace"), type=_Document)
+        found = msgspec.json.decode(_standard(text), type=_Document)
     except UNDECODABLE as error:
         raise UsageError(
             f"is not {EXPECTED}: {error}", where=source.name, hint="a file cut off cannot be read"
@@ -78,6 +80,15 @@ def read(source: Source, asked: Asked) -> Log:
         log.lines += 1
     log.end()
     return log
+
+
+def _standard(text: str) -> bytes:
+    """A document without the ``NaN`` and ``Infinity`` that Python's json writes, and nobody else
+    reads: there is no number in their place."""
+    if "NaN" in text or "Infinity" in text:
+        with contextlib.suppress(ValueError, RecursionError):  # said of the text itself
+            return msgspec.json.encode(json.loads(text, parse_constant=lambda _: None))
+    return text.encode("utf-8", "replace")
 
 
 def _machine(log: Log, info: dict[str, Any], asked: Asked) -> Place:

@@ -1,9 +1,7 @@
 """The text of a log, whatever it went through: launchers' prefixes, encodings, compression.
 
-Several processes that print at a time are told apart by the prefix that their launcher gives to
-each line: ``[1,0]<stdout>:`` of mpirun, ``3: `` of srun, ``[3] `` of MPICH, ``host: `` of pdsh. A
-log with a time before each line (kubectl, docker, mpirun) is read without it. Bytes that are no
-UTF-8 become question marks of their own, and are no reason to leave a line unread.
+What stands before lines, and tells processes apart, `prefixes` reads away. Bytes that are no UTF-8
+become question marks of their own, and are no reason to leave a line unread.
 """
 
 from __future__ import annotations
@@ -18,6 +16,7 @@ import re
 import sys
 import zlib
 from collections.abc import Callable, Iterator, Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
@@ -26,6 +25,7 @@ from ..files import readable
 from ..headers import unreadable
 from ..host.cores import memory_available
 from ..units import format_size
+from .prefixes import moment, prefixed, unlabelled
 
 STDIN = "-"
 _BLOCK = 4 << 20
@@ -40,23 +40,20 @@ _PACKED: dict[bytes, Callable[..., Any]] = {
     b"BZh": bz2.open,
     b"\xfd7zXZ\x00": lzma.open,
 }
+_SEALED = (
+    (0, b"\x28\xb5\x2f\xfd", "compressed by zstd"),
+    (0, b"\x04\x22\x4d\x18", "compressed by lz4"),
+    (0, b"PK\x03\x04", "a zip archive"),
+    (0, b"7z\xbc\xaf\x27\x1c", "a 7z archive"),
+    (257, b"ustar", "a tar archive"),
+)
+"""Where files that hold others, or that nothing here unpacks, say so, and what they are."""
 _BROKEN = (EOFError, zlib.error, lzma.LZMAError, gzip.BadGzipFile)
 _MARKS = (
     (codecs.BOM_UTF8, "utf-8-sig"),
     (codecs.BOM_UTF16_LE, "utf-16"),
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
-_TIME = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d+)?(?:Z|[+-]\d\d:\d\d)[ \t]"
-_CTIME = r"[A-Z][a-z]{2} [A-Z][a-z]{2} [ \d]\d \d\d:\d\d:\d\d(?:\.\d+)? \d{4}"
-_PROCESS = (
-    rf"(?:(?:\[(?P<mpirun>[^\]\s]*\d,\d+)\])?(?:{_CTIME})?<std(?:out|err)>:[ ]?"
-    r"|[ ]*(?P<srun>\d+):[ ]"
-    r"|\[(?P<mpich>\d+)\][ ]?(?=#|[ \d]|$)"
-    r"|(?P<host>[A-Za-z][\w.-]*):[ ](?=#|[ ]*\d))"
-)
-_PREFIX = re.compile(rf"(?:{_TIME})?{_PROCESS}?")
-_PREFIXED = re.compile(rf"\n(?:{_TIME}|{_PROCESS})", re.MULTILINE)
-"""A line with a prefix, behind the end of another: newlines are found fast, beginnings are not."""
 _ESCAPE = re.compile("\x1b\\[[0-9;?]*[A-Za-z]")
 
 
@@ -91,11 +88,13 @@ class Source:
 
     Attributes:
         name: As it was given, with bytes that are no text written out.
+        when: When its first line with a time before it was printed; None where none has one.
         problem: Why its end is missing, in a sentence, once it has been read; empty otherwise.
     """
 
     def __init__(self, name: str) -> None:
         self.name, self.problem = readable(name), ""
+        self.when: datetime | None = None
         self._given = name
         self._kept: bytes | None = None
 
@@ -119,7 +118,7 @@ class Source:
                 listed = whole.split("\n")
                 if inside:  # the rest of a line that was too long
                     listed[0], inside = "", False
-                yield from _by_stream(listed, number)
+                yield from self._by_stream(listed, number)
                 number += len(listed)
             if len(rest) > _LINE:
                 if not inside:
@@ -128,7 +127,7 @@ class Source:
                     )
                 rest, inside = "", True
         if rest and not inside:
-            yield from _by_stream([rest], number)
+            yield from self._by_stream([rest], number)
 
     def whole(self) -> str:
         """All of it, for documents that are not read by the line. Raises as `lines` does."""
@@ -196,6 +195,11 @@ class Source:
         decoder = None
         while block := self._read(file):
             if decoder is None:
+                for start, magic, what in _SEALED:
+                    if block.startswith(magic, start):
+                        raise UsageError(
+                            f"is {what}", where=self.name, hint="unpack it, and give what is in it"
+                        )
                 encoding = next((name for mark, name in _MARKS if block.startswith(mark)), "utf-8")
                 if encoding != "utf-16" and b"\0" in block:
                     raise UsageError(
@@ -218,25 +222,25 @@ class Source:
             self.problem = f"{self.name}: its compression ends early ({why}): the rest is lost"
             return b""
 
-
-def _by_stream(listed: list[str], first: int) -> Iterator[Lines]:
-    """Lines by the process that printed them, without what launchers put before them."""
-    text = "\n".join(listed)
-    if "\x1b" in text:
-        text = _ESCAPE.sub("", text)
-    if "\r" in text:
-        text = text.replace("\r\n", "\n").removesuffix("\r").replace("\r", " ")
-    listed = text.split("\n")
-    if not _PREFIXED.search(f"\n{text}"):
-        yield Lines("", listed, range(first, first + len(listed)))
-        return
-    found: dict[str, tuple[list[str], list[int]]] = {}
-    for number, line in enumerate(listed, first):
-        match = _PREFIX.match(line)
-        assert match is not None  # all of it may be missing
-        stream = match["host"] or match["mpirun"] or match["srun"] or match["mpich"] or ""
-        texts, numbers = found.setdefault(stream, ([], []))
-        texts.append(line[match.end() :])
-        numbers.append(number)
-    for stream, (texts, numbers) in found.items():
-        yield Lines(stream, texts, numbers)
+    def _by_stream(self, listed: list[str], first: int) -> Iterator[Lines]:
+        """Lines by the process that printed them, without what launchers put before them."""
+        text = "\n".join(listed)
+        if "\x1b" in text:
+            text = _ESCAPE.sub("", text)
+        if "\r" in text:
+            text = text.replace("\r\n", "\n").removesuffix("\r").replace("\r", " ")
+        listed = text.split("\n")
+        if not prefixed(text):
+            yield Lines("", listed, range(first, first + len(listed)))
+            return
+        found: dict[str, tuple[list[str], list[int]]] = {}
+        for number, line in enumerate(listed, first):
+            stream, text, time = unlabelled(line)
+            if time and self.when is None:
+                self.when = moment(time)
+            texts, numbers = found.setdefault(stream, ([], []))
+            texts.append(text)
+            numbers.append(number)
+        # First what nobody is said to have printed: command lines, which speak of the others.
+        for stream, (texts, numbers) in sorted(found.items(), key=lambda one: one[0] != ""):
+            yield Lines(stream, texts, numbers)

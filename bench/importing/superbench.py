@@ -17,10 +17,12 @@ from typing import Any, NamedTuple
 
 from ..errors import UsageError
 from ..kernels.messages import bus_factor
+from ..records import Scope
 from .collectives import axes
 from .found import INVALID, OK, Asked, Log, Part, Place, What
 from .nccl_names import OPS
 from .source import Source
+from .superbench_checks import refuted, verdict
 from .superbench_units import unit_of
 
 EXPECTED = (
@@ -156,8 +158,11 @@ def _node(log: Log, asked: Asked, node: str, found: dict[str, Any], number: int)
         if name.rank is not None and name.rank >= count:
             log.skip(number, f"{text}: the node has {count} devices")
             continue
+        held = verdict(name.metric, float(value))
         if name.metric == "return_code":
             _returned(log, name, places, float(value))
+        elif held is not None:
+            _checked(log, name, places, float(value), held)
         elif not _take(log, name, places, float(value), found):
             unknown.append(text)
             continue
@@ -175,6 +180,20 @@ def _returned(log: Log, name: Name, places: list[Place], code: float) -> None:
         code if code == 0 else math.nan,
         status=OK if code == 0 else FAILED,
         reason="" if code == 0 else f"{name.benchmark} ended with code {code:g}",
+    )
+
+
+def _checked(log: Log, name: Name, places: list[Place], value: float, held: bool) -> None:
+    """What a benchmark says of its own results, of the node or of one device."""
+    mine = [places[name.rank]] if name.rank is not None else places
+    scope: Scope = "device" if name.rank is not None else "node"
+    what = What(name.benchmark, (), name.metric, "count", "higher", scope)
+    log.put(
+        what,
+        mine,
+        value,
+        status=OK if held else INVALID,
+        reason="" if held else f"{name.benchmark} says so of its results: {name.metric} {value:g}",
     )
 
 
@@ -202,8 +221,13 @@ def _take(log: Log, name: Name, places: list[Place], value: float, found: dict[s
         scope = "device" if len(mine) == 1 and name.rank is not None else "node"
         reason = ""
         what = What(name.benchmark, (), name.metric, unit, better, scope)  # type: ignore[arg-type]
-    good = math.isfinite(value) and (value > 0 or what.unit in ("count", "ratio"))
-    if not good:
+    run = f"{name.run}/" if name.run is not None else ""
+    ends = f":{name.rank}" if name.rank is not None else ""
+    wrong = refuted(f"{name.benchmark}/{run}", name.metric, ends, found)
+    good = math.isfinite(value) and (value > 0 or what.unit in ("count", "ratio")) and not wrong
+    if wrong:
+        reason = f"what was worked out is wrong: {wrong}"
+    elif not good:
         reason = "no figure" if not math.isfinite(value) else "the tool gives no more than 0"
     log.put(what, mine, value * scale, status=OK if good else INVALID, reason=reason)
     return True

@@ -15,11 +15,13 @@ _MB: Unit = ("B/s", 1e6, "higher")
 _GFLOPS: Unit = ("FLOP/s", 1e9, "higher")
 _TFLOPS: Unit = ("FLOP/s", 1e12, "higher")
 _SAMPLES: Unit = ("samples/s", 1.0, "higher")
-_COUNT: Unit = ("count", 1.0, "higher")
+_NS: Unit = ("s", 1e-9, "lower")
+_IOPS: Unit = ("1/s", 1.0, "higher")
 
 _TABLE: tuple[tuple[str, str, Unit], ...] = (
     (r"kernel-launch", r".*_us", _US),
     (r"kernel-launch", r"(?:event|wall)_(?:overhead|time)", _MS),
+    (r"kernel-launch", r".*_mkps", ("1/s", 1e6, "higher")),
     (r"gemm-flops", r"(?:.*_flops|F[PT].*|BF16.*|TF32.*)", _GFLOPS),
     (r"gemm-flops", r"(?:.*_iops|INT.*)", ("OP/s", 1e9, "higher")),
     (r".*blaslt-gemm", r".*_flops", _TFLOPS),
@@ -32,7 +34,6 @@ _TABLE: tuple[tuple[str, str, Unit], ...] = (
     (r"tensorrt-inference", r".*_time_(?:mean|\d+)", _MS),
     (r"ort-inference", r".*_time(?:_[\d.]+)?", _MS),
     (r"gpu-burn", r"time", _S),
-    (r"gpu-burn", r"gpu_\d+_pass", _COUNT),
     (r"cpu-hpl", r"throughput", _GFLOPS),
     (r"cpu-hpl", r"time", _S),
     (r"gpu-hpcg", r".*_gflops(?:_per_process)?", _GFLOPS),
@@ -40,12 +41,20 @@ _TABLE: tuple[tuple[str, str, Unit], ...] = (
     (r"gpu-hpcg", r".*_time", _S),
     (r"cpu-stream", r".*_throughput", _MB),
     (r"cpu-stream", r".*_time_(?:avg|min|max)", _S),
-    (r"cpu-memory-bw-latency", r".*_lat", ("s", 1e-9, "lower")),
+    (r"cpu-memory-bw-latency", r".*_lat", _NS),
     (r"cpu-memory-bw-latency", r".*_bw", _MB),
     (r"mem-bw", r"[hd]2[hd]_bw|[HD]2[HD]_Mem_BW", _GB),
     (r"gpu-(?:sm-)?copy-bw", r".*_bw|[dh]to[dh]", _GB),
     (r"gpu-stream", r".*_bw", _GB),
     (r"gpu-stream", r".*_time(?:_(?:avg|min|max))?", _S),
+    (r"nvbandwidth", r".*_bw", _GB),
+    # Its latencies are left out: documented as us, and printed in ns.
+    (r"ib-traffic", r"ib_(?:write|read|send)_bw_.*", _GB),
+    (r"ib-traffic", r"ib_(?:write|read|send)_lat_.*", _US),
+    (r"disk-benchmark", r".*_iops", _IOPS),
+    (r"disk-benchmark", r".*_lat_ns_[\d.]+", _NS),
+    (r"(?:[^/]+/)?pytorch-computation-communication-overlap", r".*_(?:time|cost)", _MS),
+    (r"(?:[^/]+/)?(?:pytorch-)?dist-inference", r"step_times(?:_[\d.]+)?", _MS),
     (r"ib-loopback", r"ib_(?:write|read|send)_bw_.*", _GB),
     (r"[nr]ccl-bw", r".*_time", _US),
     (r"[nr]ccl-bw", r".*_(?:alg|bus)bw", _GB),

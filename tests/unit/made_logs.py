@@ -18,6 +18,8 @@ FACTORS = {
     "reduce": lambda n: 1.0,
     "sendrecv": lambda n: 1.0,
 }
+SHARES = {"hypercube": lambda n: (n - 1) / n}
+"""What of the size a program counts, where that is not all; its factor is 1."""
 REDUCES = ("all_reduce", "reduce_scatter", "reduce")
 ITEM = {"float": 4, "half": 2, "bfloat16": 2, "double": 8, "int8": 1, "uint8": 1}
 HEAD = (
@@ -44,9 +46,9 @@ def line(op: str, ranks: int, size: int, seconds, kind="float", wrong=("0", "0")
     redop, root = ("sum" if op in REDUCES else "none"), (0 if op in ("reduce", "broadcast") else -1)
     text = f"{size:>12}  {size // ITEM[kind]:>12}  {kind:>8}  {redop:>6}  {root:>6}"
     for one, errors in zip(seconds, wrong, strict=True):
-        rate = size / one / 1e9
+        rate = size / one / 1e9 * SHARES.get(op, lambda n: 1.0)(ranks)
         text += f"  {number(one * 1e6, 7)}  {number(rate, 6)}"
-        text += f"  {number(rate * FACTORS[op](ranks), 6)}  {errors:>6}"
+        text += f"  {number(rate * FACTORS.get(op, lambda n: 1.0)(ranks), 6)}  {errors:>6}"
     return text
 
 

@@ -13,15 +13,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from click.testing import CliRunner
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 sys.path.insert(0, str(Path(__file__).parent))
 import made_logs
+from read_back import imported, rows, run
 
-from bench.cli import cli
-from bench.errors import HengsuanError, InfraError, UsageError
+from bench.errors import InfraError, UsageError
 from bench.importing.formats import FORMATS, format_of
 from bench.importing.found import Asked
 from bench.importing.source import Source
@@ -30,43 +29,6 @@ from bench.runs import list_runs
 from bench.runs import names as names_of
 
 LOGS = Path(__file__).parent / "recorded" / "logs"
-
-
-def run(*words):
-    """(exit code, standard output, standard error) of the command line, in this process."""
-    import bench.cli as shell
-
-    done = CliRunner().invoke(cli, [str(word) for word in words], standalone_mode=False)
-    if isinstance(done.exception, HengsuanError):
-        return int(done.exception.exit), done.output, str(done.exception)
-    assert done.exception is None, done.exc_info
-    assert shell is not None
-    return done.return_value or 0, done.stdout, done.stderr
-
-
-def imported(tmp_path, form, *files, code=0, options=()):
-    """The only run that importing gives, read, and what was printed."""
-    found, out, err = run("import", form, *files, "--out", tmp_path / "runs", *options)
-    assert found == code, out + err
-    (info,) = list_runs(tmp_path / "runs")
-    return RunReader(info.path), out + err
-
-
-def rows(reader):
-    """By (benchmark, axes that say something, metric): (value, status, reason, ranks) of rows."""
-    from bench.inventory import Inventory
-    from bench.rounds import schedule_for
-
-    inventory = Inventory(reader.header.nodes)
-    schedules = [schedule_for(spec, inventory) for spec in reader.header.schedules]
-    found = {}
-    for row in reader.rows():
-        case = reader.header.cases[row.case]
-        axes = " ".join(str(one) for one in case.axes.values() if one not in ("", None))
-        ranks = schedules[case.schedule].members(row.group)
-        key = f"{case.benchmark} {axes} {case.metric}".replace("  ", " ")
-        found.setdefault(key, []).append((row.value, row.status, row.reason, ranks))
-    return found
 
 
 def test_a_log_under_mpirun_becomes_a_run(tmp_path):
