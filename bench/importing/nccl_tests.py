@@ -10,6 +10,7 @@ or what is printed fits one operation only.
 
 from __future__ import annotations
 
+import bisect
 import contextlib
 import re
 from collections.abc import Mapping, Sequence
@@ -146,7 +147,7 @@ class _Table:
         program = named(text) if "_perf" in text else ""
         if program:
             self.mine.append((number, program))
-            self.told.append((number, program))
+            bisect.insort(self.told, (number, program))
         if text.lstrip().startswith("#"):
             self._comment(text)
             self.log.lines += 1
@@ -296,4 +297,5 @@ class _Table:
 
 def _before(told: Sequence[tuple[int, str]], line: int) -> str:
     """The operation that the last command line before a line speaks of; empty if none."""
-    return max((one for one in told if one[0] < line), default=(0, ""))[1]
+    place = bisect.bisect_left(told, (line, ""))
+    return told[place - 1][1] if place else ""

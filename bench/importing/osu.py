@@ -13,18 +13,17 @@ messages at a time (osu_bw, osu_bibw) is neither: our pairs send one.
 
 from __future__ import annotations
 
-import contextlib
 import math
 import re
 from collections.abc import Mapping
 from typing import NamedTuple
 
 from ..errors import UsageError
-from ..hostlists import SEPARATOR, expand
 from ..kernels.messages import SUMS, bus_factor
 from ..records import Better, Scope
 from .collectives import axes
 from .found import INVALID, OK, Asked, Log, Place, What, spread
+from .osu_commands import Told, memory_of
 from .source import Lines, Source
 
 EXPECTED = (
@@ -34,12 +33,9 @@ TAKES = ("node", "ranks", "device")
 """Options that say what such a file may leave open."""
 _TITLE = re.compile(r"^#? ?OSU ([\w+]+?)(-[A-Z]+(?: MANAGED)?)? (.+?) Test(?: v(\S+))?\s*$")
 _HEAD = re.compile(r"^#? ?(?:Size\b|Avg Latency ?\(us\)|Overall ?\(us\))")
+_COMMAND = re.compile(r"\b(osu_\w+)\b(.*)$")
 _DATATYPE = re.compile(r"^# Datatype: (\w+)")
 _BUFFERS = re.compile(r"(?:Send Buffer|Rank 0 Memory) on (\w+).*(?:Receive Buffer|Memory) on (\w+)")
-_COMMAND = re.compile(r"\b(osu_\w+)\b(.*)$")
-_PLACES = re.compile(r"\s([DHM]) ([DHM])\s*$")
-_RANKS = re.compile(r"\b(?:mpirun|mpiexec|srun|jsrun|aprun)\b.*?\s(?:-n|-np|--ntasks)[ =]?(\d+)\b")
-_HOSTS = re.compile(r"\s(?:-H|-host|-hosts|--host|-w|--nodelist)[ =](\S+)")
 _NUMBER = re.compile(r"^-?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?$")
 _DIGITS = 15
 """Of a size in bytes at most: what has more is none, and fits into no integer."""
@@ -106,26 +102,6 @@ _ASIDE = frozenset(("size", "iterations", "validation", "transmitsize"))
 UNCHECKED = "not checked: the program ran without validation"
 
 
-class _Told:
-    """What command lines in the log say, whichever process printed them."""
-
-    def __init__(self) -> None:
-        self.nodes: tuple[str, ...] = ()
-        self.ranks: int | None = None
-        self.memory = ""
-
-    def take(self, text: str, arguments: str) -> None:
-        """A command line, and what follows the program in it."""
-        if places := _PLACES.search(arguments):
-            self.memory = _memory(places[1], places[2])
-        if ranks := _RANKS.search(text):
-            self.ranks = int(ranks[1])
-        if hosts := _HOSTS.search(text):
-            with contextlib.suppress(ValueError):
-                listed = [expand(one.partition(":")[0]) for one in SEPARATOR.split(hosts[1])]
-                self.nodes = tuple(dict.fromkeys(name for names in listed for name in names))
-
-
 class _Head(NamedTuple):
     """A table: its program, the collective operation (empty where it is none of ours), where
     buffers lie, of which type elements are (as ours are called, empty where we have none such; and
@@ -150,7 +126,7 @@ def read(source: Source, asked: Asked) -> Log:
     """
     log = Log(source.name)
     streams: dict[str, _Tables] = {}
-    told = _Told()
+    told = Told()
     for lines in source.lines():
         tables = streams.get(lines.stream)
         if tables is None:
@@ -163,11 +139,12 @@ def read(source: Source, asked: Asked) -> Log:
 class _Tables:
     """What one process prints."""
 
-    def __init__(self, log: Log, asked: Asked, told: _Told, stream: str) -> None:
+    def __init__(self, log: Log, asked: Asked, told: Told, stream: str) -> None:
         self.log, self.asked, self.told = log, asked, told
         self.host = stream if stream[:1].isalpha() and "," not in stream else ""
         self.program, self.op, self.memory = "", "", ""
         self.types: list[str] = []
+        self.titled = 0
         self.head: _Head | None = None
 
     def read(self, lines: Lines) -> None:
@@ -198,10 +175,10 @@ class _Tables:
                 self.program = f"osu_{re.sub(r'[^a-z0-9]+', '_', title.lower())}"
                 self.op = ""
             self.types, self.head = [], None
-            self.memory = self.told.memory if accelerator else "host"
+            self.memory = self.told.memory(self.titled, number) if accelerator else "host"
             if accelerator and not self.memory and self.op:
                 self.memory = "device"
-            self.told.memory = ""
+            self.titled = number
             if version:
                 self.log.versions.setdefault("osu-micro-benchmarks", version)
             return True
@@ -214,10 +191,10 @@ class _Tables:
                 self.head = self._typed(self.head)
             return True
         if found := _BUFFERS.search(text):
-            self.memory = _memory(found[1], found[2])
+            self.memory = memory_of(found[1], found[2])
             return True
         if found := _COMMAND.search(text):
-            self.told.take(text, found[2])
+            self.told.take(text, found[2], number)
             return True
         return text.startswith("#")
 
@@ -225,8 +202,8 @@ class _Tables:
         columns = tuple(_column(name) for name in re.split(r"\s{2,}", text.lstrip("# ")))
         where = f"{self.log.name}:{number}"
         pair = bool(_TWO.search(self.program))
-        ranks = 2 if pair else self.asked.ranks or self.told.ranks
-        nodes = self.asked.nodes or self.told.nodes or ((self.host,) if self.host else ())
+        ranks = 2 if pair else self.asked.ranks or self.told.ranks(number)
+        nodes = self.asked.nodes or self.told.nodes(number) or ((self.host,) if self.host else ())
         if not nodes or ranks is None:
             lacking = "on which nodes" if not nodes else "over how many ranks"
             raise UsageError(
@@ -332,10 +309,3 @@ def _measure(column: str) -> tuple[str, str, float, Better] | None:
         metric, unit, scale, better = _COLUMNS["latency" if found[2] == "lat" else "bandwidth"]
         return f"{metric}_p{found[1]}", unit, scale, better
     return _COLUMNS.get(column)
-
-
-def _memory(one: str, other: str) -> str:
-    """``device``, ``host``, or where the two ends differ, both."""
-    names = {"D": "device", "H": "host", "M": "managed"}
-    ends = [names.get(word[:1].upper(), word.lower()) for word in (one, other)]
-    return ends[0] if ends[0] == ends[1] else "-".join(ends)

@@ -40,9 +40,14 @@ _PROCESS = (
     r"|(?P<host>[A-Za-z][\w.-]*):[ ](?=#|[ ]*\d))"
 )
 _PREFIX = re.compile(rf"(?P<time>{_TIME})?(?:{_OWNER})?(?:{_TIME})?(?:{_PROCESS})?")
+_TAGGED = re.compile(r"\[([^\]\s]*\d,\d+)\]<std(?:out|err)>:[ ]?")
+"""The most frequent prefix, which many long logs have on every line."""
 _SAID = re.compile(_DATE)
-_PREFIXED = re.compile(rf"\n(?:{_TIME}|{_OWNER}|{_PROCESS})", re.MULTILINE)
-"""A line with a prefix, behind the end of another: newlines are found fast, beginnings are not."""
+_PREFIXED = re.compile(
+    rf"\n(?:[ ]+\d+:(?: |$)|(?![# ])(?:{_TIME}|{_OWNER}|{_PROCESS}))", re.MULTILINE
+)
+"""A line with a prefix, behind the end of another: newlines are found fast, beginnings are not, and
+most lines begin as no prefix does."""
 
 
 class Labelled(NamedTuple):
@@ -64,6 +69,8 @@ def unlabelled(line: str) -> Labelled:
     The stream is the name of a host where nothing but that is before it (``n1: `` of pdsh), and
     begins with no letter otherwise.
     """
+    if tagged := _TAGGED.match(line):
+        return Labelled(tagged[1], line[tagged.end() :], "")
     match = _PREFIX.match(line)
     assert match is not None  # all of it may be missing
     owner = match["pod"] or match["actor"] or match["compose"] or match["stern"]

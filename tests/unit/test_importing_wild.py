@@ -408,3 +408,17 @@ def test_processes_that_know_nothing_of_each_other_are_refused(tmp_path, mixed):
     (tmp_path / "log").write_text(text)
     code, _, err = run("import", "nccl-tests", tmp_path / "log", "--out", tmp_path / "runs")
     assert code == 2 and "whose a line is nobody can tell" in err and "MPI=1" in err
+
+
+def test_each_osu_table_is_of_the_command_before_it(tmp_path):
+    text = ""
+    for ranks, buffers in ((4, "D D"), (8, "H D")):
+        text += f"+ mpirun -np {ranks} -host a,b osu_allreduce -d cuda {buffers}\n"
+        table = ALLREDUCE.format("MPI-CUDA", "", "", 100.0 * ranks)
+        text += "".join(f"[1,0]<stdout>:{line}\n" for line in table.splitlines())
+    (tmp_path / "osu.out").write_text(text)
+    reader, _ = imported(tmp_path, "osu", tmp_path / "osu.out")
+    found = rows(reader)
+    for ranks, memory in ((4, "device"), (8, "host-device")):
+        ((value, _, _, members),) = found[f"osu_allreduce 1MiB {memory} latency"]
+        assert (value, len(members)) == (pytest.approx(1e-4 * ranks), ranks)
