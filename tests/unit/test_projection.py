@@ -181,6 +181,21 @@ def test_the_own_trainers_memory_is_its_own_account():
         harness(model, Plan(8, dp=2), "bf16")
 
 
+@pytest.mark.parametrize(
+    ("name", "plan", "why"),
+    [
+        ("tiny-moe", Plan(8, tp=2, dp=2, sharding="full"), "mixture of experts is not split"),
+        ("llama-8b", Plan(32, pp=5, dp=2, sharding="none"), "pp = 5 does not divide 32"),
+        ("llama-8b", Plan(8, pp=8, dp=4, sharding="none"), "as many microbatches or more"),
+        ("llama-8b", Plan(32, tp=16, dp=2, sharding="full"), r"does not divide 8 \(kv_heads\)"),
+    ],
+)
+def test_a_layout_that_the_own_trainer_refuses_has_no_memory_of_it(name, plan, why):
+    plan.check(decoder(name))  # a cluster may train so
+    with pytest.raises(ValueError, match=why):
+        harness(decoder(name), plan, "bf16")
+
+
 def test_circuits_change_where_several_kinds_of_group_cross_them():
     slow = replace(NET, reconfiguration=0.01)
     machine = replace(MACHINE, levels=(NODE, slow))

@@ -141,10 +141,12 @@ def harness(model: Decoder, plan: Plan, dtype: str) -> Memory:
         microbatches=plan.microbatches,
         ep=plan.ep,
     )
+    batch = plan.batch // plan.dp
+    layout.check(model.shape, batch)  # plans may be uneven, or split a mixture's attention
     found = estimate(
         model.shape,
         layout.over(plan.chips),
-        batch=plan.batch // plan.dp,
+        batch=batch,
         dtype=dtype,
         again=plan.recompute,
     )
