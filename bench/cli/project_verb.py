@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+from click.core import ParameterSource
 
 from ..errors import Exit, UsageError
 from .json_output import JSON, print_json
@@ -17,6 +18,10 @@ if TYPE_CHECKING:
     from ..analysis.projection.calibration import Calibration
     from ..analysis.projection.fitting import Fitted
     from ..configs import Chip, Cluster
+
+
+SAID = (ParameterSource.COMMANDLINE, ParameterSource.ENVIRONMENT)
+"""Where an option that has a default comes from, if somebody gave it."""
 
 
 @click.command(cls=Verb, name="project")
@@ -69,7 +74,12 @@ def command(
     Exit code: 0 projected; 1 this layout does not fit in memory, or --validate missed a bound; 2
     usage, an unknown figure, or no layout that fits; 4 something else failed.
     """
+    asked = {"--search": searched, "--bottleneck": bottleneck}
+    asked |= {f"--{name}": wanted[name] for name in ("layout", "batch", "tokens")}
+    asked["--dtype"] = click.get_current_context().get_parameter_source("dtype") in SAID
     if validated:
+        others = {"MODEL": model, "--cluster": cluster, "--calibrate": calibrate, "--ranks": ranks}
+        _alone("--validate compares published runs", others | asked)
         return _validate(tables, as_json)
     if tables is not None:
         raise UsageError("--tables goes with --validate")
@@ -78,6 +88,7 @@ def command(
     if ranks is not None:
         if cluster:
             raise UsageError("--ranks asks runs alone, --cluster describes what was not measured")
+        _alone("--ranks takes the step that was measured", asked)
         return _from_one(model, ranks, calibrate, out, as_json)
     if not cluster:
         raise UsageError("say on which --cluster", hint="`hengsuan show clusters` lists some")
@@ -118,6 +129,13 @@ def command(
         else:
             print_projection(console(), made, searched=searched)
     return int(code)
+
+
+def _alone(what: str, beside: dict[str, Any]) -> None:
+    """Raise `UsageError` for options that would be passed over without a word."""
+    given = [name for name, value in beside.items() if value not in (None, False, "", ())]
+    if given:
+        raise UsageError(f"{what}: leave out {', '.join(given)}")
 
 
 def _calibration(

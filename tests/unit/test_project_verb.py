@@ -86,6 +86,9 @@ def test_it_validates_itself(tmp_path):
         (("tiny", "--ranks", "2"), "--ranks needs runs"),
         (("tiny", "--cluster", "small", "--tables", "x.yaml"), "--tables goes with --validate"),
         (("tiny", "--cluster", "small", "--tokens", "-1"), "--tokens must be positive"),
+        (("--validate", "tiny", "--batch", "8"), "published runs: leave out MODEL, --batch"),
+        (("tiny", "--ranks", "2", "--layout", "tp=2"), "measured: leave out --layout"),
+        (("tiny", "--ranks", "2", "--dtype", "bf16"), "measured: leave out --dtype"),
         (("--validate", "--tables", "nope.yaml"), "no such file"),
     ],
 )
