@@ -84,6 +84,7 @@ def test_an_endless_program_is_measured_and_ended():
     assert outcome.timer == "lines"
 
 
+@pytest.mark.alone  # steps that a busy reader finds in one piece are one
 def test_a_program_that_ends_gives_all_its_steps_but_the_warm_up():
     outcome = alone("finite", rule=Rule(budget=30.0, precision=0.0), warmup_steps=5)
     assert outcome.status == "ok", outcome.reason
