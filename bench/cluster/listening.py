@@ -7,8 +7,15 @@ anew. So patience is counted on a clock that runs only while its owner looks at 
 
 from __future__ import annotations
 
+import asyncio
 import time
+from collections.abc import Coroutine
+from typing import Any, TypeVar
 
+T = TypeVar("T")
+
+LOOK = 1.0
+"""Seconds between two looks of `within`."""
 GAP = 5.0
 """Seconds between two looks that count at most. Who listens looks about once a second."""
 
@@ -30,3 +37,16 @@ class Listening:
         self.seconds += min(now - self._looked, GAP)
         self._looked = now
         return self.seconds
+
+
+async def within(seconds: float, work: Coroutine[Any, Any, T]) -> T:
+    """What ``work`` gives. Raises ``asyncio.TimeoutError`` after ``seconds`` of listening."""
+    task = asyncio.ensure_future(work)
+    listening = Listening()
+    try:
+        while (left := seconds - listening.look()) > 0:
+            if (await asyncio.wait([task], timeout=min(LOOK, left)))[0]:
+                return task.result()
+    finally:
+        task.cancel()
+    raise asyncio.TimeoutError

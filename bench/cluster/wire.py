@@ -18,12 +18,13 @@ from ..ledger import Spent
 from ..records import Conditions
 from ..timing import Rule
 from ..workloads.runner import Outcome
+from .listening import within
 
 PROTOCOL = 3
 HEARTBEAT = 2.0
 """Seconds between heartbeats of a link."""
 SILENCE = 12.0
-"""Seconds without a line after which the other side of a link is lost."""
+"""Seconds of listening without a line after which the other side of a link is lost."""
 LIMIT = 64 * 1024 * 1024
 """Bytes of the longest line that is accepted."""
 
@@ -258,7 +259,7 @@ class Link:
             return reader, writer
 
         try:
-            reader, writer = await asyncio.wait_for(connect(), timeout)
+            reader, writer = await within(timeout, connect())
         except (OSError, ValueError, asyncio.TimeoutError) as error:
             why = str(error) or f"no answer in {timeout:g} s"
             raise LinkLost(f"cannot connect to {address}: {why}") from None
@@ -286,8 +287,9 @@ class Link:
     async def receive(self) -> Any:
         """The next message. Raises `LinkLost` when the link closes or falls silent."""
         while True:
+            # Who stood still for a while, and heard nobody meanwhile, gives others their time anew.
             try:
-                text = await asyncio.wait_for(self._reader.readline(), SILENCE)
+                text = await within(SILENCE, self._reader.readline())
             except asyncio.TimeoutError:
                 raise LinkLost(f"silent for {SILENCE:g} s") from None
             except (OSError, ValueError) as error:

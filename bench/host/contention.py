@@ -6,8 +6,9 @@ import contextlib
 import math
 import os
 import resource
+import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +18,8 @@ from .processes import process_tree
 
 TICK = 1.0 / os.sysconf("SC_CLK_TCK")
 """Seconds of one tick, the resolution of ``/proc/stat`` (usually 10 ms)."""
+Schedule = Mapping[str, tuple[float, float]]
+"""By thread: seconds it ran, seconds it was ready and had to wait."""
 
 
 def _cpu_seconds(cpus: set[int]) -> tuple[float, float, float]:
@@ -51,14 +54,19 @@ def _own_cpu_seconds() -> float:
     return ended + running * TICK
 
 
-def _schedule() -> dict[str, tuple[float, float]]:
-    """Per thread of this process: seconds it ran, seconds it was ready and had to wait."""
+def _schedule() -> Schedule:
+    """Per thread of this process: seconds it ran, seconds it was ready and had to wait.
+
+    The kernel adds to the first at its timer's ticks: of the thread that asks, it is asked itself.
+    """
     found = {}
+    own = str(threading.get_native_id())
     with contextlib.suppress(OSError):
         for task in os.listdir("/proc/self/task"):
             words = read(f"/proc/self/task/{task}/schedstat").split()
             if len(words) >= 2:
-                found[task] = int(words[0]) * 1e-9, int(words[1]) * 1e-9
+                ran = time.thread_time() if task == own else int(words[0]) * 1e-9
+                found[task] = ran, int(words[1]) * 1e-9
     return found
 
 
@@ -69,17 +77,34 @@ def waits() -> Callable[[], float]:
         Says for how many seconds since then one of them was ready and had no core, the most of
         all of them, while none of its siblings had it either.
     """
+    own, ran, began = time.process_time(), time.thread_time(), time.perf_counter()
     begun = _schedule()
 
-    def longest() -> float:
-        since = {}
-        for task, (ran, waited) in _schedule().items():
-            before = begun.get(task, (0.0, 0.0))
-            since[task] = ran - before[0], waited - before[1]
-        whole = sum(ran for ran, _ in since.values())
-        return max((waited - (whole - ran) for ran, waited in since.values()), default=0.0)
+    def waited() -> float:
+        now = _schedule()
+        found = _longest(begun, now, time.process_time() - own)
+        # A wait that began before counts as a whole when it ends: none lay where this thread ran.
+        rest = time.perf_counter() - began - (time.thread_time() - ran)
+        return max(0.0, min(found, rest))
 
-    return lambda: max(0.0, longest())
+    return waited
+
+
+def _longest(begun: Schedule, now: Schedule, own: float) -> float:
+    """Seconds that a thread waited for others than its siblings, the most of all threads.
+
+    Args:
+        begun: What `_schedule` said at the beginning.
+        now: What it says now.
+        own: Seconds that this process, with what it has started, ran meanwhile.
+    """
+    waits = []
+    for task, (ran, waited) in now.items():
+        before = begun.get(task, (0.0, 0.0))
+        # While a sibling thread ran, waiting was this process's own doing.
+        siblings = max(0.0, own - (ran - before[0]))
+        waits.append(waited - before[1] - siblings)
+    return max(waits, default=0.0)
 
 
 @dataclass(frozen=True)
@@ -142,12 +167,7 @@ class Contention:
         interval = time.monotonic() - self._start
         busy, idle, stolen = _cpu_seconds(self._cpus)
         own = _own_cpu_seconds() - self._own
-        waits = []
-        for task, (ran, waited) in _schedule().items():
-            before = self._threads.get(task, (0.0, 0.0))
-            # While a sibling thread ran, waiting was this process's own doing.
-            siblings = max(0.0, own - (ran - before[0]))
-            waits.append(waited - before[1] - siblings)
+        longest = _longest(self._threads, _schedule(), own)
         steal, rest = stolen - self._stolen, idle - self._idle
         whole = interval * len(self._cpus) - steal
         return Usage(
@@ -155,7 +175,7 @@ class Contention:
             cores=len(self._cpus),
             # Where siblings take turns, switching between them is waiting as well: nobody waited
             # for others longer than those can have run.
-            waited=max(0.0, min(max(waits, default=0.0), whole - rest - own)),
+            waited=max(0.0, min(longest, whole - rest - own)),
             stolen=steal,
             foreign=foreign(whole, busy - self._busy, rest, own),
             idle=rest,

@@ -54,7 +54,7 @@ def test_a_rank_lost_inside_a_collective_is_named(tmp_path, victim, number, why)
     finished, rows = run(made, AgentExecutor(Several(2), {}), tmp_path)
     thread.join()
     broken, healthy = rows["inside", "time"]
-    assert broken.status == "failed"
+    assert broken.status == "failed", broken.reason
     assert f"rank {victim} (n{victim}/0): " in broken.reason
     assert why in broken.reason
     (lost,) = finished.lost

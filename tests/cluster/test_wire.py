@@ -4,10 +4,11 @@ import asyncio
 import contextlib
 import json
 import socket
+import time
 
 import pytest
 
-from bench.cluster import wire
+from bench.cluster import listening, wire
 from bench.cluster.agent import Agent, AgentSpec
 from bench.cluster.orders import Order, Visit
 from bench.cluster.wire import Arrive, Hello, Link, LinkLost, line
@@ -103,6 +104,36 @@ def test_heartbeats_keep_a_link_alive(monkeypatch):
         await asyncio.sleep(1.2)
         links[0].send(Arrive(5))
         assert await link.receive() == Arrive(5)
+        for one in (link, *links):
+            one.close()
+        server.close()
+
+    asyncio.run(session())
+
+
+def test_who_stood_still_himself_gives_the_others_their_time_anew(monkeypatch):
+    monkeypatch.setattr(wire, "SILENCE", 1.0)
+    monkeypatch.setattr(wire, "HEARTBEAT", 0.1)
+    monkeypatch.setattr(listening, "GAP", 0.3)
+
+    async def session():
+        links = []
+
+        async def accept(reader, writer):
+            links.append(Link(reader, writer))
+
+        server = await asyncio.start_server(accept, "127.0.0.1", 0)
+        port = server.sockets[0].getsockname()[1]
+        dialling = asyncio.create_task(Link.dial(f"127.0.0.1:{port}", 3, "t", 1.0))
+        await asyncio.sleep(0)
+        time.sleep(3.0)  # as a host does that swaps, or is moved
+        link = await dialling
+        waiting = asyncio.create_task(link.receive())
+        await asyncio.sleep(0.3)
+        time.sleep(3.0)
+        await asyncio.sleep(0.2)
+        links[0].send(Arrive(5))
+        assert await waiting == Arrive(5)
         for one in (link, *links):
             one.close()
         server.close()

@@ -29,3 +29,20 @@ def test_the_first_call_counts_and_what_the_next_one_takes_does_not():
     one()
     assert one.seconds == first
     assert len(calls) == 2
+
+
+def test_who_counts_the_waits_and_waits_himself_takes_nothing_from_the_call():
+    """Right before the call and right after it, as on a busy host."""
+
+    def waits():
+        time.sleep(0.3)
+
+        def waited():
+            time.sleep(0.3)
+            return 0.6
+
+        return waited
+
+    one = Clocked({}, {}, lambda: time.sleep(0.1) or {}, waits)
+    one()
+    assert one.seconds >= 0.1

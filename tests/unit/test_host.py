@@ -102,6 +102,44 @@ print(time.monotonic() - begun, waited())
 """
 
 
+BRIEF = """
+import threading, time, torch
+from bench import host
+
+def helper():
+    while True:
+        time.sleep(0.002)
+        sum(range(2000))
+
+threading.Thread(target=helper, daemon=True).start()
+one = torch.ones(512, 512)
+left = []
+until = time.perf_counter() + 8
+while time.perf_counter() < until:
+    begun = time.perf_counter()
+    waited, ran = host.waits(), time.thread_time()
+    one @ one
+    ran = time.thread_time() - ran
+    lost = waited()
+    left.append(time.perf_counter() - begun - lost - ran)
+print(min(left))
+"""
+
+
+def test_no_wait_is_longer_than_the_time_in_which_nothing_ran():
+    """Not by the waits of a thread beside, nor by what had begun before it was watched."""
+    busy = [sys.executable, "-c", "while True: pass"]
+    others = [subprocess.Popen(busy) for _ in range(1 + len(os.sched_getaffinity(0)))]
+    try:
+        said = subprocess.run([sys.executable, "-c", BRIEF], capture_output=True, text=True)
+    finally:
+        for one in others:
+            one.kill()
+            one.wait()
+    assert not said.stderr
+    assert float(said.stdout) >= 0
+
+
 def test_what_a_process_waits_for_its_core_is_told(core):
     others = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(3)]
     try:
