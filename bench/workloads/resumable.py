@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import math
 import os
 import shutil
@@ -15,13 +14,13 @@ import msgspec
 import numpy as np
 
 from ..errors import UsageError
-from ..files import replace_file
 from ..records import Measure
 from ..timing import Rule, Timing
 from .attempts import Account, Failure, Log, account, read_failures, read_log
 from .base import Check, Context, Metric, Unmeasurable, benchmark
+from .kept import Checkpoints
 from .runner import all_or_none
-from .saved import Saved, Training, Writing, state_bytes, together
+from .saved import Saved, Training, state_bytes, together
 from .scratch import Scratch, broadcast, is_url, place_of, shared
 from .tokens import synthetic
 
@@ -30,7 +29,6 @@ CLASSES = 16
 SAME = 1e-3
 """Relative difference of losses up to which two passes of a step are the same: devices may add in
 another order, while an optimizer without its moments is off by percents."""
-LATEST = "latest.json"
 
 
 @benchmark(scope="group")
@@ -184,6 +182,7 @@ class Resumable(Saved):
         """Build the model and restore the last checkpoint.
 
         Raises:
+            StateError: the checkpoint is damaged.
             Unmeasurable: no such path, no room, not shared by the ranks, too large for a device,
                 or a group across kinds of chip.
         """
@@ -196,19 +195,14 @@ class Resumable(Saved):
         self.trained = self.ended = False
         self.account: Account | None = None
         self.log: Log | None = None
-        self.writing: tuple[Writing, int] | None = None
         self.failures: list[Failure] = read_failures(self.failed)
         self.folder = self._place()
         if context.rank == 0:
             self.log = Log(self._log_of(len(self.failures)), context.zero)
             self.log.write("begun")
         self.training = Training(context, self.model, self.dp)
-        latest = os.path.join(self.folder, LATEST)
-        self.done = 0
-        if os.path.exists(latest):
-            said = json.loads(Path(latest).read_text())
-            self.training.restore(os.path.join(self.folder, said["folder"]))
-            self.done = said["step"]
+        self.kept = Checkpoints(self.training, self.folder, len(self.failures), self.log)
+        self.done = self.kept.restore()
         together(self.context)
         if self.log is not None:
             self.log.write("ready", step=self.done)
@@ -258,14 +252,13 @@ class Resumable(Saved):
             self.done += 1
             if self.log is not None:
                 self.log.write("step", step=self.done, loss=loss)
-            if self.writing is not None and self.writing[0].done():
-                self._land()
+            self.kept.look()
             if self.done % self.every == 0 and self.done < self.steps:
-                self._save()
+                self.kept.save(self.done, beside=self.mode == "async")
         self._meet()
         if self.log is not None:
             self.log.write("done")
-        self._land()  # nothing may write into a folder that is to be removed
+        self.kept.land()  # nothing may write into a folder that is to be removed
         together(self.context)
         self.ended = True
         if self.log is not None:
@@ -316,44 +309,6 @@ class Resumable(Saved):
         made = synthetic(self.context.seed, start, count, min(CLASSES, shape.vocab))
         text = torch.from_numpy(made.astype(np.int64)).view(len(mine), width)
         return text.to(self.context.device)
-
-    def _save(self) -> None:
-        """Begin a checkpoint; a synchronous one is whole when this returns."""
-        self._land()  # one at a time is written
-        place = os.path.join(self.folder, self._name(self.done))
-        if self.mode == "async":
-            self.writing = self.training.save_beside(place), self.done
-        else:
-            self.training.save(place)
-            self._latest(self.done)
-        if self.log is not None:
-            self.log.write("saved", step=self.done)
-
-    def _name(self, step: int) -> str:
-        # Of its attempt: what an earlier one could not end is not written over.
-        return f"step-{step:08d}-{len(self.failures):05d}"
-
-    def _land(self) -> None:
-        """Wait for the checkpoint that is being written beside the training, if there is one."""
-        if self.writing is None:
-            return
-        writing, step = self.writing
-        self.writing = None
-        writing.wait()
-        self._latest(step)
-        if self.log is not None:
-            self.log.write("landed", step=step)
-
-    def _latest(self, step: int) -> None:
-        """A checkpoint is whole before it is the latest; the one before it is removed then."""
-        if self.log is None:
-            return
-        name = self._name(step)
-        said = json.dumps({"step": step, "folder": name})
-        replace_file(Path(self.folder, LATEST), said.encode())
-        for old in Path(self.folder).glob("step-*"):
-            if old.name < name:
-                shutil.rmtree(old, ignore_errors=True)
 
     def check(self) -> Check:
         """Before: what was restored is not behind the end. After: it was trained, as it must be."""

@@ -1,6 +1,7 @@
 """Training that goes on from its last checkpoint, in this process: what comes out the same."""
 
 import json
+import resource
 import sys
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from bench.errors import UsageError
 from bench.workloads.attempts import read_log
 from bench.workloads.base import make
 from bench.workloads.runner import run
+from bench.workloads.saved import StateError
 
 torch = pytest.importorskip("torch")
 
@@ -111,6 +113,33 @@ def test_a_checkpoint_of_another_step_is_found(tmp_path):
     outcome = finished(tmp_path)
     assert outcome.status == "invalid"
     assert "what was restored is not what was saved" in outcome.reason
+
+
+def test_a_checkpoint_that_is_damaged_is_named(tmp_path):
+    folder = interrupted(tmp_path, 7)
+    (held,) = folder.glob("step-*")
+    (held / ".metadata").unlink()
+    with pytest.raises(StateError) as said:
+        finished(tmp_path)
+    assert str(said.value).startswith(f"the checkpoint {held} cannot be read back: ")
+    assert "its .metadata is missing" in str(said.value)
+    (folder / "latest.json").write_text('{"step": 4}')
+    with pytest.raises(StateError, match=r"latest\.json is damaged: .*`folder`"):
+        finished(tmp_path)
+
+
+@pytest.mark.parametrize("mode", ["sync", "async"])
+def test_storage_that_takes_no_more_is_named_with_the_step(tmp_path, mode):
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, limits[1]))
+    try:
+        with pytest.raises(StateError) as said:
+            run(bench_of(tmp_path, mode=mode), context(0, 1), RULE)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert str(said.value).startswith(
+        f"the checkpoint of step 4 cannot be written to {tmp_path}: rank 0: the storage took only"
+    )
 
 
 def test_a_loss_that_does_not_fall_is_invalid(tmp_path):

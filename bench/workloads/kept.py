@@ -1,0 +1,112 @@
+"""The checkpoints of a training in a folder: of which the last whole one is known."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+
+from ..files import replace_file
+from .attempts import Log
+from .saved import StateError, Training, Writing
+
+LATEST = "latest.json"
+
+
+class Latest(msgspec.Struct, frozen=True):
+    """What `LATEST` says: the steps that the last whole checkpoint has, and its folder's name."""
+
+    step: int
+    folder: str
+
+
+class Checkpoints:
+    """What one attempt of a training saves, and finds saved by those before it.
+
+    Args:
+        training: Whose state it is.
+        folder: That all ranks see.
+        attempt: The attempt's number: what an earlier one could not end is not written over.
+        log: Of the first rank, which says what is the latest; the others have none.
+    """
+
+    def __init__(self, training: Training, folder: str, attempt: int, log: Log | None) -> None:
+        self._training, self._folder, self._attempt, self._log = training, folder, attempt, log
+        self._writing: tuple[Writing, int] | None = None
+
+    def restore(self) -> int:
+        """Read the last one; its steps, 0 where there is none. Raises `StateError`."""
+        latest = Path(self._folder, LATEST)
+        try:
+            said = msgspec.json.decode(latest.read_bytes(), type=Latest)
+        except FileNotFoundError:
+            return 0
+        except msgspec.DecodeError as error:
+            raise StateError(f"{latest} is damaged: {error}") from None
+        place = os.path.join(self._folder, said.folder)
+        try:
+            self._training.restore(place)
+        except StateError as error:
+            raise StateError(f"the checkpoint {place} cannot be read back: {error}") from error
+        return said.step
+
+    def save(self, step: int, *, beside: bool) -> None:
+        """Save what so many steps gave; ``beside``: copied when this returns, and written later.
+
+        Raises `StateError`, also for the one before, which is written by then: one at a time is.
+        """
+        self.land()
+        place = os.path.join(self._folder, self._name(step))
+        with self._placed(step):
+            if beside:
+                self._writing = self._training.save_beside(place), step
+            else:
+                self._training.save(place)
+                self._whole(step)
+        if self._log is not None:
+            self._log.write("saved", step=step)
+
+    def look(self) -> None:
+        """Take in what was written beside the training, if it is. Raises `StateError`."""
+        if self._writing is not None and self._writing[0].done():
+            self.land()
+
+    def land(self) -> None:
+        """Wait for what is written beside the training, if anything. Raises `StateError`."""
+        if self._writing is None:
+            return
+        writing, step = self._writing
+        self._writing = None
+        with self._placed(step):
+            writing.wait()
+            self._whole(step)
+        if self._log is not None:
+            self._log.write("landed", step=step)
+
+    def _name(self, step: int) -> str:
+        return f"step-{step:08d}-{self._attempt:05d}"
+
+    @contextlib.contextmanager
+    def _placed(self, step: int) -> Iterator[None]:
+        """Have errors say which checkpoint it was, and where."""
+        try:
+            yield
+        except (StateError, OSError) as error:
+            where = os.path.dirname(self._folder)
+            raise StateError(
+                f"the checkpoint of step {step} cannot be written to {where}: {error}"
+            ) from error
+
+    def _whole(self, step: int) -> None:
+        """A checkpoint is whole before it is the latest; those before it are removed then."""
+        if self._log is None:
+            return
+        name = self._name(step)
+        replace_file(Path(self._folder, LATEST), msgspec.json.encode(Latest(step, name)))
+        for old in Path(self._folder).glob("step-*"):
+            if old.name < name:
+                shutil.rmtree(old, ignore_errors=True)
