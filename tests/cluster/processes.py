@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import time
 import uuid
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -54,6 +56,14 @@ def ours() -> list[Process]:
             continue
         if fields[0] != "Z":
             found.append(Process(int(entry.name), int(fields[1]), int(fields[3]), name, words))
+    return found
+
+
+def staying(which: Callable[[Process], bool] = lambda one: True) -> list[Process]:
+    """Live processes with our mark that do not go: whoever was killed takes a moment to."""
+    end = time.monotonic() + 30
+    while (found := [one for one in ours() if which(one)]) and time.monotonic() < end:
+        time.sleep(0.05)
     return found
 
 

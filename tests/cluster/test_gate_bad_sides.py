@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
-from processes import ours
+from processes import staying
 
 import bench.cli
 from bench.campaigns import pair, revisions, sides
@@ -229,7 +229,7 @@ def test_no_thread_and_no_process_is_left(gate, monkeypatch):
     gate(made("fine"), made("endless"))
     monkeypatch.setattr(*IMPATIENT["hang"])
     gate(made("hang"), made("fine"))
-    assert not [one for one in ours() if "made_side.py" in one.words]
+    assert not staying(lambda one: "made_side.py" in one.words)
     until = time.monotonic() + 60
     while time.monotonic() < until and threading.active_count() > before:
         time.sleep(0.1)
@@ -288,7 +288,7 @@ def test_a_test_that_hangs_leaves_no_process(gate, tmp_path, monkeypatch):
     words = ("--pytest", "test_wrong.py::test_hung")
     code, _, error = gate("var:HANG=1", "var:HANG=1", *words)
     assert (code, "the candidate was not done after 4 s" in error) == (4, True), error
-    assert not [one for one in ours() if "left-over" in one.words]
+    assert not staying(lambda one: "left-over" in one.words)
 
 
 TIMED = """

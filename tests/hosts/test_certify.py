@@ -178,12 +178,12 @@ def test_under_ray_nobody_is_judged_for_anothers_fault(raylets, tmp_path):
     code, found = certify(raylets, tmp_path, [HENGSUAN], raylets.ray)
     assert code == Exit.FINDING
     slow, busy, wrong, good = (found[f"host{number}"] for number in (1, 2, 3, 4))
-    assert slow["verdict"] != "accept", slow
+    assert slow["verdict"] != "accept", told(slow)
     assert any(one["metric"].startswith("pairs") for one in slow["evidence"])
-    assert busy["verdict"] == "inconclusive", busy
+    assert busy["verdict"] == "inconclusive", told(busy)
     assert any("contended" in one["text"] for one in busy["evidence"])
-    assert wrong["verdict"] == "reject", wrong
+    assert wrong["verdict"] == "reject", told(wrong)
     assert wrong["evidence"][0]["against"] == "corruption"
-    assert good["verdict"] != "reject", good
+    assert good["verdict"] != "reject", told(good)
     for one in (*busy["evidence"], *good["evidence"]):
         assert one["against"] == "coverage" or one["metric"].startswith("pairs"), one
