@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 
 import msgspec
@@ -10,6 +11,9 @@ import numpy as np
 from ...inventory import Inventory
 from ...verdicts import Evidence
 from ..graph import Bools
+
+TWICE = 2
+"""Measurements that must be wrong by a node alone: one may have been disturbed."""
 
 
 def blamed(groups: Sequence[Sequence[int]], wrong: Sequence[bool], nodes: int) -> Bools:
@@ -21,31 +25,41 @@ def blamed(groups: Sequence[Sequence[int]], wrong: Sequence[bool], nodes: int) -
         wrong: Whether it went wrong.
         nodes: Number of nodes.
 
-    A group is wrong that went wrong every time. A node is blamed where it was measured twice at
-    least, all of its groups are wrong, and either they are two different ones or all others in them
-    were well elsewhere; and most groups without any such node went well, for a fault of all is
-    nobody's.
-    Of two that met only each other, however often, nobody knows whose it is.
+    A group is wrong that went wrong every time. A node is blamed where all of its groups are wrong,
+    two measurements at least are wrong that no one other node accounts for (one that was well
+    elsewhere accounts for none), and most groups without any such node went well, for a fault of
+    all is nobody's. So a slow partner and one disturbed measurement blame nobody, and of two that
+    met only each other, however often, nobody knows whose it is.
     """
-    failed: dict[tuple[int, ...], bool] = {}
-    times = np.zeros(nodes, dtype=np.int64)
+    times = Counter(tuple(sorted(members)) for members in groups)
+    failed = dict.fromkeys(times, True)
     for members, broken in zip(groups, wrong, strict=True):
-        key = tuple(sorted(members))
-        failed[key] = failed.get(key, True) and broken
-        times[list(members)] += 1
-    bad, well = np.zeros(nodes, dtype=np.int64), np.zeros(nodes, dtype=bool)
-    for members, broken in failed.items():
+        failed[tuple(sorted(members))] &= broken
+    well = np.zeros(nodes, dtype=bool)
+    bad: dict[int, list[int]] = {}
+    for number, (group, broken) in enumerate(failed.items()):
         if broken:
-            bad[list(members)] += 1
+            for node in group:
+                bad.setdefault(node, []).append(number)
         else:
-            well[list(members)] = True
-    sure = bad >= 2
-    for members, broken in failed.items():
-        doubted = [node for node in members if not well[node]]
-        if broken and len(doubted) == 1:
-            sure[doubted] = True
-    found: Bools = sure & ~well & (times >= 2)
-    others = [broken for members, broken in failed.items() if not found[list(members)].any()]
+            well[list(group)] = True
+    alike: dict[tuple[int, ...], list[int]] = {}
+    for node, numbers in bad.items():
+        if not well[node]:
+            alike.setdefault(tuple(numbers), []).append(node)
+    kinds = list(failed)
+    found: Bools = np.zeros(nodes, dtype=bool)
+    for which, mine in alike.items():
+        met = [kinds[number] for number in which]
+        count = [times[group] for group in met]
+        weights = np.repeat(count, [len(group) for group in met])
+        shared = np.bincount(np.concatenate(met), weights, minlength=nodes)
+        shared[well] = 0
+        for node in mine if sum(count) >= TWICE else ():
+            own, shared[node] = shared[node], 0
+            found[node] = sum(count) - shared.max() >= TWICE
+            shared[node] = own
+    others = [broken for group, broken in failed.items() if not found[list(group)].any()]
     if not others or 2 * sum(others) > len(others):
         found[:] = False
     return found
