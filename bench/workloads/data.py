@@ -151,8 +151,11 @@ class Data(Benchmark):
             try:
                 self.scratch.needs(int(self.size))
                 write_set(place, count, self.vocab, seed=self.context.seed)
-            except (Unmeasurable, InfraError) as error:
+            except (Unmeasurable, UsageError) as error:  # which say where, or need not
                 problem = error.message
+            except InfraError as error:
+                where = os.path.dirname(self.scratch.folder)
+                problem = f"path {where}: the set {error.message}"
         all_or_none(self.context, problem)
         return place
 

@@ -20,11 +20,13 @@ compared with what must be there, and nobody's text is needed.
 
 from __future__ import annotations
 
+import contextlib
 import math
 import mmap
 import os
 import shutil
 import struct
+import uuid
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -102,14 +104,23 @@ class TokenSet(msgspec.Struct, frozen=True):
     def verify(self, say: Callable[[int], None] = lambda done: None) -> str:
         """Compare the whole set; what differs in the first block that does, empty if none does.
 
-        ``say`` is told how many tokens are compared.
+        ``say`` is told how many tokens are compared. Raises `InfraError` for a file that cannot be
+        read to its end, or has become shorter.
         """
-        tokens = self.map(random=False)
-        for start in range(0, self.count, _BLOCK):
-            part = tokens[start : start + _BLOCK]
-            if wrong := self.wrong(start, part):
-                return wrong
-            say(start + len(part))
+        # Not mapped: of a file that becomes shorter, a page that is gone kills the process.
+        try:
+            with open(self.path, "rb") as file:
+                file.seek(HEADER)
+                for start in range(0, self.count, _BLOCK):
+                    length = min(_BLOCK, self.count - start)
+                    data = file.read(length * self.width)
+                    if len(data) < length * self.width:
+                        raise InfraError("became shorter while it was read", where=self.path)
+                    if wrong := self.wrong(start, np.frombuffer(data, f"<u{self.width}")):
+                        return wrong
+                    say(start + length)
+        except OSError as error:
+            raise InfraError(f"cannot be read: {error.strerror}", where=self.path) from None
         return ""
 
 
@@ -169,11 +180,16 @@ def write_set(
         UsageError: a count, vocabulary or seed that cannot be.
         InfraError: no room for it, or the file cannot be written.
     """
-    if count < 1 or not 1 < vocab <= 1 << 32 or not 0 <= seed < 1 << 63:
-        raise UsageError(f"{count} tokens below {vocab} with seed {seed}: that cannot be")
+    if not 1 < vocab <= 1 << 32:
+        raise UsageError(f"the vocabulary must be between 2 and 2^32 tokens, not {vocab}")
+    if not 0 <= seed < 1 << 63:
+        raise UsageError(f"the seed must be between 0 and 2^63 - 1, not {seed}")
     width = 2 if vocab <= 1 << 16 else 4
+    if count < 1:
+        raise UsageError(f"a set has at least one token, of {width} bytes: ask for a larger size")
     made = TokenSet(str(path), width, count, vocab, seed)
-    early = Path(path).with_name(f".{Path(path).name}.{os.getpid()}")
+    # Not by the process's number, which another host's or container's writer may have as well.
+    early = Path(path).with_name(f".{Path(path).name}.{uuid.uuid4().hex[:12]}")
     try:
         free = shutil.disk_usage(early.parent).free
         if made.bytes > free:
@@ -181,7 +197,7 @@ def write_set(
                 f"{format_size(made.bytes)} are needed and {format_size(free)} are free",
                 where=str(path),
             )
-        with early.open("wb") as file:
+        with early.open("xb") as file:
             head = _FIELDS.pack(MAGIC, VERSION, width, count, vocab, seed)
             file.write(head.ljust(HEADER, b"\0"))
             for start in range(0, count, _BLOCK):
@@ -194,7 +210,8 @@ def write_set(
     except OSError as error:
         raise InfraError(f"cannot be written: {error.strerror}", where=str(path)) from None
     finally:
-        early.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # what could not be made cannot be removed
+            early.unlink()
     return made
 
 

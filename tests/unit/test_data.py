@@ -1,6 +1,7 @@
 """The input path of a node's ranks, from real files; what is wrong in them is found."""
 
 import os
+import resource
 import sys
 from pathlib import Path
 
@@ -130,6 +131,26 @@ def test_files_that_are_no_sets_are_skipped_with_the_reason(tmp_path):
     assert outcome.status == "skipped"
     assert "cut short" in outcome.reason
     assert "no such directory" in alone(path=str(tmp_path / "absent")).reason
+
+
+def test_a_set_that_cannot_be_written_is_said_with_its_place(tmp_path):
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, limits[1]))
+    try:
+        outcome = alone(path=str(tmp_path))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert outcome.status == "skipped"
+    assert outcome.reason == f"path {tmp_path}: the set cannot be written: File too large"
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_size_of_no_token_is_told_to_all_ranks(tmp_path):
+    for outcome in outcomes("data", {**SMALL, "path": str(tmp_path), "size": 1}):
+        assert outcome.status == "skipped"
+    outcome = alone(path=str(tmp_path), size=1)
+    assert outcome.reason == "a set has at least one token, of 2 bytes: ask for a larger size"
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_no_sequence_is_read_twice_in_a_step(tmp_path):

@@ -94,10 +94,15 @@ def test_a_pipe_is_no_set_and_is_not_waited_for(tmp_path):
 
 
 def test_what_cannot_be_written_is_said(tmp_path, monkeypatch):
-    with pytest.raises(UsageError, match="cannot be"):
-        write_set(tmp_path / "set", 0, 512)
-    with pytest.raises(UsageError, match="cannot be"):
+    with pytest.raises(UsageError, match="at least one token, of 4 bytes: ask for a larger size"):
+        write_set(tmp_path / "set", 0, 70_000)
+    with pytest.raises(UsageError, match=r"vocabulary must be between 2 and 2\^32 tokens, not 1"):
         write_set(tmp_path / "set", 10, 1)
+    with pytest.raises(UsageError, match=r"seed must be between 0 and 2\^63 - 1, not -1"):
+        write_set(tmp_path / "set", 10, 512, seed=-1)
+    with pytest.raises(InfraError, match="cannot be written: File name too long") as told:
+        write_set(tmp_path / ("n" * 250), 10, 512)
+    assert told.value.where == str(tmp_path / ("n" * 250))
     with pytest.raises(InfraError, match="No such file"):
         write_set(tmp_path / "absent" / "set", 10, 512)
     free = tokens.shutil.disk_usage(tmp_path).free
@@ -106,6 +111,42 @@ def test_what_cannot_be_written_is_said(tmp_path, monkeypatch):
     with pytest.raises(UsageError, match="No such file"):
         open_set(tmp_path / "set")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_writers_that_are_the_same_process_elsewhere_do_not_meet(tmp_path):
+    """As of two containers on one storage, in which processes have the same numbers."""
+
+    def meanwhile(done):
+        if done < 3 * tokens._BLOCK:
+            write_set(tmp_path / "set", 100, 512, seed=2)
+            assert open_set(tmp_path / "set").verify() == ""
+
+    write_set(tmp_path / "set", 3 * tokens._BLOCK, 512, seed=1, say=meanwhile)
+    found = open_set(tmp_path / "set")
+    assert (found.seed, found.verify()) == (1, "")
+    assert [one.name for one in tmp_path.iterdir()] == ["set"]
+
+
+def test_a_set_that_becomes_shorter_while_it_is_verified_is_named(tmp_path):
+    """In a process of its own: a page that is gone would kill it."""
+    write_set(tmp_path / "set", 2 * tokens._BLOCK, 512)
+    script = (
+        "import os, sys\n"
+        "from bench.errors import InfraError\n"
+        "from bench.workloads.tokens import open_set\n"
+        "try:\n"
+        "    open_set(sys.argv[1]).verify(lambda done: os.truncate(sys.argv[1], 8192))\n"
+        "except InfraError as error:\n"
+        "    print(error)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script, tmp_path / "set"], capture_output=True, text=True
+    )
+    assert done.stdout == f"{tmp_path / 'set'}: became shorter while it was read\n", done
+    (tmp_path / "set").unlink()
+    made = tokens.TokenSet(str(tmp_path / "set"), 2, 10, 512, 0)
+    with pytest.raises(InfraError, match="cannot be read: No such file"):
+        made.verify()
 
 
 @pytest.mark.parametrize("shuffled", [False, True])

@@ -261,6 +261,7 @@ REASONS: dict[str, str] = {
     "path {=}: this node's environment has no such variable": "路径 {0}：此节点的环境没有该变量",
     "path {=} has {=} free, and {=} are needed": "路径 {0} 剩余 {1}，而需要 {2}",
     "path {=} has room for {#} more files, and {#} are created": "路径 {0} 还能容纳 {1} 个文件，而需创建 {2} 个",
+    "path {=}: the set {}": "路径 {0}：数据集 {1}",
     "a step reads {#} sequences of {#} tokens, and the set has {#}: {}": "一步读取 {0} 个含 {1} 个词元的序列，而数据集有 {2} 个：{3}",
     "take a larger one or a smaller batch": "请使用更大的数据集或更小的批",
     "the storage took only a part of a file": "存储只接受了文件的一部分",
