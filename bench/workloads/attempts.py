@@ -17,6 +17,9 @@ from typing import Any, Literal
 
 import msgspec
 
+from ..errors import InfraError
+from ..headers import UNDECODABLE
+
 What = Literal["begun", "ready", "step", "saved", "landed", "done"]
 
 
@@ -86,14 +89,24 @@ class Log:
 def read_log(path: Path) -> list[Line]:
     """The lines of one attempt; one that its writer could not end is left out.
 
-    Without a file there are none: the attempt failed before.
+    Without a file there are none: the attempt failed before. Raises `InfraError` for a file that
+    cannot be read, or has a damaged line.
     """
     try:
         text = path.read_bytes()
     except FileNotFoundError:
         return []
-    whole = text[: text.rfind(b"\n") + 1]
-    return [msgspec.json.decode(one, type=Line) for one in whole.splitlines()]
+    except OSError as error:
+        raise InfraError(f"cannot be read: {error.strerror}", where=str(path)) from None
+    found = []
+    for number, one in enumerate(text[: text.rfind(b"\n") + 1].splitlines(), 1):
+        try:
+            found.append(msgspec.json.decode(one, type=Line))
+        except UNDECODABLE as error:
+            raise InfraError(
+                f"the attempt's log is damaged: {error}", where=f"{path}:{number}"
+            ) from None
+    return found
 
 
 class Account(msgspec.Struct, kw_only=True):

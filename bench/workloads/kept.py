@@ -11,10 +11,12 @@ from pathlib import Path
 import msgspec
 
 from ..files import replace_file
+from ..headers import UNDECODABLE
 from .attempts import Log
 from .saved import StateError, Training, Writing
 
 LATEST = "latest.json"
+_NAME = "step-"
 
 
 class Latest(msgspec.Struct, frozen=True):
@@ -45,8 +47,11 @@ class Checkpoints:
             said = msgspec.json.decode(latest.read_bytes(), type=Latest)
         except FileNotFoundError:
             return 0
-        except msgspec.DecodeError as error:
-            raise StateError(f"{latest} is damaged: {error}") from None
+        except (OSError, *UNDECODABLE) as error:
+            why = error.strerror if isinstance(error, OSError) else str(error)
+            raise StateError(f"{latest} is damaged: {why}") from None
+        if not said.folder.startswith(_NAME) or os.path.basename(said.folder) != said.folder:
+            raise StateError(f"{latest} is damaged: {said.folder!r} is no checkpoint beside it")
         place = os.path.join(self._folder, said.folder)
         try:
             self._training.restore(place)
@@ -88,7 +93,7 @@ class Checkpoints:
             self._log.write("landed", step=step)
 
     def _name(self, step: int) -> str:
-        return f"step-{step:08d}-{self._attempt:05d}"
+        return f"{_NAME}{step:08d}-{self._attempt:05d}"
 
     @contextlib.contextmanager
     def _placed(self, step: int) -> Iterator[None]:
@@ -107,6 +112,6 @@ class Checkpoints:
             return
         name = self._name(step)
         replace_file(Path(self._folder, LATEST), msgspec.json.encode(Latest(step, name)))
-        for old in Path(self._folder).glob("step-*"):
+        for old in Path(self._folder).glob(f"{_NAME}*"):
             if old.name < name:
                 shutil.rmtree(old, ignore_errors=True)

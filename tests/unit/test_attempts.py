@@ -4,6 +4,7 @@ import time
 
 import pytest
 
+from bench.errors import InfraError
 from bench.workloads.attempts import (
     Failure,
     Line,
@@ -182,6 +183,20 @@ def test_a_log_is_read_up_to_where_its_writer_was_killed(tmp_path):
     assert (first.what, first.step) == ("ready", 3)
     assert (second.step, second.loss) == (4, 2.5)
     assert 100.0 <= first.at <= second.at <= 100.0 + time.monotonic() - before
+
+
+@pytest.mark.parametrize("line", ['{"what":"step","at"', '{"what":"slept","at":1}', "\udcff"])
+def test_a_damaged_line_is_named(tmp_path, line):
+    path = tmp_path / "log"
+    damaged = line.encode(errors="surrogateescape")
+    path.write_bytes(b'{"what":"ready","at":1}\n' + damaged + b"\n")
+    with pytest.raises(InfraError, match="the attempt's log is damaged: ") as said:
+        read_log(path)
+    assert said.value.where == f"{path}:2"
+    path.unlink()
+    path.mkdir()
+    with pytest.raises(InfraError, match=r"log: cannot be read: Is a directory"):
+        read_log(path)
 
 
 def test_an_attempt_that_failed_before_its_log_has_no_lines(tmp_path):

@@ -123,8 +123,19 @@ def test_a_checkpoint_that_is_damaged_is_named(tmp_path):
         finished(tmp_path)
     assert str(said.value).startswith(f"the checkpoint {held} cannot be read back: ")
     assert "its .metadata is missing" in str(said.value)
-    (folder / "latest.json").write_text('{"step": 4}')
-    with pytest.raises(StateError, match=r"latest\.json is damaged: .*`folder`"):
+    latest = folder / "latest.json"
+    for text, why in (
+        ('{"step": 4}', "`folder`"),
+        ('{"step": 4, "folder": "../step-00000004-00000"}', "no checkpoint beside it"),
+        ('{"step": 4, "folder": "step-00000004-00000/.."}', "no checkpoint beside it"),
+        ('{"step": 4, "folder": ""}', "no checkpoint beside it"),
+    ):
+        latest.write_text(text)
+        with pytest.raises(StateError, match=rf"latest\.json is damaged: .*{why}"):
+            finished(tmp_path)
+    latest.unlink()
+    latest.mkdir()
+    with pytest.raises(StateError, match=r"latest\.json is damaged: Is a directory"):
         finished(tmp_path)
 
 
