@@ -154,8 +154,7 @@ class Data(Benchmark):
             except (Unmeasurable, UsageError) as error:  # which say where, or need not
                 problem = error.message
             except InfraError as error:
-                where = os.path.dirname(self.scratch.folder)
-                problem = f"path {where}: the set {error.message}"
+                problem = f"path {os.path.dirname(self.scratch.folder)}: {error.message}"
         all_or_none(self.context, problem)
         return place
 

@@ -141,7 +141,7 @@ def test_a_set_that_cannot_be_written_is_said_with_its_place(tmp_path):
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert outcome.status == "skipped"
-    assert outcome.reason == f"path {tmp_path}: the set cannot be written: File too large"
+    assert outcome.reason == f"path {tmp_path}: cannot be written: File too large"
     assert list(tmp_path.iterdir()) == []
 
 
