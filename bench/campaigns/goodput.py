@@ -27,6 +27,7 @@ from ..cluster.plan import Strike
 from ..cluster.planning import Part
 from ..configs import Entry, StageConfig, Suite
 from ..inventory import Inventory
+from ..ledger import PART_NAMES
 from ..records import Header, Row
 from ..results import RunReader
 from ..units import format_duration
@@ -42,6 +43,10 @@ UNASKED = 3
 """Failures in a row that nobody asked for, after which it is the cluster's own affair."""
 _KILLED = "SIGKILL"
 """What the engine says of a rank that a failure struck."""
+_TRAINING = [
+    f", in its {PART_NAMES[part]}" for part in ("check", "warmup", "samples", "between", "meeting")
+]
+"""What it says of one that was past its set-up by then, for which all ranks have met."""
 
 
 class Wanted(msgspec.Struct, kw_only=True, frozen=True):
@@ -263,4 +268,5 @@ def _failure(header: Header, stage: str, told: Mapping[str, Row], after: float |
     ]
     noticed = max(*lost, *(row.time for row in told.values()))
     struck = None if after is None or began + after > noticed else began + after
-    return Failure(struck, noticed)
+    trained = any(part in row.reason for row in told.values() for part in _TRAINING)
+    return Failure(struck, noticed, trained)

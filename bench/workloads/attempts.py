@@ -38,19 +38,26 @@ class Line(msgspec.Struct, omit_defaults=True):
 
 
 class Failure(msgspec.Struct, frozen=True):
-    """When an attempt failed (None: nobody knows, it was not asked for), and was known to have."""
+    """When an attempt failed (None: nobody knows, it was not asked for), and was known to have.
+
+    ``trained``: it is known to have been past its set-up by then, so that it has left a log.
+    """
 
     struck: float | None
     noticed: float
+    trained: bool = False
 
 
 def failures_text(failures: Iterable[Failure]) -> str:
-    """``12.3-13.02,-20.5``: the milliseconds of failures, an unknown one left out."""
+    """``12.3-13.02+,-20.5``: the milliseconds of failures, an unknown one left out, and of which
+    it is known that they had trained."""
 
     def struck(one: Failure) -> str:
         return "" if one.struck is None else f"{one.struck:.3f}"
 
-    return ",".join(f"{struck(one)}-{one.noticed:.3f}" for one in failures)
+    return ",".join(
+        f"{struck(one)}-{one.noticed:.3f}{'+' if one.trained else ''}" for one in failures
+    )
 
 
 def read_failures(text: str) -> list[Failure]:
@@ -60,7 +67,8 @@ def read_failures(text: str) -> list[Failure]:
         struck, dash, noticed = part.partition("-")
         if not dash:
             raise ValueError(part)
-        found.append(Failure(float(struck) if struck else None, float(noticed)))
+        at = float(noticed.removesuffix("+"))
+        found.append(Failure(float(struck) if struck else None, at, noticed.endswith("+")))
     return found
 
 

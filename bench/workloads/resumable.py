@@ -20,7 +20,7 @@ from .attempts import Account, Failure, Log, account, read_failures, read_log
 from .base import Check, Context, Metric, Unmeasurable, benchmark
 from .kept import Checkpoints
 from .runner import all_or_none
-from .saved import Saved, Training, state_bytes, together
+from .saved import Saved, StateError, Training, state_bytes, together
 from .scratch import Scratch, broadcast, is_url, place_of, shared
 from .tokens import synthetic
 
@@ -143,7 +143,8 @@ class Resumable(Saved):
     """Ranks of which each has ``batch`` sequences of a step; others share them anew. 0: these."""
     failed: str = ""
     """When attempts before this one failed, and when that was noticed, in seconds of the run:
-    ``12.3-13.02,-20.5``; of one that nobody asked for the former is not known."""
+    ``12.3-13.02+,-20.5``; of one that nobody asked for the former is not known, and ``+`` says
+    that it had trained by then."""
 
     def __post_init__(self) -> None:
         """Raise `UsageError` for what cannot be, before anything is started."""
@@ -182,7 +183,7 @@ class Resumable(Saved):
         """Build the model and restore the last checkpoint.
 
         Raises:
-            StateError: the checkpoint is damaged.
+            StateError: the checkpoint is damaged, or what earlier attempts left is gone.
             Unmeasurable: no such path, no room, not shared by the ranks, too large for a device,
                 or a group across kinds of chip.
         """
@@ -198,6 +199,7 @@ class Resumable(Saved):
         self.failures: list[Failure] = read_failures(self.failed)
         self.folder = self._place()
         if context.rank == 0:
+            self._missed()
             self.log = Log(self._log_of(len(self.failures)), context.zero)
             self.log.write("begun")
         self.training = Training(context, self.model, self.dp)
@@ -206,6 +208,17 @@ class Resumable(Saved):
         together(self.context)
         if self.log is not None:
             self.log.write("ready", step=self.done)
+
+    def _missed(self) -> None:
+        """Raise `StateError` where an attempt had trained and its log is gone: without it the
+        account would not know of what was lost."""
+        for number, failure in enumerate(self.failures):
+            path = self._log_of(number)
+            if failure.trained and not os.path.exists(path):
+                raise StateError(
+                    f"{path} is gone, the log of an attempt that had trained: what was lost with "
+                    "it cannot be accounted for"
+                )
 
     def _log_of(self, attempt: int) -> str:
         return os.path.join(self.folder, f"attempt-{attempt:05d}.jsonl")

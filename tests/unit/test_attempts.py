@@ -161,8 +161,8 @@ def test_logs_that_do_not_fit_together_are_refused():
 
 
 def test_failures_are_told_in_a_word():
-    failures = [Failure(12.3, 13.02), Failure(None, 20.5)]
-    assert failures_text(failures) == "12.300-13.020,-20.500"
+    failures = [Failure(12.3, 13.02, True), Failure(None, 20.5), Failure(None, 21.0, True)]
+    assert failures_text(failures) == "12.300-13.020+,-20.500,-21.000+"
     assert read_failures(failures_text(failures)) == failures
     assert read_failures("") == []
     for bad in ("12", "a-b", "1-", "1-2,3"):

@@ -2,6 +2,7 @@
 
 import json
 import resource
+import shutil
 import sys
 from pathlib import Path
 
@@ -137,6 +138,17 @@ def test_a_checkpoint_that_is_damaged_is_named(tmp_path):
     latest.mkdir()
     with pytest.raises(StateError, match=r"latest\.json is damaged: Is a directory"):
         finished(tmp_path)
+
+
+def test_an_attempt_that_trained_and_left_no_log_is_told(tmp_path):
+    """Who clears the folder in the midst would have the training look better than it was."""
+    folder = interrupted(tmp_path, 7)
+    (log,) = folder.glob("attempt-*")
+    shutil.rmtree(folder)
+    with pytest.raises(StateError, match=f"{log} is gone, the log of an attempt that had trained"):
+        run(bench_of(tmp_path, "0.001-0.002+"), context(0, 1), RULE)
+    # One that failed while it started has none.
+    assert run(bench_of(tmp_path, "0.001-0.002"), context(0, 1), RULE).status == "ok"
 
 
 @pytest.mark.parametrize("mode", ["sync", "async"])

@@ -265,6 +265,8 @@ REASONS: dict[str, str] = {
     "path {=}: {=} are needed and {=} are free": "路径 {0}：需要 {1}，剩余 {2}",
     "a set has at least one token, of {#} bytes": "数据集至少有一个 {0} 字节的词元",
     "ask for a larger size": "请使用更大的 size",
+    "{=} is gone, the log of an attempt that had trained": "{0} 已不存在，它是一次已开始训练的尝试的日志",
+    "what was lost with it cannot be accounted for": "随之损失的时间无法计入",
     "the attempt's log is damaged: {=}": "该次尝试的日志已损坏：{0}",
     "{=}/latest.json is damaged: {=}": "{0}/latest.json 已损坏：{1}",
     "a step reads {#} sequences of {#} tokens, and the set has {#}: {}": "一步读取 {0} 个含 {1} 个词元的序列，而数据集有 {2} 个：{3}",
