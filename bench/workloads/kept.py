@@ -47,9 +47,10 @@ class Checkpoints:
             said = msgspec.json.decode(latest.read_bytes(), type=Latest)
         except FileNotFoundError:
             return 0
-        except (OSError, *UNDECODABLE) as error:
-            why = error.strerror if isinstance(error, OSError) else str(error)
-            raise StateError(f"{latest} is damaged: {why}") from None
+        except OSError as error:
+            raise StateError(f"{latest} cannot be read: {error.strerror}") from None
+        except UNDECODABLE as error:
+            raise StateError(f"{latest} is damaged: {error}") from None
         if not said.folder.startswith(_NAME) or os.path.basename(said.folder) != said.folder:
             raise StateError(f"{latest} is damaged: {said.folder!r} is no checkpoint beside it")
         place = os.path.join(self._folder, said.folder)

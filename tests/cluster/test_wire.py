@@ -86,27 +86,34 @@ def test_a_silent_agent_is_lost(monkeypatch):
     asyncio.run(session())
 
 
+@contextlib.asynccontextmanager
+async def accepting():
+    """An address that is listened at, and the links that were accepted there, closed at the end."""
+    links = []
+
+    async def accept(reader, writer):
+        links.append(Link(reader, writer))
+
+    server = await asyncio.start_server(accept, "127.0.0.1", 0)
+    yield f"127.0.0.1:{server.sockets[0].getsockname()[1]}", links
+    for one in links:
+        one.close()
+    server.close()
+
+
 def test_heartbeats_keep_a_link_alive(monkeypatch):
     monkeypatch.setattr(wire, "SILENCE", 0.6)
     monkeypatch.setattr(wire, "HEARTBEAT", 0.1)
 
     async def session():
-        links = []
-
-        async def accept(reader, writer):
-            links.append(Link(reader, writer))
-
-        server = await asyncio.start_server(accept, "127.0.0.1", 0)
-        port = server.sockets[0].getsockname()[1]
-        link = await Link.dial(f"127.0.0.1:{port}", 3, "t", 5)
-        await asyncio.sleep(0.1)
-        assert await links[0].welcome("t") == 3
-        await asyncio.sleep(1.2)
-        links[0].send(Arrive(5))
-        assert await link.receive() == Arrive(5)
-        for one in (link, *links):
-            one.close()
-        server.close()
+        async with accepting() as (address, links):
+            link = await Link.dial(address, 3, "t", 5)
+            await asyncio.sleep(0.1)
+            assert await links[0].welcome("t") == 3
+            await asyncio.sleep(1.2)
+            links[0].send(Arrive(5))
+            assert await link.receive() == Arrive(5)
+            link.close()
 
     asyncio.run(session())
 
@@ -117,26 +124,18 @@ def test_who_stood_still_himself_gives_the_others_their_time_anew(monkeypatch):
     monkeypatch.setattr(listening, "GAP", 0.3)
 
     async def session():
-        links = []
-
-        async def accept(reader, writer):
-            links.append(Link(reader, writer))
-
-        server = await asyncio.start_server(accept, "127.0.0.1", 0)
-        port = server.sockets[0].getsockname()[1]
-        dialling = asyncio.create_task(Link.dial(f"127.0.0.1:{port}", 3, "t", 1.0))
-        await asyncio.sleep(0)
-        time.sleep(3.0)  # as a host does that swaps, or is moved
-        link = await dialling
-        waiting = asyncio.create_task(link.receive())
-        await asyncio.sleep(0.3)
-        time.sleep(3.0)
-        await asyncio.sleep(0.2)
-        links[0].send(Arrive(5))
-        assert await waiting == Arrive(5)
-        for one in (link, *links):
-            one.close()
-        server.close()
+        async with accepting() as (address, links):
+            dialling = asyncio.create_task(Link.dial(address, 3, "t", 1.0))
+            await asyncio.sleep(0)
+            time.sleep(3.0)  # as a host does that swaps, or is moved
+            link = await dialling
+            waiting = asyncio.create_task(link.receive())
+            await asyncio.sleep(0.3)
+            time.sleep(3.0)
+            await asyncio.sleep(0.2)
+            links[0].send(Arrive(5))
+            assert await waiting == Arrive(5)
+            link.close()
 
     asyncio.run(session())
 

@@ -1,5 +1,6 @@
 """What the host says of itself, and that contention is seen when it is there."""
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -126,28 +127,30 @@ print(min(left))
 """
 
 
-def test_no_wait_is_longer_than_the_time_in_which_nothing_ran():
-    """Not by the waits of a thread beside, nor by what had begun before it was watched."""
-    busy = [sys.executable, "-c", "while True: pass"]
-    others = [subprocess.Popen(busy) for _ in range(1 + len(os.sched_getaffinity(0)))]
+@contextlib.contextmanager
+def neighbours(count):
+    """So many processes that never rest, on the cores of this one."""
+    others = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(count)]
     try:
-        said = subprocess.run([sys.executable, "-c", BRIEF], capture_output=True, text=True)
+        yield
     finally:
         for one in others:
             one.kill()
             one.wait()
+
+
+@pytest.mark.alone  # it takes all cores from whoever runs beside
+def test_no_wait_is_longer_than_the_time_in_which_nothing_ran():
+    """Not by the waits of a thread beside, nor by what had begun before it was watched."""
+    with neighbours(1 + len(os.sched_getaffinity(0))):
+        said = subprocess.run([sys.executable, "-c", BRIEF], capture_output=True, text=True)
     assert not said.stderr
     assert float(said.stdout) >= 0
 
 
 def test_what_a_process_waits_for_its_core_is_told(core):
-    others = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(3)]
-    try:
+    with neighbours(3):
         said = subprocess.run([sys.executable, "-c", WAITING], capture_output=True, text=True)
-    finally:
-        for one in others:
-            one.kill()
-            one.wait()
     assert not said.stderr
     wall, waited = map(float, said.stdout.split())
     # Four share the core, and it had half a second of it; whoever else wants it makes both longer.

@@ -136,7 +136,7 @@ def test_a_checkpoint_that_is_damaged_is_named(tmp_path):
             finished(tmp_path)
     latest.unlink()
     latest.mkdir()
-    with pytest.raises(StateError, match=r"latest\.json is damaged: Is a directory"):
+    with pytest.raises(StateError, match=r"latest\.json cannot be read: Is a directory"):
         finished(tmp_path)
 
 

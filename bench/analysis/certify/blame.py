@@ -55,7 +55,7 @@ def blamed(groups: Sequence[Sequence[int]], wrong: Sequence[bool], nodes: int) -
         weights = np.repeat(count, [len(group) for group in met])
         shared = np.bincount(np.concatenate(met), weights, minlength=nodes)
         shared[well] = 0
-        for node in mine if sum(count) >= TWICE else ():
+        for node in mine:
             own, shared[node] = shared[node], 0
             found[node] = sum(count) - shared.max() >= TWICE
             shared[node] = own
