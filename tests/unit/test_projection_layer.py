@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 
 import pytest
 
-from bench.analysis.projection.layer import Layers
+from bench.analysis.projection.layer import Layers, Times
 from bench.analysis.projection.machine import Level, Machine
 from bench.analysis.projection.plan import Plan
 from bench.analysis.projection.rates import Efficiency, Rates
@@ -41,9 +41,10 @@ class Counted(Rates):
         flops, bandwidth = (1.0, math.inf) if what == "flops" else (math.inf, 1.0)
         machine = Sending("m", flops, 1.0, bandwidth, LEVELS, kind=kind)
         super().__init__(machine, replace(Efficiency(), overlap=0.0, memory=1.0, gemm=1.0))
-        self.what, self.shapes = what, []
+        self.what, self.shapes, self.products = what, [], set()
 
     def gemm(self, m, n, k, *, count=1, beside=0.0):
+        self.products.add((m, n, k, count))
         return {"flops": 2 * m * n * k * count, "beside": beside}.get(self.what, 0.0)
 
     def streams(self, moved):
@@ -168,12 +169,20 @@ def test_a_loss_moves_its_logits_as_often_as_its_software_does(tp):
 def test_a_mixture_moves_its_rows_there_and_back():
     stream, rows = 256 * 512, 256 * 2
     dense = 2 * (2 + 3) * stream + 2 * 256 * (512 + 128)
-    one = layers("bytes", Plan(8, dp=4, ep=4), MIXED).layer()
+    made = layers("bytes", Plan(8, dp=4, ep=4), MIXED)
+    one = made.layer()
     # A token is read once and written for each expert, and the other way round.
     assert one.forward == pytest.approx(WIDE * (dense + 3 * rows * 768 + 2 * (256 + rows) * 512))
     backward = 2 * (3 + 3) * stream + 2 * 256 * (512 + 128)
     assert one.backward == pytest.approx(
         WIDE * (backward + 5 * rows * 768 + 2 * (256 + rows) * 512)
+    )
+    # Two experts here, of eight, each with its part of what four ranks chose.
+    products = {product for product in made.rates.products if product[3] > 1}
+    assert {(256, 1536, 512, 2), (256, 512, 768, 2)} < products
+    assert len(products) == 6  # with the gradients of both sides
+    assert layers("beside", Plan(8, ep=4), MIXED).layer().backward == 2 * 4 * (
+        512 * (512 + 2 * 128) + 512 * 512 + 512 * 8 + 2 * 3 * 512 * 768
     )
     (there, embedding, head) = sent(("all_to_all", 4, 1), Plan(8, dp=4, ep=4), MIXED)
     assert there == (2 * WIDE * rows * 512,) * 2
@@ -255,3 +264,18 @@ def test_communication_hides_behind_computing_as_far_as_it_can():
     forward = layers("flops", Plan(8, tp=4)).layer().forward
     part = 1e-4
     assert exposed(part, 0.0)[0] == pytest.approx(stream - 0.75 * part * forward)
+    # Keys and values that are gathered hide behind attention, twice as long and twice as many.
+    software, kv = replace(SOFTWARE, tensor_overlap=(0.0, 0.0)), 2 * WIDE * 256 * 2 * 64
+    for scores, machine in ((kv / 2, 2 * 64 * 256 * 512 / (kv / 2)), (2 * kv, 64 * 512 * 256 / kv)):
+        rates.machine = replace(rates.machine, flops=machine)
+        rates.attention = lambda flops, **more: flops / rates.machine.flops
+        one = Layers(Decoder(DENSE), Plan(8, cp=4), rates, software).layer()
+        left = kv - 0.75 * min(kv, scores)
+        assert (one.exposed_forward, one.exposed_backward) == pytest.approx((left, 2 * left))
+
+
+def test_times_are_summed_part_by_part():
+    one, other = Times(1, 2, 4, 8), Times(16, 32, 64, 128)
+    assert (one.total, one.exposed) == (15, 12)
+    assert one + other == Times(17, 34, 68, 136)
+    assert one * 3 == Times(3, 6, 12, 24)
