@@ -1,58 +1,23 @@
 """What a layer is made of: its FLOPs, bytes and messages, each counted alone.
 
-Rates and machines here take a second for each of what is asked for, and nothing for all else, so
-that seconds are counts. What they should be is written anew, from sizes.
+What they should be is written anew, from sizes.
 """
 
-import math
-from dataclasses import dataclass, replace
+import sys
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
+sys.path.insert(0, str(Path(__file__).parent))
+from counted import DENSE, MIXED, WIDE, Counted
+
 from bench.analysis.projection.layer import Layers, Times
-from bench.analysis.projection.machine import Level, Machine
 from bench.analysis.projection.plan import Plan
-from bench.analysis.projection.rates import Efficiency, Rates
 from bench.analysis.projection.software import STACKS
 from bench.analysis.projection.workload import Decoder
-from bench.kernels.model_costs import ModelShape
 
-DENSE = ModelShape(dim=512, layers=3, heads=8, kv_heads=2, ffn=1536, vocab=4096, seq=256)
-MIXED = replace(DENSE, experts=8, top_k=2, ffn=768)
 SOFTWARE, OLD = STACKS[2024], STACKS[2021]
-LEVELS = (Level("node", 8, 1.0, 0.0), Level("cluster", 1024, 1.0, 0.0))
-WIDE = 2
-
-
-@dataclass(frozen=True)
-class Sending(Machine):
-    """Seconds are the bytes of one kind of message: (operation, ranks, stride)."""
-
-    kind: tuple = ()
-
-    def seconds(self, operation, size, ranks, stride=1):
-        return size if (operation, ranks, stride) == self.kind else 0.0
-
-
-class Counted(Rates):
-    """``what``: ``flops``, ``bytes`` of operations that stream, or ``beside`` products."""
-
-    def __init__(self, what, kind=()):
-        flops, bandwidth = (1.0, math.inf) if what == "flops" else (math.inf, 1.0)
-        machine = Sending("m", flops, 1.0, bandwidth, LEVELS, kind=kind)
-        super().__init__(machine, replace(Efficiency(), overlap=0.0, memory=1.0, gemm=1.0))
-        self.what, self.shapes, self.products = what, [], set()
-
-    def gemm(self, m, n, k, *, count=1, beside=0.0):
-        self.products.add((m, n, k, count))
-        return {"flops": 2 * m * n * k * count, "beside": beside}.get(self.what, 0.0)
-
-    def streams(self, moved):
-        return moved if self.what == "bytes" else 0.0
-
-    def attention(self, flops, *, backward=False, shape=()):
-        self.shapes.append(shape)
-        return flops if self.what == "flops" else 0.0
 
 
 def layers(what, plan, shape=DENSE, software=SOFTWARE, **model):
@@ -268,7 +233,6 @@ def test_communication_hides_behind_computing_as_far_as_it_can():
     software, kv = replace(SOFTWARE, tensor_overlap=(0.0, 0.0)), 2 * WIDE * 256 * 2 * 64
     for scores, machine in ((kv / 2, 2 * 64 * 256 * 512 / (kv / 2)), (2 * kv, 64 * 512 * 256 / kv)):
         rates.machine = replace(rates.machine, flops=machine)
-        rates.attention = lambda flops, **more: flops / rates.machine.flops
         one = Layers(Decoder(DENSE), Plan(8, cp=4), rates, software).layer()
         left = kv - 0.75 * min(kv, scores)
         assert (one.exposed_forward, one.exposed_backward) == pytest.approx((left, 2 * left))
