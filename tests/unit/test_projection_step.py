@@ -15,6 +15,7 @@ from bench.analysis.checkpointing import daly, expected_goodput
 from bench.analysis.projection.layer import Layers
 from bench.analysis.projection.machine import Level, Machine
 from bench.analysis.projection.plan import Plan
+from bench.analysis.projection.rates import Efficiency, Rates
 from bench.analysis.projection.software import STACKS
 from bench.analysis.projection.step import Step, step, weights
 from bench.analysis.projection.training import training
@@ -101,6 +102,44 @@ def test_gradients_are_reduced_and_weights_gathered_once(tp, pp):
         assert sent("all_gather", sharding) == pytest.approx(WIDE * held * times)
 
 
+@pytest.mark.parametrize(
+    ("layers", "vocab", "held"),
+    [
+        (16, 4096, (4, 1)),
+        (15, 4096, (4, 1)),  # the last has one fewer
+        (14, 64, (4, 0)),  # the first too: one between has most
+        (14, 65536, (3, 1)),  # unless the ends' tables weigh more than a layer
+    ],
+)
+def test_the_fullest_stage_has_most_layers_or_a_table(layers, vocab, held):
+    shape = replace(DENSE, layers=layers, vocab=vocab)
+    found = weights(Decoder(shape), Plan(8, pp=4, tp=2))
+    assert found == ((held[0] * LAYER + held[1] * 512 * vocab) / 2, 0.0)
+
+
+def test_weights_that_are_shared_hide_behind_each_microbatch():
+    """Gathered twice in each, before both passes; only the last has gradients to reduce as well."""
+    plan = Plan(12, dp=4, sharding="full")
+    held = weights(Decoder(DEEP), plan)[0]
+    made = Layers(Decoder(DEEP), plan, Counted("flops"), SOFTWARE)
+    passes = made.layer() * 16 + made.head()
+    for rate in (1.0, 1e4, 1e6):  # gathering is hidden, in part, hardly
+        forward, backward = passes.forward / rate, passes.backward / rate
+
+        def seconds(operation, rate=rate):
+            rates = Counted("flops", (operation, 4, 1), overlap=0.75)
+            rates.gemm = lambda m, n, k, **more: 2 * m * n * k / rate
+            rates.attention = lambda flops, **more: flops / rate
+            return took(rates, plan).gradients
+
+        gather, both = WIDE * held, forward + backward
+        assert seconds("all_gather") == pytest.approx(
+            3 * (2 * gather - 0.75 * min(2 * gather, both))
+        )
+        reduce = 4 * held
+        assert seconds("reduce_scatter") == pytest.approx(reduce - 0.75 * min(reduce, backward))
+
+
 def test_experts_are_reduced_over_the_ranks_that_hold_the_same():
     plan, model = Plan(8, dp=8, ep=4), Decoder(MIXED)
     expert = 3 * 512 * 768
@@ -156,6 +195,11 @@ def test_more_chips_wait_for_the_slowest_of_them_and_a_host_now_and_then():
     assert one.waiting == pytest.approx(0.01 * math.log2(16) * (once.seconds + 1e9))
     assert one.seconds == pytest.approx(once.seconds + one.host + one.waiting)
     assert took(Counted("flops", jitter=0.01), Plan(8)).waiting == 0
+    levels = Level("node", 4, 2e11, 1e-5), Level("cluster", 64, 2e10, 2e-5, 0.01)
+    rates = Rates(Machine("m", 4e14, 6.4e10, 2e12, levels, units=100), Efficiency(jitter=0.01))
+    one = took(rates, plan)
+    assert min(vars(one).values()) > 0  # every part counts
+    assert one.waiting == pytest.approx(0.01 * 4 * (one.seconds - one.waiting))
 
 
 def test_a_training_is_its_steps_and_what_failures_leave_of_them():
