@@ -183,6 +183,26 @@ def test_without_a_peak_there_is_no_mfu_and_no_chain():
     assert value("cluster.end_to_end", run, goodput(1)).absent == "not measured: MFU of one device"
 
 
+@pytest.mark.parametrize("place", [0, 1, 2])
+def test_a_node_without_devices_is_none_that_lies_between_others(place):
+    """A head that only manages, or one whose driver is broken, wherever it stands."""
+    device = Device(index=0, backend="x", name="x", chip="acme-1")
+    nodes = [
+        Node(id=name, name=name, devices=tuple(replace(device, index=i) for i in range(4)))
+        for name in "ab"
+    ]
+    bare = Node(id="bare", name="bare", problem="its driver is broken")
+    run = growing(CHAIN)
+    run.header.fleet, run.header.nodes = None, [*nodes[:place], bare, *nodes[place:]]
+    run = Run(run.header, run.columns, CHIPS)
+    assert value("cluster.eta_intra", run).value == pytest.approx(0.9)
+    assert value("cluster.eta_inter", run).value == pytest.approx(0.95)
+    assert value("system.nodes", run).value == 2
+    run.header.nodes = [bare, nodes[0]]
+    alone = Run(run.header, run.columns, CHIPS)
+    assert value("cluster.eta_inter", alone).absent == "one node: nothing lies between nodes"
+
+
 def test_one_node_has_no_factor_between_nodes_and_none_is_scored():
     run = growing({size: CHAIN[size] for size in (1, 2, 4)}, nodes=1)
     good = goodput(0.8)
