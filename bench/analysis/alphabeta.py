@@ -201,7 +201,11 @@ def _link(key: _Key, points: list[tuple[int, Floats]]) -> Link:
         problem = f"measured at {said} only: a line with its error needs {SIZES} sizes"
     else:
         x = np.concatenate([np.full(times.size, float(size)) for size, times in points])
-        line = _on_the_bus(fit(x, np.concatenate([times for _, times in points])), factor)
+        seconds = np.concatenate([times for _, times in points])
+        if (np.isfinite(seconds) & (seconds > 0)).all():
+            line = _on_the_bus(fit(x, seconds), factor)
+        else:
+            problem = "a time is not above 0: no line goes through it"
     return Link(
         name=key.name,
         op=key.op,

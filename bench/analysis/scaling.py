@@ -120,6 +120,8 @@ def scaling(header: Header, columns: Columns, beyond: Sequence[int] = ()) -> lis
         spec, mine = header.schedules[case.schedule], rows[case.id]
         for index in np.unique(columns.provenance[mine[good[mine]]]).tolist():
             _, medians = group_medians(columns, mine[columns.provenance[mine] == index])
+            if not medians.size or (case.metric == "step_p50" and medians[0] <= 0):
+                continue  # of no number nothing is a share
             key = (*_family(header, case), PROVENANCES[index])
             first.setdefault(key, case)
             sizes = found.setdefault(key, {})
@@ -145,7 +147,7 @@ def valueless(header: Header, columns: Columns) -> list[tuple[Case, str]]:
     return [
         (one.case, lacking(one))
         for one in summarize(header, columns)
-        if one.case.id in wanted and one.median is None
+        if one.case.id in wanted and not (one.median or 0.0) > 0
     ]
 
 

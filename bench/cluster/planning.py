@@ -177,7 +177,7 @@ class _Builder:
         each_part: bool,
     ) -> Job:
         axes = axes_of(bench)
-        if schedule.size:
+        if schedule.count:
             self._check_ranks(bench, schedule.first())
         facts = self._facts(self._asked[index], schedule)
         expected = bench.expected(facts) if facts is not None else {}
@@ -276,6 +276,8 @@ class _Builder:
 
     def _unfit(self, bench: Benchmark, schedule: Schedule) -> str:
         """Why a benchmark does not go with one of several sizes of a group; empty if it does."""
+        if not schedule.count:  # of devices of one kind, where kinds should meet
+            return ""
         group = schedule.first()
         try:
             self._check_ranks(bench, group)

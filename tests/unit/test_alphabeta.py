@@ -107,6 +107,16 @@ def test_too_few_sizes_and_impossible_times_are_refused():
             fit(sizes, times)
 
 
+@pytest.mark.parametrize("time", [0.0, -1e-6, math.inf])
+def test_a_time_that_is_none_has_no_line_and_a_reason(time):
+    cases = [collective(number, size) for number, size in enumerate((8, 64, 512))]
+    rows = [(number, 0, 1e-5) for number in range(2)]
+    found = links(header(*cases), columns(*rows, (2, 0, time)))
+    assert [(one.line, one.problem) for one in found] == [
+        (None, "a time is not above 0: no line goes through it")
+    ]
+
+
 def collective(number, size, schedule=0, **axes):
     whole = {"op": "all_reduce", "size": size, "dtype": "fp32", "buffers": "", **axes}
     return case(

@@ -473,6 +473,20 @@ def test_every_kind_of_chip_is_judged_by_its_own_datasheet():
     assert made.notes == []
 
 
+def test_training_grows_over_a_pool_from_the_size_in_which_kinds_meet():
+    """The first devices are of one kind: of that size the pool has no group, and the kinds have."""
+    inventory = several(("x", "sim-a"), ("x", "h200-sxm"))
+    made = plan(load_suite("scaling"), inventory, CHIPS)
+    sizes = {}
+    for one in made.schedules:
+        if one.scope == "group":
+            on = one.arguments.get("on")
+            sizes.setdefault(on, {})[one.arguments.get("devices")] = one.groups
+    assert sizes["sim-a+h200-sxm"][4] == 1
+    assert all(sizes[on][1] == 1 for on in ("sim-a", "h200-sxm"))
+    assert sizes["sim-a+h200-sxm"].get(1, 0) == sizes["sim-a+h200-sxm"].get(2, 0) == 0
+
+
 def test_a_kind_without_a_group_is_noted_and_the_rest_is_planned():
     inventory = several(("x", None), ("x", None), ("y", None))
     made = plan(suite(entry("pairs", of="node")), inventory, CHIPS)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import math
 import sys
 from pathlib import Path
 
@@ -222,6 +223,13 @@ def test_the_drawing_shows_roofs_and_points_where_they_are():
     slope = min(row for (row, column), sign in cells.items() if column == left and sign == "/")
     assert slope < low  # a tenth of what memory lets through is below the roof
     assert drawing(one(header(stream(0)), (0, 0, 5e11), chips={})) == []
+
+
+@pytest.mark.parametrize("rate", [0.0, -1e14, math.inf])
+def test_a_rate_that_is_none_has_no_place_on_the_axes(rate):
+    made = header(gemm(0), gemm(1, "1x1000x1000"), stream(2))
+    rows = (0, 0, 1e14), (2, 0, 5e11)
+    assert drawing(one(made, *rows, (1, 0, rate))) == drawing(one(made, *rows))
 
 
 @pytest.mark.parametrize("width", [60, 80, 120])

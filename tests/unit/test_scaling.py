@@ -115,6 +115,18 @@ def test_sizes_without_a_value_are_said_with_the_reason():
     assert [why for _, why in valueless(*found)] == [why] * 4
 
 
+@pytest.mark.parametrize("step", [math.nan, 0.0, -1.0])
+def test_a_step_that_is_no_time_is_of_a_size_without_a_value(step):
+    header, columns = made({1: 1.0, 2: 1.1, 4: 1.2, 8: 1.3})
+    for one in header.cases:
+        devices = header.schedules[one.schedule].arguments["devices"]
+        if one.metric == "step_p50" and devices in (1, 8):
+            columns.value[columns.case == one.id] = step
+    (one,) = scaling(header, columns)
+    assert (one.base, [size.devices for size in one.sizes]) == (2, [2, 4])
+    assert one.lacking == dict.fromkeys((1, 8), "measured, but it gave no value")
+
+
 def test_strong_scaling_refers_to_a_part_of_the_base():
     (one,) = scaling(*made({2: 1.0, 4: 0.5, 8: 0.4}, strong=True))
     assert (one.kind, one.base) == ("strong", 2)

@@ -57,6 +57,7 @@ RUNS: dict[str, str] = {
     "without a value on {#} device(s): {}": "{0} 个设备上没有值：{1}",
     "measured on {=} device(s) only: a line with its error needs {#} sizes": "只在 {0} 个设备上测量：带误差的拟合线需要 {1} 种规模",
     "a barrier moves no data: its time is all latency": "barrier 不传输数据：其耗时全为延迟",
+    "a time is not above 0: no line goes through it": "有耗时不大于 0：无法拟合直线",
     "{#} × {}": "{0} × {1}",
     "above-roof: {}": "高于上限：{0}",
     "{=}: {=} is {#} above the roof of {=} ({}): {}": "{0}：{1} 比上限 {3} 高 {2}（{4}）：{5}",
