@@ -43,17 +43,12 @@ def drawing(one: ChipRoofline) -> list[str]:
     """Roofs and points on logarithmic axes, as lines of text; empty where there is no bandwidth.
 
     ``/`` is what memory lets through, ``-`` a peak, ``o`` a case. The datasheet's roofs are drawn
-    if it has any, else the measured ones. What computes nothing, or in no time that is above 0, has
-    no place on the axes.
+    if it has any, else the measured ones. What computes nothing has no place on the axes.
     """
     name, roofs = "datasheet", one.datasheet
     if roofs.bandwidth is None or not roofs.peaks:
         name, roofs = "measured", one.measured
-    points = [
-        (point.intensity, point.flops)
-        for point in one.points
-        if point.intensity > 0 and 0 < point.flops < math.inf
-    ]
+    points = [(point.intensity, point.flops) for point in one.points if point.intensity > 0]
     if roofs.bandwidth is None or not roofs.peaks or not points:
         return []
     wide, peaks = roofs.bandwidth.value, [peak.value for peak in roofs.peaks.values()]
