@@ -36,8 +36,8 @@ def drop(path: str | Path, ranges: Ranges = ((0, 0),)) -> None:
 def resident(path: str | Path, ranges: Ranges = ((0, 0),)) -> float | None:
     """Share of a file's pages in these ranges that are in the page cache; None if unknown.
 
-    Where the kernel does not tell strangers (a file of somebody else), it says that all are
-    (``man 2 mincore``).
+    What lies behind its end, as it may have become shorter, does not count. Where the kernel does
+    not tell strangers (a file of somebody else), it says that all are (``man 2 mincore``).
     """
     with open(path, "rb") as file:
         size = os.fstat(file.fileno()).st_size
@@ -57,7 +57,7 @@ def _resident(address: int, size: int, ranges: Ranges) -> float | None:
     seen = whole = 0
     for offset, length in ranges:
         first = offset // PAGE * PAGE
-        span = min(size, offset + length if length else size) - first
+        span = max(0, min(size, offset + length if length else size) - first)
         told = (ctypes.c_ubyte * -(-span // PAGE))()
         if mincore(ctypes.c_void_p(address + first), ctypes.c_size_t(span), told):
             return None

@@ -13,7 +13,7 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Any, Literal
 
 from ..configs import load_model
-from ..errors import UsageError
+from ..errors import InfraError, UsageError
 from ..host.cores import memory_available
 from ..kernels.model_costs import ModelShape, parameters
 from ..units import format_size
@@ -74,7 +74,7 @@ def together(context: Context) -> float:
     return perf_counter()
 
 
-class StateError(RuntimeError):
+class StateError(InfraError):
     """A checkpoint that could not be written or read; the first cause, in a line."""
 
 
