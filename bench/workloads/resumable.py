@@ -21,7 +21,7 @@ from .base import Check, Context, Metric, Unmeasurable, benchmark
 from .kept import Checkpoints
 from .runner import all_or_none
 from .saved import Saved, StateError, Training, state_bytes, together
-from .scratch import Scratch, broadcast, is_url, place_of, shared
+from .scratch import Scratch, broadcast, is_url, must_be_directory, place_of, shared
 from .tokens import synthetic
 
 CLASSES = 16
@@ -233,8 +233,7 @@ class Resumable(Saved):
         elif context.rank == 0:
             try:
                 place = place_of(self.path)
-                if not os.path.isdir(place):
-                    raise Unmeasurable(f"path {place}: there is no such directory on this node")
+                must_be_directory(place)
                 folder = os.path.join(place, f"hengsuan-goodput-{self.key}")
                 with contextlib.suppress(FileExistsError):
                     os.mkdir(folder, 0o700)

@@ -276,6 +276,8 @@ def _in_a_line() -> Iterator[None]:
         else:
             where = ""
         text = " ".join(str(inner).split())[:200] or "it ends too early"
+        if isinstance(inner, OSError) and inner.strerror:  # whose file has a name of ours
+            raise StateError(f"{where}{inner.strerror}") from error
         if "metadata is None" in text:  # PyTorch asserts that it is there
             raise StateError(f"{where}its .metadata is missing or cut short") from error
         if "unexpected pos" in text:  # PyTorch closes a file of which not all was written

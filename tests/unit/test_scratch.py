@@ -74,8 +74,15 @@ def test_places_that_cannot_be_used_are_said(tmp_path):
     with pytest.raises(Unmeasurable, match="absent: there is no such directory"):
         Scratch.make(str(tmp_path / "absent"))
     (tmp_path / "file").write_text("")
-    with pytest.raises(Unmeasurable, match="file: there is no such directory"):
-        Scratch.make(str(tmp_path / "file"))
+    (tmp_path / "loop").symlink_to(tmp_path / "loop")
+    for name, why in (
+        ("file", "is no directory"),
+        ("file/deeper", "cannot be used on this node: Not a directory"),
+        ("loop", "cannot be used on this node: Too many levels of symbolic links"),
+        ("n" * 300, "cannot be used on this node: File name too long"),
+    ):
+        with pytest.raises(Unmeasurable, match=f"^path {tmp_path}/{name}: {why}"):
+            Scratch.make(str(tmp_path / name))
     with pytest.raises(Unmeasurable, match="/proc cannot be written"):
         Scratch.make("/proc")
     with pytest.raises(Unmeasurable, match="URLs need fsspec"):
@@ -96,6 +103,31 @@ def test_an_address_is_a_place_too():
     made.close()
     assert not made.there()
     assert fsspec.filesystem("memory").find("/measured") == []
+
+
+def test_a_local_address_is_no_reason_to_make_a_directory(tmp_path):
+    """Else a name that was mistyped is measured, on the disk of the root."""
+    pytest.importorskip("fsspec")
+    for scheme in ("file", "local"):
+        with pytest.raises(Unmeasurable, match=f"^path {tmp_path}/absent: there is no such direct"):
+            Scratch.make(f"{scheme}://{tmp_path}/absent")
+    assert list(tmp_path.iterdir()) == []
+    made = Scratch.make(f"file://{tmp_path}")
+    assert made.there()
+    made.close()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_address_that_cannot_be_written_is_called_as_it_was_given(tmp_path, monkeypatch):
+    import fsspec
+
+    def broken(self, path, exist_ok=False):
+        raise OSError("no credentials")
+
+    monkeypatch.setattr(fsspec.get_filesystem_class("memory"), "makedirs", broken)
+    with pytest.raises(Unmeasurable) as told:
+        Scratch.make("memory://measured")
+    assert told.value.message == "path memory://measured cannot be written: no credentials"
 
 
 def test_a_rank_alone_has_a_folder_of_its_own(tmp_path):

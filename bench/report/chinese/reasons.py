@@ -260,6 +260,8 @@ REASONS: dict[str, str] = {
     "no RDMA device {=} on this node, which has {=}": "此节点没有 RDMA 设备 {0}，只有 {1}",
     "no port of {=} is active": "{0} 没有激活的端口",
     "path {=}: there is no such directory on this node": "路径 {0}：此节点没有该目录",
+    "path {=}: is no directory on this node": "路径 {0}：在此节点上不是目录",
+    "path {=}: cannot be used on this node: {=}": "路径 {0}：在此节点上无法使用：{1}",
     "path {=}: this node's environment has no such variable": "路径 {0}：此节点的环境没有该变量",
     "path {=} has {=} free, and {=} are needed": "路径 {0} 剩余 {1}，而需要 {2}",
     "path {=} has room for {#} more files, and {#} are created": "路径 {0} 还能容纳 {1} 个文件，而需创建 {2} 个",
