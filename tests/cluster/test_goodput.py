@@ -1,5 +1,6 @@
 """Training while real processes are killed: found, started anew, restored, accounted for."""
 
+import contextlib
 import json
 import os
 import signal
@@ -299,6 +300,57 @@ def test_the_verb_kills_at_random_and_compares_with_the_optimum(tmp_path):
     header = RunReader(found["folder"]).header
     assert [one["name"] for one in header.stages][:2] == ["calibration", "attempt-1"]
     assert list(place.iterdir()) == []
+
+
+def disturbed(tmp_path, act):
+    """A training with which something happens when it has saved: what it said, and its place."""
+    place = tmp_path / "checkpoints"
+    place.mkdir()
+    words = ("--work", "60s", "--mtbf", "1h", "--interval", "100ms", "--model", "tiny", "--json")
+    command = [*hengsuan(), "goodput", "--executor", "local", "--backend", "cpu", *words]
+    driver = subprocess.Popen(
+        [*command, "--path", place, "--out", tmp_path / "runs"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    stop = time.monotonic() + 100
+    while (
+        not (saved := list(place.glob("hengsuan-goodput-*/latest.json")))
+        and time.monotonic() < stop
+    ):
+        time.sleep(0.02)
+    act(driver, saved[0])
+    out, said = driver.communicate(timeout=100)
+    found = json.loads(out)
+    assert found["exit"] == driver.returncode, said
+    return found, place
+
+
+@pytest.mark.timeout(300)
+def test_a_training_that_is_interrupted_leaves_nothing_on_the_storage(tmp_path):
+    found, place = disturbed(tmp_path, lambda driver, latest: driver.send_signal(signal.SIGINT))
+    assert (found["exit"], found["left"]) == (130, "")
+    assert list(place.iterdir()) == []
+
+
+@pytest.mark.timeout(300)
+def test_a_training_that_cannot_go_on_says_what_it_leaves(tmp_path):
+    def taken(driver, latest):
+        """Its place, again and again: whoever is about to write it has written it before."""
+        while driver.poll() is None:
+            with contextlib.suppress(OSError):
+                latest.unlink()
+            with contextlib.suppress(OSError):
+                latest.mkdir()
+            time.sleep(0.01)
+
+    found, place = disturbed(tmp_path, taken)
+    assert found["exit"] == 4
+    assert "cannot be written to" in found["problem"]
+    assert found["problem"].endswith("Is a directory")
+    (left,) = place.iterdir()
+    assert found["left"] == str(left)
 
 
 def test_what_cannot_be_is_a_sentence(tmp_path):
