@@ -101,6 +101,7 @@ def feed(
         sequences = Sequences(found, seq, shuffled=True, reader=reader, readers=readers)
     except (UsageError, Unmeasurable) as error:
         problem = f"{error.where}: {error.message}" if error.where else error.message
+        problem += f" ({error.hint})" if error.hint else ""
     all_or_none(context, problem)
     assert sequences is not None
     # Ranks of a group work on the same sequences, or on inputs and labels of the same.

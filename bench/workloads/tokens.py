@@ -21,6 +21,7 @@ compared with what must be there, and nobody's text is needed.
 from __future__ import annotations
 
 import contextlib
+import errno
 import math
 import os
 import shutil
@@ -131,7 +132,9 @@ def open_set(path: str | Path) -> TokenSet:
             size = os.fstat(file.fileno()).st_size
     except OSError as error:
         raise UsageError(
-            f"{error.strerror}", where=name, hint=f"hengsuan tokens new {name} --size 1GiB"
+            f"{error.strerror}",
+            where=name,
+            hint=f"hengsuan tokens new {name} --size 1GiB" if error.errno == errno.ENOENT else "",
         ) from None
     if len(head) < _FIELDS.size or head[:8] != MAGIC:
         raise UsageError("is no packed token set: it does not begin with HSTOKENS", where=name)

@@ -196,6 +196,8 @@ def test_what_does_not_fit_is_said_before_anything_is_allocated():
     assert "memory is 85.9 GB: a slice of the model fits, such as llama-405b@" in outcome.reason
     outcome = measured({"model": "llama-8b", "dtype": "bf16", "batch": 999}, memory=20 << 30)
     assert "a smaller batch or context fits" in outcome.reason
+    outcome = measured({"page": 10**9, "output": 4}, memory=1 << 30)
+    assert outcome.reason.endswith("memory is 1.074 GB: a smaller page fits")
     assert "no Triton target" in measured({"ops": "triton", "dtype": "bf16"}).reason
 
 

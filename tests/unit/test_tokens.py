@@ -264,3 +264,35 @@ def test_the_verb_writes_and_verifies(tmp_path):
     short = hengsuan("verify", path)
     assert short.returncode == 2
     assert "cut short" in short.stderr
+
+
+def test_a_link_says_where_a_set_is_to_lie(tmp_path):
+    """It may lead to the storage that is to be measured: a file in its place would lie on this."""
+    (tmp_path / "storage").mkdir()
+    target, link = tmp_path / "storage" / "set", tmp_path / "set"
+    link.symlink_to("storage/set")
+    assert hengsuan("new", link, "--size", "64KiB").returncode == 0  # it leads to nothing yet
+    assert open_set(target).count == 32768
+    again = hengsuan("new", link, "--size", "2KiB")
+    assert (again.returncode, "is there already" in again.stderr) == (2, True)
+    assert hengsuan("new", link, "--size", "2KiB", "--force").returncode == 0
+    assert open_set(target).count == 1024
+    assert link.is_symlink()
+    target.unlink()
+    target.symlink_to("set")
+    round_about = hengsuan("new", link, "--size", "2KiB", "--force")
+    assert (round_about.returncode, round_about.stderr) == (
+        2,
+        f"error: {link} is a link that leads to itself\n",
+    )
+    assert [one.name for one in (tmp_path / "storage").iterdir()] == ["set"]
+
+
+def test_only_a_set_that_is_missing_is_to_be_written(tmp_path):
+    with pytest.raises(UsageError) as told:
+        open_set(tmp_path / "set")
+    assert told.value.hint == f"hengsuan tokens new {tmp_path / 'set'} --size 1GiB"
+    (tmp_path / "set").symlink_to("set")
+    with pytest.raises(UsageError, match="Too many levels of symbolic links") as told:
+        open_set(tmp_path / "set")
+    assert told.value.hint == ""
