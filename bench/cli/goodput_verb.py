@@ -93,6 +93,8 @@ def command(
     for name, value in (("--work", work), ("--mtbf", mtbf), ("--interval", interval)):
         if value is not None and not 0 < value < float("inf"):
             raise UsageError(f"{name} must be positive")
+    if seed < 0:
+        raise UsageError(f"--seed must not be negative, but is {seed}")
     if where["cluster"] or where["executor_name"] == "sim" or where["backend"] == "sim":
         raise UsageError("goodput kills real processes: a simulated fleet has none")
     wanted = Wanted(

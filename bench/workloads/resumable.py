@@ -18,6 +18,7 @@ from ..timing import Rule, Timing
 from .attempts import Account, Failure, Log, account, read_failures, read_log
 from .base import Check, Context, Metric, Unmeasurable, benchmark
 from .kept import Checkpoints, check_room, kept_at, remove_partial
+from .modelled import MOST
 from .runner import all_or_none
 from .saved import Saved, StateError, Training, together
 from .scratch import Scratch, broadcast, is_url, shared
@@ -150,6 +151,8 @@ class Resumable(Saved):
         for name in ("batch", "every"):
             if getattr(self, name) < 1:
                 raise UsageError(f"resumable: {name} must be at least 1, not {getattr(self, name)}")
+        if self.batch > MOST:
+            raise UsageError(f"resumable: batch must be at most {MOST}, not {self.batch}")
         if self.steps < 2:
             raise UsageError(f"resumable: steps must be at least 2, not {self.steps}")
         if is_url(self.path):

@@ -357,6 +357,7 @@ def test_what_cannot_be_is_a_sentence(tmp_path):
     for words, code, why in (
         (("--cluster", "small"), 2, "a simulated fleet has none"),
         (("--work", "0s"), 2, "--work must be positive"),
+        (("--seed", "-1", "--out", tmp_path), 2, "--seed must not be negative, but is -1"),
         (("--path", tmp_path / "absent", "--out", tmp_path, "-q"), 3, "no such directory"),
     ):
         done = subprocess.run(
