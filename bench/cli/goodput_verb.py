@@ -112,7 +112,11 @@ def command(
     )
     campaign = Goodput(wanted, say=say)
     task = Work(campaign.suite, new_run_id("goodput"), out)
-    finished = measured(task, load_chips(), campaign=campaign, revive=True, **where)
+    try:
+        finished = measured(task, load_chips(), campaign=campaign, revive=True, **where)
+    except BaseException:
+        _tell_left(_left(wanted, remove=False))
+        raise
     return _report(finished, campaign, wanted, as_json)
 
 
@@ -162,10 +166,7 @@ def _report(finished: Finished, campaign: Campaign, wanted: Wanted, as_json: boo
         tell("no failure struck: ask for more --work, or a shorter --mtbf")
     if problem:
         tell(plain(problem) if code is Exit.INTERRUPTED else f"error: {plain(problem)}")
-    if left:
-        tell(
-            f"its checkpoints and logs are left in {left}: remove them when you have looked at them"
-        )
+    _tell_left(left)
     where = finished.folder
     out.print(f"results in {where}; every attempt: hengsuan results show {where}", soft_wrap=True)
     return int(code)
@@ -180,3 +181,8 @@ def _left(wanted: Wanted, remove: bool) -> str:
     if folder and remove:
         shutil.rmtree(folder, ignore_errors=True)
     return folder if folder and os.path.isdir(folder) else ""
+
+
+def _tell_left(left: str) -> None:
+    if left:
+        tell(f"its checkpoints and logs are left in {left}: remove them when you have looked there")

@@ -353,6 +353,49 @@ def test_a_training_that_cannot_go_on_says_what_it_leaves(tmp_path):
     assert found["left"] == str(left)
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="mounting a small file system needs root")
+@pytest.mark.timeout(300)
+def test_results_that_cannot_be_written_leave_nothing_untold(tmp_path):
+    small, place = tmp_path / "small", tmp_path / "checkpoints"
+    small.mkdir()
+    place.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", str(small)], capture_output=True
+    )
+    if mounted.returncode:
+        pytest.skip(f"cannot mount here: {mounted.stderr.decode().strip()}")
+    threads = []
+
+    def fill():
+        """All of it, and what is given back as well."""
+        stop = time.monotonic() + 100
+        while time.monotonic() < stop and not list(place.glob("hengsuan-goodput-*/latest.json")):
+            time.sleep(0.02)
+        with contextlib.suppress(OSError), (small / "fill").open("wb", buffering=0) as file:
+            while threads:
+                with contextlib.suppress(OSError):
+                    file.write(bytes(1 << 12))
+                time.sleep(0.0005)
+
+    try:
+        threads.append(threading.Thread(target=fill))
+        threads[0].start()
+        done = goodput(
+            *("--path", place, "--out", small, "--model", "tiny", "--batch", "1"),
+            *("--work", "10m", "--mtbf", "4s", "--interval", "100ms"),
+        )
+        thread = threads.pop()
+        thread.join()
+    finally:
+        threads.clear()
+        subprocess.run(["umount", str(small)], check=True)
+    assert done.returncode == 4, done.stderr
+    assert "No space left on device" in done.stderr
+    assert "--resume" not in done.stderr
+    (left,) = place.iterdir()
+    assert f"its checkpoints and logs are left in {left}: " in done.stderr
+
+
 def test_what_cannot_be_is_a_sentence(tmp_path):
     for words, code, why in (
         (("--cluster", "small"), 2, "a simulated fleet has none"),
