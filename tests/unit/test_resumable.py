@@ -273,7 +273,7 @@ def test_what_has_no_place_is_skipped_with_the_reason(tmp_path):
         ({"steps": 1}, "steps must be at least 2"),
         ({"every": 0}, "every must be at least 1"),
         ({"batch": 0}, "batch must be at least 1"),
-        ({"batch": 10**25}, "batch must be at most 2147483648"),
+        ({"batch": 10**25}, "batch must be at most 2147483647"),
         ({"path": "s3://bucket"}, "path must be a directory"),
         ({"key": "../up"}, "letters and digits"),
         ({"failed": "12"}, "failed must be times"),
