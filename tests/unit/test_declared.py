@@ -16,13 +16,14 @@ sys.path.insert(0, str(Path(__file__).parent))
 from report_runs import simulated
 
 from bench.cli import cli
-from bench.declared import _KNOWN
+from bench.declared import _KNOWN, _Arguments
 from bench.errors import HengsuanError, InfraError, UsageError
 from bench.headers import read_header
 from bench.records import Device, Node
 from bench.results import RunReader
 from bench.workloads.base import axes_of, make
 from bench.workloads.modelled import MOST
+from bench.workloads.placement import MOST_MATCHINGS
 
 SUITE = """name: small
 stages:
@@ -173,6 +174,10 @@ def test_the_largest_batch_that_is_measured_can_be_read(name):
     assert msgspec.convert(axes_of(bench), _KNOWN[name]).batch == MOST
     with pytest.raises(UsageError, match=f"batch must be at most {MOST}"):
         make(name, {"batch": MOST + 1})
+
+
+def test_as_many_matchings_as_are_planned_can_be_read():
+    assert msgspec.convert({"matchings": MOST_MATCHINGS}, _Arguments).matchings == MOST_MATCHINGS
 
 
 def test_whatever_is_changed_in_a_header_no_verb_traces_back(run, tmp_path):
