@@ -58,9 +58,9 @@ class Judged(msgspec.Struct, kw_only=True, frozen=True):
     change: float | None = None
     """Of the candidate (0.05: 5 % worse)."""
     low: float | None = None
-    """Lower limit of ``change``; of a count it is the change."""
+    """Lower limit of ``change``; -1 of too few blocks. Of a count it is the change."""
     high: float | None = None
-    """Upper limit."""
+    """Upper limit; None of too few blocks."""
     blocks: int = 0
     """That were compared."""
     noise: float | None = None

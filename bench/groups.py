@@ -28,6 +28,8 @@ class Schedule:
     """Base: a number of groups and the rounds in which they are measured."""
 
     size: int
+    """Places of its groups: of devices, whose groups are ranks, the groups; of all others what
+    every group's id lies below."""
     width: int
     """Ranks of the largest group."""
     alone: bool = False
@@ -46,6 +48,11 @@ class Schedule:
     def members(self, group: int) -> tuple[int, ...]:
         """The ranks of one group."""
         raise NotImplementedError
+
+    @property
+    def count(self) -> int:
+        """How many groups it has. Of nodes, those without devices are none."""
+        return self.size
 
     def first(self) -> tuple[int, ...]:
         """The ranks of the first group, where there is one."""

@@ -74,6 +74,11 @@ class Inventory:
         """Number of nodes."""
         return int(self.starts.size - 1)
 
+    @property
+    def occupied(self) -> Ints:
+        """int64: the nodes that have devices. Others answered, and have nothing to be measured."""
+        return np.flatnonzero(np.diff(self.starts) > 0)
+
     def node_of(self, ranks: npt.ArrayLike) -> Ints:
         """Index of the node that carries each rank."""
         return np.searchsorted(self.starts, np.asarray(ranks), side="right") - 1

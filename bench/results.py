@@ -256,13 +256,15 @@ def _most_groups(spec: ScheduleSpec, header: Header) -> int:
     """Groups of a schedule are numbered below this; a large number where they were not counted."""
     if spec.groups is None:
         return _UNCOUNTED
-    if spec.kind != "devices" and spec.scope != "rank":
-        return spec.groups
-    # Single devices are numbered by rank, also where only some take part.
+    # Single devices are numbered by rank and nodes by place, also where only some take part.
     fleet = header.fleet
-    if fleet is not None:
-        return fleet.count * fleet.devices
-    return sum(len(node.devices) for node in header.nodes)
+    if spec.kind == "devices" or spec.scope == "rank":
+        if fleet is not None:
+            return fleet.count * fleet.devices
+        return sum(len(node.devices) for node in header.nodes)
+    if spec.kind in ("nodes", "label"):
+        return fleet.count if fleet is not None else len(header.nodes)
+    return spec.groups
 
 
 @contextlib.contextmanager

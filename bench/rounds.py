@@ -56,6 +56,14 @@ class NodeSets(Schedule):
         self._sizes = np.array([int(counts[nodes].sum()) for nodes in sets], dtype=np.int64)
         self.width = int(self._sizes.max(initial=0))
 
+    @property
+    def count(self) -> int:
+        """Sets that have a device."""
+        return int(np.count_nonzero(self._sizes))
+
+    def first(self) -> tuple[int, ...]:
+        return self.members(int(np.flatnonzero(self._sizes)[0]))
+
     def rounds(self) -> Iterator[Round]:
         yield by_size([(group, self.members(group)) for group in range(self.size)])
 
@@ -110,7 +118,7 @@ class Growing(Schedule):
 
     def __init__(self, inventory: Inventory, devices: int | None = None) -> None:
         super().__init__(inventory)
-        ends = inventory.starts[np.flatnonzero(np.diff(inventory.starts) > 0) + 1].tolist()
+        ends = inventory.starts[inventory.occupied + 1].tolist()
         first = ends[0] if ends else 0
         nodes = [ends[place - 1] for place in _doubling(len(ends))]
         self._sizes = sorted({*_doubling(first), *nodes})
@@ -168,8 +176,7 @@ class Pairs(Schedule):
         if of == "device":
             self._items = np.arange(inventory.size, dtype=np.int64)
         else:
-            occupied = np.flatnonzero(np.diff(inventory.starts) > 0)
-            self._items = inventory.starts[occupied]
+            self._items = inventory.starts[inventory.occupied]
         self._whole = whole
         self._matching: Matching
         key = within or across
@@ -306,6 +313,11 @@ class OnNodes(Schedule):
         self._inner = schedule_for(spec, inventory.on_nodes(chosen))
         self.size, self.width = self._inner.size, self._inner.width
         self.classes = self._inner.classes
+
+    @property
+    def count(self) -> int:
+        """Of the other schedule."""
+        return self._inner.count
 
     def rounds(self) -> Iterator[Round]:
         for whole in self._inner.rounds():

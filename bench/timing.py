@@ -17,7 +17,7 @@ import msgspec
 import numpy as np
 
 from .ledger import Book
-from .stats import Array, median_interval, relative_half_width
+from .stats import Array, relative_half_width
 
 T = TypeVar("T")
 Step = Callable[[], object]
@@ -72,11 +72,6 @@ class Timing(msgspec.Struct, kw_only=True):
         """
         first = len(records) - self.taken
         return [records[first + place] for place in self.places]
-
-    @property
-    def interval(self) -> tuple[float, float, float]:
-        """Median, low and high in seconds per call."""
-        return median_interval(self.seconds)
 
 
 class Timer(Protocol):

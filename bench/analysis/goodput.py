@@ -105,6 +105,5 @@ def assess(rows: Mapping[str, Row], every: int, mtbf: float) -> Goodput | None:
         young=young(save, mtbf),
         daly=optimum,
         expected=expected(interval),
-        # What Daly's formula leaves where a save is nearly as long as the time between failures.
-        best=expected(optimum) if optimum > 0 else None,
+        best=expected(optimum),
     )

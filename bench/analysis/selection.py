@@ -54,8 +54,8 @@ class Spans:
 
     def __init__(self, header: Header) -> None:
         self._inventory = Inventory(header.nodes, header.fleet)
-        counts = np.diff(self._inventory.starts)
-        self._most, self._nodes = int(counts.max(initial=0)), int((counts > 0).sum())
+        self._most = int(np.diff(self._inventory.starts).max(initial=0))
+        self._nodes = self._inventory.occupied.size
 
     def of(self, spec: ScheduleSpec) -> str:
         """``node``, ``nodes`` or nothing, of a schedule's groups."""

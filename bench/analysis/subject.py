@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 
 import msgspec
@@ -118,12 +118,6 @@ class Subject:
                 raise UsageError(f"{why}: they cannot be scored together")
         self.runs = sorted(runs, key=lambda run: (run.header.started, run.header.id), reverse=True)
         self.chips, self.facility, self.readiness = chips, facility, readiness
-
-    def of(self, benchmark: str, metric: str) -> Iterator[tuple[Run, CaseSummary]]:
-        """The cases of one metric that have a value, those of the latest run first."""
-        for run in self.runs:
-            for one in run.of(benchmark, metric):
-                yield run, one
 
     @cached_property
     def ceilings(self) -> dict[tuple[str, str], Ceiling]:

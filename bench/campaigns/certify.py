@@ -136,7 +136,7 @@ class Certify:
         if not left:
             return None
         rejected = self._rejected(found)
-        live = [node for node in _occupied(found.inventory) if node not in rejected]
+        live = [node for node in found.inventory.occupied.tolist() if node not in rejected]
         if not live:
             self.stopped = "no node is left that nothing speaks against"
             return None
@@ -184,7 +184,7 @@ class Certify:
         self, stage: StageConfig, jobs: _Jobs, found: Examined, rejected: set[int]
     ) -> Iterator[Part]:
         """What nodes do together, once more, where a node spoilt it that is rejected by now."""
-        live = [node for node in _occupied(found.inventory) if node not in rejected]
+        live = [node for node in found.inventory.occupied.tolist() if node not in rejected]
         if len(live) < 2:
             return
         for case in spoilt(found.table, found.header, found.columns, stage.name, rejected):
@@ -268,10 +268,6 @@ def _judged(judged: Judgement, kept: Bools) -> Judgement:
     return Judgement(**{name: getattr(judged, name)[kept] for name in arrays}, notes=judged.notes)
 
 
-def _occupied(inventory: Inventory) -> list[int]:
-    return [int(node) for node in np.flatnonzero(np.diff(inventory.starts) > 0)]
-
-
 class _Jobs:
     """The entries behind the cases of a stage, one a choice of axes."""
 
@@ -312,7 +308,9 @@ class _Jobs:
             return Part([entry], ranks=units, repeats=repeats)
         nodes = np.unique(found.table.node(units)).tolist()
         if len(nodes) == 1 and spec.kind != "nodes":
-            rest = (n for n in _occupied(found.inventory) if n not in rejected and n not in nodes)
+            rest = (
+                n for n in found.inventory.occupied.tolist() if n not in rejected and n not in nodes
+            )
             nodes = sorted([*nodes, *islice(rest, 1)])
         return Part([entry], nodes=nodes, repeats=repeats)
 

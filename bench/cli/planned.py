@@ -40,7 +40,7 @@ def outline(made: Plan, inventory: Inventory) -> list[dict[str, Any]]:
                     "scope": spec.scope,
                     "members": members(spec).strip(),
                     "library": spec.library,
-                    "groups": schedule.size,
+                    "groups": schedule.count,
                     "rounds": rounds,
                     "jobs": [made.cases[job.case].short() for job in block.jobs],
                     "seconds": round(each * rounds * block.repeats, 1),

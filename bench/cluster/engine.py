@@ -253,7 +253,7 @@ def job_count(made: Plan, stage: Stage, inventory: Inventory) -> int:
     """How many jobs (a benchmark on one group, once) a stage has."""
     schedules = schedules_of(made, inventory)
     return sum(
-        block.repeats * len(block.jobs) * schedules[block.schedule].size for block in stage.blocks
+        block.repeats * len(block.jobs) * schedules[block.schedule].count for block in stage.blocks
     )
 
 
@@ -261,7 +261,7 @@ def row_count(made: Plan, inventory: Inventory) -> int:
     """How many rows the plan gives."""
     schedules = schedules_of(made, inventory)
     return sum(
-        block.repeats * schedules[case.schedule].size
+        block.repeats * schedules[case.schedule].count
         for stage in made.stages
         for block in stage.blocks
         for job in block.jobs

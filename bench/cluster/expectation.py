@@ -16,8 +16,8 @@ def alike(spec: ScheduleSpec, inventory: Inventory) -> bool:
     A pair of devices may be in one node or in two, and no single figure is expected of it.
     """
     by_device = spec.kind == "pairs" and spec.arguments["of"] == "device"
-    several = inventory.node_count > 1
-    if not by_device or not several or inventory.size == inventory.node_count:
+    nodes = inventory.occupied.size
+    if not by_device or nodes < 2 or inventory.size == nodes:
         return True
     way, key = class_of(spec)
     # Devices of equal place are in different nodes, as are those of different labels.

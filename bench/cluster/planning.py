@@ -229,7 +229,7 @@ class _Builder:
         kinds = names if len(names) > 1 else []
         mixes = self._there.mixes() if asked.scope != "device" else []
         parts = {on: with_arguments(asked, on=on) for on in (*kinds, *mixes)}
-        found = {on: spec for on, spec in parts.items() if self._made(spec).size}
+        found = {on: spec for on, spec in parts.items() if self._made(spec).count}
         specs = [
             with_arguments(spec, **{way: key}) if way else spec
             for spec in found.values() or [asked]
@@ -241,11 +241,11 @@ class _Builder:
         """What the entry asks for and this inventory lacks; empty where nothing is."""
         nodes = self._there.node_count
         way, key = class_of(spec)
-        if schedule.size == 0 and way:
+        if schedule.count == 0 and way:
             what = "share a value of" if way == "within" else "differ in"
             whose = f"{spec.arguments.get('of', 'node')}s"
             return f"has no group here: no two {whose} {what} {key!r}"
-        if schedule.size == 0:
+        if schedule.count == 0:
             return f"has no group here: {nodes} node(s), {self._there.size} device(s)"
         alone = schedule.width < 2 and not cls.alone
         if cls.scope == "group" and alone and spec.kind != "growing":
@@ -285,7 +285,7 @@ class _Builder:
 
     def _facts(self, spec: ScheduleSpec, schedule: Schedule) -> Facts | None:
         """Facts that hold for every group of the schedule; None where groups differ."""
-        if not schedule.size or not alike(spec, self.inventory):
+        if not schedule.count or not alike(spec, self.inventory):
             return None
         group = schedule.first()
         nodes = len(set(self.inventory.node_of(group).tolist()))
@@ -305,10 +305,10 @@ class _Builder:
             return self._asked.index(spec)
         schedule = self._made(spec)
         library = ""
-        if spec.scope not in ("device", "rank") and schedule.size:
+        if spec.scope not in ("device", "rank") and schedule.count:
             library = self.inventory.library(schedule.first())
         self._asked.append(spec)
-        self.specs.append(_replace(spec, groups=schedule.size, library=library))
+        self.specs.append(_replace(spec, groups=schedule.count, library=library))
         return len(self.specs) - 1
 
     def _made(self, spec: ScheduleSpec) -> Schedule:

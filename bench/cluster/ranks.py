@@ -22,6 +22,7 @@ import msgspec
 
 from ..host import ended_by, stopped
 from ..ledger import PART_NAMES, Book
+from .listening import Listening
 from .plan import CEILING
 from .wire import (
     LIMIT,
@@ -79,7 +80,8 @@ class RankProcess:
         self.versions: dict[str, str] = {}
         self.started = 0.0
         """Seconds that it took to start; whoever has told somebody of them takes them away."""
-        self.book = Book()
+        self._listening = Listening()
+        self.book = Book(clock=self._listening.look)
         """Of the command under way: where its time goes, by what the process says."""
         self._likely = 0.0
         self._process: subprocess.Popen[bytes] | None = None
@@ -128,7 +130,8 @@ class RankProcess:
 
     async def ask(self, command: ToRank, limit: float, *, each: bool = False) -> object:
         """Send a command and await its reply. Raises `RankLost` as `answer` does."""
-        self.book, self._likely = Book(), 0.0
+        self._listening = Listening()
+        self.book, self._likely = Book(clock=self._listening.look), 0.0
         with contextlib.suppress(OSError):
             self._writer.write(line(command))
         return await self.answer(limit, each=each)
@@ -137,16 +140,16 @@ class RankProcess:
         """The next reply.
 
         Raises `RankLost` if the process dies, is stopped, or has said nothing after ``limit``
-        seconds. Of a job with a limit of ``each`` part, the part under way may take so long, or
-        `SLACK` times as long as the rank, which knows the size of its case by then, says that it
-        is likely to.
+        seconds of listening: a host that stands still does so with its ranks. Of a job with a limit
+        of ``each`` part, the part under way may take so long, or `SLACK` times as long as the rank,
+        which knows the size of its case by then, says that it is likely to.
         """
         reply = asyncio.create_task(self._next())
-        began = time.monotonic()
+        until = self._listening.look() + limit
 
         def left() -> float:
             if not each:
-                return began + limit - time.monotonic()
+                return until - self._listening.look()
             return self._most(limit) - self.book.since
 
         try:

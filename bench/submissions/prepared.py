@@ -155,8 +155,8 @@ def _schedules(header: Header, where: str) -> tuple[list[Schedule | None], list[
         else:
             try:
                 schedule = schedule_for(spec, inventory)
-                if spec.groups != schedule.size:
-                    problem = f"it says {spec.groups} groups, its nodes give {schedule.size}"
+                if spec.groups != schedule.count:
+                    problem = f"it says {spec.groups} groups, its nodes give {schedule.count}"
             except HOSTILE as error:
                 problem = f"it gives no groups: {error}"
         if problem:

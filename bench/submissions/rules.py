@@ -113,7 +113,7 @@ def _measured(edition: Edition, required: Requirement, place: _Place) -> Iterato
 
     lead = next(iter(job.bench.reported())).name
     schedule = run.schedules[job.schedule]
-    groups = schedule.size if schedule is not None else 0
+    groups = schedule.count if schedule is not None else 0
     if lead not in job.cases or not groups:
         yield finding("E2", f"nothing of it was measured {_where(required.spec)}")
         return
@@ -169,7 +169,7 @@ def _own(run: Run, job: Job) -> dict[str, tuple[int, int]]:
         schedule, spec = run.schedules[one.schedule], run.header.schedules[one.schedule]
         follows = one.first == job.first + len(job.cases) and spec.scope == "rank"
         if one is job or (follows and one.bench == job.bench):
-            size = schedule.size if schedule is not None else 0
+            size = schedule.count if schedule is not None else 0
             found |= {name: (case.id, size) for name, case in one.cases.items()}
     return found
 

@@ -14,15 +14,16 @@ class Several(Hub):
     """Agents in this process, each with one device and, it seems, a machine of its own.
 
     Of ``dead`` ones nobody answers from the first stage on. If they are ``frozen``, the kernel
-    still takes connections for them.
+    still takes connections for them. ``bare`` ones have no device, as one that is away.
     """
 
     name = "several"
 
-    def __init__(self, count=3, dead=(), frozen=False):
+    def __init__(self, count=3, dead=(), frozen=False, bare=()):
         token = new_token()
         self.agents = [Agent(AgentSpec(token=token, backend="cpu")) for _ in range(count)]
         self.dead = dead
+        self.bare = bare
         self.frozen = frozen
         self.thaw = threading.Event()
 
@@ -36,6 +37,10 @@ class Several(Hub):
                 machine=f"m{number}",
                 devices=(node.devices[number % len(node.devices)],),
             )
+            if number in self.bare:
+                agent.node = msgspec.structs.replace(
+                    agent.node, devices=(), problem="its driver is broken"
+                )
         return [agent.node for agent in self.agents]
 
     def start(self, node, order):

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 sys.path.insert(0, str(Path(__file__).parent))
 from made_runs import case, columns, header
@@ -49,8 +50,10 @@ def value(name: str, *runs: Run, **more):
     return DERIVED[benchmark, metric].find(Subject(runs, CHIPS, **more))
 
 
-def growing(sizes: dict[int, tuple[float, float | None]], nodes=2, devices=4, **more) -> Run:
-    """A fleet whose training on so many devices gave (token/s of all, MFU)."""
+def growing(
+    sizes: dict[int, tuple[float, float | None]], nodes=2, devices=4, axes=(), n=9, **more
+) -> Run:
+    """A fleet whose training on so many devices gave (token/s of all, MFU), of ``n`` samples."""
     cases, rows, schedules = [], [], []
     for count, (rate, mfu) in sizes.items():
         schedules.append(
@@ -64,15 +67,69 @@ def growing(sizes: dict[int, tuple[float, float | None]], nodes=2, devices=4, **
             number = len(cases)
             cases.append(
                 case(
-                    number, "train", AXES, metric, unit, scope="group", schedule=len(schedules) - 1
+                    number,
+                    "train",
+                    {**AXES, **dict(axes)},
+                    metric,
+                    unit,
+                    scope="group",
+                    schedule=len(schedules) - 1,
                 )
             )
             rows.append((number, 0, amount))
     fleet = DeviceGroup(count=nodes, devices=devices, chip="acme-1")
     made = header(*cases, fleet=fleet, schedules=schedules, **more)
     found = columns(*rows)
-    found.low, found.high, found.n = found.value * 0.98, found.value * 1.02, found.n * 9
+    found.low, found.high, found.n = found.value * 0.98, found.value * 1.02, found.n * n
     return Run(made, found, CHIPS)
+
+
+@pytest.mark.parametrize(
+    ("kind", "batch_of", "reached"),
+    # Of one batch to a rank a step should stay as it is; of one to the group fall as devices rise.
+    [("weak", "rank", 684 / 800), ("strong", "group", 684 / 800 / 8)],
+)
+def test_scaling_is_told_at_its_largest_size_with_the_errors_of_both_ends(kind, batch_of, reached):
+    run = growing(CHAIN, axes={"batch_of": batch_of})
+    found = value(f"scaling.{kind}_efficiency", run)
+    assert found.value == pytest.approx(reached)
+    assert (found.low, found.high) == pytest.approx((reached * 0.98 / 1.02, reached * 1.02 / 0.98))
+    assert (found.values, found.run) == (2, "run")
+    assert found.detail.endswith("8 device(s) against 1")
+    other = "strong" if kind == "weak" else "weak"
+    assert "suite `scaling`" in value(f"scaling.{other}_efficiency", run).absent
+    bare = growing(CHAIN, axes={"batch_of": batch_of}, n=1)
+    alone = value(f"scaling.{kind}_efficiency", bare)
+    assert alone.value == pytest.approx(reached)
+    assert (alone.low, alone.high, alone.values) == (None, None, 0)
+
+
+def test_scaling_is_of_the_latest_run_that_has_some_and_of_its_median_model():
+    def models(*rates, **more):
+        made = [growing({1: (100.0, None), 8: (rate, None)}, **more) for rate in rates]
+        cases, rows, schedules = [], [], []
+        for number, one in enumerate(made):
+            for each in one.header.cases:
+                axes = {**each.axes, "model": f"model-{number}"}
+                at = each.schedule + len(schedules)
+                cases.append(replace(each, id=len(cases), axes=axes, schedule=at))
+            rows += [(len(rows) + i, 0, v) for i, v in enumerate(one.columns.value.tolist())]
+            schedules += one.header.schedules
+        whole = header(
+            *cases,
+            schedules=schedules,
+            fleet=made[0].header.fleet,
+            id="several",
+            started="2025-03-02T10:15:00+00:00",
+        )
+        return Run(whole, columns(*rows), CHIPS)
+
+    found = value("scaling.weak_efficiency", models(720.0, 400.0, 640.0), growing(CHAIN))
+    assert (found.value, found.run) == (pytest.approx(0.8), "several")
+    found = value("scaling.weak_efficiency", models(720.0, 400.0, 640.0, 560.0))
+    assert found.value == pytest.approx(0.7)  # of an even number the lower of the two
+    one = growing({1: (100.0, None)}, id="one", started="2025-03-03T10:15:00+00:00")
+    assert value("scaling.weak_efficiency", one, growing(CHAIN)).run == "run"  # one size is none
 
 
 def goodput(share: float) -> Run:
@@ -124,6 +181,26 @@ def test_without_a_peak_there_is_no_mfu_and_no_chain():
     assert "no peak of its chip" in value("cluster.mfu_device", run).absent
     assert "no peak of its chip" in value("cluster.flops_utilization", run).absent
     assert value("cluster.end_to_end", run, goodput(1)).absent == "not measured: MFU of one device"
+
+
+@pytest.mark.parametrize("place", [0, 1, 2])
+def test_a_node_without_devices_is_none_that_lies_between_others(place):
+    """A head that only manages, or one whose driver is broken, wherever it stands."""
+    device = Device(index=0, backend="x", name="x", chip="acme-1")
+    nodes = [
+        Node(id=name, name=name, devices=tuple(replace(device, index=i) for i in range(4)))
+        for name in "ab"
+    ]
+    bare = Node(id="bare", name="bare", problem="its driver is broken")
+    run = growing(CHAIN)
+    run.header.fleet, run.header.nodes = None, [*nodes[:place], bare, *nodes[place:]]
+    run = Run(run.header, run.columns, CHIPS)
+    assert value("cluster.eta_intra", run).value == pytest.approx(0.9)
+    assert value("cluster.eta_inter", run).value == pytest.approx(0.95)
+    assert value("system.nodes", run).value == 2
+    run.header.nodes = [bare, nodes[0]]
+    alone = Run(run.header, run.columns, CHIPS)
+    assert value("cluster.eta_inter", alone).absent == "one node: nothing lies between nodes"
 
 
 def test_one_node_has_no_factor_between_nodes_and_none_is_scored():
@@ -300,6 +377,12 @@ def test_a_pool_is_held_against_its_parts():
     assert value("pool.kinds", run).value == 2
     alone = pooled({"acme-1": 300.0, "acme-1+acme-2": 320.0})
     assert "each by itself" in value("pool.efficiency", alone).absent
+    assert value("pool.efficiency", run).low is None  # of one sample each
+    run.columns.n[:] = 9
+    run.columns.low, run.columns.high = run.columns.value - 8, run.columns.value + 4
+    found = value("pool.efficiency", Run(run.header, run.columns, CHIPS))
+    assert (found.low, found.high) == pytest.approx(((320 - 8) / 408, (320 + 4) / 384))
+    assert found.values == 9
     single = pooled({"acme-1": 300.0, "acme-2": 100.0})
     assert value("pool.kinds", single).value is None  # one kind alone is no pool
 
@@ -428,6 +511,17 @@ def test_software_maturity():
     rows.low, rows.high = rows.value - 0.1, rows.value + 0.2
     bits = value("software.bits_kept", Run(header(*cases), rows, CHIPS))
     assert (bits.low, bits.high) == (pytest.approx(0.7), pytest.approx(1.0))
+    # Of one format nothing is known of the error: of their median neither.
+    rows.n[5] = 1
+    bits = value("software.bits_kept", Run(header(*cases), rows, CHIPS))
+    assert (bits.value, bits.low, bits.high) == (pytest.approx(0.8), None, None)
+    # Data that is hard on a format says how it fails, not what it keeps.
+    hard = {"dtype": "bf16", "distribution": "outliers"}
+    cases[4] = case(4, "precision", hard, "accuracy", "ratio")
+    bits = value("software.bits_kept", Run(header(*cases), rows, CHIPS))
+    assert (bits.value, bits.detail) == (pytest.approx(0.7), "of fp32")
+    cases[4] = case(4, "precision", {**hard, "distribution": "normal"}, "accuracy", "ratio")
+    assert value("software.bits_kept", Run(header(*cases), rows, CHIPS)).detail == "of bf16, fp32"
 
 
 @pytest.mark.parametrize("name", [f"{one}.{metric}" for one, metric in DERIVED])

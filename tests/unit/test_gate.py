@@ -86,13 +86,21 @@ def side(name="gemm", metric="flops", source="0", blocks=10, value=100.0, drift=
             number = len(cases)
             stage = stage_of(block, half)
             cases.append(case(number, name, metric=metric, source=source, stage=stage))
-            for group in range(2):
+            for group in range(more.get("groups", 2)):
                 told = value(block) if callable(value) else value
+                told *= more.get("by", {}).get(group, 1.0)
                 status = more.get("status", "ok")
                 status = status(block, group) if callable(status) else status
                 reason = more.get("reason", "busy")
                 rows.append((number, group, told * math.exp(drift * time), status, reason))
-    return series(header(*cases), columns(*rows), contended=more.get("contended", True))
+    there = header(*cases)
+    if "groups" in more:
+        there = header(
+            *cases,
+            groups=more["groups"],
+            fleet=DeviceGroup(count=1, devices=more["groups"], chip="acme-1"),
+        )
+    return series(there, columns(*rows), contended=more.get("contended", True))
 
 
 GATE = Gate(name="g", metrics=[GateLine(match="gemm flops", margin=0.03)])
@@ -112,6 +120,56 @@ def test_an_even_drift_is_no_change():
     assert (one.state, one.change) == ("REGRESSED", pytest.approx(100 / 90 - 1))
 
 
+def test_where_it_is_slower_is_told_the_worst_first():
+    slow = {0: 0.7, 1: 0.8, 3: 0.75, 4: 0.79, 5: 0.99}
+    (one,) = judged(side(groups=6), side(groups=6, which=1, by=slow))
+    devices = [f"device {device} of node-00000" for device in (0, 3, 4, 1)]
+    assert (one.state, one.where) == ("REGRESSED", ", ".join(devices))
+    (one,) = judged(side(groups=6), side(groups=6, which=1, by=dict.fromkeys(range(6), 0.8)))
+    assert (one.state, one.where) == ("REGRESSED", "")  # everywhere
+    (one,) = judged(side(groups=6), side(groups=6, which=1, by={0: 0.7, 1: 0.8}))
+    assert (one.state, one.where) == ("PASS", "")  # not of the median over its devices
+    slow = dict.fromkeys(range(5), 0.8)
+    (one,) = judged(side(groups=6), side(groups=6, which=1, by=slow))
+    assert one.where.endswith("device 3 of node-00000 and 1 more")
+
+
+@pytest.mark.parametrize(
+    ("blocks", "family", "needed"), [(1, 1, 10), (8, 3, 10), (9, 5, 20), (10, 5, 20)]
+)
+def test_how_many_blocks_so_many_metrics_need_is_a_look_of_the_gate(blocks, family, needed):
+    """Ten blocks are just enough for three metrics, and eleven, which five would take, no look."""
+
+    def several(which):
+        sides = [side(source=str(number), blocks=blocks, which=which) for number in range(family)]
+        return {f"gemm {number}": one["gemm flops"] for number, one in enumerate(sides)}
+
+    gate = Gate(name="g", metrics=[GateLine(match="gemm*", margin=0.03)])
+    found = judged(several(0), several(1), gate, blocks)
+    assert {(one.state, one.low, one.high) for one in found} == {("INCONCLUSIVE", -1.0, None)}
+    assert {one.reason for one in found} == {
+        f"{blocks} block(s) decide nothing: with {family} metric(s) {needed} are needed"
+    }
+
+
+def test_halves_of_a_block_are_met_where_a_device_has_both():
+    before, after = side(), side(which=1)
+    (one,) = after.values()
+    for block in range(1, 11):  # device 1 is in the first half only, and four times as slow there
+        one.stages[stage_of(block, "a")][1, 0] = 25.0
+        del one.stages[stage_of(block, "b")][1, 0]
+    assert paired(before["gemm flops"], one, -1.0, 10) == ([0.0] * 10, 10)
+    for block in range(1, 11):  # half as fast, and twice: as fast
+        one.stages[stage_of(block, "a")][0, 0] = 50.0
+        one.stages[stage_of(block, "b")][0, 0] = 200.0
+    assert paired(before["gemm flops"], one, -1.0, 10)[0] == pytest.approx([0.0] * 10, abs=1e-12)
+    one.stages[stage_of(7, "a")][0, 0] = 0.0  # of nothing there is no geometric mean
+    one.stages[stage_of(8, "a")][0, 0] = -50.0
+    assert paired(before["gemm flops"], one, -1.0, 10)[0][6:8] == pytest.approx(
+        [0.0, math.log(100 / 75)]
+    )
+
+
 @pytest.mark.parametrize(
     ("after", "state", "reason"),
     [
@@ -122,6 +180,11 @@ def test_an_even_drift_is_no_change():
         (side(status="contended", which=1), "INVALID", "others used the cores in 100%"),
         (side(value=math.nan, which=1), "INVALID", "its value is no number"),
         (side(value=0.0, which=1), "INVALID", "one side is zero and the other is not"),
+        (
+            side(value=lambda block: 0.0 if block == 3 else 100.0, which=1),
+            "INVALID",
+            "one side is zero and the other is not",
+        ),
         (
             side(value=lambda block: math.nan if block > 4 else 100.0, which=1),
             "INVALID",
@@ -170,6 +233,9 @@ def test_a_baseline_that_was_wrong_once_loses_a_block():
     before = side(status=lambda block, group: "invalid" if block == 3 else "ok", blocks=12)
     (one,) = judged(before, side(blocks=12, which=1), blocks=12)
     assert (one.state, one.blocks) == ("PASS", 10)
+    before = side(status=lambda block, group: "invalid" if block > 3 else "ok", blocks=12)
+    (one,) = judged(before, side(blocks=12, which=1), blocks=12)
+    assert one.reason == "9 of 12 blocks have no value: invalid: busy"
 
 
 def test_one_block_decides_nothing_and_two_zeros_are_equal():

@@ -14,7 +14,7 @@ from bench.analysis.gate.paired import order_of, paired, stage_of
 from bench.analysis.gate.series import series
 from bench.analysis.gate.stored import check, unresolved
 from bench.configs import Gate, GateLine, load_gate
-from bench.records import Device, Node
+from bench.records import Device, DeviceGroup, Node
 from bench.report.gate.words import circumstances, overall, sentence, worse_by
 
 
@@ -65,6 +65,24 @@ def test_one_block_decides_what_has_no_noise(old, new, margin, state, reason):
 def test_where_more_is_better_less_is_worse():
     (one,) = judged(counted(9, better="higher"), counted(8, which=1, better="higher"))
     assert (one.state, one.reason) == ("REGRESSED", "from 9 to 8")
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "reason"),
+    [
+        ((5, 0, 5), (50, 8, 6), "from 0 to 8"),  # from nothing is worse than any share
+        ((0, 0, 5), (8, 9, 5), "from 0 to 9"),
+        ((100, 10, 50), (109, 11, 49), "from 10 to 11"),
+        ((8, 5, 5), (0, 5, 5), ""),
+        ((8, 9, 5), (0, 8, 4), "from 9 to 8"),  # to nothing is the best of all
+    ],
+)
+def test_the_worst_of_several_devices_is_told(old, new, reason):
+    there = {"groups": 3, "fleet": DeviceGroup(count=1, devices=3, chip="acme-1")}
+    (one,) = judged(counted(*old, **there), counted(*new, which=1, **there))
+    assert one.reason == reason
+    known = not reason.startswith("from 0 ")
+    assert [value is not None for value in (one.change, one.low, one.high)] == [known] * 3
 
 
 def test_a_gate_file_declares_what_its_benchmark_does_not():

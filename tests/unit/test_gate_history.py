@@ -1,6 +1,7 @@
 """Many runs: change points of their metrics, the first bad run, and what is not compared."""
 
 import json
+import math
 import sys
 import time
 from datetime import datetime, timedelta, timezone
@@ -241,6 +242,31 @@ def test_a_change_in_the_last_run_only_is_not_yet_persistent(made):
     assert made.metric(TIME).now.first == "run-12"
 
 
+@pytest.mark.parametrize(
+    ("by", "word"), [(0.8, "better"), (1.2, "worse"), (0.96, None), (1.04, None)]
+)
+def test_the_newest_run_alone_is_told_where_it_is_far_off_either_way(made, by, word):
+    """Farther than what counts as a change, and than the others differ."""
+    made.runs(12)
+    made.run(by)
+    for name in (TIME, FLOPS):
+        one = made.metric(name, least=0.05)
+        assert (one.verdict, one.changes) == ("steady", [])
+        assert one.pending == (pytest.approx(by - 1, abs=0.02) if word else None)
+        assert [f"% {word}: not yet persistent" in note for note in one.notes] == [True] * bool(
+            word
+        )
+    assert made.metric(TIME, least=0.5).pending is None
+
+
+def test_what_falls_to_next_to_nothing_is_as_much_worse_as_can_be(made):
+    for value in (1e14, 1e-300):
+        for _ in range(8):
+            made.run(value=value * (1 + 0.001 * made.count))
+    one = made.metric(FLOPS)
+    assert (one.verdict, one.now.change, one.now.first) == ("regressed", math.inf, "run-08")
+
+
 def test_one_run_is_no_change_and_no_note_once_it_is_over(made):
     made.runs(8)
     made.run(1.5)
@@ -455,6 +481,31 @@ def test_differences_are_of_software_nodes_and_suite():
         "nodes that are new: b",
     ]
     assert differences(good, good) == []
+
+
+def test_differences_are_of_firmware_and_of_simulated_fleets():
+    def flashed(*versions):
+        one = node("a")
+        devices = [
+            msgspec.structs.replace(device, firmware=version)
+            for device, version in zip(one.devices, versions, strict=True)
+        ]
+        return header(nodes=[msgspec.structs.replace(one, devices=tuple(devices))], fleet=None)
+
+    assert differences(flashed("1.2", "1.2"), flashed("1.3", "1.2")) == ["firmware 1.2 → 1.2, 1.3"]
+    assert differences(flashed("", ""), flashed("1.3", "1.3")) == ["firmware none → 1.3"]
+
+    def fleet(count, **facts):
+        return header(fleet=DeviceGroup(count=count, devices=2, chip="acme-1", facts=facts))
+
+    assert differences(fleet(4), fleet(1)) == ["4 → 1 simulated nodes"]
+    assert differences(fleet(4), header(nodes=[node("a")], fleet=None)) == [
+        "node driver none → 535.1",
+        "node kernel none → 6.8",
+        "nodes that are new: a",
+        "4 → 0 simulated nodes",
+    ]
+    assert differences(fleet(4, kernel="6.8"), fleet(4, kernel="6.9")) == ["node kernel 6.8 → 6.9"]
 
 
 # ---- the verb ----

@@ -193,6 +193,25 @@ def test_counts_agree_with_a_walk():
     assert row_count(made, fleet()) == 3 * (8 * 2 + 6 * 5 + 1 * 18 + 8 * 2)  # two of each rank
 
 
+@pytest.mark.parametrize("name", sorted({*names("suites")} - {"sites"}))
+def test_a_node_without_devices_changes_nothing_of_a_plan(name):
+    """Whatever place it has: its agent is away, others hold its devices, its driver is broken."""
+    chips = ("h200-sxm", "h200-sxm")
+    whole = several(*(("x", chip) for chip in chips))
+    alone = plan(load_suite(name), whole, CHIPS)
+    for place in range(3):
+        away = Node(id="away", name="away", problem="its agent failed")
+        inventory = Inventory([*whole.nodes[:place], away, *whole.nodes[place:]])
+        made = plan(load_suite(name), inventory, CHIPS)
+        assert made.cases == alone.cases
+        assert [one.groups for one in made.schedules] == [one.groups for one in alone.schedules]
+        assert row_count(made, inventory) == row_count(alone, whole)
+        for stage, other in zip(made.stages, alone.stages, strict=True):
+            assert job_count(made, stage, inventory) == job_count(alone, other, whole)
+        (said,) = set(made.notes) - set(alone.notes)
+        assert said == "node away is not measured: its agent failed"
+
+
 def test_rules_merge_and_limits_are_walls():
     one = Entry(benchmark="gemm", axes={}, rule={"budget": 9.0, "limit": 5.0})
     made = plan(suite(one, entry("stream"), budget=2.0, warmup=0.5), fleet(), CHIPS)

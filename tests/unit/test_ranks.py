@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
 import subprocess
 import sys
+import time
 
 import pytest
 
+from bench.cluster import listening, ranks
 from bench.cluster.rank_main import _sentence
 from bench.cluster.ranks import RankLost, RankProcess
-from bench.cluster.wire import LaunchSpec
+from bench.cluster.wire import PROTOCOL, LaunchSpec, Ready, line
 from bench.errors import InfraError
 from bench.host.processes import ended_by
 from bench.workloads.saved import StateError
@@ -82,6 +86,48 @@ def test_a_rank_that_died_before_it_had_read_all_died_all_the_same(tmp_path):
 
     with pytest.raises(RankLost, match=r"^crashed with SIGKILL"):
         asyncio.run(started())
+
+
+BUSY = """#!{python}
+import os, socket, time
+link = socket.socket(fileno=int(os.environ["HENGSUAN_CHANNEL"]))
+link.recv(1 << 16)
+for _ in range(50):
+    time.sleep(0.1)
+link.sendall({ready!r})
+time.sleep(60)
+"""
+
+
+@pytest.mark.parametrize("still", [0.0, 6.0])
+def test_a_host_that_stands_still_takes_nothing_from_a_ranks_limit(still, tmp_path, monkeypatch):
+    """All of it stands still, as when a container is paused: the rank, and who waits for it."""
+    monkeypatch.setattr(listening, "GAP", 1.5)
+    monkeypatch.setattr(ranks, "START_LIMIT", 8.0 if still else 1.0)
+    program = tmp_path / "rank"
+    ready = line(Ready(pid=1, protocol=PROTOCOL, versions={"torch": "2.7"}))
+    program.write_text(BUSY.format(python=sys.executable, ready=ready))
+    program.chmod(0o755)
+
+    async def started():
+        rank = RankProcess(spec_of(str(program)))
+        asking = asyncio.create_task(rank.start())
+        try:
+            await asyncio.sleep(0.5)
+            if still:
+                os.kill(rank.pid, signal.SIGSTOP)
+                time.sleep(still)
+                os.kill(rank.pid, signal.SIGCONT)
+            await asking
+        finally:
+            rank.kill()
+        return rank.versions
+
+    if still:
+        assert asyncio.run(started()) == {"torch": "2.7"}
+    else:
+        with pytest.raises(RankLost, match="no sign of life after 1 s"):
+            asyncio.run(started())
 
 
 def test_a_mapped_file_that_became_shorter_is_said(tmp_path):

@@ -271,20 +271,63 @@ def test_labels_group_nodes_and_unknown_labels_are_refused():
         schedule_for(spec("label", key="site"), inventory)
 
 
+def sized(*counts):
+    """Nodes with so many devices each, every second in rack b."""
+    return Inventory(
+        [
+            Node(
+                id=str(n),
+                name=f"n{n}",
+                labels={"rack": "ab"[n % 2]},
+                devices=tuple(Device(index=d, backend="x", name="x") for d in range(count)),
+            )
+            for n, count in enumerate(counts)
+        ]
+    )
+
+
 def test_nodes_of_different_sizes_and_empty_nodes():
-    nodes = [
-        Node(
-            id=str(n),
-            name=f"n{n}",
-            devices=tuple(Device(index=d, backend="x", name="x") for d in range(count)),
-        )
-        for n, count in enumerate([2, 0, 3])
-    ]
-    inventory = Inventory(nodes)
+    inventory = sized(2, 0, 3)
     schedule = schedule_for(spec("nodes"), inventory)
     assert sorted(r for groups in walk(schedule) for _, r in groups) == [(0, 1), (2, 3, 4)]
     assert inventory.node_of([0, 1, 2, 4]).tolist() == [0, 0, 2, 2]
     assert inventory.rank_name(3) == "n2/1"
+
+
+KINDS_OF_GROUPS = [
+    ("devices", {}),
+    ("nodes", {}),
+    ("all", {}),
+    ("rails", {}),
+    ("growing", {}),
+    ("label", {"key": "rack"}),
+    ("pairs", {"of": "node", "schedule": "full"}),
+    ("node_pairs", {"schedule": "full"}),
+    ("pairs", {"of": "device", "schedule": "topology"}),
+]
+
+
+@pytest.mark.parametrize(("kind", "arguments"), KINDS_OF_GROUPS)
+@pytest.mark.parametrize("counts", [(0, 4, 4), (4, 0, 4), (4, 4, 0), (0, 0, 1)])
+def test_a_node_without_devices_is_no_group_and_none_of_the_first(kind, arguments, counts):
+    """Those that are away, lend theirs to others or whose driver is broken stay in the list."""
+    schedule = schedule_for(spec(kind, **arguments), sized(*counts))
+    groups = [
+        (group, tuple(ranks))
+        for whole in schedule.rounds()
+        for batch in whole
+        for group, ranks in zip(batch.ids.tolist(), batch.ranks.tolist(), strict=True)
+    ]
+    assert schedule.count == len(groups)
+    assert all(ranks == schedule.members(group) for group, ranks in groups)
+    assert all(group < schedule.size for group, _ in groups)
+    if groups:
+        assert schedule.first() in {ranks for _, ranks in groups}
+        assert schedule.first()
+    chosen = schedule_for(spec(kind, nodes=[0, 1, 2], **arguments), sized(*counts))
+    assert (chosen.count, schedule.count and chosen.first()) == (
+        schedule.count, schedule.count and schedule.first()
+    )  # fmt: skip
 
 
 SITES = "aaabbc-a"

@@ -98,7 +98,7 @@ def gaps(
 def left_out(header: Header, inventory: Inventory) -> dict[int, list[str]]:
     """By node: stages that were measured without it, for something spoke against it before."""
     measured: dict[str, set[int]] = {}
-    every = set(np.flatnonzero(np.diff(inventory.starts) > 0).tolist())
+    every = set(inventory.occupied.tolist())
     for case in header.cases:
         if not number_of(case.stage):
             chosen = header.schedules[case.schedule].arguments.get("nodes", every)

@@ -124,7 +124,7 @@ def _with_command(one: Evidence, command: str) -> Evidence:
 
 def _scale(found: Examined) -> list[str]:
     """What the size of the fleet, and of a baseline beside it, allows to say."""
-    nodes = int((np.diff(found.inventory.starts) > 0).sum())
+    nodes = found.inventory.occupied.size
     if nodes == 1 and not found.judged.proven.any():
         return [
             "one node: there is no fleet to compare it with, so only absolute limits and checks "

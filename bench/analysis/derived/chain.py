@@ -32,7 +32,7 @@ class Factors:
         self.device = best.mfu() if best else absent(NO_TRAINING)
         self.inside = best.inside() if best else absent(NO_TRAINING)
         self.between = best.between() if best else absent(NO_TRAINING)
-        self.one_node = all(run.inventory.node_count == 1 for run in subject.runs)
+        self.one_node = all(run.inventory.occupied.size == 1 for run in subject.runs)
         if self.one_node:
             self.between = absent("one node: nothing lies between nodes")
         self.goodput = _goodput(subject)

@@ -212,10 +212,9 @@ def _devices(subject: Subject) -> Value:
 
 
 def _nodes(subject: Subject) -> Value:
-    run = max(subject.runs, key=lambda one: one.inventory.node_count)
-    return Value(
-        value=float(run.inventory.node_count), provenance=run.label, run=run.header.id, detail=""
-    )
+    run = max(subject.runs, key=lambda one: one.inventory.occupied.size)
+    nodes = float(run.inventory.occupied.size)
+    return Value(value=nodes, provenance=run.label, run=run.header.id, detail="")
 
 
 def _storage(subject: Subject) -> Value:

@@ -79,7 +79,8 @@ def size_of(run: Run, spec: ScheduleSpec) -> int | None:
 
 def _nodes(run: Run, devices: int) -> int:
     """Nodes that the first so many devices lie in."""
-    return int(np.searchsorted(run.inventory.starts, devices))
+    inventory = run.inventory
+    return int(np.count_nonzero(inventory.starts[inventory.occupied] < devices))
 
 
 def _on(run: Run, one: CaseSummary) -> Any:

@@ -106,7 +106,7 @@ def _judged(
         made.word,
         reason,
         change=made.change,
-        low=made.low if math.isfinite(made.low) else None,
+        low=made.low,
         high=made.high if math.isfinite(made.high) else None,
         blocks=made.blocks,
         noise=made.noise,

@@ -203,7 +203,7 @@ def _lines(
     The widest group of each kind counts.
     """
     inventory = Inventory(header.nodes, header.fleet)
-    node = max(1, inventory.size // max(1, inventory.node_count))
+    node = max(1, inventory.size // max(1, inventory.occupied.size))
     found: dict[bool, Link] = {}
     for link in links(header, columns):
         if link.op != "all_reduce" or link.line is None or link.line.beta is None:

@@ -69,7 +69,7 @@ class Machine:
         """Of a collective over ``ranks`` chips that are ``stride`` apart.
 
         α·steps + volume/β (Hockney, 1994). Volumes are those of rings (Thakur, Rabenseifner and
-        Gropp, 2005), steps those of a ring inside the nearest level and of a tree beyond. The
+        Gropp, 2005); the nearest level is one step, and beyond it steps are those of a tree. The
         chips that a unit of the level below has in the group carry its traffic together, up to
         the speed of their own links; of all_to_all each carries its own.
 

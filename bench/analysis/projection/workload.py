@@ -51,11 +51,6 @@ class Decoder:
         return self.attention + 2 * shape.dim + rest
 
     @property
-    def layer(self) -> int:
-        """Weights of a layer."""
-        return self.dense + self.shape.experts * self.expert
-
-    @property
     def table(self) -> int:
         """Weights of the embedding, and of the head."""
         return self.shape.dim * self.shape.vocab
