@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import uuid
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from ..campaigns.goodput import Goodput as Campaign
+    from ..campaigns.goodput import Wanted
     from ..cluster.engine import Finished
 
 
@@ -90,6 +93,8 @@ def command(
     for name, value in (("--work", work), ("--mtbf", mtbf), ("--interval", interval)):
         if value is not None and not 0 < value < float("inf"):
             raise UsageError(f"{name} must be positive")
+    if seed < 0:
+        raise UsageError(f"--seed must not be negative, but is {seed}")
     if where["cluster"] or where["executor_name"] == "sim" or where["backend"] == "sim":
         raise UsageError("goodput kills real processes: a simulated fleet has none")
     wanted = Wanted(
@@ -107,11 +112,15 @@ def command(
     )
     campaign = Goodput(wanted, say=say)
     task = Work(campaign.suite, new_run_id("goodput"), out)
-    finished = measured(task, load_chips(), campaign=campaign, revive=True, **where)
-    return _report(finished, campaign, mtbf, as_json)
+    try:
+        finished = measured(task, load_chips(), campaign=campaign, revive=True, **where)
+    except BaseException:
+        _tell_left(_left(wanted, remove=False))
+        raise
+    return _report(finished, campaign, wanted, as_json)
 
 
-def _report(finished: Finished, campaign: Campaign, mtbf: float, as_json: bool) -> int:
+def _report(finished: Finished, campaign: Campaign, wanted: Wanted, as_json: bool) -> int:
     from ..analysis.goodput import assess, rows_of
     from ..campaigns.goodput import CALIBRATION
     from ..report.goodput import print_goodput
@@ -123,7 +132,7 @@ def _report(finished: Finished, campaign: Campaign, mtbf: float, as_json: bool) 
     stages = [stage["name"] for stage in reader.header.stages]
     rows = rows_of(reader.header, reader.rows(), stages[-1]) if stages else {}
     trained = campaign.every and stages[-1] != CALIBRATION
-    found = assess(rows, campaign.every, mtbf) if trained else None
+    found = assess(rows, campaign.every, wanted.mtbf) if trained else None
     told = next(iter(rows.values()), None)
     problem = campaign.stopped or (told.reason if told is not None and found is None else "")
     if finished.header.state == "interrupted":
@@ -131,12 +140,13 @@ def _report(finished: Finished, campaign: Campaign, mtbf: float, as_json: bool) 
         code, problem = Exit.INTERRUPTED, "interrupted before the training had come to its end"
     elif told is not None and told.status == "invalid":
         code = Exit.FINDING
-    elif told is not None and told.status == "skipped":
-        code = Exit.INCONCLUSIVE
+    elif told is not None and told.status == "skipped" and len(stages) <= 2:
+        code = Exit.INCONCLUSIVE  # else it was under way
     elif found is None or campaign.stopped:
         code = Exit.INFRASTRUCTURE
     else:
         code = Exit.OK if found.failures else Exit.INCONCLUSIVE
+    left = _left(wanted, remove=code is Exit.INTERRUPTED)
     if as_json:
         print_json(
             {
@@ -145,6 +155,7 @@ def _report(finished: Finished, campaign: Campaign, mtbf: float, as_json: bool) 
                 "exit": int(code),
                 "problem": problem,
                 "goodput": found,
+                "left": left,
             }
         )
         return int(code)
@@ -155,6 +166,23 @@ def _report(finished: Finished, campaign: Campaign, mtbf: float, as_json: bool) 
         tell("no failure struck: ask for more --work, or a shorter --mtbf")
     if problem:
         tell(plain(problem) if code is Exit.INTERRUPTED else f"error: {plain(problem)}")
+    _tell_left(left)
     where = finished.folder
     out.print(f"results in {where}; every attempt: hengsuan results show {where}", soft_wrap=True)
     return int(code)
+
+
+def _left(wanted: Wanted, remove: bool) -> str:
+    """The folder that the last attempt left behind, as this host sees it; empty where there is
+    none, or it was removed."""
+    from ..workloads.kept import left_at
+
+    folder = left_at(wanted.path, wanted.key)
+    if folder and remove:
+        shutil.rmtree(folder, ignore_errors=True)
+    return folder if folder and os.path.isdir(folder) else ""
+
+
+def _tell_left(left: str) -> None:
+    if left:
+        tell(f"its checkpoints and logs are left in {left}: remove them when you have looked there")

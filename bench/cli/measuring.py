@@ -243,11 +243,18 @@ def _resumed(resume: str, out: Path) -> Work:
             f"run {reader.header.id} was imported: another tool has measured it, and nothing of it "
             "can be continued"
         )
-    verb, began = click.get_current_context().info_name, reader.header.command[1:2]
+    verb = click.get_current_context().info_name
+    began = [word for word in reader.header.command[1:] if word != "--debug"][:1]
     if verb not in began and began in (["run"], ["certify"]):
         raise UsageError(
             f"run {reader.header.id} was begun by `hengsuan {began[0]}`",
             hint=f"hengsuan {began[0]} --resume {folder}",
+        )
+    if began == ["goodput"]:
+        raise UsageError(
+            f"run {reader.header.id} was begun by `hengsuan goodput`, and is not continued: what "
+            "came of its training is known at its end",
+            hint="begin anew with hengsuan goodput",
         )
     trim(folder, reader.header.cases)
     columns = reader.columns()

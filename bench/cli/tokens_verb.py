@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 
@@ -29,7 +30,8 @@ def command() -> None:
 def new(file: Path, size: str, vocab: int, seed: int, force: bool, as_json: bool) -> int:
     """Write FILE: synthetic tokens of two bytes (a vocabulary up to 65,536) or four.
 
-    The file has its name when it is whole and on the disk.
+    The file has its name when it is whole and on the disk. Where FILE is a link, it is written to
+    where that leads: a link says on which storage the set is to lie.
     """
     from ..units import parse_size
     from ..workloads.tokens import write_set
@@ -38,8 +40,11 @@ def new(file: Path, size: str, vocab: int, seed: int, force: bool, as_json: bool
         raise UsageError(f"{file} is a folder or a device, and no file to replace")
     if file.exists() and not force:
         raise UsageError(f"{file} is there already", hint="--force replaces it")
-    if not file.absolute().parent.is_dir():
-        raise UsageError(f"{file.absolute().parent}: there is no such directory")
+    place = Path(os.path.realpath(file))
+    if place.is_symlink():
+        raise UsageError(f"{file} is a link that leads to itself")
+    if not place.parent.is_dir():
+        raise UsageError(f"{place.parent}: there is no such directory")
     try:
         count = parse_size(size) // (2 if vocab <= 1 << 16 else 4)
     except ValueError as error:
@@ -52,7 +57,7 @@ def new(file: Path, size: str, vocab: int, seed: int, force: bool, as_json: bool
             bar.update(now - done)
             done = now
 
-        made = write_set(file.absolute(), count, vocab, seed, say)
+        made = write_set(place, count, vocab, seed, say)
     if as_json:
         print_json({"file": str(file), "count": made.count, "vocab": made.vocab})
         return int(Exit.OK)

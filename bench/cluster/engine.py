@@ -84,7 +84,8 @@ def execute(
         resume: The header of a run to continue, which rows it has, and the time of its last one.
         campaign: Asked for every stage when its turn comes. The suite is what it draws on: it is
             planned as a whole first, so that a mistake in a later stage is told at once.
-        revive: Before the campaign is asked, take back nodes that were lost and are there again.
+        revive: Before the campaign is asked, take back nodes that were lost and are there again:
+            of one that loses them on purpose, and is begun anew where it could not end.
 
     Raises:
         InfraError: nothing can be measured or written. What was measured before is in the run's
@@ -116,6 +117,8 @@ def execute(
         try:
             run.go(offset, following, revive)
         except InfraError as error:
+            if revive:  # of a training under failures, its end alone is the measurement
+                raise
             verb = "certify" if campaign is not None else "run"
             then = f"then go on with `hengsuan {verb} --resume {journal.folder}`"
             error.hint = f"{error.hint}; {then}" if error.hint else then

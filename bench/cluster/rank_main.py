@@ -23,7 +23,7 @@ from .. import host
 from ..backends.base import Backend, Telemetry
 from ..backends.registry import get
 from ..configs import Chip
-from ..errors import BackendError
+from ..errors import BackendError, HengsuanError
 from ..ledger import Book
 from ..records import Conditions
 from ..workloads.base import Context, make
@@ -304,6 +304,8 @@ def _sentence(error: BaseException) -> str:
     kind = type(error).__name__
     if exhausted(error):
         return f"out of memory: {text}"
+    if isinstance(error, HengsuanError):  # a sentence of ours
+        return text
     return f"{kind}: {text}" if text else kind
 
 

@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 import msgspec
 
+from ..declared import MOST_DEVICES
 from ..errors import unknown
 from .document import Place
 from .network import NetworkLevel, Operation, network_problems
@@ -246,9 +247,16 @@ def problems(cluster: Cluster) -> Iterator[Problem]:
     for key in ("nodes", "devices"):
         if getattr(cluster, key) < 1:
             yield (key,), "must be at least 1"
+    if (count := cluster.nodes * cluster.devices) > MOST_DEVICES:
+        yield ("nodes",), f"are {count} devices, and a run has at most {MOST_DEVICES}"
     for label, alike in cluster.labels.items():
         if alike < 1:
             yield ("labels", label), "must be at least 1 node"
+        elif alike > MOST_DEVICES:
+            yield (
+                ("labels", label),
+                f"must be at most {MOST_DEVICES} nodes",
+            )
     for key in ("seed", "link_latency", "network_latency"):
         if getattr(cluster, key) < 0:
             yield (key,), "must not be negative"

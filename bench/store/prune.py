@@ -149,7 +149,10 @@ def _going_on(folder: Path, moment: float, older: float) -> str:
         return "it is being measured"
     if silent > max(older, _SILENT if lock is None else _LEFT):
         return ""
-    verb = "certify" if _command(folder)[1:2] == ["certify"] else "run"
+    began = _command(folder)[1:2]
+    if began == ["goodput"]:  # nothing goes on with it
+        return "it has not ended"
+    verb = "certify" if began == ["certify"] else "run"
     again = shlex.join(["hengsuan", verb, "--resume", str(folder)])
     return f"it has not ended; `{again}` goes on with it"
 

@@ -78,16 +78,29 @@ class Log:
     Args:
         path: Of its file.
         zero: When the run began, by ``time.monotonic``.
+
+    Raises `InfraError` for a file that cannot be written.
     """
 
     def __init__(self, path: str, zero: float) -> None:
-        self._file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
-        self._zero = zero
+        self._path, self._zero = path, zero
+        try:
+            self._file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            raise self._unwritable(error) from None
 
     def write(self, what: What, **more: Any) -> None:
-        """Append a line of now."""
-        line = Line(what, time.monotonic() - self._zero, **more)
-        os.write(self._file, msgspec.json.encode(line) + b"\n")
+        """Append a line of now. Raises `InfraError` where it cannot be written whole."""
+        left = msgspec.json.encode(Line(what, time.monotonic() - self._zero, **more)) + b"\n"
+        try:
+            while left:  # of a full disk a part is taken first
+                left = left[os.write(self._file, left) :]
+        except OSError as error:
+            raise self._unwritable(error) from None
+
+    def _unwritable(self, error: OSError) -> InfraError:
+        said = f"the attempt's log cannot be written: {error.strerror}"
+        return InfraError(said, where=self._path)
 
     def close(self) -> None:
         """Close the file."""

@@ -157,9 +157,12 @@ class Checkpoint(Saved):
         """Have nothing left of the state but what was saved."""
         self.training.spoil()
         if not self.scratch.url:
+            files: list[Path] = []
             shares = []
-            for file in sorted(Path(place).iterdir()):
-                with contextlib.suppress(FileNotFoundError):  # reading it back will tell
+            with contextlib.suppress(OSError):  # of what is gone, reading it back will tell
+                files = sorted(Path(place).iterdir())
+            for file in files:
+                with contextlib.suppress(OSError):
                     page_cache.drop(file)
                     shares.append(page_cache.resident(file) or 0.0)
             self.warm.append(max(shares, default=0.0))

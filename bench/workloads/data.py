@@ -18,7 +18,7 @@ from .base import Benchmark, Bytes, Check, Context, Metric, Unmeasurable, benchm
 from .marks import every_rank
 from .runner import all_or_none
 from .scratch import Scratch, is_url, place_of, shared
-from .tokens import Sequences, TokenSet, batches, open_set, write_set
+from .tokens import Reader, Sequences, TokenSet, batches, open_set, write_set
 
 WINDOW = 16
 """Batches of a step, times those read ahead: the pipeline fills in every step anew."""
@@ -85,7 +85,7 @@ class Data(Benchmark):
         if not 1 < self.vocab <= 1 << 32:
             raise UsageError(f"data: vocab must be between 2 and 2^32, not {self.vocab}")
         if is_url(self.path):
-            raise UsageError(f"data: a set is mapped, so path must be a file, not {self.path}")
+            raise UsageError(f"data: path must be a file or a directory, not {self.path}")
 
     def rule(self, rule: Rule) -> Rule:
         """At least six steps: the interval of a median needs so many."""
@@ -104,6 +104,7 @@ class Data(Benchmark):
         """
         self.context = context
         self.scratch: Scratch | None = None
+        self.reader: Reader | None = None
         self.pool = ThreadPoolExecutor(self.workers)
         problem = ""
         try:
@@ -124,7 +125,7 @@ class Data(Benchmark):
             )
             problem = self._few()
         except UsageError as error:
-            problem = f"{error.where}: {error.message}"
+            problem = f"{self._where(place)}: {error.message}"
         all_or_none(context, problem)
         self.turn = 0
         self.problem = ""
@@ -165,8 +166,8 @@ class Data(Benchmark):
     def refresh(self) -> None:
         """Choose what is read next, and have the host forget it.
 
-        Raises `InfraError` where the file is no longer the set that it was: what is mapped beyond
-        its end kills who reads it, and tokens of another set are no damage.
+        Raises `InfraError` where the file is no longer the set that it was: tokens of another set
+        are no damage.
         """
         self._same()
         count = WINDOW * self.ahead
@@ -175,12 +176,16 @@ class Data(Benchmark):
         numbers = range(first, first + count * self.batch)
         starts = [self.sequences.start(number) for number in numbers]
         self.starts = [starts[at : at + self.batch] for at in range(0, len(starts), self.batch)]
-        self.view: Any = None  # what is mapped is not forgotten
         ranges = [self.tokens.place(start, self.seq + 1) for start in starts]
-        if self.cache == "cold":
-            page_cache.drop(self.tokens.path, ranges)
-        self.warm.append(page_cache.resident(self.tokens.path, ranges) or 0.0)
-        self.view = self.tokens.map(random=self.order == "shuffled")
+        try:
+            if self.cache == "cold":
+                page_cache.drop(self.tokens.path, ranges)
+            self.warm.append(page_cache.resident(self.tokens.path, ranges) or 0.0)
+        except OSError as error:
+            raise InfraError(f"cannot be read: {error.strerror}", where=self.tokens.path) from None
+        if self.reader is not None:
+            self.reader.close()
+        self.reader = Reader(self.tokens, random=self.order == "shuffled")
 
     def _same(self) -> None:
         try:
@@ -189,7 +194,11 @@ class Data(Benchmark):
             why = "it is another set now"
         except UsageError as error:
             why = error.message
-        raise InfraError(f"changed while it was read: {why}", where=self.tokens.path)
+        raise InfraError(f"changed while it was read: {why}", where=self._where(self.tokens.path))
+
+    def _where(self, place: str) -> str:
+        """What to call a set: one that is written for this has a name that nobody gave."""
+        return os.path.dirname(self.scratch.folder) if self.scratch else place
 
     def step(self) -> None:
         """Read the chosen batches, each to the device."""
@@ -197,7 +206,8 @@ class Data(Benchmark):
             self.last = self._to_device(batch)
 
     def _batches(self) -> Iterator[tuple[list[int], Any]]:
-        found = batches(self.view, self.starts, self.seq + 1, self.pool, self.ahead)
+        assert self.reader is not None
+        found = batches(self.reader, self.starts, self.seq + 1, self.pool, self.ahead)
         return zip(self.starts, found, strict=True)
 
     def _to_device(self, batch: Any) -> Any:
@@ -227,14 +237,16 @@ class Data(Benchmark):
         """Where the set lies, and how much of what was read was in the page cache."""
         warm = float(np.mean(self.warm))
         read = "all from a cold page cache" if not warm else f"{warm:.0%} from the page cache"
-        where = os.path.dirname(self.scratch.folder) if self.scratch else self.tokens.path
-        return f"{where}, {read}"
+        return f"{self._where(self.tokens.path)}, {read}"
 
     def teardown(self) -> None:
         """End the threads and remove the set that was written for this."""
-        pool, scratch = self.__dict__.get("pool"), self.__dict__.get("scratch")
+        held = self.__dict__
+        pool, reader, scratch = held.get("pool"), held.get("reader"), held.get("scratch")
         if pool is not None:
             pool.shutdown(cancel_futures=True)
+        if reader is not None:
+            reader.close()
         if scratch is not None:
             scratch.close()
         super().teardown()

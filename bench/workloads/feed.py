@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import os
-from collections import deque
-from collections.abc import Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+import itertools
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from ..errors import InfraError, UsageError
+from ..errors import UsageError
 from .base import Context, Unmeasurable
 from .runner import all_or_none
 from .scratch import place_of
 from .text import CLASSES, text
-from .tokens import Sequences, open_set
+from .tokens import Reader, Sequences, batches, open_set
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -63,39 +60,26 @@ class OnDisk:
     def __init__(self, sequences: Sequences, vocab: int, batch: int, device: Any) -> None:
         self._sequences, self._batch, self._device = sequences, batch, device
         self._classes = min(CLASSES, vocab)
-        # Not mapped: of a file that becomes shorter, a page that is gone kills the process.
-        self._file = os.open(sequences.tokens.path, os.O_RDONLY)
+        self._reader = Reader(sequences.tokens, random=True)
         self._pool = ThreadPoolExecutor(WORKERS)
-        self._waiting: deque[Future[Any]] = deque()
-        self._turn = 0
+        self._batches = batches(self._reader, self._starts(), sequences.seq + 1, self._pool, AHEAD)
+
+    def _starts(self) -> Iterator[list[int]]:
+        """Of batch after batch, without end."""
+        for first in itertools.count(0, self._batch):
+            yield [self._sequences.start(first + number) for number in range(self._batch)]
 
     def next(self) -> Tensor:
-        """int64 [batch, seq + 1]."""
+        """int64 [batch, seq + 1]. Raises `InfraError` for a file that cannot be read any more."""
         import torch
 
-        while len(self._waiting) <= AHEAD:
-            first = self._turn * self._batch
-            starts = [self._sequences.start(first + number) for number in range(self._batch)]
-            self._waiting.append(self._pool.submit(self._read, starts))
-            self._turn += 1
-        found = torch.from_numpy(self._waiting.popleft().result())
+        found = torch.from_numpy(next(self._batches))
         return found.to(self._device).remainder_(self._classes)
-
-    def _read(self, starts: Sequence[int]) -> Any:
-        tokens, length = self._sequences.tokens, self._sequences.seq + 1
-        made = np.empty((len(starts), length), dtype=np.int64)
-        for row, start in zip(made, starts, strict=True):
-            offset, size = tokens.place(start, length)
-            found = os.pread(self._file, size, offset)
-            if len(found) < size:
-                raise InfraError("became shorter while it was read", where=tokens.path)
-            row[:] = np.frombuffer(found, f"<u{tokens.width}")
-        return made
 
     def close(self) -> None:
         """End the threads."""
         self._pool.shutdown(cancel_futures=True)
-        os.close(self._file)
+        self._reader.close()
 
 
 Feed = Synthetic | OnDisk
@@ -117,6 +101,7 @@ def feed(
         sequences = Sequences(found, seq, shuffled=True, reader=reader, readers=readers)
     except (UsageError, Unmeasurable) as error:
         problem = f"{error.where}: {error.message}" if error.where else error.message
+        problem += f" ({error.hint})" if error.hint else ""
     all_or_none(context, problem)
     assert sequences is not None
     # Ranks of a group work on the same sequences, or on inputs and labels of the same.

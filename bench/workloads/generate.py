@@ -238,6 +238,9 @@ class Generate(OnModel):
 
     def _fitting(self, shape: ModelShape, memory: int) -> str:
         """What of it fits into this memory (bytes)."""
+        paged = sum(msgspec.structs.replace(self, page=0)._taken(shape).values())
+        if paged <= memory:  # a page is there whole, however few tokens are in it
+            return "a smaller page fits"
         short = msgspec.structs.replace(self, batch=1, context=1)
         if sum(short._taken(shape).values()) <= memory:
             return "a smaller batch or context fits"

@@ -12,9 +12,15 @@ import msgspec
 
 from ..files import replace_file
 from ..headers import UNDECODABLE
+from ..units import format_value
 from .attempts import Log
-from .saved import StateError, Training, Writing
+from .base import Context, Unmeasurable
+from .runner import all_or_none
+from .saved import StateError, Training, Writing, state_bytes, together
+from .scratch import must_be_directory, place_of
 
+FOLDER = "hengsuan-goodput-"
+"""Begins the name of a folder of attempts, which their key ends."""
 LATEST = "latest.json"
 _NAME = "step-"
 
@@ -24,6 +30,79 @@ class Latest(msgspec.Struct, frozen=True):
 
     step: int
     folder: str
+
+
+def kept_at(path: str, key: str) -> str:
+    """The folder of attempts that share a key, below a path of this node; the first makes it.
+
+    Raises `Unmeasurable` for a path that is no directory or cannot be written.
+    """
+    place = place_of(path)
+    must_be_directory(place)
+    folder = os.path.join(place, f"{FOLDER}{key}")
+    try:
+        with contextlib.suppress(FileExistsError):
+            os.mkdir(folder, 0o700)
+    except OSError as error:
+        raise Unmeasurable(f"path {place} cannot be written: {error.strerror}") from None
+    must_be_directory(folder)
+    return folder
+
+
+def left_at(path: str, key: str) -> str:
+    """The folder of attempts that share a key, as this host sees it; empty where it sees none."""
+    with contextlib.suppress(Unmeasurable):  # it has not the variable that the nodes have
+        folder = os.path.join(place_of(path), f"{FOLDER}{key}")
+        return folder if os.path.isdir(folder) else ""
+    return ""
+
+
+def latest_of(folder: str) -> Latest | None:
+    """The last whole checkpoint of a training's folder; None before the first. Raises `StateError`
+    for a `LATEST` that cannot be read or is damaged."""
+    latest = Path(folder, LATEST)
+    try:
+        said = msgspec.json.decode(latest.read_bytes(), type=Latest)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise StateError(f"{latest} cannot be read: {error.strerror}") from None
+    except UNDECODABLE as error:
+        raise StateError(f"{latest} is damaged: {error}") from None
+    if not said.folder.startswith(_NAME) or os.path.basename(said.folder) != said.folder:
+        raise StateError(f"{latest} is damaged: {said.folder!r} is no checkpoint beside it")
+    return said
+
+
+def remove_partial(folder: str) -> None:
+    """Remove what attempts that failed have left of checkpoints that were never whole: they take
+    the room of the next. Nothing, where it is not known which is whole: reading that will tell."""
+    with contextlib.suppress(StateError):
+        said = latest_of(folder)
+        for one in Path(folder).glob(f"{_NAME}*"):
+            if said is None or one.name != said.folder:
+                shutil.rmtree(one, ignore_errors=True)
+
+
+def check_room(context: Context, folder: str, model: str) -> None:
+    """Raise `Unmeasurable`, on every rank, where one sees no room for two checkpoints of a model:
+    one is kept until the next is whole. What is there already is room for those that follow."""
+    together(context)  # behind whoever removes
+    free, need = _room(folder), 2 * state_bytes(model)
+    problem = (
+        f"path {os.path.dirname(folder)} has {format_value(free, 'B')} for checkpoints, and two of "
+        f"{model} need {format_value(need, 'B')}"
+    )
+    all_or_none(context, problem if need > free else "")
+
+
+def _room(folder: str) -> int:
+    """Bytes that checkpoints of a training may take: what is free, and what those there have."""
+    held = 0
+    for file in Path(folder).glob(f"{_NAME}*/*"):
+        with contextlib.suppress(OSError):  # removed meanwhile
+            held += file.stat().st_size
+    return shutil.disk_usage(folder).free + held
 
 
 class Checkpoints:
@@ -42,17 +121,9 @@ class Checkpoints:
 
     def restore(self) -> int:
         """Read the last one; its steps, 0 where there is none. Raises `StateError`."""
-        latest = Path(self._folder, LATEST)
-        try:
-            said = msgspec.json.decode(latest.read_bytes(), type=Latest)
-        except FileNotFoundError:
+        said = latest_of(self._folder)
+        if said is None:
             return 0
-        except OSError as error:
-            raise StateError(f"{latest} cannot be read: {error.strerror}") from None
-        except UNDECODABLE as error:
-            raise StateError(f"{latest} is damaged: {error}") from None
-        if not said.folder.startswith(_NAME) or os.path.basename(said.folder) != said.folder:
-            raise StateError(f"{latest} is damaged: {said.folder!r} is no checkpoint beside it")
         place = os.path.join(self._folder, said.folder)
         try:
             self._training.restore(place)
@@ -102,9 +173,11 @@ class Checkpoints:
         try:
             yield
         except (StateError, OSError) as error:
-            where = os.path.dirname(self._folder)
+            where, said = os.path.dirname(self._folder), str(error)
+            if isinstance(error, OSError) and error.strerror:
+                said = error.strerror
             raise StateError(
-                f"the checkpoint of step {step} cannot be written to {where}: {error}"
+                f"the checkpoint of step {step} cannot be written to {where}: {said}"
             ) from error
 
     def _whole(self, step: int) -> None:

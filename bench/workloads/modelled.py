@@ -11,8 +11,9 @@ from ..kernels.model_costs import ModelShape
 from .base import Benchmark, Context
 from .runner import all_or_none
 
-MOST = 1 << 31
-"""Sequences of a batch, at most: far more than any group holds, and few enough to reckon with."""
+MOST = (1 << 31) - 1
+"""Sequences of a batch, at most: far more than any group holds, and as many as readers of a run
+take (`bench.declared`)."""
 NO_PEAK = "the chip's peak in this dtype is unknown"
 """Why there is no share of it."""
 

@@ -13,6 +13,8 @@ from ..inventory import Inventory
 from ..records import ScheduleSpec, Scope
 from .base import Benchmark, axis_fields
 
+MOST_MATCHINGS = (1 << 31) - 1
+"""As many as readers of a run take (`bench.declared`): far more than any fleet has."""
 _PAIRS = {
     "schedule": "full",
     "matchings": 3,
@@ -90,6 +92,10 @@ def schedule_spec(cls: type[Benchmark], place: dict[str, Any]) -> ScheduleSpec:
                 raise UsageError(
                     f"{key} must be an integer of at least {least}, not {arguments[key]!r}"
                 )
+        if arguments["matchings"] > MOST_MATCHINGS:
+            raise UsageError(
+                f"matchings must be at most {MOST_MATCHINGS}, not {arguments['matchings']}"
+            )
     elif useless := [key for key in _PAIRS if key in place and key != "together"]:
         raise UsageError(
             f"{useless[0]} says which pairs are measured, and over: {over} has no pairs",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import math
 import os
 import shutil
@@ -18,10 +17,11 @@ from ..records import Measure
 from ..timing import Rule, Timing
 from .attempts import Account, Failure, Log, account, read_failures, read_log
 from .base import Check, Context, Metric, Unmeasurable, benchmark
-from .kept import Checkpoints
+from .kept import Checkpoints, check_room, kept_at, remove_partial
+from .modelled import MOST
 from .runner import all_or_none
-from .saved import Saved, StateError, Training, state_bytes, together
-from .scratch import Scratch, broadcast, is_url, place_of, shared
+from .saved import Saved, StateError, Training, together
+from .scratch import Scratch, broadcast, is_url, shared
 from .tokens import synthetic
 
 CLASSES = 16
@@ -151,6 +151,8 @@ class Resumable(Saved):
         for name in ("batch", "every"):
             if getattr(self, name) < 1:
                 raise UsageError(f"resumable: {name} must be at least 1, not {getattr(self, name)}")
+        if self.batch > MOST:
+            raise UsageError(f"resumable: batch must be at most {MOST}, not {self.batch}")
         if self.steps < 2:
             raise UsageError(f"resumable: steps must be at least 2, not {self.steps}")
         if is_url(self.path):
@@ -202,6 +204,8 @@ class Resumable(Saved):
             self._missed()
             self.log = Log(self._log_of(len(self.failures)), context.zero)
             self.log.write("begun")
+            remove_partial(self.folder)
+        check_room(context, self.folder, self.model)
         self.training = Training(context, self.model, self.dp)
         self.kept = Checkpoints(self.training, self.folder, len(self.failures), self.log)
         self.done = self.kept.restore()
@@ -232,26 +236,14 @@ class Resumable(Saved):
             folder = self.scratch.folder
         elif context.rank == 0:
             try:
-                place = place_of(self.path)
-                if not os.path.isdir(place):
-                    raise Unmeasurable(f"path {place}: there is no such directory on this node")
-                folder = os.path.join(place, f"hengsuan-goodput-{self.key}")
-                with contextlib.suppress(FileExistsError):
-                    os.mkdir(folder, 0o700)
+                folder = kept_at(self.path, self.key)
             except Unmeasurable as error:
                 problem = error.message
-            except OSError as error:
-                problem = f"path {self.path} cannot be written: {error.strerror}"
         all_or_none(context, problem)
         if context.size > 1:
             folder = broadcast(context, folder)
         if not os.path.isdir(folder):
             problem = f"path {folder} is not on every node: it must be shared storage"
-        else:
-            free = shutil.disk_usage(folder).free
-            # The one before is kept until the next is whole.
-            if 2 * state_bytes(self.model) > free:
-                problem = f"path {folder} has no room for two checkpoints of {self.model}"
         all_or_none(context, problem)
         return folder
 
@@ -277,7 +269,11 @@ class Resumable(Saved):
         if self.log is not None:
             attempts = range(len(self.failures) + 1)
             self.lines = [read_log(Path(self._log_of(number))) for number in attempts]
-            self.account = account(self.lines, self.failures)
+            self._missed()  # since it began
+            try:
+                self.account = account(self.lines, self.failures)
+            except ValueError as error:
+                raise StateError(f"the logs in {self.folder} cannot be added up: {error}") from None
 
     def _meet(self) -> None:
         """Wait for the last rank, in the group that no checkpoint is being written by."""

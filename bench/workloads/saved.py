@@ -13,7 +13,7 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Any, Literal
 
 from ..configs import load_model
-from ..errors import UsageError
+from ..errors import InfraError, UsageError
 from ..host.cores import memory_available
 from ..kernels.model_costs import ModelShape, parameters
 from ..units import format_size
@@ -74,7 +74,7 @@ def together(context: Context) -> float:
     return perf_counter()
 
 
-class StateError(RuntimeError):
+class StateError(InfraError):
     """A checkpoint that could not be written or read; the first cause, in a line."""
 
 
@@ -276,6 +276,8 @@ def _in_a_line() -> Iterator[None]:
         else:
             where = ""
         text = " ".join(str(inner).split())[:200] or "it ends too early"
+        if isinstance(inner, OSError) and inner.strerror:  # whose file has a name of ours
+            raise StateError(f"{where}{inner.strerror}") from error
         if "metadata is None" in text:  # PyTorch asserts that it is there
             raise StateError(f"{where}its .metadata is missing or cut short") from error
         if "unexpected pos" in text:  # PyTorch closes a file of which not all was written

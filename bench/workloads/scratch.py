@@ -10,6 +10,7 @@ import contextlib
 import fcntl
 import os
 import shutil
+import stat
 import tempfile
 import uuid
 from pathlib import Path
@@ -39,6 +40,20 @@ def place_of(path: str) -> str:
     return os.path.abspath(place)
 
 
+def must_be_directory(place: str) -> None:
+    """Raise `Unmeasurable`, with the reason, where a path of this node is no directory."""
+    try:
+        mode = os.stat(place).st_mode
+    except FileNotFoundError:
+        why = "there is no such directory on this node"
+    except OSError as error:  # a loop of links, a name too long, a folder that is not ours
+        why = f"cannot be used on this node: {error.strerror}"
+    else:
+        why = "" if stat.S_ISDIR(mode) else "is no directory on this node"
+    if why:
+        raise Unmeasurable(f"path {place}: {why}")
+
+
 def is_url(path: str) -> bool:
     """Whether fsspec is to be asked."""
     return "://" in path
@@ -66,10 +81,9 @@ class Scratch:
         if is_url(place):
             gap = "" if place.endswith("/") else "/"
             made = cls(f"{place}{gap}{PREFIX}{uuid.uuid4().hex}", owner=True)
-            made._try_url()
+            made._try_url(place)
             return made
-        if not os.path.isdir(place):
-            raise Unmeasurable(f"path {place}: there is no such directory on this node")
+        must_be_directory(place)
         sweep(place)
         made = cls(os.path.join(place, PREFIX + uuid.uuid4().hex), owner=True)
         try:
@@ -132,9 +146,12 @@ class Scratch:
     def _files(self) -> Any:
         return _file_system(self.folder)
 
-    def _try_url(self) -> None:
+    def _try_url(self, place: str) -> None:
         try:
-            files = self._files()
+            files = _file_system(place)
+            local = files.protocol if isinstance(files.protocol, str) else files.protocol[0]
+            if local == "file":  # elsewhere a prefix needs no folder: this one would be made
+                must_be_directory(files._strip_protocol(place))
             files.makedirs(self.folder, exist_ok=True)
             with files.open(f"{self.folder}/{LOCK}", "wb") as file:
                 file.write(b"hengsuan")
@@ -142,7 +159,7 @@ class Scratch:
             raise
         except Exception as error:  # every storage has errors of its own
             said = " ".join(str(error).split())[:200] or type(error).__name__
-            raise Unmeasurable(f"path {self.folder} cannot be written: {said}") from None
+            raise Unmeasurable(f"path {place} cannot be written: {said}") from None
 
 
 def shared(context: Context, path: str) -> Scratch:

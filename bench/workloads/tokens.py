@@ -1,4 +1,4 @@
-"""Packed token sets: one file of tokens back to back, memory-mapped; the pipeline that reads it.
+"""Packed token sets: one file of tokens back to back; who reads them, by place and ahead of time.
 
 A file is a header of 4096 bytes and then ``count`` unsigned integers, little-endian, of two bytes
 where the vocabulary has at most 65,536 tokens, else of four:
@@ -21,14 +21,14 @@ compared with what must be there, and nobody's text is needed.
 from __future__ import annotations
 
 import contextlib
+import errno
 import math
-import mmap
 import os
 import shutil
 import struct
 import uuid
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -77,13 +77,6 @@ class TokenSet(msgspec.Struct, frozen=True):
     def bytes(self) -> int:
         """Of the whole file."""
         return HEADER + self.width * self.count
-
-    def map(self, *, random: bool) -> Any:
-        """The tokens, mapped: uint16[count] or uint32[count]. ``random``: not read ahead."""
-        with open(self.path, "rb") as file:
-            view = mmap.mmap(file.fileno(), self.bytes, access=mmap.ACCESS_READ)
-        view.madvise(mmap.MADV_RANDOM if random else mmap.MADV_SEQUENTIAL)
-        return np.frombuffer(view, f"<u{self.width}", self.count, HEADER)
 
     def place(self, start: int, count: int) -> tuple[int, int]:
         """(offset, length) in bytes of some tokens."""
@@ -139,7 +132,9 @@ def open_set(path: str | Path) -> TokenSet:
             size = os.fstat(file.fileno()).st_size
     except OSError as error:
         raise UsageError(
-            f"{error.strerror}", where=name, hint=f"hengsuan tokens new {name} --size 1GiB"
+            f"{error.strerror}",
+            where=name,
+            hint=f"hengsuan tokens new {name} --size 1GiB" if error.errno == errno.ENOENT else "",
         ) from None
     if len(head) < _FIELDS.size or head[:8] != MAGIC:
         raise UsageError("is no packed token set: it does not begin with HSTOKENS", where=name)
@@ -238,7 +233,8 @@ class Sequences:
         self.total = (tokens.count - 1) // seq
         if self.total < readers:
             raise UsageError(
-                f"{tokens.count} tokens are {self.total} sequences of {seq}, for {readers} readers",
+                f"has {self.total} sequence(s) of {seq} tokens, and {readers} reader(s) need one "
+                "each: take a larger set or shorter sequences",
                 where=tokens.path,
             )
         self._reader, self._readers = reader, readers
@@ -254,32 +250,82 @@ class Sequences:
         return (self._step * turn + self.tokens.seed) % self.total * self.seq
 
 
+class Reader:
+    """Sequences of a set by their first tokens, for several threads at once.
+
+    By `os.pread`, not through a mapping: of a file that becomes shorter, a page that is gone kills
+    the process, and a sequence in a random place is one request and not one for each page.
+
+    Args:
+        tokens: The set.
+        random: Whether nothing is read beyond what is asked for, else far ahead.
+
+    Raises `InfraError` for a file that cannot be opened.
+    """
+
+    def __init__(self, tokens: TokenSet, *, random: bool) -> None:
+        self._tokens = tokens
+        try:
+            self._file = os.open(tokens.path, os.O_RDONLY)
+        except OSError as error:
+            raise InfraError(f"cannot be read: {error.strerror}", where=tokens.path) from None
+        with contextlib.suppress(OSError):  # some file systems take no advice
+            advice = os.POSIX_FADV_RANDOM if random else os.POSIX_FADV_SEQUENTIAL
+            os.posix_fadvise(self._file, 0, 0, advice)
+
+    def batch(self, starts: Sequence[int], length: int) -> Any:
+        """int64[len(starts), length]: ``length`` tokens from each start.
+
+        Raises `InfraError` for a file that cannot be read any more, or has become shorter.
+        """
+        tokens, made = self._tokens, np.empty((len(starts), length), dtype=np.int64)
+        for row, start in zip(made, starts, strict=True):
+            offset, size = tokens.place(start, length)
+            row[:] = np.frombuffer(self._read(offset, size), f"<u{tokens.width}")
+        return made
+
+    def _read(self, offset: int, size: int) -> bytes:
+        found = b""
+        while len(found) < size:  # a call gives less than 2 GiB, and network storage may give less
+            try:
+                more = os.pread(self._file, size - len(found), offset + len(found))
+            except OSError as error:
+                raise InfraError(
+                    f"cannot be read: {error.strerror}", where=self._tokens.path
+                ) from None
+            if not more:
+                raise InfraError("became shorter while it was read", where=self._tokens.path)
+            found += more
+        return found
+
+    def close(self) -> None:
+        """Let go of the file, when no thread reads from it any more."""
+        os.close(self._file)
+
+
 def batches(
-    view: Any, starts: Sequence[Sequence[int]], length: int, pool: ThreadPoolExecutor, ahead: int
+    reader: Reader,
+    starts: Iterable[Sequence[int]],
+    length: int,
+    pool: ThreadPoolExecutor,
+    ahead: int,
 ) -> Iterator[Any]:
     """Batches in order, read by the pool's threads up to ``ahead`` of who takes them.
 
     Args:
-        view: Tokens of a set, mapped.
-        starts: First tokens of the sequences, batch by batch.
+        reader: Of the set.
+        starts: First tokens of the sequences, batch by batch; may be without end.
         length: Tokens of a sequence.
-        pool: Who reads. Page faults and copies do not hold the interpreter's lock.
+        pool: Whose threads read. Reading and copying do not hold the interpreter's lock.
         ahead: Batches that are read before they are wanted.
 
     Yields:
-        int64[batch, length].
+        int64[batch, length]. Raises what `Reader.batch` raises.
     """
     waiting: deque[Future[Any]] = deque()
     for one in starts:
-        waiting.append(pool.submit(_batch, view, one, length))
+        waiting.append(pool.submit(reader.batch, one, length))
         if len(waiting) > ahead:
             yield waiting.popleft().result()
     while waiting:
         yield waiting.popleft().result()
-
-
-def _batch(view: Any, starts: Sequence[int], length: int) -> Any:
-    made = np.empty((len(starts), length), dtype=np.int64)
-    for row, start in zip(made, starts, strict=True):
-        row[:] = view[start : start + length]
-    return made

@@ -1,5 +1,6 @@
 """Training while real processes are killed: found, started anew, restored, accounted for."""
 
+import contextlib
 import json
 import os
 import signal
@@ -301,10 +302,105 @@ def test_the_verb_kills_at_random_and_compares_with_the_optimum(tmp_path):
     assert list(place.iterdir()) == []
 
 
+def disturbed(tmp_path, act):
+    """A training with which something happens when it has saved: what it said, and its place."""
+    place = tmp_path / "checkpoints"
+    place.mkdir()
+    words = ("--work", "60s", "--mtbf", "1h", "--interval", "100ms", "--model", "tiny", "--json")
+    command = [*hengsuan(), "goodput", "--executor", "local", "--backend", "cpu", *words]
+    driver = subprocess.Popen(
+        [*command, "--path", place, "--out", tmp_path / "runs"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    stop = time.monotonic() + 100
+    while (
+        not (saved := list(place.glob("hengsuan-goodput-*/latest.json")))
+        and time.monotonic() < stop
+    ):
+        time.sleep(0.02)
+    act(driver, saved[0])
+    out, said = driver.communicate(timeout=100)
+    found = json.loads(out)
+    assert found["exit"] == driver.returncode, said
+    return found, place
+
+
+@pytest.mark.timeout(300)
+def test_a_training_that_is_interrupted_leaves_nothing_on_the_storage(tmp_path):
+    found, place = disturbed(tmp_path, lambda driver, latest: driver.send_signal(signal.SIGINT))
+    assert (found["exit"], found["left"]) == (130, "")
+    assert list(place.iterdir()) == []
+
+
+@pytest.mark.timeout(300)
+def test_a_training_that_cannot_go_on_says_what_it_leaves(tmp_path):
+    def taken(driver, latest):
+        """Its place, again and again: whoever is about to write it has written it before."""
+        while driver.poll() is None:
+            with contextlib.suppress(OSError):
+                latest.unlink()
+            with contextlib.suppress(OSError):
+                latest.mkdir()
+            time.sleep(0.01)
+
+    found, place = disturbed(tmp_path, taken)
+    assert found["exit"] == 4
+    assert "cannot be written to" in found["problem"]
+    assert found["problem"].endswith("Is a directory")
+    (left,) = place.iterdir()
+    assert found["left"] == str(left)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="mounting a small file system needs root")
+@pytest.mark.timeout(300)
+def test_results_that_cannot_be_written_leave_nothing_untold(tmp_path):
+    small, place = tmp_path / "small", tmp_path / "checkpoints"
+    small.mkdir()
+    place.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", str(small)], capture_output=True
+    )
+    if mounted.returncode:
+        pytest.skip(f"cannot mount here: {mounted.stderr.decode().strip()}")
+    threads = []
+
+    def fill():
+        """All of it, and what is given back as well."""
+        stop = time.monotonic() + 100
+        while time.monotonic() < stop and not list(place.glob("hengsuan-goodput-*/latest.json")):
+            time.sleep(0.02)
+        with contextlib.suppress(OSError), (small / "fill").open("wb", buffering=0) as file:
+            while threads:
+                with contextlib.suppress(OSError):
+                    file.write(bytes(1 << 12))
+                time.sleep(0.0005)
+
+    try:
+        threads.append(threading.Thread(target=fill))
+        threads[0].start()
+        done = goodput(
+            *("--path", place, "--out", small, "--model", "tiny", "--batch", "1"),
+            *("--work", "10m", "--mtbf", "4s", "--interval", "100ms"),
+        )
+        thread = threads.pop()
+        thread.join()
+    finally:
+        threads.clear()
+        subprocess.run(["umount", str(small)], check=True)
+    assert done.returncode == 4, done.stderr
+    assert "No space left on device" in done.stderr
+    assert "--resume" not in done.stderr
+    (left,) = place.iterdir()
+    assert f"its checkpoints and logs are left in {left}: " in done.stderr
+
+
 def test_what_cannot_be_is_a_sentence(tmp_path):
     for words, code, why in (
         (("--cluster", "small"), 2, "a simulated fleet has none"),
         (("--work", "0s"), 2, "--work must be positive"),
+        (("--seed", "-1", "--out", tmp_path), 2, "--seed must not be negative, but is -1"),
         (("--path", tmp_path / "absent", "--out", tmp_path, "-q"), 3, "no such directory"),
     ):
         done = subprocess.run(

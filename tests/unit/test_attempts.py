@@ -1,5 +1,7 @@
 """Every second of an interrupted training is in one part of its account."""
 
+import errno
+import os
 import time
 
 import pytest
@@ -183,6 +185,25 @@ def test_a_log_is_read_up_to_where_its_writer_was_killed(tmp_path):
     assert (first.what, first.step) == ("ready", 3)
     assert (second.step, second.loss) == (4, 2.5)
     assert 100.0 <= first.at <= second.at <= 100.0 + time.monotonic() - before
+
+
+def test_a_line_that_the_storage_takes_in_parts_is_whole(tmp_path, monkeypatch):
+    """A full disk takes a part first, and says so when it is asked to take the rest."""
+    path = tmp_path / "log"
+    log, whole = Log(str(path), time.monotonic()), os.write
+    monkeypatch.setattr(os, "write", lambda file, data: whole(file, data[:7]))
+    log.write("step", step=1, loss=2.5)
+    assert [line.loss for line in read_log(path)] == [2.5]
+
+    def full(file, data):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "write", full)
+    with pytest.raises(InfraError, match="log cannot be written: No space left on device") as told:
+        log.write("step", step=2)
+    assert told.value.where == str(path)
+    monkeypatch.undo()
+    log.close()
 
 
 @pytest.mark.parametrize("line", ['{"what":"step","at"', '{"what":"slept","at":1}', "\udcff"])

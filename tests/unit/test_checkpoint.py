@@ -1,8 +1,10 @@
 """Checkpoints of real ranks: restored bit by bit, to directories and addresses; damage is found."""
 
+import errno
 import functools
 import os
 import resource
+import shutil
 import sys
 from pathlib import Path
 
@@ -129,6 +131,37 @@ def test_storage_that_takes_no_more_is_named(tmp_path, mode):
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_full_storage_is_said_in_its_words(tmp_path, monkeypatch):
+    def full(descriptor):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(tmp_path / "of-ours"))
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(StateError) as told:
+        alone(path=str(tmp_path))
+    wanted = f"the checkpoint cannot be written to {tmp_path}: rank 0: No space left on device"
+    assert told.value.message == wanted
+
+
+def test_a_checkpoint_that_is_removed_before_it_is_read_back_is_told(tmp_path):
+    bench = make("checkpoint", {"model": "tiny", "path": str(tmp_path)})
+    setup = bench.setup
+
+    def removing(given):
+        setup(given)
+        save = bench.training.save
+
+        def saved(place, **how):
+            save(place, **how)
+            shutil.rmtree(place)
+
+        bench.training.save = saved
+
+    bench.setup = removing
+    outcome = run(bench, context(0, 1), RULE)
+    assert outcome.status == "invalid"
+    assert "the checkpoint cannot be read back: rank 0: " in outcome.reason
 
 
 def test_a_restore_that_does_nothing_is_found(tmp_path):

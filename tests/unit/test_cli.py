@@ -318,6 +318,22 @@ def test_a_run_is_resumed_where_it_began(words, message, tmp_path):
     assert message in done.stderr
 
 
+def test_a_training_under_failures_is_not_resumed(tmp_path):
+    first = json.loads(
+        hengsuan("run", "quick", "--cluster", "small", "--json", "-q", cwd=tmp_path).stdout
+    )
+    header = tmp_path / first["folder"] / "run.json"
+    told = json.loads(header.read_text())
+    told |= {"command": ["hengsuan", "--debug", "goodput"], "suite_text": "", "state": "running"}
+    header.write_text(json.dumps(told))
+    before = {path: path.read_bytes() for path in header.parent.iterdir()}
+    for verb in ("run", "certify"):
+        done = hengsuan(verb, "--resume", first["run"], "--cluster", "small", cwd=tmp_path)
+        assert done.returncode == 2
+        assert "was begun by `hengsuan goodput`, and is not continued" in done.stderr
+    assert {path: path.read_bytes() for path in header.parent.iterdir()} == before
+
+
 def test_a_defect_of_ours_is_a_sentence_and_debug_shows_the_traceback(tmp_path):
     script = (
         "import sys\nfrom bench import cli\nfrom bench.configs import load\n"

@@ -386,6 +386,16 @@ PROFILE = "name: p\ncategories:\n  a:\n    - {benchmark: gemm, metric: flops}\n"
         (configs.load_cluster, CLUSTER, "nodes: 2", "nodes: 2\nwithin: [0, 1]", 4, "above 0"),
         (configs.load_cluster, CLUSTER, "nodes: 2", "nodes: 2\nbetween: -1", 4, "not be negative"),
         (configs.load_cluster, CLUSTER, "nodes: 2", "nodes: 0", 3, "at least 1"),
+        # What readers of a run do not take would be lost with all that was simulated.
+        (configs.load_cluster, CLUSTER, "nodes: 2", "nodes: 4194305", 3, "at most 16777216"),
+        (
+            configs.load_cluster,
+            CLUSTER,
+            "nodes: 2",
+            "nodes: 2\nlabels: {rack: 16777217}",
+            4,
+            "labels.rack: must be at most 16777216 nodes",
+        ),
         (configs.load_cluster, CLUSTER, "nodes: 2", "nodes: true", 3, "whole number, not true"),
         (configs.load_cluster, CLUSTER, "chip: sim-a\n", "", 1, "'chip' is missing"),
         (configs.load_model, MODEL, "heads: 4", "heads: 3", 4, "must divide dim (64)"),

@@ -2,6 +2,7 @@
 
 import os
 import resource
+import subprocess
 import sys
 from pathlib import Path
 
@@ -84,6 +85,44 @@ def test_a_set_that_changes_while_it_is_read_is_named(tmp_path, change, why):
     bench.teardown()
 
 
+def test_a_set_that_is_cut_in_the_midst_of_a_step_is_named(tmp_path):
+    """In a process of its own: through a mapping, a page that is gone would kill it."""
+    path = tmp_path / "set"
+    write_set(path, 100_000, 512)
+    script = (
+        "import os, sys\n"
+        f"sys.path.insert(0, {str(Path(__file__).parent)!r})\n"
+        "from gloo_ranks import context\n"
+        "from bench.errors import InfraError\n"
+        "from bench.workloads.base import make\n"
+        f"bench = make('data', {SMALL!r} | {{'path': sys.argv[1]}})\n"
+        "bench.setup(context(0, 1))\n"
+        "os.truncate(sys.argv[1], 8192)\n"
+        "try:\n"
+        "    bench.step()\n"
+        "except InfraError as error:\n"
+        "    print(error)\n"
+        "bench.teardown()\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script, path], capture_output=True, text=True)
+    assert done.stdout == f"{path}: became shorter while it was read\n", done
+
+
+def test_a_set_that_is_cut_before_its_cache_is_looked_at_is_named(tmp_path):
+    path = tmp_path / "set"
+    write_set(path, 100_000, 512)
+    bench = make("data", {**SMALL, "path": str(path)})
+    bench.setup(context(0, 1))
+    bench._same = lambda: os.truncate(path, HEADER)
+    bench.refresh()
+    with pytest.raises(InfraError, match="became shorter while it was read"):
+        bench.step()
+    bench._same = path.unlink
+    with pytest.raises(InfraError, match="cannot be read: No such file"):
+        bench.refresh()
+    bench.teardown()
+
+
 def test_a_set_that_is_there_is_read_and_stays(tmp_path):
     path = tmp_path / "set"
     write_set(path, 100_000, 70_000, seed=8)
@@ -125,7 +164,10 @@ def test_files_that_are_no_sets_are_skipped_with_the_reason(tmp_path):
     path.write_text("some text")
     assert "does not begin with HSTOKENS" in alone(path=str(path)).reason
     write_set(path, 50, 512)
-    assert "50 tokens are 0 sequences of 64" in alone(path=str(path)).reason
+    few = "has 0 sequence(s) of 64 tokens, and 1 reader(s) need one each: "
+    assert alone(path=str(path)).reason.startswith(f"{path}: {few}")
+    # One that is written for this is called by the directory: nobody gave its own name.
+    assert alone(path=str(tmp_path), size=100).reason.startswith(f"{tmp_path}: {few}")
     path.write_bytes(path.read_bytes()[:-1])
     outcome = alone(path=str(path))
     assert outcome.status == "skipped"

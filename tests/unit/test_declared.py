@@ -9,16 +9,21 @@ import sys
 from pathlib import Path
 
 import click
+import msgspec
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 from report_runs import simulated
 
 from bench.cli import cli
-from bench.errors import HengsuanError, InfraError
+from bench.declared import _KNOWN, _Arguments
+from bench.errors import HengsuanError, InfraError, UsageError
 from bench.headers import read_header
 from bench.records import Device, Node
 from bench.results import RunReader
+from bench.workloads.base import axes_of, make
+from bench.workloads.modelled import MOST
+from bench.workloads.placement import MOST_MATCHINGS
 
 SUITE = """name: small
 stages:
@@ -160,6 +165,19 @@ def test_what_readers_rely_on_is_looked_at_once(run, tmp_path, at, value, words)
     with pytest.raises(InfraError, match=f"run.json is damaged: .*{words}") as caught:
         read_header(tmp_path)
     assert caught.value.where == str(tmp_path / "run.json")
+
+
+@pytest.mark.parametrize("name", ["train", "generate"])
+def test_the_largest_batch_that_is_measured_can_be_read(name):
+    """Else what was measured beside it could not be read either."""
+    bench = make(name, {"batch": MOST})
+    assert msgspec.convert(axes_of(bench), _KNOWN[name]).batch == MOST
+    with pytest.raises(UsageError, match=f"batch must be at most {MOST}"):
+        make(name, {"batch": MOST + 1})
+
+
+def test_as_many_matchings_as_are_planned_can_be_read():
+    assert msgspec.convert({"matchings": MOST_MATCHINGS}, _Arguments).matchings == MOST_MATCHINGS
 
 
 def test_whatever_is_changed_in_a_header_no_verb_traces_back(run, tmp_path):

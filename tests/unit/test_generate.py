@@ -196,6 +196,8 @@ def test_what_does_not_fit_is_said_before_anything_is_allocated():
     assert "memory is 85.9 GB: a slice of the model fits, such as llama-405b@" in outcome.reason
     outcome = measured({"model": "llama-8b", "dtype": "bf16", "batch": 999}, memory=20 << 30)
     assert "a smaller batch or context fits" in outcome.reason
+    outcome = measured({"page": 10**9, "output": 4}, memory=1 << 30)
+    assert outcome.reason.endswith("memory is 1.074 GB: a smaller page fits")
     assert "no Triton target" in measured({"ops": "triton", "dtype": "bf16"}).reason
 
 
@@ -237,7 +239,7 @@ def test_what_is_said_to_fit_fits_and_is_the_most_that_does(axes, memory, said):
         ({"output": 1 << 30}, "output must be at most 131072, not 1073741824"),
         ({"page": -1}, "page must be at least 0, not -1"),
         ({"dtype": "fp8"}, "dtype"),
-        ({"batch": 1 << 40}, "batch must be at most 2147483648, not 1099511627776"),
+        ({"batch": 1 << 40}, "batch must be at most 2147483647, not 1099511627776"),
         ({"model": "no-such"}, "unknown model 'no-such'"),
         ({"model": "tiny@3"}, "a slice of tiny has 1 to 2 layers"),
     ],

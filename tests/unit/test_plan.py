@@ -236,6 +236,7 @@ def test_rules_merge_and_limits_are_walls():
             "unknown op of .*\n.*did you mean all_reduce",
         ),
         (entry("pairs", matchings=True), "matchings must be an integer of at least 1, not True"),
+        (entry("pairs", matchings=1 << 31), "matchings must be at most 2147483647, not 2147483648"),
         (entry("pairs", seed=-1), "seed must be an integer of at least 0, not -1"),
         (entry("pairs", within=""), "within must be a label, not ''"),
         (entry("gemm", over="node"), "unknown placement of gemm"),

@@ -115,6 +115,13 @@ sys.stdin.read()
 """
 
 
+def test_nobody_is_told_to_go_on_with_a_training_under_failures(made):
+    path = made.run(state="running")
+    changed(path, command=["hengsuan", "goodput", "--path", "/mnt"])
+    left_since(path, 0.5)
+    assert plan(made).staying == {"run-000": "it has not ended"}
+
+
 def test_without_locks_a_month_of_silence_is_needed(made, monkeypatch):
     path = made.run(state="running", started="2025-01-01T00:00:00+00:00")
 

@@ -12,9 +12,12 @@ import time
 import pytest
 
 from bench.cluster import listening, ranks
+from bench.cluster.rank_main import _sentence
 from bench.cluster.ranks import RankLost, RankProcess
 from bench.cluster.wire import PROTOCOL, LaunchSpec, Ready, line
+from bench.errors import InfraError
 from bench.host.processes import ended_by
+from bench.workloads.saved import StateError
 
 MODULES = "Extension modules: " + ", ".join(f"vendor.part{number}" for number in range(900))
 FAULT = """Fatal Python error: Segmentation fault
@@ -52,6 +55,20 @@ def spec_of(python):
         devices=[0],
         cpus=[0],
     )
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (InfraError("became\nshorter", where="/data/set"), "/data/set: became shorter"),
+        (StateError("the storage may be full"), "the storage may be full"),
+        (ValueError("the driver returned error 719"), "ValueError: the driver returned error 719"),
+        (KeyError(), "KeyError"),
+        (RuntimeError("not enough memory: 8 GiB"), "out of memory: not enough memory: 8 GiB"),
+    ],
+)
+def test_sentences_of_ours_go_without_the_name_of_their_class(error, said):
+    assert _sentence(error) == said
 
 
 def test_a_rank_that_died_before_it_had_read_all_died_all_the_same(tmp_path):

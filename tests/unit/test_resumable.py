@@ -1,6 +1,7 @@
 """Training that goes on from its last checkpoint, in this process: what comes out the same."""
 
 import json
+import re
 import resource
 import shutil
 import sys
@@ -11,11 +12,11 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent))
 from gloo_ranks import RULE, context, outcomes
 
-from bench.errors import UsageError
+from bench.errors import InfraError, UsageError
 from bench.workloads.attempts import read_log
 from bench.workloads.base import make
 from bench.workloads.runner import run
-from bench.workloads.saved import StateError
+from bench.workloads.saved import StateError, state_bytes
 
 torch = pytest.importorskip("torch")
 
@@ -151,6 +152,31 @@ def test_an_attempt_that_trained_and_left_no_log_is_told(tmp_path):
     assert run(bench_of(tmp_path, "0.001-0.002"), context(0, 1), RULE).status == "ok"
 
 
+@pytest.mark.parametrize(
+    ("gone", "why"),
+    [("attempt-00000", "the log of an attempt that had trained"), ("attempt-00001", "'ready'")],
+)
+def test_a_log_that_is_gone_at_the_end_is_told(tmp_path, gone, why):
+    folder = interrupted(tmp_path, 7)
+    bench = bench_of(tmp_path, "0.001-0.002+")
+    land = None
+
+    def setup(given):
+        nonlocal land
+        whole(given)
+        land = bench.kept.land
+        bench.kept.land = removed
+
+    def removed():
+        if bench.done == bench.steps:
+            (folder / f"{gone}.jsonl").unlink(missing_ok=True)
+        land()
+
+    whole, bench.setup = bench.setup, setup
+    with pytest.raises(StateError, match=why):
+        run(bench, context(0, 1), RULE)
+
+
 @pytest.mark.parametrize("mode", ["sync", "async"])
 def test_storage_that_takes_no_more_is_named_with_the_step(tmp_path, mode):
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
@@ -162,6 +188,58 @@ def test_storage_that_takes_no_more_is_named_with_the_step(tmp_path, mode):
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert str(said.value).startswith(
         f"the checkpoint of step 4 cannot be written to {tmp_path}: rank 0: the storage took only"
+    )
+
+
+def test_what_a_training_has_saved_is_no_lack_of_room(tmp_path, monkeypatch):
+    """Storage has room for two checkpoints and a half: the last one, and a part of one that was
+    never whole, are there already."""
+    size = state_bytes("tiny")
+    folder = interrupted(tmp_path, 7)
+    (held,) = folder.glob("step-*")
+    partial = folder / "step-00000008-00000"
+    shutil.copytree(held, partial)
+    whole = shutil.disk_usage
+
+    def small(path):
+        there = sum(file.stat().st_size for file in folder.glob("step-*/*"))
+        return whole(path)._replace(free=int(2.5 * size) - there)
+
+    monkeypatch.setattr(shutil, "disk_usage", small)
+    bench = bench_of(tmp_path, "0.001-0.002")
+    bench.setup(context(0, 1))
+    assert bench.done == 4
+    assert not partial.exists()
+    assert held.exists()
+    bench.teardown()
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: whole(path)._replace(free=size // 2))
+    outcome = finished(tmp_path)
+    assert outcome.status == "skipped"
+    assert re.fullmatch(
+        f"path {tmp_path} has .* for checkpoints, and two of tiny need .*", outcome.reason
+    )
+
+
+def test_nothing_is_removed_where_it_is_not_known_what_is_whole(tmp_path):
+    folder = interrupted(tmp_path, 7)
+    (held,) = folder.glob("step-*")
+    (folder / "latest.json").write_text("{")
+    with pytest.raises(StateError, match=r"latest\.json is damaged"):
+        finished(tmp_path)
+    assert held.exists()
+
+
+def test_an_attempt_whose_log_cannot_be_written_is_told(tmp_path, monkeypatch):
+    folder = interrupted(tmp_path, 7)
+    (folder / "attempt-00001.jsonl").mkdir()
+    with pytest.raises(InfraError, match="the attempt's log cannot be written: Is a directory"):
+        finished(tmp_path)
+    shutil.rmtree(folder)
+    folder.write_text("")
+    outcome = finished(tmp_path)
+    assert (outcome.status, outcome.reason) == (
+        "skipped",
+        f"path {folder}: is no directory on this node",
     )
 
 
@@ -195,6 +273,7 @@ def test_what_has_no_place_is_skipped_with_the_reason(tmp_path):
         ({"steps": 1}, "steps must be at least 2"),
         ({"every": 0}, "every must be at least 1"),
         ({"batch": 0}, "batch must be at least 1"),
+        ({"batch": 10**25}, "batch must be at most 2147483647"),
         ({"path": "s3://bucket"}, "path must be a directory"),
         ({"key": "../up"}, "letters and digits"),
         ({"failed": "12"}, "failed must be times"),

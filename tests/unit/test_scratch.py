@@ -74,8 +74,15 @@ def test_places_that_cannot_be_used_are_said(tmp_path):
     with pytest.raises(Unmeasurable, match="absent: there is no such directory"):
         Scratch.make(str(tmp_path / "absent"))
     (tmp_path / "file").write_text("")
-    with pytest.raises(Unmeasurable, match="file: there is no such directory"):
-        Scratch.make(str(tmp_path / "file"))
+    (tmp_path / "loop").symlink_to(tmp_path / "loop")
+    for name, why in (
+        ("file", "is no directory"),
+        ("file/deeper", "cannot be used on this node: Not a directory"),
+        ("loop", "cannot be used on this node: Too many levels of symbolic links"),
+        ("n" * 300, "cannot be used on this node: File name too long"),
+    ):
+        with pytest.raises(Unmeasurable, match=f"^path {tmp_path}/{name}: {why}"):
+            Scratch.make(str(tmp_path / name))
     with pytest.raises(Unmeasurable, match="/proc cannot be written"):
         Scratch.make("/proc")
     with pytest.raises(Unmeasurable, match="URLs need fsspec"):
@@ -96,6 +103,31 @@ def test_an_address_is_a_place_too():
     made.close()
     assert not made.there()
     assert fsspec.filesystem("memory").find("/measured") == []
+
+
+def test_a_local_address_is_no_reason_to_make_a_directory(tmp_path):
+    """Else a name that was mistyped is measured, on the disk of the root."""
+    pytest.importorskip("fsspec")
+    for scheme in ("file", "local"):
+        with pytest.raises(Unmeasurable, match=f"^path {tmp_path}/absent: there is no such direct"):
+            Scratch.make(f"{scheme}://{tmp_path}/absent")
+    assert list(tmp_path.iterdir()) == []
+    made = Scratch.make(f"file://{tmp_path}")
+    assert made.there()
+    made.close()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_address_that_cannot_be_written_is_called_as_it_was_given(tmp_path, monkeypatch):
+    import fsspec
+
+    def broken(self, path, exist_ok=False):
+        raise OSError("no credentials")
+
+    monkeypatch.setattr(fsspec.get_filesystem_class("memory"), "makedirs", broken)
+    with pytest.raises(Unmeasurable) as told:
+        Scratch.make("memory://measured")
+    assert told.value.message == "path memory://measured cannot be written: no credentials"
 
 
 def test_a_rank_alone_has_a_folder_of_its_own(tmp_path):
@@ -121,6 +153,32 @@ def test_the_page_cache_forgets_a_file_where_the_kernel_lets_it(tmp_path):
     assert page_cache.resident(path) < 1.0
     page_cache.drop(path, part)
     assert page_cache.resident(path, part) == 0.0
+
+
+def test_small_parts_are_forgotten_where_the_kernel_keeps_large_pieces(tmp_path):
+    path, page = tmp_path / "file", page_cache.PAGE
+    path.write_bytes(bytes(page))
+    page_cache.drop(path)
+    if page_cache.resident(path) != 0.0:
+        pytest.skip("files here live in memory, or the kernel does not tell")
+    path.write_bytes(os.urandom(2048 * page))  # in large pieces, where the file system has them
+    parts = [(offset * page + 5, 10) for offset in range(0, 2048, 7)]
+    assert page_cache.resident(path, parts) == 1.0
+    page_cache.drop(path, parts[::-1])
+    assert page_cache.resident(path, parts) == 0.0
+
+
+def test_what_is_forgotten_has_whole_pieces_and_each_once():
+    piece = page_cache.FOLIO
+    near = [(3 * piece + 1, 1), (5, 10), (piece - 1, 2), (7 * piece, piece)]
+    assert page_cache._whole(near) == [
+        (0, 2 * piece),
+        (3 * piece, 4 * piece),
+        (7 * piece, 8 * piece),
+    ]
+    ((first, end),) = page_cache._whole([(5, 10), (piece + 3, 0), (9 * piece, 1)])
+    assert first == 0
+    assert end > 1 << 62
 
 
 def test_an_empty_file_has_no_pages(tmp_path):

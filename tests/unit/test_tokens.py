@@ -1,6 +1,8 @@
 """Packed token sets: what is written is read, in every order, and damage is found and named."""
 
+import errno
 import os
+import re
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -10,7 +12,24 @@ import pytest
 
 from bench.errors import InfraError, UsageError
 from bench.workloads import tokens
-from bench.workloads.tokens import HEADER, Sequences, batches, open_set, synthetic, write_set
+from bench.workloads.tokens import (
+    HEADER,
+    Reader,
+    Sequences,
+    batches,
+    open_set,
+    synthetic,
+    write_set,
+)
+
+
+def all_of(made, random=False):
+    """Every token of a set."""
+    reader = Reader(made, random=random)
+    try:
+        return reader.batch([0], made.count)[0]
+    finally:
+        reader.close()
 
 
 @pytest.mark.parametrize(("vocab", "width"), [(512, 2), (65_536, 2), (65_537, 4), (200_000, 4)])
@@ -19,8 +38,7 @@ def test_what_is_written_is_read(tmp_path, vocab, width):
     assert open_set(tmp_path / "set") == made
     assert made.width == width
     assert (tmp_path / "set").stat().st_size == HEADER + 5_000 * width
-    found = made.map(random=False)
-    assert found.dtype.itemsize == width
+    found = all_of(made)
     assert np.array_equal(found, synthetic(3, 0, 5_000, vocab))
     assert found.max() > 0.99 * vocab
     assert made.verify() == ""
@@ -41,7 +59,7 @@ def test_a_text_is_known_at_every_place_and_looks_random():
 def test_a_block_border_is_no_seam(tmp_path, monkeypatch):
     monkeypatch.setattr(tokens, "_BLOCK", 64)
     made = write_set(tmp_path / "set", 1000, 512)
-    assert np.array_equal(made.map(random=True), synthetic(0, 0, 1000, 512))
+    assert np.array_equal(all_of(made, random=True), synthetic(0, 0, 1000, 512))
     assert made.verify() == ""
 
 
@@ -149,6 +167,37 @@ def test_a_set_that_becomes_shorter_while_it_is_verified_is_named(tmp_path):
         made.verify()
 
 
+def test_what_cannot_be_read_any_more_is_named(tmp_path, monkeypatch):
+    made = write_set(tmp_path / "set", 5_000, 512)
+    reader = Reader(made, random=True)
+    try:
+        os.truncate(made.path, HEADER + 2 * 150)
+        assert np.array_equal(reader.batch([50], 100)[0], synthetic(0, 50, 100, 512))
+        with pytest.raises(InfraError, match="became shorter while it was read") as told:
+            reader.batch([0, 100], 100)
+        assert told.value.where == made.path
+
+        def broken(*given):
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+        monkeypatch.setattr(os, "pread", broken)
+        with pytest.raises(InfraError, match="cannot be read: Input/output error"):
+            reader.batch([0], 100)
+    finally:
+        reader.close()
+    (tmp_path / "set").unlink()
+    with pytest.raises(InfraError, match="cannot be read: No such file"):
+        Reader(made, random=False)
+
+
+def test_what_storage_gives_in_pieces_is_read_to_its_end(tmp_path, monkeypatch):
+    """A call gives at most 2 GiB, and on network storage as much as it likes."""
+    made = write_set(tmp_path / "set", 5_000, 70_000)
+    whole = os.pread
+    monkeypatch.setattr(os, "pread", lambda file, size, at: whole(file, min(size, 1023), at))
+    assert np.array_equal(all_of(made), synthetic(0, 0, 5_000, 70_000))
+
+
 @pytest.mark.parametrize("shuffled", [False, True])
 def test_readers_share_all_sequences_and_none_has_one_twice(tmp_path, shuffled):
     made = write_set(tmp_path / "set", 64 * 1001 + 1, 512, seed=5)
@@ -163,7 +212,8 @@ def test_readers_share_all_sequences_and_none_has_one_twice(tmp_path, shuffled):
 
 def test_a_set_that_is_too_small_for_its_readers_is_refused(tmp_path):
     made = write_set(tmp_path / "set", 100, 512)
-    with pytest.raises(UsageError, match="100 tokens are 1 sequences of 64, for 2 readers"):
+    why = "has 1 sequence(s) of 64 tokens, and 2 reader(s) need one each: take a larger set"
+    with pytest.raises(UsageError, match=re.escape(why)):
         Sequences(made, 64, shuffled=True, readers=2)
 
 
@@ -172,8 +222,10 @@ def test_batches_come_in_order_whoever_reads_them(tmp_path, workers, ahead):
     made = write_set(tmp_path / "set", 10_001, 512)
     order = Sequences(made, 100, shuffled=True)
     starts = [[order.start(4 * turn + row) for row in range(4)] for turn in range(20)]
+    reader = Reader(made, random=True)
     with ThreadPoolExecutor(workers) as pool:
-        found = list(batches(made.map(random=True), starts, 101, pool, ahead))
+        found = list(batches(reader, starts, 101, pool, ahead))
+    reader.close()
     assert len(found) == 20
     for batch, places in zip(found, starts, strict=True):
         assert batch.dtype == np.int64
@@ -212,3 +264,35 @@ def test_the_verb_writes_and_verifies(tmp_path):
     short = hengsuan("verify", path)
     assert short.returncode == 2
     assert "cut short" in short.stderr
+
+
+def test_a_link_says_where_a_set_is_to_lie(tmp_path):
+    """It may lead to the storage that is to be measured: a file in its place would lie on this."""
+    (tmp_path / "storage").mkdir()
+    target, link = tmp_path / "storage" / "set", tmp_path / "set"
+    link.symlink_to("storage/set")
+    assert hengsuan("new", link, "--size", "64KiB").returncode == 0  # it leads to nothing yet
+    assert open_set(target).count == 32768
+    again = hengsuan("new", link, "--size", "2KiB")
+    assert (again.returncode, "is there already" in again.stderr) == (2, True)
+    assert hengsuan("new", link, "--size", "2KiB", "--force").returncode == 0
+    assert open_set(target).count == 1024
+    assert link.is_symlink()
+    target.unlink()
+    target.symlink_to("set")
+    round_about = hengsuan("new", link, "--size", "2KiB", "--force")
+    assert (round_about.returncode, round_about.stderr) == (
+        2,
+        f"error: {link} is a link that leads to itself\n",
+    )
+    assert [one.name for one in (tmp_path / "storage").iterdir()] == ["set"]
+
+
+def test_only_a_set_that_is_missing_is_to_be_written(tmp_path):
+    with pytest.raises(UsageError) as told:
+        open_set(tmp_path / "set")
+    assert told.value.hint == f"hengsuan tokens new {tmp_path / 'set'} --size 1GiB"
+    (tmp_path / "set").symlink_to("set")
+    with pytest.raises(UsageError, match="Too many levels of symbolic links") as told:
+        open_set(tmp_path / "set")
+    assert told.value.hint == ""
