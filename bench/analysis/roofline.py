@@ -164,7 +164,7 @@ def roofline(header: Header, columns: Columns, chips: Mapping[str, Chip]) -> lis
             for case, op, dtype, cost in placed:
                 mine = rows[case.id]
                 groups, medians = group_medians(columns, mine[here[mine]])
-                if groups.size and 0 < medians.min() and medians.max() < np.inf:
+                if groups.size and medians.min() > 0 and medians.max() < np.inf:
                     work = cost.flops if case.metric == "flops" else cost.bytes
                     rate = over_groups(columns, mine[here[mine]], medians).times(1 / work)
                     rates.append(_Rate(case, op, dtype, cost, rate, int(groups.size)))
