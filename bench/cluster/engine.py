@@ -13,7 +13,8 @@ from typing import Any
 import msgspec
 
 from ..configs import Chip, Suite
-from ..errors import Exit, InfraError
+from ..declared import incoherent
+from ..errors import Exit, InfraError, UsageError
 from ..headers import absent
 from ..inventory import Inventory
 from ..records import STATUSES, Header, RunState, Status
@@ -108,6 +109,7 @@ def execute(
         else:
             done, offset = Done(), 0.0
             header = _header(suite, executor, inventory, made, run_id, command, environment)
+            _check_readable(header, whole)
             journal = Journal.create(results, header, rows=row_count(whole, inventory))
         stack.callback(journal.close)
         journal.sampled(executor.telemetry)
@@ -293,6 +295,16 @@ def _header(
         schedules=made.schedules,
         events=[{"time": 0.0, "kind": "warning", "text": note, "node": ""} for note in made.notes],
     )
+
+
+def _check_readable(header: Header, whole: Plan) -> None:
+    """Raise `UsageError` for a run that nobody could read when all of its plan is measured."""
+    planned = msgspec.structs.replace(header, cases=whole.cases, schedules=whole.schedules)
+    if why := incoherent(msgspec.json.encode(planned), planned):
+        raise UsageError(
+            f"a run of suite {header.suite} could not be read again: {why}",
+            hint="ask for less at a time; where a plugin says it of its device, mend the plugin",
+        )
 
 
 def _now() -> str:

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import msgspec
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -83,6 +84,33 @@ def failing_devices(tmp_path_factory):
             ("faulty", {"kind": kind, "device": 0}, {}), ("fixed", {"tag": number}, {})
         ],
     )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("facts", "of_device", "said"),
+    [({"kernel_log": 7}, {}, "kernel_log"), ({}, {"cpus": "all of them"}, "lists no cores")],
+)
+def test_what_no_reader_of_a_run_takes_is_refused_before_anything_is_measured(
+    tmp_path, facts, of_device, said
+):
+    """It would be told by every reader of the run, when it has ended."""
+
+    class Strange(LocalHub):
+        def nodes(self):
+            (node,) = super().nodes()
+            devices = tuple(
+                msgspec.structs.replace(one, facts={**one.facts, **of_device})
+                for one in node.devices
+            )
+            facts = {**node.facts, **facts_of_node}
+            return [msgspec.structs.replace(node, facts=facts, devices=devices)]
+
+    facts_of_node = facts
+    executor = AgentExecutor(Strange(AgentSpec(token=new_token(), backend="cpu")), {})
+    with pytest.raises(UsageError, match=f"suite test could not be read again: .*{said}") as told:
+        run(suite([("fixed", {})]), executor, tmp_path)
+    assert "mend the plugin" in told.value.hint
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("kind", FAILING)
