@@ -370,6 +370,23 @@ def test_what_cannot_be_written_is_a_sentence(tmp_path):
     assert Path("/dev/full").is_char_device()
 
 
+def test_a_page_goes_where_a_link_leads(tmp_path):
+    pytest.importorskip("plotly", reason="plotly is not installed (extra report)")
+    folder = written(tmp_path, ["a"])
+    link, page = tmp_path / "latest.html", tmp_path / "pages" / "one.html"
+    page.parent.mkdir()
+    link.symlink_to(page)
+    for _ in range(2):  # not there yet, and there
+        report(folder, "--output", str(link))
+        assert link.is_symlink()
+        assert "<html" in page.read_text()
+    loop = tmp_path / "loop.html"
+    loop.symlink_to(loop)
+    with pytest.raises(HengsuanError, match="cannot write: Too many levels of symbolic links"):
+        report(folder, "--output", str(loop))
+    assert loop.is_symlink()
+
+
 @pytest.mark.parametrize("text", ["{", '{"schema": 99}'])
 def test_a_verdict_that_cannot_be_read_is_said_and_the_page_written(tmp_path, text):
     folder = written(tmp_path, ["a", "b"])

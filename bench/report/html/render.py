@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from importlib.util import find_spec
@@ -57,7 +59,8 @@ def write(page: Page, path: Path) -> int:
 
 
 def write_text(path: Path, text: str) -> int:
-    """Put a text into a file, all of it at once; its size in bytes.
+    """Put a text into a file, all of it at once; its size in bytes. Where ``path`` is a link, into
+    the file that it leads to.
 
     Raises `InfraError` if the file cannot be written.
     """
@@ -67,7 +70,10 @@ def write_text(path: Path, text: str) -> int:
         if path.exists() and not path.is_file():
             path.write_bytes(data)  # a pipe or a device is written to, and never replaced
         else:
-            replace_file(path, data)
+            place = Path(os.path.realpath(path))
+            if place.is_symlink():
+                raise OSError(errno.ELOOP, os.strerror(errno.ELOOP))
+            replace_file(place, data)
     except OSError as error:
         raise InfraError(
             f"cannot write: {error.strerror or error}",
