@@ -49,7 +49,7 @@ def ours() -> list[Process]:
         try:
             if mark not in (entry / "environ").read_bytes():
                 continue
-            words = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode()
+            words = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
             name, _, rest = (entry / "stat").read_text().partition("(")[2].rpartition(")")
             fields = rest.split()
         except OSError:

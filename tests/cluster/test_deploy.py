@@ -196,7 +196,7 @@ def raylets(port):
     found = []
     for entry in Path("/proc").glob("[0-9]*"):
         try:
-            words = (entry / "cmdline").read_bytes().decode()
+            words = (entry / "cmdline").read_bytes().decode(errors="replace")
             name = (entry / "comm").read_text().strip()
             state = (entry / "stat").read_text().rpartition(")")[2].split()[0]
         except OSError:
