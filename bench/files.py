@@ -15,6 +15,15 @@ import msgspec
 _BLOCK = 1 << 20
 
 
+def followed(path: Path) -> Path:
+    """Where a path leads, through links: who writes there keeps the link. Raises OSError for a link
+    that leads to itself."""
+    place = Path(os.path.realpath(path))
+    if place.is_symlink():
+        raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), str(path))
+    return place
+
+
 def replace_file(path: Path, data: bytes, mode: int | None = None) -> None:
     """Put ``data`` in the place of a file at once, on the disk before it has the name.
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from pathlib import Path
 
 import click
 
 from ..errors import Exit, UsageError
+from ..files import followed
 from ..report.amount import quiet
 from .json_output import JSON, print_json, tell
 from .parameters import Output
@@ -40,9 +40,10 @@ def new(file: Path, size: str, vocab: int, seed: int, force: bool, as_json: bool
         raise UsageError(f"{file} is a folder or a device, and no file to replace")
     if file.exists() and not force:
         raise UsageError(f"{file} is there already", hint="--force replaces it")
-    place = Path(os.path.realpath(file))
-    if place.is_symlink():
-        raise UsageError(f"{file} is a link that leads to itself")
+    try:
+        place = followed(file)
+    except OSError:
+        raise UsageError(f"{file} is a link that leads to itself") from None
     if not place.parent.is_dir():
         raise UsageError(f"{place.parent}: there is no such directory")
     try:

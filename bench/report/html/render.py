@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import errno
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from importlib.util import find_spec
@@ -15,7 +13,7 @@ import markupsafe
 import msgspec
 
 from ...errors import InfraError, UsageError
-from ...files import replace_file
+from ...files import followed, replace_file
 from ..language import Say, narrator, speaker
 from ..plain import plain
 from .page import Block, Cell, Chart, Columns, Figure, Fold, Page, Row, Table
@@ -70,10 +68,7 @@ def write_text(path: Path, text: str) -> int:
         if path.exists() and not path.is_file():
             path.write_bytes(data)  # a pipe or a device is written to, and never replaced
         else:
-            place = Path(os.path.realpath(path))
-            if place.is_symlink():
-                raise OSError(errno.ELOOP, os.strerror(errno.ELOOP))
-            replace_file(place, data)
+            replace_file(followed(path), data)
     except OSError as error:
         raise InfraError(
             f"cannot write: {error.strerror or error}",
