@@ -172,17 +172,20 @@ class Train(Steps):
         _workspaces(device, dtype)
         self.held = backend.memory_peak(device, reset=True)
         """Bytes that are no model's: the peak before anything has been allocated."""
-        self.trainer = Trainer(
-            self.shape,
-            spread,
-            context.rank,
-            device,
-            batch=self.sequences(spread),
-            ops=ops,
-            dtype=dtype,
-            again=self.recompute,
-            seed=context.seed,
-        )
+        try:
+            self.trainer = Trainer(
+                self.shape,
+                spread,
+                context.rank,
+                device,
+                batch=self.sequences(spread),
+                ops=ops,
+                dtype=dtype,
+                again=self.recompute,
+                seed=context.seed,
+            )
+        except NotImplementedError as error:
+            raise Unmeasurable(str(error)) from None
         self.net, self.optimizer = self.trainer.net, self.trainer.optimizer
         # Of a device without events, only a synchronisation could tell, which changes the step.
         seen = device.type == "cpu" or backend.event() is not None

@@ -1,8 +1,10 @@
 """Ways to spread a model over four ranks, and the losses that they give in real processes."""
 
+import contextlib
 import dataclasses
 import json
 from pathlib import Path
+from unittest import mock
 
 import torch
 from gloo_ranks import ranks
@@ -78,6 +80,42 @@ def cases():
         yield name, shape, layout, "none", descend
     for name, (base, again) in AGAIN.items():
         yield name, *COMPOSITIONS[base], again, TORCH.adamw
+    for name, base in SUMMED.items():
+        yield name, *COMPOSITIONS[base], "none", descend
+
+
+SUMMED = {f"{name}, summed": name for name in ("fsdp", "hsdp + tp", "mixture, hsdp + ep")}
+
+
+def scatter_name():
+    """Torch 2.13 renamed it."""
+    import torch.distributed as dist
+
+    both = ("reduce_scatter_single", "reduce_scatter_tensor")
+    return next(name for name in both if hasattr(dist, name))
+
+
+@contextlib.contextmanager
+def summing():
+    """Means are sums, as host memory's library takes them in PyTorch 2.7 and 2.8."""
+    import torch.distributed as dist
+
+    kind, mean = type(dist.ReduceOp.AVG), dist.ReduceOp.AVG
+
+    def other(one):
+        return dist.ReduceOp.SUM if isinstance(one, kind) and one == mean else one
+
+    def summed(call):
+        def called(*given, **settings):
+            named = {name: other(one) for name, one in settings.items()}
+            return call(*map(other, given), **named)
+
+        return called
+
+    with contextlib.ExitStack() as stack:
+        for name in ("all_reduce", scatter_name()):
+            stack.enter_context(mock.patch.object(dist, name, summed(getattr(dist, name))))
+        yield
 
 
 def ranked(rank, folder):
@@ -89,7 +127,8 @@ def ranked(rank, folder):
     )
     found = {}
     for name, shape, layout, again, adamw in cases():
-        found[name] = losses(shape, layout, rank, RANKS, again, adamw)
+        with summing() if name in SUMMED else contextlib.nullcontext():
+            found[name] = losses(shape, layout, rank, RANKS, again, adamw)
     Path(folder, str(rank)).write_text(json.dumps(found))
     dist.barrier()
     dist.destroy_process_group()

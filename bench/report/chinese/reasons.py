@@ -289,6 +289,8 @@ REASONS: dict[str, str] = {
     "path {=}: {=} (URLs need fsspec and its driver)": "路径 {0}：{1}（URL 需要 fsspec 及其驱动）",
     "a model over several kinds of chip has no library to meet in": "跨多种芯片的模型没有共同的通信库",
     "gradients of several kinds of chip have no library to meet in": "多种芯片的梯度没有共同的通信库",
+    "gradients of shared weights are averaged, which the collective library does not do here; it can be let sum from PyTorch 2.8 on": "分片权重的梯度要取平均，而此处的通信库不求平均；从 PyTorch 2.8 起可改为求和",
+    "the collective library does not join a pipeline's messages, and this PyTorch waits for the last of them alone; from 2.8 on it waits for all": "通信库不合并流水线的消息，而此版 PyTorch 只等待最后一条；从 2.8 起会等待全部",
     "arrays of {=} exceed an eighth of memory ({=})": "{0} 的数组超过内存的八分之一（{1}）",
     "{=} fit into the cache of {=}: memory would not be measured": "{0} 可放入 {1} 的缓存：测到的将不是内存",
     "take larger arrays": "请用更大的数组",

@@ -34,6 +34,7 @@ from . import experts, tensor
 from .again import recompute
 from .context import SharedAttention
 from .meshes import Meshes
+from .support import check_pipeline, must_sum
 
 _SCHEDULES: dict[str, Any] = {
     "gpipe": ScheduleGPipe,
@@ -67,7 +68,8 @@ class _Stage(PipelineStage):
 class Trainer:
     """This rank's part of a model, with weights that are the same however they are spread.
 
-    Made by all ranks of the process's default group at the same time, and closed by all.
+    Made by all ranks of the process's default group at the same time, and closed by all. Raises
+    `NotImplementedError` on all of them where the layout asks for what this stack has not.
 
     Args:
         shape: The model.
@@ -98,6 +100,13 @@ class Trainer:
         self.layout, self.device = layout, device
         self._shape, self._dtype, self._again, self._seed = shape, dtype, again, seed
         self._meshes = Meshes(spread, device.type)
+        try:
+            self._sum = must_sum(self._meshes, device)
+            if self._meshes.pipeline is not None:
+                check_pipeline(self._meshes.pipeline, device)
+        except NotImplementedError:
+            self._meshes.close()
+            raise
         self._places: Tensor | None = None
         if self._meshes.context is not None:
             shared = SharedAttention(self._meshes.context)
@@ -162,6 +171,9 @@ class Trainer:
         for block in part.blocks:
             fully_shard(block, mesh=self._meshes.weights, **settings)
         fully_shard(part, mesh=self._meshes.weights, **settings)
+        if self._sum:
+            for module in (*apart, *part.blocks, part):
+                module.set_force_sum_reduction_for_comms(True)
 
     def _pipeline(self, numbers: list[int], batch: int) -> Any:
         layout, shape = self.layout, self._shape
