@@ -35,7 +35,7 @@ _KINDS = {
 """Metavar of a parameter, or its name in capitals, → what it takes."""
 
 
-class Named(click.ParamType[str]):
+class Named(click.types.StringParamType):
     """A name of this kind, or a path to such a thing."""
 
     name = "text"

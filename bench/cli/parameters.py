@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 
-class Share(click.ParamType[float]):
+class Share(click.types.FloatParamType):
     """``10%`` or ``0.1``."""
 
     name = "share"
@@ -24,7 +24,7 @@ class Share(click.ParamType[float]):
             self.fail(str(error), param, ctx)
 
 
-class Duration(click.ParamType[float]):
+class Duration(click.types.FloatParamType):
     """``20m``, in seconds.
 
     Args:
@@ -63,7 +63,7 @@ class Duration(click.ParamType[float]):
         return f"{seconds:f}".rstrip("0").rstrip(".") + "s"
 
 
-class Days(click.ParamType[float]):
+class Days(click.types.FloatParamType):
     """``90`` days, or ``36h``; in days."""
 
     name = "days"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from pathlib import Path
 
@@ -50,12 +51,14 @@ def new(file: Path, size: str, vocab: int, seed: int, force: bool, as_json: bool
         count = parse_size(size) // (2 if vocab <= 1 << 16 else 4)
     except ValueError as error:
         raise UsageError(f"--size: {error}") from None
-    with click.progressbar(length=count, label=str(file), file=sys.stderr, hidden=quiet()) as bar:
+    progress = click.progressbar(length=count, label=str(file), file=sys.stderr)
+    with contextlib.nullcontext() if quiet() else progress as bar:
         done = 0
 
         def say(now: int) -> None:
             nonlocal done
-            bar.update(now - done)
+            if bar is not None:
+                bar.update(now - done)
             done = now
 
         made = write_set(place, count, vocab, seed, say)
