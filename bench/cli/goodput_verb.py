@@ -103,7 +103,7 @@ def command(
         batch=batch,
         dp=dp,
         mode=mode,
-        path=path,
+        path=_whole(path),
         key=uuid.uuid4().hex[:12],
         work=work,
         mtbf=mtbf,
@@ -121,6 +121,13 @@ def command(
             _tell_left(_left(wanted, remove=False))
             raise
         return _report(finished, campaign, wanted, as_json)
+
+
+def _whole(path: str) -> str:
+    """A path that is relative to where this was called: agents of a given cluster run elsewhere.
+    What begins with ``~`` or ``$`` each node replaces."""
+    relative = path and not path.startswith(("~", "$")) and "://" not in path
+    return os.path.abspath(path) if relative else path
 
 
 def _report(finished: Finished, campaign: Campaign, wanted: Wanted, as_json: bool) -> int:

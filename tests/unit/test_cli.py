@@ -82,6 +82,39 @@ def test_a_bad_suite_names_file_and_line(tmp_path, line, message):
     assert "Traceback" not in done.stderr
 
 
+def test_a_plan_without_a_limit_of_timing_promises_none(tmp_path):
+    path = tmp_path / "training.yaml"
+    path.write_text(
+        "name: training\nstages:\n  - name: one\n    benchmarks:\n"
+        "      - resumable: {model: tiny, over: all}\n"
+    )
+    done = hengsuan("run", path, "--dry-run", "--backend", "cpu")
+    assert done.returncode == 0, done.stderr
+    assert "resumable tiny" in done.stdout
+    assert "at most" not in done.stdout
+
+
+@pytest.mark.parametrize("path", ["made/here", "~/made", "$SCRATCH/made", "s3://made", ""])
+def test_a_path_of_goodput_is_meant_from_where_it_is_called(path, monkeypatch, tmp_path):
+    """Agents of a given cluster run elsewhere: a path of theirs would lie there."""
+    from bench.cli import goodput_verb
+
+    seen = []
+
+    class Seen(Exception):
+        pass
+
+    def measured(task, chips, *, campaign, **where):
+        seen.append(campaign.suite.stages[0].entries[0].axes["path"])
+        raise Seen
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(goodput_verb, "measured", measured)
+    with pytest.raises(Seen):
+        goodput_verb.command.main(["--path", path], standalone_mode=False)
+    assert seen == [str(tmp_path / path) if path == "made/here" else path]
+
+
 def test_a_simulated_run_from_beginning_to_results(tmp_path):
     done = hengsuan("run", "quick", "--cluster", "small", "--json", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
