@@ -349,21 +349,34 @@ class Generate(OnModel):
         return facts.chip.peak(self.dtype), bandwidth.value if bandwidth else None
 
     def expected(self, facts: Facts) -> dict[str, float]:
-        """Bounds of the datasheet's roofline (Williams et al., 2009), of every step by itself."""
+        """Bounds of the datasheet's roofline (Williams et al., 2009), of every step by itself.
+
+        Of a chip whose peak is unknown memory alone bounds decoding, and of one whose bandwidth is
+        unknown arithmetic alone the prefill: as fast no device is, while the other roof may be
+        lower still.
+        """
         peak, bandwidth = self._ceilings(facts)
-        if not peak or not bandwidth:
-            return {}
-        first, *each = (
-            max(one.flops / peak, one.bytes / bandwidth) for one in (self.prefill, *self.decode)
-        )
+        first, *each = (_least(one, peak, bandwidth) for one in (self.prefill, *self.decode))
         rest = sum(each)
-        return {
-            "decode_tokens_per_second": self.batch * (self.output - 1) / rest,
-            "prefill_tokens_per_second": self.batch * self.context / first,
-            "tokens_per_second": self.batch * self.output / (first + rest),
-            "ttft": first,
-            "token_p50": float(np.median(each)),
-            "token_p99": float(np.quantile(each, 0.99)),
-            "mfu": self.prefill.flops / (peak * first),
-            "mbu": sum(one.bytes for one in self.decode) / (bandwidth * rest),
-        }
+        found: dict[str, float] = {}
+        if bandwidth:
+            found |= {
+                "decode_tokens_per_second": self.batch * (self.output - 1) / rest,
+                "token_p50": float(np.median(each)),
+                "token_p99": float(np.quantile(each, 0.99)),
+                "mbu": sum(one.bytes for one in self.decode) / (bandwidth * rest),
+            }
+        if peak:
+            found |= {
+                "prefill_tokens_per_second": self.batch * self.context / first,
+                "ttft": first,
+                "mfu": self.prefill.flops / (peak * first),
+            }
+        if peak and bandwidth:
+            found["tokens_per_second"] = self.batch * self.output / (first + rest)
+        return found
+
+
+def _least(cost: Cost, peak: float | None, bandwidth: float | None) -> float:
+    """Seconds that roofs (FLOP/s, B/s) leave at least; one that is unknown bounds nothing."""
+    return max(cost.flops / peak if peak else 0.0, cost.bytes / bandwidth if bandwidth else 0.0)

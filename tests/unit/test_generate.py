@@ -284,3 +284,21 @@ def test_expectations_are_bounds_of_the_roofline():
     many = make("generate", {"model": "llama-8b", "dtype": "bf16", "batch": 4096}).expected(facts)
     assert many["mbu"] < 1
     assert make("generate", {}).expected(Facts(chip=None)) == {}
+
+
+@pytest.mark.parametrize("batch", [1, 4096])
+def test_a_roof_alone_bounds_what_it_is_over(batch):
+    """No time may be shorter than where the other is known too, nor any rate higher."""
+    chip = load_chip("sim-a")
+    bench = make("generate", {"model": "llama-8b", "dtype": "bf16", "batch": batch})
+    both = bench.expected(Facts(chip=chip))
+    memory = bench.expected(Facts(chip=msgspec.structs.replace(chip, flops={})))
+    assert set(memory) == {"decode_tokens_per_second", "token_p50", "token_p99", "mbu"}
+    arithmetic = bench.expected(Facts(chip=msgspec.structs.replace(chip, memory_bandwidth=None)))
+    assert set(arithmetic) == {"prefill_tokens_per_second", "ttft", "mfu"}
+    times = {"token_p50", "token_p99", "ttft"}
+    for name, bound in (memory | arithmetic).items():
+        assert bound <= both[name] if name in times else bound >= both[name], name
+    assert (memory["mbu"], arithmetic["mfu"]) == (pytest.approx(1.0), pytest.approx(1.0))
+    if batch == 1:
+        assert memory["token_p50"] == both["token_p50"]
