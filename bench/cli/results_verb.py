@@ -71,8 +71,7 @@ def show(run: str, out: Path, as_json: bool, rows: bool) -> int:
     print_cases(screen, cases)
     print_spending(screen, spent)
     for event in header.events:
-        said = f"{event['kind']}: {event['node']}: {event['text']}"
-        line(screen, said)
+        line(screen, ": ".join(filter(None, (event["kind"], event["node"], event["text"]))))
     return 0
 
 

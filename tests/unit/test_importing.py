@@ -421,6 +421,7 @@ def test_every_report_says_imported(fleet):
         code, out, err = run(*words)
         assert code in (0, 3), err
         assert "imported" in out, words
+        assert "warning: : " not in out  # of no node
     code, out, _ = run("score", fleet, "--json")
     card = json.loads(out)["scorecards"][0]
     inside = next(one for one in card["categories"] if one["name"] == "intra-node fabric")
