@@ -316,16 +316,38 @@ def test_an_exit_by_somebody_elses_signal_handler_is_an_interruption(tmp_path):
         assert (done.returncode, done.stderr) == (130, "interrupted\n")
 
 
-def test_output_that_cannot_be_written_is_no_defect_of_ours():
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+@pytest.mark.parametrize(
+    "words", [["--help"], ["show", "suites"], ["show", "suites", "--json"], ["completion", "bash"]]
+)
+def test_output_that_cannot_be_written_is_no_defect_of_ours(words, unbuffered):
+    """Found when it is written, or only when it is flushed; by click, by rich and by neither."""
     with open("/dev/full", "w") as full:
         done = subprocess.run(
-            [sys.executable, "-m", "bench", "show", "suites"],
+            [sys.executable, "-m", "bench", *words],
             stdout=full,
             stderr=subprocess.PIPE,
             text=True,
+            env={**os.environ, "PYTHONUNBUFFERED": unbuffered},
         )
     assert done.returncode == 4
-    assert done.stderr == "error: No space left on device\n"
+    assert done.stderr == "error: standard output: No space left on device\n"
+
+
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_an_error_keeps_its_exit_code_where_nothing_can_be_written(unbuffered, tmp_path):
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "bench", "results", "show", "nope", "--json"],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            cwd=tmp_path,
+            env={**os.environ, "PYTHONUNBUFFERED": unbuffered},
+        )
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: ")
+    assert "Exception" not in done.stderr
 
 
 def test_a_complete_run_is_resumed_whole(tmp_path):
