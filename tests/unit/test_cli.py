@@ -356,6 +356,24 @@ def test_a_complete_run_is_resumed_whole(tmp_path):
     again = hengsuan("run", "--resume", first["run"], *words, cwd=tmp_path)
     assert again.returncode == 0, again.stderr
     assert json.loads(again.stdout)["rows"] == first["rows"]
+    assert "stay as they are" not in again.stderr
+
+
+@pytest.mark.parametrize(
+    ("lang", "said"),
+    [
+        ("en", "note: {} values that do not count stay as they are ("),
+        ("zh", "说明：{} 个不计入的值（失败、缺失、无效或受干扰）保持不变；"),
+    ],
+)
+def test_a_resumed_run_says_of_how_many_values_nothing_is_tried_again(lang, said, tmp_path):
+    words = ("--cluster", "sim-mixed-faults-64")
+    first = json.loads(hengsuan("run", "quick", *words, "--json", "-q", cwd=tmp_path).stdout)
+    rest = ("failed", "missing", "invalid", "contended")
+    count = sum(first["rows"].get(status, 0) for status in rest)
+    assert first["rows"]["missing"] > 0
+    again = hengsuan("run", "--resume", first["run"], *words, "--lang", lang, cwd=tmp_path)
+    assert again.stderr.startswith(said.format(count)), again.stderr
 
 
 @pytest.mark.parametrize(

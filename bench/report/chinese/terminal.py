@@ -7,6 +7,7 @@ TERMINAL: dict[str, str] = {
     "starting ...": "正在启动……",
     "stage {#} {=}: {#} jobs": "阶段 {0} {1}：{2} 项作业",
     "stage {#} {=}: {#} rows": "阶段 {0} {1}：{2} 行数据",
+    "{#} values that do not count stay as they are (failed, missing, invalid or contended): a new run measures them again": "{0} 个不计入的值（失败、缺失、无效或受干扰）保持不变；如需重测，请另起一次运行",
     "stage {=} ended after {=}: {}": "阶段 {0} 结束，用时 {1}：{2}",
     "{#} of {#} jobs": "{0} / {1} 项作业",
     "{#} of {#} rows": "{0} / {1} 行数据",
