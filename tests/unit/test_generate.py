@@ -18,6 +18,7 @@ from bench.kernels.model_costs import ModelShape, flops_per_token, parameters
 from bench.records import Measure
 from bench.timing import Rule
 from bench.workloads.base import Facts, make
+from bench.workloads.generation_room import must_fit
 from bench.workloads.runner import run
 
 torch = pytest.importorskip("torch")
@@ -214,7 +215,7 @@ def test_what_does_not_fit_is_said_before_anything_is_allocated():
 def test_what_is_said_to_fit_fits_and_is_the_most_that_does(axes, memory, said):
     bench = make("generate", axes)
     with pytest.raises(Unmeasurable, match=said) as caught:
-        bench._refuse(bench.shape, memory)
+        must_fit(bench, memory)
     found = re.search(r"such as (\S+@)(\d+)$", caught.value.message)
     if found is None:
         return
@@ -223,7 +224,7 @@ def test_what_is_said_to_fit_fits_and_is_the_most_that_does(axes, memory, said):
     for layers, fits in ((int(found[2]), True), (int(found[2]) + 1, False)):
         smaller = make("generate", {**axes, **shorter, "model": f"{found[1]}{layers}"})
         try:
-            smaller._refuse(smaller.shape, memory)
+            must_fit(smaller, memory)
         except Unmeasurable:
             assert not fits, layers
         else:
