@@ -238,6 +238,7 @@ def _resumed(resume: str, out: Path) -> Work:
 
     from ..cluster.executor import Done
     from ..cluster.journal import trim
+    from ..cluster.resuming import recount
     from ..configs import suite_from_text
     from ..records import STATUSES
     from ..results import RunReader
@@ -276,6 +277,7 @@ def _resumed(resume: str, out: Path) -> Work:
             "contended): a new run measures them again"
         )
     header = reader.header
+    recount(header, columns)
     suite = suite_from_text(header.suite_text, f"{folder}/run.json (its suite)")
     last = float(columns.time.max()) if len(columns) else 0.0
     return Work(suite, folder.name, folder.parent, (header, Done(keys), last))

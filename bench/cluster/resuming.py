@@ -1,12 +1,15 @@
-"""Whether a run may go on where it was left: same cases, same devices, same labels."""
+"""Whether a run may go on where it was left: same cases, same devices, same labels; with what."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
+
 from ..errors import UsageError
 from ..inventory import Inventory
-from ..records import Header, ScheduleSpec
+from ..records import STATUSES, Header, ScheduleSpec
+from ..results import Columns
 from .plan import Plan
 
 
@@ -29,6 +32,25 @@ def same_run(header: Header, made: Plan, inventory: Inventory) -> None:
                     f"{before.name}, which is {other or 'unknown'} now",
                     hint="give the labels that it had (--labels FILE), or start a new run",
                 )
+
+
+def recount(header: Header, columns: Columns) -> None:
+    """Have the stages of a run that is to go on count the rows that it has.
+
+    A host that lost power, or a copy that was cut, has fewer than were counted: they are measured
+    again, and counted twice the run would be taken for one of which rows are missing.
+    """
+    cases = np.array([case.stage for case in header.cases], dtype=object)
+    stages = cases[columns.case]
+    counted: set[str] = set()
+    for stage in header.stages:
+        if "rows" not in stage:
+            continue  # of versions that counted none
+        name = stage["name"]
+        there = columns.status[stages == name] if name not in counted else columns.status[:0]
+        counted.add(name)
+        numbers = np.bincount(there, minlength=len(STATUSES)).tolist()
+        stage["rows"] = {one: n for one, n in zip(STATUSES, numbers, strict=True) if n}
 
 
 def _labels_used(specs: Sequence[ScheduleSpec]) -> list[str]:

@@ -359,6 +359,27 @@ def test_a_complete_run_is_resumed_whole(tmp_path):
     assert "stay as they are" not in again.stderr
 
 
+def test_a_run_that_lost_rows_says_so_and_is_whole_once_it_was_resumed(tmp_path):
+    """As a host leaves it that lost power: more rows were counted than are in the file."""
+    words = ("--cluster", "small", "--json", "--quiet")
+    first = json.loads(hengsuan("run", "quick", *words, cwd=tmp_path).stdout)
+    file = tmp_path / first["folder"] / "measurements.jsonl"
+    rows = file.read_bytes().splitlines(keepends=True)
+    file.write_bytes(b"".join(rows[: len(rows) * 2 // 3]))
+    lost = len(rows) - len(rows) * 2 // 3
+    show = ("results", "show", first["run"])
+    said = f"incomplete: {lost} of its {len(rows)} rows are not in measurements.jsonl any more"
+    assert said in hengsuan(*show, cwd=tmp_path).stdout
+    assert hengsuan("certify", "--from", first["run"], cwd=tmp_path).returncode == 4
+    assert hengsuan("run", "--resume", first["run"], *words, cwd=tmp_path).returncode == 0
+    assert len(file.read_bytes().splitlines()) == len(rows)
+    assert "incomplete" not in hengsuan(*show, cwd=tmp_path).stdout
+    done = hengsuan("certify", "--from", first["run"], "-q", cwd=tmp_path)
+    assert "nodes rejected" in done.stdout, done.stderr
+    stages = json.loads((file.parent / "run.json").read_text())["stages"]
+    assert sum(sum(one["rows"].values()) for one in stages) == len(rows)
+
+
 @pytest.mark.parametrize(
     ("lang", "said"),
     [
