@@ -16,20 +16,21 @@ from .plan import Plan
 def same_run(header: Header, made: Plan, inventory: Inventory) -> None:
     """A run continues only where it was begun: same cases, same devices in the same order."""
     continues(header, made)
-    was, now = _devices(Inventory(header.nodes, header.fleet)), _devices(inventory)
-    if was != now:
+    before = Inventory(header.nodes, header.fleet)
+    if _devices(before) != _devices(inventory):
         raise UsageError(
-            f"run {header.id} was made on {len(was)} device(s), here are {len(now)} or others",
+            f"run {header.id} was made on {before.size} device(s), here are {inventory.size} or "
+            "others",
             hint="resume it on the same nodes, or start a new run",
         )
     # Groups are numbered by labels: of others, the same number means other nodes.
     for label in _labels_used(header.schedules):
-        for before, after in zip(header.nodes, inventory.nodes, strict=False):
-            value, other = before.labels.get(label), after.labels.get(label)
+        for node, after in zip(header.nodes, inventory.nodes, strict=False):
+            value, other = node.labels.get(label), after.labels.get(label)
             if value != other:
                 raise UsageError(
                     f"run {header.id} was made with {label} {value or 'unknown'} of node "
-                    f"{before.name}, which is {other or 'unknown'} now",
+                    f"{node.name}, which is {other or 'unknown'} now",
                     hint="give the labels that it had (--labels FILE), or start a new run",
                 )
 

@@ -412,6 +412,17 @@ def test_a_run_is_resumed_where_it_began(words, message, tmp_path):
     assert message in done.stderr
 
 
+def test_a_run_of_another_simulated_fleet_is_told_how_large_both_are(tmp_path):
+    first = json.loads(
+        hengsuan(
+            "certify", "--cluster", "small", "--json", "-q", "--only", "gemm*", cwd=tmp_path
+        ).stdout
+    )
+    done = hengsuan("certify", "--resume", first["run"], "--cluster", "sim-rack-16", cwd=tmp_path)
+    assert done.returncode == 2
+    assert "was made on 16 device(s), here are 128 or others" in done.stderr
+
+
 def test_a_training_under_failures_is_not_resumed(tmp_path):
     first = json.loads(
         hengsuan("run", "quick", "--cluster", "small", "--json", "-q", cwd=tmp_path).stdout
