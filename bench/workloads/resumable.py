@@ -29,6 +29,11 @@ SAME = 1e-3
 another order, while an optimizer without its moments is off by percents."""
 
 
+def _after(failed: str) -> str:
+    """How many attempts came before, in a title: their times would fill lines."""
+    return f"after {len(read_failures(failed))} failure(s)" if failed else ""
+
+
 @benchmark(scope="group")
 class Resumable(Saved):
     """``steps`` training steps with a checkpoint every ``every``, from the last checkpoint on.
@@ -124,7 +129,7 @@ class Resumable(Saved):
         ),
     )
     timed = False  # minutes, restarts included: what others do in them cannot be told apart
-    worded = {"mode": {"sync": ""}, "ranks": {0: ""}, "failed": {"": ""}}
+    worded = {"mode": {"sync": ""}, "ranks": {0: ""}, "failed": _after}
 
     batch: int = 4
     """Sequences of a rank in a step."""
