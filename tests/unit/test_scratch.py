@@ -96,6 +96,20 @@ def test_attempts_of_a_killed_driver_are_found_and_removed_and_nobody_elses(tmp_
     assert list(tmp_path.iterdir()) == [live]
 
 
+def test_attempts_that_cannot_be_removed_are_found_again_and_named(tmp_path, monkeypatch, capsys):
+    from bench.cli.goodput_verb import _tell_found
+
+    left = killed_driver(tmp_path, "dead")
+    with monkeypatch.context() as patch:  # as where they are another user's
+        patch.setattr(left_behind.shutil, "rmtree", lambda folder, ignore_errors: None)
+        found = sweep(str(tmp_path))
+    assert found == [str(left)]
+    _tell_found(found)
+    assert f"warning: {left} is left of a training whose driver was" in capsys.readouterr().err
+    assert sweep(str(tmp_path)) == [str(left)]
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_what_another_machine_left_is_not_touched(tmp_path, monkeypatch):
     """Locks of some network file systems are each host's own: one that is free may be held."""
     attempts, scratch = tmp_path / "attempts", tmp_path / "scratch"
