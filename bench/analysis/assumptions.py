@@ -14,7 +14,7 @@ from functools import cached_property
 import msgspec
 import numpy as np
 
-from ..configs import Chip, datasheet, load_model
+from ..configs import Chip, datasheet, load_model, undisputed
 from ..errors import HengsuanError
 from ..kernels import costs, messages
 from ..kernels.layout import Layout
@@ -77,7 +77,8 @@ class Assumptions:
         if len(self._run.kinds) != 1:
             return None
         if header.fleet is not None:
-            return self._chips.get(header.fleet.chip)
+            known = self._chips.get(header.fleet.chip)
+            return undisputed(known) if known is not None else None
         devices = (device for node in header.nodes for device in node.devices)
         first = next(devices, None)
         return datasheet(first, self._chips) if first is not None else None
@@ -97,7 +98,7 @@ class Assumptions:
         dtype = str(case.axes.get("dtype", ""))
         peak = chip.peak(costs.PEAK.get(dtype, dtype)) if chip is not None else None
         wide = chip.memory_bandwidth if chip is not None else None
-        known = wide.value if wide is not None and wide.status != "disputed" else None
+        known = wide.value if wide is not None else None
         text = (
             f"roofline: the lower of {_said(peak, 'FLOP/s')} {dtype} and FLOPs a byte × "
             f"{_said(known, 'B/s')} of memory, every byte moved once"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from ..configs import Chip
+from ..configs import Chip, undisputed
 from ..inventory import Inventory
 from ..kernels import costs
 from ..records import Case, Header
@@ -58,13 +58,13 @@ def _lacking(case: Case, chip: Chip) -> str:
     dtype = case.axes.get("dtype")
     if case.benchmark in _ON_PEAK and dtype and chip.peak(costs.PEAK.get(dtype, dtype)) is None:
         return f"it gives no undisputed {dtype} peak"
-    wide = chip.memory_bandwidth
-    if case.benchmark in _ON_MEMORY and (wide is None or wide.status == "disputed"):
+    chip = undisputed(chip)
+    if case.benchmark in _ON_MEMORY and chip.memory_bandwidth is None:
         return "it gives no undisputed memory bandwidth"
     if case.benchmark == "transfer" and chip.host_link is None:
-        return "it gives no link to the host"
+        return "it gives no undisputed link to the host"
     if case.benchmark in _ON_LINKS:
         known = {"link between devices": chip.link, "network of a node": chip.network}
         none = [name for name, figure in known.items() if figure is None]
-        return f"it gives no {' and no '.join(none)}" if none else ""
+        return f"it gives no undisputed {' and no undisputed '.join(none)}" if none else ""
     return ""

@@ -58,6 +58,18 @@ def rows_of(header: Header, rows: Iterable[Row], stage: str) -> dict[str, Row]:
     return {cases[row.case]: row for row in rows if row.case in cases}
 
 
+def followed(header: Header) -> set[int]:
+    """The cases of attempts that another one followed: of an interrupted training they are to fail,
+    and the last one accounts for them."""
+    attempts = {
+        case.id: case.stage
+        for case in header.cases
+        if case.benchmark == BENCHMARK and case.axes.get("key")
+    }
+    last = attempts[max(attempts)] if attempts else ""
+    return {number for number, stage in attempts.items() if stage != last}
+
+
 def assess(rows: Mapping[str, Row], every: int, mtbf: float) -> Goodput | None:
     """The account of the attempt that came to the end; None where it has none.
 

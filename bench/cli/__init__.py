@@ -7,7 +7,7 @@ import contextlib
 import os
 import select
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, NoReturn
 
 import click
@@ -57,7 +57,15 @@ def cli(debug: bool) -> None:
 
 def main() -> NoReturn:
     """The console script: runs a verb and turns every error into a sentence and an exit code."""
-    leave(_run())
+    code = _run()
+    try:
+        sys.stdout.flush()
+    except OSError:
+        # It was told. Python would write what is held once more at exit, and end with 120.
+        from ..files import silence
+
+        silence(sys.stdout)
+    leave(code)
 
 
 def _run() -> int:
@@ -70,6 +78,7 @@ def _run() -> int:
     for stream in (sys.stdout, sys.stderr):
         # A character that the locale does not have must not end a run.
         getattr(stream, "reconfigure", lambda **_: None)(errors="plain")
+    _name_in_errors(sys.stdout, "standard output")
     from ..cluster.interrupts import Interrupts
 
     done: Any = 0
@@ -97,6 +106,23 @@ def _plain(error: UnicodeError) -> tuple[str, int]:
     wanted = error.object[error.start : error.end]
     known = {"µ": "u", "–": "-", "→": "->", "×": "x", "°": "deg ", "…": "~"}
     return "".join(known.get(character, "?") for character in wanted), error.end
+
+
+def _name_in_errors(stream: Any, name: str) -> None:
+    """Have errors of writing to a stream say which it was, as those of files do."""
+
+    def named(call: Callable[..., Any]) -> Callable[..., Any]:
+        def calling(*given: Any) -> Any:
+            try:
+                return call(*given)
+            except OSError as error:
+                error.filename = error.filename or name
+                raise
+
+        return calling
+
+    for method in ("write", "flush"):
+        setattr(stream, method, named(getattr(stream, method)))
 
 
 @contextlib.contextmanager

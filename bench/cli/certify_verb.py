@@ -104,6 +104,7 @@ def command(
     from ..analysis.certify.cells import Rules
     from ..configs import load_chips, load_profile
     from ..configs.waivers import load_waivers
+    from ..errors import UsageError
     from ..results import RunReader
     from ..runs import find_run
     from .begun import begun
@@ -111,6 +112,8 @@ def command(
 
     check_measures()
     resumes_as_planned(resume, "suite", "only", "dry_run", "run")
+    if markdown is not None and not markdown.parent.is_dir():  # known before it takes hours
+        raise UsageError(f"--markdown {markdown}: there is no folder {markdown.parent}")
     options: dict[str, Any] = {"profile": profile, "baseline": baseline, "waivers": waivers}
     options |= {"retest": retest, "soak": soak, "max_drain": max_drain}
     if resume is not None:

@@ -89,6 +89,7 @@ def command(
     from ..campaigns.goodput import Goodput, Wanted
     from ..cluster.engine import new_run_id
     from ..configs import load_chips
+    from ..workloads.kept import held_at
 
     for name, value in (("--work", work), ("--mtbf", mtbf), ("--interval", interval)):
         if value is not None and not 0 < value < float("inf"):
@@ -102,7 +103,7 @@ def command(
         batch=batch,
         dp=dp,
         mode=mode,
-        path=path,
+        path=_whole(path),
         key=uuid.uuid4().hex[:12],
         work=work,
         mtbf=mtbf,
@@ -112,12 +113,21 @@ def command(
     )
     campaign = Goodput(wanted, say=say)
     task = Work(campaign.suite, new_run_id("goodput"), out)
-    try:
-        finished = measured(task, load_chips(), campaign=campaign, revive=True, **where)
-    except BaseException:
-        _tell_left(_left(wanted, remove=False))
-        raise
-    return _report(finished, campaign, wanted, as_json)
+    with held_at(wanted.path, wanted.key) as found:
+        _tell_found(found)
+        try:
+            finished = measured(task, load_chips(), campaign=campaign, revive=True, **where)
+        except BaseException:
+            _tell_left(_left(wanted, remove=False))
+            raise
+        return _report(finished, campaign, wanted, as_json)
+
+
+def _whole(path: str) -> str:
+    """A path that is relative to where this was called: agents of a given cluster run elsewhere.
+    What begins with ``~`` or ``$`` each node replaces."""
+    relative = path and not path.startswith(("~", "$")) and "://" not in path
+    return os.path.abspath(path) if relative else path
 
 
 def _report(finished: Finished, campaign: Campaign, wanted: Wanted, as_json: bool) -> int:
@@ -181,6 +191,18 @@ def _left(wanted: Wanted, remove: bool) -> str:
     if folder and remove:
         shutil.rmtree(folder, ignore_errors=True)
     return folder if folder and os.path.isdir(folder) else ""
+
+
+def _tell_found(found: list[str]) -> None:
+    """What an earlier training left, whose driver was killed before it could tell of it."""
+    for folder in found:
+        if os.path.isdir(folder):
+            tell(
+                f"warning: {folder} is left of a training whose driver was killed, and could not "
+                "be removed: remove it as who owns it"
+            )
+        else:
+            say(f"removed {folder}, left by a training whose driver was killed")
 
 
 def _tell_left(left: str) -> None:

@@ -40,13 +40,14 @@ class Watching:
         picture = self.watched.picture
         picture.stages = [stage.name for stage in made.stages]
         stages = outline(made, inventory)
+        most = longest(stages)
+        timing = f", at most {format_duration(most)} of timing" if most else ""
         self._screen.begin(
             f"{header.suite} on {inventory.node_count} node(s), {inventory.size} device(s) "
-            f"({', '.join(inventory.backends())}; {header.label}), at most "
-            f"{format_duration(longest(stages))} of timing → {folder}"
+            f"({', '.join(inventory.backends())}; {header.label}){timing} → {folder}"
         )
         expect(picture, folder.parent, header)
-        if not picture.usual and header.fleet is None:  # a simulated fleet's time is not ours
+        if most and not picture.usual and header.fleet is None:  # a simulated one's is not ours
             picture.usual = {stage["name"]: longest([stage]) for stage in stages}
             picture.basis, picture.bound = ", by the plan", True
         for note in made.notes:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 import click
 
 from ..errors import Exit, UsageError
-from .json_output import print_json, tell
+from .json_output import print_json, say, tell
 from .parameters import Duration
 from .place import check_stand_in, executor_of, given, make_executor, spelled, stood_in_for
 
@@ -225,14 +225,22 @@ def measured(
         )
 
 
+_UNUSED = ("failed", "invalid", "contended", "missing")
+"""Statuses of which another try might make a value."""
+
+
 def _resumed(resume: str, out: Path) -> Work:
-    """A run to continue, with its suite as it was.
+    """A run to continue, with its suite as it was; what has a row is not measured again.
 
     Raises `UsageError` for a run of another verb, whose stages this one would not ask for.
     """
+    import numpy as np
+
     from ..cluster.executor import Done
     from ..cluster.journal import trim
+    from ..cluster.resuming import recount
     from ..configs import suite_from_text
+    from ..records import STATUSES
     from ..results import RunReader
     from ..runs import find_run
 
@@ -261,7 +269,15 @@ def _resumed(resume: str, out: Path) -> Work:
     keys = set(
         zip(columns.case.tolist(), columns.group.tolist(), columns.repeat.tolist(), strict=True)
     )
+    counts = np.bincount(columns.status, minlength=len(STATUSES))
+    kept = sum(int(counts[STATUSES.index(one)]) for one in _UNUSED)
+    if kept:
+        say(
+            f"note: {kept} values that do not count stay as they are (failed, missing, invalid or "
+            "contended): a new run measures them again"
+        )
     header = reader.header
+    recount(header, columns)
     suite = suite_from_text(header.suite_text, f"{folder}/run.json (its suite)")
     last = float(columns.time.max()) if len(columns) else 0.0
     return Work(suite, folder.name, folder.parent, (header, Done(keys), last))

@@ -46,7 +46,7 @@ def show(run: str, out: Path, as_json: bool, rows: bool) -> int:
     from ..report.cases import print_cases
     from ..report.spending import print_spending
     from ..report.terminal import console, line, print_labels, verdict
-    from ..results import RunReader
+    from ..results import RunReader, cut
     from ..runs import find_run, shown_state
 
     reader = RunReader(find_run(run, out))
@@ -67,12 +67,13 @@ def show(run: str, out: Path, as_json: bool, rows: bool) -> int:
         f"{header.label}, started {header.started}",
         "",
     )
+    if why := cut(header, sum(one.rows for one in cases)):
+        line(screen, f"incomplete: {why}", "yellow")
     print_labels(screen, Inventory(header.nodes, header.fleet))
     print_cases(screen, cases)
     print_spending(screen, spent)
     for event in header.events:
-        said = f"{event['kind']}: {event['node']}: {event['text']}"
-        line(screen, said)
+        line(screen, ": ".join(filter(None, (event["kind"], event["node"], event["text"]))))
     return 0
 
 

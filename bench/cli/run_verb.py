@@ -34,7 +34,9 @@ if TYPE_CHECKING:
 @click.command(cls=Verb, name="run")
 @click.argument("suite", default="quick")
 @places
-@click.option("--resume", metavar="RUN", help="Continue a run whose driver died.")
+@click.option(
+    "--resume", metavar="RUN", help="Continue a run whose driver died: measure what has no row."
+)
 @click.option("--profile", default="default", show_default=True, help="Profile of the scorecard.")
 @TELEMETRY
 @metrics

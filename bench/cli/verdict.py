@@ -144,18 +144,22 @@ def _earlier(made: Certification, folder: Path) -> list[Certification]:
 
 
 def _say(made: Certification, how: Judged, following: Sequence[tuple[str, str]]) -> None:
+    """Print the verdict, and write it where it was asked for.
+
+    Raises `InfraError` where that cannot be written, once it is printed: what took hours to measure
+    is not lost for a folder.
+    """
     from ..report.certification import print_certification
     from ..report.markdown import certification_markdown
     from ..report.terminal import console, print_next
     from . import reader_may_leave
 
+    unwritten: OSError | None = None
     if how.markdown is not None:
         try:
             how.markdown.write_text(certification_markdown(made), encoding="utf-8")
         except OSError as error:
-            raise InfraError(
-                f"cannot write: {error.strerror or error}", where=str(how.markdown)
-            ) from None
+            unwritten = error
     with reader_may_leave():
         if how.as_json:
             print_json(made)
@@ -163,3 +167,9 @@ def _say(made: Certification, how: Judged, following: Sequence[tuple[str, str]])
             screen = console()
             print_certification(screen, made)
             print_next(screen, following)
+    if unwritten is not None:
+        raise InfraError(
+            f"cannot write: {unwritten.strerror or unwritten}",
+            where=str(how.markdown),
+            hint=f"hengsuan certify --from {made.run} --markdown FILE writes it elsewhere",
+        )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..configs import Chip
+from ..configs import Chip, undisputed
 from ..groups import Schedule
 from ..inventory import Inventory
 from ..records import ScheduleSpec
@@ -34,6 +34,7 @@ def facts_of(
     nodes: int,
 ) -> Facts:
     """Facts that hold for every group of ``ranks`` ranks on ``nodes`` nodes of the schedule."""
+    chip = undisputed(chip) if chip is not None else None
     # Rails that are measured at the same time share the network of their nodes.
     shares = schedule.size if spec.kind == "rails" and not schedule.alone else 1
     link = chip.link.value if chip and chip.link else None

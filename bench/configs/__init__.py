@@ -2,7 +2,7 @@
 
 from .cluster import KINDS, Cluster, Fault, Noise
 from .cluster import problems as cluster_problems
-from .datasheet import datasheet
+from .datasheet import datasheet, undisputed
 from .facility import Facility, load_facility
 from .gate import Gate, GateLine
 from .labels import Labelled, label_nodes, load_labels
@@ -74,4 +74,5 @@ __all__ = [
     "names",
     "path_of",
     "suite_from_text",
+    "undisputed",
 ]

@@ -1,4 +1,4 @@
-"""The datasheet that a device is held against: its card's, divided by the dies of the card."""
+"""The datasheet that a device is held against: its card's, undisputed and divided by its dies."""
 
 from __future__ import annotations
 
@@ -9,18 +9,33 @@ import msgspec
 from ..records import Device
 from .types import Chip, Figure
 
+_FIGURES = ("memory", "memory_bandwidth", "link", "host_link", "network", "tdp", "units")
 _SHARED = ("memory", "memory_bandwidth", "link", "host_link", "tdp", "units")
 """Figures of a card that its dies share; ``network`` is a node's."""
 
 
+def undisputed(chip: Chip) -> Chip:
+    """A datasheet without its disputed figures, which are no reference of anything."""
+    keep = {dtype: one for dtype, one in chip.flops.items() if one.status != "disputed"}
+    gone = {key: None for key in _FIGURES if _disputed(getattr(chip, key))}
+    return msgspec.structs.replace(chip, flops=keep, **gone)
+
+
+def _disputed(figure: Figure | None) -> bool:
+    return figure is not None and figure.status == "disputed"
+
+
 def datasheet(device: Device, chips: Mapping[str, Chip]) -> Chip | None:
-    """What is known of a device; None where no datasheet fits.
+    """What is known of a device beyond dispute; None where no datasheet fits.
 
     Datasheets speak of cards. A card that shows itself as several devices (`Device.dies`) gives
     each an equal share; a device that stands in for another chip is held against the whole of it.
     """
-    chip = chips.get(device.judged_as or "")
-    if chip is None or device.dies == 1 or device.stands_for:
+    found = chips.get(device.judged_as or "")
+    if found is None:
+        return None
+    chip = undisputed(found)
+    if device.dies == 1 or device.stands_for:
         return chip
     shared = {key: figure for key in _SHARED if (figure := getattr(chip, key)) is not None}
     return msgspec.structs.replace(

@@ -15,11 +15,11 @@ import contextlib
 import re
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timezone
-from typing import TypeAlias
 
 from ..errors import UsageError
 from . import nccl_json
 from .found import Asked, Log, Place, spread
+from .nccl_devices import Listed, completed, listed
 from .nccl_heads import USUAL, Layout, layout_of
 from .nccl_names import OPS, by_figures, looks_like, named, placed
 from .nccl_pieces import Pieces
@@ -32,12 +32,8 @@ EXPECTED = (
 )
 TAKES = ("node", "ranks", "device", "op", "unchecked")
 """Options that say what such a file may leave open."""
-_DEVICE = re.compile(
-    r"#\s+Rank\s+(\d+)\s+(?:Group\s+(\d+)\s+)?Pid\s+\d+\s+on\s+(\S+)\s+device\s+(\d+)\s+"
-    r"\[([^\]]*)\]\s+(.*\S)"
-)
 _HEAD = re.compile(r"#\s+(?:size|bytes)\s+(?:count|N)\s+type\b")
-_RUN = re.compile(r"# nThread\s+(\d+)\s+nGpus\s+(\d+)")
+_RUN = re.compile(r"# nThread:?\s+(\d+)\s+nGpus:?\s+(\d+)")
 _VERSION = re.compile(r"# nccl-tests version (\S+)")
 _LIBRARY = re.compile(r"\b[A-Z]*CCL version[ :]+([\w.+-]+)")
 _NOISE = re.compile(
@@ -48,9 +44,7 @@ _OUT_OF_BOUNDS = re.compile(r"# Out of bounds values\s*:\s*(\d+)")
 _KNOWN = 10_000
 """Different lines that are remembered, as devices or as saying nothing: most come again with every
 table."""
-_Device: TypeAlias = tuple[int, int, str, int, str, str]
-"""Rank, group, host, index, bus id and name."""
-_NEW: _Device = (0, 0, "", 0, "", "")
+_NEW: Listed = (0, 0, "", 0, "", "")
 
 
 def read(source: Source, asked: Asked) -> Log:
@@ -92,14 +86,14 @@ class _Table:
         self.layout, self.counts = USUAL, USUAL.counts()
         self.mine: list[tuple[int, str]] = []
         self.told = told
-        self.known: dict[str, _Device | None] = {}
+        self.known: dict[str, Listed | None] = {}
         self.layouts: dict[str, tuple[Layout, frozenset[int]]] = {}
         self.placed: dict[tuple[tuple[str, int, str, str], ...], list[Place]] = {}
         self.pieces = Pieces()
         self._begin()
 
     def _begin(self) -> None:
-        self.devices: list[_Device] = []
+        self.devices: list[Listed] = []
         self.ids: set[tuple[int, int]] = set()
         self.ranks: int | None = None
         self.rows: list[list[str]] = []
@@ -158,7 +152,7 @@ class _Table:
         else:
             self.log.skip(number, text)
 
-    def _device(self, device: _Device) -> None:
+    def _device(self, device: Listed) -> None:
         """A line of the list of devices."""
         if self.any or self.rows:
             self._flush()
@@ -183,9 +177,7 @@ class _Table:
             self._begin()
         if found := _RUN.search(text):
             self.ranks = int(found[1]) * int(found[2])
-        elif found := _DEVICE.match(text):
-            rank, group, host, index, bus, name = found.groups()
-            device = (int(rank), int(group or 0), host, int(index), bus, name)
+        elif device := listed(text):
             self._device(device)
             if len(self.known) < _KNOWN:
                 self.known[line] = device
@@ -270,8 +262,14 @@ class _Table:
         where = f"{self.log.name}:{line}"
         if self.devices:
             # The groups of a split run their tables at a time, and the first prints its own.
-            first = min(self.devices)[1]
-            mine = tuple(one[2:] for one in sorted(self.devices) if one[1] == first)
+            found, added = completed(self.devices, self.ranks)
+            if added:
+                self.log.note(
+                    f"{self.log.name}: its lists of devices were cut, and name {len(self.devices)} "
+                    f"of {len(found)}: the others are taken to follow on their hosts"
+                )
+            first = found[0][1]
+            mine = tuple(one[2:] for one in found if one[1] == first)
             if mine not in self.placed:
                 self.placed[mine] = placed(self.log, self.asked, mine, where)
             return self.placed[mine]

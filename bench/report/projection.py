@@ -95,7 +95,7 @@ def training_lines(found: Projection) -> list[str]:
     without = "" if training.goodput is not None else ", if nothing ever fails"
     lines = [
         f"{training.tokens_per_second:.4g} token/s {doubt} while it trains; "
-        f"{training.tokens_per_day:.4g} token a day, {training.days:.1f} days {doubt} for "
+        f"{training.tokens_per_day:.4g} token a day, {days_of(found)} days {doubt} for "
         f"{training.tokens:.4g} tokens{without}"
     ]
     if training.energy is not None:
@@ -110,6 +110,12 @@ def training_lines(found: Projection) -> list[str]:
             f"{format_duration(training.interval)} (Daly 2006)"
         )
     return [*lines, *(f"absent: {why}" for why in training.absent)]
+
+
+def days_of(found: Projection) -> str:
+    """Days of the training, to a tenth where that says something."""
+    days = found.training.days
+    return f"{days:.1f}" if 0.1 <= days < 1e6 or days == 0.0 else f"{days:.3g}"
 
 
 def searched_lines(found: Projection) -> list[str]:

@@ -260,10 +260,10 @@ def print_plan(
 ) -> None:
     """A plan: whom it is for, stages, their blocks, and how long they take at most."""
     total = sum(block["seconds"] for stage in stages for block in stage["blocks"])
+    timing = f": at most {format_duration(total)} of timing" if total else ""
     line(
         made,
-        f"suite {suite} on {inventory.node_count} node(s), {inventory.size} device(s): "
-        f"at most {format_duration(total)} of timing",
+        f"suite {suite} on {inventory.node_count} node(s), {inventory.size} device(s){timing}",
     )
     print_labels(made, inventory)
     for stage in stages:
@@ -273,10 +273,11 @@ def print_plan(
         for block in stage["blocks"]:
             who = f"{block['scope']} {block['members']}".strip()
             library = f", in {block['library']}" if block["library"] else ""
+            limit = f", at most {format_duration(block['seconds'])}" if block["seconds"] else ""
             line(
                 made,
-                f"  {who}{library}: {block['groups']} group(s) in {block['rounds']} round(s), "
-                f"at most {format_duration(block['seconds'])}",
+                f"  {who}{library}: {block['groups']} group(s) in {block['rounds']} round(s)"
+                f"{limit}",
             )
             for job in block["jobs"]:
                 made.print(Text(f"    {job}"), soft_wrap=True)

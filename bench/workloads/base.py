@@ -156,8 +156,9 @@ class Benchmark(msgspec.Struct, kw_only=True, dict=True):
     """Time every call by itself, for latency distributions."""
     ends_apart: ClassVar[bool] = False
     """Whether a rank may end a call while others are still at it, which the next one waits for."""
-    worded: ClassVar[Mapping[str, Mapping[Any, str]]] = {}
-    """How a title says values of an axis, where not as they stand; not at all where empty."""
+    worded: ClassVar[Mapping[str, Mapping[Any, str] | Callable[[Any], str]]] = {}
+    """How a title says values of an axis, by value or by a function of it, where not as they stand;
+    not at all where empty."""
     fitting: ClassVar[Mapping[str, tuple[Any, Any]]] = {}
     """By axis: what ``fitting`` stands for in a suite, on an accelerator and on a weak device,
     where large sizes would take hours. The plan decides, so a record says what was measured."""
@@ -418,5 +419,6 @@ def title_of(instance: Benchmark) -> str:
     for key, value in axes_of(instance).items():
         usual = "" if value is None else value if isinstance(value, str) else f"{key}={value}"
         if key in (instance.titled or (key,)):
-            words.append(instance.worded.get(key, {}).get(value, usual))
+            worded = instance.worded.get(key, {})
+            words.append(worded(value) if callable(worded) else worded.get(value, usual))
     return " ".join(filter(None, words))

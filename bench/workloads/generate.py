@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import gc
 import math
-import re
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from time import perf_counter
 from typing import Any, Literal
 
-import msgspec
 import numpy as np
 
 from ..errors import UsageError
@@ -19,8 +17,8 @@ from ..kernels.costs import Cost
 from ..kernels.model_costs import ModelShape
 from ..records import Measure
 from ..timing import Timing
-from ..units import format_value
 from .base import Check, Context, Facts, Metric, Unmeasurable, benchmark
+from .generation_room import must_fit
 from .lacking import lacks
 from .modelled import NO_PEAK, OnModel
 
@@ -185,7 +183,7 @@ class Generate(OnModel):
         from .model import Decoder
 
         shape = self.shape
-        self._refuse(shape, context.memory)
+        must_fit(self, context.memory)
         ops = self.operations(context)
         self.place, device = context, context.device
         context.backend.memory_peak(device, reset=True)
@@ -223,45 +221,6 @@ class Generate(OnModel):
     def _long_enough(self, shape: ModelShape) -> ModelShape:
         """The model with as many angles as there are tokens, whatever it was made for."""
         return replace(shape, seq=self.context + self.output)
-
-    def _refuse(self, shape: ModelShape, memory: int) -> None:
-        """Raise `Unmeasurable` where memory (bytes; 0: unknown) is too small."""
-        parts = self._taken(shape)
-        need = sum(parts.values())
-        if not memory or need <= memory:
-            return
-        listed = ", ".join(f"{name} {format_value(size, 'B')}" for name, size in parts.items())
-        raise Unmeasurable(
-            f"needs at least {format_value(need, 'B')} ({listed}), "
-            f"memory is {format_value(memory, 'B')}: {self._fitting(shape, memory)}"
-        )
-
-    def _fitting(self, shape: ModelShape, memory: int) -> str:
-        """What of it fits into this memory (bytes)."""
-        paged = sum(msgspec.structs.replace(self, page=0)._taken(shape).values())
-        if paged <= memory:  # a page is there whole, however few tokens are in it
-            return "a smaller page fits"
-        short = msgspec.structs.replace(self, batch=1, context=1)
-        if sum(short._taken(shape).values()) <= memory:
-            return "a smaller batch or context fits"
-        whole = re.sub(r"@\d+$", "", self.model)
-        for asked in (self, short):
-            for layers in range(shape.layers - 1, 0, -1):
-                if sum(asked._taken(replace(shape, layers=layers)).values()) > memory:
-                    continue
-                part = f"{whole}@{layers}"
-                if asked is self:
-                    return f"a slice of the model fits, such as {part}"
-                return f"a slice of the model with a smaller batch or context fits, such as {part}"
-        return "not even a layer of it fits"
-
-    def _taken(self, shape: ModelShape) -> dict[str, int]:
-        """Bytes that a request takes at least, of this model or a slice of it."""
-        return {
-            "weights": costs.weight_bytes(shape, self.dtype),
-            "keys and values": costs.cache_bytes(shape, self.batch, self.capacity, self.dtype),
-            "a layer at work": costs.workspace_bytes(shape, self.batch, self.context, self.dtype),
-        }
 
     def step(self) -> None:
         """One request."""
@@ -349,21 +308,34 @@ class Generate(OnModel):
         return facts.chip.peak(self.dtype), bandwidth.value if bandwidth else None
 
     def expected(self, facts: Facts) -> dict[str, float]:
-        """Bounds of the datasheet's roofline (Williams et al., 2009), of every step by itself."""
+        """Bounds of the datasheet's roofline (Williams et al., 2009), of every step by itself.
+
+        Of a chip whose peak is unknown memory alone bounds decoding, and of one whose bandwidth is
+        unknown arithmetic alone the prefill: as fast no device is, while the other roof may be
+        lower still.
+        """
         peak, bandwidth = self._ceilings(facts)
-        if not peak or not bandwidth:
-            return {}
-        first, *each = (
-            max(one.flops / peak, one.bytes / bandwidth) for one in (self.prefill, *self.decode)
-        )
+        first, *each = (_least(one, peak, bandwidth) for one in (self.prefill, *self.decode))
         rest = sum(each)
-        return {
-            "decode_tokens_per_second": self.batch * (self.output - 1) / rest,
-            "prefill_tokens_per_second": self.batch * self.context / first,
-            "tokens_per_second": self.batch * self.output / (first + rest),
-            "ttft": first,
-            "token_p50": float(np.median(each)),
-            "token_p99": float(np.quantile(each, 0.99)),
-            "mfu": self.prefill.flops / (peak * first),
-            "mbu": sum(one.bytes for one in self.decode) / (bandwidth * rest),
-        }
+        found: dict[str, float] = {}
+        if bandwidth:
+            found |= {
+                "decode_tokens_per_second": self.batch * (self.output - 1) / rest,
+                "token_p50": float(np.median(each)),
+                "token_p99": float(np.quantile(each, 0.99)),
+                "mbu": sum(one.bytes for one in self.decode) / (bandwidth * rest),
+            }
+        if peak:
+            found |= {
+                "prefill_tokens_per_second": self.batch * self.context / first,
+                "ttft": first,
+                "mfu": self.prefill.flops / (peak * first),
+            }
+        if peak and bandwidth:
+            found["tokens_per_second"] = self.batch * self.output / (first + rest)
+        return found
+
+
+def _least(cost: Cost, peak: float | None, bandwidth: float | None) -> float:
+    """Seconds that roofs (FLOP/s, B/s) leave at least; one that is unknown bounds nothing."""
+    return max(cost.flops / peak if peak else 0.0, cost.bytes / bandwidth if bandwidth else 0.0)

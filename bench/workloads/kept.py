@@ -15,12 +15,11 @@ from ..headers import UNDECODABLE
 from ..units import format_value
 from .attempts import Log
 from .base import Context, Unmeasurable
+from .left_behind import ATTEMPTS, lock_of, sweep, take
 from .runner import all_or_none
 from .saved import StateError, Training, Writing, state_bytes, together
 from .scratch import must_be_directory, place_of
 
-FOLDER = "hengsuan-goodput-"
-"""Begins the name of a folder of attempts, which their key ends."""
 LATEST = "latest.json"
 _NAME = "step-"
 
@@ -39,7 +38,7 @@ def kept_at(path: str, key: str) -> str:
     """
     place = place_of(path)
     must_be_directory(place)
-    folder = os.path.join(place, f"{FOLDER}{key}")
+    folder = os.path.join(place, f"{ATTEMPTS}{key}")
     try:
         with contextlib.suppress(FileExistsError):
             os.mkdir(folder, 0o700)
@@ -52,9 +51,32 @@ def kept_at(path: str, key: str) -> str:
 def left_at(path: str, key: str) -> str:
     """The folder of attempts that share a key, as this host sees it; empty where it sees none."""
     with contextlib.suppress(Unmeasurable):  # it has not the variable that the nodes have
-        folder = os.path.join(place_of(path), f"{FOLDER}{key}")
+        folder = os.path.join(place_of(path), f"{ATTEMPTS}{key}")
         return folder if os.path.isdir(folder) else ""
     return ""
+
+
+@contextlib.contextmanager
+def held_at(path: str, key: str) -> Iterator[list[str]]:
+    """Hold the lock of attempts that share a key while they are made, if this host sees their path.
+
+    What killed drivers of this host left there is removed first: gives the folders that were found.
+    What these attempts leave behind in the end, nobody removes.
+    """
+    lock, found = None, []
+    with contextlib.suppress(Unmeasurable, OSError):  # ranks will say what is wrong with it
+        place = place_of(path)
+        must_be_directory(place)
+        found = sweep(place)
+        beside = lock_of(os.path.join(place, f"{ATTEMPTS}{key}"))
+        lock = take(beside)
+    try:
+        yield found
+    finally:
+        if lock is not None:
+            with contextlib.suppress(OSError):
+                os.unlink(beside)
+            os.close(lock)
 
 
 def latest_of(folder: str) -> Latest | None:

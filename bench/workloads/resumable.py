@@ -7,7 +7,7 @@ import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import msgspec
 import numpy as np
@@ -22,13 +22,16 @@ from .modelled import MOST
 from .runner import all_or_none
 from .saved import Saved, StateError, Training, together
 from .scratch import Scratch, broadcast, is_url, shared
-from .tokens import synthetic
+from .shared_step import SharedStep
 
-CLASSES = 16
-"""Tokens that the text is made of, of the model's vocabulary: which they are is soon learnt."""
 SAME = 1e-3
 """Relative difference of losses up to which two passes of a step are the same: devices may add in
 another order, while an optimizer without its moments is off by percents."""
+
+
+def _after(failed: str) -> str:
+    """How many attempts came before, in a title: their times would fill lines."""
+    return f"after {len(read_failures(failed))} failure(s)" if failed else ""
 
 
 @benchmark(scope="group")
@@ -126,7 +129,7 @@ class Resumable(Saved):
         ),
     )
     timed = False  # minutes, restarts included: what others do in them cannot be told apart
-    worded = {"mode": {"sync": ""}, "ranks": {0: ""}, "failed": {"": ""}}
+    worded = {"mode": {"sync": ""}, "ranks": {0: ""}, "failed": _after}
 
     batch: int = 4
     """Sequences of a rank in a step."""
@@ -190,11 +193,7 @@ class Resumable(Saved):
                 or a group across kinds of chip.
         """
         super().setup(context)
-        if self.batch * (self.ranks or context.size) < context.size:
-            raise Unmeasurable(
-                f"{context.size} ranks cannot share the {self.batch * self.ranks} sequence(s) of a "
-                f"step: a larger batch has one for each"
-            )
+        self.shared_step = SharedStep(context, self.batch * (self.ranks or context.size))
         self.trained = self.ended = False
         self.account: Account | None = None
         self.log: Log | None = None
@@ -283,41 +282,8 @@ class Resumable(Saved):
             dist.barrier(group=self.context.group)
 
     def _train(self) -> float:
-        """One step on this rank's part of the text; the loss of all of it, when it is done.
-
-        The average over ranks that the gradients get is one over sequences, however many of them
-        each rank has.
-        """
-        training, context = self.training, self.context
-        mine, whole = self._share()
-        loss = training.net(self._text(mine)) * (len(mine) * context.size / whole)
-        loss.backward()
-        training.optimizer.step()
-        training.optimizer.zero_grad(set_to_none=True)
-        loss = loss.detach() / context.size
-        if context.size > 1:
-            import torch.distributed as dist
-
-            dist.all_reduce(loss, group=context.group)
-        return float(loss)
-
-    def _share(self) -> tuple[range, int]:
-        """Which sequences of a step are this rank's, and how many all of them are."""
-        rank, size = self.context.rank, self.context.size
-        whole = self.batch * (self.ranks or size)
-        return range(rank * whole // size, (rank + 1) * whole // size), whole
-
-    def _text(self, mine: range) -> Any:
-        """int64 [sequences, seq + 1], the same for a step whenever and by whomever it is done."""
-        import torch
-
-        shape = self.training.shape
-        width = shape.seq + 1
-        start = (self.done * self._share()[1] + mine.start) * width
-        count = len(mine) * width
-        made = synthetic(self.context.seed, start, count, min(CLASSES, shape.vocab))
-        text = torch.from_numpy(made.astype(np.int64)).view(len(mine), width)
-        return text.to(self.context.device)
+        """One step; the loss of all its sequences, when it is done."""
+        return self.shared_step.train(self.training, self.done)
 
     def check(self) -> Check:
         """Before: what was restored is not behind the end. After: it was trained, as it must be."""

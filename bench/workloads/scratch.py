@@ -7,22 +7,19 @@ directory, ``~`` and ``$NAME`` are replaced on the node itself, so that nodes ma
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 import shutil
 import stat
 import tempfile
 import uuid
-from pathlib import Path
 from typing import Any
 
 from ..errors import Unmeasurable
 from ..units import format_value
 from .base import Context
+from .left_behind import LOCK, PREFIX, sweep, take
 from .runner import all_or_none
 
-PREFIX = ".hengsuan-"
-LOCK = "lock"
 SLACK = 1.05
 """Room that is asked for, in sizes of what is written: file systems keep accounts of their own."""
 
@@ -62,8 +59,8 @@ def is_url(path: str) -> bool:
 class Scratch:
     """A folder beneath a path; whoever made it removes it with all that is in it (`close`).
 
-    Folders of processes that were killed are removed by whoever comes next: each holds a lock on
-    a file in its own, which the kernel lets go when the process ends.
+    Folders of processes that were killed are removed by whoever comes next (`left_behind`): each
+    holds a lock on a file in its own.
 
     Args:
         folder: Path or URL of the folder.
@@ -88,7 +85,7 @@ class Scratch:
         made = cls(os.path.join(place, PREFIX + uuid.uuid4().hex), owner=True)
         try:
             os.mkdir(made.folder, 0o700)
-            made._take_lock()
+            made._lock = take(os.path.join(made.folder, LOCK))
         except OSError as error:
             made.close()
             raise Unmeasurable(f"path {place} cannot be written: {error.strerror}") from None
@@ -134,14 +131,6 @@ class Scratch:
             self.remove(self.folder)
         if self._lock is not None:
             os.close(self._lock)
-
-    def _take_lock(self) -> None:
-        # Locked before it has its name: one without a lock is taken for left behind.
-        early = os.path.join(self.folder, "new")
-        self._lock = os.open(early, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        with contextlib.suppress(OSError):  # some network file systems have no locks
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        os.rename(early, os.path.join(self.folder, LOCK))
 
     def _files(self) -> Any:
         return _file_system(self.folder)
@@ -198,18 +187,6 @@ def broadcast(context: Context, value: Any) -> Any:
     root = dist.get_global_rank(context.control, 0)
     dist.broadcast_object_list(carried, root, group=context.control)
     return carried[0]
-
-
-def sweep(place: str) -> None:
-    """Remove what killed processes of ours left behind here."""
-    for lock in Path(place).glob(f"{PREFIX}*/{LOCK}"):
-        with contextlib.suppress(OSError):  # held by its owner, or somebody else's
-            descriptor = os.open(lock, os.O_RDWR)
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                shutil.rmtree(lock.parent, ignore_errors=True)
-            finally:
-                os.close(descriptor)
 
 
 def _file_system(url: str) -> Any:

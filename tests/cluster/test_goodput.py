@@ -290,6 +290,7 @@ def test_the_verb_kills_at_random_and_compares_with_the_optimum(tmp_path):
     assert done.returncode == found["exit"] == 0, done.stderr
     account = found["goodput"]
     assert account["failures"] >= 1
+    assert "of timing" not in done.stderr  # of which nothing is known beforehand
     assert done.stderr.count("attempt ") == account["failures"] + 1
     assert 0 < account["goodput"] < 1
     lost = sum(account["losses"].values())
@@ -302,8 +303,8 @@ def test_the_verb_kills_at_random_and_compares_with_the_optimum(tmp_path):
     assert list(place.iterdir()) == []
 
 
-def disturbed(tmp_path, act):
-    """A training with which something happens when it has saved: what it said, and its place."""
+def saved(tmp_path):
+    """A training that has saved: its driver, its place, and what names its latest checkpoint."""
     place = tmp_path / "checkpoints"
     place.mkdir()
     words = ("--work", "60s", "--mtbf", "1h", "--interval", "100ms", "--model", "tiny", "--json")
@@ -316,11 +317,17 @@ def disturbed(tmp_path, act):
     )
     stop = time.monotonic() + 100
     while (
-        not (saved := list(place.glob("hengsuan-goodput-*/latest.json")))
+        not (latest := list(place.glob("hengsuan-goodput-*/latest.json")))
         and time.monotonic() < stop
     ):
         time.sleep(0.02)
-    act(driver, saved[0])
+    return driver, place, latest[0]
+
+
+def disturbed(tmp_path, act):
+    """A training with which something happens when it has saved: what it said, and its place."""
+    driver, place, latest = saved(tmp_path)
+    act(driver, latest)
     out, said = driver.communicate(timeout=100)
     found = json.loads(out)
     assert found["exit"] == driver.returncode, said
@@ -351,6 +358,20 @@ def test_a_training_that_cannot_go_on_says_what_it_leaves(tmp_path):
     assert found["problem"].endswith("Is a directory")
     (left,) = place.iterdir()
     assert found["left"] == str(left)
+
+
+@pytest.mark.timeout(300)
+def test_what_a_killed_driver_leaves_the_next_one_removes_and_says(tmp_path):
+    driver, place, _ = saved(tmp_path)
+    driver.kill()
+    driver.communicate()
+    (left,) = place.glob("hengsuan-goodput-*[!k]")
+    assert left.is_dir()
+    # It gets no further than that: no node is called so.
+    done = goodput("--path", place, "--out", tmp_path / "runs", "--nodes", "nowhere")
+    assert done.returncode == 2, done.stderr
+    assert f"removed {left}, left by a training whose driver was killed\n" in done.stderr
+    assert list(place.iterdir()) == []
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="mounting a small file system needs root")

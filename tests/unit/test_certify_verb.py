@@ -87,6 +87,23 @@ def test_a_rejected_node_comes_with_everything(here):
     assert "node-00003" in (here / "v.md").read_text()
 
 
+def test_a_verdict_that_cannot_be_written_beside_is_printed_all_the_same(here):
+    (here / "v.md").mkdir()
+    done = certify(here, "short.yaml", "--sim", "bad.yaml", "--json", "-q", "--markdown", "v.md")
+    assert done.returncode == 4
+    found = json.loads(done.stdout)
+    assert found["nodes"][0]["verdict"] == "reject"
+    assert "error: v.md: cannot write: Is a directory" in done.stderr
+    assert f"hint: hengsuan certify --from {found['run']} --markdown FILE" in done.stderr
+
+
+def test_what_a_budget_left_no_time_for_is_of_the_run_not_of_its_suite(here):
+    done = certify(here, "certify", "--sim", "good.yaml", "--only", "stream*", "--json", "-q")
+    said = [note for note in json.loads(done.stdout)["notes"] if "the profile asks for" in note]
+    assert said
+    assert all("which this run of the suite certify did not measure" in note for note in said)
+
+
 def test_a_fault_of_most_drains_nobody(here):
     done = certify(here, "short.yaml", "--sim", "all.yaml", "--json", "--quiet")
     assert done.returncode == 1
@@ -207,6 +224,7 @@ def test_the_command_of_a_finding_repeats_it_and_no_other_check_takes_it_back(he
         (["short.yaml", "--only", "fft", "--sim", "good.yaml"], "unknown check of suite short"),
         (["--resume", "nope", "--dry-run"], "--dry-run does not go with it"),
         (["--resume", "nope", "--from", "x"], "--from does not go with it"),
+        (["--sim", "good.yaml", "--markdown", "no/v.md"], "no/v.md: there is no folder no"),
         (["--sim", "good.yaml", "--nodes", "a"], "--nodes does not go with executor sim"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",

@@ -82,6 +82,39 @@ def test_a_bad_suite_names_file_and_line(tmp_path, line, message):
     assert "Traceback" not in done.stderr
 
 
+def test_a_plan_without_a_limit_of_timing_promises_none(tmp_path):
+    path = tmp_path / "training.yaml"
+    path.write_text(
+        "name: training\nstages:\n  - name: one\n    benchmarks:\n"
+        "      - resumable: {model: tiny, over: all}\n"
+    )
+    done = hengsuan("run", path, "--dry-run", "--backend", "cpu")
+    assert done.returncode == 0, done.stderr
+    assert "resumable tiny" in done.stdout
+    assert "at most" not in done.stdout
+
+
+@pytest.mark.parametrize("path", ["made/here", "~/made", "$SCRATCH/made", "s3://made", ""])
+def test_a_path_of_goodput_is_meant_from_where_it_is_called(path, monkeypatch, tmp_path):
+    """Agents of a given cluster run elsewhere: a path of theirs would lie there."""
+    from bench.cli import goodput_verb
+
+    seen = []
+
+    class Seen(Exception):
+        pass
+
+    def measured(task, chips, *, campaign, **where):
+        seen.append(campaign.suite.stages[0].entries[0].axes["path"])
+        raise Seen
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(goodput_verb, "measured", measured)
+    with pytest.raises(Seen):
+        goodput_verb.command.main(["--path", path], standalone_mode=False)
+    assert seen == [str(tmp_path / path) if path == "made/here" else path]
+
+
 def test_a_simulated_run_from_beginning_to_results(tmp_path):
     done = hengsuan("run", "quick", "--cluster", "small", "--json", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
@@ -283,16 +316,38 @@ def test_an_exit_by_somebody_elses_signal_handler_is_an_interruption(tmp_path):
         assert (done.returncode, done.stderr) == (130, "interrupted\n")
 
 
-def test_output_that_cannot_be_written_is_no_defect_of_ours():
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+@pytest.mark.parametrize(
+    "words", [["--help"], ["show", "suites"], ["show", "suites", "--json"], ["completion", "bash"]]
+)
+def test_output_that_cannot_be_written_is_no_defect_of_ours(words, unbuffered):
+    """Found when it is written, or only when it is flushed; by click, by rich and by neither."""
     with open("/dev/full", "w") as full:
         done = subprocess.run(
-            [sys.executable, "-m", "bench", "show", "suites"],
+            [sys.executable, "-m", "bench", *words],
             stdout=full,
             stderr=subprocess.PIPE,
             text=True,
+            env={**os.environ, "PYTHONUNBUFFERED": unbuffered},
         )
     assert done.returncode == 4
-    assert done.stderr == "error: No space left on device\n"
+    assert done.stderr == "error: standard output: No space left on device\n"
+
+
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_an_error_keeps_its_exit_code_where_nothing_can_be_written(unbuffered, tmp_path):
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "bench", "results", "show", "nope", "--json"],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            cwd=tmp_path,
+            env={**os.environ, "PYTHONUNBUFFERED": unbuffered},
+        )
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: ")
+    assert "Exception" not in done.stderr
 
 
 def test_a_complete_run_is_resumed_whole(tmp_path):
@@ -301,6 +356,45 @@ def test_a_complete_run_is_resumed_whole(tmp_path):
     again = hengsuan("run", "--resume", first["run"], *words, cwd=tmp_path)
     assert again.returncode == 0, again.stderr
     assert json.loads(again.stdout)["rows"] == first["rows"]
+    assert "stay as they are" not in again.stderr
+
+
+def test_a_run_that_lost_rows_says_so_and_is_whole_once_it_was_resumed(tmp_path):
+    """As a host leaves it that lost power: more rows were counted than are in the file."""
+    words = ("--cluster", "small", "--json", "--quiet")
+    first = json.loads(hengsuan("run", "quick", *words, cwd=tmp_path).stdout)
+    file = tmp_path / first["folder"] / "measurements.jsonl"
+    rows = file.read_bytes().splitlines(keepends=True)
+    file.write_bytes(b"".join(rows[: len(rows) * 2 // 3]))
+    lost = len(rows) - len(rows) * 2 // 3
+    show = ("results", "show", first["run"])
+    said = f"incomplete: {lost} of its {len(rows)} rows are not in measurements.jsonl any more"
+    assert said in hengsuan(*show, cwd=tmp_path).stdout
+    assert hengsuan("certify", "--from", first["run"], cwd=tmp_path).returncode == 4
+    assert hengsuan("run", "--resume", first["run"], *words, cwd=tmp_path).returncode == 0
+    assert len(file.read_bytes().splitlines()) == len(rows)
+    assert "incomplete" not in hengsuan(*show, cwd=tmp_path).stdout
+    done = hengsuan("certify", "--from", first["run"], "-q", cwd=tmp_path)
+    assert "nodes rejected" in done.stdout, done.stderr
+    stages = json.loads((file.parent / "run.json").read_text())["stages"]
+    assert sum(sum(one["rows"].values()) for one in stages) == len(rows)
+
+
+@pytest.mark.parametrize(
+    ("lang", "said"),
+    [
+        ("en", "note: {} values that do not count stay as they are ("),
+        ("zh", "说明：{} 个不计入的值（失败、缺失、无效或受干扰）保持不变；"),
+    ],
+)
+def test_a_resumed_run_says_of_how_many_values_nothing_is_tried_again(lang, said, tmp_path):
+    words = ("--cluster", "sim-mixed-faults-64")
+    first = json.loads(hengsuan("run", "quick", *words, "--json", "-q", cwd=tmp_path).stdout)
+    rest = ("failed", "missing", "invalid", "contended")
+    count = sum(first["rows"].get(status, 0) for status in rest)
+    assert first["rows"]["missing"] > 0
+    again = hengsuan("run", "--resume", first["run"], *words, "--lang", lang, cwd=tmp_path)
+    assert again.stderr.startswith(said.format(count)), again.stderr
 
 
 @pytest.mark.parametrize(
@@ -316,6 +410,17 @@ def test_a_run_is_resumed_where_it_began(words, message, tmp_path):
     done = hengsuan("run", "--resume", run.name, *words, cwd=tmp_path)
     assert done.returncode == 2
     assert message in done.stderr
+
+
+def test_a_run_of_another_simulated_fleet_is_told_how_large_both_are(tmp_path):
+    first = json.loads(
+        hengsuan(
+            "certify", "--cluster", "small", "--json", "-q", "--only", "gemm*", cwd=tmp_path
+        ).stdout
+    )
+    done = hengsuan("certify", "--resume", first["run"], "--cluster", "sim-rack-16", cwd=tmp_path)
+    assert done.returncode == 2
+    assert "was made on 16 device(s), here are 128 or others" in done.stderr
 
 
 def test_a_training_under_failures_is_not_resumed(tmp_path):

@@ -451,6 +451,23 @@ def test_what_is_lost_with_its_device_counts_as_one():
     assert found.low < 0.3
 
 
+def test_attempts_that_were_let_fail_say_nothing_of_the_machine():
+    """Of a training under failures the last attempt counts, and so does what it calibrated by."""
+    cases = [case(0, "resumable", {}, "goodput", "ratio", scope="group", stage="calibration")]
+    cases += [
+        case(n, "resumable", {"key": "k"}, "goodput", "ratio", scope="group", stage=f"attempt-{n}")
+        for n in (1, 2, 3)
+    ]
+
+    def answered(last, status):
+        rows = [(0, 0, 0.9), (1, 0, None, "failed"), (2, 0, None, "missing"), (3, 0, last, status)]
+        return value("reliability.answered", Run(header(*cases), columns(*rows), CHIPS))
+
+    assert answered(0.8, "ok").value == 1.0
+    assert answered(0.8, "ok").detail == "0 of 2 values failed, are missing or invalid"
+    assert answered(None, "failed").value == 0.5  # nobody went on from there
+
+
 def test_what_others_disturbed_is_no_sign_of_a_broken_device_or_compiler():
     axes = {"shape": "64x64x64", "dtype": "fp32", "layout": "nn", "impl": "triton"}
     made = header(case(0, axes=axes), groups=4)

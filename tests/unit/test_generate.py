@@ -18,6 +18,7 @@ from bench.kernels.model_costs import ModelShape, flops_per_token, parameters
 from bench.records import Measure
 from bench.timing import Rule
 from bench.workloads.base import Facts, make
+from bench.workloads.generation_room import must_fit
 from bench.workloads.runner import run
 
 torch = pytest.importorskip("torch")
@@ -214,7 +215,7 @@ def test_what_does_not_fit_is_said_before_anything_is_allocated():
 def test_what_is_said_to_fit_fits_and_is_the_most_that_does(axes, memory, said):
     bench = make("generate", axes)
     with pytest.raises(Unmeasurable, match=said) as caught:
-        bench._refuse(bench.shape, memory)
+        must_fit(bench, memory)
     found = re.search(r"such as (\S+@)(\d+)$", caught.value.message)
     if found is None:
         return
@@ -223,7 +224,7 @@ def test_what_is_said_to_fit_fits_and_is_the_most_that_does(axes, memory, said):
     for layers, fits in ((int(found[2]), True), (int(found[2]) + 1, False)):
         smaller = make("generate", {**axes, **shorter, "model": f"{found[1]}{layers}"})
         try:
-            smaller._refuse(smaller.shape, memory)
+            must_fit(smaller, memory)
         except Unmeasurable:
             assert not fits, layers
         else:
@@ -284,3 +285,21 @@ def test_expectations_are_bounds_of_the_roofline():
     many = make("generate", {"model": "llama-8b", "dtype": "bf16", "batch": 4096}).expected(facts)
     assert many["mbu"] < 1
     assert make("generate", {}).expected(Facts(chip=None)) == {}
+
+
+@pytest.mark.parametrize("batch", [1, 4096])
+def test_a_roof_alone_bounds_what_it_is_over(batch):
+    """No time may be shorter than where the other is known too, nor any rate higher."""
+    chip = load_chip("sim-a")
+    bench = make("generate", {"model": "llama-8b", "dtype": "bf16", "batch": batch})
+    both = bench.expected(Facts(chip=chip))
+    memory = bench.expected(Facts(chip=msgspec.structs.replace(chip, flops={})))
+    assert set(memory) == {"decode_tokens_per_second", "token_p50", "token_p99", "mbu"}
+    arithmetic = bench.expected(Facts(chip=msgspec.structs.replace(chip, memory_bandwidth=None)))
+    assert set(arithmetic) == {"prefill_tokens_per_second", "ttft", "mfu"}
+    times = {"token_p50", "token_p99", "ttft"}
+    for name, bound in (memory | arithmetic).items():
+        assert bound <= both[name] if name in times else bound >= both[name], name
+    assert (memory["mbu"], arithmetic["mfu"]) == (pytest.approx(1.0), pytest.approx(1.0))
+    if batch == 1:
+        assert memory["token_p50"] == both["token_p50"]

@@ -253,6 +253,52 @@ def test_a_table_without_its_head_needs_to_be_told_where_it_is(tmp_path):
     assert "8 ranks do not divide evenly over 3 nodes" in err
 
 
+def cut_as_printed(nodes, each, chip):
+    """A log whose processes have a node's devices each: the tool cuts the list of each."""
+    lines = made_logs.devices(nodes, each, chip).splitlines(keepends=True)
+    parts = ["".join(lines[start : start + each]) for start in range(0, len(lines), each)]
+    assert max(map(len, parts)) > 2047
+    log = made_logs.nccl(nodes, each=each, rows=[(1 << 20, 1e-4, 1e-4)])
+    whole = made_logs.devices(nodes, each)
+    assert whole in log
+    return log.replace(whole, "".join(part[:2047] for part in parts))
+
+
+def test_a_list_of_devices_that_the_tool_cut_is_completed(tmp_path):
+    """Wherever it was cut: in a number, in a name, at the end of a line."""
+    nodes = ["gpu-1", "gpu-2"]
+    wanted = {(node, str(index)) for node in nodes for index in range(32)}
+    file = tmp_path / "log"
+    for length in range(1, 100):
+        file.write_text(cut_as_printed(nodes, 32, "x" * length))
+        log = format_of("nccl-tests").read(Source(str(file)), Asked())
+        (group,) = log.groups
+        assert {tuple(place) for place in group} == wanted, length
+        assert {part.name for part in log.devices.values()} == {"x" * length}
+        assert any("of 64: the others are taken to follow on their hosts" in n for n in log.notes)
+
+
+def test_figures_are_over_all_ranks_of_a_list_that_was_cut(tmp_path):
+    file = tmp_path / "log"
+    file.write_text(cut_as_printed(["gpu-1"], 64, made_logs.CHIP))
+    reader, said = imported(tmp_path, "nccl-tests", file)
+    assert [len(node.devices) for node in reader.header.nodes] == [64]
+    ((value, status, reason, ranks),) = rows(reader)["collectives all_reduce 1MiB fp32 busbw"]
+    assert (status, reason, ranks) == ("ok", "", tuple(range(64)))
+    assert value == pytest.approx((1 << 20) / 1e-4 * 2 * 63 / 64)
+    assert "its lists of devices were cut, and name" in said
+
+
+@pytest.mark.parametrize("head", ["nThread 99999 nGpus 99999", "nThread: 1 nGpus: 4"])
+def test_a_head_says_how_many_devices_a_process_has(tmp_path, head):
+    """As RCCL's own tool writes it too; not where it is more than any machine has."""
+    log = made_logs.nccl(["gpu-1"], each=3, rows=[(1 << 20, 1e-4, 1e-4)])
+    file = tmp_path / "log"
+    file.write_text(log.replace("nThread 1 nGpus 3", head))
+    (group,) = format_of("nccl-tests").read(Source(str(file)), Asked()).groups
+    assert len(group) == (4 if "99999" not in head else 3)
+
+
 def test_an_operation_that_nobody_names_is_asked_for(tmp_path):
     (tmp_path / "log").write_text(made_logs.nccl(["a"], op="all_gather", version=False))
     code, _, err = run("import", "nccl-tests", tmp_path / "log", "--out", tmp_path / "runs")
@@ -421,6 +467,7 @@ def test_every_report_says_imported(fleet):
         code, out, err = run(*words)
         assert code in (0, 3), err
         assert "imported" in out, words
+        assert "warning: : " not in out  # of no node
     code, out, _ = run("score", fleet, "--json")
     card = json.loads(out)["scorecards"][0]
     inside = next(one for one in card["categories"] if one["name"] == "intra-node fabric")

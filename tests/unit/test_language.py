@@ -514,6 +514,10 @@ def test_the_table_holds_together():
             "quick on 1 node(s), 2 device(s) (cpu; stand-in), at most 3.6 s of timing → a/b",
             "quick，1 个节点、2 个设备（cpu；代替设备），计时至多 3.6 s → a/b",
         ),
+        (
+            "goodput on 1 node(s), 2 device(s) (cpu; stand-in) → a/b",
+            "goodput，1 个节点、2 个设备（cpu；代替设备）→ a/b",
+        ),
         ("((((" * 900, "((((" * 900),
         ("not measured: " * 280, None),
     ],

@@ -39,6 +39,42 @@ def entry(benchmark, axes=None, **place):
     return Entry(benchmark=benchmark, axes=axes or {}, place=place, where="s.yaml:7")
 
 
+@pytest.mark.parametrize("simulated", [True, False])
+@pytest.mark.parametrize(
+    ("measured", "figure"),
+    [
+        ("stream", "memory_bandwidth"),
+        ("transfer", "host_link"),
+        ("collectives", "link"),
+        ("gemm", "flops"),
+    ],
+)
+def test_a_disputed_figure_is_no_expectation(measured, figure, simulated):
+    """Else a device is judged by the highest of what sources claim."""
+    inventory = fleet(1)
+    if not simulated:
+        pair = tuple(Device(index=i, backend="b", name="n", chip="sim-a") for i in (0, 1))
+        inventory = Inventory([Node(id="a", name="a", devices=pair)])
+    sure = CHIPS["sim-a"]
+    wanted = suite(entry(measured))
+
+    def expected(chip):
+        cases = plan(wanted, inventory, {"sim-a": chip}).cases
+        return [case.expected for case in cases if case.unit in ("B/s", "FLOP/s")]
+
+    assert None not in expected(sure)
+    value = getattr(sure, figure)
+    if isinstance(value, dict):
+        doubted = {
+            dtype: msgspec.structs.replace(one, status="disputed") for dtype, one in value.items()
+        }
+    else:
+        doubted = msgspec.structs.replace(value, status="disputed")
+    found = expected(msgspec.structs.replace(sure, **{figure: doubted}))
+    assert found
+    assert set(found) == {None}
+
+
 def test_axes_expand_to_their_product_and_sweeps_to_sizes():
     found = list(expand(registry()["stream"], {"op": ["copy", "add"], "size": "1MiB..16MiB x4"}))
     assert [(one["op"], int(one["size"]) >> 20) for one in found] == [

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 
@@ -52,6 +53,25 @@ def test_it_projects_in_words_and_as_json(tmp_path):
     assert found["seconds"] == pytest.approx(sum(found["step"].values()))
     assert found["training"]["energy"] is None
     assert 0 < found["training"]["mfu"] < 1
+
+
+@pytest.mark.parametrize(("tokens", "days"), [("1e308", r"\d\.\d+e\+\d+"), ("1", r"\d\.\d+e-\d+")])
+def test_days_are_said_in_a_few_digits_however_many_they_are(tmp_path, tokens, days):
+    done = hengsuan("llama-8b", "--cluster", planned(tmp_path), "--tokens", tokens, "--json")
+    assert done.returncode == 0, done.stderr
+    made = tmp_path / "projection.json"
+    made.write_text(done.stdout)
+    page = subprocess.run(
+        [sys.executable, "-m", "bench", "report", made, "--lang", "zh", "--output", "-"],
+        capture_output=True,
+        text=True,
+    )
+    assert page.returncode == 0, page.stderr
+    found = hengsuan("llama-8b", "--cluster", planned(tmp_path), "--tokens", tokens)
+    assert re.search(rf" token a day, {days} days ± ", found.stdout), found.stdout
+    written = page.stdout
+    assert re.search(rf">{days} d<", written)
+    assert re.search(rf" token 需 {days} 天 ± \d+%，前提：从不发生故障", written)
 
 
 def test_a_layout_that_does_not_fit_is_a_finding(tmp_path):

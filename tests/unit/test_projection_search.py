@@ -114,8 +114,8 @@ def test_a_layout_in_words():
     for text, why in (
         ("tp=3", "does not divide 1024"),
         ("tq=3", "unknown part of a layout 'tq'"),
-        ("tp=x", "a whole number above 0, not 'x'"),
-        (f"tp={'9' * 5000}", "a whole number above 0, not '9999"),
+        ("tp=x", "a whole number above 0, of at most 9 digits, not 'x'"),
+        (f"tp={'9' * 5000}", "a whole number above 0, of at most 9 digits, not '9999"),
         ("recompute=some", "unknown recompute 'some'"),
     ):
         with pytest.raises(UsageError, match=why):

@@ -14,7 +14,7 @@ from gloo_ranks import RULE, context, outcomes
 
 from bench.errors import InfraError, UsageError
 from bench.workloads.attempts import read_log
-from bench.workloads.base import make
+from bench.workloads.base import make, title_of
 from bench.workloads.runner import run
 from bench.workloads.saved import StateError, state_bytes
 
@@ -70,6 +70,14 @@ def finished(path, spoil=None, **more):
 
     bench.setup = spoiled
     return run(bench, context(0, 1), RULE)
+
+
+def test_a_title_says_how_many_failures_there_were_not_when(tmp_path):
+    """A hundred of them would fill lines of every table and page."""
+    plain = title_of(bench_of(tmp_path))
+    assert "failure" not in plain
+    many = ",".join(f"{n}.250-{n}.500+" for n in range(1, 101))
+    assert title_of(bench_of(tmp_path, many)) == f"{plain} after 100 failure(s)"
 
 
 def test_steps_done_again_give_the_same_loss_to_the_last_bit(tmp_path):

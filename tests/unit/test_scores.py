@@ -351,9 +351,19 @@ FIGURE = {"value": 1e14, "source": "s", "date": "2026-11-01", "status": "vendor"
             "it gives no undisputed bf16 peak",
         ),
         ("stream", {"dtype": "fp32"}, {}, "it gives no undisputed memory bandwidth"),
-        ("transfer", {}, {}, "it gives no link to the host"),
-        ("collectives", {}, {}, "it gives no link between devices and no network of a node"),
-        ("pairs", {}, {"link": Figure(**FIGURE)}, "it gives no network of a node"),
+        ("transfer", {}, {}, "it gives no undisputed link to the host"),
+        (
+            "collectives",
+            {},
+            {},
+            "it gives no undisputed link between devices and no undisputed network of a node",
+        ),
+        (
+            "pairs",
+            {},
+            {"link": Figure(**FIGURE), "network": Figure(**{**FIGURE, "status": "disputed"})},
+            "it gives no undisputed network of a node",
+        ),
         ("launch", {}, {}, ""),
     ],
 )

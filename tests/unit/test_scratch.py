@@ -12,7 +12,10 @@ from gloo_ranks import context
 
 from bench.errors import Unmeasurable
 from bench.host import page_cache
-from bench.workloads.scratch import PREFIX, Scratch, place_of, shared, sweep
+from bench.workloads import left_behind
+from bench.workloads.kept import held_at, kept_at
+from bench.workloads.left_behind import PREFIX, sweep
+from bench.workloads.scratch import Scratch, place_of, shared
 
 
 def test_a_folder_is_private_and_gone_when_it_is_closed(tmp_path):
@@ -59,6 +62,71 @@ def test_what_a_killed_process_left_is_removed_by_the_next_and_nothing_else(tmp_
     assert alive.there()
     assert mine.exists()
     alive.close()
+
+
+DRIVER = """
+import os, signal
+from bench.workloads.kept import held_at, kept_at
+with held_at({place!r}, {key!r}):
+    kept_at({place!r}, {key!r})
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def killed_driver(place, key):
+    """The folder of attempts that a killed driver leaves, with something in it."""
+    script = DRIVER.format(place=str(place), key=key)
+    assert subprocess.run([sys.executable, "-c", script]).returncode == -9
+    folder = place / f"hengsuan-goodput-{key}"
+    (folder / "step-1").mkdir()
+    return folder
+
+
+def test_attempts_of_a_killed_driver_are_found_and_removed_and_nobody_elses(tmp_path):
+    left = killed_driver(tmp_path, "dead")
+    with held_at(str(tmp_path), "live") as found:
+        assert found == [str(left)]
+        assert not left.exists()
+        live = Path(kept_at(str(tmp_path), "live"))
+        assert sweep(str(tmp_path)) == []
+        assert live.is_dir()
+    # It ended, and its folder was left to be looked at: nobody removes that.
+    with held_at(str(tmp_path), "next") as found:
+        assert found == []
+    assert list(tmp_path.iterdir()) == [live]
+
+
+def test_attempts_that_cannot_be_removed_are_found_again_and_named(tmp_path, monkeypatch, capsys):
+    from bench.cli.goodput_verb import _tell_found
+
+    left = killed_driver(tmp_path, "dead")
+    with monkeypatch.context() as patch:  # as where they are another user's
+        patch.setattr(left_behind.shutil, "rmtree", lambda folder, ignore_errors: None)
+        found = sweep(str(tmp_path))
+    assert found == [str(left)]
+    _tell_found(found)
+    assert f"warning: {left} is left of a training whose driver was" in capsys.readouterr().err
+    assert sweep(str(tmp_path)) == [str(left)]
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_another_machine_left_is_not_touched(tmp_path, monkeypatch):
+    """Locks of some network file systems are each host's own: one that is free may be held."""
+    attempts, scratch = tmp_path / "attempts", tmp_path / "scratch"
+    attempts.mkdir()
+    scratch.mkdir()
+    left = killed_driver(attempts, "dead")
+    script = LEFT.format(place=str(scratch))
+    assert subprocess.run([sys.executable, "-c", script]).returncode == -9
+    (other,) = scratch.iterdir()
+    with monkeypatch.context() as patch:
+        patch.setattr(left_behind, "machine_id", lambda: "another")
+        assert sweep(str(attempts)) == sweep(str(scratch)) == []
+    assert left.is_dir()
+    assert other.is_dir()
+    assert sweep(str(attempts)) == [str(left)]
+    assert sweep(str(scratch)) == []
+    assert not [*attempts.iterdir(), *scratch.iterdir()]
 
 
 def test_places_are_named_by_the_environment_of_the_node(tmp_path, monkeypatch):

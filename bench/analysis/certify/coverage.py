@@ -119,8 +119,8 @@ def unasked(header: Header, profile: Profile) -> Iterator[str]:
             where = ", ".join(f"{axis} {value}" for axis, value in line.where.items())
             asked = f" ({where})" if where else ""
             yield (
-                f"the profile asks for {line.metric} of {line.benchmark}{asked}, which the suite "
-                f"{header.suite} does not measure"
+                f"the profile asks for {line.metric} of {line.benchmark}{asked}, which this run of "
+                f"the suite {header.suite} did not measure"
             )
 
 

@@ -6,6 +6,7 @@ import numpy as np
 
 from ...records import STATUSES, Status
 from ..estimates import least
+from ..goodput import followed
 from ..graph import Ints
 from ..subject import Run, Subject
 from ..summary import CaseSummary, group_medians, rows_by_case
@@ -106,7 +107,8 @@ def _streams(subject: Subject) -> Value:
 
 
 def _answered(subject: Subject) -> Value:
-    """Good values over those that should be: all but what cannot be measured, or was disturbed.
+    """Good values over those that should be: all but what cannot be measured, was disturbed, or was
+    let fail (`followed`).
 
     A device or a group that is lost takes all its values with it, so that the interval rests on how
     many of these were met, not on their values.
@@ -114,7 +116,10 @@ def _answered(subject: Subject) -> Value:
     good = lost = units = 0
     for run in subject.runs:
         largest: dict[int, CaseSummary] = {}
+        meant = followed(run.header)
         for one in run.summaries:
+            if one.case.id in meant:
+                continue
             good += one.statuses.get("ok", 0)
             lost += sum(one.statuses.get(status, 0) for status in _LOST)
             held = largest.setdefault(one.case.schedule, one)

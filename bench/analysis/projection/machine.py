@@ -168,8 +168,9 @@ def machine_of(
         what = "memory" if memory is None else "memory bandwidth"
         raise ConfigError(f"the {what} of {chip.name} is unknown or disputed", where=where)
     watts = None
-    if chip.tdp is not None:
-        watts = chip.tdp.value + (cluster.operation.node_power or 0.0) / cluster.devices
+    drawn = _each(chip.tdp)
+    if drawn is not None:
+        watts = drawn + (cluster.operation.node_power or 0.0) / cluster.devices
     return Machine(
         name=chip.name,
         flops=peak,

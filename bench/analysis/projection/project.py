@@ -184,7 +184,10 @@ def layout_of(text: str, batch: int, chips: int) -> Plan:
         elif key not in degrees:
             raise unknown("part of a layout", key, (*degrees, *choices))
         elif not value.isdecimal() or len(value) > DIGITS or int(value) < 1:
-            raise UsageError(f"layout: {key} must be a whole number above 0, not {value[:40]!r}")
+            raise UsageError(
+                f"layout: {key} must be a whole number above 0, of at most {DIGITS} digits, not "
+                f"{value[:40]!r}"
+            )
         else:
             given[key] = int(value)
     plan = replace(Plan(batch), **given)  # type: ignore[arg-type]

@@ -104,8 +104,8 @@ FINDINGS: dict[str, str] = {
     # evidence
     "{#} nodes are named {=}: which of them is not known": "有 {0} 个节点同名 {1}：不知是哪一个",
     "{=} is not covered: {}": "{0} 未覆盖：{1}",
-    "the profile asks for {=} of {=} ({=}), which the suite {=} does not measure": "评分方案要求 {1} 的 {0}（{2}），套件 {3} 未测量",
-    "the profile asks for {=} of {=}, which the suite {=} does not measure": "评分方案要求 {1} 的 {0}，套件 {2} 未测量",
+    "the profile asks for {=} of {=} ({=}), which this run of the suite {=} did not measure": "评分方案要求 {1} 的 {0}（{2}），套件 {3} 的此次运行未测量",
+    "the profile asks for {=} of {=}, which this run of the suite {=} did not measure": "评分方案要求 {1} 的 {0}，套件 {2} 的此次运行未测量",
     "{#} of {#}": "{0} / {1}",
     "it was not reached": "未执行到",
     "its value is {#}, which is no measurement": "其值为 {0}，不是有效测量",

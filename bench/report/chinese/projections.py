@@ -88,6 +88,7 @@ PROJECTIONS: dict[str, str] = {
     "{#} token a day, {#} days ± {#} for {#} tokens": "每天 {0} token，{3} token 需 {1} 天 ± {2}",
     "± {#}, for {#} tokens": "± {0}，共 {1} token",
     "energy {#} MWh ± {#} at the power of datasheet, nodes and PUE": "能耗 {0} MWh ± {1}（按数据手册功率、节点功率与 PUE）",
+    "{#} token a day, {#} days ± {#} for {#} tokens, if nothing ever fails": "每天 {0} token，{3} token 需 {1} 天 ± {2}，前提：从不发生故障",
     "if nothing ever fails": "前提：从不发生故障",
     "assumed": "假设",
     "and why": "数值与依据",

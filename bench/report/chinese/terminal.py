@@ -7,6 +7,7 @@ TERMINAL: dict[str, str] = {
     "starting ...": "正在启动……",
     "stage {#} {=}: {#} jobs": "阶段 {0} {1}：{2} 项作业",
     "stage {#} {=}: {#} rows": "阶段 {0} {1}：{2} 行数据",
+    "{#} values that do not count stay as they are (failed, missing, invalid or contended): a new run measures them again": "{0} 个不计入的值（失败、缺失、无效或受干扰）保持不变；如需重测，请另起一次运行",
     "stage {=} ended after {=}: {}": "阶段 {0} 结束，用时 {1}：{2}",
     "{#} of {#} jobs": "{0} / {1} 项作业",
     "{#} of {#} rows": "{0} / {1} 行数据",
@@ -24,6 +25,7 @@ TERMINAL: dict[str, str] = {
     "median of {#}": "{0} 个值的中位数",
     "{=} worse than usual": "{0}（比通常差）",
     "{=} on {#} node(s), {#} device(s) ({=}; {}), at most {=} of timing → {=}": "{0}，{1} 个节点、{2} 个设备（{3}；{4}），计时至多 {5} → {6}",
+    "{=} on {#} node(s), {#} device(s) ({=}; {}) → {=}": "{0}，{1} 个节点、{2} 个设备（{3}；{4}）→ {5}",
     "{=} on {#} node(s), {#} device(s) ({=}; {}), since {=} → {=}": "{0}，{1} 个节点、{2} 个设备（{3}；{4}），始于 {5} → {6}",
     "since {=}": "始于 {0}",
     "no rows yet": "尚无数据行",
@@ -31,6 +33,7 @@ TERMINAL: dict[str, str] = {
     "node-lost": "节点失联",
     # a plan
     "suite {=} on {#} node(s), {#} device(s): at most {=} of timing": "套件 {0}，{1} 个节点、{2} 个设备：计时至多 {3}",
+    "suite {=} on {#} node(s), {#} device(s)": "套件 {0}，{1} 个节点、{2} 个设备",
     "stage {=} after {=}, {#} repeat(s)": "阶段 {0}（在 {1} 之后），重复 {2} 次",
     "stage {=}, {#} repeat(s)": "阶段 {0}，重复 {1} 次",
     "{#} group(s) in {#} round(s)": "{1} 轮共 {0} 组",

@@ -14,7 +14,14 @@ from ...units import format_duration
 from ..html.page import Block, Cell, Column, Facts, Page, Row, Section, Table, Text, Verdict
 from ..html.parts import Part, parts
 from ..language import Language, Say, speaker
-from ..projection import headline, layout_line, searched_lines, step_line, training_lines
+from ..projection import (
+    days_of,
+    headline,
+    layout_line,
+    searched_lines,
+    step_line,
+    training_lines,
+)
 
 PROJECTED = "projected"
 """Stands where others say their provenance: nothing of it was measured as a whole."""
@@ -51,7 +58,7 @@ def _verdict(found: Projection) -> list[Block]:
     figures = [
         ("step", format_duration(found.seconds), f"± {found.doubt:.0%} (one standard deviation)"),
         ("mfu", f"{training.mfu:.1%}", "causal-exact model FLOPs over the datasheet's peak"),
-        ("training", f"{training.days:.1f} d", _of_training(found)),
+        ("training", f"{days_of(found)} d", _of_training(found)),
     ]
     if training.goodput is not None:
         figures.append(("goodput", f"{training.goodput:.1%}", "productive time, failures counted"))
