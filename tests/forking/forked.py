@@ -30,8 +30,13 @@ FOLDER = str(Path(__file__).parent)
 CHANNEL = "HENGSUAN_CHANNEL"
 OWNER = "HENGSUAN_TEST_TEMPLATES"
 """Whose templates these are: the process of the tests, with which they end."""
+MORE = "HENGSUAN_TEST_IMPORTED"
+"""Variable: names, with spaces between them, of modules that a template has besides PyTorch."""
+TRAINING = "torch.distributed.checkpoint bench.workloads.parallel.trainer"
+"""What is imported for a training: nearly as dear as PyTorch itself, and few need it."""
 SCRIPTED = "scripted"
-MODULES = ("bench.cluster.rank_main", "bench.conformance.child")
+RANK = "bench.cluster.rank_main"
+MODULES = (RANK, "bench.conformance.child")
 FRESH = ("light-import",)
 """Checks that look at what their process has imported."""
 OWN = (CHANNEL, "HENGSUAN_CONFORMANCE", "TMPDIR", "PYTEST_CURRENT_TEST")
@@ -322,6 +327,14 @@ def main(name, owner, module):
     import torch.distributed  # noqa: F401
 
     found = importlib.import_module(module)
+    more = os.environ.get(MORE, "").split()
+    if module == RANK:
+        more += [
+            f"bench.workloads.{name}"
+            for name in importlib.import_module("bench.workloads").BUILT_IN
+        ]
+    for name in more:
+        importlib.import_module(name)
     serving = Serving(listener, int(owner))
     told = serving.next()
     if told is None:
