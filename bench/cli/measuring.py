@@ -160,9 +160,9 @@ def work_of(
     """What the options ask for: a suite in a new run, or the rest of one whose driver died."""
     if resume is not None:
         return _resumed(resume, out)
-    from ..cluster.engine import new_run_id
-
     chosen = chosen_suite(suite, only, axes)
+    from ..cluster.engine import new_run_id  # dear, and nothing to whoever asked for no suite
+
     return Work(chosen, new_run_id(chosen.name), out)
 
 

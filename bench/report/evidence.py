@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Iterator, Sequence
 
 import msgspec
@@ -12,7 +11,7 @@ from ..hostlists import compress
 from ..records import labelled
 from ..units import format_value
 from ..verdicts import Against, Certification, Evidence, NodeVerdict, Word
-from .plain import plain
+from .plain import FIGURE, plain
 
 AGAINST: dict[Against, str] = {
     "sanity": "a wrong result",
@@ -34,7 +33,6 @@ _SAID: dict[Word, str] = {
     "inconclusive": "inconclusive",
     "accept": "accepted",
 }
-FIGURE = re.compile(r"\d+(?:\.\d+)?")
 UNEXPLAINED = "no evidence is given"
 NAMES = 300
 """Characters of a list of nodes that a line has room for."""

@@ -6,6 +6,10 @@ GitHub obeys what programs print as a terminal obeys escape sequences: a line th
 
 from __future__ import annotations
 
+import re
+
+FIGURE = re.compile(r"\d+(?:\.\d+)?")
+"""What differs between sentences that say the same."""
 AFTER = "| "
 """Before each line but the first of text that has several."""
 

@@ -13,9 +13,8 @@ from rich.text import Text
 from ..analysis.scores import Category, MetricScore, Scorecard
 from ..records import labelled
 from ..units import format_value
-from .evidence import FIGURE
 from .language import Language, Say, speaker
-from .plain import plain
+from .plain import FIGURE, plain
 from .terminal import print_table, verdict
 
 GAINS = 3

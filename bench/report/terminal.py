@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich import box
 from rich.cells import cell_len
@@ -20,15 +20,17 @@ from rich.table import Table
 from rich.text import Text
 
 from ..analysis.finding import Finding
-from ..analysis.scores import Category, MetricScore, Scorecard
 from ..files import silence
-from ..inventory import Inventory
 from ..records import Header, Status, labelled
 from ..units import format_duration, format_value
 from .amount import most, quiet
-from .evidence import FIGURE
 from .language import SPOKEN, narrated, spoken
-from .plain import plain
+from .plain import FIGURE, plain
+
+if TYPE_CHECKING:
+    # Whoever prints these has them: NumPy, which they import, is half of what a command costs.
+    from ..analysis.scores import Category, MetricScore, Scorecard
+    from ..inventory import Inventory
 
 STYLES: dict[str, str] = {
     "ok": "green",

@@ -23,6 +23,8 @@ from bench.deploy import manifests
 from bench.errors import UsageError
 from bench.results import RunReader
 
+pytestmark = pytest.mark.forked
+
 HENGSUAN = Path(sys.executable).with_name("hengsuan")
 TINY = """name: tiny
 rule: {budget: 50ms, warmup: 10ms}

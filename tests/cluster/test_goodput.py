@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
+import forked
 from drivers import hengsuan
 from runs import local_executor, rows_of, run, suite
 
@@ -22,9 +23,18 @@ from bench.cluster.plan import Strike
 from bench.results import RunReader
 from bench.workloads.attempts import read_log
 
+pytestmark = pytest.mark.forked
 PARTS = ("productive", "saving", "lost_work", "detection", "relaunch", "restoring")
 AT_ONCE = 0.02
 """Seconds behind its order in which no attempt can have formed its group."""
+
+
+@pytest.fixture(scope="module", autouse=True)
+def imported():
+    """Ranks that are started again and again have from the start what a training imports."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(forked.MORE, forked.TRAINING)
+        yield
 
 
 class Scripted(Goodput):
@@ -285,7 +295,7 @@ def test_the_verb_kills_at_random_and_compares_with_the_optimum(tmp_path):
         "--json",
     )
     # The first failure strikes after 0.39 of the mean, the second after 3.2.
-    done = goodput("--work", "20s", "--mtbf", "30s", "--seed", "8", *words, timeout=270)
+    done = goodput("--work", "8s", "--mtbf", "12s", "--seed", "8", *words, timeout=270)
     found = json.loads(done.stdout)
     assert done.returncode == found["exit"] == 0, done.stderr
     account = found["goodput"]

@@ -17,6 +17,8 @@ from bench.cluster import idle
 from bench.results import RunReader
 from bench.runs import list_runs
 
+pytestmark = pytest.mark.forked
+
 METER = str(Path(__file__).parent / "meter")
 # Whatever else this machine does is no matter here: only what uses the devices.
 PATIENT = """

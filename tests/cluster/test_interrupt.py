@@ -99,6 +99,7 @@ listening.GAP, ray_hub.SILENCE, ray_head.LOOK, ray_head.HEAD_LIMIT = 1.0, 4.0, 0
 
 
 @pytest.mark.alone
+@pytest.mark.forked
 def test_a_driver_that_was_stopped_has_lost_nobody(tmp_path):
     """Ctrl-Z stops a terminal's foreground group for longer than agents and head may be silent."""
     pytest.importorskip("ray", reason="Ray is not installed")

@@ -24,6 +24,8 @@ from bench.errors import Exit  # noqa: E402
 from bench.inventory import Inventory  # noqa: E402
 from bench.results import RunReader  # noqa: E402
 
+pytestmark = pytest.mark.forked
+
 KINDS = str(Path(__file__).parent / "kinds")
 
 

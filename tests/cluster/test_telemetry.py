@@ -14,7 +14,7 @@ from drivers import resume, start, wait_for_rows
 from bench.results import RunReader
 from bench.telemetry import TELEMETRY, read_telemetry
 
-pytestmark = pytest.mark.alone
+pytestmark = [pytest.mark.alone, pytest.mark.forked]
 
 OFTEN = ("--telemetry", "100ms")
 

@@ -127,11 +127,11 @@ def test_who_stood_still_himself_gives_the_others_their_time_anew(monkeypatch):
         async with accepting() as (address, links):
             dialling = asyncio.create_task(Link.dial(address, 3, "t", 1.0))
             await asyncio.sleep(0)
-            time.sleep(3.0)  # as a host does that swaps, or is moved
+            time.sleep(1.5)  # as a host does that swaps, or is moved
             link = await dialling
             waiting = asyncio.create_task(link.receive())
             await asyncio.sleep(0.3)
-            time.sleep(3.0)
+            time.sleep(1.5)
             await asyncio.sleep(0.2)
             links[0].send(Arrive(5))
             assert await waiting == Arrive(5)

@@ -5,7 +5,8 @@ and a half of a core, and these tests start them by the hundred.
 `subprocess`: in the test's own process by a fixture, in what tests start by `sitecustomize`. A
 rank, or a check of a device, does all that one does which is started anew, but for the import: it
 has its own session, directory, environment, channel, log and cores, and dies with who asked for it.
-So do scripts that a test asks `Templates` to run.
+So do scripts that a test asks `Templates` to run, and where `ASKED` is set the processes in which
+backends are asked.
 """
 
 from __future__ import annotations
@@ -27,14 +28,23 @@ from pathlib import Path
 
 FOLDER = str(Path(__file__).parent)
 """What has this first on its PYTHONPATH forks what it starts (`sitecustomize`)."""
-CHANNEL = "HENGSUAN_CHANNEL"
+CHANNELS = ("HENGSUAN_CHANNEL", "HENGSUAN_KEEPER")
+"""Variables that tell a process which descriptor its channel is."""
 OWNER = "HENGSUAN_TEST_TEMPLATES"
 """Whose templates these are: the process of the tests, with which they end."""
+MORE = "HENGSUAN_TEST_IMPORTED"
+"""Variable: names, with spaces between them, of modules that a template has besides PyTorch."""
+TRAINING = "torch.distributed.checkpoint bench.workloads.parallel.trainer"
+"""What is imported for a training: nearly as dear as PyTorch itself, and few need it."""
 SCRIPTED = "scripted"
-MODULES = ("bench.cluster.rank_main", "bench.conformance.child")
+ASKED = "HENGSUAN_TEST_ASKED"
+"""Variable: the processes that hold a backend for others are forked, too."""
+RANK = "bench.cluster.rank_main"
+CHECK = "bench.conformance.child"
+MODULES = (RANK, CHECK, "bench.backends.isolated", "bench.backends.remote")
 FRESH = ("light-import",)
 """Checks that look at what their process has imported."""
-OWN = (CHANNEL, "HENGSUAN_CONFORMANCE", "TMPDIR", "PYTEST_CURRENT_TEST")
+OWN = (*CHANNELS, "HENGSUAN_CONFORMANCE", "TMPDIR", "PYTEST_CURRENT_TEST")
 """Variables that a template must not have: they tell whose a process is, or what it may fill."""
 SEEN = (
     "OMP_",
@@ -103,12 +113,15 @@ class Template:
                 )
             self._socket.connect(f"\0{name}")
 
-    def fork(self, words, environment, directory, descriptors):
+    def fork(self, module, words, environment, directory, descriptors):
         """The process id of a new one: its words, its log and, if it has one, its channel."""
+        given = [str(one) for one in descriptors[2:]]
         told = {
+            "module": module,
             "words": words,
             "environment": environment,
             "directory": str(directory),
+            "channel": next((name for name in CHANNELS if environment.get(name) in given), None),
             "cores": sorted(os.sched_getaffinity(0)),
         }
         with self._lock:
@@ -142,9 +155,9 @@ class Template:
 class Forked:
     """A process as `subprocess.Popen` shows one, as far as it is asked."""
 
-    def __init__(self, template, words, environment, directory, descriptors):
+    def __init__(self, template, module, words, environment, directory, descriptors):
         self._template, self._words = template, words
-        self.pid = template.fork(words, environment, directory, descriptors)
+        self.pid = template.fork(module, words, environment, directory, descriptors)
 
     def poll(self):
         """Its exit code, if it has ended."""
@@ -160,6 +173,11 @@ class Forked:
         return code
 
 
+def _check(task):
+    """Which check of a device the file of a task tells of."""
+    return json.loads(Path(task).read_bytes())["check"]
+
+
 class Templates:
     """The module `subprocess` for one that starts ranks or checks, whose ``Popen`` forks them."""
 
@@ -170,21 +188,33 @@ class Templates:
     def __getattr__(self, name):
         return getattr(subprocess, name)
 
-    def Popen(self, command, *, env, cwd, stdout, pass_fds=(), **more):
+    def Popen(self, command, *, env, stdout, stderr, cwd=None, pass_fds=(), **more):
         """A process; the rest of what `subprocess.Popen` is told is what a template does anyway.
 
         What is not one of `MODULES`, run by this Python, is started as everywhere, as is a check
         in `FRESH`.
         """
-        python, dash, module, *words = command
-        known = (python, dash) == (sys.executable, "-m") and module in MODULES
-        if not known or (words and json.loads(Path(words[0]).read_bytes())["check"] in FRESH):
+        start, words = list(command[:3]), list(command[3:])
+        module = start[-1]
+        known = module in MODULES and start == [sys.executable, "-m", module]
+        if not known or (module == CHECK and _check(words[0]) in FRESH):
             return subprocess.Popen(
-                command, env=env, cwd=cwd, stdout=stdout, pass_fds=pass_fds, **more
+                command,
+                env=env,
+                cwd=cwd,
+                stdout=stdout,
+                stderr=stderr,
+                pass_fds=pass_fds,
+                **more,
             )
         env = {OWNER: str(os.getpid()), **env}
-        given = [stdout.fileno(), stdout.fileno(), *pass_fds]
-        return Forked(self._template(module, env), words, env, cwd, given)
+        with open(os.devnull, "wb") as nobody:
+            out = nobody if stdout == subprocess.DEVNULL else stdout
+            err = out if stderr == subprocess.STDOUT else stderr
+            given = [out.fileno(), err.fileno(), *pass_fds]
+            # Any of them is forked from what a rank is: all but PyTorch is little.
+            template = self._template(RANK, env)
+            return Forked(template, module, words, env, cwd or os.getcwd(), given)
 
     def script(self, words, env):
         """Run a Python script with its arguments to its end, as `subprocess.run` would: text of
@@ -192,7 +222,8 @@ class Templates:
         env = {OWNER: str(os.getpid()), **env}
         with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as err:
             given = [out.fileno(), err.fileno()]
-            code = Forked(self._template(SCRIPTED, env), words, env, os.getcwd(), given).wait()
+            template = self._template(SCRIPTED, env)
+            code = Forked(template, SCRIPTED, words, env, os.getcwd(), given).wait()
             out.seek(0)
             err.seek(0)
             return subprocess.CompletedProcess(words, code, out.read(), err.read())
@@ -301,7 +332,7 @@ def become(told, given):
     os.environ.update(told["environment"])
     tempfile.tempdir = None  # whoever has asked for it already
     if channel:
-        os.environ[CHANNEL] = str(channel[0])
+        os.environ[told["channel"]] = str(channel[0])
     paths = [path for path in os.environ.get("PYTHONPATH", "").split(os.pathsep) if path]
     # As with -m.
     sys.path[:] = [os.getcwd(), *paths, *(one for one in sys.path[1:] if one not in before)]
@@ -321,13 +352,22 @@ def main(name, owner, module):
     import torch
     import torch.distributed  # noqa: F401
 
-    found = importlib.import_module(module)
+    importlib.import_module(module)
+    more = os.environ.get(MORE, "").split()
+    if module == RANK:
+        more += [
+            f"bench.workloads.{name}"
+            for name in importlib.import_module("bench.workloads").BUILT_IN
+        ]
+    for name in more:
+        importlib.import_module(name)
     serving = Serving(listener, int(owner))
     told = serving.next()
     if told is None:
         serving.end()
         return
     become(*told)
+    found = importlib.import_module(told[0]["module"])
     sys.argv = [found.__file__, *told[0]["words"]]
     found.main()
 

@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
+sys.path.insert(0, str(Path(__file__).parents[1] / "forking"))
+import forked
 from hosts import Hosts, missing
 
 HERE = Path(__file__).parent
@@ -40,13 +42,14 @@ def skewed(possible, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def cluster(skewed):
-    """Three hosts, raylets on the first two."""
+    """Three hosts, raylets on the first two; ranks are forked from a process of their host."""
     pytest.importorskip("ray", reason="Ray is not installed")
     with Hosts(3, measure=2) as hosts:
         for host in hosts:
             host.environment["PYTHONPATH"] = os.pathsep.join(
-                filter(None, [str(PLUGIN), os.environ.get("PYTHONPATH")])
+                filter(None, [forked.FOLDER, str(PLUGIN), os.environ.get("PYTHONPATH")])
             )
+            host.environment[forked.OWNER] = "1"  # the host's first process
         hosts.start_ray(hosts[0])
         hosts.start_ray(hosts[1], skewed)
         yield hosts

@@ -41,8 +41,9 @@ def installed(site):
 
 @pytest.fixture
 def nuomi(installed):
-    """The same of one whose ranks and checks are forked."""
-    return {**installed, "PYTHONPATH": os.pathsep.join([forked.FOLDER, installed["PYTHONPATH"]])}
+    """The same of one whose ranks, checks and whoever holds the backend are forked."""
+    path = os.pathsep.join([forked.FOLDER, installed["PYTHONPATH"]])
+    return {**installed, forked.ASKED: "yes", "PYTHONPATH": path}
 
 
 @pytest.fixture

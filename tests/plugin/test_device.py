@@ -1,6 +1,7 @@
 """A device that is neither the host nor a vendor's we know: found, measured, judged, limited."""
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -13,6 +14,7 @@ from complete import exit_of
 from bench.errors import Exit
 from bench.results import RunReader
 
+QUICK = Path(__file__).parents[2] / "configs" / "suites" / "quick.yaml"
 RULE = "rule: {budget: 50ms, warmup: 10ms, min_samples: 3, limit: 60s}\n"
 
 
@@ -98,7 +100,10 @@ def test_a_part_of_the_devices_is_known_by_its_place_on_the_node(hengsuan, suite
 
 @pytest.mark.timeout(400)
 def test_quick_measures_it(hengsuan, tmp_path):
-    words = ("run", "quick", "--executor", "local", "--backend", "nuomi", "--json", "-q")
+    """All of it, in less time: what it measures is asked for, not how exactly."""
+    quick = tmp_path / "quick.yaml"
+    quick.write_text(re.sub(r"budget: [34]00ms", "budget: 50ms", QUICK.read_text()))
+    words = ("run", quick, "--executor", "local", "--backend", "nuomi", "--json", "-q")
     done = hengsuan(*words, "--out", tmp_path / "runs")
     assert done.returncode == complete(tmp_path / "runs"), done.stderr
     header, found = rows(tmp_path / "runs")

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import textwrap
 
+import forked
 import pytest
 
 from bench.results import RunReader
@@ -211,6 +212,7 @@ BUSY = (
 
 def test_devices_that_others_use_are_refused_unless_shared(install, tmp_path):
     environment = install(BUSY)
+    environment["PYTHONPATH"] = os.pathsep.join([forked.FOLDER, environment["PYTHONPATH"]])
     suite = tmp_path / "mini.yaml"
     suite.write_text(
         "name: mini\nrule: {budget: 50ms, warmup: 10ms, min_samples: 3}\nstages:\n"

@@ -10,10 +10,21 @@ import msgspec
 import torch.multiprocessing as mp
 
 from bench.timing import Rule
+from bench.workloads import BUILT_IN
 from bench.workloads.runner import Outcome
 
-# Ranks are forked from a process that has torch already: importing it takes them seconds.
-multiprocessing.set_forkserver_preload(["torch", "torch.distributed", __name__])
+# Ranks are forked from a process that has torch already, and what a training has of it: importing
+# both takes each of them seconds.
+multiprocessing.set_forkserver_preload(
+    [
+        "torch",
+        "torch.distributed.checkpoint",
+        "bench.backends.cpu",
+        "bench.workloads.parallel.trainer",
+        *(f"bench.workloads.{name}" for name in BUILT_IN),
+        __name__,
+    ]
+)
 
 RULE = Rule(budget=0.1, warmup=0.02, min_samples=3)
 

@@ -51,11 +51,40 @@ def slow_optimizer(bench, rank):
         bench.optimizer.register_step_pre_hook(dawdle)
 
 
+def slow_block(bench, rank):
+    if rank == 1:
+        bench.trainer.parts[0].blocks[0].register_full_backward_pre_hook(dawdle)
+
+
+LAYOUTS = (
+    {"dp": "fsdp"},
+    {"tp": 2},
+    {"cp": 2},
+    {"model": "tiny-moe", "dp": "fsdp", "ep": 2},
+)
+PIPELINE = {"batch": 2, "pp": 2, "microbatches": 2}
+JOBS = [
+    *(({}, part) for part in (slow_forward, slow_backward, slow_optimizer)),
+    *(({"batch": 2, **axes}, part) for part in (slow_forward, slow_block) for axes in LAYOUTS),
+    (PIPELINE, slow_forward),
+]
+
+
+@pytest.fixture(scope="module")
+def trained():
+    """A function (axes, part): outcomes of both ranks, the second of which is slow there.
+
+    All are trained in the same two processes, one after the other.
+    """
+    found = several([("train", {**TINY, **axes}, part) for axes, part in JOBS], rule=RULE)
+    return lambda axes, part: found[JOBS.index((axes, part))]
+
+
 @pytest.mark.alone  # who waits for whom is what ranks do when each has a core
-def test_a_slow_rank_computes_long_and_the_others_wait_for_it():
+def test_a_slow_rank_computes_long_and_the_others_wait_for_it(trained):
     """Whichever part of the step it is slow in."""
-    parts = (slow_forward, slow_backward, slow_optimizer)
-    for first, second in several([("train", TINY, part) for part in parts], rule=RULE):
+    for part in (slow_forward, slow_backward, slow_optimizer):
+        first, second = trained({}, part)
         quick, slow = values(first), values(second)
         assert slow["compute"] > DELAY
         assert slow["compute"] > quick["compute"]
@@ -69,24 +98,11 @@ def test_a_slow_rank_computes_long_and_the_others_wait_for_it():
         assert second.reason == ""
 
 
-LAYOUTS = (
-    {"dp": "fsdp"},
-    {"tp": 2},
-    {"cp": 2},
-    {"model": "tiny-moe", "dp": "fsdp", "ep": 2},
-)
-
-
-def slow_block(bench, rank):
-    if rank == 1:
-        bench.trainer.parts[0].blocks[0].register_full_backward_pre_hook(dawdle)
-
-
 @pytest.mark.alone
 @pytest.mark.parametrize("part", [slow_forward, slow_block])
-def test_in_every_layout_the_others_wait_for_a_slow_rank(part):
-    jobs = [("train", {**TINY, "batch": 2, **axes}, part) for axes in LAYOUTS]
-    for axes, (first, second) in zip(LAYOUTS, several(jobs, rule=RULE), strict=True):
+def test_in_every_layout_the_others_wait_for_a_slow_rank(trained, part):
+    for axes in LAYOUTS:
+        first, second = trained({"batch": 2, **axes}, part)
         quick, slow = values(first), values(second)
         assert slow["compute"] > max(DELAY, quick["compute"]), axes
         assert quick["wait"] > max(0.5 * DELAY, slow["wait"]), axes
@@ -94,9 +110,8 @@ def test_in_every_layout_the_others_wait_for_a_slow_rank(part):
 
 
 @pytest.mark.alone
-def test_a_pipelines_stages_compute_without_their_bubble():
-    axes = {**TINY, "batch": 2, "pp": 2, "microbatches": 2}
-    ((first, second),) = several([("train", axes, slow_forward)], rule=RULE)
+def test_a_pipelines_stages_compute_without_their_bubble(trained):
+    first, second = trained(PIPELINE, slow_forward)
     assert values(second)["compute"] > DELAY > values(first)["compute"]
     assert values(first)["bubble"] > 0
 
