@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from .arch import problem as arch_problem
 from .costs import ITEMSIZE
 from .space import SPACES, SWITCHES, Constants, Facts, Space, decoded_rows, power_of_2, problem
-from .tuning import Target, config, table, targets
+from .tuning import Target, config, described, table, targets
 
 REGISTERS = 255
 """32-bit registers that a thread can address."""
@@ -41,7 +41,7 @@ def candidates(arch: str, key: str, dtype: str, facts: Facts) -> list[dict[str, 
     space, target = SPACES[key], targets().get(arch)
     asked = {name: facts[name] for name in space.facts}
     present = config(arch, key, dtype, **asked)
-    described = any(
+    able = described() and any(
         entry["config"].get("tma")
         for name, entries in table(arch).items()
         if name in SPACES
@@ -49,7 +49,7 @@ def candidates(arch: str, key: str, dtype: str, facts: Facts) -> list[dict[str, 
     )
     found = {_same(present): present}
     for chosen in _every(space, present):
-        if chosen.get("tma") and not (described and facts.get("aligned", 1)):
+        if chosen.get("tma") and not (able and facts.get("aligned", 1)):
             continue
         if chosen.get("arch_variant") and arch_problem(arch, key, chosen):
             continue

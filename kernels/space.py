@@ -394,6 +394,12 @@ def problem(key: str, chosen: Constants) -> str:
     return ""
 
 
+def by_pointers(key: str, chosen: Constants) -> dict[str, int]:
+    """The same blocks without tensor descriptors, and without what only kernels of these take."""
+    names = {name for form in SPACES[key].forms for name in form} | {*COMPILER}
+    return {name: value for name, value in chosen.items() if name in names}
+
+
 def spell(key: str, chosen: Constants) -> str:
     """``gemm block_m=128 block_n=256 ...``: as a ``config`` axis writes it."""
     return " ".join([key, *(f"{name}={value}" for name, value in chosen.items())])

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from . import tables
-from .space import COMPILER
+from .space import COMPILER, by_pointers
 
 FOLDER = Path(__file__).parent / "tuned"
 
@@ -109,6 +109,9 @@ def source(arch: str) -> str:
 def config(arch: str | None, op: str, dtype: str, **facts: int) -> dict[str, int]:
     """The first entry of the operation whose dtypes and bounds fit.
 
+    Where the installed Triton has no tensor descriptors (before 3.4), with the same blocks, moved
+    by pointers.
+
     Args:
         arch: ``sm_90``, ``gfx942``, ... (None and unknown ones take ``generic``).
         op: Key of the table: an operation or one of its kernels (``attention_backward``).
@@ -129,7 +132,18 @@ def config(arch: str | None, op: str, dtype: str, **facts: int) -> dict[str, int
 def _config(arch: str, op: str, dtype: str, facts: tuple[tuple[str, int], ...]) -> dict[str, int]:
     name, number = place(arch, op, dtype, dict(facts))
     entry = table(name)[op][number]
-    return {str(key): int(value) for key, value in entry["config"].items()}
+    chosen = {str(key): int(value) for key, value in entry["config"].items()}
+    return chosen if not chosen.get("tma") or described() else by_pointers(op, chosen)
+
+
+@functools.cache
+def described() -> bool:
+    """Whether kernels can make tensor descriptors; True where no Triton is installed to say so."""
+    try:
+        import triton.language as language
+    except ImportError:
+        return True
+    return hasattr(language, "make_tensor_descriptor")
 
 
 def place(arch: str, op: str, dtype: str, facts: Mapping[str, int]) -> tuple[str, int]:

@@ -4,7 +4,7 @@ import pytest
 import yaml
 
 from bench.errors import ConfigError, UsageError
-from bench.kernels import space, tables, tuning
+from bench.kernels import candidates, space, tables, tuning
 from bench.workloads import configured
 from bench.workloads.base import make
 
@@ -32,6 +32,42 @@ def test_built_in_tables_say_what_they_may():
         written = tables.text(tuning.table(arch), ["header"])
         assert yaml.safe_load(written) == tuning.table(arch)
         assert tuning.source(arch).startswith(f"{arch} built-in ")
+
+
+@pytest.mark.parametrize("arch", ["sm_90", "sm_100"])
+def test_without_tensor_descriptors_blocks_are_moved_by_pointers(arch, monkeypatch):
+    """As before Triton 3.4: every entry that asks for them answers with its blocks."""
+    there = [(key, entry) for key in space.SPACES for entry in tuning.table(arch).get(key, ())]
+    asking = [(key, entry) for key, entry in there if entry["config"].get("tma")]
+    assert len(asking) > 5
+    monkeypatch.setattr(tuning, "place", lambda *_: (arch, number))
+    for key, entry in asking:
+        number = tuning.table(arch)[key].index(entry)
+        chosen = {}
+        for able in (True, False):
+            tuning.forget()
+            monkeypatch.setattr(tuning, "described", lambda able=able: able)
+            chosen[able] = tuning.config(arch, key, "bf16")
+        assert chosen[True] == entry["config"]
+        assert space.problem(key, chosen[False]) == ""
+        kept = {name for form in space.SPACES[key].forms for name in form} | {*space.COMPILER}
+        assert chosen[False] == {k: v for k, v in chosen[True].items() if k in kept}
+        assert "block_m" in chosen[False]
+
+
+def test_a_search_tries_no_tensor_descriptors_that_are_not_there(monkeypatch):
+    facts = {"size": 1 << 24, "rows": 4096, "turned": 0, "turned_a": 0, "aligned": 1}
+    found = {}
+    for able in (True, False):
+        monkeypatch.setattr(candidates, "described", lambda able=able: able)
+        found[able] = [
+            one.get("tma") for one in candidates.candidates("sm_90", "gemm", "bf16", facts)
+        ]
+    assert any(found[True])
+    assert sum(map(bool, found[False])) <= 1  # what the table says at present
+    monkeypatch.setattr(tuning, "described", lambda: False)
+    tuning.forget()
+    assert not any(one.get("tma") for one in candidates.candidates("sm_90", "gemm", "bf16", facts))
 
 
 def test_the_users_table_comes_first_and_is_told_by_its_digest(places):
