@@ -1,8 +1,9 @@
 """What killed processes left on storage: told by locks that the kernel lets go, and removed.
 
-Whoever makes a folder holds a lock on a file for as long as it lives. The file says which machine
-took it: some network file systems keep locks to each host, so one that is free here may be held
-elsewhere, and what other machines made is left alone.
+Whoever makes a folder holds a lock on a file for as long as it lives. The file says which boot of a
+machine took it: some network file systems keep locks to each host, so one that is free here may be
+held elsewhere, and what other machines made is left alone. The id of a machine would not tell them
+apart: containers have that of their image.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
-from ..host.identity import machine_id
+from ..host.identity import boot_id, machine_id
 
 PREFIX = ".hengsuan-"
 """Begins the name of a scratch folder, in which its lock lies."""
@@ -37,7 +38,7 @@ def take(lock: str) -> int:
     try:
         with contextlib.suppress(OSError):  # some network file systems have no locks
             fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        os.write(held, machine_id().encode())
+        os.write(held, _here())
         os.rename(early, lock)
     except BaseException:
         os.close(held)
@@ -48,7 +49,7 @@ def take(lock: str) -> int:
 
 
 def sweep(place: str) -> list[str]:
-    """Remove what killed processes of this machine left below a directory.
+    """Remove what killed processes of this machine left below a directory since it was started.
 
     Returns the folders of attempts that were found, removed or not: what cannot be removed, as
     another user's, keeps its lock file.
@@ -70,12 +71,19 @@ def sweep(place: str) -> list[str]:
 
 @contextlib.contextmanager
 def _free(lock: Path) -> Iterator[None]:
-    """Hold a lock that nobody holds. Raises `OSError` for one that is held, or not ours."""
+    """Hold a lock that nobody holds. Raises `OSError` for one that is held, gone, or not ours."""
     descriptor = os.open(lock, os.O_RDWR | os.O_CLOEXEC)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        if os.read(descriptor, 1024) != machine_id().encode():
+        # Who ends takes the name of its lock first: what it leaves then, it leaves on purpose.
+        if not os.fstat(descriptor).st_nlink:
+            raise FileNotFoundError(f"{lock} was taken back")
+        if os.read(descriptor, 1024) != _here():
             raise BlockingIOError(f"{lock} is another machine's")
         yield
     finally:
         os.close(descriptor)
+
+
+def _here() -> bytes:
+    return (boot_id() or machine_id()).encode()

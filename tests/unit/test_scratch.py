@@ -110,6 +110,23 @@ def test_attempts_that_cannot_be_removed_are_found_again_and_named(tmp_path, mon
     assert list(tmp_path.iterdir()) == []
 
 
+def test_what_one_leaves_that_ends_meanwhile_is_not_touched(tmp_path, monkeypatch):
+    """Between opening its lock and asking for it, the other one takes it back and lets go."""
+    mine = held_at(str(tmp_path), "live")
+    mine.__enter__()
+    live = Path(kept_at(str(tmp_path), "live"))
+    ask = left_behind.fcntl.flock
+
+    def late(descriptor, how):
+        mine.__exit__(None, None, None)
+        ask(descriptor, how)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(left_behind.fcntl, "flock", late)
+        assert sweep(str(tmp_path)) == []
+    assert list(tmp_path.iterdir()) == [live]
+
+
 def test_what_another_machine_left_is_not_touched(tmp_path, monkeypatch):
     """Locks of some network file systems are each host's own: one that is free may be held."""
     attempts, scratch = tmp_path / "attempts", tmp_path / "scratch"
@@ -120,7 +137,7 @@ def test_what_another_machine_left_is_not_touched(tmp_path, monkeypatch):
     assert subprocess.run([sys.executable, "-c", script]).returncode == -9
     (other,) = scratch.iterdir()
     with monkeypatch.context() as patch:
-        patch.setattr(left_behind, "machine_id", lambda: "another")
+        patch.setattr(left_behind, "boot_id", lambda: "another")
         assert sweep(str(attempts)) == sweep(str(scratch)) == []
     assert left.is_dir()
     assert other.is_dir()
