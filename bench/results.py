@@ -111,7 +111,14 @@ def _array(rows: list[Any], name: str) -> Any:
     field: Iterator[Any] = map(itemgetter(_PLACES[name]), rows)
     if name in _CODES:
         field = map(_CODES[name].__getitem__, field)
-    return np.fromiter(field, _DTYPES[name], len(rows))
+    kind = _DTYPES[name]
+    if name in _CODES or kind is np.float64:
+        return np.fromiter(field, kind, len(rows))
+    whole = np.fromiter(field, np.int64, len(rows))
+    found = whole.astype(kind)
+    if (found != whole).any():  # NumPy 1 would take it for another number
+        raise OverflowError(f"{name} has more bits than are kept")
+    return found
 
 
 class RunReader:
