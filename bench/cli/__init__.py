@@ -94,10 +94,17 @@ def _run() -> int:
             error.show()
         return _told_as_json(2, error.format_message())
     except (KeyboardInterrupt, SystemExit, click.Abort):
-        tell("interrupted")
-        return _told_as_json(130, "interrupted")
+        return _interrupted()
     except Exception as error:
+        # Before Python 3.12, what strikes while a class is made is wrapped in a RuntimeError.
+        if isinstance(error.__cause__, KeyboardInterrupt):
+            return _interrupted()
         return _failed(error)
+
+
+def _interrupted() -> int:
+    tell("interrupted")
+    return _told_as_json(130, "interrupted")
 
 
 def _plain(error: UnicodeError) -> tuple[str, int]:

@@ -316,6 +316,20 @@ def test_an_exit_by_somebody_elses_signal_handler_is_an_interruption(tmp_path):
         assert (done.returncode, done.stderr) == (130, "interrupted\n")
 
 
+def test_a_signal_in_the_midst_of_an_import_is_no_defect_of_ours():
+    """While a class is made, Python before 3.12 wraps it."""
+    script = (
+        "from bench import cli\n"
+        "class Late:\n"
+        "    def __set_name__(self, owner, name):\n"
+        "        raise KeyboardInterrupt\n"
+        "cli.cli.main = lambda **_: type('Owner', (), {'late': Late()})\n"
+        "cli.main()\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (130, "interrupted\n")
+
+
 @pytest.mark.parametrize("unbuffered", ["", "1"])
 @pytest.mark.parametrize(
     "words", [["--help"], ["show", "suites"], ["show", "suites", "--json"], ["completion", "bash"]]
