@@ -7,10 +7,11 @@ from collections.abc import Iterable, Mapping
 
 _WORDS = re.compile(
     r"not (yet )?implemented|(not|no) (yet )?support|unsupported"
-    r"|invalid scalar type|unconvertible \w+ type",
+    r"|invalid scalar type|unconvertible \w+ type|cannot use reduceop",
     re.IGNORECASE,
 )
-"""What the dispatcher and the collective libraries say; the last two are of number formats."""
+"""What the dispatcher and the collective libraries say; the last ones are of number formats, and of
+an operation of a reduction."""
 
 
 def lacks(error: BaseException) -> bool:

@@ -87,6 +87,16 @@ def test_a_pytorch_that_cannot_let_it_sum_is_told(group, fails, monkeypatch):
                 support.must_sum(made, host)
 
 
+def test_a_peer_that_is_lost_while_a_mean_is_tried_is_a_fault(group, monkeypatch):
+    def lost(*_, **settings):
+        raise RuntimeError("Connection closed by peer [192.0.2.1]:4321")
+
+    mesh = dist.device_mesh.init_device_mesh("cpu", (1,), mesh_dim_names=("shards",))
+    monkeypatch.setattr(dist, scatter_name(), lost)
+    with pytest.raises(RuntimeError, match="closed by peer"):
+        support.must_sum(SimpleNamespace(weights=mesh, expert_weights=None), torch.device("cpu"))
+
+
 def test_a_pytorch_that_loses_messages_of_a_pipeline_is_told(group, monkeypatch):
     host = torch.device("cpu")
     support.check_pipeline(group, host)

@@ -16,10 +16,10 @@ import torch.nn.functional as F  # noqa: N812  (PyTorch's own abbreviation)
 from torch import Tensor
 
 from ..ops import repeated
+from .support import reduce_scatter
 
-# PyTorch 2.13 renamed them.
+# PyTorch 2.13 renamed it.
 _gather: Any = getattr(dist, "all_gather_single", None) or dist.all_gather_into_tensor
-_reduce_scatter: Any = getattr(dist, "reduce_scatter_single", None) or dist.reduce_scatter_tensor
 
 
 class SharedAttention:
@@ -72,5 +72,5 @@ class _Gathered(torch.autograd.Function):
     def backward(ctx: Any, *grads: Tensor) -> Any:
         every = grads[0].contiguous()
         mine = every.new_empty(every.shape[1:])
-        _reduce_scatter(mine, every.flatten(0, 1), group=ctx.group)
+        reduce_scatter(mine, every.flatten(0, 1), group=ctx.group)
         return mine, None, None

@@ -8,13 +8,22 @@ is enough where the library joins them; where it does not, a step never ends.
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 import torch.distributed as dist
 from torch.distributed.device_mesh import DeviceMesh
 from torch.distributed.fsdp import FSDPModule
 from torch.distributed.pipelining import schedules
 
+from ..lacking import lacks
 from .meshes import Meshes
+
+
+def reduce_scatter(part: torch.Tensor, *given: Any, **settings: Any) -> Any:
+    """PyTorch's, which 2.13 renamed: the old name warns on every call."""
+    call = getattr(dist, "reduce_scatter_single", None) or dist.reduce_scatter_tensor
+    return call(part, *given, **settings)
 
 
 def must_sum(meshes: Meshes, device: torch.device) -> bool:
@@ -58,7 +67,9 @@ def _averages(mesh: DeviceMesh, device: torch.device) -> bool:
     try:
         found = [_all_reduced(group, device) for group in copies]
         found.append(_scattered(shards, device))
-    except RuntimeError:
+    except RuntimeError as error:
+        if not lacks(error):  # a lost peer is a fault
+            raise
         return False
     return all(found)
 
@@ -72,9 +83,7 @@ def _all_reduced(group: dist.ProcessGroup, device: torch.device) -> bool:
 def _scattered(group: dist.ProcessGroup, device: torch.device) -> bool:
     mine = torch.full((dist.get_world_size(group),), float(dist.get_rank(group)), device=device)
     part = torch.empty(1, device=device)
-    # Torch 2.13 renamed it.
-    scatter = getattr(dist, "reduce_scatter_single", None) or dist.reduce_scatter_tensor
-    scatter(part, mine, dist.ReduceOp.AVG, group=group)
+    reduce_scatter(part, mine, dist.ReduceOp.AVG, group=group)
     return _is_mean(part, group)
 
 
