@@ -76,6 +76,9 @@ class Row(msgspec.Struct, array_like=True, frozen=True):
 
 THROTTLED = "the device throttled during every sample"
 """How the reason of an invalid row begins that was lost to that, and to nothing that is wrong."""
+LEAST_FIGURE, MOST_FIGURE = 1e-30, 1e30
+"""Magnitudes between which every figure lies that is not 0, in whatever SI unit. What lies beyond
+was never measured; what lies between has a single-precision float, and so have most ratios."""
 DIGEST = "digest"
 """Unit of values that are equal or not, integers below 2^53: no arithmetic is done on them."""
 

@@ -22,6 +22,8 @@ from .errors import InfraError
 from .files import read_regular
 from .headers import RUN, UNDECODABLE, read_header, unreadable
 from .records import (
+    LEAST_FIGURE,
+    MOST_FIGURE,
     PROVENANCES,
     STATUSES,
     Header,
@@ -121,6 +123,15 @@ def _array(rows: list[Any], name: str) -> Any:
     return found
 
 
+def beyond(figures: Any) -> Any:
+    """bool[figures]: which of float64[figures] nobody can have measured; neither NaN nor 0 is one.
+
+    See `records.MOST_FIGURE`.
+    """
+    size = np.abs(figures)
+    return (size > MOST_FIGURE) | (size < LEAST_FIGURE) & (size != 0)
+
+
 class RunReader:
     """One run folder.
 
@@ -184,6 +195,11 @@ class RunReader:
             largest = [max(map(abs, (*row[:3], row[7], row[9]))) for row in rows]
             index = largest.index(max(largest))
             raise self._damaged(index, first, f"{largest[index]} is out of range") from None
+        for name, array in zip(names, arrays, strict=True):
+            if name in ("value", "low", "high") and (far := beyond(array)).any():
+                index = int(far.argmax())
+                why = f"{name}, {array[index]:g}, is beyond all that can be measured"
+                raise self._damaged(index, first, why)
         case, group = arrays[:2]
         declared = np.append(self._groups, 0)  # a case that there is not has no group
         known = (case >= 0) & (case < len(self._groups))

@@ -123,7 +123,8 @@ def _collected(header: Header, columns: Columns, inventory: Inventory, codes: _C
             continue
         groups, unit = units_of(schedule_for(header.schedules[case.schedule], inventory), inventory)
         mine = rows[case.id]
-        good = mine[np.isin(columns.status[mine], _COUNTED) & np.isfinite(columns.value[mine])]
+        whole = np.abs(columns.value[mine]) < 2**53  # NaN is none
+        good = mine[np.isin(columns.status[mine], _COUNTED) & whole]
         device = unit[np.searchsorted(groups, columns.group[good])]
         met = columns.conditions[good]
         work = codes.of((case.benchmark, case.axes, case.metric, case.source))

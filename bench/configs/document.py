@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 import re
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -92,15 +93,16 @@ def parse_document(text: str, path: str) -> Document:
 
 def _text(path: Path) -> str:
     try:
-        if not path.exists():
-            raise ConfigError("no such file", where=str(path))
-        if not path.is_file():
-            kind = "a folder" if path.is_dir() else "not a regular file"
+        mode = path.stat().st_mode
+        if not stat.S_ISREG(mode):
+            kind = "a folder" if stat.S_ISDIR(mode) else "not a regular file"
             raise ConfigError(f"this is {kind}, not a YAML file", where=str(path))
         with path.open("rb") as file:
             raw = file.read(MAX_BYTES + 1)
-    except (OSError, ValueError) as error:  # ValueError: a NUL character in the name
-        reason = getattr(error, "strerror", None) or error
+    except (FileNotFoundError, NotADirectoryError, ValueError):  # ValueError: a NUL in the name
+        raise ConfigError("no such file", where=str(path)) from None
+    except OSError as error:
+        reason = error.strerror or error
         raise ConfigError(f"cannot read: {reason}", where=str(path)) from None
     if len(raw) > MAX_BYTES:
         raise ConfigError("longer than 1 MiB: this is no configuration", where=str(path))

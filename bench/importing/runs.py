@@ -15,9 +15,9 @@ import numpy as np
 
 from ..configs import Chip
 from ..records import PROVENANCES, Header
-from ..results import Columns
+from ..results import Columns, beyond
 from .cases import Cases
-from .found import Ints, Log, Rows, What
+from .found import INVALID, Ints, Log, Rows, What
 from .layout import Layout
 
 _IMPORTED = PROVENANCES.index("imported")
@@ -121,7 +121,18 @@ def assemble(
     )
     columns = _columns([rows for *_, rows in parts], of, ids, repeat, np.repeat(since, sizes))
     columns.reasons = reasons
+    _refuse_beyond(columns)
     return Made(header, columns, _samples(parts, of, ids, repeat))
+
+
+def _refuse_beyond(columns: Columns) -> None:
+    """Figures that nobody can have measured are none: readers take the file for damaged."""
+    for name in ("value", "low", "high"):
+        figures = getattr(columns, name)
+        for row in np.flatnonzero(beyond(figures)).tolist():
+            columns.reasons[row] = f"{figures[row]:g} is beyond all that can be measured"
+            columns.status[row] = INVALID
+            columns.value[row] = columns.low[row] = columns.high[row] = np.nan
 
 
 def _notes(logs: Sequence[Log]) -> list[str]:

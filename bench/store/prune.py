@@ -96,9 +96,14 @@ def plan(
     for run in asked:
         if run.path in why:
             continue
-        if run.id in signed or (Path(run.path) / MARK).exists():
+        try:
+            marked, judged = (_there(Path(run.path) / name) for name in (MARK, VERDICT))
+        except OSError as error:
+            why[run.path] = f"it cannot be read: {error.strerror}"
+            continue
+        if run.id in signed or marked:
             why[run.path] = f"it has a certificate{signed.get(run.id, '')}"
-        elif closed and (Path(run.path) / VERDICT).exists():
+        elif closed and judged:
             why[run.path] = (
                 "it was judged, and nobody can tell whether it has a certificate: "
                 f"{next(iter(closed))} cannot be read"
@@ -115,6 +120,16 @@ def plan(
             for path, reason in closed.items()
         ],
     )
+
+
+def _there(file: Path) -> bool:
+    """Whether there is a file. Raises `OSError` where storage does not say: since Python 3.14
+    ``Path.exists`` takes that for no, and what is kept for it would go."""
+    try:
+        file.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    return True
 
 
 def _never(

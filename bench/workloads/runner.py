@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -14,7 +13,7 @@ import numpy as np
 from ..errors import Unmeasurable
 from ..host import threads_working
 from ..ledger import Book
-from ..records import THROTTLED, Status
+from ..records import LEAST_FIGURE, MOST_FIGURE, THROTTLED, Status
 from ..stats import series_interval
 from ..timing import EventTimer, HostTimer, Rule, Timer, Timing, measure
 from .base import Benchmark, Check, Context, Metric, axes_of
@@ -207,8 +206,9 @@ def _outcome(bench: Benchmark, timing: Timing, contention: str, why: str) -> Out
     values = [summarised(metric) for metric in bench.metrics(timing)]
     throttled = f"{timing.throttled} throttled samples left out ({why})" if timing.throttled else ""
     for one in values:
-        if one.value is not None and not math.isfinite(one.value):
-            return Outcome(status="invalid", reason=f"{one.metric} came out as {one.value}")
+        for figure in (one.value, one.low, one.high):
+            if figure and not LEAST_FIGURE <= abs(figure) <= MOST_FIGURE:
+                return Outcome(status="invalid", reason=f"{one.metric} came out as {figure}")
     fault = bench.fault()
     return Outcome(
         status="invalid" if fault else "ok",

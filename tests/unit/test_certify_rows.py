@@ -71,7 +71,11 @@ def gemm(odd=None, devices=16, number=0):
 
 
 def judged(run, rows, profile=PLAIN, baseline=None):
-    found = examine(run, columns(*rows), profile, Rules(), baseline=baseline)
+    return certification_of(run, columns(*rows), profile, baseline)
+
+
+def certification_of(run, rows, profile=PLAIN, baseline=None):
+    found = examine(run, rows, profile, Rules(), baseline=baseline)
     stages = [stage["name"] for stage in run.stages]
     return certification(found, stages=stages, profile=profile.name)
 
@@ -94,6 +98,33 @@ def test_a_value_that_is_no_measurement_is_no_pass(value):
     made = judged(run_of(EIGHT, case(0)), gemm({3: (value,)}))
     assert words(made)["n1"] == "inconclusive"
     assert "no measurement" in texts(made, "n1")
+    assert others(made, "n1") == {"accept"}
+
+
+@pytest.mark.filterwarnings("ignore:.*encountered in:RuntimeWarning")
+@pytest.mark.parametrize("seed", range(8))
+def test_figures_that_make_no_sense_at_all_are_judged(seed):
+    """As of a file that was damaged, and reads well."""
+    chance = np.random.default_rng(seed)
+    rows = columns(*[row for _ in range(3) for row in gemm()])
+    rows.value[::2], rows.low, rows.high = (
+        10.0 ** chance.uniform(-30, 30, n) for n in (24, 48, 48)
+    )
+    rows.n[:] = 30
+    made = certification_of(run_of(EIGHT, case(0)), rows)
+    assert words(made).keys() == {one.name for one in EIGHT}
+
+
+@pytest.mark.parametrize("width", [1.0, 10.0, 1e3, 1e6, 1e15])
+def test_an_interval_that_holds_everything_neither_rejects_nor_accepts(width):
+    rows = columns(*[row for _ in range(2) for row in gemm()])
+    rows.n[:] = 30
+    rows.low, rows.high = rows.value * 0.999, rows.value * 1.001
+    rows.value[[3, 19]] *= 0.5
+    rows.low[[3, 19]] *= 0.01
+    rows.high[[3, 19]] = rows.value[[3, 19]] * (1 + width)
+    made = certification_of(run_of(EIGHT, case(0)), rows)
+    assert words(made)["n1"] == "inconclusive"
     assert others(made, "n1") == {"accept"}
 
 

@@ -372,6 +372,17 @@ def test_superbench_summaries(tmp_path):
     assert 'some-benchmark/score: "fast"' in said
 
 
+def test_a_figure_that_nobody_can_have_measured_is_none(tmp_path):
+    log = tmp_path / "results.jsonl"
+    text = (LOGS / "superbench-results-summary.jsonl").read_text()
+    assert "279474.0" in text  # GFLOP/s
+    log.write_text(text.replace("279474.0", "1e+290"))
+    reader, _ = imported(tmp_path, "superbench", log, code=1)
+    first, second, *_ = rows(reader)["gemm-flops fp16_tc_flops"]
+    assert first[:3] == (None, "invalid", "1e+299 is beyond all that can be measured")
+    assert second[:2] == (279475e9, "ok")
+
+
 def test_devices_that_no_log_names_are_told(tmp_path):
     log = LOGS / "superbench-results-summary.jsonl"
     reader, _ = imported(tmp_path, "superbench", log, options=("--device", "h100-sxm"))

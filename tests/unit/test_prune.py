@@ -24,6 +24,7 @@ from bench.certificates.issue import MARK
 from bench.errors import InfraError, UsageError
 from bench.gates import GATE, GateReport, write_gate
 from bench.store import prune
+from bench.verdicts import VERDICT
 
 NOW = datetime(2026, 1, 31, tzinfo=timezone.utc).timestamp()
 
@@ -219,6 +220,23 @@ def test_what_has_a_certificate_stays(made):
     found = plan(made)
     assert [run.id for run in found.going] == ["run-001"]
     assert file.name in found.staying["run-000"]
+
+
+@pytest.mark.parametrize("name", [MARK, VERDICT])
+def test_storage_that_does_not_say_whether_there_is_a_certificate_loses_no_run(
+    made, monkeypatch, name
+):
+    made.runs(2)
+    stat = Path.stat
+
+    def stale(path, **options):
+        if path.name == name and path.parent.name == "run-000":
+            raise OSError(errno.ESTALE, os.strerror(errno.ESTALE), str(path))
+        return stat(path, **options)
+
+    monkeypatch.setattr(Path, "stat", stale)
+    assert going(made) == ["run-001"]
+    assert plan(made).staying["run-000"] == f"it cannot be read: {os.strerror(errno.ESTALE)}"
 
 
 def test_a_certificate_that_cannot_be_read_stops_it(made):

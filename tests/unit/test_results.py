@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
+from operator import mul
 
 import msgspec
 import numpy as np
@@ -81,7 +82,9 @@ def write(folder, rows=(), made=None, tail=b""):
     return path
 
 
-numbers = st.none() | st.floats(allow_nan=False, allow_infinity=False)
+numbers = (
+    st.none() | st.just(0.0) | st.builds(mul, st.sampled_from([-1, 1]), st.floats(1e-30, 1e30))
+)
 any_row = st.builds(
     Row,
     case=st.integers(0, 1),
@@ -162,6 +165,8 @@ GOOD = '[0,0,0,0.5,1.0,1.0,1.0,10,"ok",0,"measured",""]'
         (GOOD.replace("[0,0", f"[{10**12},0"), "out of range"),
         (GOOD.replace("[0,0", f"[0,{10**18 * 17}"), "out of range"),
         (GOOD.replace("0.5", '"soon"'), "str"),
+        (GOOD.replace("1.0,10", "1e31,10"), "high, 1e+31, is beyond all that can be measured"),
+        (GOOD.replace("0.5,1.0", "0.5,-1e-31"), "value, -1e-31, is beyond all"),
         (GOOD.replace("1.0", "NaN"), "malformed"),
         ("{}", "array"),
         ("[" * 20_000, "no measurement"),
@@ -176,6 +181,12 @@ def test_a_damaged_line_is_named(tmp_path, monkeypatch, line, words, before):
         RunReader(path).columns()
     assert caught.value.where == f"{path / 'measurements.jsonl'}:{before + 1}"
     assert words in str(caught.value)
+
+
+def test_nothing_and_what_is_as_large_as_may_be_is_read(tmp_path):
+    lines = [GOOD.replace("0.5,1.0,1.0,1.0", f"0.5,{x},{x},{x}") for x in ("0.0", "-1e30", "1e-30")]
+    path = write(tmp_path, tail="".join(f"{one}\n" for one in lines).encode())
+    assert RunReader(path).columns().value.tolist() == [0.0, -1e30, 1e-30]
 
 
 def test_a_line_that_is_no_utf8_is_named(tmp_path):
@@ -310,7 +321,12 @@ def test_summary_takes_medians_over_repeats_then_over_groups(tmp_path):
 @settings(max_examples=60)
 @given(
     st.lists(
-        st.tuples(st.integers(0, 1), st.integers(0, 4), st.floats(-1e9, 1e9), st.booleans()),
+        st.tuples(
+            st.integers(0, 1),
+            st.integers(0, 4),
+            st.floats(-1e9, 1e9).filter(lambda one: not 0 < abs(one) < 1e-30),
+            st.booleans(),
+        ),
         max_size=40,
     )
 )

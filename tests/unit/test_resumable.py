@@ -194,9 +194,11 @@ def test_storage_that_takes_no_more_is_named_with_the_step(tmp_path, mode):
             run(bench_of(tmp_path, mode=mode), context(0, 1), RULE)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
-    assert str(said.value).startswith(
-        f"the checkpoint of step 4 cannot be written to {tmp_path}: rank 0: the storage took only"
-    )
+    # Python 3.14 writes the rest itself, and so hears why it does not go.
+    why = "(the storage took only a part|File too large)"
+    place = re.escape(str(tmp_path))
+    told = f"the checkpoint of step 4 cannot be written to {place}: rank 0: {why}"
+    assert re.match(told, str(said.value))
 
 
 def test_what_a_training_has_saved_is_no_lack_of_room(tmp_path, monkeypatch):

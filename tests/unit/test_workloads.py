@@ -12,7 +12,7 @@ from gloo_ranks import RULE, context, outcomes
 
 from bench.errors import UsageError
 from bench.timing import Rule
-from bench.workloads.base import Facts, axes_of, make, registry
+from bench.workloads.base import Facts, Metric, axes_of, make, registry
 from bench.workloads.runner import run
 
 
@@ -262,6 +262,16 @@ def test_noise_has_no_precision(monkeypatch):
     outcome = alone("precision", {"shape": "32x32x32", "dtype": "fp32"})
     assert outcome.status == "invalid"
     assert "relative error 2" in outcome.reason
+
+
+@pytest.mark.parametrize("figure", [np.inf, np.nan, 1e31, -1e31, 1e-31])
+def test_a_figure_that_nobody_can_have_measured_is_invalid(monkeypatch, figure):
+    bench = make("launch", {})
+    monkeypatch.setattr(
+        type(bench), "metrics", lambda *_: [Metric("time", value=figure)], raising=0
+    )
+    outcome = run(bench, context(0, 1), Rule(budget=0.01, warmup=0))
+    assert (outcome.status, outcome.reason) == ("invalid", f"time came out as {figure}")
 
 
 def test_always_throttled_is_invalid():

@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from ...records import STATUSES, Header
 from ...results import Columns
+from ...stats import relative
 from ...units import format_value
 from ...verdicts import Evidence
 from ..graph import Bools
@@ -113,9 +114,10 @@ def _cell(
     case, unit = metric.case, int(judged.unit[place])
     sign = 1.0 if case.better == "higher" else -1.0
     usual = math.exp(sign * float(judged.usual[place]))
-    value = math.exp(sign * float(judged.usual[place] + judged.effect[place]))
+    # Of rows that make no sense an effect may be beyond every float.
+    value = math.exp(min(700.0, sign * float(judged.usual[place] + judged.effect[place])))
     worse, low, high = (
-        -sign * math.expm1(sign * float(one))
+        -sign * relative(sign * float(one))
         for one in (judged.effect[place], judged.high[place], judged.low[place])
     )
     rejected = int(judged.state[place]) == REJECT

@@ -11,6 +11,8 @@ from ..table import Table
 from .cells import Cells
 
 _OK = STATUSES.index("ok")
+_WIDEST = 100.0
+"""Standard errors of ln value are no larger."""
 _REACH = 1.959964
 """Half the width of a 95 % interval, in standard errors."""
 
@@ -87,5 +89,7 @@ def _errors(columns: Columns, row: Ints) -> Floats:
     """
     with np.errstate(invalid="ignore", divide="ignore"):
         width = (columns.high[row] - columns.low[row]) / columns.value[row]
-    error: Floats = np.where(columns.n[row] > 1, width / (2 * _REACH), np.nan)
+    told = (columns.n[row] > 1) & (width >= 0)
+    # What is as wide tells nothing, and single precision holds no more beside what is narrow.
+    error: Floats = np.where(told, np.minimum(width / (2 * _REACH), _WIDEST), np.nan)
     return error
