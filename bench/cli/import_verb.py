@@ -117,8 +117,10 @@ def _read(
             problems.append(error)
             continue
         except (ValueError, OverflowError) as error:
-            # A number with thousands of digits; whatever else it is, the other files are read.
-            problems.append(UsageError(f"is damaged: {error}", where=source.name))
+            # Whatever it is, the other files are read.
+            many = "digits" in str(error)  # Python goes on to tell programmers what to call
+            why = "a number has thousands of digits" if many else error
+            problems.append(UsageError(f"is damaged: {why}", where=source.name))
             continue
         if source.problem:
             log.note(source.problem)
