@@ -8,7 +8,6 @@ happened to it, `watch` both around a stretch of time.
 from .contention import TICK, Contention, Quietness, Usage, quietness, waits
 from .cores import (
     compact,
-    cpu_model,
     expand,
     frequency,
     governor,
@@ -29,6 +28,7 @@ from .processes import (
     stopped,
     threads_working,
 )
+from .processors import cpu_model
 
 __all__ = [
     "TICK",

@@ -9,15 +9,6 @@ from pathlib import Path
 from .files import ROOT, read
 
 
-def cpu_model(root: Path = ROOT) -> str:
-    """The processor's name."""
-    for text in read(root / "proc/cpuinfo").splitlines():
-        key, _, value = text.partition(":")
-        if key.strip() in ("model name", "Model", "cpu model"):
-            return value.strip()
-    return os.uname().machine
-
-
 def expand(text: str) -> list[int]:
     """``"0-2,5"`` → [0, 1, 2, 5], the kernel's way of listing cores."""
     found: list[int] = []
@@ -112,7 +103,7 @@ def frequency(cpus: Iterable[int]) -> float | None:
             key, _, value = text.partition(":")
             if key.strip() == "processor":
                 current = int(value)
-            elif key.strip() == "cpu MHz" and current in wanted:
+            elif key.strip().lower() == "cpu mhz" and current in wanted:
                 values.append(float(value))
     return sum(values) / len(values) if values else None
 

@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from . import kernel_log, network, pcie, rdma
-from .cores import cpu_model, expand, governor, memory_total
+from .cores import expand, governor, memory_total
 from .files import ROOT, entries, read
 from .identity import boot_id
+from .processors import cpu_model
 
 
 def host_facts(root: Path = ROOT) -> dict[str, Any]:

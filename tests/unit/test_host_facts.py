@@ -10,7 +10,7 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent))
 from made_host import made_host, write
 
-from bench.host import counters, ethtool, network, pcie, rdma
+from bench.host import counters, cpu_model, ethtool, network, pcie, rdma
 from bench.host.facts import affinity, host_facts
 from bench.host.kernel_log import KernelLog, problem
 
@@ -18,6 +18,32 @@ from bench.host.kernel_log import KernelLog, problem
 @pytest.fixture
 def root(tmp_path):
     return made_host(tmp_path)
+
+
+def arm(implementer, part):
+    return (
+        "processor\t: 0\nBogoMIPS\t: 200.00\nFeatures\t: fp asimd\n"
+        f"CPU implementer\t: {implementer}\nCPU architecture: 8\nCPU variant\t: 0x1\n"
+        f"CPU part\t: {part}\nCPU revision\t: 0\n\nprocessor\t: 1\nCPU part\t: 0xd08\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("cpuinfo", "name"),
+    [
+        ("model\t\t: 85\nmodel name\t: Made CPU 9000\n", "Made CPU 9000"),
+        ("CPU Family\t: Made-64bit\nModel Name\t: Made-3C\nCPU MHz\t: 2200.00\n", "Made-3C"),
+        (arm("0x48", "0xd01"), "TSV110 (0x48:0xd01)"),
+        (arm("0x41", "0xd4f"), "Neoverse-V2 (0x41:0xd4f)"),
+        (arm("0x61", "0x39"), f"{os.uname().machine} (0x61:0x039)"),
+        (arm("0x41", "unknown"), os.uname().machine),
+        ("processor\t: 0\n", os.uname().machine),
+        ("", os.uname().machine),
+    ],
+)
+def test_a_processor_has_its_own_name_on_every_architecture(tmp_path, cpuinfo, name):
+    write(tmp_path, {"proc/cpuinfo": cpuinfo})
+    assert cpu_model(tmp_path) == name
 
 
 def test_interfaces_say_what_they_are_and_leave_out_what_is_unknown(root):
