@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .. import host
+from ..host.files import read
 from ..records import Device
 from .base import Side, Telemetry, TorchBackend
 
@@ -95,7 +96,7 @@ class Cpu(TorchBackend):
                 ctypes.CDLL(None).malloc_trim(0)
             with contextlib.suppress(OSError):
                 Path("/proc/self/clear_refs").write_text("5")
-        found = re.search(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text())
+        found = re.search(r"VmHWM:\s+(\d+) kB", read("/proc/self/status"))
         return int(found[1]) * 1024 if found else None
 
     def telemetry(self, index: int) -> Telemetry:

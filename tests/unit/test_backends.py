@@ -1,6 +1,7 @@
 """Backends by name, datasheets, and telemetry put into words."""
 
 import os
+import shutil
 import subprocess
 import sys
 import types
@@ -40,6 +41,20 @@ def test_memory_that_earlier_work_freed_hides_no_peak():
     later = blocks(400)
     grown, taken = backend.memory_peak(device) - held, 400 * later[0].nbytes
     assert 0.9 * taken < grown < 1.3 * taken, (grown, taken, len(kept))
+
+
+@pytest.mark.skipif(
+    os.geteuid() != 0 or not shutil.which("unshare"), reason="needs root and unshare"
+)
+def test_a_host_that_hides_proc_has_devices_all_the_same():
+    code = (
+        "from bench.backends.cpu import Cpu\n"
+        "assert Cpu().devices()\n"
+        "assert Cpu().memory_peak(None, reset=True) is None\n"
+    )
+    hidden = 'mount -t tmpfs none /proc && exec "$@"'
+    command = ["unshare", "--mount", "sh", "-c", hidden, "sh", sys.executable, "-c", code]
+    subprocess.run(command, check=True, cwd=Path(__file__).parents[2])
 
 
 def test_a_single_core_is_one_device(monkeypatch):
