@@ -1,5 +1,6 @@
 """Commands in a process that has imported already what verbs import (`forked.commands`)."""
 
+import contextlib
 import importlib
 import io
 import os
@@ -29,6 +30,9 @@ def imported():
         for one in pkgutil.walk_packages(package.__path__, f"{name}."):
             if not one.name.endswith("_main"):
                 importlib.import_module(one.name)
+    with contextlib.suppress(ImportError):
+        importlib.import_module("psycopg")
+        importlib.import_module("bench.store.connection")
     assert not {"torch", "ray", "triton"} & set(sys.modules)
 
 
