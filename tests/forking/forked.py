@@ -41,6 +41,7 @@ MORE = "HENGSUAN_TEST_IMPORTED"
 TRAINING = "torch.distributed.checkpoint bench.workloads.parallel.trainer"
 """What is imported for a training: nearly as dear as PyTorch itself, and few need it."""
 SCRIPTED = "scripted"
+WORKER = str(Path(__file__).parents[1] / "device" / "worker.py")
 COMMANDS = "commands"
 WARM = str(Path(__file__).parent / "warm")
 """Commands of what has this first on its PYTHONPATH, and `COMMANDED`, are forked (`commands`)."""
@@ -227,6 +228,8 @@ class Templates:
         start, words = list(command[:3]), list(command[3:])
         module = start[-1]
         known = module in MODULES and start == [sys.executable, "-m", module]
+        if start[:2] == [sys.executable, WORKER]:
+            return self._worker(list(command[1:]), env, stderr)
         if not known or (module == CHECK and _check(words[0]) in FRESH):
             return subprocess.Popen(
                 command,
@@ -245,6 +248,17 @@ class Templates:
             # Any of them is forked from what a rank is: all but PyTorch is little.
             template = self._template(RANK, env)
             return Forked(template, module, words, env, cwd or os.getcwd(), given)
+
+    def _worker(self, words, env, stderr):
+        """A script that is told what to do by its standard input, and answers."""
+        env = {OWNER: str(owner()), **env}
+        (told, tell), (hear, say) = os.pipe(), os.pipe()
+        given = [say, stderr.fileno(), told]
+        made = Forked(self._template(RANK, env), SCRIPTED, words, env, os.getcwd(), given)
+        os.close(told)
+        os.close(say)
+        made.stdin, made.stdout = os.fdopen(tell, "wb"), os.fdopen(hear, "rb")
+        return made
 
     def script(self, words, env):
         """Run a Python script with its arguments to its end, as `subprocess.run` would: text of
@@ -404,10 +418,9 @@ def main(name, owner, module):
     importlib.import_module(module)
     more = os.environ.get(MORE, "").split()
     if module == RANK:
-        more += [
-            f"bench.workloads.{name}"
-            for name in importlib.import_module("bench.workloads").BUILT_IN
-        ]
+        every = importlib.import_module("bench.workloads").BUILT_IN
+        # A script's own module is not found any more where its process looks in other folders.
+        more += [SCRIPTED, *(f"bench.workloads.{one}" for one in every)]
     for name in more:
         importlib.import_module(name)
     # What is there is there for good: else each process would look through all of it as it ends,
