@@ -92,6 +92,7 @@ def check(tmp_path_factory):
         if meanwhile is None:
             paths.insert(0, forked.FOLDER)
             variables[forked.ASKED] = "yes"
+            variables[forked.MORE] = "torch._inductor.compile_fx"  # as dear as PyTorch itself
         # bf16 is never judged under the interpreter, which computes it silently wrong.
         fixed = ["--small", "--dtype", "fp32", "--seconds", "0.01", "--jobs", "2"]
         process = subprocess.Popen(
