@@ -6,9 +6,13 @@ import os
 import shutil
 import signal
 import sys
+from pathlib import Path
 
 import pytest
 from hypothesis import settings
+
+sys.path.insert(0, str(Path(__file__).parent / "forking"))
+import forked
 
 # Workers of pytest-xdist are told the width of theirs, which tables would be folded to.
 os.environ.pop("COLUMNS", None)
@@ -60,6 +64,16 @@ def once(tmp_path_factory):
         return folder
 
     return call
+
+
+@pytest.fixture(scope="module", autouse=True)
+def warm(request):
+    """Commands of modules that are marked ``warm`` are forked from one that has imported verbs."""
+    with pytest.MonkeyPatch.context() as patch:
+        if request.node.get_closest_marker("warm"):
+            for name, value in forked.commands().items():
+                patch.setenv(name, value)
+        yield
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import TypeVar
@@ -150,8 +151,26 @@ def broken_chips() -> list[str]:
 
 
 def _chips() -> tuple[dict[str, Chip], list[str]]:
+    # A run asks several times, and reading dozens of files takes as long as planning it.
+    found, broken = _read(tuple((*one, _state(one[1])) for one in available("chips").items()))
+    return dict(found), list(broken)
+
+
+def _state(path: Path) -> tuple[int, ...]:
+    """By which it is seen that a file was written anew; of one that cannot be read, nothing."""
+    try:
+        state = path.stat()
+    except OSError:
+        return ()
+    return state.st_ino, state.st_size, state.st_mtime_ns
+
+
+@functools.lru_cache(maxsize=1)
+def _read(
+    files: tuple[tuple[str, Path, tuple[int, ...]], ...],
+) -> tuple[dict[str, Chip], list[str]]:
     found, broken = {}, []
-    for name, path in sorted(available("chips").items()):
+    for name, path, _ in sorted(files):
         try:
             found[name] = _chip(path, name)
         except ConfigError as error:

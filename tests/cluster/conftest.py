@@ -45,7 +45,7 @@ def forked_ranks(request):
     templates = forked.Templates()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(starting, "subprocess", templates)
-        patch.setenv(forked.OWNER, str(os.getpid()))
+        patch.setenv(forked.OWNER, str(forked.owner()))
         if request.node.get_closest_marker("forked"):
             patch.setenv("PYTHONPATH", forked.FOLDER, prepend=os.pathsep)
         yield

@@ -13,6 +13,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "unit"))
 sys.path.insert(0, str(Path(__file__).parent))
+import forked
 import postgresql
 from judged_runs import node
 from made_runs import case
@@ -28,6 +29,8 @@ from bench.store import migrations
 from bench.store.connection import Store
 from bench.store.pull import held, pull
 from bench.store.push import push
+
+pytestmark = pytest.mark.warm
 
 
 @pytest.fixture(scope="module")
@@ -148,7 +151,8 @@ def test_one_killed_in_the_middle_leaves_nothing(made, database, tmp_path):
     path = made.run()
     with psycopg.connect(**_as_test(database)) as holder:
         holder.execute("LOCK TABLE hengsuan_parts IN SHARE MODE")
-        writer = started(*results("push", made, database, "run-001"))
+        # It is this process itself that works, and is killed.
+        writer = started(*results("push", made, database, "run-001"), **{forked.COMMANDED: ""})
         database.blocked()
         # Another one that pushes it waits, and is served when the first is gone.
         second = started(*results("push", made, database, "run-001"))

@@ -12,10 +12,12 @@ backends are asked.
 from __future__ import annotations
 
 import contextlib
+import gc
 import hashlib
 import importlib
 import json
 import os
+import runpy
 import select
 import signal
 import socket
@@ -32,11 +34,19 @@ CHANNELS = ("HENGSUAN_CHANNEL", "HENGSUAN_KEEPER")
 """Variables that tell a process which descriptor its channel is."""
 OWNER = "HENGSUAN_TEST_TEMPLATES"
 """Whose templates these are: the process of the tests, with which they end."""
+MARK = "HENGSUAN_TEST"
+"""Variable by which a worker's processes are told from others' (`processes` of `tests/cluster`)."""
 MORE = "HENGSUAN_TEST_IMPORTED"
 """Variable: names, with spaces between them, of modules that a template has besides PyTorch."""
 TRAINING = "torch.distributed.checkpoint bench.workloads.parallel.trainer"
 """What is imported for a training: nearly as dear as PyTorch itself, and few need it."""
 SCRIPTED = "scripted"
+WORKER = str(Path(__file__).parents[1] / "device" / "worker.py")
+COMMANDS = "commands"
+WARM = str(Path(__file__).parent / "warm")
+"""Commands of what has this first on its PYTHONPATH, and `COMMANDED`, are forked (`commands`)."""
+COMMANDED = "COMMANDS_TEMPLATE"
+"""Variable: the template of commands, and what Python reads of the environment when it starts."""
 ASKED = "HENGSUAN_TEST_ASKED"
 """Variable: the processes that hold a backend for others are forked, too."""
 RANK = "bench.cluster.rank_main"
@@ -68,6 +78,12 @@ MOST = 1 << 17
 """Bytes of a message: it has an environment."""
 
 
+def owner():
+    """The process id of whoever owns the templates of this process: workers of pytest-xdist, whose
+    parent it is, share them."""
+    return os.getppid() if "PYTEST_XDIST_WORKER" in os.environ else os.getpid()
+
+
 def shaping(module, environment):
     """All by which the template of a module differs from that of others, as text."""
     paths = environment.get("PYTHONPATH", "").split(os.pathsep)
@@ -77,11 +93,26 @@ def shaping(module, environment):
             sys.executable,
             module,
             importlib.import_module("bench").__file__,
-            sorted(one for one in environment.items() if one[0].startswith(SEEN)),
+            sorted(
+                (name, value if name != MARK else len(value))
+                for name, value in environment.items()
+                if name.startswith(SEEN)
+            ),
             # What Python itself imports from there may change all else.
             [path for path in paths if Path(path, "sitecustomize.py").exists()],
         ]
     )
+
+
+def commands():
+    """The variables of whoever gives commands that are forked from a process which has imported
+    what verbs import: half of what most take, where they are given by the hundred."""
+    environment = {OWNER: str(owner()), **os.environ}
+    template = Template(COMMANDS, environment)
+    template.close()
+    like = runpy.run_path(f"{WARM}/sitecustomize.py")["seen"](environment)
+    path = os.pathsep.join(filter(None, [WARM, os.environ.get("PYTHONPATH")]))
+    return {COMMANDED: f"{template.name} {like}", "PYTHONPATH": path}
 
 
 class Template:
@@ -92,7 +123,7 @@ class Template:
 
     def __init__(self, module, environment):
         digest = hashlib.sha256(shaping(module, environment).encode()).hexdigest()[:16]
-        name = f"hengsuan-test-{environment[OWNER]}-{digest}"
+        self.name = name = f"hengsuan-test-{environment[OWNER]}-{digest}"
         self._lock = threading.Lock()
         self._ended: dict[int, int] = {}
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
@@ -197,6 +228,8 @@ class Templates:
         start, words = list(command[:3]), list(command[3:])
         module = start[-1]
         known = module in MODULES and start == [sys.executable, "-m", module]
+        if start[:2] == [sys.executable, WORKER]:
+            return self._worker(list(command[1:]), env, stderr)
         if not known or (module == CHECK and _check(words[0]) in FRESH):
             return subprocess.Popen(
                 command,
@@ -207,7 +240,7 @@ class Templates:
                 pass_fds=pass_fds,
                 **more,
             )
-        env = {OWNER: str(os.getpid()), **env}
+        env = {OWNER: str(owner()), **env}
         with open(os.devnull, "wb") as nobody:
             out = nobody if stdout == subprocess.DEVNULL else stdout
             err = out if stderr == subprocess.STDOUT else stderr
@@ -216,10 +249,21 @@ class Templates:
             template = self._template(RANK, env)
             return Forked(template, module, words, env, cwd or os.getcwd(), given)
 
+    def _worker(self, words, env, stderr):
+        """A script that is told what to do by its standard input, and answers."""
+        env = {OWNER: str(owner()), **env}
+        (told, tell), (hear, say) = os.pipe(), os.pipe()
+        given = [say, stderr.fileno(), told]
+        made = Forked(self._template(RANK, env), SCRIPTED, words, env, os.getcwd(), given)
+        os.close(told)
+        os.close(say)
+        made.stdin, made.stdout = os.fdopen(tell, "wb"), os.fdopen(hear, "rb")
+        return made
+
     def script(self, words, env):
         """Run a Python script with its arguments to its end, as `subprocess.run` would: text of
         both streams, the working directory of this process."""
-        env = {OWNER: str(os.getpid()), **env}
+        env = {OWNER: str(owner()), **env}
         with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as err:
             given = [out.fileno(), err.fileno()]
             template = self._template(SCRIPTED, env)
@@ -291,17 +335,19 @@ class Serving:
         begun, begins = os.pipe()
         pid = os.fork()
         if not pid:
+            told = json.loads(message)
             signal.set_wakeup_fd(-1)
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
             os.setsid()
             who = asked.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12)
             Path("/proc/self/comm").write_text(f"{NAME}{int.from_bytes(who[:4], sys.byteorder)}")
+            marked(told["environment"].get(MARK))
             os.close(begins)  # whoever kills it from now on finds its session
             for one in (begun, self._awake, self._woken, self._owner):
                 os.close(one)
             for one in (self._listener, *self._asked):
                 one.close()
-            return json.loads(message), given
+            return told, given
         os.close(begins)
         os.read(begun, 1)
         os.close(begun)
@@ -318,6 +364,19 @@ class Serving:
                 os.kill(pid, signal.SIGKILL)
 
 
+def marked(value):
+    """Let the kernel show who asked for this process: what it shows of its environment is that
+    with which the template was started, by whoever was first."""
+    if value is None:
+        return
+    begin, end = map(int, Path("/proc/self/stat").read_text().rpartition(")")[2].split()[47:49])
+    with open("/proc/self/mem", "r+b", buffering=0) as memory:
+        memory.seek(begin)
+        at = (b"\0" + memory.read(end - begin)).index(f"\0{MARK}=".encode())
+        memory.seek(begin + at + len(MARK) + 1)
+        memory.write(value.encode())
+
+
 def become(told, given):
     """As `subprocess` starts one: outputs, a directory and an environment of its own."""
     out, err, *channel = given
@@ -331,7 +390,10 @@ def become(told, given):
     os.environ.clear()
     os.environ.update(told["environment"])
     tempfile.tempdir = None  # whoever has asked for it already
-    if channel:
+    if channel and told["channel"] is None:
+        os.dup2(channel[0], 0)
+        os.close(channel[0])
+    elif channel:
         os.environ[told["channel"]] = str(channel[0])
     paths = [path for path in os.environ.get("PYTHONPATH", "").split(os.pathsep) if path]
     # As with -m.
@@ -349,18 +411,22 @@ def main(name, owner, module):
     listener.listen(64)
     if os.fork():
         os._exit(0)  # whoever has started it may end, and it stays
-    import torch
-    import torch.distributed  # noqa: F401
+    if module != COMMANDS:
+        import torch
+        import torch.distributed  # noqa: F401
 
     importlib.import_module(module)
     more = os.environ.get(MORE, "").split()
     if module == RANK:
-        more += [
-            f"bench.workloads.{name}"
-            for name in importlib.import_module("bench.workloads").BUILT_IN
-        ]
+        every = importlib.import_module("bench.workloads").BUILT_IN
+        # A script's own module is not found any more where its process looks in other folders.
+        more += [SCRIPTED, *(f"bench.workloads.{one}" for one in every)]
     for name in more:
         importlib.import_module(name)
+    # What is there is there for good: else each process would look through all of it as it ends,
+    # and copy the pages on which that is noted.
+    gc.collect()
+    gc.freeze()
     serving = Serving(listener, int(owner))
     told = serving.next()
     if told is None:

@@ -8,7 +8,7 @@ import importlib.machinery
 import os
 import sys
 
-STARTING = ("bench.cluster.ranks", "bench.conformance.process")
+STARTING = ("bench.cluster.ranks", "bench.conformance.process", "workers")
 if "HENGSUAN_TEST_ASKED" in os.environ:  # `forked.ASKED`
     STARTING += ("bench.backends.tools", "bench.backends.remote")
 

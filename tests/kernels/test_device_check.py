@@ -14,6 +14,7 @@ import textwrap
 import time
 from pathlib import Path
 
+import forked
 import pytest
 
 pytest.importorskip("triton", reason="Triton is not installed")
@@ -86,12 +87,23 @@ def check(tmp_path_factory):
     (root / "acme_plugin.py").write_text(textwrap.dedent(PLUGIN))
 
     def run(out, *arguments, meanwhile=None, **variables):
-        folder = root / out
+        folder, paths = root / out, [str(root)]
+        # Processes that are looked at from here are children of the check; all others are forked.
+        if meanwhile is None:
+            paths.insert(0, forked.FOLDER)
+            variables[forked.ASKED] = "yes"
+            variables[forked.MORE] = "torch._inductor.compile_fx"  # as dear as PyTorch itself
         # bf16 is never judged under the interpreter, which computes it silently wrong.
         fixed = ["--small", "--dtype", "fp32", "--seconds", "0.01", "--jobs", "2"]
         process = subprocess.Popen(
             [sys.executable, CHECK, *fixed, *arguments, "--out", folder],
-            env={**os.environ, "PYTHONPATH": str(root), "TRITON_INTERPRET": "1", **variables},
+            env={
+                **os.environ,
+                "PYTHONPATH": os.pathsep.join(paths),
+                "TRITON_INTERPRET": "1",
+                forked.OWNER: str(forked.owner()),
+                **variables,
+            },
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,

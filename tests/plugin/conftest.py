@@ -20,7 +20,7 @@ from nuomi_site import built
 def forked_processes():
     """Ranks and checks of what looks at `forked.FOLDER` are forked from one that has PyTorch."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv(forked.OWNER, str(os.getpid()))
+        patch.setenv(forked.OWNER, str(forked.owner()))
         yield
 
 

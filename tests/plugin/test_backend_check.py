@@ -103,7 +103,7 @@ def plugin(written, tmp_path):
             text += "\n\nclass Broken(Acme):\n" + textwrap.indent(textwrap.dedent(more), "    ")
             text += "\n\nAcme = Broken\n"
         module.write_text(text)
-        return {"PYTHONPATH": os.pathsep.join([forked.FOLDER, str(site)])}
+        return {"PYTHONPATH": os.pathsep.join([forked.FOLDER, str(site)]), forked.ASKED: "yes"}
 
     return made
 

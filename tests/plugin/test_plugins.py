@@ -213,6 +213,7 @@ BUSY = (
 def test_devices_that_others_use_are_refused_unless_shared(install, tmp_path):
     environment = install(BUSY)
     environment["PYTHONPATH"] = os.pathsep.join([forked.FOLDER, environment["PYTHONPATH"]])
+    environment[forked.ASKED] = "yes"  # on both devices, again and again: each would import PyTorch
     suite = tmp_path / "mini.yaml"
     suite.write_text(
         "name: mini\nrule: {budget: 50ms, warmup: 10ms, min_samples: 3}\nstages:\n"

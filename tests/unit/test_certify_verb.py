@@ -12,6 +12,8 @@ from bench.records import STATUSES
 from bench.results import RunReader
 from bench.verdicts import read_verdict
 
+pytestmark = pytest.mark.warm
+
 SUITE = """
 name: short
 stages:

@@ -10,6 +10,8 @@ from bench.cluster.choice import only, with_axis
 from bench.configs import load_suite, suite_from_text
 from bench.errors import UsageError
 
+pytestmark = pytest.mark.warm
+
 
 def axes(suite):
     return [(entry.benchmark, entry.axes) for stage in suite.stages for entry in stage.entries]

@@ -5,18 +5,20 @@ import os
 import subprocess
 import sys
 
+import forked
 import pytest
 
 from bench.results import RunReader
 
 
 def hengsuan(*words, cwd=None, **environment):
+    """In a forked process; where it is asked how one starts or ends, tests start their own."""
     return subprocess.run(
         [sys.executable, "-m", "bench", *map(str, words)],
         capture_output=True,
         text=True,
         cwd=cwd,
-        env={**os.environ, **environment},
+        env={**os.environ, **forked.commands(), **environment},
     )
 
 

@@ -13,6 +13,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from bench import configs
+from bench.configs import load as loading
 from bench.configs.document import MAX_BYTES, parse_document
 from bench.configs.suite import parse_suite
 from bench.configs.typed import convert
@@ -273,6 +274,26 @@ def test_plugins_ship_configurations_without_being_imported(tmp_path, monkeypatc
     (info / "entry_points.txt").write_text(entries)
     monkeypatch.syspath_prepend(tmp_path)
     assert configs.load_chips()["acme-1"].peak("fp32") == 1e12
+
+
+def test_a_datasheet_is_read_once_and_again_when_it_was_written_anew(tmp_path, monkeypatch):
+    (tmp_path / "chips").mkdir()
+    file = tmp_path / "chips" / "acme-1.yaml"
+    file.write_text(CHIP)
+    monkeypatch.setenv("HENGSUAN_CONFIG_PATH", str(tmp_path))
+    known = configs.load_chips()
+    with monkeypatch.context() as patch:
+        patch.setattr(loading, "read_document", None)
+        assert configs.broken_chips() == []
+        assert configs.load_chips() == known
+    known.clear()  # it is the caller's own
+    file.write_text(CHIP.replace("value: 1e12", "value: 3e12"))
+    assert configs.load_chips()["acme-1"].peak("fp32") == 3e12
+    file.write_text(CHIP.replace("value: 1e12", "value: -1"))
+    with pytest.raises(ConfigError, match="must be positive"):
+        configs.load_chips()
+    file.unlink()
+    assert "acme-1" not in configs.load_chips()
 
 
 def test_a_plugin_replaces_no_edition_and_no_datasheet(tmp_path, monkeypatch):

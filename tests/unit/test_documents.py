@@ -20,6 +20,8 @@ from bench.inventory import Inventory
 from bench.records import DeviceGroup
 from bench.workloads.runner import run
 
+pytestmark = pytest.mark.warm
+
 ROOT = Path(__file__).parents[2]
 WRITTEN = [ROOT / "README.md", ROOT / "README.zh.md", *sorted((ROOT / "docs").glob("*.md"))]
 """By hand; but for what commands print."""

@@ -11,6 +11,8 @@ import pytest
 from bench.configs import load_chip, load_cluster
 from bench.configs.cluster import problems
 
+pytestmark = pytest.mark.warm
+
 CLUSTER = """
 name: planned
 chip: {chip}

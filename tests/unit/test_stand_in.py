@@ -24,6 +24,8 @@ from bench.timing import Rule
 from bench.workloads.base import Context, make
 from bench.workloads.runner import run
 
+pytestmark = pytest.mark.warm
+
 CHIPS = load_chips()
 GEMM = suite_from_text(
     "name: s\nstages:\n  - name: device\n    benchmarks:\n"
