@@ -36,7 +36,7 @@ class Process(NamedTuple):
 
     @property
     def _of_template(self) -> bool:
-        return forked.__file__ in self.words
+        return forked.SERVING in self.words
 
 
 def ours() -> list[Process]:
