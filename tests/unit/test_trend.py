@@ -120,6 +120,18 @@ def test_too_few_values_say_nothing():
     assert found.past[:3].tolist() == [1, 7, 3]
 
 
+def test_runs_at_one_time_have_a_spread_and_silence_nobody():
+    """Imported ones have the time of their files; a line through one time has no slope."""
+    y = made(runs=5)
+    y[-1, 3] += 0.1
+    found = trend(np.array([0.0, 0.0, 0.0, 0.0, 7.0]), y)
+    assert np.median(found.error) == pytest.approx(0.005 * math.sqrt(1 + math.pi / 8), rel=0.1)
+    assert found.change[3] / found.error[3] > 10
+    alone = trend(np.array([0.0, 0.0, 0.0, 7.0]), np.array([[0.0], [0.02], [0.01], [0.02]]))
+    assert alone.degrees[0] == 2  # about their mean
+    assert alone.error[0] == pytest.approx(math.sqrt(1e-4 * (1 + math.pi / 6)))
+
+
 def test_equal_values_are_no_error():
     found = trend(DAYS, np.zeros((8, 20)))
     assert (found.change == 0).all()
