@@ -152,6 +152,58 @@ def test_how_many_blocks_so_many_metrics_need_is_a_look_of_the_gate(blocks, fami
     }
 
 
+def ruled(ratios, whole=None, beside=(0.0, 0.0)):
+    """The one metric of two sides, as these log-ratios of blocks have it."""
+    before, after = side(blocks=1), side(blocks=1, which=1)
+    for series_of, share in zip((before, after), beside, strict=True):
+        series_of["gemm flops"].beside = share
+    blocks = list(ratios), len(ratios) if whole is None else whole
+    (one,) = judge(GATE, before, after, lambda *_: blocks)
+    return one
+
+
+def test_what_is_not_sure_says_between_what_and_what_it_lies():
+    # Blocks evenly within ±1 % about the margin, at every look: neither above nor below it.
+    ratios = math.log(1.03) + 0.01 * np.linspace(-1, 1, 40)[np.arange(40) * 17 % 40]
+    one = ruled(ratios)
+    assert (one.state, one.blocks, one.change) == ("INCONCLUSIVE", 40, pytest.approx(0.03))
+    assert one.low < 0.03 < one.high
+    assert one.reason == (
+        f"after 40 blocks the change lies between {one.low:+.1%} and {one.high:+.1%}, and 3.0% "
+        "are accepted"
+    )
+    for change, state in ((0.2, "REGRESSED"), (-0.2, "IMPROVED"), (0.0, "PASS")):
+        one = ruled(np.full(10, math.log1p(change)))
+        assert (one.state, one.reason) == (state, "")
+        assert (one.low, one.change, one.high) == (pytest.approx(change),) * 3
+
+
+def test_half_of_the_blocks_must_count():
+    assert ruled([0.0] * 10, 20).state == "PASS"
+    one = ruled([0.0] * 10, 21)
+    assert (one.state, one.reason) == ("INVALID", "11 of 21 blocks have no value: no rows")
+    assert ruled([], 0).state == "INVALID"
+
+
+def test_sides_beside_other_work_in_unlike_shares_are_not_compared():
+    for beside in ((0.6, 0.6), (0.5, 0.0), (0.0, 0.5)):
+        assert ruled([0.0] * 10, beside=beside).state == "PASS"
+    for before, after in ((0.6, 0.0), (0.0, 0.6)):
+        one = ruled([0.0] * 10, beside=(before, after))
+        assert one.state == "INVALID"
+        assert f"in {after:.0%} of what the candidate measured, and in {before:.0%}" in one.reason
+
+
+def test_a_device_that_one_side_lacks_is_not_where_it_is_slower():
+    before, after = side(groups=3), side(groups=4, which=1, by={0: 0.7, 1: 0.8, 2: 0.99})
+    before["gemm flops"].asked = 4
+    (one,) = judged(before, after)
+    assert (one.state, one.where) == (
+        "REGRESSED",
+        "device 0 of node-00000, device 1 of node-00000",
+    )
+
+
 def test_halves_of_a_block_are_met_where_a_device_has_both():
     before, after = side(), side(which=1)
     (one,) = after.values()

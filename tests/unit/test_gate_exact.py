@@ -141,6 +141,25 @@ def test_a_count_that_is_none_is_invalid():
     )
 
 
+def test_a_single_value_of_each_side_decides():
+    before, after = counted(5), counted(6, which=1)
+    for series_of in (before, after):
+        del series_of["counts spills"].stages["block-001b"]
+    (one,) = judged(before, after)
+    assert (one.state, one.baseline, one.candidate, one.blocks) == ("REGRESSED", 5.0, 6.0, 1)
+    assert (one.low, one.change, one.high) == (pytest.approx(0.2),) * 3
+
+
+def test_a_count_that_wavers_on_one_of_several_devices_names_it():
+    there = {"nodes": nodes(), "fleet": None, "groups": 4}
+    before, after = counted(5, 5, 5, 5, **there), counted(5, 5, 5, 5, which=1, **there)
+    before["counts spills"].stages["block-001b"][1, 0] = 4.0
+    (one,) = judged(before, after)
+    assert one.reason == (
+        "a count is compared exactly, and the baseline gives 4 and 5 on device 1 of a"
+    )
+
+
 def nodes():
     return [
         Node(
