@@ -157,12 +157,14 @@ def test_the_whole_is_a_weighted_geometric_mean_of_what_all_have():
 
 def test_what_one_system_lacks_is_shown_in_its_own_unit_and_not_ranked():
     for other in (system("y", a=0.6), system("y", a=0.6, c=None)):
-        _, metric = compare([system("x", a=0.8, c=0.9), other], {}).metrics
-        assert (metric.metric, metric.unit) == ("rate", "B/s")
-        assert metric.unranked == "it has no efficiency in every system"
-        assert [entry.rank for entry in metric.entries] == [None, None]
-        lacks = len(other.categories) < 2
-        assert [entry.value for entry in metric.entries] == [1e9, None if lacks else 1e9]
+        for first in (0, 1):
+            both = [system("x", a=0.8, c=0.9), other]
+            metric = compare([both[first], both[1 - first]], {}).metrics[-1]
+            assert (metric.name, metric.metric, metric.unit) == ("c", "rate", "B/s")
+            assert metric.unranked == "it has no efficiency in every system"
+            assert [entry.rank for entry in metric.entries] == [None, None]
+            theirs = None if len(other.categories) < 2 else 1e9
+            assert [entry.value for entry in metric.entries] == [1e9, theirs][:: 1 - 2 * first]
 
 
 def test_overlap_shares_a_rank():

@@ -75,6 +75,26 @@ def test_words():
     assert blocks_for(0.008, smallest_margin(0.008)) in (40, 41)
 
 
+def test_a_first_look_by_hand():
+    """Three of 1024 signs of ten give a rank sum of at most 2, and five one of at most 3.
+
+    At 1 % over three looks, 3.4 are allowed: limits are the third averages of two, from below 2 of
+    1, 1.5, 2, 2.5 and from above 320 of 512, 384, 320, 288.
+    """
+    powers = 1e-4 * 2.0 ** np.arange(10)
+    made = decide(powers, 0.05)
+    assert (made.word, made.blocks) == ("PASS", 10)
+    assert (made.low, made.high) == pytest.approx((math.expm1(2e-4), math.expm1(320e-4)))
+    # Of the distances from the median, 24, half are up to 22, half from 23 on.
+    assert made.noise == pytest.approx(1.4826 * 22.5e-4)
+    assert made.caught == pytest.approx(1.05 * math.exp(4 * made.noise / math.sqrt(10)) - 1)
+
+
+def test_what_no_look_decides_is_told_as_the_last_one_saw_it():
+    made = decide(math.log(1.03) + 0.01 * np.linspace(-1, 1, 25)[np.arange(25) * 7 % 25], 0.03)
+    assert (made.word, made.blocks) == ("INCONCLUSIVE", 20)
+
+
 def side(name="gemm", metric="flops", source="0", blocks=10, value=100.0, drift=0.0, **more):
     """A run of a side: two devices, the stages of `paired` in the order measured."""
     cases, rows, time = [], [], 0
