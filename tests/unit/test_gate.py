@@ -348,6 +348,46 @@ def test_a_run_that_lost_a_device_does_not_pass():
     assert one.state == "PASS"
 
 
+def test_a_run_lacks_no_more_devices_than_one_of_its_baselines():
+    gate = Gate(name="g", metrics=[GateLine(match="gemm*", margin=0.2)])
+    whole, half, none = stored(100.0, 101.0), stored(100.0), stored()
+    (one,) = check(gate, [whole, half, none], stored(100.0))
+    assert (one.state, one.blocks) == ("PASS", 2)
+    (one,) = check(gate, [whole, none], stored(100.0))
+    assert one.state == "MISSING"
+
+
+def test_a_gate_file_may_say_which_way_is_better():
+    for better, change, state in (("declared", -1 / 3, "IMPROVED"), ("lower", 0.5, "REGRESSED")):
+        gate = Gate(name="g", metrics=[GateLine(match="gemm*", margin=0.2, better=better)])
+        (one,) = check(gate, [stored(100.0)], stored(150.0))
+        assert (one.state, one.change) == (state, pytest.approx(change))
+        assert one.better == ("lower" if better == "lower" else "higher")
+
+
+def test_limits_of_runs_of_their_own_by_hand():
+    """Student's t of 4 degrees exceeds 3.7469 with 1 %, the normal's z 2.3263."""
+    gate = Gate(name="g", metrics=[GateLine(match="gemm*", margin=0.1)])
+    logs = [0.0, 0.01, -0.01, 0.02, -0.02]
+    sigma = math.sqrt(0.001 / 4)
+    (one,) = check(gate, [stored(100 * math.exp(each)) for each in logs], stored(98.0))
+    change, half = math.log(100 / 98), 3.7469 * sigma * math.sqrt(1 + 1 / 5)
+    assert one.noise == pytest.approx(sigma)
+    assert one.baseline == pytest.approx(100.0)
+    wanted = [math.expm1(change + by * half) for by in (-1, 0, 1)]
+    assert [one.low, one.change, one.high] == pytest.approx(wanted, rel=1e-4)
+    power = 1.6449 * sigma * math.sqrt(1 + 1 / 5)
+    assert one.caught == pytest.approx(1.1 * math.exp(half + power) - 1, rel=1e-4)
+    assert (one.state, one.reason) == ("PASS", "")
+    (one,) = check(gate, [stored(100.0)], stored(100.0))
+    assert one.high == pytest.approx(math.expm1(2.3263 * 0.02 * math.sqrt(2)), rel=1e-4)
+    # Of two metrics each has half of the error: 2.5758.
+    metric = stored(100.0)["gemm flops"]
+    two = {"gemm flops": metric, "gemm time": metric}
+    for one in check(gate, [two], two):
+        assert one.high == pytest.approx(math.expm1(2.5758 * 0.02 * math.sqrt(2)), rel=1e-4)
+
+
 def test_baselines_that_nothing_holds_together_are_no_crash():
     gate = Gate(name="g", metrics=[GateLine(match="gemm*", margin=0.2)])
     judged = check(gate, [stored(one, one) for one in (1e-300, 1.0, 1e300)], stored(1.0, 1.0))

@@ -94,6 +94,12 @@ def test_a_gate_file_declares_what_its_benchmark_does_not():
     assert load_gate("counts").line("counts gemm sm_90 spills").exact
 
 
+def test_what_one_side_does_not_count_as_exact_is_compared_with_statistics():
+    for exact in (True, False):
+        before, after = counted(5, exact=exact), counted(5, which=1, exact=not exact)
+        assert not judged(before, after, gate(margin=0.1))[0].exact
+
+
 def test_counts_take_no_share_of_the_error_from_what_is_noisy():
     def noisy(which):
         rows = [(number, 0, 100.0) for number in range(20)]
