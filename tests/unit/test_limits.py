@@ -60,7 +60,8 @@ def judged(*rows, better="higher", expected=100.0, scope="device", stands_for=""
 
 
 def test_a_unit_is_held_to_the_limit_by_the_median_of_what_counts():
-    rows = [(0, rank, 90.0) for rank in (0, 1, 2)]
+    rows = [(0, rank, 90.0) for rank in (1, 2)]
+    rows += [(0, 0, value) for value in (90.0, 70.0, 81.0)]  # 81
     rows += [(0, 3, value) for value in (79.0, 70.0, 99.0, 60.0)]  # 74.5
     rows += [(0, 2, 1.0, "failed"), (0, 2, 2.0, "contended"), (0, 2, float("nan"))]
     found, notes, ((_, one),) = judged(*rows, least=0.8)
@@ -83,6 +84,14 @@ def test_of_what_is_better_when_lower_more_is_too_much():
     asked = {"reference": "target", "target": 50.0, "required": True}
     ((_, one),) = judged((0, 1, 51.0), better="lower", **asked)[2]
     assert one.text == "51 FLOP/s; the profile asks for at most 50 FLOP/s"
+
+
+def test_of_what_should_not_be_at_all_any_is_too_much():
+    rows = [(0, 0, 0.0), (0, 1, 3.0)]
+    found, notes, ((_, one),) = judged(*rows, better="lower", expected=0.0, least=0.8)
+    assert found == [(0, "node-00000/1", 3.0, 0.0)]
+    assert one.effect is None
+    assert notes == []
 
 
 def test_a_nodes_own_value_is_of_no_device():
