@@ -16,7 +16,7 @@ from bench.analysis.table import table
 from bench.configs import Profile, ProfileMetric
 from bench.records import Conditions, DeviceGroup
 
-NAMES = ("flops", "hits")
+NAMES = ("flops", "hits", "c", "d", "e", "f", "g", "h")
 PROFILE = Profile(
     name="p",
     categories={"c": [ProfileMetric(benchmark="gemm", metric=name) for name in NAMES]},
@@ -46,10 +46,9 @@ def told(judged, better="higher", ended=True):
         fleet=DeviceGroup(count=2, devices=2, chip="acme-1"),
         conditions=[Conditions(), HELD],
     )
-    rows = columns(
-        *((number, rank, 90.0) for _ in (0, 1) for number in (0, 1) for rank in range(4))
-    )
-    rows.conditions[8:] = 1  # of what came last
+    once = [(number, rank, 90.0) for number in range(len(NAMES)) for rank in range(4)]
+    rows = columns(*once, *once)
+    rows.conditions[len(once) :] = 1  # of what came last
     found = table(made, rows, PROFILE)
     return found, rows, made, list(evidence(found, rows, made, judged, ended=ended))
 
@@ -119,6 +118,27 @@ def test_what_is_compared_with_proven_units_is_against_the_baseline():
     lacking, notes = unproven(found, judged, "before")
     assert [node for node, _ in lacking] == [1]
     assert notes == []
+
+
+def test_proven_units_are_beside_those_of_their_metric_and_kind_only():
+    """Of metric 0 and kind 1: not of metric 1 with that kind, nor of metric 2 with kind 0."""
+    one = REJECT, -0.1, -0.2, 0.0, 0.0
+    judged = cells(
+        (0, 9, *one), (1, 0, *one), (2, 0, *one), proven=[True, False, False], kind=[1, 1, 0]
+    )
+    assert [said.against for _, said in told(judged)[3]] == ["fleet", "fleet"]
+
+
+def test_of_many_metrics_that_a_baseline_lacks_five_are_named():
+    for count, rest in ((5, ""), (8, " and 3 more")):
+        rows = [(metric, 0, ACCEPT, 0.0, 0.0, 0.0, 0.0) for metric in range(count)]
+        judged = cells(*rows)
+        lacking, (note,) = unproven(told(judged)[0], judged, "before")
+        named = ", ".join(f"gemm {name}" for name in NAMES[:5])
+        assert note == f"the baseline before has no value of {named}{rest} (other axes or code)"
+        assert [(node, one.verdict, one.against) for node, one in lacking] == [
+            (0, "inconclusive", "coverage")
+        ]
 
 
 def test_words():
