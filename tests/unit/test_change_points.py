@@ -92,6 +92,19 @@ def test_runs_that_go_together_count_for_less():
     assert found.high == pytest.approx(math.expm1(0.1 + reach), rel=1e-4)
 
 
+def test_how_far_runs_go_together_is_asked_of_ten_and_never_taken_for_wholly():
+    """Twice 1, 1, -1, -1, 0: 2 of 8, with its bias 0.25 + 1.75 / 10, and 1.425 / 0.575."""
+    half = 0.01 * np.array([1, 1, -1, -1, 0])
+    found = compared(np.concatenate([half, 0.1 + half]), 0, 5, 5, 10, 1e-4)
+    reach = 2.306 * math.sqrt(8e-4 / 8 * 1.425 / 0.575 * 2 / 5)
+    assert found.high == pytest.approx(math.expm1(0.1 + reach), rel=1e-4)
+    # 73 of 80, and more with its bias: 0.9 is the most, and 1.9 / 0.1.
+    half = 0.01 * np.repeat([1, -1], 20)
+    found = compared(np.concatenate([half, 0.1 + half]), 0, 40, 40, 80, 1e-4)
+    reach = 1.99085 * math.sqrt(80e-4 / 78 * 19 * 2 / 40)
+    assert found.high == pytest.approx(math.expm1(0.1 + reach), rel=1e-4)
+
+
 def test_the_smallest_change_that_is_found_by_hand():
     """Of 23 runs 20 places, of 203 the three windows of 128, 128 and 75: 125 + 125 + 72."""
     for runs, places in ((20, 20), (200, 322)):
@@ -101,6 +114,13 @@ def test_the_smallest_change_that_is_found_by_hand():
         sure = wide * student_quantile(0.002 / places / 2, 21)
         wanted = math.expm1((1.72074 + sure) * error)
         assert smallest(runs, 20, 0.01, 0.0, 0.002) == pytest.approx(wanted, rel=1e-4)
+    for steady, quantile in ((7, 1.85955), (8, 1.83311)):
+        error, apart = 0.01 * math.sqrt(1 / 3 + 1 / steady), 2.2 / math.sqrt(steady + 3)
+        wide = math.sqrt((1 + apart) / (1 - apart))
+        sure = wide * student_quantile(0.002 / 20 / 2, steady + 1)
+        wanted = math.expm1((quantile + sure) * error)
+        assert smallest(20, steady, 0.01, 0.0, 0.002) == pytest.approx(wanted, rel=1e-4)
+    error = 0.01 * math.sqrt(1 / 3 + 1 / 20)
     # Where that is less than what counts, what counts; of few runs nobody knows what they share.
     wanted = 1.5 * math.exp(1.72074 * error) - 1
     assert smallest(20, 20, 0.01, 0.5, 0.002) == pytest.approx(wanted, rel=1e-4)

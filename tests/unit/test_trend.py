@@ -141,23 +141,23 @@ def test_equal_values_are_no_error():
 
 
 def test_what_is_shared_is_held_against_what_was_shared_before():
-    shifts = np.array([0.03, 0.01, 0.02, 0.02, 0.02, 0.05])
+    shifts = np.array([0.03, 0.01, 0.02, 0.04, 0.05])  # the last, and 0.025 before
     y = np.linspace(-0.1, 0.2, 8) + shifts[:, None]
-    found = trend(DAYS[:6], y)
-    assert found.shared == pytest.approx(0.03)
+    found = trend(DAYS[:5], y)
+    assert found.shared == pytest.approx(0.025)
     assert found.change == pytest.approx(0, abs=1e-12)
     assert found.slope == pytest.approx(0, abs=1e-12)
     # Seven units have nothing in common, nor have eight of which one has no past or no present.
-    for lacking in (slice(0, 5), slice(5, 6)):
+    for lacking in (slice(0, 4), slice(4, 5)):
         few = y.copy()
         few[lacking, 0] = np.nan
-        assert trend(DAYS[:6], few).shared is None
+        assert trend(DAYS[:5], few).shared is None
     # A run of seven of them says nothing of what they share, and nothing of each.
     thin = y.copy()
     thin[0, 0] = np.nan
-    found = trend(DAYS[:6], thin)
-    assert found.shared == pytest.approx(0.03)
-    assert found.past.tolist() == [4] * 8
+    found = trend(DAYS[:5], thin)
+    assert found.shared == pytest.approx(0.03)  # 0.02 before
+    assert found.past.tolist() == [3] * 8
 
 
 def test_a_run_that_did_not_measure_a_unit_is_as_if_it_were_not():
