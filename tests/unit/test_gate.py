@@ -388,6 +388,27 @@ def test_limits_of_runs_of_their_own_by_hand():
         assert one.high == pytest.approx(math.expm1(2.5758 * 0.02 * math.sqrt(2)), rel=1e-4)
 
 
+def test_zeros_of_runs_of_their_own_are_equal_and_have_no_ratio_to_anything_else():
+    gate = Gate(name="g", metrics=[GateLine(match="gemm*", margin=0.2)])
+    (one,) = check(gate, [stored(0.0), stored(0.0), stored(0.0)], stored(0.0))
+    assert (one.state, one.change, one.baseline, one.candidate) == ("PASS", 0.0, 0.0, 0.0)
+    for before, after in (((0.0, 100.0), 100.0), ((0.0,), 5.0), ((5.0,), 0.0)):
+        (one,) = check(gate, [stored(each) for each in before], stored(after))
+        assert one.state == "INVALID"
+        assert "that has no ratio" in one.reason
+        assert unresolved(gate, [one]) == []  # no margin would hold it
+
+
+def test_what_runs_of_their_own_leave_open_is_said_with_its_limits():
+    gate = Gate(name="g", metrics=[GateLine(match="gemm*", margin=0.1)])
+    (one,) = check(gate, [stored(100.0)], stored(93.0))
+    assert one.state == "INCONCLUSIVE"
+    assert one.low < one.change < one.high
+    assert one.reason.startswith(
+        f"runs of their own leave it between {one.low:+.1%} and {one.high:+.1%}, and 10.0% are"
+    )
+
+
 def test_baselines_that_nothing_holds_together_are_no_crash():
     gate = Gate(name="g", metrics=[GateLine(match="gemm*", margin=0.2)])
     judged = check(gate, [stored(one, one) for one in (1e-300, 1.0, 1e300)], stored(1.0, 1.0))
