@@ -94,7 +94,7 @@ def corruption(
     alone: Counter[str] = Counter()
     party = (digests.work * len(codes) + digests.equal) * len(codes) + digests.tables
     order = np.lexsort((digests.device, party))
-    for mine in np.split(order, np.flatnonzero(np.diff(party[order])) + 1) if order.size else ():
+    for mine in np.split(order, np.flatnonzero(np.diff(party[order])) + 1):
         own = mine[digests.device[mine] < inventory.size]
         if not own.size:
             continue

@@ -12,7 +12,7 @@ from ..inventory import Inventory
 from ..records import STATUS_MEANING, Header
 from ..rounds import schedule_for
 from ..units import format_value
-from .finding import Finding, ratio
+from .finding import Finding, misses
 from .summary import CaseSummary, lacking
 
 NO_TOTAL = "no round of pairs that ran together has a value of each"
@@ -99,8 +99,7 @@ def _required(target: float, one: CaseSummary) -> str:
 
 
 def _missed(target: float, one: CaseSummary, value: float, asked: str) -> Iterator[Finding]:
-    reached = ratio(value, target, one.case)
-    if reached is None or reached < 1:
+    if misses(value, target, one.case.better):
         text = f"{one.case.metric} {format_value(value, one.case.unit)}, {asked}"
         yield Finding(kind="criterion", name=one.name, text=text)
 

@@ -70,8 +70,6 @@ def _named(run: Run, category: str, losses: Floats, metrics: int) -> Iterator[Fi
     below = np.median(losses[known]) - losses[known]
     far = max(-math.log1p(-LEAST), farthest(known.size) * mad(losses[known]))
     slow = known[below > far]
-    if not slow.size:
-        return
     loss = dict(zip(known.tolist(), below.tolist(), strict=True))
     found: list[tuple[float, str, str]] = []
     inventory, nodes = run.inventory, run.inventory.node_of(slow)

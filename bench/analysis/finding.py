@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from ..records import Case
+from ..records import Better, Case
 
 
 class Finding(msgspec.Struct, kw_only=True):
@@ -27,6 +27,12 @@ def ratio(value: float, reference: float, case: Case) -> float | None:
     """How near ``value`` comes to ``reference``: 1 is there, above 1 is beyond; None: no ratio."""
     over, under = (value, reference) if case.better == "higher" else (reference, value)
     return over / under if over >= 0 and under > 0 else None
+
+
+def misses(value: float, target: float, better: Better) -> bool:
+    """Whether a value is worse than what is required. Of none at all there may be no ratio, and yet
+    no doubt."""
+    return value < target if better == "higher" else value > target
 
 
 def reached(value: float | None, case: Case) -> float | None:

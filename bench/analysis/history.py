@@ -148,15 +148,14 @@ def pasts(
         # Mostly the same nodes: they need not be identified anew.
         same = (reader.header.fleet, reader.header.nodes) == (header.fleet, header.nodes)
         theirs = keys if same else _keys(reader.header)
-        place = np.array([units.get(key, -1) for key in theirs] + [-1])
-        which = np.array([metrics.get(metric.key, -1) for metric in found.metrics] + [-1])
+        place = np.array([units.get(key, -1) for key in theirs], dtype=np.int64)
+        which = np.array([metrics.get(one.key, -1) for one in found.metrics], dtype=np.int64)
         values.append(_grid(found, then, header.provenance, shape, which, place))
         runs.append((reader.header.id, _days(reader.header)))
     if not values:
         return iter(()), notes
-    own = np.array([unit if key else -1 for unit, key in enumerate(keys)] + [-1])
-    every = np.append(np.arange(len(metrics)), -1)
-    values.append(_grid(now, columns, header.provenance, shape, every, own))
+    own = [np.arange(count) for count in shape]
+    values.append(_grid(now, columns, header.provenance, shape, *own))
     runs.append((header.id, _days(header)))
     return _pasts(now, runs, values), notes
 
@@ -301,15 +300,10 @@ def _chances(one: Trend, material: float, most: float) -> Iterator[tuple[int, fl
 def _decline(past: Past, now: Table, one: Trend, unit: int, chance: float) -> Decline:
     sign = 1.0 if past.metric.case.better == "higher" else -1.0
     value = float(past.values[-1, unit])
-    change, error = float(one.change[unit]), float(one.error[unit])
-    if not math.isfinite(change):  # told by its slope: held against where that began
-        change, error = float(one.slope[unit] * one.span[unit]), math.nan
-    if math.isfinite(error):
-        reach = student_quantile(0.025, float(one.degrees[unit])) * error
-        low, high = change - reach, change + reach
-    else:
-        low, high = (float(s * one.span[unit]) for s in (one.slope_low[unit], one.slope_high[unit]))
-    effect, low, high = (-sign * math.expm1(-sign * each) for each in (change, low, high))
+    change = float(one.change[unit])
+    reach = student_quantile(0.025, float(one.degrees[unit])) * float(one.error[unit])
+    ends = change, change - reach, change + reach
+    effect, low, high = (-sign * math.expm1(-sign * each) for each in ends)
     slope = float(one.slope[unit])
     place = int(past.units[unit])
     first = past.days[np.flatnonzero(~np.isnan(past.values[:, unit]))[0]]

@@ -14,7 +14,7 @@ from .criteria import NO_TOTAL, criteria, unmeasured
 from .derived import DERIVED, Derived
 from .derived.value import Value
 from .estimates import Estimate
-from .finding import Finding, ratio
+from .finding import Finding, misses, ratio
 from .joining import what
 from .scores import MetricScore, trusted
 from .selection import selected
@@ -144,7 +144,7 @@ class Lines:
         word: Literal["undecided", "criterion"] = "criterion"
         if score.achieved is None:
             word, text = "undecided", f"{line.metric} {asked}: {score.absent}"
-        elif score.efficiency is None or score.efficiency < 1:
+        elif misses(score.achieved, line.target, kind.better):
             text = f"{line.metric} {format_value(score.achieved, kind.unit)}, {asked}"
         else:
             return

@@ -138,8 +138,10 @@ def _spread(days: Floats, past: Floats, asked: Bools) -> tuple[Floats, Floats]:
         t = np.where(there, days[:, None] - t.sum(axis=0) / n, 0.0)
         y = np.where(there, past, 0.0)
         y = np.where(there, past - y.sum(axis=0) / n, 0.0)
-        line = (t * y).sum(axis=0) / (t * t).sum(axis=0)
-        degrees = np.where(asked, n - 2.0, np.nan)
+        long = (t * t).sum(axis=0)
+        # Of runs at one time (imported ones have those of their files) there is no slope.
+        line = (t * y).sum(axis=0) / np.where(long > 0, long, 1.0)
+        degrees = np.where(asked, n - 1.0 - (long > 0), np.nan)
         variance = np.where(asked, ((y - line * t) ** 2).sum(axis=0) / degrees, np.nan)
     if asked.sum() >= FEWEST_UNITS:
         usual, prior = _prior(variance[asked], degrees[asked])

@@ -16,6 +16,7 @@ from made_runs import case, columns, header
 
 from bench.analysis.comparison import compare, ranks
 from bench.analysis.scorecard import scorecard
+from bench.analysis.scores import Category, MetricScore, Scorecard
 from bench.cli import cli
 from bench.configs import Chip, Profile, ProfileMetric
 
@@ -102,6 +103,68 @@ def test_what_two_stages_measured_alike_is_compared_stage_by_stage():
     first, second = found.metrics
     assert [one.rank for one in first.entries] == [1, 2]
     assert [one.value for one in second.entries] == [pytest.approx(0.5)] * 2
+
+
+def system(run, **efficiencies):
+    """A card of metrics, each in a category of its name, with intervals of ± 0.01."""
+    categories = [
+        Category(
+            name=name,
+            score=None,
+            coverage=1.0,
+            title_zh=f"{name} 类",
+            metrics=[
+                MetricScore(
+                    name=name, metric="rate", unit="B/s", achieved=1e9, low=0.9e9, high=1.1e9,
+                    efficiency=value, efficiency_low=value and value - 0.01,
+                    efficiency_high=value and value + 0.01,
+                )
+            ],
+        )
+        for name, value in efficiencies.items()
+    ]  # fmt: skip
+    return Scorecard(
+        run=run, suite="s", profile="p", provenance="measured", kinds=["acme-1"], overall=None,
+        coverage=1.0, categories=categories, findings=[],
+    )  # fmt: skip
+
+
+def test_the_whole_is_a_weighted_geometric_mean_of_what_all_have():
+    one, two = system("x", a=0.8, b=0.5, c=0.9), system("y", a=0.6, b=0.9)
+    found = compare([one, two], {"a": 75.0, "b": 25.0, "c": 100.0})
+    assert found.common == 2
+    first, second = found.overall.entries
+    # 0.8^(3/4) × 0.5^(1/4), and of the ends the same
+    assert first.value == pytest.approx(71.13, abs=0.005)
+    assert second.value == pytest.approx(100 * 0.6**0.75 * 0.9**0.25)
+    assert (first.low, first.high) == (
+        pytest.approx(100 * 0.79**0.75 * 0.49**0.25),
+        pytest.approx(100 * 0.81**0.75 * 0.51**0.25),
+    )
+    assert (first.rank, second.rank) == (1, 2)
+    a, b, c = found.categories
+    assert [[entry.rank for entry in each.entries] for each in (a, b, c)] == [
+        [1, 2],
+        [2, 1],
+        [None, None],
+    ]
+    assert [entry.value for entry in a.entries] == pytest.approx([80, 60])
+    assert (c.unranked, c.title_zh) == (
+        "no metric of it has an interval in every system",
+        "c 类",
+    )
+
+
+def test_what_one_system_lacks_is_shown_in_its_own_unit_and_not_ranked():
+    for other in (system("y", a=0.6), system("y", a=0.6, c=None)):
+        for first in (0, 1):
+            both = [system("x", a=0.8, c=0.9), other]
+            metric = compare([both[first], both[1 - first]], {}).metrics[-1]
+            assert (metric.name, metric.metric, metric.unit) == ("c", "rate", "B/s")
+            assert metric.unranked == "it has no efficiency in every system"
+            assert [entry.rank for entry in metric.entries] == [None, None]
+            theirs = None if len(other.categories) < 2 else 1e9
+            assert [entry.value for entry in metric.entries] == [1e9, theirs][:: 1 - 2 * first]
 
 
 def test_overlap_shares_a_rank():

@@ -70,6 +70,69 @@ def test_equal_devices_and_few_have_none(changes):
     assert found({5: 0.99}, **{"noise": 0.0, **changes}) == []  # below what is worth a word
 
 
+def told(values, *, size=12, devices=4, weights=(1.0, 1.0), groups=False, **changes):
+    """Findings where every device has 1 in a rate and a time but as {(case, rank): value} says.
+
+    None: not measured. ``groups``: the rate is one of groups, not of devices.
+    """
+    cases = [case(0, scope="group" if groups else "device")]
+    cases.append(case(1, "launch", metric="time", unit="s", better="lower"))
+    fleet = DeviceGroup(count=size // devices, devices=devices, chip="acme-1")
+    made = header(*cases, groups=size, fleet=fleet)
+    rows = [(n, rank, values.get((n, rank), 1.0)) for n in (0, 1) for rank in range(size)]
+    run = Run(made, columns(*(row for row in rows if row[2] is not None)), {})
+    metrics = [
+        MetricScore(**{"name": "m", "metric": "x", "case": n, "run": made.id, **changes}, weight=w)
+        for n, w in enumerate(weights)
+    ]
+    category = Category(name="compute", score=None, coverage=1, metrics=metrics)
+    return [(one.kind, one.name, one.text) for one in culprits([run], [category])]
+
+
+def below(percent, metrics=2):
+    return f"pulls compute down: {percent}% below the median device over {metrics} metric(s)"
+
+
+def test_a_loss_is_the_weighted_mean_of_logarithms_of_both_directions():
+    # Weights 3 to 1 of 0.9 of the rate and twice the time: 0.9^(3/4) × 2^(-1/4) = 0.7770.
+    slow = {(0, 5): 0.9, (1, 5): 2.0}
+    assert told(slow, weights=(0.75, 0.25)) == [("slow-device", "node-00001/1", below(22.3))]
+
+
+def test_what_a_device_lacks_moves_neither_its_loss_nor_the_unit_of_a_metric():
+    rates = {(0, rank): 4.0e12 for rank in range(12)}
+    slow = {**rates, (0, 5): 3.6e12, (1, 5): None}
+    found = [("slow-device", "node-00001/1", below("10.0"))]
+    assert told(slow, weights=(0.75, 0.25)) == found
+
+
+def test_two_percent_are_worth_a_word_and_less_are_not():
+    assert told({(0, 5): 0.981, (1, 5): 1 / 0.981}) == []
+    assert told({(0, 5): 0.979, (1, 5): 1 / 0.979})[0][2] == below(2.1)
+
+
+def test_a_node_lies_below_by_the_geometric_mean_of_its_measured_devices():
+    slow = {(0, 0): 0.8, (0, 1): 0.9}  # √(0.8 × 0.9) = 0.8485
+    found = [("slow-node", "node-00000", below(15.1))]
+    assert told(slow, devices=2, weights=(1.0, 0.0)) == found
+    lost = {(n, 2): None for n in (0, 1)}
+    assert told({**slow, **lost}, devices=3, weights=(1.0, 0.0)) == found
+
+
+def test_what_says_nothing_of_a_device_does_not_count():
+    both = {(0, 5): 0.5, (1, 5): 2.0}
+    assert told(both, groups=True)[0][2] == below("50.0", 1)  # group 5 is not device 5
+    assert told({**both, (0, 7): 0.0})[0][2] == below("50.0", 1)  # it has no logarithm
+    assert told(both, run="another") == []
+    assert told(both, scored=False) == []
+
+
+def test_eight_devices_are_enough_and_seven_are_not():
+    both = {(0, 5): 0.5, (1, 5): 2.0}
+    assert told(both, size=8)[0][2] == below("50.0")
+    assert told({**both, (0, 7): None}, size=8)[0][2] == below("50.0", 1)
+
+
 def test_the_verb_names_them(tmp_path):
     from click.testing import CliRunner
 

@@ -4,6 +4,7 @@ import sys
 from pathlib import Path
 
 import msgspec
+import numpy as np
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -99,6 +100,13 @@ def test_without_a_majority_nobody_is_blamed_and_nobody_is_good(count):
         assert f"2 different ones on {count} equal devices and no majority" in text
 
 
+def test_two_of_three_are_a_majority_and_two_of_four_expect_nothing():
+    ((_, one),) = judged([node(0), node(1, devices=1)], all_but({2: BAD}, 3)).evidence
+    assert (one.verdict, one.device, one.expected) == ("reject", "n1/0", GOOD)
+    none = judged([node(0), node(1)], all_but({2: BAD, 3: BAD}, 4)).evidence
+    assert [one.expected for _, one in none] == [None] * 4
+
+
 @pytest.mark.parametrize(
     "other",
     [{"chip": "chip-b"}, {"torch": "2.12.0"}, {"driver": "2"}],
@@ -125,6 +133,13 @@ def test_stand_ins_with_another_number_of_cores_are_no_equals():
     assert set(said(judged(nodes, all_but({3: BAD}, 4)))) == {"c1/0"}
 
 
+def test_an_accelerator_computes_alike_beside_any_number_of_cores():
+    nodes = [node(0), node(1)]
+    for rank, count in enumerate((4, 4, 4, 8)):
+        nodes[rank // 2].devices[rank % 2].facts["cpus"] = list(range(count))
+    assert set(said(judged(nodes, all_but({3: BAD}, 4)))) == {"n1/1"}
+
+
 def test_kernels_that_took_other_tables_are_no_equals():
     nodes = [node(0), node(1)]
     made = header(
@@ -137,6 +152,17 @@ def test_kernels_that_took_other_tables_are_no_equals():
     assert len(corruption(made, rows, Inventory(nodes)).evidence) == 1
     rows.conditions[3] = 1
     assert corruption(made, rows, Inventory(nodes)).evidence == []
+
+
+def test_other_work_by_other_tables_is_apart_from_both():
+    """Each device did both works: the one by the one table, the other by the other."""
+    nodes = [node(0), node(1)]
+    tables = [Conditions(tables="acme.yaml 1"), Conditions(tables="acme.yaml 2")]
+    made = header(digest(0), digest(1, op="softmax"), fleet=None, nodes=nodes, conditions=tables)
+    rows = columns(*((number, rank, GOOD + number) for number in (0, 1) for rank in range(4)))
+    for first in (0, 1):
+        rows.conditions[:] = np.where(rows.case == 0, first, 1 - first)
+        assert corruption(made, rows, Inventory(nodes)).evidence == []
 
 
 def test_other_work_has_another_digest():
@@ -168,12 +194,32 @@ def test_what_most_devices_cannot_repeat_is_not_deterministic():
     assert "as 3 of 3 equal devices: it is not deterministic here" in found["n0/0"][2]
 
 
+def test_where_half_of_the_devices_repeat_themselves_the_others_should():
+    rows = [*all_but({}, 4), *all_but({2: BAD, 3: OTHER}, 4)]
+    found = said(judged([node(0), node(1)], rows))
+    assert {device: word for device, (_, word, _) in found.items()} == {
+        "n1/0": "reject",
+        "n1/1": "reject",
+    }
+
+
 def test_an_invalid_row_keeps_its_vote_and_a_failed_one_has_none():
     rows = all_but({3: BAD}, 4)
     rows[0] = (0, 0, GOOD, "invalid", "a bit was flipped")
     assert set(said(judged([node(0), node(1)], rows))) == {"n1/1"}
-    rows[3] = (0, 3, float("nan"), "failed", "lost")
-    assert judged([node(0), node(1)], rows).evidence == []
+    for lost in (
+        (0, 3, float("nan"), "failed", "lost"),
+        (0, 3, BAD, "failed", "lost"),
+        (0, 3, float("nan")),
+    ):
+        rows[3] = lost
+        assert judged([node(0), node(1)], rows).evidence == []
+
+
+def test_what_is_no_digest_may_differ():
+    cases = [digest(0), case(1, "corruption", AXES, "repetitions", "1")]
+    rows = [(number, rank, GOOD + number * rank) for number in (0, 1) for rank in range(4)]
+    assert judged([node(0), node(1)], rows, cases).evidence == []
 
 
 def test_a_proven_run_tells_what_a_new_node_should_compute():
@@ -184,6 +230,17 @@ def test_a_proven_run_tells_what_a_new_node_should_compute():
     assert set(found) == {"n0/1"}
     assert found["n0/1"][1] == "reject"
     assert "4 of 6 equal devices" in found["n0/1"][2]
+
+
+def test_what_only_the_proven_run_did_is_nobodys_here():
+    proven = [node(8), node(9)]
+    done = [(number, rank, GOOD + rank) for number in (0, 1) for rank in range(4)]
+    before = header(digest(), digest(1, op="softmax"), fleet=None, nodes=proven), columns(*done)
+    here = judged([node(0)], [(0, 0, GOOD), (0, 1, GOOD)], baseline=before)
+    assert {one.metric for _, one in here.evidence} == {"corruption gemm small fp32 torch digest"}
+    assert here.notes == []
+    other = judged([node(0, chip="chip-b")], all_but({}, 2), baseline=before)
+    assert (other.evidence, other.notes) == ([], [])
 
 
 def test_a_simulated_fleet_is_of_one_kind():

@@ -20,8 +20,8 @@ PROFILE = Profile(
 NODES, REPEATS = 12, 12
 
 
-def found(falls, better="higher", seed=0):
-    """Nodes that are told of, where node 3 loses ``falls`` over the soak and all lose 1 %."""
+def found(falls, better="higher", seed=0, noise=0.002, shared=0.01):
+    """Nodes that are told of, where node 3 loses ``falls`` over the soak and all ``shared``."""
     draw = np.random.default_rng(seed)
     fleet = DeviceGroup(count=NODES, devices=1, chip="acme-1")
     made = header(case(0, stage="soak", better=better), groups=NODES, fleet=fleet)
@@ -30,7 +30,7 @@ def found(falls, better="higher", seed=0):
     for repeat in range(REPEATS):
         share = repeat / (REPEATS - 1)
         for node in range(NODES):
-            log = -0.01 * share - (falls * share if node == 3 else 0.0) + draw.normal(0, 0.002)
+            log = -shared * share - (falls * share if node == 3 else 0.0) + draw.normal(0, noise)
             rows.append((0, node, 1e12 * np.exp(sign * log)))
             repeats.append(repeat)
     taken = columns(*rows)
@@ -47,6 +47,16 @@ def test_a_device_that_fades_is_found_alone(better):
     assert 0.03 < one.effect < 0.07
     assert one.low < one.effect < one.high
     assert "55m" in one.text
+
+
+@pytest.mark.parametrize(
+    ("better", "worse"), [("higher", 1 - np.exp(-0.2)), ("lower", np.expm1(0.2))]
+)
+def test_a_share_worse_is_of_the_first_value(better, worse):
+    ((_, one),) = found(0.2, better, noise=0.0, shared=0.0)
+    assert [one.effect, one.low, one.high] == pytest.approx([worse] * 3)
+    assert abs(one.value / one.expected - 1) == pytest.approx(worse)
+    assert one.text.startswith(f"{worse:.1%} worse after 55m")
 
 
 def test_what_all_share_is_no_nodes():

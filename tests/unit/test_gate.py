@@ -75,6 +75,26 @@ def test_words():
     assert blocks_for(0.008, smallest_margin(0.008)) in (40, 41)
 
 
+def test_a_first_look_by_hand():
+    """Three of 1024 signs of ten give a rank sum of at most 2, and five one of at most 3.
+
+    At 1 % over three looks, 3.4 are allowed: limits are the third averages of two, from below 2 of
+    1, 1.5, 2, 2.5 and from above 320 of 512, 384, 320, 288.
+    """
+    powers = 1e-4 * 2.0 ** np.arange(10)
+    made = decide(powers, 0.05)
+    assert (made.word, made.blocks) == ("PASS", 10)
+    assert (made.low, made.high) == pytest.approx((math.expm1(2e-4), math.expm1(320e-4)))
+    # Of the distances from the median, 24, half are up to 22, half from 23 on.
+    assert made.noise == pytest.approx(1.4826 * 22.5e-4)
+    assert made.caught == pytest.approx(1.05 * math.exp(4 * made.noise / math.sqrt(10)) - 1)
+
+
+def test_what_no_look_decides_is_told_as_the_last_one_saw_it():
+    made = decide(math.log(1.03) + 0.01 * np.linspace(-1, 1, 25)[np.arange(25) * 7 % 25], 0.03)
+    assert (made.word, made.blocks) == ("INCONCLUSIVE", 20)
+
+
 def side(name="gemm", metric="flops", source="0", blocks=10, value=100.0, drift=0.0, **more):
     """A run of a side: two devices, the stages of `paired` in the order measured."""
     cases, rows, time = [], [], 0
@@ -150,6 +170,58 @@ def test_how_many_blocks_so_many_metrics_need_is_a_look_of_the_gate(blocks, fami
     assert {one.reason for one in found} == {
         f"{blocks} block(s) decide nothing: with {family} metric(s) {needed} are needed"
     }
+
+
+def ruled(ratios, whole=None, beside=(0.0, 0.0)):
+    """The one metric of two sides, as these log-ratios of blocks have it."""
+    before, after = side(blocks=1), side(blocks=1, which=1)
+    for series_of, share in zip((before, after), beside, strict=True):
+        series_of["gemm flops"].beside = share
+    blocks = list(ratios), len(ratios) if whole is None else whole
+    (one,) = judge(GATE, before, after, lambda *_: blocks)
+    return one
+
+
+def test_what_is_not_sure_says_between_what_and_what_it_lies():
+    # Blocks evenly within ±1 % about the margin, at every look: neither above nor below it.
+    ratios = math.log(1.03) + 0.01 * np.linspace(-1, 1, 40)[np.arange(40) * 17 % 40]
+    one = ruled(ratios)
+    assert (one.state, one.blocks, one.change) == ("INCONCLUSIVE", 40, pytest.approx(0.03))
+    assert one.low < 0.03 < one.high
+    assert one.reason == (
+        f"after 40 blocks the change lies between {one.low:+.1%} and {one.high:+.1%}, and 3.0% "
+        "are accepted"
+    )
+    for change, state in ((0.2, "REGRESSED"), (-0.2, "IMPROVED"), (0.0, "PASS")):
+        one = ruled(np.full(10, math.log1p(change)))
+        assert (one.state, one.reason) == (state, "")
+        assert (one.low, one.change, one.high) == (pytest.approx(change),) * 3
+
+
+def test_half_of_the_blocks_must_count():
+    assert ruled([0.0] * 10, 20).state == "PASS"
+    one = ruled([0.0] * 10, 21)
+    assert (one.state, one.reason) == ("INVALID", "11 of 21 blocks have no value: no rows")
+    assert ruled([], 0).state == "INVALID"
+
+
+def test_sides_beside_other_work_in_unlike_shares_are_not_compared():
+    for beside in ((0.6, 0.6), (0.5, 0.0), (0.0, 0.5)):
+        assert ruled([0.0] * 10, beside=beside).state == "PASS"
+    for before, after in ((0.6, 0.0), (0.0, 0.6)):
+        one = ruled([0.0] * 10, beside=(before, after))
+        assert one.state == "INVALID"
+        assert f"in {after:.0%} of what the candidate measured, and in {before:.0%}" in one.reason
+
+
+def test_a_device_that_one_side_lacks_is_not_where_it_is_slower():
+    before, after = side(groups=3), side(groups=4, which=1, by={0: 0.7, 1: 0.8, 2: 0.99})
+    before["gemm flops"].asked = 4
+    (one,) = judged(before, after)
+    assert (one.state, one.where) == (
+        "REGRESSED",
+        "device 0 of node-00000, device 1 of node-00000",
+    )
 
 
 def test_halves_of_a_block_are_met_where_a_device_has_both():
@@ -274,6 +346,67 @@ def test_a_run_that_lost_a_device_does_not_pass():
     assert "values of 1 of 2 groups only: no rows of the others" in one.reason
     (one,) = check(gate, [stored(100.0)], stored(100.0, 101.0))
     assert one.state == "PASS"
+
+
+def test_a_run_lacks_no_more_devices_than_one_of_its_baselines():
+    gate = Gate(name="g", metrics=[GateLine(match="gemm*", margin=0.2)])
+    whole, half, none = stored(100.0, 101.0), stored(100.0), stored()
+    (one,) = check(gate, [whole, half, none], stored(100.0))
+    assert (one.state, one.blocks) == ("PASS", 2)
+    (one,) = check(gate, [whole, none], stored(100.0))
+    assert one.state == "MISSING"
+
+
+def test_a_gate_file_may_say_which_way_is_better():
+    for better, change, state in (("declared", -1 / 3, "IMPROVED"), ("lower", 0.5, "REGRESSED")):
+        gate = Gate(name="g", metrics=[GateLine(match="gemm*", margin=0.2, better=better)])
+        (one,) = check(gate, [stored(100.0)], stored(150.0))
+        assert (one.state, one.change) == (state, pytest.approx(change))
+        assert one.better == ("lower" if better == "lower" else "higher")
+
+
+def test_limits_of_runs_of_their_own_by_hand():
+    """Student's t of 4 degrees exceeds 3.7469 with 1 %, the normal's z 2.3263."""
+    gate = Gate(name="g", metrics=[GateLine(match="gemm*", margin=0.1)])
+    logs = [0.0, 0.01, -0.01, 0.02, -0.02]
+    sigma = math.sqrt(0.001 / 4)
+    (one,) = check(gate, [stored(100 * math.exp(each)) for each in logs], stored(98.0))
+    change, half = math.log(100 / 98), 3.7469 * sigma * math.sqrt(1 + 1 / 5)
+    assert one.noise == pytest.approx(sigma)
+    assert one.baseline == pytest.approx(100.0)
+    wanted = [math.expm1(change + by * half) for by in (-1, 0, 1)]
+    assert [one.low, one.change, one.high] == pytest.approx(wanted, rel=1e-4)
+    power = 1.6449 * sigma * math.sqrt(1 + 1 / 5)
+    assert one.caught == pytest.approx(1.1 * math.exp(half + power) - 1, rel=1e-4)
+    assert (one.state, one.reason) == ("PASS", "")
+    (one,) = check(gate, [stored(100.0)], stored(100.0))
+    assert one.high == pytest.approx(math.expm1(2.3263 * 0.02 * math.sqrt(2)), rel=1e-4)
+    # Of two metrics each has half of the error: 2.5758.
+    metric = stored(100.0)["gemm flops"]
+    two = {"gemm flops": metric, "gemm time": metric}
+    for one in check(gate, [two], two):
+        assert one.high == pytest.approx(math.expm1(2.5758 * 0.02 * math.sqrt(2)), rel=1e-4)
+
+
+def test_zeros_of_runs_of_their_own_are_equal_and_have_no_ratio_to_anything_else():
+    gate = Gate(name="g", metrics=[GateLine(match="gemm*", margin=0.2)])
+    (one,) = check(gate, [stored(0.0), stored(0.0), stored(0.0)], stored(0.0))
+    assert (one.state, one.change, one.baseline, one.candidate) == ("PASS", 0.0, 0.0, 0.0)
+    for before, after in (((0.0, 100.0), 100.0), ((0.0,), 5.0), ((5.0,), 0.0)):
+        (one,) = check(gate, [stored(each) for each in before], stored(after))
+        assert one.state == "INVALID"
+        assert "that has no ratio" in one.reason
+        assert unresolved(gate, [one]) == []  # no margin would hold it
+
+
+def test_what_runs_of_their_own_leave_open_is_said_with_its_limits():
+    gate = Gate(name="g", metrics=[GateLine(match="gemm*", margin=0.1)])
+    (one,) = check(gate, [stored(100.0)], stored(93.0))
+    assert one.state == "INCONCLUSIVE"
+    assert one.low < one.change < one.high
+    assert one.reason.startswith(
+        f"runs of their own leave it between {one.low:+.1%} and {one.high:+.1%}, and 10.0% are"
+    )
 
 
 def test_baselines_that_nothing_holds_together_are_no_crash():

@@ -94,6 +94,12 @@ def test_a_gate_file_declares_what_its_benchmark_does_not():
     assert load_gate("counts").line("counts gemm sm_90 spills").exact
 
 
+def test_what_one_side_does_not_count_as_exact_is_compared_with_statistics():
+    for exact in (True, False):
+        before, after = counted(5, exact=exact), counted(5, which=1, exact=not exact)
+        assert not judged(before, after, gate(margin=0.1))[0].exact
+
+
 def test_counts_take_no_share_of_the_error_from_what_is_noisy():
     def noisy(which):
         rows = [(number, 0, 100.0) for number in range(20)]
@@ -138,6 +144,25 @@ def test_a_count_that_is_none_is_invalid():
     assert (one.state, one.reason) == (
         "INVALID",
         "a count is compared exactly, and the candidate gives 5 and 6",
+    )
+
+
+def test_a_single_value_of_each_side_decides():
+    before, after = counted(5), counted(6, which=1)
+    for series_of in (before, after):
+        del series_of["counts spills"].stages["block-001b"]
+    (one,) = judged(before, after)
+    assert (one.state, one.baseline, one.candidate, one.blocks) == ("REGRESSED", 5.0, 6.0, 1)
+    assert (one.low, one.change, one.high) == (pytest.approx(0.2),) * 3
+
+
+def test_a_count_that_wavers_on_one_of_several_devices_names_it():
+    there = {"nodes": nodes(), "fleet": None, "groups": 4}
+    before, after = counted(5, 5, 5, 5, **there), counted(5, 5, 5, 5, which=1, **there)
+    before["counts spills"].stages["block-001b"][1, 0] = 4.0
+    (one,) = judged(before, after)
+    assert one.reason == (
+        "a count is compared exactly, and the baseline gives 4 and 5 on device 1 of a"
     )
 
 

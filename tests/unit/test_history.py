@@ -1,6 +1,8 @@
 """A node against its own past, through runs on disk."""
 
+import math
 import sys
+import time
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
@@ -49,13 +51,14 @@ class Fleet:
         number, self.runs = self.runs, self.runs + 1
         began = FIRST + timedelta(days=7 * number)
         rest = {"id": f"run-{number:02d}", "nodes": self.nodes, "fleet": None}
+        scope = changes.pop("scope", "device")
         cases = [
-            case(0, source=changes.pop("source", "0")),
-            case(1, "launch", metric="time", unit="s", better="lower"),
+            case(0, source=changes.pop("source", "0"), scope=scope),
+            case(1, "launch", metric="time", unit="s", better="lower", scope=scope),
         ]
         one = header(*cases, **{**rest, "started": began.isoformat(), **changes})
-        size = 24 if one.fleet else 2 * len(self.nodes)
-        one.schedules = [ScheduleSpec(kind="devices", scope="device", groups=size)]
+        size = 24 if one.fleet else (2 if scope == "device" else 1) * len(self.nodes)
+        one.schedules = [ScheduleSpec(kind=f"{scope}s", scope=scope, groups=size)]
         scale = np.ones(size)
         for rank, by in (factor or {}).items():
             scale[rank] = by
@@ -140,6 +143,15 @@ def test_what_all_nodes_share_is_no_nodes_decline(fleet):
     assert "all 24 units together are 6." in notes[0]
 
 
+def test_what_all_share_is_a_share_of_what_it_was(tmp_path):
+    fleet = Fleet(tmp_path, noise=0.0)
+    for _ in range(4):
+        fleet.run()
+    rates, times = fleet.asked(fleet.run(dict.fromkeys(range(24), 0.94)))[2]
+    assert "all 24 units together are 6.0% worse" in rates
+    assert "all 24 units together are 6.4% worse" in times  # 1 / 0.94
+
+
 def test_a_better_value_is_no_decline(fleet):
     for _ in range(5):
         fleet.run()
@@ -186,6 +198,84 @@ def test_two_nodes_that_cannot_be_told_apart_have_no_past(fleet):
         path = fleet.run({0: 0.9})
     known, _, _ = fleet.asked(path)
     assert set(range(4)).isdisjoint(known[0].units)
+
+
+def test_a_node_has_a_past_of_its_own_unless_nothing_identifies_it(fleet):
+    fleet.nodes[-1] = node("no")
+    fleet.nodes[-1] = msgspec.structs.replace(
+        fleet.nodes[-1],
+        machine="",
+        devices=tuple(msgspec.structs.replace(d, serial="") for d in fleet.nodes[-1].devices),
+    )
+    for _ in range(4):
+        fleet.run(scope="node")
+    known, found, _ = fleet.asked(fleet.run({3: 0.9}, scope="node"))
+    assert known[0].units.tolist() == list(range(24, 35))
+    assert {(one.node, one.device) for one in found} == {(3, "")}
+
+
+def test_nodes_of_one_image_have_no_past(fleet):
+    """The same machine id and the same serials: a value of either would be held against both."""
+    fleet.nodes[1] = msgspec.structs.replace(fleet.nodes[0], id="ray-other", name="other")
+    for _ in range(4):
+        fleet.run({0: 0.5, 1: 0.5})
+    known, found, _ = fleet.asked(fleet.run())
+    assert known[0].units.tolist() == list(range(4, 24))
+    assert found == []
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [
+        {"status": "failed"},
+        {"status": "contended"},
+        {"value": 0.0, "low": 0.0, "high": 0.0},
+        {"provenance": "simulated"},
+    ],
+    ids=lambda rows: "-".join(map(str, rows.values())),
+)
+def test_what_is_no_good_value_is_no_past(fleet, rows):
+    kept(fleet.run(), 0, **rows)
+    assert fleet.asked(fleet.run())[0] == []
+
+
+def test_what_is_of_other_hardware_or_another_metric_is_no_past(fleet):
+    kept(fleet.run(source="1", scope="node"), 0)
+    own, fleet.nodes = fleet.nodes, [node(f"other-{name}") for name in NAMES]
+    kept(fleet.run(scope="node"), 1)
+    fleet.nodes = own
+    assert fleet.asked(fleet.run(scope="node"))[0] == []
+
+
+def test_units_have_a_past_where_any_earlier_run_and_the_last_one_measured_them(fleet):
+    for lost in (5, 6, 7):
+        path = fleet.run()
+        kept(path, 0, lost=lost)
+    (flops,) = fleet.asked(path)[0]
+    assert flops.units.tolist() == [*range(7), *range(8, 24)]
+    assert np.isnan(flops.values[:, [5, 6]]).tolist() == [[True, False], [False, True], [False] * 2]
+
+
+def kept(path, number, lost=-1, **changes):
+    """Only the rows of one case of a run, but for a rank's, with changes."""
+    rows = [msgspec.json.decode(line, type=Row) for line in (path / ROWS).read_bytes().splitlines()]
+    made = [
+        msgspec.structs.replace(row, **changes)
+        for row in rows
+        if row.case == number and row.group != lost
+    ]
+    (path / ROWS).write_bytes(msgspec.json.Encoder().encode_lines(made))
+
+
+def test_days_are_of_one_clock_and_without_a_zone_utc(fleet, monkeypatch):
+    monkeypatch.setenv("TZ", "Asia/Shanghai")
+    time.tzset()
+    for began in ("2026-01-01T00:00:00", "2026-01-02T00:00:00Z", "2026-01-03T08:00:00+08:00"):
+        fleet.run(started=began)
+    known, _, _ = fleet.asked(fleet.run(started="2026-01-04T00:00:00+00:00"))
+    monkeypatch.undo()
+    time.tzset()
+    assert known[0].days.tolist() == [20454.0, 20455.0, 20456.0, 20457.0]
 
 
 @pytest.mark.parametrize(
@@ -244,20 +334,87 @@ def test_three_nodes_are_held_against_themselves_alone(fleet):
     assert {one.device for one in found} == {"gpu-02/1"}
 
 
-def told(y):
-    """Which units of made series are told, as `declines` tells them for one metric."""
-    count = y.shape[1]
-    past = Past(
-        metric=Metric(
-            key=b"", name="gemm", case=case(0), cases=(0,), category="compute",
+def declined(*series, better="higher"):
+    """Declines of made series, more being worse, a week apart, each as those of one metric."""
+    pasts, count = [], 0
+    for y in series:
+        metric = Metric(
+            key=b"", name="gemm", case=case(0, better=better), cases=(0,), category="compute",
             line=ProfileMetric(benchmark="gemm", metric="flops"),
-        ),
-        units=np.arange(count), runs=[""] * len(y), days=np.arange(len(y)) * 7.0,
-        values=np.exp(-y),
-    )  # fmt: skip
+        )  # fmt: skip
+        units = np.arange(count, count + y.shape[1])
+        days, values = np.arange(len(y)) * 7.0, np.exp(-y if better == "higher" else y)
+        pasts.append(Past(metric=metric, units=units, runs=[""] * len(y), days=days, values=values))
+        count += units.size
     fleet = DeviceGroup(count=count, devices=1, chip="sim-a")
     now = table(header(fleet=fleet), columns(), PROFILE)
-    return {one.node for one in declines([past], now)[0]}
+    return declines(pasts, now)[0]
+
+
+def told(y):
+    """Which units of made series are told, as `declines` tells them for one metric."""
+    return {one.node for one in declined(y)}
+
+
+def fallen(t, e=0.01):
+    """A series whose last value lies ``t`` standard errors above its past, with 3 degrees.
+
+    The past has no slope: its variance is 4 e² / 3, and that of the distance from its median
+    (1 + π/2 / 5) times that.
+    """
+    error = e * math.sqrt(4 / 3 * (1 + math.pi / 10))
+    return np.array([e, -e, 0.0, -e, e, t * error])[:, None], error
+
+
+def test_one_unit_is_told_at_one_percent_of_both_questions():
+    """Student's t of 3 degrees exceeds 5.841 with 0.5 %."""
+    assert declined(fallen(5.83)[0]) == []
+    y, error = fallen(5.85)
+    (one,) = declined(y)
+    change, reach = 5.85 * error, 3.1824 * error  # t of 2.5 %
+    assert one.expected == pytest.approx(1.0)
+    assert one.value == pytest.approx(math.exp(-change))
+    wanted = [1 - math.exp(-each) for each in (change, change - reach, change + reach)]
+    assert [one.effect, one.low, one.high] == pytest.approx(wanted, rel=1e-4)
+    (one,) = declined(y, better="lower")
+    wanted = [math.exp(each) - 1 for each in (change, change - reach, change + reach)]
+    assert [one.effect, one.low, one.high] == pytest.approx(wanted, rel=1e-4)
+    assert (one.past, one.since) == (5, "1970-01-01")
+
+
+def test_the_likeliest_of_several_are_told_first():
+    """Of four, steps at 0.25, 0.5, 0.75 %: a chance of 0.6 % is told third, and not second."""
+    material, some, none = fallen(1.0, e=0.05)[0], fallen(7.0)[0], fallen(0.0)[0]
+    sure = fallen(60.0)[0]
+    assert [one.node for one in declined(material, some, sure, none)] == [2]
+    assert [one.node for one in declined(sure, some, sure, none)] == [0, 2, 1]
+
+
+def test_a_straight_fall_has_its_slope_and_the_worst_comes_first():
+    y = np.outer(np.arange(6) * 7.0, [0.001, 0.003, 0.002])
+    for better, sign in (("higher", -1), ("lower", 1)):
+        made = declined(y, better=better)
+        assert [one.node for one in made] == [1, 2, 0]
+        for one, each in zip(made, (0.003, 0.002, 0.001), strict=True):
+            assert one.slope == pytest.approx(sign * math.expm1(sign * 30 * each))
+            assert one.chance < 1e-20
+    said = made[0].evidence("reject").text
+    assert said.endswith("; 9.4% worse in 30 days")
+    few = declined(np.array([[0.0], [0.0], [0.0], [0.05]]))[0]
+    assert few.slope is None
+    assert few.chance == 0.0  # against a past without any spread
+    assert "30 days" not in few.evidence("reject").text
+
+
+def test_a_fall_in_steps_is_told_by_its_slope_alone():
+    """Eight that all rise have a chance of 1/8!, while the last lies within its past's spread."""
+    y = np.array([0, 0.001, 0.002, 0.003, 0.05, 0.051, 0.052, 0.053])[:, None]
+    steps = np.repeat(y, 7, axis=1)
+    steps[:, 1:] = 0.0
+    (one,) = declined(steps)
+    assert one.node == 0
+    assert one.chance == pytest.approx(2 / math.factorial(8))
+    assert declined(steps / 4) == []  # as sure, and of no matter
 
 
 def uneven(seed, runs, noise=0.005, units=400):

@@ -29,7 +29,7 @@ from bench.cluster.plan import Stage
 from bench.configs import Cluster, Fault, load_suite
 from bench.errors import InfraError, UsageError
 from bench.files import sha256
-from bench.records import Device, Node, Row, ScheduleSpec
+from bench.records import Device, DeviceGroup, Node, Row, ScheduleSpec
 from bench.report.live_metrics import STALE, Live
 from bench.report.metrics_server import CONNECTIONS
 from bench.report.openmetrics import LONGEST, exposition, places, results, text
@@ -216,6 +216,55 @@ def test_repeats_of_a_device_are_one_value(tmp_path):
     found = series(exposition(Made(head, rows, tmp_path)))
     assert of(found, "hengsuan_measurement", device="1") == [5.0]
     assert of(found, "hengsuan_measurement", device="0") == [7.0], "a re-test counts"
+
+
+def test_rows_are_counted_by_status_and_provenance_and_lost_ones_by_node(tmp_path):
+    head = header(
+        case(0, benchmark="b"),
+        case(1, "p", scope="pair", schedule=1, metric="bandwidth", unit="B/s"),
+        case(2, "d", metric="digest", unit="digest"),
+        provenance="simulated",
+        fleet=DeviceGroup(count=2, devices=2, chip="acme-1"),
+        events=[{"kind": kind} for kind in ("rank-lost", "agent-lost", "rank-lost")],
+        schedules=[
+            ScheduleSpec(kind="devices", scope="device", groups=4),
+            ScheduleSpec(kind="listed", scope="pair", groups=1, arguments={"groups": [[0, 2]]}),
+        ],
+    )
+    lost = float("nan"), "failed", "x", "simulated"
+    rows = columns(
+        (0, 0, 1.0, "ok", "", "simulated"),
+        (0, 1, 3.0, "ok", "", "simulated"),
+        (0, 2, *lost),
+        (0, 3, *lost),
+        (0, 3, float("nan"), "contended", "", "simulated"),
+        (0, 1, float("nan"), "skipped", "", "simulated"),
+        (1, 0, *lost),  # of no one node
+        (2, 0, 17.0, "ok", "", "simulated"),  # of no size
+        (0, 0, 2.0, "ok", "", "stand-in"),
+    )
+    found = series(exposition(Made(head, rows, tmp_path)))
+    counted = {
+        (status, provenance): of(found, "hengsuan_rows", status=status, provenance=provenance)
+        for status in ("ok", "failed", "contended", "skipped", "invalid")
+        for provenance in ("simulated", "stand-in")
+    }
+    assert {key: value for key, value in counted.items() if value} == {
+        ("ok", "simulated"): [3],
+        ("ok", "stand-in"): [1],
+        ("failed", "simulated"): [3],
+        ("contended", "simulated"): [1],
+        ("skipped", "simulated"): [1],
+    }
+    assert of(found, "hengsuan_node_rows", node="node-00001", status="failed") == [2]
+    assert of(found, "hengsuan_node_rows", node="node-00001", status="contended") == [1]
+    assert of(found, "hengsuan_node_rows", node="node-00000") == []
+    assert of(found, "hengsuan_events", kind="rank-lost") == [2]
+    assert of(found, "hengsuan_events", kind="agent-lost") == [1]
+    assert sorted(of(found, "hengsuan_measurement")) == [1.5, 3.0]
+    few = series(text(results(Made(head, rows, tmp_path), most=1)))
+    assert of(few, "hengsuan_node_rows") == [2]
+    assert of(few, "hengsuan_left_out_series") == [3]  # two values, and one count
 
 
 def live(file):

@@ -15,6 +15,7 @@ from made_runs import case, columns, header
 
 from bench.analysis.projection.bottleneck import bottleneck
 from bench.analysis.projection.calibration import calibrate, typical
+from bench.analysis.projection.fitting import Constant, Fitted
 from bench.analysis.projection.machine import Level, Machine, machine_of
 from bench.analysis.projection.measured import from_one
 from bench.analysis.projection.memory import USABLE
@@ -224,6 +225,153 @@ def test_a_run_gives_efficiencies_and_shapes():
     assert found.efficiency.jitter > 0
     assert found.sources["matrix products"].startswith("measured")
     assert found.sources["attention"] == "typical"
+
+
+LARGE = {"shape": "4096x4096x4096", "dtype": "bf16", "layout": "nt", "impl": "torch"}
+NORM = {"op": "rmsnorm", "shape": "8192x4096", "dtype": "bf16", "variant": "forward"}
+CAUSAL = {"op": "attention", "shape": "1x8x8x4096x128", "dtype": "bf16", "variant": "causal"}
+BACKWARD = {**CAUSAL, "variant": "causal_backward"}
+TRIAD = {"op": "triad", "size": "256MiB", "dtype": "fp32"}
+
+
+def calibrated(*measured, began=None):
+    """From (benchmark, metric, axes, value, further fields), on a chip of 400 TFLOP/s, 2 TB/s."""
+    cases, rows = [], []
+    for number, (benchmark, metric, axes, value, *more) in enumerate(measured):
+        changes = dict(*more)
+        status = changes.pop("status", "ok")
+        cases.append(case(number, benchmark, axes, metric, "1", **changes))
+        rows.append((number, 0, value, status))
+    made = header(
+        *cases,
+        fleet=DeviceGroup(count=2, devices=2, chip="sim-a"),
+        schedules=[ScheduleSpec(kind="devices", scope="device", groups=4)],
+    )
+    return calibrate(made, columns(*rows), load_chip("sim-a"), declared(), "bf16", began)
+
+
+def test_shares_of_the_peaks_are_geometric_means_of_what_counts():
+    found = calibrated(
+        ("memory", "bandwidth", NORM, 1.6e12),
+        ("memory", "bandwidth", {**NORM, "shape": "8192x8192"}, 0.9e12),
+        ("stream", "bandwidth", TRIAD, 1.9e12),
+        ("compute", "flops", CAUSAL, 2e14),
+        ("compute", "flops", BACKWARD, 1e14),
+        ("compute", "flops", {**CAUSAL, "dtype": "fp16"}, 4e13),
+        ("compute", "flops", {**CAUSAL, "variant": "full"}, 4e13),
+    ).efficiency
+    assert found.memory == pytest.approx(math.sqrt(0.8 * 0.45))  # no plain stream beside them
+    assert found.attention == pytest.approx((0.5, 0.25))
+    assert found.gemm == USUAL.gemm
+
+
+def test_of_implementations_the_fastest_counts_whichever_comes_first():
+    fast, slow = ("gemm", "flops", LARGE, 3e14), ("gemm", "flops", {**LARGE, "impl": "x"}, 1e14)
+    key = ("gemm", (4096, 4096, 4096), "nt", "bf16")
+    for order in ((fast, slow), (slow, fast)):
+        assert calibrated(*order).measured[key] == pytest.approx(2 * 4096**3 / 3e14)
+
+
+@pytest.mark.parametrize(
+    "axes",
+    [{"shape": "512x512x512"}, {"dtype": "fp16"}, {"dtype": "unknown"}],
+    ids=lambda axes: "-".join(axes.values()),
+)
+def test_the_share_of_products_is_of_large_ones_in_the_dtype_that_is_asked_for(axes):
+    found = calibrated(("gemm", "flops", {**LARGE, **axes}, 1e14))
+    assert found.efficiency == USUAL
+    assert set(found.sources.values()) == {"typical"}
+
+
+def test_what_a_group_measured_together_and_half_of_attention_say_nothing():
+    found = calibrated(
+        ("gemm", "flops", LARGE, 1e14, {"scope": "group"}),
+        ("gemm", "time", LARGE, 1e-3),
+        ("compute", "flops", CAUSAL, 2e14),
+        ("train", "jitter", {}, 9.9, {"status": "contended"}),
+        ("train", "efficiency", {}, 0.1),
+        ("overlap", "jitter", {}, 9.9),
+    )
+    assert found.efficiency == USUAL
+
+
+def test_waiting_and_hiding_are_as_measured():
+    """A p95 of 1.645 deviations: 16.45 % are a deviation of a tenth, 0.3723 of it a doubling."""
+    found = calibrated(("train", "jitter", {}, 1.1645), ("overlap", "efficiency", {}, 0.9))
+    assert found.efficiency.jitter == pytest.approx(0.03723, rel=1e-3)
+    assert found.efficiency.overlap == 0.9
+    said = {what: text for what, text in found.sources.items() if text != "typical"}
+    assert said == {"waiting": "measured: steps of run", "overlap": "measured: overlap of run"}
+    steady = calibrated(("train", "jitter", {}, 0.99), ("overlap", "efficiency", {}, 1.2))
+    assert (steady.efficiency.jitter, steady.efficiency.overlap) == (0.0, 1.0)
+    assert calibrated(("overlap", "efficiency", {}, -0.1)).efficiency.overlap == 0.0
+
+
+def test_what_published_runs_say_is_of_their_chips_and_a_run_says_more():
+    kinds = (("gemm", "acme", 0.6), ("gemm", "sim-a", 0.65), ("memory", "", 0.75))
+    fitted = Fitted(tuple(Constant(n, c, v, 0.01, 0.7) for n, c, v in kinds), 12)
+    begun = typical(fitted, "sim-a")
+    assert (begun.efficiency.gemm, begun.efficiency.memory) == (0.65, 0.75)
+    told = {what for what, text in begun.sources.items() if "12 small published" in text}
+    assert told == {"matrix products", "memory"}
+    assert typical(fitted, "other").sources["matrix products"] == "typical"
+    found = calibrated(("stream", "bandwidth", TRIAD, 1.6e12), began=begun)
+    assert (found.efficiency.gemm, found.efficiency.memory) == (0.65, 0.8)
+    assert found.sources["memory"] == "measured: 1 case(s) of run"
+    assert found.sources["matrix products"] == begun.sources["matrix products"]
+
+
+def reduced(near, times):
+    """A run of 16 nodes with reductions over (ranks, operation): seconds of a size."""
+    node, grown = near.size, {"kind": "growing", "scope": "group", "groups": 1}
+    schedules = {
+        node: ScheduleSpec(kind="nodes", scope="group", groups=16),
+        4 * node: ScheduleSpec(**grown, arguments={"devices": 4 * node}),
+        16 * node: ScheduleSpec(kind="all", scope="group", groups=1),
+    }
+    cases, rows = [], []
+    for (ranks, op), seconds in times.items():
+        for size in (1 << 12, 1 << 16, 1 << 20, 1 << 24):
+            axes = {"op": op, "size": str(size), "dtype": "fp32"}
+            kwargs = {"schedule": [*schedules].index(ranks), "scope": "group", "stage": f"n{ranks}"}
+            rows.append((len(cases), 0, seconds(size)))
+            cases.append(case(len(cases), "collectives", axes, "time", "s", **kwargs))
+    fleet = DeviceGroup(count=16, devices=node, chip="sim-a")
+    return header(*cases, fleet=fleet, schedules=[*schedules.values()]), columns(*rows)
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_reductions_of_a_modelled_machine_give_its_links_again(order):
+    """What a machine's own model says that they take, calibrates to that machine."""
+    near, *beyond = declared().levels
+    near = replace(near, bandwidth=1e12)  # the network is what is tight
+    said = replace(declared(), levels=(near, *beyond))
+    inside = replace(near, bandwidth=0.8 * near.bandwidth, latency=4e-6)
+    outside = (replace(one, bandwidth=0.9 * one.bandwidth, latency=9e-6) for one in beyond)
+    true = replace(said, levels=(inside, *outside))
+    times = {
+        (nodes * near.size, "all_reduce"): lambda size, ranks=nodes * near.size, slower=slower: (
+            slower * true.seconds("all_reduce", size, ranks)
+        )
+        for nodes, slower in ((1, 1), (4, 3), (16, 1))[::order]  # the widest one counts
+    }
+    times[16 * near.size, "all_gather"] = lambda size: 1e-3 + size / 1e6
+    found = calibrate(*reduced(near, times), load_chip("sim-a"), said, "bf16")
+    assert found.efficiency.link == pytest.approx(0.8)
+    assert found.efficiency.network == pytest.approx(0.9)
+    assert found.latency == pytest.approx((4e-6, 9e-6))
+    del times[16 * near.size, "all_reduce"], times[4 * near.size, "all_reduce"]
+    found = calibrate(*reduced(near, times), load_chip("sim-a"), said, "bf16")
+    assert found.latency == (pytest.approx(4e-6), None)
+    assert found.efficiency.network == USUAL.network
+
+
+def test_a_device_is_the_chip_that_it_is_judged_as():
+    device = Device(index=0, backend="acme", name="Sim A 64G", chip="sim-a")
+    nodes = [Node(id="n", name="n", devices=(device,))]
+    made = header(case(0, "gemm", LARGE), fleet=None, nodes=nodes)
+    found = calibrate(made, columns((0, 0, 3e14)), load_chip("sim-a"), declared(), "bf16")
+    assert found.sources["matrix products"].startswith("measured")
 
 
 def test_nothing_that_was_measured_is_faster_than_the_peak():

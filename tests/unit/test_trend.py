@@ -120,11 +120,83 @@ def test_too_few_values_say_nothing():
     assert found.past[:3].tolist() == [1, 7, 3]
 
 
+def test_runs_at_one_time_have_a_spread_and_silence_nobody():
+    """Imported ones have the time of their files; a line through one time has no slope."""
+    y = made(runs=5)
+    y[-1, 3] += 0.1
+    found = trend(np.array([0.0, 0.0, 0.0, 0.0, 7.0]), y)
+    assert np.median(found.error) == pytest.approx(0.005 * math.sqrt(1 + math.pi / 8), rel=0.1)
+    assert found.change[3] / found.error[3] > 10
+    alone = trend(np.array([0.0, 0.0, 0.0, 7.0]), np.array([[0.0], [0.02], [0.01], [0.02]]))
+    assert alone.degrees[0] == 2  # about their mean
+    assert alone.error[0] == pytest.approx(math.sqrt(1e-4 * (1 + math.pi / 6)))
+
+
 def test_equal_values_are_no_error():
     found = trend(DAYS, np.zeros((8, 20)))
     assert (found.change == 0).all()
     assert (found.error == 0).all()
     assert (found.slope == 0).all()
+    assert (found.degrees == 5).all()  # nothing is known of how spreads differ
+
+
+def test_what_is_shared_is_held_against_what_was_shared_before():
+    shifts = np.array([0.03, 0.01, 0.02, 0.04, 0.05])  # the last, and 0.025 before
+    y = np.linspace(-0.1, 0.2, 8) + shifts[:, None]
+    found = trend(DAYS[:5], y)
+    assert found.shared == pytest.approx(0.025)
+    assert found.change == pytest.approx(0, abs=1e-12)
+    assert found.slope == pytest.approx(0, abs=1e-12)
+    # Seven units have nothing in common, nor have eight of which one has no past or no present.
+    for lacking in (slice(0, 4), slice(4, 5)):
+        few = y.copy()
+        few[lacking, 0] = np.nan
+        assert trend(DAYS[:5], few).shared is None
+    # A run of seven of them says nothing of what they share, and nothing of each.
+    thin = y.copy()
+    thin[0, 0] = np.nan
+    found = trend(DAYS[:5], thin)
+    assert found.shared == pytest.approx(0.03)  # 0.02 before
+    assert found.past.tolist() == [3] * 8
+
+
+def test_a_run_that_did_not_measure_a_unit_is_as_if_it_were_not():
+    draw = np.random.default_rng(2)
+    y, lost = draw.normal(0, 0.01, 8), [1, 4]
+    y[lost] = np.nan
+    with_gaps = trend(DAYS, y[:, None])
+    without = trend(np.delete(DAYS, lost), np.delete(y, lost)[:, None])
+    for name in ("before", "change", "error", "degrees", "past", "slope", "slope_low", "chance"):
+        assert getattr(with_gaps, name) == pytest.approx(getattr(without, name)), name
+
+
+def test_seven_units_have_each_their_own_spread_and_eight_are_drawn_together():
+    y = made(units=8)
+    y[:, 0] *= 10
+    few, many = trend(DAYS, y[:, :7]), trend(DAYS, y)
+    alone = [trend(DAYS, y[:, [unit]]).error[0] for unit in range(7)]
+    assert few.error == pytest.approx(alone)
+    assert (few.degrees == 5).all()
+    assert (many.degrees > 5).all()
+
+
+@pytest.mark.parametrize("own", [4.0, 16.0])
+def test_how_much_spreads_differ_is_found_again(own):
+    """Variances that are scaled inverse χ² of ``own`` degrees: as many are added to five."""
+    draw = np.random.default_rng(4)
+    units = 6000
+    spread = 0.01 * np.sqrt(own / draw.chisquare(own, units))
+    y = draw.normal(0, 1, (8, units)) * spread
+    found = trend(DAYS, y)
+    assert 0.7 * own < found.degrees[0] - 5 < own  # on the low side
+    # The mean of a posterior: (d0 s0² + 5 s²) / (d0 + 5), of a distance (1 + π/2 / 7) times that.
+    line = np.polyfit(DAYS[:7], y[:7], 1)
+    own_spread = ((y[:7] - line[0] * DAYS[:7, None] - line[1]) ** 2).sum(axis=0) / 5
+    drawn = found.error**2 / (1 + math.pi / 14)
+    prior = found.degrees[0] - 5
+    usual = (drawn * found.degrees - 5 * own_spread) / prior
+    assert usual.std() < 0.02 * usual.mean()
+    assert usual.mean() == pytest.approx(1e-4, rel=0.08)
 
 
 def one_by_one(days, y):

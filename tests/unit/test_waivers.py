@@ -1,7 +1,7 @@
 """Waivers: what somebody answers for, until when, and what nobody can."""
 
 import sys
-from datetime import date
+from datetime import date, timedelta
 from pathlib import Path
 
 import pytest
@@ -9,7 +9,7 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent))
 from judged_runs import evidence
 
-from bench.analysis.waivers import apply_waivers
+from bench.analysis.waivers import apply_waivers, waived
 from bench.configs.waivers import Waiver, load_waivers
 from bench.errors import ConfigError, UsageError
 from bench.verdicts import NodeVerdict
@@ -110,6 +110,26 @@ def test_a_waiver_ends_after_its_day():
     assert notes == [
         "w.yaml:2: the waiver of gemm* ended on 2026-05-31: it does not count any more"
     ]
+
+
+def test_whether_somebody_answers_for_a_finding_is_as_it_is_applied():
+    held = [waiver(until=TODAY)]
+    assert waived("gpu-07", evidence(), held, TODAY)
+    assert not waived("gpu-07", evidence(), held, TODAY + timedelta(days=1))
+    assert not waived("gpu-08", evidence(), held, TODAY)
+    wrong = evidence(against="corruption")
+    assert not waived("gpu-07", wrong, held, TODAY)
+    assert waived("gpu-07", wrong, [waiver(corruption=True)], TODAY)
+
+
+def test_what_one_waiver_cannot_do_is_said_once():
+    alike = waiver(nodes=("gpu-*",))
+    nodes = [judged(evidence(against="corruption"), node=f"gpu-0{index}") for index in range(3)]
+    (note,) = apply_waivers(nodes, [alike], TODAY)[1]
+    assert "gpu-00: " in note
+    assert " and 2 more: a wrong result is waived only" in note
+    (note,) = apply_waivers(nodes[:1], [alike], TODAY)[1]
+    assert "more:" not in note
 
 
 @pytest.mark.parametrize("against", ["corruption", "sanity"])

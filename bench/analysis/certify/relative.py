@@ -107,7 +107,7 @@ def _cell(
     columns: Columns,
     judged: Judgement,
     place: int,
-    row: int | None,
+    row: int,
     *,
     proven: bool,
 ) -> Evidence:
@@ -150,9 +150,9 @@ def _last_rows(found: Table, columns: Columns) -> npt.NDArray[np.int32]:
     return last
 
 
-def conditions(header: Header, columns: Columns, row: int | None) -> dict[str, Any]:
+def conditions(header: Header, columns: Columns, row: int) -> dict[str, Any]:
     """Temperature (°C), power (W), clock (MHz) at a row's end and what throttled; what is known."""
-    if row is None or not 0 <= int(columns.conditions[row]) < len(header.conditions):
+    if not 0 <= int(columns.conditions[row]) < len(header.conditions):
         return {}
     held = header.conditions[int(columns.conditions[row])]
     said = {

@@ -36,11 +36,10 @@ def judged_exactly(one: Comparison, after: Series) -> Judged:
                 )
     old = {group: values[0] for each in one.before for group, values in each.by_group().items()}
     new = {group: values[0] for group, values in after.by_group().items()}
-    both = [group for group in old if group in new]
     if lost := [group for group in old if group not in new]:
         of = one.before[0].where(lost) or "any device that the baseline counted on"
         return one.stated("MISSING", f"the candidate has no count of {of}")
-    worst = max(both, key=lambda group: _worse(old[group], new[group], one.sign))
+    worst = max(old, key=lambda group: _worse(old[group], new[group], one.sign))
     before, now = old[worst], new[worst]
     # From or to nothing there is no ratio, and of nothing no share that could be accepted.
     known = before == now or before * now > 0
@@ -54,7 +53,7 @@ def judged_exactly(one: Comparison, after: Series) -> Judged:
         moved = ""
     elif not _within(change, one.margin):
         state = "REGRESSED"
-        where = after.where([group for group in both if one.sign * (new[group] - old[group]) > 0])
+        where = after.where([group for group in old if one.sign * (new[group] - old[group]) > 0])
     return one.stated(
         state,
         moved,
@@ -78,4 +77,4 @@ def _within(change: float | None, margin: float) -> bool:
 def _worse(before: float, now: float, sign: float) -> tuple[float, float]:
     """Orders changes: what rose from nothing is the worst, what fell to nothing the best."""
     ratio, moved = log_ratio(before, now, sign), sign * (now - before)
-    return math.copysign(ratio, moved) if math.isinf(ratio) else ratio, moved
+    return math.copysign(ratio, moved), moved

@@ -198,9 +198,10 @@ def _placed(case: Case) -> tuple[Key, costs.Cost] | None:
 def _lines(
     header: Header, columns: Columns, machine: Machine
 ) -> Iterator[tuple[tuple[float, float], bool]]:
-    """((share of the declared bandwidth, latency), whether inside a node) of reductions.
+    """((share of the declared bandwidth, latency of a step), whether inside a node) of reductions.
 
-    The widest group of each kind counts.
+    The widest group of each kind counts. Steps are those of `Machine.seconds`: α is twice a step
+    inside a node and those of a tree over nodes.
     """
     inventory = Inventory(header.nodes, header.fleet)
     node = max(1, inventory.size // max(1, inventory.occupied.size))
@@ -212,15 +213,21 @@ def _lines(
         if inside not in found or link.ranks > found[inside].ranks:
             found[inside] = link
     near = machine.levels[0]
-    for inside, link in found.items():
+    known = near.latency
+    for inside, link in sorted(found.items(), reverse=True):
         assert link.line is not None
         assert link.line.beta is not None
+        once = link.line.alpha / 2
         if inside:
-            yield (link.line.beta / near.bandwidth, link.line.alpha / 2), True
+            known = once
+            yield (link.line.beta / near.bandwidth, once), True
             continue
         level = machine.levels[min(1, len(machine.levels) - 1)]
+        steps = math.log2(max(2.0, link.ranks / node))
+        # What nobody measured inside a node is no more than any other step.
+        first = min(known, once / (1 + steps)) if node > 1 else 0.0
         # A node's devices carry together what goes beyond it.
-        yield (link.line.beta / (level.bandwidth * node), link.line.alpha / 2), False
+        yield (link.line.beta / (level.bandwidth * node), (once - first) / steps), False
 
 
 def _spread(header: Header, columns: Columns) -> float | None:
