@@ -62,15 +62,16 @@ class Line(msgspec.Struct, kw_only=True, frozen=True):
 class Link(msgspec.Struct, kw_only=True, frozen=True):
     """One collective over the sizes of a run, on groups of ``ranks`` devices.
 
-    ``name`` says operation, dtype, form and scope. ``sizes`` are in bytes of the whole array, in
-    whole elements, ``seconds`` the median over groups at each. ``factor`` makes a bus bandwidth of
-    bytes a second (`bench.kernels.messages`), which β of ``line`` is. Without a line, ``problem``
-    says why.
+    ``name`` says operation, dtype, form and scope, ``schedule`` is the index in the header.
+    ``sizes`` are in bytes of the whole array, in whole elements, ``seconds`` the median over groups
+    at each. ``factor`` makes a bus bandwidth of bytes a second (`bench.kernels.messages`), which β
+    of ``line`` is. Without a line, ``problem`` says why.
     """
 
     name: str
     op: str
     dtype: str
+    schedule: int
     ranks: int
     groups: int
     stage: str
@@ -210,6 +211,7 @@ def _link(key: _Key, points: list[tuple[int, Floats]]) -> Link:
         name=key.name,
         op=key.op,
         dtype=key.dtype,
+        schedule=key.schedule,
         ranks=key.ranks,
         groups=max(times.size for _, times in points),
         stage=key.stage,

@@ -138,10 +138,10 @@ class Assumptions:
     def _fitted(self) -> dict[str, tuple[float, float]]:
         """By span: the medians over collectives of α of one step and of β of one link."""
         found: dict[str, tuple[list[float], list[float]]] = {}
-        most = int(np.diff(self._run.inventory.starts).max(initial=0))
+        schedules = self._run.header.schedules
         for link in lines(self._run.header, self._run.columns):
             if link.line is not None and link.line.alpha > 0 and link.line.beta is not None:
-                span = "node" if link.ranks <= most else "nodes"
+                span = self._spans.of(schedules[link.schedule])
                 alphas, betas = found.setdefault(span, ([], []))
                 alphas.append(link.line.alpha / max(1, messages.steps(link.op, link.ranks)))
                 betas.append(link.line.beta)

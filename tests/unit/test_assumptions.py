@@ -29,7 +29,7 @@ CHIPS = {
         **{name: Figure(value=value, **SHEET) for name, value in FIGURES.items()},
     )
 }
-DEVICES, NODES, ALL, WITHIN, BETWEEN, MIXED = range(6)
+DEVICES, NODES, ALL, WITHIN, BETWEEN, MIXED, RAILS = range(7)
 SCHEDULES = [
     ScheduleSpec(kind="devices", scope="device"),
     ScheduleSpec(kind="nodes", scope="group"),
@@ -37,6 +37,7 @@ SCHEDULES = [
     ScheduleSpec(kind="pairs", scope="pair", arguments={"of": "device", "within": "node"}),
     ScheduleSpec(kind="pairs", scope="pair", arguments={"of": "node"}),
     ScheduleSpec(kind="pairs", scope="pair", arguments={"of": "device"}),
+    ScheduleSpec(kind="rails", scope="group"),
 ]
 REDUCE = {"op": "all_reduce", "dtype": "fp32"}
 
@@ -130,7 +131,8 @@ def test_a_bandwidth_is_the_size_over_the_time_and_on_the_bus_what_a_link_carrie
 
 
 def test_without_pairs_lines_through_collectives_give_a_step_and_a_link():
-    """14 steps of 3 µs inside a node, 30 of 6 µs over both; the other op has steps of 1 and 2."""
+    """14 steps of 3 µs inside a node, 30 of 6 µs over both; the other op has steps of 1 and 2. The
+    medians are those of two, and of three."""
     lines = [
         collective(schedule, size, value=alpha + int(size) * factor / beta, op=op)
         for op, schedule, alpha, factor, beta in (
@@ -138,6 +140,7 @@ def test_without_pairs_lines_through_collectives_give_a_step_and_a_link():
             ("all_gather", NODES, 7 * 1e-6, 0.875, 6e10),
             ("all_reduce", ALL, 30 * 6e-6, 1.875, 3e10),
             ("all_gather", ALL, 15 * 2e-6, 0.9375, 2e10),
+            ("all_reduce", RAILS, 2 * 5e-6, 1.0, 1e10),  # of two ranks, and over both all the same
         )
         for size in (str(1 << 12), str(1 << 18), str(1 << 24))
     ]
@@ -145,7 +148,7 @@ def test_without_pairs_lines_through_collectives_give_a_step_and_a_link():
     near, far = (assumed(one, *lines)[0].text for one in asked)
     said = "models take α {} µs and β {} GB/s of lines through this run's collectives"
     assert said.format(2, 70) in near
-    assert said.format(4, 25) in far
+    assert said.format(5, 20) in far
     (none,) = assumed(collective(NODES))
     assert "β 100 GB/s of datasheet" in none.text
     assert none.models == []

@@ -328,6 +328,7 @@ def reduced(near, times):
         node: ScheduleSpec(kind="nodes", scope="group", groups=16),
         4 * node: ScheduleSpec(**grown, arguments={"devices": 4 * node}),
         16 * node: ScheduleSpec(kind="all", scope="group", groups=1),
+        16: ScheduleSpec(kind="rails", scope="group", groups=node),
     }
     cases, rows = [], []
     for (ranks, op), seconds in times.items():
@@ -361,9 +362,31 @@ def test_reductions_of_a_modelled_machine_give_its_links_again(order):
     assert found.efficiency.network == pytest.approx(0.9)
     assert found.latency == pytest.approx((4e-6, 9e-6))
     del times[16 * near.size, "all_reduce"], times[4 * near.size, "all_reduce"]
+    # Rails have more ranks than a node, and neither lie in one nor take all its devices.
+    times[16, "all_reduce"] = lambda size: 1e-3 + size / 1e6
     found = calibrate(*reduced(near, times), load_chip("sim-a"), said, "bf16")
     assert found.latency == (pytest.approx(4e-6), None)
     assert found.efficiency.network == USUAL.network
+
+
+@pytest.mark.parametrize("measured", [True, False])
+def test_links_that_are_tighter_than_the_network_say_the_least_that_it_carries(measured):
+    """Of eight devices at 1e11 B/s each, whose node has eight times 5e10 beyond it."""
+    near, *beyond = declared().levels
+    near = replace(near, bandwidth=1e11)
+    said = replace(declared(), levels=(near, *beyond))
+    true = replace(said, levels=(replace(near, bandwidth=0.9e11), *beyond))
+    times = {
+        (nodes * near.size, "all_reduce"): lambda size, ranks=nodes * near.size: true.seconds(
+            "all_reduce", size, ranks
+        )
+        for nodes in (1, 16)
+    }
+    if not measured:
+        del times[near.size, "all_reduce"]
+    found = calibrate(*reduced(near, times), load_chip("sim-a"), said, "bf16")
+    assert found.efficiency.link == (pytest.approx(0.9) if measured else USUAL.link)
+    assert found.efficiency.network == USUAL.network > 0.9e11 / (5e10 * near.size)
 
 
 def test_a_device_is_the_chip_that_it_is_judged_as():

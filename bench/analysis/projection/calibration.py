@@ -28,6 +28,7 @@ from ...results import Columns
 from ...stats import geometric_mean
 from ...units import parse_size
 from ..alphabeta import Link, links
+from ..selection import Spans
 from ..summary import group_medians, rows_by_case
 from .fitting import Fitted
 from .machine import Machine
@@ -36,6 +37,10 @@ from .rates import Efficiency, Measured, Rates
 _RATES = {"gemm": "flops", "compute": "flops", "stream": "bandwidth", "memory": "bandwidth"}
 _LARGE = 1e9
 """FLOPs of a product from which on its shape, not its launch, says how fast it is."""
+_WHOLE = ("all", "growing", "label")
+"""Kinds of schedules over nodes in which all devices of each take part; of rails one does."""
+_TIGHT = 0.9
+"""Of the rate inside a node: reductions over nodes that reach more are not the network's own."""
 _TAIL = 1.645
 """Standard deviations from the median of a normal distribution to its 95th percentile."""
 
@@ -123,7 +128,7 @@ def calibrate(
         changes["attention"] = tuple(min(1.0, share) for share in both)
         said["attention"] = f"{header.provenance}: {header.id}"
     near, far = made.latency
-    for link, inside in _lines(header, columns, machine):
+    for link, inside in _lines(header, columns, machine, usual):
         share, alpha = link
         name, what = ("link", "links") if inside else ("network", "network")
         changes[name] = min(1.0, share)
@@ -196,30 +201,36 @@ def _placed(case: Case) -> tuple[Key, costs.Cost] | None:
 
 
 def _lines(
-    header: Header, columns: Columns, machine: Machine
+    header: Header, columns: Columns, machine: Machine, usual: Efficiency
 ) -> Iterator[tuple[tuple[float, float], bool]]:
     """((share of the declared bandwidth, latency of a step), whether inside a node) of reductions.
 
     The widest group of each kind counts. Steps are those of `Machine.seconds`: α is twice a step
-    inside a node and those of a tree over nodes.
+    inside a node and those of a tree over nodes. Where nodes together are about as fast as each of
+    them, their own links are what is tight: of the network that is the least that it carries.
     """
     inventory = Inventory(header.nodes, header.fleet)
     node = max(1, inventory.size // max(1, inventory.occupied.size))
     found: dict[bool, Link] = {}
+    spans = Spans(header)
     for link in links(header, columns):
+        spec = header.schedules[link.schedule]
+        inside = spans.of(spec) == "node"
         if link.op != "all_reduce" or link.line is None or link.line.beta is None:
             continue
-        inside = link.ranks <= node
+        if not inside and spec.kind not in _WHOLE:
+            continue
         if inside not in found or link.ranks > found[inside].ranks:
             found[inside] = link
     near = machine.levels[0]
     known = near.latency
+    rate = near.bandwidth * usual.link if node > 1 else math.inf
     for inside, link in sorted(found.items(), reverse=True):
         assert link.line is not None
         assert link.line.beta is not None
         once = link.line.alpha / 2
         if inside:
-            known = once
+            known, rate = once, link.line.beta
             yield (link.line.beta / near.bandwidth, once), True
             continue
         level = machine.levels[min(1, len(machine.levels) - 1)]
@@ -227,7 +238,10 @@ def _lines(
         # What nobody measured inside a node is no more than any other step.
         first = min(known, once / (1 + steps)) if node > 1 else 0.0
         # A node's devices carry together what goes beyond it.
-        yield (link.line.beta / (level.bandwidth * node), (once - first) / steps), False
+        share = link.line.beta / (level.bandwidth * node)
+        if link.line.beta > _TIGHT * rate:
+            share = max(share, usual.network)
+        yield (share, (once - first) / steps), False
 
 
 def _spread(header: Header, columns: Columns) -> float | None:
