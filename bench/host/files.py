@@ -15,7 +15,7 @@ ROOT = Path("/")
 def read(path: str | Path) -> str:
     """The file's text without surrounding white space; empty where it cannot be read."""
     try:
-        return Path(path).read_text(errors="replace").strip()
+        return Path(path).read_text("utf-8", "replace").strip()
     except (OSError, ValueError):
         return ""
 

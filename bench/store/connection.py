@@ -173,6 +173,14 @@ def _parse(url: str) -> URL:
     # Whatever it is, it may hold a password: it is never repeated.
     refused = UsageError("this is no URL of a store", where="--store", hint=f"write {FORMS}")
     try:
+        url.encode()
+    except UnicodeEncodeError:  # bytes of a name, which stand for no character
+        raise UsageError(
+            "the store's URL is no text in the encoding of this locale",
+            where="--store",
+            hint="give its file another name, or use a locale of UTF-8",
+        ) from None
+    try:
         parsed = make_url(url)
     except (ArgumentError, ValueError):
         raise refused from None

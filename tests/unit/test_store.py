@@ -375,6 +375,7 @@ def test_writers_of_one_file_wait_for_each_other(made, file):
         ("postgresql://u:s3cret@h:port/d", "no URL of a store"),
         ("postgresql://u:s3cret@h", "names no database"),
         ("sqlite://", "names no database"),
+        ("sqlite:///\udcff.db", "no text in the encoding of this locale"),
         ("sqlite:///no/such/folder/x.db", "unable to open database file"),
         ("sqlite:///README.md", "file is not a database"),
         ("sqlite:///nothing.db?timeout=long", "URL cannot be used"),
