@@ -150,14 +150,24 @@ _PRESENT, _STATED = "\0present", "\0stated"
 
 
 def _facts(node: Node) -> Iterator[tuple[Path, Any]]:
-    """(path, value) of everything that can be compared."""
+    """(path, value) of everything that can be compared.
+
+    A device that somebody uses is there, though it is not measured and says nothing of itself. The
+    others then go by their index, as where all are measured: their places have closed up.
+    """
+    names = [str(device.index if node.busy else place) for place, device in enumerate(node.devices)]
     devices = {
-        str(index): {**msgspec.structs.asdict(device), **device.facts, "facts": None}
-        for index, device in enumerate(node.devices)
+        name: {**msgspec.structs.asdict(device), **device.facts, "facts": None}
+        for name, device in zip(names, node.devices, strict=True)
     }
-    # A device that somebody uses is there, though it is not measured.
-    versions = {"devices": len(node.devices) + len(node.busy), "device": devices}
-    yield from _compared({**node.facts, **versions})
+    facts = {**node.facts, "devices": len(node.devices) + len(node.busy), "device": devices}
+    if near := node.facts.get("affinity"):
+        facts["affinity"] = {
+            name: near[str(place)] for place, name in enumerate(names) if str(place) in near
+        }
+    for path, value in _compared(facts):
+        if not (node.busy and path == ("device", _STATED)):
+            yield path, value
 
 
 def _compared(facts: Mapping[str, Any]) -> Iterator[tuple[Path, Any]]:

@@ -3,11 +3,12 @@
 import copy
 import time
 
+import msgspec
 import pytest
 
 from bench.analysis.drift import drift
 from bench.analysis.health import incidents
-from bench.records import Device, Header, Node
+from bench.records import Device, DeviceGroup, Header, Node
 
 FACTS = {
     "boot": "x",
@@ -108,6 +109,134 @@ def test_a_part_that_only_one_has():
     extra = node(4, changed=change("interfaces", "usb0", to={"mtu": 1500}))
     (one,) = found([*nodes, extra]).values()
     assert one.text == "interfaces.usb0 is there; 80% of 5 nodes with chip-a have none"
+
+
+def test_a_device_that_somebody_uses_is_there_and_the_others_keep_their_places():
+    """It is not measured and says nothing of itself: those behind it are compared as they are."""
+
+    def full(index, busy=()):
+        made = node(index)
+        devices = [
+            msgspec.structs.replace(
+                made.devices[0], index=i, serial=f"{index}-{i}", facts={"numa": i // 2}
+            )
+            for i in range(4)
+            if i not in busy
+        ]
+        near = {str(place): {"relation": f"r{one.index}"} for place, one in enumerate(devices)}
+        return msgspec.structs.replace(
+            made,
+            devices=tuple(devices),
+            busy=tuple(f"device {i} is in use by a job" for i in busy),
+            facts={**made.facts, "affinity": near},
+        )
+
+    alike = [full(i) for i in range(4)]
+    assert found([*alike, full(4, busy=(0,))]) == {}
+    assert found([*alike, full(4, busy=(1, 3))]) == {}
+    wide = full(4, busy=(0,))
+    changed = msgspec.structs.replace(wide.devices[2], firmware="0.9")
+    wide = msgspec.structs.replace(wide, devices=(*wide.devices[:2], changed))
+    assert set(found([*alike, wide])) == {("node4", "device.3.firmware")}
+    # One that nobody uses and that is not there is missing.
+    fewer = msgspec.structs.replace(alike[0], devices=alike[0].devices[:3], name="fewer")
+    assert {fact for _, fact in found([*alike, fewer])} == {"devices", "device.3"}
+
+
+def test_a_majority_begins_at_three_of_five_and_at_three_nodes():
+    old = change("kernel", to="5.15")
+
+    def map_nodes(changes):
+        return [node(place, changed=one) for place, one in enumerate(changes)]
+
+    def told(*changes):
+        return [(one.node, one.share) for one in drift(header(map_nodes(changes)))]
+
+    assert told(None, None, None, old, old) == [("node3", 0.6), ("node4", 0.6)]
+    assert told(None, None, None, None, old, old, old) == []  # 57 %
+    assert told(None, None, old) == [("node2", 2 / 3)]
+    assert drift(header(map_nodes([None, None, old])), 1.0) == []
+    # Of a kind of which there are two, nobody is told from the other; nor is who has no device.
+    few = [node(3, chip="chip-b"), node(4, chip="chip-b", changed=old)]
+    assert drift(header([*map_nodes([None] * 3), *few])) == []
+    bare = [msgspec.structs.replace(one, devices=()) for one in map_nodes([None] * 3 + [old])]
+    assert drift(header(bare)) == []
+    # A fact that two of them state is none of the fleet's.
+    sure = change("cap", to=300), change("cap", to=400)
+    assert drift(header(map_nodes([None, None, *sure])), 0.51) == []
+
+
+def test_figures_other_than_memory_have_no_tolerance_and_what_moves_is_not_compared():
+    nodes = [node(i) for i in range(4)]
+    near = change("interfaces", "eth0", "mtu", to=8999)
+    assert set(found([*nodes, node(4, changed=near)])) == {("node4", "interfaces.eth0.mtu")}
+    half = change("pcie", "0000:3c:00.0", "width", to=8)
+    assert set(found([*nodes, node(4, changed=half)])) == {("node4", "pcie.0000:3c:00.0.width")}
+
+    def moving(facts, speed):
+        facts["pcie"]["0000:3c:00.0"]["generation"] = speed
+        facts["interfaces"]["eth0"]["addresses"] = ["172.17.0.1" if speed == 5 else "10.0.0.9"]
+
+    awake = [node(i, changed=lambda facts: moving(facts, 5)) for i in range(4)]
+    assert found([*awake, node(4, changed=lambda facts: moving(facts, 1))]) == {}
+    # Nothing said is not something else.
+    assert found([*nodes, node(4, firmware="")]) == {}
+    assert found([*nodes, node(4, changed=change("kernel", to=None))]) == {}
+    words = change("memory", to="all of it")
+    assert set(found([*nodes, node(4, changed=words)])) == {("node4", "memory")}
+
+
+def test_the_usual_memory_is_where_most_lie_within_a_hundredth():
+    """Of seven the four of 990 to 999 lie together: 999 is less than 1 % above 990."""
+    sizes = [960, 1003, 990, 999, 1010, 993, 996]
+    nodes = [
+        node(place, changed=change("memory", to=size * 10**6)) for place, size in enumerate(sizes)
+    ]
+    assert drift(header(nodes)) == []  # 57 % are no majority of 60 %
+    told = {one.node: one for one in drift(header(nodes), 0.51)}
+    assert set(told) == {"node0", "node1", "node4"}
+    assert {(one.majority, one.share, one.nodes) for one in told.values()} == {
+        (996 * 10**6, 4 / 7, 7)
+    }
+
+
+def test_a_fleet_in_one_line_is_compared_as_its_nodes_would_be():
+    facts = {"kernel": "6.1", "rdma": {"rdma0": {"firmware": "28.1"}}, "driver": "5"}
+    fleet = DeviceGroup(
+        count=6,
+        devices=2,
+        chip="chip-a",
+        facts=facts,
+        exceptions={
+            4: {"kernel": "5.15"},
+            2: {"rdma": {"rdma0": {"firmware": "27.0"}, "rdma1": {"firmware": "28.1"}}},
+            3: {"fabric": "up"},
+        },
+    )
+    made = header([])
+    made.fleet = fleet
+    told = [(one.node, one.fact, one.share, one.nodes, one.kind) for one in drift(made)]
+    assert told == [
+        ("node-00002", "rdma.rdma0.firmware", 5 / 6, 6, "chip-a"),
+        ("node-00002", "rdma.rdma1", 5 / 6, 6, "chip-a"),
+        ("node-00004", "kernel", 5 / 6, 6, "chip-a"),
+    ]
+    made.fleet = msgspec.structs.replace(fleet, count=3, exceptions={2: {"kernel": "5.15"}})
+    assert [one.node for one in drift(made)] == ["node-00002"]
+    made.fleet = msgspec.structs.replace(fleet, count=2, exceptions={1: {"kernel": "5.15"}})
+    assert drift(made) == []
+
+
+def test_differences_are_told_by_place_and_then_by_fact():
+    def changed(facts):
+        facts["kernel"], facts["alpha"] = "5.15", "off"
+
+    def plain(facts):
+        facts["alpha"] = "on"
+
+    nodes = [node(i, changed=plain) for i in range(4)] + [node(i, changed=changed) for i in (9, 8)]
+    said = [(one.node, one.fact) for one in drift(header(nodes))]
+    assert said == [(name, fact) for name in ("node9", "node8") for fact in ("alpha", "kernel")]
 
 
 def test_memory_may_differ_by_a_hundredth():
