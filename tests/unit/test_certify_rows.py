@@ -19,7 +19,7 @@ from bench.configs import Profile, ProfileMetric
 from bench.configs.waivers import Waiver
 from bench.errors import UsageError
 from bench.host import Usage
-from bench.records import Device, Node, ScheduleSpec
+from bench.records import Conditions, Device, Node, ScheduleSpec
 
 PLAIN = Profile(
     name="plain",
@@ -315,3 +315,24 @@ class TestBaseline:
         assert made.nodes[0].evidence[0].against == "fleet"
         assert others(made, "n1") == {"accept"}
         assert any("no value of collectives" in note for note in made.notes)
+
+
+@pytest.mark.parametrize(("others", "cause"), [(60.0, "cooling: fans"), (80.0, "the device thr")])
+def test_hot_is_what_is_hotter_than_most_rows_not_than_most_kinds_of_conditions(others, cause):
+    """Those that are alike have one line of conditions, and one that is odd has several."""
+    seen = [others, 85.0, 86.0, 87.0, None]
+    run = run_of(
+        EIGHT,
+        case(0),
+        conditions=[
+            Conditions(temperature=(30.0, one), throttled="" if one == others else f"reason {one}")
+            for one in seen
+        ],
+    )
+    rows = columns(*gemm({5: (7e11,)}), (0, 5, 7e11), (0, 5, 7e11))
+    rows.conditions[:] = 0
+    rows.conditions[[5, 16, 17]] = 1, 2, 3
+    rows.conditions[:2] = -1, 4  # nobody says
+    found = {one.node: one for one in certification_of(run, rows).nodes}
+    assert found["n2"].verdict == "reject"
+    assert found["n2"].evidence[0].cause.startswith(cause)

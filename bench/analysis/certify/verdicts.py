@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 
 import msgspec
@@ -9,6 +10,7 @@ import numpy as np
 
 from ...identity import identities
 from ...records import STATUSES, Header
+from ...results import Columns
 from ...verdicts import WORDS, Against, Certification, Evidence, NodeVerdict, Word
 from ..graph import Bools, Ints
 from .causes import explained
@@ -47,7 +49,7 @@ def certification(
     reached = {one["name"] for one in header.stages}
     missing = [name for name in stages if name not in reached]
     gated = left_out(header, found.inventory)
-    usual = _temperature(header)
+    usual = _temperature(header, found.columns)
     checks = _checks(found)
     held = _held(found)
     who = identities(header)
@@ -173,7 +175,11 @@ def _chip(found: Examined, node: int) -> str:
     return " + ".join(filter(None, chips))
 
 
-def _temperature(header: Header) -> float | None:
+def _temperature(header: Header, columns: Columns) -> float | None:
     """°C, the median of what devices had at the end of their measurements; None if nobody says."""
-    known = [one.temperature[1] for one in header.conditions if one.temperature[1] is not None]
-    return float(np.median(known)) if known else None
+    after = [one.temperature[1] for one in header.conditions]
+    degrees = np.array([math.nan if one is None else one for one in after], dtype=np.float64)
+    # Equal conditions are stored once, however many rows have them: rows are what is counted.
+    which = columns.conditions[(columns.conditions >= 0) & (columns.conditions < degrees.size)]
+    known = degrees[which][~np.isnan(degrees[which])]
+    return float(np.median(known)) if known.size else None
