@@ -502,6 +502,54 @@ def test_stability_of_devices_steps_and_streams():
     assert value("stability.steady_streams", run).value == pytest.approx(0.5)
 
 
+def test_steps_are_those_of_the_largest_training_though_others_are_over_each_node():
+    step = {"unit": "s", "better": "lower", "scope": "group"}
+    schedules = [
+        ScheduleSpec(kind="nodes", scope="group", groups=2),
+        ScheduleSpec(kind="growing", scope="group", arguments={"devices": 2}, groups=1),
+        ScheduleSpec(kind="all", scope="group", groups=1),
+    ]
+    cases, rows = [], []
+    for schedule, (middle, late) in enumerate([(0.9, 1.0), (0.8, 1.0), (0.6, 1.2)]):
+        for metric, seconds in (("step_p50", middle), ("step_p99", late)):
+            rows.append((len(cases), 0, seconds))
+            cases.append(case(len(cases), "train", AXES, metric, schedule=schedule, **step))
+    fleet = DeviceGroup(count=2, devices=4, chip="acme-1")
+    run = Run(header(*cases, fleet=fleet, schedules=schedules), columns(*rows), CHIPS)
+    found = value("stability.step_steadiness", run)
+    assert found.value == pytest.approx(0.5)
+    assert "over all" in found.detail
+
+
+def test_nodes_of_a_training_are_counted_among_those_of_its_kind():
+    """One node of eight devices, and two of another kind with four each."""
+    shape = {"a": ("acme-1", 8), "b": ("acme-2", 4), "c": ("acme-2", 4)}
+    nodes = [
+        Node(
+            id=name,
+            name=name,
+            backend=chip,
+            devices=tuple(
+                Device(index=i, backend=chip, name=chip, chip=chip) for i in range(count)
+            ),
+        )
+        for name, (chip, count) in shape.items()
+    ]
+    on = {"on": "acme-2"}
+    schedules = [
+        ScheduleSpec(kind="nodes", scope="group", arguments=on, groups=2),
+        ScheduleSpec(kind="all", scope="group", arguments=on, groups=1),
+    ]
+    cases = [
+        case(i, "train", AXES, "tokens_per_second", "token/s", scope="group", schedule=i)
+        for i in range(2)
+    ]
+    rows = columns((0, 0, 100.0), (0, 1, 100.0), (1, 0, 180.0))
+    run = Run(header(*cases, fleet=None, nodes=nodes, schedules=schedules), rows, CHIPS)
+    # 180 token/s of eight devices, where each four by themselves had 100.
+    assert value("cluster.eta_inter", run).value == pytest.approx(0.9)
+
+
 def test_software_maturity():
     axes = {"shape": "64x64x64", "layout": "nn"}
     made = [(dtype, impl) for dtype in ("fp32", "bf16") for impl in ("torch", "triton")]

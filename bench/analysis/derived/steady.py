@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from ...records import STATUSES, Status
+from ...rounds import schedule_for
 from ..estimates import least
 from ..goodput import followed
 from ..graph import Ints
@@ -78,8 +79,7 @@ def _key(one: CaseSummary) -> tuple[str, int, str]:
 
 
 def _ranks(run: Run, one: CaseSummary) -> int:
-    said = run.header.schedules[one.case.schedule]
-    return int(said.arguments.get("devices", run.inventory.size))
+    return schedule_for(run.header.schedules[one.case.schedule], run.inventory).width
 
 
 def _streams(subject: Subject) -> Value:

@@ -12,6 +12,7 @@ from typing import Any
 import msgspec
 import numpy as np
 
+from ...inventory import Inventory
 from ...records import ScheduleSpec
 from ..subject import Run, Subject
 from ..summary import CaseSummary
@@ -42,7 +43,7 @@ def families(subject: Subject) -> list[dict[int, Trained]]:
             trained = Trained(
                 run=run,
                 devices=devices,
-                nodes=_nodes(run, devices),
+                nodes=_nodes(run, _on(run, one), devices),
                 rate=one,
                 mfu=mfu.get((one.case.stage, _mark(one))),
             )
@@ -67,7 +68,7 @@ def size_of(run: Run, spec: ScheduleSpec) -> int | None:
         return None
     if spec.kind == "growing":
         return int(spec.arguments["devices"])
-    inventory = run.inventory if on is None else run.inventory.part(on)[1]
+    inventory = _part(run, on)
     if spec.kind == "all" and "nodes" not in spec.arguments:
         return int(inventory.size)
     counts = np.diff(inventory.starts)
@@ -77,9 +78,14 @@ def size_of(run: Run, spec: ScheduleSpec) -> int | None:
     return None
 
 
-def _nodes(run: Run, devices: int) -> int:
-    """Nodes that the first so many devices lie in."""
-    inventory = run.inventory
+def _part(run: Run, on: str | None) -> Inventory:
+    """The nodes with the devices of a kind of chip alone; None: with all of theirs."""
+    return run.inventory if on is None else run.inventory.part(on)[1]
+
+
+def _nodes(run: Run, on: str | None, devices: int) -> int:
+    """Nodes that the first so many devices of a kind lie in."""
+    inventory = _part(run, on)
     return int(np.count_nonzero(inventory.starts[inventory.occupied] < devices))
 
 
