@@ -19,6 +19,7 @@ from made_runs import columns
 
 from bench.analysis.estimates import Estimate, largest, least, over, over_groups
 from bench.analysis.summary import group_medians
+from bench.records import STATUSES
 
 OF_TWO = math.sqrt(math.pi / (math.pi + 2))
 BONFERRONI = 2.241403 / 1.959964
@@ -111,6 +112,14 @@ def test_six_repeats_are_held_by_their_extremes_and_the_widest_interval_counts()
     assert found[1:3] == near(0.01, 100.0)
 
 
+def test_only_values_that_count_make_an_interval():
+    found = rows((0, 10.0, 9, 9.0, 12.0), (0, 50.0, 9, 1.0, 90.0), (0, math.nan, 9, 9.0, 12.0))
+    found.status[1] = STATUSES.index("contended")
+    every = np.arange(3)
+    one = over_groups(found, every, group_medians(found, every)[1])
+    assert (one.value, one.low, one.high, one.values) == near(10.0, 9.0, 12.0, 9)
+
+
 def test_samples_that_reach_zero_leave_no_lower_end_but_zero():
     assert of((0, 1.0, 7, 0.0, 2.0))[1:3] == near(0.0, 2.0)
     assert of((0, 1.0, 7, -1.0, 2.0))[1:3] == near(0.0, 2.0)
@@ -138,6 +147,9 @@ def test_the_largest_is_held_by_the_highest_ends_the_lower_ones_wider():
     alone = largest([ten])
     assert (alone.low, alone.high) == near(9, 11)
     assert largest([ten, Estimate(value=12)]).low is None
+    unknown = Estimate(value=0.3)
+    half = largest([Estimate(value=0.5, low=0.4, high=0.6), unknown])
+    assert half.low == pytest.approx(0.5 * 0.8**BONFERRONI, rel=1e-5)
     below = Estimate(value=1, low=-1, high=2)
     assert largest([below, below]).low == pytest.approx(1 - 2 * BONFERRONI, rel=1e-5)
     nothing = Estimate(value=0, low=-1, high=2)
