@@ -29,11 +29,13 @@ from bench.cluster.plan import Stage
 from bench.configs import Cluster, Fault, load_suite
 from bench.errors import InfraError, UsageError
 from bench.files import sha256
+from bench.inventory import Inventory
 from bench.records import Device, DeviceGroup, Node, Row, ScheduleSpec
 from bench.report.live_metrics import STALE, Live
 from bench.report.metrics_server import CONNECTIONS
 from bench.report.openmetrics import LONGEST, exposition, places, results, text
 from bench.results import RunReader
+from bench.rounds import schedule_for
 from bench.telemetry import TelemetryRow
 
 HOSTILE = 'a"b\\c\nd{e="f"} 1\n# EOF'
@@ -216,6 +218,34 @@ def test_repeats_of_a_device_are_one_value(tmp_path):
     found = series(exposition(Made(head, rows, tmp_path)))
     assert of(found, "hengsuan_measurement", device="1") == [5.0]
     assert of(found, "hengsuan_measurement", device="0") == [7.0], "a re-test counts"
+
+
+@pytest.mark.parametrize(("better", "ends"), [("higher", (2.0, 9.0)), ("lower", (9.0, 2.0))])
+def test_a_benchmark_is_over_all_that_measured_it_though_some_were_measured_again(better, ends):
+    """Two of five are measured again, in a schedule that counts its groups anew."""
+    some = ScheduleSpec(kind="nodes", scope="group", arguments={"nodes": [1, 3]}, groups=2)
+    head = header(
+        *(
+            case(i, benchmark="b", stage=stage, scope="group", schedule=i, better=better)
+            for i, stage in enumerate(("node", "node+1"))
+        ),
+        case(2, benchmark="c", schedule=0, scope="group", better=better),
+        fleet=DeviceGroup(count=5, devices=2, chip="acme-1"),
+        schedules=[ScheduleSpec(kind="nodes", scope="group", groups=5), some],
+    )
+    first = [(0, node, value) for node, value in enumerate((2.0, 1.0, 3.0, 8.0, 4.0))]
+    ids = [int(one) for whole in schedule_for(some, Inventory([], head.fleet)).rounds()
+           for one in whole[0].ids]  # fmt: skip
+    again = [(1, ids[0], 5.0), (1, ids[1], 9.0), (1, ids[1], 9.0), (1, ids[0], 5.0)]
+    rows = columns(*first, *again, (2, 0, 1.0), (2, 1, 6.0))
+    found = series(exposition(Made(head, rows, Path("nowhere"))))
+    assert of(found, "hengsuan_benchmark", benchmark="b over node", statistic="median") == [4.0]
+    told = [
+        of(found, "hengsuan_benchmark", benchmark="b over node", statistic=one)[0]
+        for one in ("worst", "best")
+    ]
+    assert tuple(told) == ends
+    assert of(found, "hengsuan_benchmark", benchmark="c over node", statistic="median") == [3.5]
 
 
 def test_rows_are_counted_by_status_and_provenance_and_lost_ones_by_node(tmp_path):
