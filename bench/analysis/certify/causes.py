@@ -5,6 +5,7 @@ A cause is a hint where to look first. It is no part of the verdict.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 import msgspec
@@ -18,9 +19,9 @@ WARMER = 8.0
 class Sign(msgspec.Struct, kw_only=True, frozen=True):
     """A line of the table: every condition that it states must hold.
 
-    ``benchmarks``: of which the evidence is one; ``against``: as in `Evidence`; ``says``: a word
-    that its text, metric or throttle reason has; ``hot``, ``throttled``: its conditions; ``alone``:
-    nothing of ``without`` is found on the node.
+    ``benchmarks``: of which the evidence is one; ``against``: as in `Evidence`; ``says``: a
+    regular expression that its text, metric or throttle reason has, in any case; ``hot``,
+    ``throttled``: its conditions; ``without``: nothing of these benchmarks is found on the node.
     """
 
     cause: str
@@ -52,8 +53,9 @@ TABLE: tuple[Sign, ...] = (
     Sign(throttled=True, says=("power",), cause="power: supply, cap or cable of this node"),
     Sign(throttled=True, cause="the device throttles: see the reason in the conditions"),
     Sign(benchmarks=_COMPUTE, hot=True, cause="cooling: the device runs hotter than its fellows"),
+    Sign(against=("drift",), cause="installed or wired unlike its fellows: see the fact"),
     Sign(
-        says=("ECC", "remap", "uncorrect", "page retire"),
+        says=("ecc(?![a-z])", "row.*remap", "page.*retire", "on-chip memory"),
         cause="failing device memory: run the vendor's memory test",
     ),
     Sign(
@@ -68,7 +70,6 @@ TABLE: tuple[Sign, ...] = (
         says=("the hypervisor took",),
         cause="other virtual machines on the same cores: end their share, then certify again",
     ),
-    Sign(against=("drift",), cause="installed or wired unlike its fellows: see the fact"),
     Sign(
         benchmarks=("stream",),
         against=_FIGURES,
@@ -159,7 +160,7 @@ def _fits(sign: Sign, one: Evidence, benchmarks: set[str], usual: float | None) 
     return (
         (not sign.benchmarks or one.metric.partition(" ")[0] in sign.benchmarks)
         and (not sign.against or one.against in sign.against)
-        and (not sign.says or any(word.lower() in text.lower() for word in sign.says))
+        and (not sign.says or any(re.search(word, text, re.IGNORECASE) for word in sign.says))
         and (not sign.hot or hot)
         and (not sign.throttled or bool(throttled))
         and not benchmarks.intersection(sign.without)
