@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from msgspec.structs import replace
 from rich.console import Console
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -21,7 +22,7 @@ from bench.cluster.simulated import SimulatedExecutor
 from bench.configs import Cluster, Entry, Fault, StageConfig, Suite, load_chips
 from bench.inventory import Inventory
 from bench.kernels.layout import Layout
-from bench.records import DeviceGroup, ScheduleSpec
+from bench.records import STATUSES, DeviceGroup, ScheduleSpec
 from bench.report.scaling import print_scaling
 from bench.results import RunReader
 from bench.rounds import schedule_for
@@ -144,6 +145,77 @@ def test_without_noise_laws_are_found():
     assert [far.devices for far in strong.further] == [32, 64, 128]
     for far in strong.further:
         assert far.efficiency == pytest.approx(1 / (1 + 0.1 * (far.devices - 1)))
+
+
+def test_a_line_and_what_it_says_of_more_devices_by_hand():
+    """Of steps a·(1 + r) the errors r over a leave both sums of the fit at zero, so that it is a.
+
+    Fitted are 1, 2 and 3 s on 2, 4 and 8 devices, by errors of 1, -4 and 3 %: with weights 1/f²
+    the matrix of the fit is ((49, 17), (17, 25)) / 36, its inverse ((25, -17), (-17, 49)) / 26, and
+    the square of the residual 26e-4. So 16 devices (x = 3, 4 s) have a variance of
+    (25 - 102 + 441 + 26·16)·1e-4, and Student's t with one degree of freedom is 12.7062.
+    """
+    steps = {2: 1.01, 4: 2 * 0.96, 8: 3 * 1.03}
+    (one,) = scaling(*made(steps), beyond=[16, 1024])
+    assert (one.base, one.fixed, one.growing) == (2, pytest.approx(1), pytest.approx(1))
+    assert one.residual == pytest.approx(0.01 * math.sqrt(26))
+    assert one.provenance == "measured"
+    assert one.problem == ""
+    near, far = one.further
+    error = 12.7062047 * 0.01 * math.sqrt(780)
+    assert near.devices == 16
+    assert (near.efficiency, near.low, near.high) == pytest.approx(
+        (1.01 / 4, 1.01 / (4 + error), 1.01 / (4 - error))
+    )
+    error = 12.7062047 * 0.01 * math.sqrt(25 - 306 + 81 * 49 + 2600)
+    assert (far.efficiency, far.low) == pytest.approx((1.01 / 10, 1.01 / (10 + error)))
+    assert far.high is None  # its error is more than all of it
+    # Strong: 1 + 4·2/n is 5, 3 and 2 s, by errors of 5, -9 and 4 %.
+    steps = {2: 5 * 1.05, 4: 3 * 0.91, 8: 2 * 1.04}
+    (one,) = scaling(*made(steps, strong=True), beyond=[16])
+    assert (one.fixed, one.growing) == (pytest.approx(1), pytest.approx(4))
+    assert one.residual == pytest.approx(0.01 * math.sqrt(25 + 81 + 16))
+    assert one.further[0].efficiency == pytest.approx(5.25 * 2 / 16 / 1.5)
+    assert [size.efficiency for size in one.sizes] == pytest.approx(
+        [1, 5.25 / 2 / 2.73, 5.25 / 4 / 2.08]
+    )
+
+
+def test_what_strong_scaling_loses_is_less_than_its_part_of_the_base():
+    """Of 1 s on two devices 0.75 s were computed in the mean, 0.05 s waited and 0.2 s exchanged;
+    half of each is what four devices, in 0.8 s, would have without loss."""
+    computes = {2: [0.7, 0.8], 4: [0.4, 0.4, 0.4, 0.6]}
+    (one,) = scaling(*made({2: 1.0, 4: 0.8}, strong=True, computes=computes))
+    base, four = one.sizes
+    assert (base.slower, base.spread, base.communication) == pytest.approx((0, 0, 0))
+    assert four.efficiency == pytest.approx(0.5 / 0.8)
+    assert four.slower == pytest.approx((0.45 - 0.75 / 2) / 0.8)
+    assert four.spread == pytest.approx((0.15 - 0.05 / 2) / 0.8)
+    assert four.communication == pytest.approx((0.2 - 0.2 / 2) / 0.8)
+    assert four.bubble is None
+    assert [size.rate for size in one.sizes] == pytest.approx([2.0, 5.0])
+    head, rows = made({1: 1.0, 2: 1.25})
+    head.cases[:] = [replace(one, metric=one.metric.replace("tokens", "x")) for one in head.cases]
+    assert [math.isnan(size.rate) for size in scaling(head, rows)[0].sizes] == [True, True]
+
+
+def test_only_trainings_over_growing_groups_scale():
+    head, rows = made({1: 1.0, 2: 1.25})
+    (one,) = scaling(head, rows)
+    growing = head.schedules[0]
+    head.schedules += [ScheduleSpec(kind="all", scope="group", groups=1), growing]
+    for benchmark, schedule in (("train", len(head.schedules) - 2), ("model", 0)):
+        step = case(len(head.cases), benchmark, AXES, "step_p50", scope="group", schedule=schedule)
+        head.cases.append(step)
+    more = [(row, 0, 9.0) for row in (len(head.cases) - 2, len(head.cases) - 1)]
+    old = zip(rows.case.tolist(), rows.group.tolist(), rows.value.tolist(), strict=True)
+    (two,) = scaling(head, columns(*old, *more))
+    assert two == one
+    # Ranks whose own times are known make no size where their step has none.
+    head, rows = made({1: 1.0, 2: 1.25}, computes={1: [1.0], 2: [1.0, 1.2]})
+    steps = [one.id for one in head.cases if one.metric == "step_p50"]
+    rows.status[np.isin(rows.case, steps)] = STATUSES.index("failed")
+    assert scaling(head, rows) == []
 
 
 def test_intervals_hold_95_of_100_further_measurements():
