@@ -63,6 +63,33 @@ def test_intervals_cover_in_95_of_100_runs(noise):
         assert 0.93 < count / runs < 0.97, name
 
 
+@pytest.mark.parametrize("error", [0.001, 0.01])
+def test_a_line_and_its_intervals_by_hand(error):
+    """Through 2, 3 and 4 s of 1, 2 and 3 MB, by errors of 2, -6 and 4 parts.
+
+    Over the times they leave both sums of the fit at zero, so that α is 1 s and 1/β 1 s/MB. With
+    weights 1/t² the matrix of the fit is ((61, 95), (95, 181)) / 144, its inverse ((181, -95),
+    (-95, 61)) / 14, and the square of the residual 56, of one degree of freedom: the variances of α
+    and 1/β are 724 and 244, their covariance -380. Student's t is 12.7062.
+    """
+    line = fit([1e6, 2e6, 3e6], [2 * (1 + 2 * error), 3 * (1 - 6 * error), 4 * (1 + 4 * error)])
+    reach = 12.7062047 * error
+    alpha, slope = reach * math.sqrt(724), reach * math.sqrt(244)
+    assert (line.alpha, line.alpha_high) == pytest.approx((1, 1 + alpha))
+    assert line.alpha_low == pytest.approx(max(0, 1 - alpha))
+    assert (line.beta, line.beta_low) == pytest.approx((1e6, 1e6 / (1 + slope)))
+    if error == 0.001:
+        assert line.beta_high == pytest.approx(1e6 / (1 - slope))
+    else:
+        assert line.beta_high is None
+    half = reach * math.sqrt(724 + 244 + 2 * 380)
+    assert (line.half, line.half_low, line.half_high) == pytest.approx(
+        (1e6, 1e6 * math.exp(-half), 1e6 * math.exp(half))
+    )
+    assert line.residual == pytest.approx(error * math.sqrt(56))
+    assert (line.worst, line.worst_size) == (pytest.approx(-6 * error), 2e6)
+
+
 def test_the_smallest_size_counts_as_much_as_the_largest():
     """Plain least squares would lose 10 µs among the errors of seconds."""
     draw = np.random.default_rng(1)

@@ -221,6 +221,14 @@ def test_shown_lines_count_for_nothing():
         ({"achieved": 1.0, "low": 0.95, "high": 1.05, "values": 60}, "medium"),
         ({"achieved": 1.0, "low": 0.8, "high": 1.2, "values": 60}, "low"),
         ({"achieved": 0.0, "low": 0.0, "high": 0.0, "values": 6}, "high"),
+        ({"achieved": 0.0, "low": 0.0, "high": 1e-9, "values": 6}, "low"),
+        ({"achieved": 50.0, "low": 49.0, "high": 51.0, "values": 6, "coverage": 0.9}, "high"),
+        ({"achieved": -50.0, "low": -51.0, "high": -49.0, "values": 6}, "high"),
+        ({"achieved": 50.0, "low": 48.5, "high": 51.5, "values": 60}, "medium"),
+        ({"achieved": 10.0, "low": 9.0, "high": 11.0, "values": 1, "coverage": 0.5}, "medium"),
+        ({"achieved": 10.0, "low": 8.9, "high": 11.1, "values": 60}, "low"),
+        ({"achieved": 1.0, "high": 1.01, "values": 6}, "low"),
+        ({"achieved": 1.0, "low": 0.99, "high": 1.01, "provenance": "datasheet"}, "declared"),
     ],
 )
 def test_confidence_says_what_a_value_rests_on(more, word):
@@ -297,6 +305,32 @@ def test_several_runs_complete_each_other():
     card = score(Subject([first, second], CHIPS), profile(a=[GEMM], b=[STREAM]))
     assert card.overall == pytest.approx(63)
     assert card.coverage == 1.0
+
+
+def test_a_requirement_is_held_against_the_run_that_its_value_is_of():
+    stream = case(0, "stream", metric="bandwidth", unit="B/s", expected=100.0)
+    first = run((0, 0, 70.0), (0, 1, 90.0), identity="a")
+    second = run((0, 0, 60.0), (0, 1, 90.0), identity="b", cases=[stream])
+    asks = {"reference": "target", "target": 80.0, "required": True}
+    lines = profile(a=[{**GEMM, **asks}, {**STREAM, **asks}])
+    card = score(Subject([first, second], CHIPS), lines)
+    said = [one.text for one in card.findings if one.kind == "criterion"]
+    assert said == [
+        "flops 70 FLOP/s, at least 80 FLOP/s is required (node-00000/0)",
+        "bandwidth 60 B/s, at least 80 B/s is required (node-00000/0)",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("better", "value", "said"),
+    [("higher", 105.0, ""), ("higher", 106.0, "6%"), ("lower", 95.5, ""), ("lower", 80.0, "25%")],
+)
+def test_a_twentieth_beyond_its_reference_is_no_finding_yet(better, value, said):
+    made = run((0, 0, value), (0, 1, 100.0), cases=[case(0, expected=100.0, better=better)])
+    card = score(Subject([made], CHIPS), profile(a=[GEMM]))
+    above = [one.text for one in card.findings if one.kind == "above-reference"]
+    assert len(above) == bool(said)
+    assert all(f"is {said} better than the 100 FLOP/s" in one for one in above)
 
 
 def test_runs_of_other_provenance_or_chips_are_told_apart():
