@@ -96,6 +96,31 @@ def test_who_met_nobody_is_a_gap_with_its_reason():
     assert judged(lost, again=one_pair)[1] == []  # a re-test had a value of it
 
 
+@pytest.mark.parametrize(
+    ("value", "better", "said"),
+    [
+        (0.0, "higher", "its value is 0, which is no measurement"),
+        (float("nan"), "higher", "its value is nan, which is no measurement"),
+        (float("inf"), "lower", "its value is inf, which is no measurement"),
+        (-1.0, "lower", "its value is -1, which is no measurement"),
+        (0.0, "lower", ""),
+    ],
+)
+def test_a_pair_whose_value_is_no_measurement_is_no_pass(value, better, said):
+    """Of one node alone: the other pairs are well."""
+    values = {pair: value for pair in PAIRS if 3 in pair}
+    found, told = judged(values, better=better, least=None)
+    if not said:
+        assert told == []
+        return
+    ((node, one),) = told
+    assert (node, one.verdict, one.against) == (3, "inconclusive", "coverage")
+    assert one.text == f"no pair of it has a value: {said}"
+    assert 3 in found.suspects["fabric"]
+    one_pair = {(0, 3): 100.0}
+    assert judged(values, better=better, least=None, again=one_pair)[1] == []
+
+
 def test_what_nobody_can_do_is_said_once():
     skipped = {pair: (float("nan"), "skipped", "no network") for pair in PAIRS}
     found, told = judged(skipped)

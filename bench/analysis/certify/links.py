@@ -9,6 +9,7 @@ at times, and the nodes that it met then are not.
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Collection, Mapping
 
@@ -17,7 +18,7 @@ import numpy as np
 
 from ...configs import Profile, ProfileMetric
 from ...inventory import Inventory
-from ...records import STATUS_MEANING, STATUSES, Case, Header
+from ...records import STATUSES, Case, Header
 from ...results import Columns
 from ...rounds import schedule_for
 from ...units import format_value
@@ -28,6 +29,7 @@ from ..selection import selected
 from ..summary import summarize
 from ..table import key_of
 from .blame import blamed, by_name
+from .coverage import why
 from .limits import limit
 
 _UNREACHED = "it was not reached"
@@ -240,11 +242,10 @@ def _coverage(
             groups = _groups(header, case, inventory)
             asked[sorted({node for nodes in groups.values() for node in nodes})] = True
             for row in np.flatnonzero(columns.case == case.id).tolist():
-                nodes, status = groups[int(columns.group[row])], STATUSES[columns.status[row]]
-                good[nodes] |= status == "ok"
-                if status != "ok":
-                    why = f"{status}: {columns.reasons.get(row, STATUS_MEANING[status])}"
-                    reasons.update(dict.fromkeys(nodes, why))
+                nodes, measured = groups[int(columns.group[row])], _measured(columns, row, case)
+                good[nodes] |= measured
+                if not measured:
+                    reasons.update(dict.fromkeys(nodes, why(columns, row)))
         found.met.setdefault(stage, set()).update(np.flatnonzero(asked).tolist())
         lacking = np.flatnonzero(asked & ~good).tolist()
         skipped = [reasons.get(node, _UNREACHED).startswith("skipped") for node in lacking]
@@ -257,6 +258,13 @@ def _coverage(
             for node in lacking:
                 text = f"no pair of it has a value: {reasons.get(node, _UNREACHED)}"
                 found.evidence.append((node, _gap(cases[0], text)))
+
+
+def _measured(columns: Columns, row: int, case: Case) -> bool:
+    """Whether a row has a value that counts, as `values.usable` says of those of units."""
+    value, least = float(columns.value[row]), case.better == "lower"
+    counts = math.isfinite(value) and (value > 0 or (least and value == 0))
+    return STATUSES[columns.status[row]] == "ok" and counts
 
 
 def _gap(case: Case, text: str) -> Evidence:
