@@ -1,8 +1,9 @@
 """Checks of which no figure is compared: they pass where they ran, and nowhere else.
 
 Silent corruption, a step over all nodes together: a run says of them that they held, or what went
-wrong (`troubles`). Where one of them was skipped on some and not on all, or was not reached, it
-said nothing, and that is no pass. Other work on the host changes no such result.
+wrong (`troubles`). Where one of them was skipped on some and not on all, was not reached, or gave
+no figure that is a measurement, it said nothing, and that is no pass. Other work on the host
+changes no such result.
 """
 
 from __future__ import annotations
@@ -11,16 +12,17 @@ from collections.abc import Collection, Iterator
 
 import numpy as np
 
-from ...records import STATUSES, Case, Header
+from ...records import DIGEST, STATUSES, Case, Header
 from ...results import Columns
 from ...rounds import schedule_for
 from ...verdicts import Evidence
-from ..graph import Ints
+from ..graph import Bools, Ints
 from ..joining import number_of, what
 from ..summary import members, rows_by_case
 from ..table import Table, units_of
 from .coverage import why
 
+_OK = STATUSES.index("ok")
 _SKIPPED = STATUSES.index("skipped")
 
 
@@ -57,13 +59,13 @@ def unchecked(
             groups, unit = groups[unit < 0], unit[unit < 0]
         if not groups.size:
             continue
-        row, status = _last(columns, groups, [rows[case.id] for case in cases])
-        lacking = (row < 0) | (status == _SKIPPED)
+        row, skipped, empty = _last(columns, groups, [(case, rows[case.id]) for case in cases])
+        lacking = (row < 0) | skipped | empty
         kind = np.where(unit < 0, -1, kinds[unit])
         for one in np.unique(kind[lacking]).tolist():
             alike = kind == one
             here = np.flatnonzero(lacking & alike)
-            if here.size == alike.sum() and (row[here] >= 0).all():
+            if here.size == alike.sum() and skipped[here].all():
                 said = why(columns, int(row[here[0]]))
                 notes.append(f"{_name(header, cases[0])} is not covered: {said}")
                 continue
@@ -71,17 +73,31 @@ def unchecked(
     return evidence, list(dict.fromkeys(notes))
 
 
-def _last(columns: Columns, groups: Ints, rows: list[Ints]) -> tuple[Ints, Ints]:
-    """The row that says most of each group, -1 without any: the last that was not skipped."""
+def _last(
+    columns: Columns, groups: Ints, cases: list[tuple[Case, Ints]]
+) -> tuple[Ints, Bools, Bools]:
+    """The row that says most of each group, -1 without any: the last that was not skipped, and of
+    these one with a figure; whether it was skipped; whether it is well and has no figure."""
     row = np.full(groups.size, -1, dtype=np.int64)
-    status = np.full(groups.size, -1, dtype=np.int64)
-    every = np.concatenate(rows).astype(np.int64)
-    every = every[np.isin(columns.group[every], groups)]
+    was_skipped, was_empty = np.zeros((2, groups.size), dtype=bool)
+    every = np.concatenate([rows for _, rows in cases]).astype(np.int64)
+    empty = np.concatenate([_empty(columns, case, rows) for case, rows in cases])
+    here = np.isin(columns.group[every], groups)
+    every, empty = every[here], empty[here]
     skipped = columns.status[every] == _SKIPPED
-    for some in (every[skipped], every[~skipped]):
-        place = np.searchsorted(groups, columns.group[some])
-        row[place], status[place] = some, columns.status[some]
-    return row, status
+    for some in (skipped, empty, ~skipped & ~empty):
+        place = np.searchsorted(groups, columns.group[every[some]])
+        row[place] = every[some]
+        was_skipped[place], was_empty[place] = skipped[some], empty[some]
+    return row, was_skipped, was_empty
+
+
+def _empty(columns: Columns, case: Case, rows: Ints) -> Bools:
+    """bool[rows]: rows that are well and whose value is no measurement, as `values.usable` says."""
+    value = columns.value[rows]
+    least = value >= 0 if case.better == "lower" else value > 0
+    known = np.isfinite(value) & (least | (case.unit == DIGEST))
+    return np.asarray((columns.status[rows] == _OK) & ~known)
 
 
 def _of(
