@@ -32,6 +32,14 @@ LIMITED = Profile(
     name="limited",
     categories={"compute": [ProfileMetric(benchmark="gemm", metric="flops", least=0.4)]},
 )
+DATASHEET = Profile(
+    name="datasheet",
+    categories={
+        "compute": [
+            ProfileMetric(benchmark="gemm", metric="flops", reference="datasheet", least=0.4)
+        ]
+    },
+)
 DEVICES = ScheduleSpec(kind="devices", scope="device")
 ALL = ScheduleSpec(kind="all", scope="group")
 NONE = float("nan")
@@ -341,3 +349,71 @@ def test_hot_is_what_is_hotter_than_most_rows_not_than_most_kinds_of_conditions(
     found = {one.node: one for one in certification_of(run, rows).nodes}
     assert found["n2"].verdict == "reject"
     assert found["n2"].evidence[0].cause.startswith(cause)
+
+
+def test_what_is_alone_of_its_kind_is_held_against_nothing():
+    odd = [*EIGHT, node("odd", devices=1, chip="acme-2")]
+    made = judged(run_of(odd, case(0)), gemm(devices=17))
+    assert words(made)["odd"] == "inconclusive"
+    assert "nothing to hold its figures against" in texts(made, "odd")
+    assert others(made, "odd") == {"accept"}
+    limited = judged(run_of(odd, case(0, expected=1e12)), gemm(devices=17), DATASHEET)
+    assert set(words(limited).values()) == {"accept"}
+
+
+def test_the_worst_of_a_node_comes_first_and_what_is_not_covered_last():
+    """Three metrics of one node: a tenth slower, a half slower, and one that was not reached."""
+    names = {"a": 0.9, "b": 0.5}
+    lines = [ProfileMetric(benchmark=name, metric="flops", reference="none") for name in "abc"]
+    profile = Profile(name="p", categories={"x": lines})
+    cases = [case(number, name, title=name) for number, name in enumerate("abc")]
+    rows = [
+        row
+        for number, share in enumerate(names.values())
+        for row in gemm({4: (share * 1e12,), 5: (share * 1e12,)}, number=number)
+    ]
+    rows += [(2, device, 1e12 + device) for device in range(16) if device != 4]
+    again = [msgspec.structs.replace(one, id=3 + one.id, stage="device+1") for one in cases[:2]]
+    rows += [
+        (3 + number, device, share * 1e12)
+        for number, share in enumerate(names.values())
+        for device in (4, 5)
+    ]
+    made = judged(run_of(EIGHT, *cases, *again), rows, profile)
+    (slow,) = (one for one in made.nodes if one.verdict != "accept")
+    assert slow.node == "n2"
+    metrics = [one.metric for one in slow.evidence if one.verdict == slow.verdict]
+    assert metrics == ["b flops", "b flops", "a flops", "a flops"]
+    assert [one.metric for one in slow.evidence][-1] == "c flops"
+    assert (made.measured, made.retested) == (16 + 16 + 15, 4)
+
+
+def test_stages_that_were_not_reached_hold_everybody_back_with_the_reason():
+    run = run_of(EIGHT, case(0), state="stopped")
+    found = examine(run, columns(*gemm()), PLAIN, Rules())
+    for stopped, why in (("", "the run is stopped"), ("no time left", "no time left")):
+        made = certification(found, stages=["device", "fabric"], profile="p", stopped=stopped)
+        assert set(words(made).values()) == {"inconclusive"}
+        assert texts(made, "n3") == f"not measured: stage(s) fabric; {why}"
+    told = certification(
+        found, stages=["device", "x"], profile="p", command=lambda one, name: f"{name}: {one.text}"
+    )
+    assert told.nodes[0].evidence[0].command.startswith("n0: not measured")
+
+
+def test_a_node_says_its_chips_and_what_stands_in_for_them():
+    mixed = msgspec.structs.replace(
+        EIGHT[0], devices=(EIGHT[0].devices[0], node("x", chip="acme-2").devices[1])
+    )
+    stood_in = msgspec.structs.replace(
+        EIGHT[1],
+        devices=(
+            msgspec.structs.replace(EIGHT[1].devices[0], stands_for="h20"),
+            node("x", chip="acme-2").devices[1],
+        ),
+    )
+    made = judged(run_of([mixed, stood_in], case(0)), [])
+    assert {one.node: one.chip for one in made.nodes} == {
+        "n0": "acme-1 + acme-2",
+        "n1": "stand-in for h20 (acme-1) + acme-2",
+    }
