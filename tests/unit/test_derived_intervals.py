@@ -7,16 +7,17 @@ import sys
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 sys.path.insert(0, str(Path(__file__).parent))
 from made_runs import case, columns, header
 from test_derived import AXES, CHAIN, CHIPS, gemms, growing, items, pooled, value
 
-from bench.analysis.subject import Run
+from bench.analysis.subject import Readiness, Run
 from bench.configs import Facility, load_model
 from bench.configs.facility import ItPower, Stated
 from bench.kernels.model_costs import ModelShape, flops_per_token
-from bench.records import DeviceGroup, ScheduleSpec
+from bench.records import Device, DeviceGroup, Node, ScheduleSpec
 
 EACH = flops_per_token(ModelShape.of(load_model("tiny")))
 UP, DOWN = 1.02 / 0.98, 0.98 / 1.02
@@ -214,3 +215,62 @@ def test_answers_are_counted_over_runs_and_a_share_rests_on_the_devices_met():
         CHIPS,
     )
     assert value("reliability.answered", both).values == 3
+
+
+def test_counts_are_of_a_fleet_as_it_is_and_say_who_knows_them():
+    run = growing(CHAIN)
+    found = value("system.devices", run)
+    assert (found.value, found.provenance, found.detail) == (8, "measured", "8 acme-1")
+    peak = value("system.peak_flops", run)
+    assert (peak.value, peak.provenance) == (pytest.approx(8 * 4e14), "datasheet")
+    declared = Facility(name="f", chips=items(acme_1=(3, "imported")))
+    assert value("system.devices", run, facility=declared).provenance == "declared"
+    assert value("system.peak_flops", run, facility=declared).provenance == "declared"
+    unknown = Facility(name="f", chips=items(other=(3, "imported")))
+    said = value("system.peak_flops", run, facility=unknown).absent
+    assert said == "no datasheet is known of other"
+
+
+def test_what_only_somebody_can_say_is_declared_or_projected():
+    run = growing(CHAIN)
+    told = Facility(
+        name="f",
+        pue=Stated(value=1.25, source="meters"),
+        storage=Stated(value=5e15, source="contract"),
+    )
+    for name, wanted, source in (("pue", 1.25, "meters"), ("storage_capacity", 5e15, "contract")):
+        found = value(f"system.{name}", run, facility=told)
+        assert (found.value, found.provenance, found.detail) == (wanted, "declared", source)
+        what = name.partition("_")[0]
+        for facility in (None, Facility(name="f")):
+            said = value(f"system.{name}", run, facility=facility).absent
+            assert said == f"{what} is not declared in SYSTEM.yaml"
+    ready = Readiness(
+        model="dense-1t", parameters=1.5e12, fits=True, devices=4096, days=90, mfu=0.4
+    )
+    found = value("system.trainable_parameters", run, readiness=ready)
+    assert found.value == 1.5e12
+    assert found.detail == "dense-1t, 1.5 trillion parameters, 4096 devices, mfu 40.0%, 90 days"
+    none = Readiness(model="dense-1t", parameters=1e12, fits=False)
+    found = value("system.trainable_parameters", run, readiness=none)
+    assert found.detail == "dense-1t, 1 trillion parameters, fits at no layout"
+
+
+def test_devices_that_answered_are_those_of_the_largest_run_and_of_device_cases():
+    small = Run(header(case(0), id="small"), columns((0, 0, 1.0), (0, 1, None, "failed")), CHIPS)
+    cases = [case(0), case(1, "train", scope="group")]
+    rows = [(0, 0, 1.0), (0, 1, 1.0), (0, 2, None, "missing"), (1, 3, 1.0), (1, 0, None, "failed")]
+    fleet = DeviceGroup(count=1, devices=5, chip="acme-1")
+    large = Run(header(*cases, fleet=fleet), columns(*rows), CHIPS)
+    for runs in ((small, large), (large, small)):
+        found = value("reliability.availability", *runs)
+        assert (found.value, found.coverage, found.run) == (pytest.approx(2 / 3), 0.6, "run")
+    # Of two that others hold and four of its own, one of which said nothing, two answered.
+    device = Device(index=0, backend="acme", name="acme-1", chip="acme-1")
+    own = tuple(replace(device, index=i) for i in range(4))
+    node = Node(id="n", name="n", devices=own, busy=("job 7", "job 8"))
+    rows = columns((0, 0, 1.0), (0, 1, 1.0), (0, 2, None, "invalid"))
+    found = value("reliability.availability", Run(header(case(0), fleet=None, nodes=[node]), rows,
+                  CHIPS))  # fmt: skip
+    assert (found.value, found.coverage, found.values) == (0.4, pytest.approx(5 / 6), 5)
+    assert found.detail == "2 of 5 devices"

@@ -76,3 +76,35 @@ def test_who_does_not_tell_its_temperature_has_no_spread():
     made = header(case(0), fleet=DeviceGroup(count=1, devices=2, chip="sim-a"))
     rows = columns((0, 0, 1.0), (0, 1, 1.0))
     assert temperature_spread(made, rows, Inventory(fleet=made.fleet)) == []
+
+
+def test_of_an_even_number_of_repeats_the_middle_of_the_middle_two_counts():
+    rows = [(0, 0, t) for t in (80, 50, 60, 40)] + [(0, 1, t) for t in (70, 65)]
+    (one,) = spread(rows)
+    assert (one.low, one.high, one.kelvin) == (55, 67.5, 12.5)
+
+
+def test_rows_whose_conditions_nobody_knows_are_left_out():
+    made = header(
+        case(0),
+        fleet=None,
+        nodes=TWO,
+        conditions=[Conditions(temperature=(None, one)) for one in (50, 60, None, 99)],
+    )
+    found = columns(*((0, rank, 1.0) for rank in (0, 1, 0, 1, 0, 2)))
+    found.conditions = np.array([0, 1, 4, -1, 2, 3], dtype=np.int32)
+    (one,) = temperature_spread(made, found, Inventory(TWO))
+    assert (one.low, one.high, one.devices) == (50, 60, 2)
+
+
+def test_of_two_cases_as_wide_the_first_is_told_and_of_two_kinds_the_wider():
+    cases = [case(0), case(1, benchmark="stream")]
+    (one,) = spread([(0, 0, 50), (0, 1, 60), (1, 0, 70), (1, 1, 80)], cases)
+    assert (one.case, one.low) == (0, 50)
+    nodes = [node(0, "a", "a", "b", "b"), node(1, "b", "b"), node(2, "a", "a")]
+    first, second, third = spread(
+        [(0, rank, 50 + t) for rank, t in enumerate((0, 30, 0, 10, 5, 8, 1, 3))], nodes=nodes
+    )
+    assert (first.kelvin, first.hottest) == (30, "n0/1")
+    assert (second.name, second.kelvin, second.devices) == ("n1", 3, 2)
+    assert (third.name, third.kelvin, third.devices) == ("n2", 2, 2)
