@@ -7,7 +7,7 @@ import msgspec
 import pytest
 
 from bench.analysis.drift import drift
-from bench.analysis.health import incidents
+from bench.analysis.health import incidents, said
 from bench.records import Device, DeviceGroup, Header, Node
 
 FACTS = {
@@ -297,6 +297,21 @@ def test_errors_that_grew_are_incidents_and_congestion_is_not():
         ("errors", "node0", "in stage fabric: eth0 rx_errors +3"),
         ("kernel-log", "node0", "in stage fabric: pcie: AER: Corrected error"),
     ]
+
+
+def test_what_a_device_says_of_itself_is_an_error():
+    event_ = event("device", "gpu0 asks for repair", node="node1")
+    (one,) = incidents(header([node(0), node(1)], [event_]))
+    assert (one.kind, one.node, one.stage) == ("errors", "node1", "fabric")
+    assert one.text == "in stage fabric: gpu0 asks for repair"
+
+
+def test_eight_counters_are_told_the_largest_first():
+    grown = {f"eth0 rx_errors{i}": amount for i, amount in enumerate((5, 9, 5, 1, 2, 3, 4, 7))}
+    told = "rx_errors1 +9, rx_errors7 +7, rx_errors0 +5, rx_errors2 +5, rx_errors6 +4, "
+    told = (told + "rx_errors5 +3, rx_errors4 +2, rx_errors3 +1").replace("rx_", "eth0 rx_")
+    assert said(grown) == told
+    assert said({**grown, "a": 6}).endswith("eth0 rx_errors4 +2 and 1 more counters")
 
 
 def test_degraded_links_of_cards_and_accelerators():

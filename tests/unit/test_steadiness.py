@@ -3,6 +3,8 @@
 import sys
 from pathlib import Path
 
+import numpy as np
+
 sys.path.insert(0, str(Path(__file__).parent))
 from made_runs import case, columns, header
 
@@ -12,7 +14,7 @@ from bench.analysis.summary import summarize
 from bench.cluster.engine import execute
 from bench.cluster.simulated import SimulatedExecutor
 from bench.configs import Cluster, Entry, Profile, StageConfig, Suite, load_chips
-from bench.records import DeviceGroup, ScheduleSpec
+from bench.records import STATUSES, DeviceGroup, ScheduleSpec
 from bench.results import RunReader
 
 PAIRS = ScheduleSpec(kind="pairs", scope="pair", arguments={"of": "node", "schedule": "full"})
@@ -78,6 +80,26 @@ def test_uneven_receivers_are_named_by_their_node():
         "in 2 of 4 groups senders share a receiver unevenly (1 is even): "
         "node-00002/0 – … – node-00002/7 at 0.30, node-00001/0 – … – node-00001/7 at 0.50"
     )
+
+
+def test_an_even_receiver_says_nothing_and_four_fifths_are_even_enough():
+    fair = case(0, "incast", {"size": "1MiB"}, "fairness", "ratio", scope="group")
+    made = header(fair, schedules=[NODES], fleet=DeviceGroup(count=2, devices=3, chip="acme-1"))
+    assert said(made, columns((0, 0, 0.8), (0, 1, 1.0))) == []
+    ((_, text),) = said(made, columns((0, 0, 0.79), (0, 1, 1.0), (0, 0, 0.75)))
+    assert text.endswith(": node-00000/0 – … – node-00000/2 at 0.77")
+    made.fleet = DeviceGroup(count=2, devices=2, chip="acme-1")
+    ((_, text),) = said(made, columns((0, 0, 0.5), (0, 1, 1.0)))
+    assert text.endswith(": node-00000/0 – node-00000/1 at 0.50")
+
+
+def test_a_stall_whose_gap_nobody_knows_is_told_last():
+    made, rows = streams((0, 1, 0.2), (1, 1, 0.001), (2, 0, 5.0))
+    gaps = np.flatnonzero((rows.case == 1) & (rows.group == 0))
+    rows.status[gaps] = STATUSES.index("failed")
+    ((_, text),) = said(made, rows)
+    assert text.startswith("2 of 3 streams stood still: ")
+    assert text.index("for 1 ms") < text.index("for –")
 
 
 def test_a_simulated_fleet_answers_all_of_them(tmp_path):
