@@ -6,6 +6,7 @@ import sys
 import time
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
 
@@ -158,6 +159,33 @@ def test_pairs_on_one_machine_take_turns_and_are_not_added():
     made, schedule = sited("aabb", machine="m", together=True)
     rows = columns(*((0, group, 7.0) for group in range(schedule.size)))
     assert totals(made, rows) == {"a - b": 7.0}
+
+
+def test_only_rates_add_up_and_of_no_label_all_do():
+    """Two nodes, every device of one with one of the other at once: 3 and 4 in each round."""
+    made, _ = sited("ab", together=True)
+    whole = {"of": "device", "schedule": "full", "across": "node", "together": True}
+    made.nodes[:] = [
+        msgspec.structs.replace(
+            one,
+            devices=tuple(Device(index=i, backend="x", name="acme", lane=str(i)) for i in range(2)),
+        )
+        for one in made.nodes
+    ]
+    made.schedules[:] = [ScheduleSpec(kind="pairs", scope="pair", arguments=whole, groups=4)]
+    schedule = schedule_for(made.schedules[0], Inventory(made.nodes))
+    rounds = [
+        [group for batch in together for group in batch.ids.tolist()]
+        for together in schedule.walk()
+    ]
+    assert [len(one) for one in rounds] == [2, 2]
+    rows = columns(*((0, group, 3.0 + at) for groups in rounds for at, group in enumerate(groups)))
+    assert totals(made, rows) == {"all": 7.0}
+    for changed in ({"unit": "ratio"}, {"better": "lower"}, {"scope": "group"}):
+        other = msgspec.structs.replace(
+            made, cases=[msgspec.structs.replace(made.cases[0], **changed)]
+        )
+        assert totals(other, rows) == {}
 
 
 def line(metric, target, **more):
