@@ -216,6 +216,32 @@ def test_classes_of_pairs_have_usual_values_of_their_own():
     assert named(found, "item") == made.items
 
 
+def test_what_these_pairs_cannot_tell_is_counted():
+    found = fit([0, 2, 0, 4], [1, 3, 2, 0], [1.0, 1.0, np.nan, 0.0], items=7)
+    assert (found.pairs, found.missing) == (2, 2)
+    assert found.limits == [
+        "2 pair(s) have no good value and do not count",
+        "3 of 7 were in no pair that has a value",
+        "2 pair(s) of 4 leave next to nothing to judge noise by; measure more pairs, of more nodes",
+        "4 met one other only: whether it or its link is slow cannot be told; measure at least two "
+        "matchings",
+    ]
+    first, second = full(8)
+    kind = np.zeros(first.size, dtype=int)
+    kind[[3, 9]] = 3, 4
+    found = fit(first, second, np.exp(0.01 * np.arange(first.size) % 0.07), classes=kind)
+    assert found.limits == ["2 pair(s) are the only one of their kind: nothing to compare with"]
+    assert np.isnan(found.usual).tolist() == [False, True, True, False, False]
+
+
+@pytest.mark.parametrize("better", ["higher", "lower"])
+def test_of_four_repeats_the_middle_two_count_in_whichever_direction(better):
+    """ln 2 and ln 3: their mean is that of √6."""
+    found = fit([0, 1, 0, 1], [1, 0, 1, 0], [1.0, 100.0, 3.0, 2.0], better=better)
+    assert found.usual == [pytest.approx(6**0.5)]
+    assert (found.pairs, found.missing) == (1, 0)
+
+
 def test_what_cannot_be_is_refused():
     with pytest.raises(ValueError, match="paired with itself"):
         fit([0, 1], [1, 1], [1.0, 1.0])
