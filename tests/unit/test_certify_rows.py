@@ -401,6 +401,16 @@ def test_stages_that_were_not_reached_hold_everybody_back_with_the_reason():
     assert told.nodes[0].evidence[0].command.startswith("n0: not measured")
 
 
+def test_who_was_not_measured_again_was_left_out_of_nothing():
+    some = msgspec.structs.replace(DEVICES, arguments={"nodes": [2]})
+    again = case(1, stage="device+1", schedule=1)
+    made = judged(run_of(EIGHT, case(0), again, schedules=(DEVICES, some)), gemm())
+    assert set(words(made).values()) == {"accept"}
+    later = case(1, "stream", stage="later", schedule=1)
+    made = judged(run_of(EIGHT, case(0), later, schedules=(DEVICES, some)), gemm())
+    assert texts(made, "n3") == "not measured: stage(s) later; something spoke against it before"
+
+
 def test_a_node_says_its_chips_and_what_stands_in_for_them():
     mixed = msgspec.structs.replace(
         EIGHT[0], devices=(EIGHT[0].devices[0], node("x", chip="acme-2").devices[1])
@@ -417,3 +427,62 @@ def test_a_node_says_its_chips_and_what_stands_in_for_them():
         "n0": "acme-1 + acme-2",
         "n1": "stand-in for h20 (acme-1) + acme-2",
     }
+
+
+def two_kinds(statuses, **changes):
+    """Two metrics of two kinds of four nodes; of the second each device has one of ``statuses``."""
+    nodes = [*EIGHT[:4], *(node(f"b{i}", chip="acme-2") for i in range(4))]
+    lines = [
+        ProfileMetric(benchmark="a", metric="flops", reference="none"),
+        ProfileMetric(benchmark="b", metric="flops", reference="none", **changes),
+    ]
+    cases = [case(number, name, title=name) for number, name in enumerate("ab")]
+    rows = gemm()
+    for device, value in enumerate(gemm(number=1)):
+        status = statuses.get(device, "ok")
+        if status != "unreached":
+            rows.append(value if status == "ok" else (1, device, NONE, status, "no such dtype"))
+    profile = Profile(name="p", categories={"x": lines})
+    return judged(run_of(nodes, *cases), rows, profile)
+
+
+def test_what_no_device_of_a_kind_can_do_is_said_and_holds_nobody_back():
+    made = two_kinds(dict.fromkeys(range(8), "skipped"))
+    assert set(words(made).values()) == {"accept"}
+    note = "b flops is not covered: skipped: no such dtype"
+    assert [one for one in made.notes if "covered" in one] == [note]
+    optional = two_kinds(dict.fromkeys(range(8), "skipped"), optional=True)
+    assert note in optional.notes
+    # Where one of them could not be reached, nobody knows whether all can do nothing.
+    made = two_kinds({**dict.fromkeys(range(7), "skipped"), 7: "unreached"})
+    assert {name for name, word in words(made).items() if word == "accept"} == {
+        "b0", "b1", "b2", "b3",
+    }  # fmt: skip
+
+
+def test_what_others_of_a_kind_can_do_is_a_gap_of_those_who_cannot():
+    made = two_kinds({2: "skipped", 15: "unreached", 9: "contended"})
+    told = {one.node: one for one in made.nodes if one.verdict != "accept"}
+    assert {name: one.verdict for name, one in told.items()} == {
+        "n1": "inconclusive", "b0": "inconclusive", "b3": "inconclusive",
+    }  # fmt: skip
+    said = {
+        name: [(e.text, e.metric, e.device) for e in one.evidence] for name, one in told.items()
+    }
+    assert said == {
+        "n1": [("skipped: no such dtype", "b flops", "n1/0")],
+        "b0": [("contended: no such dtype", "b flops", "b0/1")],
+        "b3": [("it was not reached", "b flops", "b3/1")],
+    }
+    assert not any("covered" in one for one in made.notes)
+    assert set(words(two_kinds({2: "skipped", 15: "unreached"}, optional=True)).values()) == {
+        "accept"
+    }
+
+
+def test_what_failed_is_told_once_and_not_as_a_gap():
+    made = two_kinds({2: "failed"})
+    (one,) = (one for one in made.nodes if one.verdict != "accept")
+    assert [(e.verdict, e.against, e.text) for e in one.evidence] == [
+        ("reject", "fault", "failed: no such dtype")
+    ]
