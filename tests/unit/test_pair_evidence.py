@@ -116,6 +116,14 @@ def test_of_links_that_make_a_ring_nobody_is_the_common_end():
     assert all(one.text.startswith("link between") for _, one in found.evidence)
 
 
+def test_two_nodes_are_told_where_each_has_several_slow_links_and_none_of_a_chain():
+    found = judged(of_pairs((2, 7), (2, 9), (4, 8), (4, 10)))
+    assert {node for node, _ in found.evidence} == {2, 4}
+    chain = judged(of_pairs((2, 7), (7, 9), (4, 9)))
+    assert {node for node, _ in chain.evidence} == {2, 4, 7, 9}
+    assert all(one.text.startswith("link between") for _, one in chain.evidence)
+
+
 def test_a_slow_device_is_named_and_its_node_is_told():
     """Six nodes of two devices: pairs inside a node are another fabric."""
     found = judged(of_node(5, 0.8), devices=2)
