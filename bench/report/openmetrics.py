@@ -192,8 +192,9 @@ def _benchmarks(header: Header, columns: Columns, rows: Sequence[Any]) -> Metric
         if len(those) > 1:
             # A re-test has the suspects alone: they are not all that measured it.
             values = _last_of_each(header, columns, rows, [one.case for one in those])
-            ends = values.min(), values.max()
-            told = (np.median(values), *(ends if last.case.better == "higher" else ends[::-1]))
+            ends = float(values.min()), float(values.max())
+            ends = ends if last.case.better == "higher" else ends[::-1]
+            told = float(np.median(values)), *ends
         for statistic, value in zip(("median", "worst", "best"), told, strict=True):
             assert value is not None
             family.add_metric([*labels, statistic], value)
@@ -205,15 +206,19 @@ def _last_of_each(
 ) -> Floats:
     """float64[groups]: of each group of ranks, in whichever of the cases, its last median."""
     inventory = Inventory(header.nodes, header.fleet)
-    found: dict[tuple[int, ...], float] = {}
+    met: dict[int, list[tuple[Ints, Floats]]] = {}
     for case in cases:
         groups, medians = group_medians(columns, rows[case.id])
-        value = dict(zip(groups.tolist(), medians.tolist(), strict=True))
         for whole in schedule_for(header.schedules[case.schedule], inventory).rounds():
             for ids, ranks in whole:
-                members = zip(ids.tolist(), map(tuple, ranks.tolist()), strict=True)
-                found |= {who: value[group] for group, who in members if group in value}
-    return np.array(list(found.values()), dtype=np.float64)
+                has = np.isin(ids, groups)
+                values = medians[np.searchsorted(groups, ids[has])]
+                met.setdefault(ranks.shape[1], []).append((ranks[has], values))
+    found = []
+    for parts in met.values():  # groups of other sizes are other groups
+        ranks, values = (np.concatenate(each)[::-1] for each in zip(*parts, strict=True))
+        found.append(values[np.unique(ranks, axis=0, return_index=True)[1]])
+    return np.concatenate(found)
 
 
 def _identity(header: Header, case: Case) -> tuple[str, ...]:
