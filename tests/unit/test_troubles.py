@@ -101,6 +101,29 @@ def test_two_units_are_too_few_to_say_that_it_is_the_fleets():
     assert [(one[0], one[1]) for one in told] == [("a", "reject"), ("b", "reject")]
 
 
+def test_a_rank_of_a_group_has_no_trouble_of_its_own():
+    """Its group has it, and is told."""
+    cases = [case(0, "train", scope="rank")]
+    assert found([*well(3), (0, 3, NONE, "failed", "no memory")], cases) == []
+
+
+def test_what_failed_once_of_two_times_says_so():
+    (one,) = found([*well(), (0, 3, NONE, "failed", "no memory")])
+    assert one[3] == "failed: no memory (1 of 2 times)"
+
+
+def test_of_a_group_that_a_lost_node_broke_the_others_are_told():
+    event = {"kind": "agent-lost", "node": "c", "text": "no answer", "time": 1.0}
+    rows = [(0, 0, NONE, "missing", "gone")]
+    told = found(rows, [case(0, "train", scope="group")], "abc", (ALL,), [event])
+    said = "missing: gone (between a and b and c); it was not measured without c"
+    assert [(one[0], one[1], one[3]) for one in told] == [
+        ("c", "reject", "the node was lost: no answer"),
+        ("a", "inconclusive", said),
+        ("b", "inconclusive", said),
+    ]
+
+
 def test_a_group_inside_a_node_is_of_the_node_and_of_no_device():
     cases = [case(0, "collectives", scope="group")]
     rows = [(0, 0, 1.0), (0, 1, NONE, "failed", "no"), (0, 2, 1.0)]
