@@ -274,3 +274,66 @@ def test_devices_that_answered_are_those_of_the_largest_run_and_of_device_cases(
                   CHIPS))  # fmt: skip
     assert (found.value, found.coverage, found.values) == (0.4, pytest.approx(5 / 6), 5)
     assert found.detail == "2 of 5 devices"
+
+
+def test_the_chain_is_of_the_family_that_knows_most_and_then_of_the_largest():
+    whole = growing(CHAIN)
+    two = growing({1: (10.0, 0.1), 2: (10.0, 0.1)}, axes={"model": "other"}, id="two")
+    wide = growing({2: (190.0, 0.4), 4: (320.0, 0.4), 8: (600.0, 0.4)}, axes={"batch": 9}, id="3")
+    for runs in ((whole, two), (two, whole)):
+        assert value("cluster.mfu_device", *runs).run == "run"
+    for runs in ((two, wide), (wide, two)):  # each knows two: the one on most devices counts
+        assert value("cluster.eta_inter", *runs).value == pytest.approx(600 / 8 / (320 / 4))
+
+
+def test_a_system_is_of_one_node_where_all_its_runs_are():
+    small = growing({1: (100.0, 0.5)}, nodes=1, id="small")
+    for runs in ((small, growing(CHAIN)), (growing(CHAIN), small)):
+        assert value("cluster.eta_inter", *runs).value == pytest.approx(0.95)
+
+
+def test_what_lacks_for_power_is_named_and_what_has_no_peak_has_no_reference():
+    run = growing(CHAIN)
+    power = ItPower(value=1000, devices=8, source="meters")
+    for facility, lacking in (
+        (None, "it_power and pue"),
+        (Facility(name="f"), "it_power and pue"),
+        (Facility(name="f", it_power=power), "pue"),
+        (Facility(name="f", pue=Stated(value=1.2, source="s")), "it_power"),
+    ):
+        said = value("cluster.facility_flops_per_watt", run, facility=facility).absent
+        assert said == f"{lacking} not declared in SYSTEM.yaml"
+
+    def device(axes, nodes=None):
+        one = case(0, "train", {**AXES, **axes}, "energy_per_token", "J/token", better="lower")
+        made = header(one, nodes=nodes, fleet=None) if nodes else header(one)
+        return value("cluster.device_flops_per_watt", Run(made, columns((0, 0, 0.5)), CHIPS))
+
+    found = device({})
+    assert (found.reference, found.reference_from) == (
+        pytest.approx(4e14 / 500),
+        "peak over TDP, datasheet of acme-1",
+    )
+    found = device({"dtype": "fp8"})
+    assert (found.value, found.reference, found.reference_from) == (EACH / 0.5, None, "")
+    kinds = tuple(
+        Device(index=i, backend="acme", name=chip, chip=chip)
+        for i, chip in enumerate(("acme-1", "acme-2"))
+    )
+    assert device({}, [Node(id="n", name="n", devices=kinds)]).reference is None
+    assert "no device says" in device({"model": "gone"}).absent
+    known_ = Facility(name="f", it_power=power, pue=Stated(value=1.2, source="s"))
+    gone = growing(CHAIN, axes={"model": "gone"})
+    said = value("cluster.facility_flops_per_watt", gone, facility=known_).absent
+    assert said == "the model gone is not known here"
+
+
+def test_goodput_says_how_many_failures_struck():
+    made = header(
+        case(0, "resumable", {"model": "tiny"}, "goodput", "ratio", scope="group"),
+        case(1, "resumable", {"model": "tiny"}, "failures", "count", better="lower", scope="group"),
+    )
+    run = Run(made, columns((0, 0, 0.9), (1, 0, 3.0)), CHIPS)
+    assert value("cluster.goodput", run).detail == "tiny, 3 failure(s)"
+    run = Run(made, columns((0, 0, 0.9)), CHIPS)
+    assert value("cluster.goodput", run).detail == "tiny"

@@ -249,7 +249,9 @@ def _device_per_watt(subject: Subject) -> Value:
                 high=each / one.low if one.low else None,
                 values=one.values,
                 reference=peak / tdp if peak and tdp else None,
-                reference_from=f"peak over TDP, datasheet of {run.kinds[0]}" if tdp else "",
+                reference_from=f"peak over TDP, datasheet of {run.kinds[0]}"
+                if peak and tdp
+                else "",
                 provenance=run.label,
                 run=run.header.id,
                 detail=one.name,
