@@ -216,6 +216,22 @@ def test_classes_of_pairs_have_usual_values_of_their_own():
     assert named(found, "item") == made.items
 
 
+@pytest.mark.parametrize("better", ["higher", "lower"])
+def test_the_slowest_comes_first_in_whichever_direction(better):
+    first, second = full(20)
+    factor = np.ones(20)
+    factor[[3, 11, 7]] = 0.9, 0.7, 0.8
+    noise = np.random.default_rng(0).normal(0, 0.003, first.size)
+    value = 100 * factor[first] * factor[second] * np.exp(noise)
+    found = fit(first, second, value if better == "higher" else 1e4 / value, better=better)
+    assert [one.items for one in found.culprits] == [(11,), (7,), (3,)]
+    for one, share in zip(found.culprits, (0.7, 0.8, 0.9), strict=True):
+        wanted = share - 1 if better == "higher" else 1 / share - 1
+        assert one.effect == pytest.approx(wanted, abs=0.01)
+        assert one.low <= one.effect <= one.high
+        assert (one.kind, one.pairs) == ("item", 19)
+
+
 def test_what_these_pairs_cannot_tell_is_counted():
     found = fit([0, 2, 0, 4], [1, 3, 2, 0], [1.0, 1.0, np.nan, 0.0], items=7)
     assert (found.pairs, found.missing) == (2, 2)
