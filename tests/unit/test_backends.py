@@ -181,6 +181,7 @@ def nvml(monkeypatch):
         nvmlDeviceGetMaxClockInfo=lambda handle, kind: 1980,
         nvmlDeviceGetTemperature=lambda handle, kind: 61,
         nvmlDeviceGetPowerUsage=lambda handle: 699_500,
+        nvmlDeviceGetTotalEnergyConsumption=lambda handle: 1_234_500,  # in mJ (nvml.h)
         nvmlDeviceGetMemoryInfo=lambda handle: types.SimpleNamespace(used=5 << 30),
         nvmlDeviceGetUtilizationRates=lambda handle: types.SimpleNamespace(gpu=87, memory=12),
         nvmlDeviceGetTotalEccErrors=unsupported,
@@ -203,7 +204,7 @@ def nvml(monkeypatch):
 def test_telemetry_in_our_units(nvml):
     found = cuda.Cuda().telemetry(0)
     assert (found.clock, found.clock_max, found.temperature) == (1755, 1980, 61)
-    assert found.power == 699.5
+    assert (found.power, found.energy, found.memory_used) == (699.5, 1234.5, 5 << 30)
     assert found.utilisation == 0.87
     assert found.throttled == ""
     assert found.capped

@@ -304,6 +304,8 @@ def test_a_receiver_is_held_back_by_its_link_or_by_its_nodes_network():
     assert bench.expected(slow)["slowest_receiver"] == pytest.approx(7e6 / 15e-3)
     assert bench.expected(Facts(chip=None, link=1e9, **known)) == {}
     assert bench.expected(Facts(chip=None, ranks=3, network=1e9)) == {}
+    unknown = bench.expected(Facts(chip=None, ranks=5, link=1e9))
+    assert unknown["bandwidth"] == pytest.approx(1e9)
 
 
 def test_a_stream_is_in_steps_of_a_millisecond_and_fifty_windows(monkeypatch):
@@ -341,6 +343,10 @@ def test_both_together_are_expected_to_take_as_long_as_the_longer():
     }
     found = make("overlap", {**axes, "calls": 100}).expected(facts)
     assert found["together_time"] == found["compute_time"] == pytest.approx(100 * product)
+    found = make("overlap", axes).expected(facts)  # as many products as take about as long
+    assert found == {"efficiency": 1.0, "communication_time": pytest.approx(exchange)}
+    assert make("overlap", axes).expected(Facts(chip=load_chip("sim-a"), ranks=2)) == {}
+    assert make("overlap", axes).expected(Facts(chip=None, ranks=2, link=1e9)) == {}
 
 
 # ---- training ----

@@ -14,6 +14,8 @@ from bench.stats import (
     median_interval,
     median_ranks,
     relative_half_width,
+    series_interval,
+    share_interval,
     student_quantile,
     student_tail,
 )
@@ -41,9 +43,67 @@ def test_normal_approximation_joins_the_exact_ranks():
     assert abs(above[1] - high) <= 2
 
 
+@pytest.mark.parametrize("confidence", [0.95, 0.99])
+@pytest.mark.parametrize("n", [201, 250, 500, 1000, 5000])
+def test_ranks_of_many_samples_are_the_exact_ones_or_one_wider(n, confidence):
+    low, high = median_ranks(n, confidence)
+    # Of 2^n equally likely ways in which samples lie above and below, so many leave the median out.
+    allowed = int((1 - confidence) / 2 * 2**20) * 2 ** (n - 20)
+    ways, of_one, exact = 1, 1, 0
+    while ways <= allowed:
+        exact += 1
+        of_one = of_one * (n - exact + 1) // exact
+        ways += of_one
+    assert low in (exact - 1, exact - 2)  # the last that was allowed is the one before
+    assert low + high == n - 1
+
+
+def test_a_median_of_even_and_of_odd_many_stands_with_its_ranks():
+    assert median_interval([7, 3, 9, 1, 0, 2, 8, 4, 6, 5]) == (4.5, 1.0, 8.0)  # ranks 1 and 8
+    assert median_interval([5, 1, 4, 2, 3, 9, 7]) == (4.0, 1.0, 9.0)
+    assert median_interval([3.0]) == (3.0, 3.0, 3.0)
+    assert median_interval([1.0, 3.0]) == (2.0, 1.0, 3.0)
+
+
+def test_an_interval_of_a_series_is_as_much_wider_as_its_median_varies():
+    signs = [1 if place // 3 % 2 == 0 else -1 for place in range(60)]
+    ordered = sorted(made := [sign * (1 + place / 100) for place, sign in enumerate(signs)])
+    # Forty of 59 neighbours are alike, 19 are not: r = 21/60, without its bias (r + 1/n)/(1 - 3/n),
+    # half a standard error 1/(2√n) higher; ρ = sin(πr/2).
+    alike = (21 / 60 + 1 / 60) / (1 - 3 / 60) + 1 / (2 * math.sqrt(60))
+    rho = math.sin(math.pi / 2 * alike)
+    terms = ((1 - k / 60) * 2 / math.pi * math.asin(rho**k) for k in range(1, 60))
+    wider = math.sqrt(1 + 2 * sum(terms))
+    # Of sixty independent ones ranks 21 and 38 (from 0) stand 8.5 from the middle.
+    first = math.floor(29.5 - 8.5 * wider)
+    assert first == 13
+    middle = (ordered[29] + ordered[30]) / 2
+    assert series_interval(made) == (middle, ordered[13], ordered[46])
+
+
+@pytest.mark.parametrize(
+    ("hits", "total", "low", "high"),
+    [
+        (81, 263, 0.2535, 0.3682),
+        (15, 148, 0.0598, 0.1644),
+        (0, 20, 0.0, 0.2005),
+        (1, 29, 0.0018, 0.1963),
+    ],
+)
+def test_intervals_of_shares_are_those_of_the_table(hits, total, low, high):
+    """Newcombe, Statistics in Medicine 17, 1998, table I, method 4."""
+    found = share_interval(hits, total)
+    assert found == (pytest.approx(low, abs=5e-5), pytest.approx(high, abs=5e-5))
+    mirrored = (pytest.approx(1 - high, abs=5e-5), pytest.approx(1 - low, abs=5e-5))
+    assert share_interval(total - hits, total) == mirrored
+
+
 def test_few_samples_have_no_precision():
     assert relative_half_width([1.0, 1.0, 1.0]) == math.inf
     assert relative_half_width([1.0] * 6) == 0.0
+    assert relative_half_width([8.0, 9.0, 10.0, 10.0, 11.0, 14.0]) == (14 - 8) / 2 / 10
+    assert relative_half_width([-8.0, -9.0, -10.0, -10.0, -11.0, -14.0]) == (14 - 8) / 2 / 10
+    assert relative_half_width([-1.0, -1.0, -1.0, 1.0, 1.0, 1.0]) == math.inf
 
 
 def test_median_ranks_needs_a_sample():

@@ -6,6 +6,7 @@ import time
 import numpy as np
 import pytest
 
+from bench import timing as timing_module
 from bench.timing import EventTimer, HostTimer, Rule, measure
 
 
@@ -173,6 +174,49 @@ def test_ranks_run_the_same_number_of_calls():
     for thread in threads:
         thread.join(120)
     assert calls[0] == calls[1] > 0
+
+
+def test_the_host_waits_for_the_device_before_and_after_what_it_times(monkeypatch):
+    """A call takes the host one nanosecond, and the device ten when it is waited for."""
+    now, waiting = [0], [0]
+    monkeypatch.setattr(timing_module, "perf_counter_ns", lambda: now[0])
+
+    def step():
+        now[0] += 1
+        waiting[0] += 10
+
+    def synchronize():
+        now[0] += waiting[0]
+        waiting[0] = 0
+
+    timer = HostTimer(synchronize)
+    step()  # what came before is nobody's
+    assert timer.run(step, 1, 2, None) == pytest.approx([11e-9] * 2)
+    assert timer.beside == 0.0
+    step()
+    assert timer.run(step, 4, 1, None) == pytest.approx([11e-9])
+
+    def flush():
+        now[0] += 5
+        waiting[0] += 100
+
+    assert timer.run(step, 4, 2, flush) == pytest.approx([11e-9] * 2)
+    assert timer.beside == pytest.approx(2 * 105e-9)
+    assert HostTimer().run(step, 1, 1, None) == pytest.approx([1e-9])
+
+
+def test_batches_fill_five_hundred_resolutions_and_a_sustained_run():
+    """Of a timer that tells 1 µs, calls of 40 µs: 500 µs are 12.5 of them."""
+    timer = FakeTimer(lambda _: 40e-6)
+    timer.resolution = 1e-6
+    rule = Rule(budget=0.01, warmup=0, min_samples=3, max_samples=50)
+    assert measure(lambda: None, timer, rule).calls == 13
+    assert measure(lambda: None, timer, rule, per_sample=True).calls == 1
+    refreshed = measure(lambda: None, timer, rule, refresh=lambda: None, refresh_every=7)
+    assert refreshed.calls == 7
+    # Half as long again as the wanted time, in fifty samples: 0.12 s × 1.5 / 50 / 40 µs.
+    lasting = Rule(budget=0.01, warmup=0, sustained=0.12, max_samples=50)
+    assert measure(lambda: None, timer, lasting).calls == 90
 
 
 def test_event_timer_reads_device_events():
