@@ -174,7 +174,8 @@ class Checkpoint(Saved):
             self.training.restore(place)
         except StateError as error:
             problem = f"the checkpoint cannot be read back: {error}"
-        took = perf_counter() - begin
+        # Reading ends together; what a rank then puts back, nobody else waits for.
+        took = together(self.context) - begin
         if not problem:
             found = self.training.digests()
             wrong = [name for name, one in self.wanted.items() if found.get(name) != one]

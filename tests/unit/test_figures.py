@@ -12,11 +12,11 @@ from gloo_ranks import context
 
 from bench.configs import load_chip
 from bench.timing import Timing
-from bench.workloads import pairs, stability
+from bench.workloads import checkpoint, fio, pairs, stability
 from bench.workloads.base import Facts, make
 from bench.workloads.fio import Report
 from bench.workloads.phases import Phases
-from bench.workloads.saved import state_bytes
+from bench.workloads.saved import StateError, state_bytes
 
 TINY = 2 * (2 * 128 * 128 + 2 * 128 * 64 + 3 * 128 * 352) + 128 * 512
 """Weights of the products of the model `tiny`: two layers of attention and SwiGLU, the head."""
@@ -99,7 +99,33 @@ def test_a_request_is_split_at_its_first_token():
     assert found["mbu"] == pytest.approx([moved / (2e12 * 3), moved / (2e12 * 7)])
 
 
+def test_a_cache_has_whole_pages_for_all_tokens_but_the_last():
+    for page, room in ((0, 12), (4, 12), (5, 15), (16, 16)):
+        assert make("generate", {"context": 10, "output": 3, "page": page}).capacity == room
+
+
 # ---- a node's storage ----
+
+
+def test_a_run_of_fio_shares_the_file_among_its_threads(monkeypatch):
+    given = []
+    monkeypatch.setattr(fio, "run", lambda folder, options, seconds: given.append(options))
+    monkeypatch.setattr(fio, "parse", lambda text: text)
+    axes = {"op": "rand_read", "size": "1MiB", "jobs": 3, "duration": "1500ms"}
+    bench = make("storage", axes)
+    bench.scratch, bench.direct, bench.reports = SimpleNamespace(folder=""), True, []
+    bench.step()
+    # Of 256 blocks each thread has 85, beginning where the one before ends.
+    wanted = {"bs": 4096, "size": 85 * 4096, "offset_increment": 85 * 4096, "numjobs": 3}
+    wanted |= {"runtime": "1500000us", "rw": "randread", "iodepth": 32, "direct": 1}
+    assert {key: given[0][key] for key in wanted} == wanted
+    assert "end_fsync" not in given[0]
+    bench = make("storage", {"op": "seq_write", "size": "8MiB", "depth": 5})
+    bench.scratch, bench.direct, bench.reports = SimpleNamespace(folder=""), False, []
+    bench.step()
+    wanted = {"bs": 1 << 20, "size": 8 << 20, "iodepth": 5, "rw": "write", "direct": 0}
+    wanted |= {"end_fsync": 1}  # what the page cache holds is not yet written
+    assert {key: given[1][key] for key in wanted} == wanted
 
 
 def test_a_report_of_fio_is_told_under_its_own_names():
@@ -171,6 +197,25 @@ def test_a_checkpoint_is_the_state_over_the_time_of_each_way(mode):
     }
 
 
+@pytest.mark.parametrize("damaged", [False, True])
+def test_a_restore_lasts_until_the_last_rank_has_its_state(monkeypatch, damaged):
+    """All meet before it and behind it; the row is that of the first rank."""
+
+    def restore(place):
+        if damaged:
+            raise StateError("cut short")
+
+    met = iter([10.0, 14.0])
+    monkeypatch.setattr(checkpoint, "together", lambda context: next(met))
+    bench = make("checkpoint", {})
+    bench.context = context(0, 1)
+    bench.training = SimpleNamespace(restore=restore, digests=dict)
+    bench.wanted, bench.spans = {}, []
+    bench._restore("nowhere", 2.0, 1.0)
+    assert bench.spans == [(2.0, 1.0, 4.0)]
+    assert bench.problem == ("the checkpoint cannot be read back: cut short" if damaged else "")
+
+
 # ---- pairs ----
 
 
@@ -229,6 +274,16 @@ def test_a_pair_is_expected_to_have_its_link_and_to_wait_for_the_first_byte(dire
     assert known == {"bandwidth": ways * 1e9}
 
 
+def test_a_link_is_expected_in_bits_and_there_and_back():
+    known = {"link": 1e9, "link_latency": 1e-3, "network": 5e8, "network_latency": 2e-3}
+    inside, between = (Facts(chip=None, ranks=2, nodes=nodes, **known) for nodes in (1, 2))
+    assert make("link", {}).expected(inside) == {"bandwidth": 8e9, "round_trip": 2e-3}
+    assert make("link", {"memory": "host"}).expected(inside) == {}
+    for memory in ("device", "host"):
+        found = make("link", {"memory": memory}).expected(between)
+        assert found == {"bandwidth": 4e9, "round_trip": 4e-3}
+
+
 # ---- groups ----
 
 
@@ -266,6 +321,9 @@ def test_latency_and_payload_of_a_collective_add_up():
     found = make("collectives", {"op": "scatter", "size": "2MB"}).expected(far)
     # Three steps; half of the array leaves the root's node.
     assert found["time"] == pytest.approx(3 * 2e-3 + 1e-3)
+    skewed = make("collectives", {"op": "all_to_all_skewed", "size": "2MB"}).expected(facts)
+    # The last of four gets four tenths from everyone: three times 0.8 MB beside its own.
+    assert skewed["time"] == pytest.approx(3e-3 + 3 * 0.4 * 2e6 / 1e9)
 
 
 def test_many_senders_are_told_by_who_gets_least():
