@@ -6,12 +6,14 @@ import signal
 import subprocess
 import sys
 import time
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from bench import host
+from bench.host import contention
 from bench.host.contention import foreign
 
 SPIN = (
@@ -170,6 +172,50 @@ def test_what_a_process_waits_for_its_core_is_told(core):
 )
 def test_others_have_used_what_was_neither_idle_nor_ones_own(busy, idle, own, others):
     assert foreign(1.0, busy, idle, own) == pytest.approx(others)
+
+
+def test_seconds_of_cores_are_ticks_of_the_kernel(monkeypatch):
+    """Columns of ``/proc/stat``: user nice system idle iowait irq softirq steal guest ..."""
+    lines = ["cpu  9 9 9 9 9 9 9 9 9 9", "cpu0 1 2 4 8 16 32 64 128 1 0"]
+    lines += ["cpu1 1000 0 0 0 0 0 0 0 0 0", "cpu12 100 0 0 200 0 0 0 300 0 0", "intr 1 2"]
+    monkeypatch.setattr(contention, "read", lambda path: "\n".join(lines))
+    busy, idle, stolen = contention._cpu_seconds({0, 12})
+    found = [round(seconds / contention.TICK, 6) for seconds in (busy, idle, stolen)]
+    assert found == [107, 224, 428]
+
+
+def test_what_happened_on_cores_is_what_grew(monkeypatch):
+    """Two cores for ten seconds, of which the hypervisor took one and four were idle."""
+
+    def says(name, *values):
+        told = iter(values)
+        monkeypatch.setattr(contention, name, lambda *_: next(told))
+
+    says("_cpu_seconds", (100.0, 50.0, 7.0), (114.0, 54.0, 8.0))
+    says("_own_cpu_seconds", 30.0, 39.0)
+    # Of nine seconds that this process ran one thread had six, and waited eight: three of
+    # them for its siblings.
+    says("_schedule", {"1": (20.0, 1.0)}, {"1": (26.0, 9.0), "2": (3.0, 3.0)})
+    clock = iter([1000.0, 1010.0])
+    monkeypatch.setattr(contention, "time", SimpleNamespace(monotonic=lambda: next(clock)))
+    usage = contention.Contention([0, 1]).end()
+    assert (usage.interval, usage.cores, usage.stolen, usage.idle) == (10.0, 2, 1.0, 4.0)
+    assert usage.waited == 5.0
+    # Fourteen seconds were sampled as used, and own work was nine of them.
+    assert usage.foreign == 5.0
+
+
+def test_of_a_quiet_host_shares_are_of_all_its_cores(monkeypatch):
+    def after(**seconds):
+        usage = contention.Usage(10.0, 4, waited=0.0, **{"stolen": 0.0, "foreign": 0.0, **seconds})
+        watch = SimpleNamespace(end=lambda: usage)
+        monkeypatch.setattr(contention.Contention, "begin", lambda: watch)
+        monkeypatch.setattr(contention, "governor", lambda cores: "performance")
+        return host.quietness(0.0)
+
+    assert after(foreign=0.8, stolen=0.8).quiet  # 2 % of forty seconds
+    assert after(foreign=4.0).reasons == ["other processes use 10.0% of its cores"]
+    assert after(stolen=2.0).reasons == ["the hypervisor takes 5.0% of its cores"]
 
 
 def test_shares_below_the_limit_and_within_a_tick_are_quiet():

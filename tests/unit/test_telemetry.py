@@ -6,6 +6,7 @@ import threading
 import time
 import types
 from pathlib import Path
+from types import SimpleNamespace
 
 import click
 import msgspec
@@ -174,6 +175,37 @@ def test_what_a_host_is_busy_with(tmp_path):
     assert found["rdma_sent"] is None
     assert found["received"] == pytest.approx(5 * found["rdma_received"])
     assert 0 < found["received"] <= 50_000 / 0.05
+
+
+def test_bytes_are_a_second_and_are_counted_where_they_pass_the_host(tmp_path, monkeypatch):
+    net = "sys/class/net"
+    made = {f"{net}/{name}/device/x": "" for name in ("eth0", "eth1")}
+    made |= {f"{net}/bond0/bonding/x": ""}
+    received = {"eth0": 1000, "eth1": 500, "bond0": 1500}  # a bond's went through both of its own
+
+    def count(more):
+        made_host.write(
+            tmp_path,
+            {
+                f"{net}/{name}/statistics/{way}_bytes": value + more * (way == "rx")
+                for name, value in received.items()
+                for way in ("rx", "tx")
+            },
+        )
+
+    clock = iter([100.0, 104.0, 104.5])
+    monkeypatch.setattr("bench.host.load.time", SimpleNamespace(monotonic=lambda: next(clock)))
+    made_host.write(tmp_path, made)
+    count(0)
+    load = Load(tmp_path)
+    count(1000)
+    found = load.look()
+    assert (found["received"], found["sent"]) == (2 * 1000 / 4, 0.0)  # a quiet one sends nothing
+    count(1100)
+    assert load.look()["received"] == 2 * 100 / 0.5
+    (tmp_path / net / "eth1/statistics/rx_bytes").unlink()
+    clock = iter([105.0])
+    assert load.look()["received"] is None  # of one of them nobody knows
 
 
 def test_this_host_says_what_it_is_busy_with():
