@@ -210,6 +210,16 @@ def test_telemetry_in_our_units(nvml):
     assert found.capped
 
 
+def test_what_a_device_does_not_count_is_unknown(nvml):
+    def unsupported(handle):
+        raise nvml.NVMLError("not supported")
+
+    for name in ("PowerUsage", "TotalEnergyConsumption", "UtilizationRates", "MemoryInfo"):
+        setattr(nvml, f"nvmlDeviceGet{name}", unsupported)
+    found = cuda.Cuda().telemetry(0)
+    assert (found.power, found.energy, found.utilisation, found.memory_used) == (None,) * 4
+
+
 def test_throttle_reasons_go_by_two_names(nvml):
     nvml.nvmlDeviceGetCurrentClocksEventReasons = lambda handle: 0x200 | 0x400
     assert cuda.Cuda().telemetry(0).throttled == "board limit, reliability limit"
@@ -279,8 +289,20 @@ def test_a_device_that_needs_repair_says_so(nvml, function, answer, problem):
 def test_links_and_error_correction_are_facts(nvml):
     nvml.nvmlDeviceGetHandleByUUID = lambda name: "handle"
     nvml.nvmlDeviceGetEccMode = lambda handle: [0, 1]
-    _, facts = cuda._inventory("GPU-1")
+    nvml.nvmlDeviceGetEnforcedPowerLimit = lambda handle: 699_500  # in mW (nvml.h)
+    nvml.nvmlDeviceGetCurrPcieLinkGeneration = lambda handle: 5
+    nvml.nvmlDeviceGetCurrPcieLinkWidth = lambda handle: 16
+    nvml.nvmlSystemGetDriverVersion = lambda: "570.1"
+    nvml.nvmlDeviceGetVbiosVersion = lambda handle: "96.00"
+    firmware, facts = cuda._inventory("GPU-1")
+    assert firmware == "driver 570.1, vbios 96.00"
     assert (facts["nvlinks"], facts["ecc"]) == (2, "off")
+    known = ("power_limit", "pcie_generation", "pcie_width")
+    assert [facts[name] for name in known] == [699.5, 5, 16]
+    assert "index" not in facts  # the library does not say
+    nvml.nvmlDeviceGetEccMode = lambda handle: [1, 0]
+    assert cuda._inventory("GPU-1")[1]["ecc"] == "on"
+    assert cuda._inventory("") == ("", {})
     nvml.nvmlDeviceGetEccMode = nvml.nvmlDeviceGetTotalEccErrors
     assert "ecc" not in cuda._inventory("GPU-1")[1]
 

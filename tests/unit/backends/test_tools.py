@@ -135,6 +135,19 @@ def test_nvidia_links(installed):
     ]
 
 
+def test_devices_that_do_not_reach_each_other_have_no_link():
+    head = "     GPU0 GPU1 GPU2 NIC0\n"
+    rows = "GPU0 X NV4 N/A PIX\nGPU1 NV4 X NA SYS\nGPU2 N/A NA X SYS\nNIC0 PIX SYS SYS X\n"
+    assert tools.matrix(head + rows, "GPU") == [Link(a=0, b=1, kind="NV4")]
+
+
+def test_what_processes_take_is_no_figure_of_a_device():
+    table = "| 0 Acme |\n| 40C |\n| Processes: |\n| 1 Acme 57W / 350W |\n| 0 7 826MiB / 65536MiB |"
+    found = tools.blocks(table, r"\|\s*(\d+)\s+Acme \|")
+    assert found == {0: "| 0 Acme |\n| 40C |"}
+    assert tools.table_telemetry(found[0]) == Telemetry(temperature=40.0)
+
+
 @pytest.mark.parametrize(
     ("tool", "backend", "expected"),
     [
