@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
-from made_host import made_host, write
+from made_host import PORT, link, made_host, write
+from made_host import pci as pci_device
 
 from bench.host import counters, cpu_model, ethtool, network, pcie, rdma
 from bench.host.facts import affinity, host_facts
@@ -105,6 +106,49 @@ def test_the_nearest_card_of_each_device(root):
         "1": {"nearest": ["rdma0"], "relation": "far"},
     }
     assert pcie.relation("0000:3c:00.0", "0000:02:00.0", root) == "far"
+
+
+@pytest.mark.parametrize(
+    ("rate", "generation"),
+    [("2.5", 1), ("5.0", 2), ("8.0", 3), ("16.0", 4), ("32.0", 5), ("64.0", 6), ("128.0", 7)],
+)
+def test_a_generation_is_known_by_its_rate(tmp_path, rate, generation):
+    """PCI Express Base Specification 7.0: GT/s of a lane."""
+    speed = (f"{rate} GT/s PCIe", f"{rate} GT/s PCIe")
+    pci_device(tmp_path, f"{PORT}/0000:01:00.0", "0x030200", "", 0, speed, (16, 16))
+    (found,) = pcie.links(tmp_path).values()
+    assert (found["generation"], found["numa"]) == (generation, 0)
+
+
+def test_how_near_two_devices_are_goes_by_what_they_share(tmp_path):
+    def device(place, numa):
+        folder = f"sys/devices/{place}"
+        write(tmp_path, {f"{folder}/numa_node": numa})
+        link(tmp_path, f"sys/bus/pci/devices/{place.rpartition('/')[2]}", folder)
+
+    device("pci0000:00/0000:00:01.0/0000:01:00.0", 0)
+    device("pci0000:00/0000:00:01.0/0000:02:00.0", 0)
+    device("pci0000:00/0000:00:03.0/0000:03:00.0", 0)
+    device("pci0000:40/0000:40:01.0/0000:04:00.0", 0)
+    device("pci0000:80/0000:80:01.0/0000:05:00.0", 1)
+    device("pci0000:c0/0000:c0:01.0/0000:06:00.0", -1)
+    device("pci0000:e0/0000:e0:01.0/0000:07:00.0", -1)
+    others = [f"0000:0{number}:00.0" for number in range(2, 7)]
+    found = [pcie.relation("0000:01:00.0", other, tmp_path) for other in others]
+    assert found == ["switch", "root", "numa", "far", "far"]
+    # Two of which the firmware does not say where they are need not be on one node.
+    assert pcie.relation("0000:06:00.0", "0000:07:00.0", tmp_path) == "far"
+    assert pcie.relation("0000:01:00.0", "0000:09:00.0", tmp_path) is None
+
+
+def test_a_counter_that_is_new_or_fell_has_grown_by_all_it_says():
+    before = {"eth0 rx_errors": 5, "eth0 tx_errors": 7, "eth0 collisions": 2}
+    after = {"eth0 rx_errors": 9, "eth0 tx_errors": 3, "eth0 collisions": 2, "eth1 rx_errors": 4}
+    assert counters.grown(before, after) == {
+        "eth0 rx_errors": 4,
+        "eth0 tx_errors": 3,
+        "eth1 rx_errors": 4,
+    }
 
 
 def test_all_facts_of_a_host(root):

@@ -126,6 +126,15 @@ def test_enflame(installed):
     assert backend.telemetry(1) == Telemetry()
 
 
+def test_enflame_says_what_needs_repair(monkeypatch):
+    said = "DEV ID 0\nHealth : False\nFlags : True\nTotal DBE : 3\nDEV ID 1\nHealth : True\n"
+    monkeypatch.setattr(tools, "reading", lambda *command: said)
+    found = Enflame().health(0)
+    assert found.errors == {"double_bit": 3}
+    assert found.problem == "efsmi calls it not healthy; efsmi says that it is due for return (RMA)"
+    assert Enflame().health(1) == Health()
+
+
 def test_nvidia_links(installed):
     installed("nvidia-smi", topo="nvidia-smi-topo.txt")
     assert [(x.a, x.b, x.kind) for x in Cuda().links()] == [
