@@ -170,3 +170,61 @@ def test_gemm_and_stream():
     assert costs.stream_bytes("copy", 100, "fp32") == 800
     assert costs.stream_bytes("triad", 100, "fp64") == 2400
     assert model_costs.optimizer_bytes(10) == 280
+
+
+@pytest.mark.parametrize(
+    ("op", "shape", "variant", "dtype", "flops", "moved"),
+    [
+        ("stream", (10,), "dot", "fp64", 20, 160),
+        ("stream", (10,), "triad", "fp32", 20, 120),
+        ("stream", (10,), "add", "fp32", 10, 120),
+        ("stream", (10,), "read", "bf16", 10, 20),
+        # Eight-bit floats give bf16, integers int32.
+        ("gemm", (3, 5, 7), "nn", "fp8_e4m3", 210, 21 + 35 + 2 * 15),
+        ("gemm", (3, 5, 7), "nt", "int8", 210, 21 + 35 + 4 * 15),
+        ("gemm", (3, 5, 7), "bias", "bf16", 210, 2 * (21 + 35 + 15 + 5)),
+        ("gate_up", (3, 5, 7), "forward", "bf16", 2 * 210 + 5 * 15, 2 * (21 + 2 * 35 + 15)),
+        ("grouped_gemm", (2, 4, 3, 5), "even", "bf16", 120, 2 * (4 * 5 + 2 * 15 + 4 * 3)),
+        # Of four tokens over eight experts; a weight and a number for each of the two chosen.
+        ("moe", (4, 8, 16, 2), "route", "fp32", 128, 4 * 32 + 8 * 8),
+        ("moe", (4, 8, 16, 2), "permute", "fp32", 0, 4 * 16 * (4 + 8) + 4 * 8),
+        ("moe", (4, 8, 16, 2), "unpermute", "fp32", 256, 4 * 16 * (8 + 4) + 8 * 8),
+        # Three tokens are six pairs of a head, nine without the mask; four heads, two of keys.
+        ("attention", (1, 4, 2, 3, 8), "causal", "bf16", 4 * 24 * 8, 2 * 2 * (96 + 48) + 48),
+        ("attention", (1, 4, 2, 3, 8), "full", "bf16", 4 * 36 * 8, 2 * 2 * (96 + 48) + 48),
+        (
+            "attention",
+            (1, 4, 2, 3, 8),
+            "causal_backward",
+            "bf16",
+            10 * 24 * 8,
+            4 * 2 * (96 + 48) + 48,
+        ),
+        # Ten tokens are three pages of four; ragged, the shorter sequence has five.
+        ("decode_attention", (2, 1, 4, 2, 10, 4, 8), "even", "fp16", 4 * 80 * 8, 1536 + 6 * 4),
+        ("decode_attention", (2, 1, 4, 2, 10, 4, 8), "ragged", "fp16", 4 * 60 * 8, 1216 + 28),
+        # Of two queries the first sees three of four tokens; all lie in one page.
+        ("decode_attention", (1, 2, 1, 1, 4, 8, 1), "even", "fp32", 4 * 7, 4 * (2 * 4 + 2 * 2)),
+        ("rmsnorm", (2, 8), "forward", "fp32", 64, 4 * (2 * 16 + 8) + 8),
+        ("rmsnorm", (2, 8), "backward", "fp32", 144, 4 * (3 * 16 + 16) + 8),
+        ("rmsnorm", (2, 8), "add_forward", "fp32", 80, 4 * (4 * 16 + 8) + 8),
+        ("rmsnorm", (2, 8), "add_backward", "fp32", 160, 4 * (4 * 16 + 16) + 8),
+        ("rope", (2, 3, 1, 4), "forward", "bf16", 96, 2 * 2 * 32 + 4 * 2 * 4),
+        ("swiglu", (2, 8), "forward", "bf16", 80, 2 * 3 * 16),
+        ("swiglu", (2, 8), "backward", "bf16", 176, 2 * 5 * 16),
+        ("softmax", (2, 8), "forward", "fp32", 64, 4 * 2 * 16),
+        ("softmax", (2, 8), "backward", "fp32", 64, 4 * 3 * 16),
+        ("cross_entropy", (2, 8), "in_place", "bf16", 96, 2 * 2 * 16 + 2 * (8 + 4)),
+        ("linear_cross_entropy", (2, 8, 4), "chunked", "bf16", 3 * 128, 2 * 2 * 10 * 4 + 24),
+        ("adamw", (10,), "step", "bf16", 140, 10 * (3 * 8 + 2 * 2)),
+        ("quantize", (2, 8), "tensor", "bf16", 48, 16 * (2 * 2 + 1)),
+        ("quantize", (2, 8), "block", "bf16", 48, 16 * (2 + 1)),
+        ("transpose", (2, 3), "forward", "fp32", 0, 2 * 6 * 4),
+        ("embedding", (4, 8, 2), "forward", "fp32", 0, 2 * 8 * 4 + 4 * 8),
+        # Four of eight rows at random are 8 · (1 - (7/8)^4) = 3.3 different ones.
+        ("embedding", (4, 8, 2), "backward", "fp32", 8, 8 * 4 + 2 * 4 * 3 * 2 + 4 * 8),
+        ("local_reduce", (3, 5), "sum", "fp32", 10, 4 * 4 * 5),
+    ],
+)
+def test_operations_cost_what_they_read_and_write(op, shape, variant, dtype, flops, moved):
+    assert costs.cost(op, shape, variant, dtype) == costs.Cost(flops, moved)
