@@ -108,15 +108,15 @@ def test_an_asynchronous_checkpoint_counts_when_it_has_landed():
         ("step", 1.0),
         ("saved", 0.25),
         ("step", 1.0),
-        ("landed", 0.0),
-        ("step", 1.0),
+        ("landed", 0.25),  # while the next step goes on
+        ("step", 0.75),
         ("saved", 0.25),
         ("step", 1.0),
     )
     lines[4].step = 1
     second = attempt(20.0, ("step", 1.0), ("done", 0.0), begun=16.0, step=1)
     found = account([lines, second], [Failure(15.0, 15.5)])
-    assert found.landings == pytest.approx([1.0])
+    assert found.landings == pytest.approx([1.25])
     assert found.saves == pytest.approx([0.25])
     assert found.saving == pytest.approx(0.25)
     assert found.productive == pytest.approx(1.0 + 1.0)
