@@ -169,6 +169,49 @@ def test_values_are_printed_with_a_prefix_that_fits():
 
 
 @pytest.mark.parametrize(
+    ("value", "unit", "text"),
+    [
+        (1e15, "B", "1 PB"),
+        (999.9, "B/s", "999.9 B/s"),
+        (1000, "B/s", "1 kB/s"),
+        (-2.5e6, "B/s", "-2.5 MB/s"),
+        (0.001234, "W", "0.001234 W"),
+        (2.5, "count", "2.5 count"),
+        (7.5, "bits", "7.5 bits"),
+        (255, "digest", "0000000000ff"),
+        (3725, "s", "1h 02m"),
+        (95.2, "s", "1m 35s"),
+        (60, "s", "1m 00s"),
+        (59.94, "s", "59.9 s"),
+        (1, "s", "1 s"),
+        (0.001, "s", "1 ms"),
+        (5e-9, "s", "5 ns"),
+    ],
+)
+def test_a_value_is_printed_in_the_unit_that_fits(value, unit, text):
+    assert units.format_value(value, unit) == text
+
+
+def test_sizes_and_counts_are_printed_whole():
+    sizes = (1 << 40, 3 << 30, 1 << 20, 1024, 1536, 9999, 10_000, 1_500_000)
+    written = ["1TiB", "3GiB", "1MiB", "1KiB", "1536B", "9999B", "10kB", "1.5MB"]
+    assert [units.format_size(size) for size in sizes] == written
+    assert units.format_count(1234567, "B") == "1,234,567 B"
+    assert units.format_count(168.0, "count") == "168"
+    assert units.format_count(0.123456789, "s") == "0.123456789 s"
+
+
+def test_shares_and_short_durations():
+    shares = [units.parse_share(text) for text in ("5%", "0.05", "100%", "1", "0")]
+    assert shares == [0.05, 0.05, 1.0, 1.0, 0.0]
+    for text in ("101%", "1.01", "half", "-1%"):
+        with pytest.raises(ValueError, match="is not a share"):
+            units.parse_share(text)
+    found = [units.parse_duration(text) for text in ("10us", "1.5s", "2d", "7")]
+    assert found == pytest.approx([10e-6, 1.5, 172_800.0, 7.0], rel=1e-12)
+
+
+@pytest.mark.parametrize(
     ("tail", "degrees", "quantile"),
     [(0.025, 1, 12.7062), (0.025, 5, 2.57058), (0.0005, 2, 31.5991), (0.025, 1e5, 1.95999)],
 )

@@ -1,5 +1,6 @@
 """The measuring loop: when it stops, what it leaves out, and that ranks stay in step."""
 
+import gc
 import threading
 import time
 
@@ -203,6 +204,31 @@ def test_the_host_waits_for_the_device_before_and_after_what_it_times(monkeypatc
     assert timer.run(step, 4, 2, flush) == pytest.approx([11e-9] * 2)
     assert timer.beside == pytest.approx(2 * 105e-9)
     assert HostTimer().run(step, 1, 1, None) == pytest.approx([1e-9])
+
+
+@pytest.mark.parametrize("before", [True, False])
+def test_no_garbage_is_collected_while_it_is_timed(before):
+    """Behind it, it is as it was, also where a call fails."""
+    seen = []
+
+    def fail():
+        seen.append(gc.isenabled())
+        if len(seen) > 5:
+            raise ArithmeticError
+
+    rule = Rule(budget=0.01, warmup=0, min_samples=3, max_samples=3)
+    (gc.enable if before else gc.disable)()
+    try:
+        measure(lambda: seen.append(gc.isenabled()), FakeTimer(lambda _: 1.0), rule)
+        assert gc.isenabled() == before
+        assert not seen[-1]
+        seen.clear()
+        with pytest.raises(ArithmeticError):
+            measure(fail, FakeTimer(lambda _: 1.0), rule)
+        assert not seen[-1]
+        assert gc.isenabled() == before
+    finally:
+        gc.enable()
 
 
 def test_batches_fill_five_hundred_resolutions_and_a_sustained_run():
