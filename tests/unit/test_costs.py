@@ -228,3 +228,20 @@ def test_gemm_and_stream():
 )
 def test_operations_cost_what_they_read_and_write(op, shape, variant, dtype, flops, moved):
     assert costs.cost(op, shape, variant, dtype) == costs.Cost(flops, moved)
+
+
+def test_a_step_of_decoding_moves_what_its_tokens_meet():
+    mixture = ModelShape(8, 3, 2, 1, 4, 16, 4, experts=4, top_k=1)
+    # Of attention 8 · 4 · 2 · (2 + 1) weights, of the router 8 · 4, of an expert 3 · 8 · 4.
+    active = 3 * (192 + 32 + 96) + 8 * 16
+    found = generation_costs.decode(mixture, 2, 5, "fp32")
+    assert found.flops == 2 * (2 * active + 4 * 5 * 2 * 4 * 3)
+    # Two tokens meet 4 · (1 - (3/4)²) = 1.75 experts of a layer on average, seven norms, two rows.
+    met = 3 * (192 + 32) + 504 + 8 * 16 + 7 * 8 + 2 * 8
+    cache = 2 * 5 * 3 * 2 * 4
+    assert found.bytes == 4 * (met + cache)
+    assert generation_costs.prefill(mixture, 1, 2, "fp32").bytes == 4 * (met + 2 * 3 * 2 * 4)
+    # The residual and its norm; four inner rows of the one expert, and its input.
+    assert generation_costs.workspace_bytes(mixture, 2, 5, "bf16") == 2 * 10 * (16 + 16 + 8)
+    dense = ModelShape(8, 3, 2, 1, 4, 16, 4)
+    assert generation_costs.workspace_bytes(dense, 2, 5, "fp32") == 4 * 10 * (16 + 16)
