@@ -31,9 +31,10 @@ def chromium() -> str | None:
     return shutil.which("chromium") or shutil.which("chromium-browser")
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser():
-    """One browser for all tests of a process."""
+    """One browser for the tests of a file: while it is open, Playwright's event loop is the running
+    one, and a worker may be given tests of other folders next, which run loops of their own."""
     api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
     where = chromium()
     if where is None:
