@@ -9,7 +9,6 @@ at times, and the nodes that it met then are not.
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Collection, Mapping
 
@@ -31,7 +30,9 @@ from ..table import key_of
 from .blame import blamed, by_name
 from .coverage import why
 from .limits import limit
+from .values import measured
 
+_OK = STATUSES.index("ok")
 _UNREACHED = "it was not reached"
 
 
@@ -241,10 +242,13 @@ def _coverage(
         for case in cases:
             groups = _groups(header, case, inventory)
             asked[sorted({node for nodes in groups.values() for node in nodes})] = True
-            for row in np.flatnonzero(columns.case == case.id).tolist():
-                nodes, measured = groups[int(columns.group[row])], _measured(columns, row, case)
-                good[nodes] |= measured
-                if not measured:
+            rows = np.flatnonzero(columns.case == case.id)
+            counts = measured(columns.value[rows], case.better == "lower")
+            counts &= columns.status[rows] == _OK
+            for row, well in zip(rows.tolist(), counts.tolist(), strict=True):
+                nodes = groups[int(columns.group[row])]
+                good[nodes] |= well
+                if not well:
                     reasons.update(dict.fromkeys(nodes, why(columns, row)))
         found.met.setdefault(stage, set()).update(np.flatnonzero(asked).tolist())
         lacking = np.flatnonzero(asked & ~good).tolist()
@@ -258,13 +262,6 @@ def _coverage(
             for node in lacking:
                 text = f"no pair of it has a value: {reasons.get(node, _UNREACHED)}"
                 found.evidence.append((node, _gap(cases[0], text)))
-
-
-def _measured(columns: Columns, row: int, case: Case) -> bool:
-    """Whether a row has a value that counts, as `values.usable` says of those of units."""
-    value, least = float(columns.value[row]), case.better == "lower"
-    counts = math.isfinite(value) and (value > 0 or (least and value == 0))
-    return STATUSES[columns.status[row]] == "ok" and counts
 
 
 def _gap(case: Case, text: str) -> Evidence:

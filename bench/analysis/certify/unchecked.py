@@ -21,6 +21,7 @@ from ..joining import number_of, what
 from ..summary import members, rows_by_case
 from ..table import Table, units_of
 from .coverage import why
+from .values import measured
 
 _OK = STATUSES.index("ok")
 _SKIPPED = STATUSES.index("skipped")
@@ -93,10 +94,10 @@ def _last(
 
 
 def _empty(columns: Columns, case: Case, rows: Ints) -> Bools:
-    """bool[rows]: rows that are well and whose value is no measurement, as `values.usable` says."""
+    """bool[rows]: rows that are well and whose value is no measurement."""
     value = columns.value[rows]
-    least = value >= 0 if case.better == "lower" else value > 0
-    known = np.isfinite(value) & (least | (case.unit == DIGEST))
+    digest = np.isfinite(value) & (case.unit == DIGEST)
+    known = measured(value, case.better == "lower") | digest
     return np.asarray((columns.status[rows] == _OK) & ~known)
 
 

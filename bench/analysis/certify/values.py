@@ -18,16 +18,20 @@ _REACH = 1.959964
 
 
 def usable(found: Table, columns: Columns) -> Bools:
-    """bool[rows of the table]: whether the value counts: ok, a number, and not of the wrong sign.
-
-    A rate of nothing is no measurement; a time or an error of nothing is as good as there is.
-    """
-    value = columns.value[found.row]
+    """bool[rows of the table]: whether the value counts: ok, and a measurement."""
     lower = np.array([one.case.better == "lower" for one in found.metrics], dtype=bool)
     least = lower[found.metric] if lower.size else np.empty(0, dtype=bool)
-    there = (columns.status[found.row] == _OK) & np.isfinite(value)
-    good: Bools = there & ((value > 0) | (least & (value == 0)))
+    good: Bools = (columns.status[found.row] == _OK) & measured(columns.value[found.row], least)
     return good
+
+
+def measured(value: Floats, lower: Bools | bool) -> Bools:
+    """bool[values]: whether they are numbers, and not of the wrong sign.
+
+    A rate of nothing is no measurement; where ``lower`` is better, a time or an error of nothing is
+    as good as there is.
+    """
+    return np.asarray(np.isfinite(value) & ((value > 0) | (lower & (value == 0))))
 
 
 def cells(found: Table, columns: Columns, baseline: tuple[Table, Columns] | None = None) -> Cells:
